@@ -1,0 +1,134 @@
+//! The checks: each a step that can be run alone, and all of them in order.
+
+use crate::{
+    database::MariaDb,
+    program::{Program, binary, root, target},
+    setup,
+};
+use anyhow::{Context, Result, bail};
+use std::{fs, time::Instant};
+
+/// Seeds of the simulation, from far beyond those that its own tests run.
+const EXTRA_SEEDS: &str = "100";
+
+type Step = (&'static str, fn() -> Result<()>);
+
+/// Everything a change must pass, cheapest first.
+pub fn everything() -> Result<()> {
+    in_order(&[
+        ("what the tests need", setup::install_missing),
+        ("formatting", formatting),
+        ("golden vectors", vectors),
+        ("clippy", || clippy("--release")),
+        ("documentation", documentation),
+        ("tests, on SQLite", tests),
+        ("binaries", binaries),
+        ("the store's tests, on MariaDB", tests_on_mariadb),
+        ("pages in a browser", || browser(&[])),
+        ("simulation, more seeds", || simulation(&["--start", "1000000", "--seeds", EXTRA_SEEDS])),
+    ])
+}
+
+/// What tells most in least time.
+pub fn inner_loop() -> Result<()> {
+    in_order(&[
+        ("formatting", formatting),
+        ("clippy", || clippy("--profile=dev")),
+        ("unit tests", || Program::cargo(&["test", "--quiet", "--workspace", "--lib"]).run()),
+    ])
+}
+
+fn in_order(steps: &[Step]) -> Result<()> {
+    let begun = Instant::now();
+    let mut times = vec![];
+    for (number, (name, step)) in steps.iter().enumerate() {
+        println!("\n=== {} of {}: {name}", number + 1, steps.len());
+        let begun = Instant::now();
+        step().with_context(|| format!("step {} of {}, {name}", number + 1, steps.len()))?;
+        times.push((name, begun.elapsed()));
+    }
+    println!("\n=== passed");
+    for (name, time) in times {
+        println!("{:7.1} s  {name}", time.as_secs_f64());
+    }
+    println!("{:7.1} s  in all", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn formatting() -> Result<()> {
+    Program::cargo(&["fmt", "--all", "--check"]).run()
+}
+
+/// The golden vectors are what an independent writer makes of docs/PROTOCOL.md.
+fn vectors() -> Result<()> {
+    Program::new("python3").args(&["protocol/vectors/make.py", "--check"]).run()
+}
+
+fn clippy(profile: &str) -> Result<()> {
+    Program::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", profile, "--", "-D", "warnings"]).run()
+}
+
+fn documentation() -> Result<()> {
+    Program::cargo(&["doc", "--quiet", "--release", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()
+}
+
+/// All Rust tests, those of the finished binary among them.
+pub fn tests() -> Result<()> {
+    Program::cargo(&["test", "--release", "--workspace"]).run()
+}
+
+/// The binaries, with the features the tests were built with.
+pub fn binaries() -> Result<()> {
+    Program::cargo(&["build", "--quiet", "--release", "--workspace", "--bins"]).run()
+}
+
+/// The backend's tests once more, on a real server.
+pub fn tests_on_mariadb() -> Result<()> {
+    let database = MariaDb::start()?;
+    // Chosen by target, not by package: the workspace's features stay as they are, and nothing is compiled again.
+    let mut program = Program::cargo(&["test", "--release", "--workspace"]);
+    for name in store_tests()? {
+        program = program.args(&["--test", &name]);
+    }
+    program.env("COINWIRE_TEST_DATABASE", database.url()).run()
+}
+
+/// The backend's test targets.
+fn store_tests() -> Result<Vec<String>> {
+    let dir = root().join("backend/tests");
+    let mut names = vec![];
+    for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        let is_target = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file();
+        if let Some(name) = path.file_stem().filter(|_| is_target) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if names.is_empty() {
+        bail!("there are no tests in {}", dir.display());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The pages in a real browser, all of them or the files named.
+pub fn browser(files: &[&str]) -> Result<()> {
+    let dir = setup::browser_tests();
+    let screenshots = target().join("screenshots");
+    fs::create_dir_all(&screenshots).with_context(|| format!("cannot make {}", screenshots.display()))?;
+    let all = ["consumer.test.mjs", "operator.test.mjs", "outage.test.mjs"];
+    Program::new("node")
+        .args(&["--test", "--test-reporter=spec"])
+        .args(if files.is_empty() { &all } else { files })
+        .env("COINWIRE_BIN", binary("coinwire"))
+        .env("COINWIRE_SCREENSHOTS", screenshots)
+        .inside(&dir)
+        .run()
+}
+
+/// The simulation; it ends with an error where a seed breaks a promise, and names the seed.
+pub fn simulation(args: &[&str]) -> Result<()> {
+    Program::new(binary("simulation")).args(args).run()
+}

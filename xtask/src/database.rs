@@ -1,0 +1,136 @@
+//! A MariaDB of our own for as long as a test run takes: its own data directory and port, reachable from this machine
+//! only, ended by its process id.
+
+use crate::program::{Program, Running, exists, target};
+use anyhow::{Context, Result, bail};
+use std::{
+    fs,
+    io::Read,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// The server, until it is dropped: then it is killed and its data removed.
+pub struct MariaDb {
+    // Dropped in this order: the server ends before its data goes.
+    server: Running,
+    _data: Removed,
+    address: SocketAddr,
+}
+
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl MariaDb {
+    /// Makes a new database and waits until it takes connections.
+    pub fn start() -> Result<Self> {
+        for needed in ["mariadbd", "mariadb-install-db"] {
+            if !exists(needed) {
+                bail!("{needed} is not installed: cargo xtask setup");
+            }
+        }
+        let dir = target().join(format!("mariadb-{}", std::process::id()));
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let data = Removed(dir.clone());
+        let address = free_address()?;
+        let log = dir.join("log");
+        let made = install(&dir).keep_running(&log).and_then(|made| until_ended(made, &log));
+        made.context("mariadb-install-db")?;
+        if !dir.join("data/mysql").is_dir() {
+            bail!("mariadb-install-db made no tables:\n{}", fs::read_to_string(&log).unwrap_or_default());
+        }
+        let server = serve(&dir, address).keep_running(&log)?;
+        let mut it = Self { server, _data: data, address };
+        it.until_ready(&log)?;
+        Ok(it)
+    }
+
+    /// Where it is, as `COINWIRE_TEST_DATABASE` wants it: without a database, which each test makes for itself.
+    pub fn url(&self) -> String {
+        format!("mysql://root@{}", self.address)
+    }
+
+    fn until_ready(&mut self, log: &Path) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while !greets(self.address) {
+            if self.server.has_ended() || Instant::now() > until {
+                bail!("MariaDB did not start:\n{}", fs::read_to_string(log).unwrap_or_default());
+            }
+            thread::sleep(GLANCE);
+        }
+        Ok(())
+    }
+}
+
+fn install(dir: &Path) -> Program {
+    Program::new("mariadb-install-db")
+        .args(&["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"])
+        .arg(format!("--datadir={}", dir.join("data").display()))
+        .args(&as_root())
+}
+
+fn serve(dir: &Path, address: SocketAddr) -> Program {
+    // If we are killed, so is it: a server left behind would hold its port and disk for ever.
+    let program = match exists("setpriv") {
+        true => Program::new("setpriv").args(&["--pdeathsig", "KILL", &daemon()]),
+        false => Program::new(daemon()),
+    };
+    program
+        .args(&["--no-defaults", "--skip-name-resolve", "--skip-log-bin", "--max-connections=500"])
+        // Its durability is not what is tested: the tests ask whether the same statements mean the same.
+        .args(&["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=256M"])
+        .arg(format!("--datadir={}", dir.join("data").display()))
+        // Beside the data, where the server stands: a long path would not fit a socket's name.
+        .arg("--socket=socket")
+        .arg(format!("--pid-file={}", dir.join("pid").display()))
+        .arg(format!("--bind-address={}", address.ip()))
+        .arg(format!("--port={}", address.port()))
+        .args(&as_root())
+}
+
+fn daemon() -> String {
+    let daemon = "/usr/sbin/mariadbd";
+    if Path::new(daemon).is_file() { daemon.into() } else { "mariadbd".into() }
+}
+
+/// MariaDB runs as root only where it is told to.
+fn as_root() -> Vec<&'static str> {
+    if crate::setup::is_root() { vec!["--user=root"] } else { vec![] }
+}
+
+fn until_ended(mut program: Running, log: &Path) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !program.has_ended() {
+        if Instant::now() > until {
+            bail!("did not end:\n{}", fs::read_to_string(log).unwrap_or_default());
+        }
+        thread::sleep(GLANCE);
+    }
+    Ok(())
+}
+
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
+    Ok(listener.local_addr()?)
+}
+
+/// A ready server speaks first: three bytes of length, a zero, and protocol version 10.
+fn greets(address: SocketAddr) -> bool {
+    let mut greeting = [0; 5];
+    TcpStream::connect_timeout(&address, GLANCE)
+        .and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.read_exact(&mut greeting)
+        })
+        .is_ok_and(|()| greeting[4] == 10)
+}

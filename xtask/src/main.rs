@@ -1,0 +1,67 @@
+//! Developer's commands: `cargo xtask --help`.
+//!
+//! It orders other programs about and checks nothing itself. It has no dependencies to speak of, so that it is compiled
+//! in seconds.
+
+mod ci;
+mod database;
+mod program;
+mod setup;
+
+use anyhow::{Result, bail};
+use program::{Program, binary};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Developer's commands. All but `check` build with --release, as the demo does, so that nothing is compiled twice.
+
+    cargo xtask check                    the inner loop: formatting, clippy, unit tests of all libraries
+    cargo xtask ci                       everything, from nothing: what a change must pass
+    cargo xtask setup                    install what the tests need and this machine lacks (Debian packages, npm)
+    cargo xtask test [sqlite]            all Rust tests, the store's on SQLite
+    cargo xtask test mariadb             the store's tests on a MariaDB of their own, started and ended here
+    cargo xtask browser [FILE...]        the pages in a real browser; pictures go to target/screenshots
+    cargo xtask sim [--seeds N] [...]    the simulation; what follows goes to it (--help)
+    cargo xtask bench sale [...]         the whole sale's speed over real sockets
+
+A test alone: cargo test --release -p backend --test NAME. With COINWIRE_TEST_DATABASE=mysql://root@HOST:PORT set, the
+store's tests run on that server instead of SQLite.
+";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Vec<String>) -> Result<()> {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        [] | ["--help" | "-h" | "help"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        ["ci"] => ci::everything(),
+        ["check"] => ci::inner_loop(),
+        ["setup"] => setup::install_missing(),
+        ["test"] | ["test", "sqlite"] => ci::tests(),
+        ["test", "mariadb"] => ci::tests_on_mariadb(),
+        ["browser", files @ ..] => {
+            ci::binaries()?;
+            ci::browser(files)
+        }
+        ["sim", rest @ ..] => {
+            ci::binaries()?;
+            ci::simulation(rest)
+        }
+        ["bench", rest @ ..] => {
+            ci::binaries()?;
+            Program::new(binary("bench")).args(rest).run()
+        }
+        _ => bail!("unknown command `{}`; `cargo xtask --help` lists them", args.join(" ")),
+    }
+}
