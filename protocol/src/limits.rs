@@ -1,0 +1,18 @@
+//! The protocol's named limits. docs/PROTOCOL.md lists them.
+
+/// Bytes of the truncated HMAC behind each payload.
+pub const TAG_BYTES: usize = 16;
+/// A payload with its tag is at most this long, in bytes.
+pub const PAYLOAD_MAX_BYTES: usize = 256;
+/// A topic is at most this long, in bytes.
+pub const TOPIC_MAX_BYTES: usize = 32;
+/// Characters (ASCII; otherwise bytes of UTF-8) of a firmware version in a status.
+pub const FIRMWARE_MAX_CHARS: usize = 24;
+/// Credits a module remembers with their results; what is older is refused unexecuted.
+pub const CREDIT_WINDOW: usize = 32;
+/// A single credit gives at most this many pulses, whatever a command says.
+pub const CREDIT_PULSES_MAX: u16 = 200;
+/// A `sync` whose round trip took longer than this is not used: the clock would be off by half of it.
+pub const SYNC_ROUND_TRIP_MAX_MS: u32 = 10_000;
+/// The message sequence of a will: after everything else its session says.
+pub const WILL_SEQUENCE: u32 = u32::MAX;

@@ -1,0 +1,513 @@
+//! The messages. CBOR maps with small numbers for keys (RFC 8949); absent optional fields are left out.
+//!
+//! Times: `uptime_ms` counts from the module's boot and is always there; `at_ms` is unix time in milliseconds and is
+//! there only once the module's clock was set by a [`Action::Sync`].
+
+use crate::limits::FIRMWARE_MAX_CHARS;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
+/// Where in a module's life a message was made. Orders by boot, then session, then sequence.
+///
+/// The server takes a status or a pulse only if its mark is greater than the last it took on that topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
+pub struct Mark {
+    /// Boots so far, counted in flash.
+    #[n(0)]
+    pub boot: u32,
+    /// MQTT connections since boot.
+    #[n(1)]
+    pub session: u32,
+    /// Messages of this topic in this session, from 1; a will has [`crate::limits::WILL_SEQUENCE`].
+    #[n(2)]
+    pub sequence: u32,
+}
+
+/// Running totals, kept in flash since the module was provisioned. They never fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Totals {
+    /// Coin pulses read.
+    #[n(0)]
+    pub coin_pulses: u64,
+    /// Credit pulses given.
+    #[n(1)]
+    pub credit_pulses: u64,
+    /// Edges on the coin line that fit no profile.
+    #[n(2)]
+    pub noise_edges: u64,
+}
+
+/// Fault bits of a status.
+pub mod faults {
+    /// The coin line stays active.
+    pub const COIN_LINE_STUCK: u32 = 1;
+    /// Flash could not be read or written.
+    pub const FLASH: u32 = 1 << 1;
+    /// The machine's sense input did not answer a credit.
+    pub const MACHINE_SILENT: u32 = 1 << 2;
+    /// The supply voltage is too low.
+    pub const SUPPLY_LOW: u32 = 1 << 3;
+    /// Payloads with a wrong tag arrived since boot.
+    pub const BAD_SIGNATURES: u32 = 1 << 4;
+
+    /// The faults with which a machine cannot be trusted to credit.
+    pub const BLOCKING: u32 = COIN_LINE_STUCK | FLASH | MACHINE_SILENT | SUPPLY_LOW;
+}
+
+/// How a module is. Topic `m/<module>/status`, retained; also its will, with `online` false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Status<'a> {
+    /// Order.
+    #[n(0)]
+    pub mark: Mark,
+    /// False in the will only, and in a farewell.
+    #[n(1)]
+    pub online: bool,
+    /// Milliseconds since boot.
+    #[n(2)]
+    pub uptime_ms: u64,
+    /// Unix time in milliseconds, once known.
+    #[n(3)]
+    pub at_ms: Option<u64>,
+    /// The highest command sequence taken, 0 for none.
+    #[n(4)]
+    pub last_command: u32,
+    /// Version of the settings in force, 0 for the built-in ones.
+    #[n(5)]
+    pub settings_version: u32,
+    /// Firmware version, at most [`FIRMWARE_MAX_CHARS`] bytes; a receiver cuts what is longer.
+    #[cbor(b(6), decode_with = "firmware_version")]
+    pub firmware: &'a str,
+    /// Signal as CSQ, 0 to 31; 99 unknown (3GPP TS 27.007).
+    #[n(7)]
+    pub signal_csq: Option<u8>,
+    /// Supply voltage in millivolts.
+    #[n(8)]
+    pub supply_mv: Option<u16>,
+    /// Running totals.
+    #[n(9)]
+    pub totals: Totals,
+    /// Bits of [`faults`].
+    #[n(10)]
+    pub faults: u32,
+    /// Whether the module is locked (gives no credits).
+    #[n(11)]
+    pub locked: Option<bool>,
+}
+
+/// Cuts a version rather than refusing it: a status is worth more than its label, and storage has room for so much.
+fn firmware_version<'b, C>(d: &mut Decoder<'b>, _: &mut C) -> Result<&'b str, decode::Error> {
+    let text = d.str()?;
+    Ok(&text[..text.floor_char_boundary(FIRMWARE_MAX_CHARS)])
+}
+
+/// A burst of coin pulses. Topic `m/<module>/pulse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Pulse {
+    /// Order.
+    #[n(0)]
+    pub mark: Mark,
+    /// Milliseconds since boot at the burst's end.
+    #[n(1)]
+    pub uptime_ms: u64,
+    /// Unix time in milliseconds, once known.
+    #[n(2)]
+    pub at_ms: Option<u64>,
+    /// Pulses in this burst.
+    #[n(3)]
+    pub pulses: u16,
+    /// Coin pulses in all, this burst included. What is booked is the rise of this number.
+    #[n(4)]
+    pub coin_pulses_total: u64,
+    /// Measured width of a pulse, median, in milliseconds.
+    #[n(5)]
+    pub width_ms: u16,
+    /// Measured gap between pulses, median, in milliseconds; 0 for a single pulse.
+    #[n(6)]
+    pub gap_ms: u16,
+}
+
+/// An enumeration that a later version may extend: a code it does not know is kept as `Unknown`.
+macro_rules! open_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $code:literal => $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$vmeta])* $variant,)+
+            /// A code of a later version.
+            Unknown(u8),
+        }
+
+        impl $name {
+            /// The code on the wire.
+            pub fn code(self) -> u8 {
+                match self { $($name::$variant => $code,)+ $name::Unknown(code) => code }
+            }
+
+            /// Reads a code.
+            pub fn from_code(code: u8) -> Self {
+                match code { $($code => $name::$variant,)+ code => $name::Unknown(code) }
+            }
+
+            /// The word for it, in lower case.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ $name::Unknown(_) => "unknown" }
+            }
+        }
+
+        impl<C> Encode<C> for $name {
+            fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+                e.u8(self.code())?.ok()
+            }
+        }
+
+        impl<'b, C> Decode<'b, C> for $name {
+            fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+                Ok(Self::from_code(d.u8()?))
+            }
+        }
+    };
+}
+
+open_enum! {
+    /// A module's word on a command.
+    Stage {
+        /// Taken; executing or queued.
+        Received = 1 => "received",
+        /// Executed whole.
+        Done = 2 => "done",
+        /// Not executed, or in part: see pulses and reason.
+        Failed = 3 => "failed",
+        /// Past its expiry; not executed.
+        Expired = 4 => "expired",
+        /// Seen before: `first` and `pulses` tell what came of it. Nothing was executed again.
+        Duplicate = 5 => "duplicate",
+        /// The clock is not set, so that expiry cannot be judged; not executed, send `sync` and then again.
+        Clock = 6 => "clock",
+    }
+}
+
+open_enum! {
+    /// Why a command failed.
+    Reason {
+        /// Power was lost in mid-credit; `pulses` is what is known to have been given.
+        PowerLost = 1 => "power_lost",
+        /// The module is locked.
+        Locked = 2 => "locked",
+        /// Too many credits wait already.
+        Busy = 3 => "busy",
+        /// A blocking fault; see the status.
+        Fault = 4 => "fault",
+        /// The action is not known to this firmware.
+        Unsupported = 5 => "unsupported",
+        /// Older than the window of remembered credits: refused unexecuted.
+        TooOld = 6 => "too_old",
+        /// A state-setting command older than the newest applied.
+        Superseded = 7 => "superseded",
+        /// A value is out of bounds.
+        Invalid = 8 => "invalid",
+        /// The machine did not start (sense input).
+        MachineSilent = 9 => "machine_silent",
+        /// The journal could not be written; nothing was given.
+        Flash = 10 => "flash",
+        /// The round trip of a `sync` took too long to set a clock by.
+        SlowSync = 11 => "slow_sync",
+    }
+}
+
+/// A module's word on a command. Topic `m/<module>/ack`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Ack {
+    /// The command's id.
+    #[n(0)]
+    pub command: u64,
+    /// The command's sequence.
+    #[n(1)]
+    pub sequence: u32,
+    /// What is said.
+    #[n(2)]
+    pub stage: Stage,
+    /// Boots so far, counted in flash.
+    #[n(3)]
+    pub boot: u32,
+    /// Milliseconds since boot.
+    #[n(4)]
+    pub uptime_ms: u64,
+    /// Unix time in milliseconds, once known.
+    #[n(5)]
+    pub at_ms: Option<u64>,
+    /// Credit pulses given for the command, as far as known.
+    #[n(6)]
+    pub pulses: Option<u16>,
+    /// Why it failed; with `duplicate`, why the first failed.
+    #[n(7)]
+    pub reason: Option<Reason>,
+    /// With `duplicate`: the stage the command had reached.
+    #[n(8)]
+    pub first: Option<Stage>,
+}
+
+/// What a module shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Say whether it could credit now. Changes nothing.
+    Probe,
+    /// Give this many pulses, once.
+    Credit {
+        /// From 1 to [`crate::limits::CREDIT_PULSES_MAX`].
+        pulses: u16,
+    },
+    /// Set the clock.
+    Sync(Sync),
+    /// Take these settings. State-setting.
+    Settings(Settings),
+    /// Give no credits (true) or give them again (false). State-setting.
+    Lock {
+        /// Whether to lock.
+        locked: bool,
+    },
+    /// Restart the module.
+    Reboot,
+    /// Show itself: blink for a while.
+    Locate,
+    /// An action of a later version, by its code. Comes from decoding only: with the code of an action known here it
+    /// would be sent without that action's value, and refused.
+    Unknown(u8),
+}
+
+impl Action {
+    /// The code on the wire.
+    pub fn code(&self) -> u8 {
+        match self {
+            Action::Probe => 1,
+            Action::Credit { .. } => 2,
+            Action::Sync(_) => 3,
+            Action::Settings(_) => 4,
+            Action::Lock { .. } => 5,
+            Action::Reboot => 6,
+            Action::Locate => 7,
+            Action::Unknown(code) => *code,
+        }
+    }
+
+    /// The word for it, in lower case.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Action::Probe => "probe",
+            Action::Credit { .. } => "credit",
+            Action::Sync(_) => "sync",
+            Action::Settings(_) => "settings",
+            Action::Lock { .. } => "lock",
+            Action::Reboot => "reboot",
+            Action::Locate => "locate",
+            Action::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// The server's time, answering something the module said.
+///
+/// The module takes `server_ms` plus half the round trip for the time, the round trip being its uptime now less
+/// `echo_uptime_ms`; so a sync that was delayed or replayed cannot set the clock far wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Sync {
+    /// The server's unix time in milliseconds.
+    #[n(0)]
+    pub server_ms: u64,
+    /// `boot` of the message this answers.
+    #[n(1)]
+    pub echo_boot: u32,
+    /// `uptime_ms` of the message this answers.
+    #[n(2)]
+    pub echo_uptime_ms: u64,
+}
+
+/// How the coin line behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CoinProfile {
+    /// Whether the line is high at rest (normally open contact with pull-up).
+    #[n(0)]
+    pub idle_high: bool,
+    /// A pulse is at least this wide, in milliseconds; shorter is noise.
+    #[n(1)]
+    pub width_min_ms: u16,
+    /// A pulse is at most this wide, in milliseconds; longer is a stuck line.
+    #[n(2)]
+    pub width_max_ms: u16,
+    /// Two pulses have at least this gap, in milliseconds; a shorter one is bounce.
+    #[n(3)]
+    pub gap_min_ms: u16,
+    /// So much quiet, in milliseconds, ends a burst.
+    #[n(4)]
+    pub burst_end_ms: u16,
+    /// Width of the pulses given, in milliseconds.
+    #[n(5)]
+    pub credit_width_ms: u16,
+    /// Gap between the pulses given, in milliseconds.
+    #[n(6)]
+    pub credit_gap_ms: u16,
+}
+
+impl Default for CoinProfile {
+    /// The commonest acceptor: 50 ms pulses at rest high, wide bounds.
+    fn default() -> Self {
+        Self {
+            idle_high: true,
+            width_min_ms: 15,
+            width_max_ms: 600,
+            gap_min_ms: 15,
+            burst_end_ms: 300,
+            credit_width_ms: 50,
+            credit_gap_ms: 50,
+        }
+    }
+}
+
+impl CoinProfile {
+    /// Whether the numbers fit together: all within 1 to 2000 ms, minimum below maximum.
+    pub fn is_valid(&self) -> bool {
+        let all = [
+            self.width_min_ms,
+            self.width_max_ms,
+            self.gap_min_ms,
+            self.burst_end_ms,
+            self.credit_width_ms,
+            self.credit_gap_ms,
+        ];
+        all.iter().all(|ms| (1..=2000).contains(ms))
+            && self.width_min_ms < self.width_max_ms
+            && self.gap_min_ms < self.burst_end_ms
+    }
+}
+
+/// A module's settings, as a whole: the newest version replaces all of an older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Settings {
+    /// Counts up with each change at the server; from 1.
+    #[n(0)]
+    pub version: u32,
+    /// The coin line.
+    #[n(1)]
+    pub profile: CoinProfile,
+    /// Credits above this many pulses are refused as invalid.
+    #[n(2)]
+    pub credit_pulses_max: u16,
+    /// A status is published at least this often, in seconds.
+    #[n(3)]
+    pub status_period_s: u16,
+    /// Whether a sense input says that the machine runs; then `done` waits for it.
+    #[n(4)]
+    pub sense: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { version: 0, profile: CoinProfile::default(), credit_pulses_max: 50, status_period_s: 1800, sense: false }
+    }
+}
+
+impl Settings {
+    /// Whether every value is within its bounds.
+    pub fn is_valid(&self) -> bool {
+        self.version > 0
+            && self.profile.is_valid()
+            && (1..=crate::limits::CREDIT_PULSES_MAX).contains(&self.credit_pulses_max)
+            && (10..=43_200).contains(&self.status_period_s)
+    }
+}
+
+/// An instruction. Topic `m/<module>/command`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Command {
+    /// Id, unique for ever.
+    pub id: u64,
+    /// Per module, counting up.
+    pub sequence: u32,
+    /// The server's unix time of issue, in milliseconds.
+    pub issued_ms: u64,
+    /// Not to be executed after this unix time, in milliseconds. On the wire it is a lifetime of 0 to `u32::MAX` ms
+    /// (49 days) after `issued_ms`; what lies outside is moved to the nearer end.
+    pub expires_ms: u64,
+    /// What to do.
+    pub action: Action,
+}
+
+/// A command's fields as they stand on the wire: the action by its code, its values beside it.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct CommandFields {
+    #[n(0)]
+    id: u64,
+    #[n(1)]
+    sequence: u32,
+    #[n(2)]
+    issued_ms: u64,
+    /// Relative to `issued_ms`: shorter on the wire.
+    #[n(3)]
+    lifetime_ms: u32,
+    #[n(4)]
+    action: u8,
+    #[n(5)]
+    pulses: Option<u16>,
+    #[n(6)]
+    sync: Option<Sync>,
+    #[n(7)]
+    settings: Option<Settings>,
+    #[n(8)]
+    locked: Option<bool>,
+}
+
+impl<C> Encode<C> for Command {
+    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
+        let lifetime_ms = self.expires_ms.saturating_sub(self.issued_ms);
+        let mut fields = CommandFields {
+            id: self.id,
+            sequence: self.sequence,
+            issued_ms: self.issued_ms,
+            lifetime_ms: u32::try_from(lifetime_ms).unwrap_or(u32::MAX),
+            action: self.action.code(),
+            pulses: None,
+            sync: None,
+            settings: None,
+            locked: None,
+        };
+        match self.action {
+            Action::Credit { pulses } => fields.pulses = Some(pulses),
+            Action::Sync(sync) => fields.sync = Some(sync),
+            Action::Settings(settings) => fields.settings = Some(settings),
+            Action::Lock { locked } => fields.locked = Some(locked),
+            Action::Probe | Action::Reboot | Action::Locate | Action::Unknown(_) => {}
+        }
+        fields.encode(e, ctx)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Command {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+        let fields = CommandFields::decode(d, ctx)?;
+        let missing = || decode::Error::message("the action's value is missing");
+        let action = match fields.action {
+            1 => Action::Probe,
+            2 => Action::Credit { pulses: fields.pulses.ok_or_else(missing)? },
+            3 => Action::Sync(fields.sync.ok_or_else(missing)?),
+            4 => Action::Settings(fields.settings.ok_or_else(missing)?),
+            5 => Action::Lock { locked: fields.locked.ok_or_else(missing)? },
+            6 => Action::Reboot,
+            7 => Action::Locate,
+            code => Action::Unknown(code),
+        };
+        Ok(Command {
+            id: fields.id,
+            sequence: fields.sequence,
+            issued_ms: fields.issued_ms,
+            expires_ms: fields.issued_ms.saturating_add(u64::from(fields.lifetime_ms)),
+            action,
+        })
+    }
+}
