@@ -1,0 +1,110 @@
+//! The broker alone, with logins and grants from a file: for trying it, and for running any MQTT suite against it.
+//!
+//! ```text
+//! cargo run -p broker --example open -- --listen 127.0.0.1:1883 --rules rules.txt
+//! ```
+//!
+//! A line of the file is a login: user, password, lane (`client` or `module`), filters it may publish to and filters it
+//! may subscribe to, each comma-separated; `-` stands for none (and, as a user, for a login without user name). `#` at the
+//! start of a line begins a comment. Two examples:
+//!
+//! ```text
+//! anna   secret  client  v1/op/#,m/+/command  v1/op/#,m/#
+//! -      -       client  #                    #
+//! ```
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use broker::{Authenticate, ClientIdRule, Config, Grants, Lane, Login, Refusal};
+use clap::Parser;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Address for MQTT over TCP; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:1883")]
+    listen: SocketAddr,
+    /// File of logins and grants.
+    #[arg(long)]
+    rules: PathBuf,
+}
+
+struct Rule {
+    user: Option<String>,
+    password: Vec<u8>,
+    lane: Lane,
+    publish: Vec<String>,
+    subscribe: Vec<String>,
+}
+
+struct Rules(Vec<Rule>);
+
+fn parse(text: &str) -> anyhow::Result<Rules> {
+    let filters = |text: &str| match text {
+        "-" => Vec::new(),
+        text => text.split(',').map(str::to_owned).collect(),
+    };
+    let mut rules = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [user, password, lane, publish, subscribe] = words[..] else {
+            bail!("line {}: expected user, password, lane, publish filters, subscribe filters", at + 1);
+        };
+        let lane = match lane {
+            "client" => Lane::Client,
+            "module" => Lane::Module,
+            other => bail!("line {}: {other:?} is not a lane: client or module", at + 1),
+        };
+        rules.push(Rule {
+            user: (user != "-").then(|| user.to_owned()),
+            password: if password == "-" { Vec::new() } else { password.into() },
+            lane,
+            publish: filters(publish),
+            subscribe: filters(subscribe),
+        });
+    }
+    Ok(Rules(rules))
+}
+
+#[async_trait::async_trait]
+impl Authenticate for Rules {
+    async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal> {
+        let password = login.password.as_deref().unwrap_or_default();
+        let rule = self
+            .0
+            .iter()
+            .find(|rule| rule.user == login.username && rule.password == password)
+            .ok_or(Refusal::BadCredentials)?;
+        Ok(Grants {
+            credential: rule.user.clone().unwrap_or_else(|| "anonymous".to_owned()),
+            lane: rule.lane,
+            client_id: ClientIdRule::Any,
+            publish: rule.publish.clone(),
+            subscribe: rule.subscribe.clone(),
+        })
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "broker=info,rumqttd=off,warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).init();
+    let arguments = Arguments::parse();
+    let text = std::fs::read_to_string(&arguments.rules)
+        .with_context(|| format!("cannot read the rules in {}", arguments.rules.display()))?;
+    let rules = parse(&text).with_context(|| arguments.rules.display().to_string())?;
+    let config = Config { listen: vec![arguments.listen], ..Config::default() };
+    let broker = broker::start(config, Arc::new(rules)).await?;
+    for address in broker.local_addrs() {
+        println!("mqtt://{address}");
+    }
+    tokio::signal::ctrl_c().await?;
+    broker.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! Writing packets. Each function appends one packet to `out`.
+//!
+//! Builders of the library fail on values out of range only; where ours cannot be, `expect` says why.
+
+use mqtt_protocol_core::mqtt::packet::{
+    AssignedClientIdentifier, MaximumPacketSize, MessageExpiryInterval, ReceiveMaximum, ServerKeepAlive,
+    SessionExpiryInterval, SharedSubscriptionAvailable, SubscriptionIdentifier, TopicAliasMaximum, v3_1_1, v5_0,
+};
+use mqtt_protocol_core::mqtt::result_code::{PubcompReasonCode, PubrecReasonCode, PubrelReasonCode, SubackReturnCode};
+
+use super::{
+    ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, Properties, Property, PubackReasonCode, Qos,
+    SubackReasonCode, UnsubackReasonCode,
+};
+use crate::auth::Version;
+use crate::message::Message;
+
+/// What an accepted MQTT 5 client is told.
+pub(crate) struct Welcome<'a> {
+    pub session_present: bool,
+    pub assigned_client_id: Option<&'a str>,
+    /// Where it differs from what was asked for.
+    pub session_expiry_s: Option<u32>,
+    pub keep_alive_s: Option<u16>,
+    pub receive_maximum: u16,
+    pub maximum_packet_bytes: u32,
+    pub topic_aliases: u16,
+}
+
+const VALID: &str = "values are within the protocol's range";
+
+/// CONNACK that accepts.
+pub(crate) fn connack_accepted(out: &mut Vec<u8>, version: Version, welcome: &Welcome<'_>) {
+    if version == Version::V311 {
+        let packet = v3_1_1::Connack::builder()
+            .session_present(welcome.session_present)
+            .return_code(ConnectReturnCode::Accepted)
+            .build()
+            .expect(VALID);
+        return out.extend_from_slice(&packet.to_continuous_buffer());
+    }
+    let mut properties = Properties::new();
+    if let Some(seconds) = welcome.session_expiry_s {
+        properties.extend(SessionExpiryInterval::new(seconds).map(Property::SessionExpiryInterval));
+    }
+    properties.extend(ReceiveMaximum::new(welcome.receive_maximum).map(Property::ReceiveMaximum));
+    properties.extend(MaximumPacketSize::new(welcome.maximum_packet_bytes).map(Property::MaximumPacketSize));
+    if let Some(client_id) = welcome.assigned_client_id {
+        properties.extend(AssignedClientIdentifier::new(client_id).map(Property::AssignedClientIdentifier));
+    }
+    properties.extend(TopicAliasMaximum::new(welcome.topic_aliases).map(Property::TopicAliasMaximum));
+    properties.extend(SharedSubscriptionAvailable::new(0).map(Property::SharedSubscriptionAvailable));
+    if let Some(seconds) = welcome.keep_alive_s {
+        properties.extend(ServerKeepAlive::new(seconds).map(Property::ServerKeepAlive));
+    }
+    let packet = v5_0::Connack::builder()
+        .session_present(welcome.session_present)
+        .reason_code(ConnectReasonCode::Success)
+        .props(properties)
+        .build()
+        .expect(VALID);
+    out.extend_from_slice(&packet.to_continuous_buffer());
+}
+
+/// CONNACK that refuses.
+pub(crate) fn connack_refused(out: &mut Vec<u8>, version: Version, code: ConnectReasonCode) {
+    match version {
+        Version::V5 => {
+            let packet = v5_0::Connack::builder().session_present(false).reason_code(code).build().expect(VALID);
+            out.extend_from_slice(&packet.to_continuous_buffer());
+        }
+        Version::V311 => {
+            let code = match code {
+                ConnectReasonCode::UnsupportedProtocolVersion => ConnectReturnCode::UnacceptableProtocolVersion,
+                ConnectReasonCode::ClientIdentifierNotValid => ConnectReturnCode::IdentifierRejected,
+                ConnectReasonCode::BadUserNameOrPassword => ConnectReturnCode::BadUserNameOrPassword,
+                ConnectReasonCode::NotAuthorized | ConnectReasonCode::TopicNameInvalid => {
+                    ConnectReturnCode::NotAuthorized
+                }
+                _ => ConnectReturnCode::ServerUnavailable,
+            };
+            let packet = v3_1_1::Connack::builder().session_present(false).return_code(code).build().expect(VALID);
+            out.extend_from_slice(&packet.to_continuous_buffer());
+        }
+    }
+}
+
+/// How a message goes to one subscriber.
+pub(crate) struct Outgoing<'a> {
+    pub message: &'a Message,
+    /// 0 with QoS 0.
+    pub id: u16,
+    pub qos: Qos,
+    pub retain: bool,
+    pub dup: bool,
+    /// Seconds left of the message's life, if it ends.
+    pub expiry_s: Option<u32>,
+    pub identifiers: &'a [u32],
+}
+
+/// PUBLISH; false (and nothing written) when it is longer than `maximum_bytes`.
+pub(crate) fn publish(out: &mut Vec<u8>, version: Version, outgoing: &Outgoing<'_>, maximum_bytes: u32) -> bool {
+    const CHECKED: &str = "topic names were checked when they came in";
+    let (message, id) = (outgoing.message, (outgoing.qos != Qos::AtMostOnce).then_some(outgoing.id));
+    let buffer = match version {
+        Version::V311 => v3_1_1::Publish::builder()
+            .topic_name(&*message.topic)
+            .expect(CHECKED)
+            .qos(outgoing.qos)
+            .packet_id(id)
+            .retain(outgoing.retain)
+            .dup(outgoing.dup)
+            .payload(&message.payload[..])
+            .build()
+            .expect(VALID)
+            .to_continuous_buffer(),
+        Version::V5 => {
+            let mut properties = message.properties.to_vec();
+            if let Some(seconds) = outgoing.expiry_s {
+                properties.extend(MessageExpiryInterval::new(seconds).map(Property::MessageExpiryInterval));
+            }
+            for identifier in outgoing.identifiers {
+                properties.extend(SubscriptionIdentifier::new(*identifier).map(Property::SubscriptionIdentifier));
+            }
+            v5_0::Publish::builder()
+                .topic_name(&*message.topic)
+                .expect(CHECKED)
+                .qos(outgoing.qos)
+                .packet_id(id)
+                .retain(outgoing.retain)
+                .dup(outgoing.dup)
+                .props(properties)
+                .payload(&message.payload[..])
+                .build()
+                .expect(VALID)
+                .to_continuous_buffer()
+        }
+    };
+    let fits = buffer.len() <= maximum_bytes as usize;
+    if fits {
+        out.extend_from_slice(&buffer);
+    }
+    fits
+}
+
+/// PUBACK. A 3.1.1 client is told no reason: whoever may not publish is disconnected instead.
+pub(crate) fn puback(out: &mut Vec<u8>, version: Version, id: u16, code: PubackReasonCode) {
+    let buffer = match version {
+        Version::V311 => v3_1_1::Puback::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
+        Version::V5 => {
+            let builder = v5_0::Puback::builder().packet_id(id);
+            let builder = if code == PubackReasonCode::Success { builder } else { builder.reason_code(code) };
+            builder.build().expect(VALID).to_continuous_buffer()
+        }
+    };
+    out.extend_from_slice(&buffer);
+}
+
+/// PUBREC, with the same reasons as a PUBACK.
+pub(crate) fn pubrec(out: &mut Vec<u8>, version: Version, id: u16, code: PubackReasonCode) {
+    let buffer = match version {
+        Version::V311 => v3_1_1::Pubrec::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
+        Version::V5 => {
+            let code = match code {
+                PubackReasonCode::Success => None,
+                PubackReasonCode::NotAuthorized => Some(PubrecReasonCode::NotAuthorized),
+                PubackReasonCode::TopicNameInvalid => Some(PubrecReasonCode::TopicNameInvalid),
+                PubackReasonCode::QuotaExceeded => Some(PubrecReasonCode::QuotaExceeded),
+                _ => Some(PubrecReasonCode::UnspecifiedError),
+            };
+            let builder = v5_0::Pubrec::builder().packet_id(id);
+            let builder = match code {
+                None => builder,
+                Some(code) => builder.reason_code(code),
+            };
+            builder.build().expect(VALID).to_continuous_buffer()
+        }
+    };
+    out.extend_from_slice(&buffer);
+}
+
+/// PUBREL.
+pub(crate) fn pubrel(out: &mut Vec<u8>, version: Version, id: u16, found: bool) {
+    let buffer = match version {
+        Version::V311 => v3_1_1::Pubrel::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
+        Version::V5 => {
+            let builder = v5_0::Pubrel::builder().packet_id(id);
+            let builder = if found { builder } else { builder.reason_code(PubrelReasonCode::PacketIdentifierNotFound) };
+            builder.build().expect(VALID).to_continuous_buffer()
+        }
+    };
+    out.extend_from_slice(&buffer);
+}
+
+/// PUBCOMP.
+pub(crate) fn pubcomp(out: &mut Vec<u8>, version: Version, id: u16, found: bool) {
+    let buffer = match version {
+        Version::V311 => v3_1_1::Pubcomp::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
+        Version::V5 => {
+            let builder = v5_0::Pubcomp::builder().packet_id(id);
+            let builder =
+                if found { builder } else { builder.reason_code(PubcompReasonCode::PacketIdentifierNotFound) };
+            builder.build().expect(VALID).to_continuous_buffer()
+        }
+    };
+    out.extend_from_slice(&buffer);
+}
+
+/// SUBACK, one code per filter asked for.
+pub(crate) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: Vec<SubackReasonCode>) {
+    let buffer = match version {
+        Version::V5 => {
+            v5_0::Suback::builder().packet_id(id).reason_codes(codes).build().expect(VALID).to_continuous_buffer()
+        }
+        Version::V311 => {
+            let codes = codes.into_iter().map(|code| match code {
+                SubackReasonCode::GrantedQos0 => SubackReturnCode::SuccessMaximumQos0,
+                SubackReasonCode::GrantedQos1 => SubackReturnCode::SuccessMaximumQos1,
+                SubackReasonCode::GrantedQos2 => SubackReturnCode::SuccessMaximumQos2,
+                _ => SubackReturnCode::Failure,
+            });
+            v3_1_1::Suback::builder()
+                .packet_id(id)
+                .return_codes(codes.collect())
+                .build()
+                .expect(VALID)
+                .to_continuous_buffer()
+        }
+    };
+    out.extend_from_slice(&buffer);
+}
+
+/// UNSUBACK, one code per filter.
+pub(crate) fn unsuback(out: &mut Vec<u8>, version: Version, id: u16, codes: Vec<UnsubackReasonCode>) {
+    let buffer = match version {
+        Version::V5 => {
+            v5_0::Unsuback::builder().packet_id(id).reason_codes(codes).build().expect(VALID).to_continuous_buffer()
+        }
+        Version::V311 => v3_1_1::Unsuback::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
+    };
+    out.extend_from_slice(&buffer);
+}
+
+/// PINGRESP.
+pub(crate) fn pingresp(out: &mut Vec<u8>) {
+    // The same two bytes in both versions.
+    out.extend_from_slice(&v5_0::Pingresp::new().to_continuous_buffer());
+}
+
+/// DISCONNECT; nothing for a 3.1.1 client, which knows none from a server.
+pub(crate) fn disconnect(out: &mut Vec<u8>, version: Version, code: DisconnectReasonCode) {
+    if version == Version::V5 {
+        let packet = v5_0::Disconnect::builder().reason_code(code).build().expect(VALID);
+        out.extend_from_slice(&packet.to_continuous_buffer());
+    }
+}

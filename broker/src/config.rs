@@ -1,0 +1,121 @@
+//! What the broker is told at its start, and every bound it holds clients to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::topic::TopicBounds;
+
+/// How to start the broker.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Addresses for plain MQTT over TCP; port 0 takes a free one (see [`crate::Broker::local_addrs`]).
+    pub listen: Vec<SocketAddr>,
+    /// The topics of commands to modules, as one filter. A module may subscribe only to a single topic within it, which
+    /// the gate serves from a map, so that a fleet costs the core one filter.
+    pub module_commands: String,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { listen: Vec::new(), module_commands: "m/+/command".to_owned(), limits: Limits::default() }
+    }
+}
+
+/// Bounds. A client beyond one of them is told and cut, or refused; nobody else notices.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Network connections at a time, including those that have not said CONNECT yet.
+    pub connections: usize,
+    /// Client-lane sessions, connected or not. Each holds a link to the core (about 45 KB).
+    pub client_sessions: usize,
+    /// Client-lane sessions of one credential.
+    pub sessions_per_credential: usize,
+    /// From the accepted connection to an accepted CONNECT, authentication included.
+    pub connect_timeout: Duration,
+    /// Longest packet taken, in bytes, fixed header included.
+    pub packet_bytes: u32,
+    /// Longest client identifier, in bytes.
+    pub client_id_bytes: usize,
+    /// Longest topic name or filter, in bytes.
+    pub topic_bytes: usize,
+    /// Most levels of a topic name or filter.
+    pub topic_levels: usize,
+    /// Most properties in one packet (MQTT 5).
+    pub properties: usize,
+    /// Longest keep alive, also used where a client asked for none. A client silent for 1.5 times its keep alive is cut.
+    pub keep_alive_max_s: u16,
+    /// A client that takes no byte for this long while something is to be written to it is cut.
+    pub write_stall: Duration,
+    /// Publishes of QoS 2 from a client that await its release (MQTT 5 Receive Maximum).
+    pub receive_maximum: u16,
+    /// Topic aliases a client may set.
+    pub topic_aliases: u16,
+    /// Subscriptions of a client.
+    pub subscriptions: usize,
+    /// Messages on the way to a client-lane client, not yet acknowledged.
+    pub client_in_flight: u16,
+    /// Messages on the way to a module, not yet acknowledged.
+    pub module_in_flight: u16,
+    /// Messages waiting for a client-lane client, connected or not.
+    pub client_queue_messages: usize,
+    /// Bytes waiting for a client-lane client, connected or not.
+    pub client_queue_bytes: usize,
+    /// Messages waiting for a connected module.
+    pub module_queue_messages: usize,
+    /// Bytes waiting for a connected module.
+    pub module_queue_bytes: usize,
+    /// How long a session may outlive its connection; what a 3.1.1 client with a persistent session gets.
+    pub session_expiry_max: Duration,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Bytes of retained messages.
+    pub retained_bytes: usize,
+    /// Distinct topics ever published; the core keeps a little of each for ever.
+    pub core_topics: usize,
+    /// Bytes (with 512 for each message) on their way through the core before publishers are held back. Well below what the
+    /// core's log of a filter holds (4 MiB), since a feed that is behind by more loses messages.
+    pub core_window_bytes: u64,
+    /// How long a publisher is held back by a core that is busy or gone, before it is cut.
+    pub core_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 19_000,
+            client_sessions: 1_000,
+            sessions_per_credential: 64,
+            connect_timeout: Duration::from_secs(10),
+            packet_bytes: 64 * 1024,
+            client_id_bytes: 128,
+            topic_bytes: 256,
+            topic_levels: 16,
+            properties: 32,
+            keep_alive_max_s: 3_600,
+            write_stall: Duration::from_secs(20),
+            receive_maximum: 32,
+            topic_aliases: 16,
+            subscriptions: 64,
+            client_in_flight: 64,
+            module_in_flight: 8,
+            client_queue_messages: 65_536,
+            client_queue_bytes: 16 * 1024 * 1024,
+            module_queue_messages: 64,
+            module_queue_bytes: 64 * 1024,
+            session_expiry_max: Duration::from_secs(24 * 3_600),
+            retained_messages: 100_000,
+            retained_bytes: 64 * 1024 * 1024,
+            core_topics: 500_000,
+            core_window_bytes: 1024 * 1024,
+            core_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn topic_bounds(&self) -> TopicBounds {
+        TopicBounds { length: self.topic_bytes, levels: self.topic_levels }
+    }
+}

@@ -1,0 +1,77 @@
+//! One network connection, from its first byte to its last: one task each.
+//!
+//! [`serve`] takes any stream, so that TCP, TLS and WebSocket share everything below. The way of a connection:
+//! [`connect`] (CONNECT, login, session) -> [`serving`] (packets in, messages out) -> its end (will, session).
+
+mod connect;
+mod publish;
+mod serving;
+mod stream;
+mod subscribe;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::debug;
+
+use crate::codec::encode;
+use crate::gate::Gate;
+use serving::{Connection, End};
+use stream::PacketStream;
+
+/// How long a goodbye may take.
+const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Serves one client on a stream that is ready for MQTT, until it ends.
+pub(crate) async fn serve<S>(gate: Arc<Gate>, stream: S, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ok(_permit) = gate.connections.clone().try_acquire_owned() else {
+        counter!("broker_refusals_total", "reason" => "connection_limit").increment(1);
+        return;
+    };
+    let mut stream = PacketStream::new(stream, gate.limits.packet_bytes);
+    // Boxed, so that what a login takes is not carried by every connection for its life.
+    let accepted = Box::pin(connect::accept(&gate, &mut stream, peer));
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(gate.limits.connect_timeout, accepted) => accepted,
+        () = gate.closing.cancelled() => return,
+    };
+    let mut accepted = match accepted.unwrap_or(Err("connect_timeout")) {
+        Ok(accepted) => accepted,
+        Err(reason) => {
+            counter!("broker_refusals_total", "reason" => reason).increment(1);
+            debug!(%peer, reason, "refused");
+            let _ = tokio::time::timeout(FINISH_TIMEOUT, stream.finish()).await;
+            return;
+        }
+    };
+    debug!(
+        %peer,
+        client = %accepted.session.key.client_id,
+        credential = %accepted.session.key.credential,
+        version = accepted.window.version.as_str(),
+        "connected"
+    );
+    if let Some(will) = accepted.displaced.take() {
+        gate.publish_will(will).await;
+    }
+    gate.meters.connections.increment(1);
+    let mut connection = Connection::new(gate.clone(), stream, accepted);
+    let end = connection.run().await;
+    gate.meters.connections.decrement(1);
+    counter!("broker_disconnects_total", "reason" => end.as_str()).increment(1);
+    debug!(%peer, client = %connection.session.key.client_id, reason = end.as_str(), "disconnected");
+    // The session first: whoever comes next must not wait for this client to take its goodbye.
+    connection.leave(end).await;
+    let version = connection.window.version;
+    if let End::Server(code) = end {
+        encode::disconnect(connection.stream.out(), version, code);
+    }
+    let _ = tokio::time::timeout(FINISH_TIMEOUT, connection.stream.finish()).await;
+    connection.count_bytes();
+}

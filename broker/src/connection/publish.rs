@@ -1,0 +1,101 @@
+//! A publish from a client: alias, topic, grants, QoS 2, and the answer.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::debug;
+
+use super::serving::Connection;
+use crate::auth::Version;
+use crate::codec::{DisconnectReasonCode, InboundPublish, PubackReasonCode, Qos, encode};
+use crate::gate::PublishError;
+use crate::message::Message;
+use crate::topic::{self, TopicError};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Takes a publish. The error ends the connection.
+    pub(super) async fn publish(&mut self, mut publish: InboundPublish) -> Result<(), DisconnectReasonCode> {
+        let (id, qos, version) = (publish.id, publish.qos, self.window.version);
+        let topic = self.resolve_alias(std::mem::take(&mut publish.topic), publish.alias)?;
+        if qos == Qos::ExactlyOnce {
+            let state = self.session.state();
+            if state.received.contains(&id) {
+                // A repeat of what is already on its way.
+                encode::pubrec(self.stream.out(), version, id, PubackReasonCode::Success);
+                return Ok(());
+            }
+            if state.received.len() >= usize::from(self.gate.limits.receive_maximum) {
+                return Err(DisconnectReasonCode::ReceiveMaximumExceeded);
+            }
+        }
+        let code = self.take(topic, publish).await?;
+        if code != PubackReasonCode::Success {
+            self.gate.meters.publishes_refused.increment(1);
+            if version == Version::V311 {
+                // 3.1.1 has no way to say so, and an acknowledgement would be a lie.
+                return Err(DisconnectReasonCode::NotAuthorized);
+            }
+        }
+        match qos {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => encode::puback(self.stream.out(), version, id, code),
+            Qos::ExactlyOnce => {
+                if code == PubackReasonCode::Success {
+                    self.session.state().received.push(id);
+                }
+                encode::pubrec(self.stream.out(), version, id, code);
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(
+        &mut self,
+        topic: Box<str>,
+        publish: InboundPublish,
+    ) -> Result<PubackReasonCode, DisconnectReasonCode> {
+        match topic::check_name(&topic, self.gate.limits.topic_bounds()) {
+            Ok(()) => {}
+            Err(TopicError::Malformed) => return Err(DisconnectReasonCode::TopicNameInvalid),
+            Err(TopicError::Unsupported) => return Ok(PubackReasonCode::TopicNameInvalid),
+        }
+        if !self.rules.may_publish(&topic) {
+            debug!(client = %self.session.key.client_id, %topic, "publish outside the grants");
+            return Ok(PubackReasonCode::NotAuthorized);
+        }
+        self.gate.meters.publishes_in.increment(1);
+        let message = Message {
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            origin: self.session.number,
+            expires_at: publish.expiry_s.map(|seconds| Instant::now() + Duration::from_secs(seconds.into())),
+            properties: publish.properties.into(),
+        };
+        match self.gate.publish(message).await {
+            Ok(()) => Ok(PubackReasonCode::Success),
+            Err(PublishError::Quota) => Ok(PubackReasonCode::QuotaExceeded),
+            Err(PublishError::Unavailable) => Err(DisconnectReasonCode::ServerBusy),
+        }
+    }
+
+    /// The topic meant by a name, an alias, or both (which sets the alias).
+    fn resolve_alias(&mut self, topic: String, alias: Option<u16>) -> Result<Box<str>, DisconnectReasonCode> {
+        let Some(alias) = alias else { return Ok(topic.into()) };
+        if alias == 0 || alias > self.gate.limits.topic_aliases {
+            return Err(DisconnectReasonCode::TopicAliasInvalid);
+        }
+        let at = usize::from(alias) - 1;
+        if topic.is_empty() {
+            let known = self.aliases.get(at).cloned().flatten();
+            return known.ok_or(DisconnectReasonCode::ProtocolError);
+        }
+        if self.aliases.len() <= at {
+            self.aliases.resize(at + 1, None);
+        }
+        let topic: Box<str> = topic.into();
+        self.aliases[at] = Some(topic.clone());
+        Ok(topic)
+    }
+}

@@ -1,0 +1,291 @@
+//! An accepted connection: packets in, messages out, deadlines, and its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::connect::Accepted;
+use super::stream::{OUT_FULL_BYTES, PacketStream, StreamEnd};
+use crate::auth::{Lane, Rules};
+use crate::codec::{DisconnectReasonCode, Inbound, decode, encode};
+use crate::gate::Gate;
+use crate::session::{Session, Window};
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client said goodbye.
+    Client {
+        /// It wants its will published all the same.
+        publish_will: bool,
+    },
+    /// The stream broke.
+    Lost,
+    /// The client takes nothing.
+    Stalled,
+    /// The broker ends it.
+    Server(DisconnectReasonCode),
+}
+
+impl End {
+    /// For logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            End::Client { .. } => "client",
+            End::Lost => "lost",
+            End::Stalled => "write_stall",
+            End::Server(code) => match code {
+                DisconnectReasonCode::KeepAliveTimeout => "keep_alive",
+                DisconnectReasonCode::SessionTakenOver => "taken_over",
+                DisconnectReasonCode::ServerShuttingDown => "shutdown",
+                DisconnectReasonCode::AdministrativeAction => "revoked",
+                DisconnectReasonCode::QuotaExceeded => "quota",
+                DisconnectReasonCode::NotAuthorized => "not_authorized",
+                DisconnectReasonCode::PacketTooLarge => "packet_too_large",
+                DisconnectReasonCode::ServerBusy => "busy",
+                DisconnectReasonCode::TopicAliasInvalid => "topic_alias",
+                DisconnectReasonCode::TopicNameInvalid => "topic_name",
+                DisconnectReasonCode::ReceiveMaximumExceeded => "receive_maximum",
+                DisconnectReasonCode::MalformedPacket | DisconnectReasonCode::ProtocolError => "protocol",
+                _ => "other",
+            },
+        }
+    }
+}
+
+/// An accepted connection.
+pub(super) struct Connection<S> {
+    pub gate: Arc<Gate>,
+    pub stream: PacketStream<S>,
+    pub session: Arc<Session>,
+    pub rules: Arc<Rules>,
+    pub window: Window,
+    owner: u64,
+    silence_max: Duration,
+    session_expiry_s: u32,
+    session_present: bool,
+    /// Topics behind the client's aliases; alias 1 is the first.
+    pub aliases: Vec<Option<Box<str>>>,
+    counted: (u64, u64),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub fn new(gate: Arc<Gate>, stream: PacketStream<S>, accepted: Accepted) -> Connection<S> {
+        Connection {
+            gate,
+            stream,
+            session: accepted.session,
+            rules: accepted.rules,
+            window: accepted.window,
+            owner: accepted.owner,
+            silence_max: accepted.silence_max,
+            session_expiry_s: accepted.session_expiry_s,
+            session_present: accepted.session_present,
+            aliases: Vec::new(),
+            counted: (0, 0),
+        }
+    }
+
+    /// Serves the client until either side ends it.
+    pub async fn run(&mut self) -> End {
+        if self.session_present
+            && let Err(code) = Box::pin(self.resume()).await
+        {
+            return End::Server(code);
+        }
+        let deadline = tokio::time::sleep_until(self.next_deadline());
+        tokio::pin!(deadline);
+        let session = self.session.clone();
+        let closing = self.gate.closing.clone();
+        let closing = closing.cancelled();
+        tokio::pin!(closing);
+        loop {
+            while self.stream.waiting() < OUT_FULL_BYTES {
+                let raw = match self.stream.next_packet() {
+                    None => break,
+                    Some(Ok(raw)) => raw,
+                    Some(Err(StreamEnd::Closed)) => return End::Lost,
+                    Some(Err(StreamEnd::TooLong)) => return End::Server(DisconnectReasonCode::PacketTooLarge),
+                    Some(Err(StreamEnd::Malformed)) => return End::Server(DisconnectReasonCode::MalformedPacket),
+                };
+                let packet = match decode::inbound(self.window.version, &raw, self.gate.limits.properties) {
+                    Ok(packet) => packet,
+                    Err(code) => return End::Server(code),
+                };
+                if let Err(end) = Box::pin(self.handle(packet)).await {
+                    return end;
+                }
+            }
+            if let Err(code) = self.fill() {
+                return End::Server(code);
+            }
+            self.count_bytes();
+            if self.next_deadline() < deadline.deadline() {
+                deadline.as_mut().reset(self.next_deadline());
+            }
+            let mut closes = false;
+            let other = async {
+                tokio::select! {
+                    () = session.wake.notified() => {}
+                    () = deadline.as_mut() => {}
+                    () = closing.as_mut() => closes = true,
+                }
+            };
+            let _ = self.stream.turn(other).await;
+            if closes {
+                return End::Server(DisconnectReasonCode::ServerShuttingDown);
+            }
+            if deadline.is_elapsed() {
+                if let Some(end) = self.overdue() {
+                    return end;
+                }
+                deadline.as_mut().reset(self.next_deadline());
+            }
+        }
+    }
+
+    /// Takes up an earlier session: feeds it again and repeats what was in flight.
+    async fn resume(&mut self) -> Result<(), DisconnectReasonCode> {
+        if !self.session.state().subscriptions.is_empty() {
+            self.feed().await?;
+        }
+        let mut state = self.session.state();
+        if state.dropped > 0 {
+            warn!(client = %self.session.key.client_id, dropped = state.dropped, "messages were lost while it was away");
+            state.dropped = 0;
+        }
+        state.outbox.resend(self.stream.out(), self.window, std::time::Instant::now());
+        Ok(())
+    }
+
+    /// Makes sure that messages come.
+    pub(super) async fn feed(&mut self) -> Result<(), DisconnectReasonCode> {
+        self.gate.feed(&self.session, self.owner).await.map_err(|_| DisconnectReasonCode::ServerBusy)
+    }
+
+    async fn handle(&mut self, packet: Inbound) -> Result<(), End> {
+        if self.session.state().owner != self.owner {
+            // Nothing of this connection may come after the first of the one that took over.
+            return Err(End::Server(DisconnectReasonCode::SessionTakenOver));
+        }
+        let version = self.window.version;
+        match packet {
+            Inbound::Publish(publish) => self.publish(publish).await.map_err(End::Server)?,
+            Inbound::PubAck { id } => {
+                // An acknowledgement of nothing is let pass: it may be of before a takeover.
+                self.session.state().outbox.acknowledged(id);
+            }
+            Inbound::PubRec { id, failed } => {
+                let found = self.session.state().outbox.received(id, failed);
+                if !failed {
+                    encode::pubrel(self.stream.out(), version, id, found);
+                }
+            }
+            Inbound::PubRel { id } => {
+                let mut state = self.session.state();
+                let held = state.received.iter().position(|received| *received == id);
+                if let Some(at) = held {
+                    state.received.swap_remove(at);
+                }
+                drop(state);
+                encode::pubcomp(self.stream.out(), version, id, held.is_some());
+            }
+            Inbound::PubComp { id } => {
+                self.session.state().outbox.completed(id);
+            }
+            Inbound::Subscribe { id, identifier, entries } => {
+                self.subscribe(id, identifier, entries).await.map_err(End::Server)?;
+            }
+            Inbound::Unsubscribe { id, filters } => self.unsubscribe(id, &filters).map_err(End::Server)?,
+            Inbound::PingReq => encode::pingresp(self.stream.out()),
+            Inbound::Disconnect { publish_will, session_expiry_s } => {
+                return Err(self.goodbye(publish_will, session_expiry_s));
+            }
+        }
+        Ok(())
+    }
+
+    fn goodbye(&mut self, publish_will: bool, session_expiry_s: Option<u32>) -> End {
+        if let Some(seconds) = session_expiry_s {
+            if self.session_expiry_s == 0 && seconds != 0 {
+                return End::Server(DisconnectReasonCode::ProtocolError);
+            }
+            let mut state = self.session.state();
+            if state.owner == self.owner && self.rules.lane == Lane::Client {
+                state.expiry = Duration::from_secs(seconds.into()).min(self.gate.limits.session_expiry_max);
+            }
+        }
+        End::Client { publish_will }
+    }
+
+    /// Writes messages that wait for this client, as far as it takes them.
+    fn fill(&mut self) -> Result<(), DisconnectReasonCode> {
+        let mut state = self.session.state();
+        if state.owner != self.owner {
+            return Err(DisconnectReasonCode::SessionTakenOver);
+        }
+        if let Some(code) = state.kick {
+            return Err(code);
+        }
+        let waiting = self.stream.waiting();
+        if waiting >= OUT_FULL_BYTES {
+            return Ok(());
+        }
+        let out = self.stream.out();
+        let full = out.len() + (OUT_FULL_BYTES - waiting);
+        let filled = state.outbox.fill(out, full, self.window, std::time::Instant::now());
+        drop(state);
+        if filled.sent > 0 {
+            self.gate.meters.publishes_out.increment(filled.sent);
+        }
+        if filled.dropped > 0 {
+            self.gate.meters.dropped.increment(filled.dropped);
+        }
+        Ok(())
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let silent = self.stream.last_read + self.silence_max;
+        if self.stream.waiting() == 0 {
+            return silent;
+        }
+        silent.min(self.stream.last_written + self.gate.limits.write_stall)
+    }
+
+    fn overdue(&self) -> Option<End> {
+        let now = Instant::now();
+        if now >= self.stream.last_read + self.silence_max {
+            return Some(End::Server(DisconnectReasonCode::KeepAliveTimeout));
+        }
+        let stalled = self.stream.waiting() > 0 && now >= self.stream.last_written + self.gate.limits.write_stall;
+        stalled.then_some(End::Stalled)
+    }
+
+    /// Gives the session back, and publishes the will if the end calls for it.
+    pub async fn leave(&mut self, end: End) {
+        let shutdown = end == End::Server(DisconnectReasonCode::ServerShuttingDown);
+        let publish_will = !shutdown && !matches!(end, End::Client { publish_will: false });
+        if self.rules.lane == Lane::Module {
+            self.unroute_all();
+        }
+        if let Some(will) = self.gate.sessions.detach(&self.session, self.owner, publish_will) {
+            self.gate.publish_will(will).await;
+        }
+    }
+
+    /// Adds what came and went since the last time to the counters.
+    pub fn count_bytes(&mut self) {
+        let (bytes_in, bytes_out) = (self.stream.bytes_in, self.stream.bytes_out);
+        let (counted_in, counted_out) = self.counted;
+        if bytes_in > counted_in {
+            self.gate.meters.bytes_in.increment(bytes_in - counted_in);
+        }
+        if bytes_out > counted_out {
+            self.gate.meters.bytes_out.increment(bytes_out - counted_out);
+        }
+        self.counted = (bytes_in, bytes_out);
+    }
+}

@@ -1,0 +1,200 @@
+//! Bytes of one connection: framing in, buffering out, deadlines. No MQTT is decided here.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use mqtt_protocol_core::mqtt::common::Cursor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::codec::{MqttError, PacketBuildResult, PacketBuilder, RawPacket};
+
+/// Bytes read in one go, into a buffer that exists only while reading: an idle connection holds none.
+const READ_BYTES: usize = 8 * 1024;
+/// Writing is put off no longer once this much waits; reading is, while more than this waits.
+pub(crate) const OUT_FULL_BYTES: usize = 32 * 1024;
+
+/// Why a connection's stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    /// Closed by the client, or broken.
+    Closed,
+    /// A packet longer than the limit.
+    TooLong,
+    /// Not MQTT framing.
+    Malformed,
+}
+
+/// A client's stream with its buffers.
+pub(crate) struct PacketStream<S> {
+    stream: S,
+    builder: PacketBuilder,
+    /// Whole packets not yet handled.
+    inbox: VecDeque<RawPacket>,
+    /// Bytes to be written, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    /// Bytes written but not flushed (TLS and WebSocket buffer).
+    unflushed: bool,
+    end: Option<StreamEnd>,
+    /// When bytes last came in.
+    pub last_read: Instant,
+    /// When the client last took bytes, or the oldest that wait for it were made.
+    pub last_written: Instant,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+/// What [`PacketStream::turn`] came back with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Packets or the end came in, or output was written.
+    Stream,
+    /// The other future is done.
+    Woken,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
+    pub fn new(stream: S, packet_bytes_max: u32) -> PacketStream<S> {
+        let now = Instant::now();
+        PacketStream {
+            stream,
+            builder: PacketBuilder::with_maximum_packet_size(packet_bytes_max),
+            inbox: VecDeque::new(),
+            out: Vec::new(),
+            written: 0,
+            unflushed: false,
+            end: None,
+            last_read: now,
+            last_written: now,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// The next whole packet that came in; an end of the stream shows only after all packets before it.
+    pub fn next_packet(&mut self) -> Option<Result<RawPacket, StreamEnd>> {
+        match self.inbox.pop_front() {
+            Some(packet) => Some(Ok(packet)),
+            None => {
+                self.inbox.shrink_to(0);
+                self.end.map(Err)
+            }
+        }
+    }
+
+    /// Where to append output.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+            self.last_written = Instant::now();
+        }
+        &mut self.out
+    }
+
+    /// Bytes waiting to be written.
+    pub fn waiting(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Reads and writes until something happened or `other` is done.
+    pub async fn turn(&mut self, other: impl Future<Output = ()>) -> Turn {
+        tokio::pin!(other);
+        poll_fn(|cx| {
+            let mut happened = self.poll_write(cx);
+            if self.inbox.is_empty() && self.end.is_none() && self.waiting() < OUT_FULL_BYTES {
+                happened |= self.poll_read(cx);
+            }
+            if happened {
+                return Poll::Ready(Turn::Stream);
+            }
+            other.as_mut().poll(cx).map(|()| Turn::Woken)
+        })
+        .await
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut room = [MaybeUninit::<u8>::uninit(); READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                self.last_read = Instant::now();
+                self.bytes_in += buffer.filled().len() as u64;
+                self.take_in(buffer.filled());
+                true
+            }
+            Poll::Ready(_) => {
+                self.end = Some(StreamEnd::Closed);
+                true
+            }
+        }
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) {
+        let mut cursor = Cursor::new(bytes);
+        while cursor.position() < bytes.len() as u64 {
+            match self.builder.feed(&mut cursor) {
+                PacketBuildResult::Complete(packet) => self.inbox.push_back(packet),
+                PacketBuildResult::Incomplete => {}
+                PacketBuildResult::Error(error) => {
+                    let too_long = error == MqttError::PacketTooLarge;
+                    self.end = Some(if too_long { StreamEnd::TooLong } else { StreamEnd::Malformed });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes what waits; true if everything got out, so that more may be made.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut drained = false;
+        while self.waiting() > 0 {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.written += count;
+                    self.bytes_out += count as u64;
+                    self.last_written = Instant::now();
+                    self.unflushed = true;
+                    drained = true;
+                }
+                Poll::Ready(_) => {
+                    self.out = Vec::new();
+                    self.written = 0;
+                    self.end = Some(StreamEnd::Closed);
+                    return true;
+                }
+            }
+        }
+        if drained {
+            self.out = Vec::new();
+            self.written = 0;
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => {
+                    self.end = Some(StreamEnd::Closed);
+                    return true;
+                }
+            }
+        }
+        drained
+    }
+
+    /// Writes what waits, then closes the stream.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        use tokio::io::AsyncWriteExt;
+        self.stream.write_all(&self.out[self.written..]).await?;
+        self.bytes_out += self.waiting() as u64;
+        self.written = self.out.len();
+        self.stream.shutdown().await
+    }
+}

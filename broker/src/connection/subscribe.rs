@@ -1,0 +1,165 @@
+//! SUBSCRIBE and UNSUBSCRIBE: filters against grants, retained messages, and where messages come from.
+
+use std::time::Instant;
+
+use metrics::counter;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::debug;
+
+use super::serving::Connection;
+use crate::auth::Lane;
+use crate::codec::{
+    DisconnectReasonCode, Qos, RetainHandling, SubackReasonCode, SubscribeEntry, UnsubackReasonCode, encode,
+};
+use crate::session::{Delivery, Subscription};
+use crate::topic::Filter;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Answers a SUBSCRIBE. The error ends the connection.
+    pub(super) async fn subscribe(
+        &mut self,
+        id: u16,
+        identifier: Option<u32>,
+        entries: Vec<SubscribeEntry>,
+    ) -> Result<(), DisconnectReasonCode> {
+        if entries.is_empty() {
+            return Err(DisconnectReasonCode::ProtocolError);
+        }
+        let mut codes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let code = match self.check(&entry.filter) {
+                Err(code) => code,
+                Ok(filter) => self.add(filter, identifier, &entry).await?,
+            };
+            if !matches!(
+                code,
+                SubackReasonCode::GrantedQos0 | SubackReasonCode::GrantedQos1 | SubackReasonCode::GrantedQos2
+            ) {
+                counter!("broker_subscribe_refusals_total", "reason" => refusal(code)).increment(1);
+                debug!(client = %self.session.key.client_id, filter = ?entry.filter, ?code, "subscription refused");
+            }
+            codes.push(code);
+        }
+        encode::suback(self.stream.out(), self.window.version, id, codes);
+        Ok(())
+    }
+
+    fn check(&self, text: &str) -> Result<Filter, SubackReasonCode> {
+        if text.starts_with("$share/") {
+            return Err(SubackReasonCode::SharedSubscriptionsNotSupported);
+        }
+        let filter =
+            Filter::parse(text, self.gate.limits.topic_bounds()).map_err(|_| SubackReasonCode::TopicFilterInvalid)?;
+        // A module's messages come by a map from topic to module.
+        let served =
+            self.rules.lane == Lane::Client || (filter.is_literal() && self.gate.module_commands.contains(&filter));
+        if !served || !self.rules.may_subscribe(&filter) {
+            return Err(SubackReasonCode::NotAuthorized);
+        }
+        Ok(filter)
+    }
+
+    async fn add(
+        &mut self,
+        filter: Filter,
+        identifier: Option<u32>,
+        entry: &SubscribeEntry,
+    ) -> Result<SubackReasonCode, DisconnectReasonCode> {
+        let subscription = Subscription {
+            filter: filter.clone(),
+            qos: entry.qos,
+            no_local: entry.no_local,
+            retain_as_published: entry.retain_as_published,
+            identifier,
+        };
+        let existed = {
+            let mut state = self.session.state();
+            let known = state.subscriptions.iter_mut().find(|known| known.filter == filter);
+            if let Some(known) = known {
+                *known = subscription;
+                true
+            } else if state.subscriptions.len() >= self.gate.limits.subscriptions {
+                return Ok(SubackReasonCode::QuotaExceeded);
+            } else {
+                state.subscriptions.push(subscription);
+                false
+            }
+        };
+        match self.rules.lane {
+            Lane::Module => self.gate.route_commands(filter.as_str(), &self.session),
+            Lane::Client => self.feed().await?,
+        }
+        let wants_retained = match entry.retain_handling {
+            RetainHandling::SendRetained => true,
+            RetainHandling::SendRetainedIfNotExists => !existed,
+            RetainHandling::DoNotSendRetained => false,
+        };
+        if wants_retained && !self.replay_retained(&filter, entry.qos, identifier) {
+            return Ok(SubackReasonCode::QuotaExceeded);
+        }
+        Ok(match entry.qos {
+            Qos::AtMostOnce => SubackReasonCode::GrantedQos0,
+            Qos::AtLeastOnce => SubackReasonCode::GrantedQos1,
+            Qos::ExactlyOnce => SubackReasonCode::GrantedQos2,
+        })
+    }
+
+    /// Queues the retained messages of a new subscription; false when a client asks again and again without reading.
+    fn replay_retained(&self, filter: &Filter, qos: Qos, identifier: Option<u32>) -> bool {
+        let messages = self.gate.retained.matching(filter, Instant::now());
+        let mut state = self.session.state();
+        if !messages.is_empty() && state.outbox.replaying() + messages.len() > self.gate.limits.retained_messages {
+            return false;
+        }
+        state.outbox.replay(messages.into_iter().map(|message| Delivery {
+            qos: qos.min(message.qos),
+            message,
+            retain: true,
+            identifiers: identifier.into_iter().collect(),
+        }));
+        true
+    }
+
+    /// Answers an UNSUBSCRIBE.
+    pub(super) fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), DisconnectReasonCode> {
+        if filters.is_empty() {
+            return Err(DisconnectReasonCode::ProtocolError);
+        }
+        let mut codes = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let mut state = self.session.state();
+            let at = state.subscriptions.iter().position(|known| known.filter.as_str() == filter);
+            let removed = at.map(|at| state.subscriptions.remove(at));
+            drop(state);
+            codes.push(match removed {
+                None => UnsubackReasonCode::NoSubscriptionExisted,
+                Some(_) => {
+                    if self.rules.lane == Lane::Module {
+                        self.gate.unroute_commands(filter, &self.session);
+                    }
+                    UnsubackReasonCode::Success
+                }
+            });
+        }
+        encode::unsuback(self.stream.out(), self.window.version, id, codes);
+        Ok(())
+    }
+
+    /// Takes a module out of the map.
+    pub(super) fn unroute_all(&self) {
+        let subscriptions = self.session.state().subscriptions.clone();
+        for subscription in subscriptions {
+            self.gate.unroute_commands(subscription.filter.as_str(), &self.session);
+        }
+    }
+}
+
+fn refusal(code: SubackReasonCode) -> &'static str {
+    match code {
+        SubackReasonCode::NotAuthorized => "not_authorized",
+        SubackReasonCode::TopicFilterInvalid => "filter",
+        SubackReasonCode::SharedSubscriptionsNotSupported => "shared",
+        SubackReasonCode::QuotaExceeded => "quota",
+        _ => "other",
+    }
+}

@@ -1,0 +1,324 @@
+//! What all connections share: sessions, retained messages, the core, and the way of a message between them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::auth::Authenticate;
+use crate::config::Limits;
+use crate::core::{Core, CoreError, Feed};
+use crate::measure::Meters;
+use crate::message::Message;
+use crate::retained::Retained;
+use crate::session::{FeedHandle, Session, Sessions, Will};
+use crate::topic::{Filter, disjoint_cover};
+
+/// How often expired sessions, wills that are due and expired retained messages are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a publish was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PublishError {
+    /// A bound of the broker's is reached (retained messages, distinct topics).
+    Quota,
+    /// The core is busy or gone.
+    Unavailable,
+}
+
+/// The gate.
+pub(crate) struct Gate {
+    pub limits: Limits,
+    pub auth: Arc<dyn Authenticate>,
+    pub core: Arc<Core>,
+    pub sessions: Sessions,
+    pub retained: Retained,
+    pub module_commands: Filter,
+    /// Which session a module's command topic leads to.
+    modules: RwLock<HashMap<Box<str>, Arc<Session>>>,
+    pub meters: Meters,
+    /// Permits for connections.
+    pub connections: Arc<Semaphore>,
+    connection_numbers: AtomicU64,
+    /// The broker is ending: say goodbye.
+    pub closing: CancellationToken,
+    /// Time is up.
+    pub aborted: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+impl Gate {
+    pub fn new(limits: Limits, module_commands: Filter, auth: Arc<dyn Authenticate>, core: Arc<Core>) -> Gate {
+        Gate {
+            auth,
+            core,
+            sessions: Sessions::new(&limits),
+            retained: Retained::new(&limits),
+            module_commands,
+            modules: RwLock::default(),
+            meters: Meters::new(),
+            connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            connection_numbers: AtomicU64::new(1),
+            closing: CancellationToken::new(),
+            aborted: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            limits,
+        }
+    }
+
+    pub fn connection_number(&self) -> u64 {
+        self.connection_numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes a message that was checked against its publisher's grants: keeps it if it is retained, and hands it to the
+    /// core.
+    pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
+        let message = Arc::new(message);
+        // Kept before it is handed on: a new subscriber gets it from one or the other, and never an older one last.
+        if message.retain && self.retained.store(&message).is_err() {
+            warn!(topic = %message.topic, "no room for another retained message");
+            return Err(PublishError::Quota);
+        }
+        self.core.publish(&message).await.map_err(|error| match error {
+            CoreError::TooManyTopics => PublishError::Quota,
+            CoreError::Unavailable => PublishError::Unavailable,
+        })
+    }
+
+    /// Publishes a will whose connection broke.
+    pub async fn publish_will(&self, will: Will) {
+        let mut message = will.message;
+        message.expires_at = will.expiry.map(|life| Instant::now() + life);
+        self.meters.wills.increment(1);
+        if let Err(error) = self.publish(message).await {
+            warn!(?error, "a will was not published");
+        }
+    }
+
+    /// Routes the commands on `topic` to a module. A later module takes over.
+    pub fn route_commands(&self, topic: &str, session: &Arc<Session>) {
+        self.modules.write().insert(topic.into(), session.clone());
+    }
+
+    /// Routes them no longer, if they were routed to this one.
+    pub fn unroute_commands(&self, topic: &str, session: &Arc<Session>) {
+        let mut modules = self.modules.write();
+        if modules.get(topic).is_some_and(|routed| Arc::ptr_eq(routed, session)) {
+            modules.remove(topic);
+        }
+    }
+
+    fn deliver(&self, session: &Session, message: Arc<Message>) {
+        if session.deliver(message) {
+            self.meters.dropped.increment(1);
+            debug!(client = %session.key.client_id, "queue full");
+        }
+    }
+
+    /// Hands the commands that come through the core to the modules they address, until the broker ends.
+    pub async fn serve_modules(self: Arc<Self>, mut feed: Feed) {
+        let serving = async {
+            loop {
+                while let Some(message) = feed.next().await {
+                    let session = self.modules.read().get(&message.topic).cloned();
+                    if let Some(session) = session {
+                        self.deliver(&session, Arc::new(message));
+                    }
+                }
+                feed = self.reopen(&feed, std::slice::from_ref(&self.module_commands)).await;
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+
+    /// Makes sure that a client-lane session is fed all it may subscribe to. Messages published after this returned
+    /// reach the session if a subscription matches.
+    ///
+    /// The core is given the credential's grants, joined until none overlap, and not the client's filters: so what the
+    /// core holds is bounded by the grants, and an overlap of subscriptions makes no message come twice.
+    pub async fn feed(self: &Arc<Self>, session: &Arc<Session>, owner: u64) -> Result<(), CoreError> {
+        let filters = {
+            let state = session.state();
+            let filters = disjoint_cover(state.rules.subscribe_grants());
+            if filters.is_empty() || state.feed.as_ref().is_some_and(|feed| feed.filters == filters) {
+                return Ok(());
+            }
+            filters
+        };
+        let feed = self.core.open(&filters).await?;
+        let stop = CancellationToken::new();
+        {
+            let mut state = session.state();
+            if state.owner != owner {
+                // Taken over meanwhile; the session may have ended, and nobody would end this feed.
+                return Ok(());
+            }
+            state.feed = Some(FeedHandle { filters: filters.clone(), stop: stop.clone() });
+        }
+        self.tasks.spawn(self.clone().feed_session(session.clone(), feed, filters, stop));
+        Ok(())
+    }
+
+    async fn feed_session(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        mut feed: Feed,
+        filters: Vec<Filter>,
+        stop: CancellationToken,
+    ) {
+        let feeding = async {
+            loop {
+                while let Some(message) = feed.next().await {
+                    self.deliver(&session, Arc::new(message));
+                }
+                feed = self.reopen(&feed, &filters).await;
+            }
+        };
+        tokio::select! {
+            () = feeding => {}
+            () = stop.cancelled() => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+
+    /// Opens a feed in place of one whose core is gone.
+    async fn reopen(&self, gone: &Feed, filters: &[Filter]) -> Feed {
+        let mut seen = gone.generation();
+        loop {
+            self.core.next_generation(seen).await;
+            match self.core.open(filters).await {
+                Ok(feed) => return feed,
+                Err(error) => {
+                    warn!(%error, "a feed could not be opened again");
+                    seen = self.core.generation();
+                }
+            }
+        }
+    }
+
+    /// Ends what has expired and publishes wills that are due, until the broker ends.
+    pub async fn sweep(self: Arc<Self>) {
+        let sweeping = async {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                let now = Instant::now();
+                for will in self.sessions.sweep(now) {
+                    self.publish_will(will).await;
+                }
+                self.meters.sessions.set(self.sessions.len() as f64);
+                self.meters.retained.set(self.retained.sweep(now) as f64);
+            }
+        };
+        tokio::select! {
+            () = sweeping => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{ClientIdRule, Grants, Lane, Login, Refusal, Rules, Version};
+    use crate::codec::Qos;
+    use crate::session::{Attach, Attached, ConnectionInfo, Subscription};
+
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Authenticate for Nobody {
+        async fn authenticate(&self, _: &Login) -> Result<Grants, Refusal> {
+            Err(Refusal::NotAuthorized)
+        }
+    }
+
+    fn attached(gate: &Gate, lane: Lane, filter: &str) -> Arc<Session> {
+        let bounds = gate.limits.topic_bounds();
+        let grants = Grants {
+            credential: filter.to_owned(),
+            lane,
+            client_id: ClientIdRule::Any,
+            publish: vec![],
+            subscribe: vec![filter.to_owned()],
+        };
+        let attach = Attach {
+            owner: 1,
+            info: ConnectionInfo {
+                client_id: "id".into(),
+                credential: filter.to_owned(),
+                peer: ([127, 0, 0, 1], 1).into(),
+                version: Version::V5,
+                lane,
+                connected_at: std::time::SystemTime::now(),
+            },
+            rules: Arc::new(Rules::new(grants, bounds).unwrap()),
+            clean_start: true,
+            expiry: Duration::ZERO,
+            will: None,
+            revocations: gate.sessions.revocations(),
+        };
+        let Attached::Ready { session, .. } = gate.sessions.attach(attach) else { panic!("not attached") };
+        session.state().subscriptions.push(Subscription {
+            filter: Filter::parse(filter, bounds).unwrap(),
+            qos: Qos::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            identifier: None,
+        });
+        session
+    }
+
+    async fn publish_until_delivered(gate: &Gate, topic: &str, session: &Session) {
+        let publishing = async {
+            loop {
+                let message = Message {
+                    topic: topic.into(),
+                    payload: bytes::Bytes::new(),
+                    qos: Qos::AtMostOnce,
+                    retain: false,
+                    origin: 0,
+                    expires_at: None,
+                    properties: Box::default(),
+                };
+                gate.publish(message).await.unwrap();
+                if tokio::time::timeout(Duration::from_millis(50), session.wake.notified()).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), publishing).await.expect("nothing was delivered");
+    }
+
+    #[tokio::test]
+    async fn both_lanes_go_on_when_the_core_was_replaced() {
+        let limits = Limits::default();
+        let commands = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
+        let core = Core::start(&limits).await.unwrap();
+        let feed = core.open(std::slice::from_ref(&commands)).await.unwrap();
+        let gate = Arc::new(Gate::new(limits, commands, Arc::new(Nobody), core));
+        gate.tasks.spawn(gate.core.clone().supervise(gate.closing.clone()));
+        gate.tasks.spawn(gate.clone().serve_modules(feed));
+        let client = attached(&gate, Lane::Client, "t/#");
+        gate.feed(&client, 1).await.unwrap();
+        let module = attached(&gate, Lane::Module, "m/one/command");
+        gate.route_commands("m/one/command", &module);
+        for generation in 1..=2 {
+            publish_until_delivered(&gate, "t/x", &client).await;
+            publish_until_delivered(&gate, "m/one/command", &module).await;
+            gate.core.kill();
+            gate.core.next_generation(generation).await;
+        }
+        publish_until_delivered(&gate, "t/x", &client).await;
+        publish_until_delivered(&gate, "m/one/command", &module).await;
+        gate.closing.cancel();
+    }
+}

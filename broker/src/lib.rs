@@ -1,0 +1,44 @@
+//! The embedded MQTT broker: a gate before rumqttd.
+//!
+//! **What it is.** The gate is the MQTT endpoint of every client: 3.1.1 and 5 on one port. It authenticates, binds the
+//! client identifier to the credential, holds every publish, subscription and will against the client's grants, bounds
+//! everything ([`Limits`]), keeps sessions and retained messages. rumqttd is the core behind it, reached in process over a
+//! few links; it routes fast, and no client may reach it directly.
+//!
+//! **What it is not.** It does not know what a module or an operator is: [`Authenticate`] says who a client is and what it
+//! may do. It keeps nothing across a restart. Not supported, and refused with the right code: shared subscriptions,
+//! extended authentication (AUTH), topics starting with `$`, topics outside printable ASCII, an MQTT 5 password without a
+//! user name.
+//!
+//! **Where to enter.** [`start`], then [`Broker`]. A connection's way is `connection/`, a message's is
+//! `connection/publish` -> `gate` -> `core` -> `session`.
+//!
+//! **Invariants.**
+//! - Nothing reaches the core but topics that were checked and granted; the core holds filters of grants only, never of
+//!   clients.
+//! - A session belongs to a credential; one connection owns it at a time, and whoever takes it over publishes the old will
+//!   before anything of its own.
+//! - A QoS 1 or 2 publish is acknowledged only once the core has it; one that may not be is never acknowledged as good.
+//! - No lock is held across an await. Lock order: registry, session.
+//! - No password is stored or logged.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod auth;
+mod broker;
+mod codec;
+mod config;
+mod connection;
+mod core;
+mod gate;
+mod measure;
+mod message;
+mod retained;
+mod session;
+mod topic;
+
+pub use auth::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal, Version};
+pub use broker::{Broker, StartError, start};
+pub use config::{Config, Limits};
+pub use session::ConnectionInfo;
+pub use topic::TopicError;

@@ -1,0 +1,57 @@
+//! Figures, through the `metrics` crate. Install a recorder before the broker starts: counters are looked up once.
+
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+
+/// The figures counted on the way of a message.
+pub(crate) struct Meters {
+    pub publishes_in: Counter,
+    pub publishes_out: Counter,
+    pub publishes_refused: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub dropped: Counter,
+    pub wills: Counter,
+    pub connections: Gauge,
+    pub sessions: Gauge,
+    pub retained: Gauge,
+}
+
+impl Meters {
+    pub fn new() -> Meters {
+        describe_counter!("broker_connects_total", "Accepted logins, by protocol version and lane");
+        describe_counter!(
+            "broker_refusals_total",
+            "Connections refused or given up before they were accepted, by reason"
+        );
+        describe_counter!("broker_disconnects_total", "Ends of accepted connections, by reason");
+        describe_counter!("broker_subscribe_refusals_total", "Filters refused in SUBSCRIBE, by reason");
+        describe_counter!("broker_publishes_in_total", "Publishes taken from clients");
+        describe_counter!("broker_publishes_out_total", "Publishes written to clients");
+        describe_counter!(
+            "broker_publishes_refused_total",
+            "Publishes outside the client's grants or the broker's bounds"
+        );
+        describe_counter!("broker_bytes_in_total", "Bytes read from clients");
+        describe_counter!("broker_bytes_out_total", "Bytes written to clients");
+        describe_counter!("broker_dropped_total", "Messages dropped on the way out: expired, too long, or no room");
+        describe_counter!("broker_wills_total", "Wills published");
+        describe_counter!("broker_core_restarts_total", "Times the core was replaced");
+        describe_counter!("broker_core_lost_total", "Messages lost because a feed fell behind the core");
+        describe_gauge!("broker_core_up", "1 while the core answers its probe");
+        describe_gauge!("broker_connections", "Accepted connections");
+        describe_gauge!("broker_sessions", "Sessions, connected or not");
+        describe_gauge!("broker_retained_messages", "Retained messages");
+        Meters {
+            publishes_in: counter!("broker_publishes_in_total"),
+            publishes_out: counter!("broker_publishes_out_total"),
+            publishes_refused: counter!("broker_publishes_refused_total"),
+            bytes_in: counter!("broker_bytes_in_total"),
+            bytes_out: counter!("broker_bytes_out_total"),
+            dropped: counter!("broker_dropped_total"),
+            wills: counter!("broker_wills_total"),
+            connections: gauge!("broker_connections"),
+            sessions: gauge!("broker_sessions"),
+            retained: gauge!("broker_retained_messages"),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! All sessions, by credential and client identifier.
+//!
+//! Lock order: the registry's map, then a session's state.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{ConnectionInfo, OutboxBounds, Session, Will};
+use crate::auth::{Lane, Rules};
+use crate::codec::DisconnectReasonCode;
+use crate::config::Limits;
+
+/// Whose session it is: two credentials never share one, whatever client identifiers they use.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub credential: Box<str>,
+    pub client_id: Box<str>,
+}
+
+/// All sessions.
+pub(crate) struct Sessions {
+    held: Mutex<Held>,
+    numbers: AtomicU64,
+    /// Counts revocations: a login decided before one and attached after it is decided again.
+    revocations: AtomicU64,
+    client_max: usize,
+    credential_max: usize,
+    client_bounds: OutboxBounds,
+    module_bounds: OutboxBounds,
+}
+
+#[derive(Default)]
+struct Held {
+    sessions: HashMap<Key, Arc<Session>>,
+    /// Those without a connection.
+    offline: HashSet<Key>,
+    /// Client-lane sessions: of each credential, and in all.
+    client_lane: HashMap<Box<str>, usize>,
+    client_lane_total: usize,
+}
+
+impl Held {
+    fn remove(&mut self, session: &Arc<Session>, lane: Lane) {
+        self.sessions.remove(&session.key);
+        self.offline.remove(&session.key);
+        if lane == Lane::Client {
+            self.client_lane_total -= 1;
+            if let Some(count) = self.client_lane.get_mut(&session.key.credential) {
+                *count -= 1;
+                if *count == 0 {
+                    self.client_lane.remove(&session.key.credential);
+                }
+            }
+        }
+    }
+
+    /// Counts another client-lane session, if there is room for it.
+    fn reserve(&mut self, credential: &str, total_max: usize, credential_max: usize) -> bool {
+        let count = self.client_lane.get(credential).copied().unwrap_or(0);
+        let room = self.client_lane_total < total_max && count < credential_max;
+        if room {
+            self.client_lane_total += 1;
+            self.client_lane.insert(credential.into(), count + 1);
+        }
+        room
+    }
+}
+
+/// A connection that wants its session.
+pub(crate) struct Attach {
+    /// The connection's number.
+    pub owner: u64,
+    pub info: ConnectionInfo,
+    pub rules: Arc<Rules>,
+    pub clean_start: bool,
+    pub expiry: Duration,
+    pub will: Option<Will>,
+    /// [`Sessions::revocations`] before the login was decided.
+    pub revocations: u64,
+}
+
+/// What became of it.
+pub(crate) enum Attached {
+    Ready {
+        session: Arc<Session>,
+        /// The session is an earlier one.
+        present: bool,
+        /// The will of the connection or session this one displaced, to be published before anything of the new one.
+        displaced: Option<Will>,
+    },
+    /// A credential was revoked meanwhile: decide the login again.
+    Revoked(Box<Attach>),
+    /// No room for another client-lane session.
+    Full,
+}
+
+impl Sessions {
+    pub fn new(limits: &Limits) -> Sessions {
+        Sessions {
+            held: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            revocations: AtomicU64::new(0),
+            client_max: limits.client_sessions,
+            credential_max: limits.sessions_per_credential,
+            client_bounds: OutboxBounds { messages: limits.client_queue_messages, bytes: limits.client_queue_bytes },
+            module_bounds: OutboxBounds { messages: limits.module_queue_messages, bytes: limits.module_queue_bytes },
+        }
+    }
+
+    /// How many credentials were revoked so far.
+    pub fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::Acquire)
+    }
+
+    /// Gives a connection its session: the earlier one if it may be resumed, else a new one. Whoever owned it is told to
+    /// go, and has lost it before this returns.
+    pub fn attach(&self, attach: Attach) -> Attached {
+        let key = Key {
+            credential: attach.rules.credential.as_str().into(),
+            client_id: attach.info.client_id.as_str().into(),
+        };
+        let lane = attach.rules.lane;
+        let mut held = self.held.lock();
+        if self.revocations() != attach.revocations {
+            return Attached::Revoked(Box::new(attach));
+        }
+        let earlier = held.sessions.get(&key).cloned();
+        let mut displaced = None;
+        if let Some(earlier) = &earlier {
+            let mut state = earlier.state();
+            let resumable = !attach.clean_start && lane == Lane::Client && state.rules.lane == Lane::Client;
+            let will = state.will.take();
+            // A will with a delay is not sent if its session goes on in time.
+            displaced = will.filter(|will| !resumable || (will.delay.is_zero() && state.owner != 0));
+            if state.owner != 0 {
+                state.kick = Some(DisconnectReasonCode::SessionTakenOver);
+                earlier.wake.notify_one();
+            }
+            if resumable {
+                drop(state);
+                held.offline.remove(&key);
+                self.take_over(earlier, attach);
+                return Attached::Ready { session: earlier.clone(), present: true, displaced };
+            }
+            let earlier_lane = state.rules.lane;
+            state.owner = 0;
+            state.feed = None;
+            drop(state);
+            held.remove(earlier, earlier_lane);
+        }
+        if lane == Lane::Client && !held.reserve(&key.credential, self.client_max, self.credential_max) {
+            return Attached::Full;
+        }
+        let bounds = if lane == Lane::Client { self.client_bounds } else { self.module_bounds };
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let session = Arc::new(Session::new(number, key.clone(), bounds, attach.rules.clone()));
+        self.take_over(&session, attach);
+        held.sessions.insert(key, session.clone());
+        Attached::Ready { session, present: false, displaced }
+    }
+
+    fn take_over(&self, session: &Session, attach: Attach) {
+        let mut state = session.state();
+        state.owner = attach.owner;
+        state.info = Some(attach.info);
+        state.kick = None;
+        // Subscriptions are held against the grants of today.
+        state.subscriptions.retain(|subscription| attach.rules.may_subscribe(&subscription.filter));
+        state.rules = attach.rules;
+        state.will = attach.will;
+        state.will_due = None;
+        state.expiry = attach.expiry;
+        state.ends_at = None;
+    }
+
+    /// Takes a session back from a connection that ends, unless another has taken it over; returns the will to be
+    /// published now.
+    pub fn detach(&self, session: &Arc<Session>, owner: u64, publish_will: bool) -> Option<Will> {
+        let mut held = self.held.lock();
+        let mut state = session.state();
+        if state.owner != owner {
+            return None;
+        }
+        let now = Instant::now();
+        state.owner = 0;
+        state.info = None;
+        let ended = state.expiry.is_zero();
+        if !publish_will {
+            state.will = None;
+        }
+        let delayed = state.will.as_ref().is_some_and(|will| !will.delay.is_zero()) && !ended;
+        let will = if delayed {
+            state.will_due = state.will.as_ref().map(|will| now + will.delay.min(state.expiry));
+            None
+        } else {
+            state.will.take()
+        };
+        let lane = state.rules.lane;
+        if ended {
+            state.feed = None;
+            drop(state);
+            held.remove(session, lane);
+        } else {
+            state.ends_at = Some(now + state.expiry);
+            drop(state);
+            held.offline.insert(session.key.clone());
+        }
+        will
+    }
+
+    /// Ends sessions whose time has come; returns the wills that are due.
+    pub fn sweep(&self, now: Instant) -> Vec<Will> {
+        let mut held = self.held.lock();
+        let mut wills = Vec::new();
+        let mut ended = Vec::new();
+        for key in &held.offline {
+            let Some(session) = held.sessions.get(key) else { continue };
+            let mut state = session.state();
+            let ends = state.ends_at.is_some_and(|at| at <= now);
+            if ends || state.will_due.is_some_and(|due| due <= now) {
+                state.will_due = None;
+                wills.extend(state.will.take());
+            }
+            if ends {
+                state.feed = None;
+                ended.push(session.clone());
+            }
+        }
+        for session in ended {
+            let lane = session.state().rules.lane;
+            held.remove(&session, lane);
+        }
+        wills
+    }
+
+    /// Ends all sessions of a credential; returns how many connections were told to go.
+    pub fn revoke(&self, credential: &str) -> usize {
+        let held = self.held.lock();
+        self.revocations.fetch_add(1, Ordering::AcqRel);
+        let mut connections = 0;
+        for session in held.sessions.values().filter(|session| &*session.key.credential == credential) {
+            let mut state = session.state();
+            if state.owner != 0 {
+                connections += 1;
+                // The owner takes its session down itself, will and all.
+                state.expiry = Duration::ZERO;
+                state.kick = Some(DisconnectReasonCode::AdministrativeAction);
+                session.wake.notify_one();
+            } else {
+                // The next sweep ends it, and publishes a delayed will.
+                state.feed = None;
+                state.ends_at = Some(Instant::now());
+            }
+        }
+        connections
+    }
+
+    /// The live connections.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.held.lock().sessions.values().filter_map(|session| session.state().info.clone()).collect()
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.held.lock().sessions.len()
+    }
+}
