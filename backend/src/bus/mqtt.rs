@@ -1,0 +1,166 @@
+//! The bus over rumqttc: one session, subscribed again after each reconnect; what arrives is worked on in lanes, so that
+//! one module's messages keep their order and different modules' do not wait for each other.
+
+use super::Bus;
+use crate::{Backend, Error, Result};
+use async_trait::async_trait;
+use rumqttc::v5::{
+    AsyncClient, Event, EventLoop, Incoming, MqttOptions,
+    mqttbytes::{
+        QoS,
+        v5::{Filter, Packet, PublishProperties},
+    },
+};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// What modules say.
+const FILTERS: [&str; 3] = ["m/+/status", "m/+/pulse", "m/+/ack"];
+/// Messages on their way out that the client holds at most.
+const OUTGOING_MAX: usize = 8_192;
+/// Messages to the broker without its acknowledgement, at most.
+const IN_FLIGHT_MAX: u16 = 1_024;
+/// Lanes of incoming messages, by module.
+const LANES: usize = 16;
+/// Messages that wait in a lane, at most; beyond, reading from the broker waits.
+const LANE_MESSAGES_MAX: usize = 1_024;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const PACKET_MAX_BYTES: u32 = 64 * 1024;
+/// Wait before connecting again: doubled up to the longest.
+const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+const RECONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// How to reach the broker.
+#[derive(Clone)]
+pub struct MqttConfig {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Client id; of several backends each has its own.
+    pub client_id: String,
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+    /// Whether to speak TLS, with the operating system's root certificates.
+    pub tls: bool,
+}
+
+/// The bus over MQTT.
+pub struct MqttBus {
+    client: AsyncClient,
+    connected: Arc<AtomicBool>,
+}
+
+/// The other end of a bus: to be run with the backend it brings messages to.
+pub struct MqttReader {
+    event_loop: EventLoop,
+    client: AsyncClient,
+    connected: Arc<AtomicBool>,
+}
+
+impl MqttBus {
+    /// A bus that connects once its reader is run.
+    pub fn new(config: MqttConfig) -> (Self, MqttReader) {
+        let mut options = MqttOptions::new(config.client_id, config.host, config.port);
+        options
+            .set_credentials(config.username, config.password)
+            .set_keep_alive(KEEP_ALIVE)
+            .set_clean_start(true)
+            .set_max_packet_size(Some(PACKET_MAX_BYTES))
+            .set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX);
+        if config.tls {
+            options.set_transport(rumqttc::Transport::tls_with_default_config());
+        }
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
+        let (client, event_loop) = AsyncClient::new(options, OUTGOING_MAX);
+        let connected = Arc::new(AtomicBool::new(false));
+        let bus = Self { client: client.clone(), connected: connected.clone() };
+        (bus, MqttReader { event_loop, client, connected })
+    }
+}
+
+#[async_trait]
+impl Bus for MqttBus {
+    async fn publish(&self, topic: &str, payload: Vec<u8>, retain: bool, expiry_s: Option<u32>) -> Result<()> {
+        let properties = PublishProperties { message_expiry_interval: expiry_s, ..Default::default() };
+        // Never waits: a broker that is gone must not hold up a payment. What is not sent is due again.
+        self.client
+            .try_publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
+            .map_err(|error| Error::Bus(error.to_string()))
+    }
+
+    fn connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+}
+
+impl MqttReader {
+    /// Reads until dropped. Connects again whenever the broker goes.
+    pub async fn run(mut self, backend: Backend) {
+        let lanes: Vec<_> = (0..LANES).map(|_| start_lane(backend.clone())).collect();
+        let mut wait = RECONNECT_FIRST;
+        loop {
+            match self.event_loop.poll().await {
+                Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                    wait = RECONNECT_FIRST;
+                    let filters = FILTERS.map(|filter| Filter::new(filter, QoS::AtLeastOnce));
+                    if let Err(error) = self.client.try_subscribe_many(filters) {
+                        tracing::warn!(%error, "could not subscribe; will connect again");
+                        continue;
+                    }
+                    tracing::info!("connected to the message broker");
+                }
+                Ok(Event::Incoming(Packet::SubAck(_))) => self.connected.store(true, Ordering::Relaxed),
+                Ok(Event::Incoming(Incoming::Publish(publish))) => {
+                    let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else { continue };
+                    let lane = &lanes[lane_of(&topic)];
+                    if lane.send((topic, publish.payload)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if self.connected.swap(false, Ordering::Relaxed) {
+                        tracing::warn!(%error, "lost the message broker; connecting again");
+                    }
+                    metrics::counter!("coinwire_bus_reconnects_total").increment(1);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RECONNECT_MAX);
+                }
+            }
+        }
+    }
+}
+
+type Message = (String, bytes::Bytes);
+
+fn start_lane(backend: Backend) -> mpsc::Sender<Message> {
+    let (sender, mut receiver) = mpsc::channel::<Message>(LANE_MESSAGES_MAX);
+    tokio::spawn(async move {
+        while let Some((topic, payload)) = receiver.recv().await {
+            if let Err(error) = backend.on_message(&topic, &payload).await {
+                tracing::warn!(topic, %error, "a module's message was not taken; what it said will be said again");
+            }
+        }
+    });
+    sender
+}
+
+/// All topics of a module go down one lane.
+fn lane_of(topic: &str) -> usize {
+    let module = topic.split('/').nth(1).unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    module.hash(&mut hasher);
+    usize::try_from(hasher.finish() % (LANES as u64)).unwrap_or(0)
+}

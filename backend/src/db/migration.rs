@@ -1,0 +1,15 @@
+//! The migrations, one tree for both databases. An applied one is never edited.
+
+use sea_orm_migration::prelude::*;
+
+mod m20261123_000001_first;
+
+/// All migrations in order.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261123_000001_first::Migration)]
+    }
+}

@@ -1,0 +1,55 @@
+//! What can go wrong, by who is at fault.
+
+use crate::{payments::provider::ProviderError, sales::Readiness};
+
+/// Why the backend did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such thing, or not for this caller.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// The caller's input is wrong: which field, and what to do.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The field's name.
+        field: &'static str,
+        /// A sentence for a person.
+        message: String,
+    },
+    /// The machine cannot credit now; no order was made.
+    #[error("the machine cannot take money now: {}", .0.as_str())]
+    NotReady(Readiness),
+    /// Somebody changed it meanwhile; nothing was done.
+    #[error("{0} was changed meanwhile; look again")]
+    Conflict(&'static str),
+    /// The payment provider did not play along.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The message broker cannot be reached.
+    #[error("the message broker cannot be reached: {0}")]
+    Bus(String),
+    /// The database failed. Nothing that was answered for is lost.
+    #[error("database: {0}")]
+    Store(#[from] sea_orm::DbErr),
+    /// A stored secret cannot be opened with the configured key, or is damaged.
+    #[error("a stored secret cannot be opened: is `secret_key` the one it was stored with?")]
+    Sealed,
+    /// The configuration is wrong: which setting, and what to do.
+    #[error("setting {setting}: {message}")]
+    Config {
+        /// The setting's name.
+        setting: &'static str,
+        /// A sentence for a person.
+        message: String,
+    },
+}
+
+/// What the backend's calls give.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An [`Error::Invalid`].
+    pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
+        Error::Invalid { field, message: message.into() }
+    }
+}

@@ -1,0 +1,174 @@
+//! The ledger: double entry, integer minor units, append only. Debits are positive, credits negative; each posting sums
+//! to zero, and each has a unique cause, so that posting twice is impossible.
+//!
+//! | posting | debit | credit |
+//! | --- | --- | --- |
+//! | payment | provider_clearing | operator_payable |
+//! | suspense | provider_clearing | suspense |
+//! | refund | operator_payable | refund_clearing |
+//! | refund_cancelled | refund_clearing | operator_payable |
+//! | refund_done | refund_clearing | provider_clearing |
+//! | loss | loss | operator_payable |
+//! | coins | cash_box | coin_sales |
+
+pub(crate) mod entry;
+pub(crate) mod txn;
+
+use crate::{Backend, Result, money::Currency};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QuerySelect, prelude::*};
+use serde::Serialize;
+
+/// An account of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// Money at the payment provider.
+    ProviderClearing,
+    /// What the operator earned by phone.
+    OperatorPayable,
+    /// Refunds decided and not yet confirmed.
+    RefundClearing,
+    /// Money whose purpose a person must settle.
+    Suspense,
+    /// Credits given and refunded all the same.
+    Loss,
+    /// Coins expected in the box.
+    CashBox,
+    /// What the operator earned by coins.
+    CoinSales,
+}
+
+impl Account {
+    /// The word for it, as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Account::ProviderClearing => "provider_clearing",
+            Account::OperatorPayable => "operator_payable",
+            Account::RefundClearing => "refund_clearing",
+            Account::Suspense => "suspense",
+            Account::Loss => "loss",
+            Account::CashBox => "cash_box",
+            Account::CoinSales => "coin_sales",
+        }
+    }
+}
+
+/// A kind of posting; with its reference it is unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A payment came in; the reference is the attempt.
+    Payment,
+    /// A payment of a wrong amount came in; the reference is the attempt.
+    Suspense,
+    /// A refund was decided; the reference is the refund.
+    Refund,
+    /// A refund was taken back before it was submitted; the reference is the refund.
+    RefundCancelled,
+    /// A refund went through; the reference is the refund.
+    RefundDone,
+    /// Credited and refunded; the reference is the sale.
+    Loss,
+    /// Coins fell; the reference is module and running total.
+    Coins,
+}
+
+impl Kind {
+    /// The word for it, as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Payment => "payment",
+            Kind::Suspense => "suspense",
+            Kind::Refund => "refund",
+            Kind::RefundCancelled => "refund_cancelled",
+            Kind::RefundDone => "refund_done",
+            Kind::Loss => "loss",
+            Kind::Coins => "coins",
+        }
+    }
+
+    /// The account that is debited and the one that is credited.
+    fn accounts(self) -> (Account, Account) {
+        match self {
+            Kind::Payment => (Account::ProviderClearing, Account::OperatorPayable),
+            Kind::Suspense => (Account::ProviderClearing, Account::Suspense),
+            Kind::Refund => (Account::OperatorPayable, Account::RefundClearing),
+            Kind::RefundCancelled => (Account::RefundClearing, Account::OperatorPayable),
+            Kind::RefundDone => (Account::RefundClearing, Account::ProviderClearing),
+            Kind::Loss => (Account::Loss, Account::OperatorPayable),
+            Kind::Coins => (Account::CashBox, Account::CoinSales),
+        }
+    }
+}
+
+/// A posting to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Posting {
+    pub kind: Kind,
+    pub reference: String,
+    pub operator_id: i64,
+    pub sale_id: Option<i64>,
+    pub machine_id: Option<i64>,
+    /// Positive, in minor units.
+    pub amount_minor: i64,
+    pub currency: String,
+    pub at_ms: i64,
+}
+
+/// Books a posting. Its kind and reference being there already is an error of the caller's and undoes the transaction.
+pub(crate) async fn post(txn: &impl ConnectionTrait, posting: Posting) -> Result<()> {
+    let head = txn::ActiveModel {
+        kind: Set(posting.kind.as_str().into()),
+        reference: Set(posting.reference),
+        operator_id: Set(posting.operator_id),
+        sale_id: Set(posting.sale_id),
+        machine_id: Set(posting.machine_id),
+        at_ms: Set(posting.at_ms),
+        ..Default::default()
+    };
+    let txn_id = txn::Entity::insert(head).exec(txn).await?.last_insert_id;
+    let (debit, credit) = posting.kind.accounts();
+    let entry = |account: Account, amount_minor: i64| entry::ActiveModel {
+        txn_id: Set(txn_id),
+        operator_id: Set(posting.operator_id),
+        account: Set(account.as_str().into()),
+        amount_minor: Set(amount_minor),
+        currency: Set(posting.currency.clone()),
+        ..Default::default()
+    };
+    let lines = [entry(debit, posting.amount_minor), entry(credit, -posting.amount_minor)];
+    entry::Entity::insert_many(lines).exec_without_returning(txn).await?;
+    Ok(())
+}
+
+/// The balance of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromQueryResult)]
+pub struct Balance {
+    /// The account's word.
+    pub account: String,
+    /// The currency's code.
+    pub currency: String,
+    /// Debits less credits, in minor units.
+    pub amount_minor: i64,
+}
+
+impl Backend {
+    /// An operator's balances. Their sum is zero for each currency.
+    pub async fn balances(&self, operator_id: i64) -> Result<Vec<Balance>> {
+        let balances = entry::Entity::find()
+            .select_only()
+            .column(entry::Column::Account)
+            .column(entry::Column::Currency)
+            .column_as(entry::Column::AmountMinor.sum().cast_as("SIGNED"), "amount_minor")
+            .filter(entry::Column::OperatorId.eq(operator_id))
+            .group_by(entry::Column::Account)
+            .group_by(entry::Column::Currency)
+            .into_model::<Balance>()
+            .all(self.db.read())
+            .await?;
+        Ok(balances)
+    }
+}
+
+/// The currency of an operator or a sale, as stored.
+pub(crate) fn currency(code: &str) -> Currency {
+    Currency::parse(code).unwrap_or(Currency::Cny)
+}

@@ -1,0 +1,22 @@
+//! A posting: entries that sum to zero.
+
+use sea_orm::entity::prelude::*;
+
+/// A posting: entries that sum to zero.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "ledger_txns")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub kind: String,
+    pub reference: String,
+    pub operator_id: i64,
+    pub sale_id: Option<i64>,
+    pub machine_id: Option<i64>,
+    pub at_ms: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,133 @@
+//! Every decision and all storage of Coinwire: operators, machines, modules, sales, payments, the ledger.
+//!
+//! What it is not: an HTTP server or an MQTT broker. The web calls in here; modules are reached through [`bus`].
+//!
+//! Enter at [`Backend`]. Its calls are spread over the folders by noun; a sale's way is [`sales`] (order) ->
+//! [`payments`] (attempt, callback) -> [`sales::state`] (decide) -> [`modules`] (command) -> [`bus`].
+//!
+//! Invariants:
+//! - State, ledger and command of a step commit in one transaction; publishing comes after.
+//! - Deciders are pure; clock and randomness are handed in, so that the whole can be simulated.
+//! - Every input from outside carries a key with a unique index: doing it twice does it once.
+//! - The ledger sums to zero at every commit.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bus;
+pub mod clock;
+pub mod db;
+mod error;
+pub mod ledger;
+pub mod live;
+pub mod machines;
+pub mod modules;
+pub mod money;
+pub mod operators;
+pub mod payments;
+mod rules;
+pub mod sales;
+mod sealed;
+
+pub use error::{Error, Result};
+pub use rules::Rules;
+
+use std::sync::Arc;
+
+/// What a backend is made of.
+pub struct Parts {
+    /// The store, migrated.
+    pub db: db::Db,
+    /// The time.
+    pub clock: Arc<dyn clock::Clock>,
+    /// Randomness.
+    pub random: Arc<dyn clock::Random>,
+    /// The way to modules and integrators.
+    pub bus: Arc<dyn bus::Bus>,
+    /// Makes providers of stored merchant accounts.
+    pub providers: Arc<dyn payments::Providers>,
+    /// Opens what is stored encrypted. Not kept in the database.
+    pub secret_key: [u8; 32],
+    /// Where browsers and providers reach us, without a slash at the end.
+    pub public_url: String,
+    /// Times and limits.
+    pub rules: Rules,
+}
+
+/// The backend. Cheap to clone.
+#[derive(Clone)]
+pub struct Backend {
+    inner: Arc<Inner>,
+}
+
+/// The one copy of what a backend holds.
+pub struct Inner {
+    db: db::Db,
+    clock: Arc<dyn clock::Clock>,
+    random: Arc<dyn clock::Random>,
+    bus: Arc<dyn bus::Bus>,
+    providers: payments::accounts::OpenProviders,
+    seal: sealed::Seal,
+    public_url: String,
+    rules: Rules,
+    live: live::Live,
+    keys: modules::keys::Keys,
+    questions: modules::questions::Questions,
+}
+
+impl std::ops::Deref for Backend {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Backend {
+    /// Puts a backend together. Starts nothing.
+    pub fn new(parts: Parts) -> Self {
+        let inner = Inner {
+            db: parts.db,
+            clock: parts.clock,
+            random: parts.random,
+            bus: parts.bus,
+            providers: payments::accounts::OpenProviders::new(parts.providers),
+            seal: sealed::Seal::new(parts.secret_key),
+            public_url: parts.public_url,
+            rules: parts.rules,
+            live: live::Live::default(),
+            keys: modules::keys::Keys::default(),
+            questions: modules::questions::Questions::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Live events from now on.
+    pub fn watch(&self) -> tokio::sync::broadcast::Receiver<live::LiveEvent> {
+        self.live.watch()
+    }
+
+    /// Whether database and bus answer: for readiness checks. A sentence for each that does not.
+    pub async fn unready(&self) -> Vec<String> {
+        let mut sentences = vec![];
+        if let Err(error) = self.db.read().ping().await {
+            tracing::warn!(%error, "the database does not answer");
+            sentences.push("the database does not answer".into());
+        }
+        if !self.bus.connected() {
+            sentences.push("the message broker is not connected".into());
+        }
+        sentences
+    }
+
+    /// The time by the handed-in clock (unix milliseconds).
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Does everything that is due: commands to be sent again or given up, payments to be asked for, refunds. To be
+    /// called again every [`Rules::tick_ms`], and whenever one wishes.
+    pub async fn run_due(&self) -> Result<()> {
+        self.send_due_commands().await?;
+        self.poll_due_attempts().await?;
+        self.work_due_refunds().await
+    }
+}

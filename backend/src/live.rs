@@ -1,0 +1,68 @@
+//! Live events: what the pages and the integrators' topics show as it happens. Never the truth itself: a reader who
+//! missed one looks into the database.
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+/// Events a slow reader may lag behind before it misses some.
+const BACKLOG_EVENTS: usize = 4096;
+
+/// Something happened.
+#[derive(Debug, Clone, Serialize)]
+pub struct LiveEvent {
+    /// Whose it is.
+    pub operator_id: i64,
+    /// The machine, where it has one.
+    pub machine_id: Option<i64>,
+    /// What happened.
+    pub what: LiveKind,
+    /// When (unix milliseconds).
+    pub at_ms: i64,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LiveKind {
+    /// A module's status moved: online or offline, faults, signal.
+    Status,
+    /// Coins fell.
+    Pulse {
+        /// Pulses newly counted.
+        pulses: i64,
+    },
+    /// A sale moved.
+    Sale {
+        /// Its public token.
+        token: String,
+        /// The state it is in now, by its word.
+        state: &'static str,
+    },
+    /// A person should look: an orphan payment, a refund that is stuck, a mismatch.
+    Alarm {
+        /// A sentence.
+        message: String,
+    },
+}
+
+/// The one sender of live events.
+#[derive(Clone)]
+pub struct Live(broadcast::Sender<LiveEvent>);
+
+impl Default for Live {
+    fn default() -> Self {
+        Self(broadcast::channel(BACKLOG_EVENTS).0)
+    }
+}
+
+impl Live {
+    /// Events from now on.
+    pub fn watch(&self) -> broadcast::Receiver<LiveEvent> {
+        self.0.subscribe()
+    }
+
+    /// Tells whoever watches; nobody watching is fine.
+    pub(crate) fn tell(&self, event: LiveEvent) {
+        let _ = self.0.send(event);
+    }
+}

@@ -1,0 +1,142 @@
+//! The operator's view of the fleet.
+
+use super::{FleetRow, MachineView, ModuleView, PulseRow, machine};
+use crate::{
+    Backend, Error, Result, ledger,
+    modules::{module, pulse},
+    money::Money,
+    operators::operator,
+    sales::PriceView,
+};
+use protocol::messages::faults;
+use sea_orm::{ExprTrait, FromQueryResult, QueryOrder, QuerySelect, prelude::*};
+use std::collections::BTreeMap;
+
+/// Bursts of coins on a machine's page.
+const PULSE_ROWS: u64 = 20;
+
+#[derive(FromQueryResult)]
+struct Coins {
+    machine_id: i64,
+    coins: i64,
+}
+
+impl Backend {
+    /// An operator's machines.
+    pub async fn fleet(&self, operator_id: i64) -> Result<Vec<FleetRow>> {
+        let machines = machine::Entity::find()
+            .filter(machine::Column::OperatorId.eq(operator_id))
+            .order_by_asc(machine::Column::Id)
+            .all(self.db.read())
+            .await?;
+        self.fleet_rows(operator_id, machines).await
+    }
+
+    /// One of an operator's machines.
+    pub async fn machine(&self, operator_id: i64, machine_id: i64) -> Result<MachineView> {
+        let machine = self.own_machine(operator_id, machine_id).await?;
+        let operator = self.operator_row(operator_id).await?;
+        let rows = self.fleet_rows(operator_id, vec![machine.clone()]).await?;
+        let currency = ledger::currency(&operator.currency);
+        let prices = self.price_rows(machine_id).await?;
+        let pulses = pulse::Entity::find()
+            .filter(pulse::Column::MachineId.eq(machine_id))
+            .order_by_desc(pulse::Column::Id)
+            .limit(PULSE_ROWS)
+            .all(self.db.read())
+            .await?;
+        Ok(MachineView {
+            row: rows.into_iter().next().ok_or(Error::NotFound("machine"))?,
+            coin_value_text: Self::coin_value_text(&machine, &operator.currency),
+            prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
+            pulses: pulses
+                .into_iter()
+                .map(|p| PulseRow {
+                    at_ms: p.at_ms,
+                    pulses: p.pulses,
+                    total: p.total,
+                    width_ms: p.width_ms,
+                    gap_ms: p.gap_ms,
+                })
+                .collect(),
+        })
+    }
+
+    async fn fleet_rows(&self, operator_id: i64, machines: Vec<machine::Model>) -> Result<Vec<FleetRow>> {
+        let operator = self.operator_row(operator_id).await?;
+        let sums = self.sums_today(&operator).await?;
+        let coins = self.coins_today(&operator).await?;
+        let module_ids: Vec<String> = machines.iter().filter_map(|machine| machine.module_id.clone()).collect();
+        let modules: BTreeMap<String, module::Model> = module::Entity::find()
+            .filter(module::Column::Id.is_in(module_ids))
+            .all(self.db.read())
+            .await?
+            .into_iter()
+            .map(|module| (module.id.clone(), module))
+            .collect();
+        let rows = machines.into_iter().map(|machine| {
+            let today = sums.get(&machine.id).copied().unwrap_or_default();
+            let mobile = Money::new(today.paid_minor - today.refunded_minor, ledger::currency(&operator.currency));
+            FleetRow {
+                machine_id: machine.id,
+                module: machine.module_id.as_ref().and_then(|id| modules.get(id)).map(ModuleView::of),
+                code: machine.code,
+                name: machine.name,
+                site: machine.site,
+                active: machine.active,
+                sales_today: today.sales,
+                mobile_today_text: mobile.to_string(),
+                coins_today: coins.get(&machine.id).copied().unwrap_or_default(),
+            }
+        });
+        Ok(rows.collect())
+    }
+
+    async fn coins_today(&self, operator: &operator::Model) -> Result<BTreeMap<i64, i64>> {
+        let coins = pulse::Entity::find()
+            .select_only()
+            .column(pulse::Column::MachineId)
+            .column_as(pulse::Column::Pulses.sum().cast_as("SIGNED"), "coins")
+            .filter(pulse::Column::OperatorId.eq(operator.id))
+            .filter(pulse::Column::AtMs.gte(self.day_start_ms(operator)))
+            .group_by(pulse::Column::MachineId)
+            .into_model::<Coins>()
+            .all(self.db.read())
+            .await?;
+        Ok(coins.into_iter().map(|coins| (coins.machine_id, coins.coins)).collect())
+    }
+}
+
+/// The words for fault bits.
+pub(crate) fn fault_words(bits: i64) -> Vec<&'static str> {
+    [
+        (faults::COIN_LINE_STUCK, "coin_line_stuck"),
+        (faults::FLASH, "flash"),
+        (faults::MACHINE_SILENT, "machine_silent"),
+        (faults::SUPPLY_LOW, "supply_low"),
+        (faults::BAD_SIGNATURES, "bad_signatures"),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| bits & i64::from(*bit) != 0)
+    .map(|(_, word)| word)
+    .collect()
+}
+
+impl ModuleView {
+    fn of(module: &module::Model) -> Self {
+        Self {
+            id: module.id.clone(),
+            online: module.online,
+            seen_ms: module.seen_ms,
+            firmware: module.firmware.clone(),
+            signal_csq: module.signal_csq,
+            supply_mv: module.supply_mv,
+            faults: fault_words(module.faults),
+            locked: module.locked,
+            boot: module.status_boot,
+            coin_pulses: module.coin_pulses,
+            credit_pulses: module.credit_pulses,
+            settings_version: module.settings_version,
+        }
+    }
+}

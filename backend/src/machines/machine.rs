@@ -1,0 +1,24 @@
+//! A self-service machine.
+
+use sea_orm::entity::prelude::*;
+
+/// A self-service machine.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "machines")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub operator_id: i64,
+    pub module_id: Option<String>,
+    pub code: String,
+    pub name: String,
+    pub site: String,
+    pub active: bool,
+    pub coin_value_minor: i64,
+    pub created_ms: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

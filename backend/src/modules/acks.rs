@@ -1,0 +1,131 @@
+//! Acks: a module's word on a command moves the command, and with it the sale.
+
+use super::{
+    command::{self, ActiveModel, Entity},
+    commands::command_state,
+};
+use crate::{
+    Backend, Error, Result,
+    sales::{After, Event},
+};
+use protocol::{
+    ModuleId,
+    messages::{Ack, Stage},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+
+/// What an ack means for its command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Received,
+    Done,
+    Failed,
+    Expired,
+    /// Nothing: it stays as it is.
+    Nothing,
+}
+
+fn word(ack: &Ack) -> Word {
+    match ack.stage {
+        Stage::Received => Word::Received,
+        Stage::Done => Word::Done,
+        Stage::Failed => Word::Failed,
+        Stage::Expired => Word::Expired,
+        Stage::Duplicate => match ack.first {
+            Some(Stage::Received) => Word::Received,
+            Some(Stage::Done) => Word::Done,
+            Some(Stage::Failed) => Word::Failed,
+            Some(Stage::Expired) => Word::Expired,
+            Some(Stage::Duplicate | Stage::Clock | Stage::Unknown(_)) | None => Word::Nothing,
+        },
+        Stage::Clock | Stage::Unknown(_) => Word::Nothing,
+    }
+}
+
+/// The command's state after a word; `None` if it says nothing new. A final word counts however late it comes.
+fn next_state(state: &str, word: Word) -> Option<&'static str> {
+    use command_state::*;
+    let open = [SENT, RECEIVED].contains(&state);
+    let unheard = open || state == SILENT;
+    match word {
+        Word::Received => open.then_some(RECEIVED),
+        Word::Done => unheard.then_some(DONE),
+        Word::Failed => unheard.then_some(FAILED),
+        Word::Expired => unheard.then_some(EXPIRED),
+        Word::Nothing => None,
+    }
+}
+
+impl Backend {
+    /// Takes a module's ack.
+    pub(crate) async fn on_ack(&self, module: ModuleId, ack: &Ack) -> Result<()> {
+        metrics::counter!("coinwire_acks_total", "stage" => ack.stage.as_str()).increment(1);
+        if self.take_probe_answer(module, ack) {
+            // A clock that is ahead takes every probe for expired: it is set, or nothing could be sold until it is.
+            if ack.stage == Stage::Expired {
+                self.sync_clock(module, ack.boot, ack.uptime_ms).await;
+            }
+            return Ok(());
+        }
+        if self.questions.synced(module, ack.command) {
+            // What was answered `clock` can be judged now. A sync that was too slow is tried again.
+            return match ack.stage {
+                Stage::Done => self.send_pending(module).await,
+                _ => {
+                    self.sync_clock(module, ack.boot, ack.uptime_ms).await;
+                    Ok(())
+                }
+            };
+        }
+        if ack.stage == Stage::Clock {
+            self.sync_clock(module, ack.boot, ack.uptime_ms).await;
+            return Ok(());
+        }
+        let Some(command) = Entity::find_by_id(super::column(ack.command)).one(self.db.read()).await? else {
+            return super::count_dropped("unknown_command");
+        };
+        // A forged id is one thing, a number that was given to another command is another: neither is its answer.
+        if command.module_id != module.as_str() || command.sequence != i64::from(ack.sequence) {
+            return super::count_dropped("not_its_command");
+        }
+        if next_state(&command.state, word(ack)).is_none() {
+            return super::count_dropped("nothing_new");
+        }
+        let command = &command;
+        let after = self.db.write(|txn| async move { self.apply_ack(&txn, command, ack).await }).await?;
+        self.follow_up(after).await;
+        Ok(())
+    }
+
+    async fn apply_ack(&self, txn: &DatabaseTransaction, known: &command::Model, ack: &Ack) -> Result<After> {
+        let mut after = After::default();
+        let sale = match known.sale_id {
+            Some(sale_id) => Some(self.lock_sale(txn, sale_id).await?),
+            None => None,
+        };
+        let command = Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("command"))?;
+        let word = word(ack);
+        let Some(state) = next_state(&command.state, word) else { return Ok(after) };
+        let pulses = ack.pulses.map_or(0, i32::from);
+        let now_ms = self.now_ms();
+        let mut change: ActiveModel = command.into();
+        change.state = Set(state.into());
+        change.pulses = Set(pulses);
+        change.reason = Set(ack.reason.map_or("", |reason| reason.as_str()).into());
+        change.heard_ms = Set(Some(now_ms));
+        // A module that took it is asked again only when it has had some time to give it.
+        change.due_ms = Set((word == Word::Received).then_some(now_ms + self.rules.resend_max_ms));
+        change.update(txn).await?;
+        let event = match word {
+            Word::Received => Event::CreditTaken,
+            Word::Done => Event::CreditDone { pulses },
+            Word::Failed => Event::CreditFailed { pulses, reason: ack.reason },
+            Word::Expired => Event::CreditExpired,
+            Word::Nothing => return Ok(after),
+        };
+        if let Some(sale) = sale {
+            self.move_sale(txn, sale, event, None, &mut after).await?;
+        }
+        Ok(after)
+    }
+}

@@ -1,0 +1,300 @@
+//! Commands that count: numbered, stored with what they follow from, sent again until the module had its word on them,
+//! and given up when they are past expiry and grace.
+
+use super::{
+    command::{self, ActiveModel, Column, Entity},
+    module,
+};
+use crate::{
+    Backend, Error, Result, Rules,
+    sales::{After, Event},
+};
+use protocol::{
+    ModuleId,
+    limits::PAYLOAD_MAX_BYTES,
+    messages::{Action, Command},
+    topics::{self, Kind},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
+
+/// Words for a command's state, as stored.
+pub(crate) mod command_state {
+    /// Waits for the module's word.
+    pub const SENT: &str = "sent";
+    /// The module took it.
+    pub const RECEIVED: &str = "received";
+    /// Executed whole.
+    pub const DONE: &str = "done";
+    /// Not executed, or in part.
+    pub const FAILED: &str = "failed";
+    /// Reached the module too late.
+    pub const EXPIRED: &str = "expired";
+    /// No word until expiry and grace.
+    pub const SILENT: &str = "silent";
+}
+
+/// What to do with a command now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Send it (again), and look at it next at this time.
+    Send { next_ms: i64 },
+    /// The module stays silent.
+    GiveUp,
+}
+
+/// Decides about a command that is due. Past its expiry it is still sent: the module will not execute it, but tells what
+/// came of it before. A module that took it and keeps saying so is given its time, up to the longest a credit may take.
+fn next_step(rules: &Rules, command: &command::Model, now_ms: i64) -> Step {
+    let grace_ms = if command.sale_id.is_some() { rules.credit_grace_ms } else { 0 };
+    let silent_ms = command.expires_ms.saturating_add(grace_ms);
+    let give_up_ms = match command.heard_ms {
+        Some(heard_ms) => (heard_ms + 2 * rules.resend_max_ms + grace_ms)
+            .clamp(silent_ms, silent_ms.max(command.issued_ms + rules.credit_longest_ms)),
+        None => silent_ms,
+    };
+    if now_ms >= give_up_ms {
+        return Step::GiveUp;
+    }
+    let wait_ms = Rules::backoff_ms(rules.resend_first_ms, rules.resend_max_ms, command.sends);
+    Step::Send { next_ms: now_ms.saturating_add(wait_ms).min(give_up_ms) }
+}
+
+impl Backend {
+    /// Queues a command in the caller's transaction. To be sent after the commit.
+    pub(crate) async fn queue_command(
+        &self,
+        txn: &DatabaseTransaction,
+        module_id: &str,
+        sale_id: Option<i64>,
+        action: Action,
+        lifetime_ms: i64,
+    ) -> Result<command::Model> {
+        let next = sea_orm::ExprTrait::add(Expr::col(module::Column::CommandSequence), 1);
+        let counted = module::Entity::update_many()
+            .col_expr(module::Column::CommandSequence, next)
+            .filter(module::Column::Id.eq(module_id))
+            .exec(txn)
+            .await?;
+        if counted.rows_affected != 1 {
+            return Err(Error::NotFound("module"));
+        }
+        let sequence: i64 = module::Entity::find_by_id(module_id)
+            .select_only()
+            .column(module::Column::CommandSequence)
+            .into_tuple()
+            .one(txn)
+            .await?
+            .ok_or(Error::NotFound("module"))?;
+        let issued_ms = self.now_ms();
+        let id = self.new_command_id();
+        let mut command = command::Model {
+            id: super::column(id),
+            module_id: module_id.to_owned(),
+            sequence,
+            sale_id,
+            action: action.as_str().into(),
+            payload: vec![],
+            state: command_state::SENT.into(),
+            reason: String::new(),
+            pulses: 0,
+            sends: 1,
+            issued_ms,
+            expires_ms: issued_ms.saturating_add(lifetime_ms),
+            heard_ms: None,
+            due_ms: Some(issued_ms + self.rules.resend_first_ms),
+        };
+        command.payload = minicbor::to_vec(on_wire(&command, action)).expect("encoding into memory cannot fail");
+        let row: ActiveModel = command.clone().into();
+        Entity::insert(row).exec_without_returning(txn).await?;
+        Ok(command)
+    }
+
+    /// Publishes a stored command. If that fails it is due again soon.
+    pub(crate) async fn send_command(&self, command: &command::Model) {
+        let (Ok(module), Ok(decoded)) =
+            (ModuleId::parse(&command.module_id), minicbor::decode::<Command>(&command.payload))
+        else {
+            tracing::error!(command = command.id, "a stored command cannot be read; it is not sent");
+            return;
+        };
+        let left_ms = command.expires_ms + self.rules.credit_grace_ms - self.now_ms();
+        let expiry_s = u64::try_from(left_ms).unwrap_or(0).div_ceil(1000).max(1);
+        self.publish_command(module, &decoded, expiry_s).await;
+    }
+
+    pub(crate) async fn publish_command(&self, module: ModuleId, command: &Command, expiry_s: u64) {
+        let key = match self.message_key(module).await {
+            Ok(Some(key)) => key,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%module, %error, "could not sign a command; it will be sent again");
+                return;
+            }
+        };
+        let topic = topics::topic(module, Kind::Command);
+        let mut payload = [0; PAYLOAD_MAX_BYTES];
+        let length = protocol::seal(&key, &topic, command, &mut payload).expect("every command fits a payload");
+        let expiry_s = u32::try_from(expiry_s).unwrap_or(u32::MAX);
+        if let Err(error) = self.bus.publish(&topic, payload[..length].to_vec(), false, Some(expiry_s)).await {
+            tracing::debug!(%module, %error, "a command was not published; it will be sent again");
+        }
+        metrics::counter!("coinwire_commands_published_total", "action" => command.action.as_str()).increment(1);
+    }
+
+    /// Sends again what modules had no word on, and gives up what is past expiry and grace.
+    pub(crate) async fn send_due_commands(&self) -> Result<()> {
+        let now_ms = self.now_ms();
+        let due = Entity::find()
+            .filter(Column::DueMs.lte(now_ms))
+            .order_by_asc(Column::DueMs)
+            .limit(self.rules.batch_rows)
+            .all(self.db.read())
+            .await?;
+        for command in due {
+            match next_step(&self.rules, &command, now_ms) {
+                Step::Send { next_ms } => {
+                    if self.put_off_command(&command, next_ms).await? {
+                        metrics::counter!("coinwire_commands_resent_total").increment(1);
+                        self.send_command(&command).await;
+                    }
+                }
+                Step::GiveUp => self.give_up(&command).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets when a command is due next; false if the module had its word meanwhile.
+    async fn put_off_command(&self, command: &command::Model, next_ms: i64) -> Result<bool> {
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let update = Entity::update_many()
+                    .col_expr(Column::DueMs, Expr::value(next_ms))
+                    .col_expr(Column::Sends, Expr::value(command.sends + 1))
+                    .filter(Column::Id.eq(command.id))
+                    .filter(Column::DueMs.eq(command.due_ms))
+                    .exec(txn)
+                    .await?;
+                Ok(update.rows_affected == 1)
+            })
+            .await
+    }
+
+    async fn give_up(&self, command: &command::Model) -> Result<()> {
+        let after = self
+            .db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut after = After::default();
+                let sale = match command.sale_id {
+                    Some(sale_id) => Some(self.lock_sale(txn, sale_id).await?),
+                    None => None,
+                };
+                let Some(current) = Entity::find_by_id(command.id).one(txn).await? else { return Ok(after) };
+                if current.due_ms.is_none() {
+                    return Ok(after);
+                }
+                // Its word may have been lost on the way: it is asked again when the module shows up, but not for ever.
+                let is_first = current.state != command_state::SILENT;
+                let memory_ms = self.rules.credit_memory_ms;
+                let forget_ms = current.sale_id.filter(|_| is_first).map(|_| current.issued_ms + memory_ms);
+                let mut change: ActiveModel = current.into();
+                change.state = Set(command_state::SILENT.into());
+                change.due_ms = Set(forget_ms);
+                change.update(txn).await?;
+                if let Some(sale) = sale {
+                    self.move_sale(txn, sale, Event::CreditSilent, None, &mut after).await?;
+                }
+                Ok(after)
+            })
+            .await?;
+        self.follow_up(after).await;
+        Ok(())
+    }
+
+    /// Sends everything a module had no word on (it gives nothing that expired, but says what came of it): it just came back, or its clock was just set.
+    pub(crate) async fn send_pending(&self, module: ModuleId) -> Result<()> {
+        let pending = Entity::find()
+            .filter(Column::ModuleId.eq(module.as_str()))
+            .filter(Column::DueMs.is_not_null())
+            .filter(Column::State.is_in([command_state::SENT, command_state::SILENT]))
+            .order_by_asc(Column::Sequence)
+            .limit(self.rules.batch_rows)
+            .all(self.db.read())
+            .await?;
+        for command in pending {
+            self.send_command(&command).await;
+        }
+        Ok(())
+    }
+}
+
+fn on_wire(command: &command::Model, action: Action) -> Command {
+    Command {
+        id: command.id.unsigned_abs(),
+        sequence: u32::try_from(command.sequence).unwrap_or(u32::MAX),
+        issued_ms: u64::try_from(command.issued_ms).unwrap_or(0),
+        expires_ms: u64::try_from(command.expires_ms).unwrap_or(0),
+        action,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_for_a_module_that_keeps_saying_it_is_at_work() {
+        let rules = Rules::default();
+        let command = command::Model {
+            id: 1,
+            module_id: String::new(),
+            sequence: 1,
+            sale_id: Some(1),
+            action: String::new(),
+            payload: vec![],
+            state: command_state::RECEIVED.into(),
+            reason: String::new(),
+            pulses: 0,
+            sends: 9,
+            issued_ms: 0,
+            expires_ms: 20_000,
+            heard_ms: Some(55_000),
+            due_ms: Some(63_000),
+        };
+        assert!(matches!(next_step(&rules, &command, 63_000), Step::Send { .. }));
+        assert_eq!(next_step(&rules, &command, 81_000), Step::GiveUp);
+        let for_ever = command::Model { heard_ms: Some(2 * rules.credit_longest_ms), ..command };
+        assert_eq!(next_step(&rules, &for_ever, 2 * rules.credit_longest_ms), Step::GiveUp);
+    }
+
+    #[test]
+    fn sends_at_1_2_4_8_seconds_and_asks_through_the_grace() {
+        let rules = Rules::default();
+        let mut command = command::Model {
+            id: 1,
+            module_id: String::new(),
+            sequence: 1,
+            sale_id: Some(1),
+            action: String::new(),
+            payload: vec![],
+            state: command_state::SENT.into(),
+            reason: String::new(),
+            pulses: 0,
+            sends: 1,
+            issued_ms: 0,
+            expires_ms: 20_000,
+            heard_ms: None,
+            due_ms: Some(1_000),
+        };
+        let mut sent_ms = vec![];
+        while let Step::Send { next_ms } = next_step(&rules, &command, command.due_ms.unwrap()) {
+            sent_ms.push(command.due_ms.unwrap());
+            command.sends += 1;
+            command.due_ms = Some(next_ms);
+        }
+        assert_eq!(sent_ms, [1_000, 3_000, 7_000, 15_000, 23_000]);
+        assert_eq!(command.due_ms, Some(30_000));
+    }
+}

@@ -1,0 +1,36 @@
+//! A module: its identity, and what it last said of itself.
+
+use sea_orm::entity::prelude::*;
+
+/// A module: its identity, and what it last said of itself.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "modules")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub secret_sealed: Vec<u8>,
+    pub registered_ms: i64,
+    pub command_sequence: i64,
+    pub online: bool,
+    pub seen_ms: Option<i64>,
+    pub status_boot: i64,
+    pub status_session: i64,
+    pub status_sequence: i64,
+    pub pulse_boot: i64,
+    pub pulse_session: i64,
+    pub pulse_sequence: i64,
+    pub firmware: String,
+    pub signal_csq: Option<i32>,
+    pub supply_mv: Option<i32>,
+    pub faults: i64,
+    pub locked: bool,
+    pub settings_version: i64,
+    pub coin_pulses: i64,
+    pub credit_pulses: i64,
+    pub noise_edges: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

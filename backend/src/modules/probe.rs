@@ -1,0 +1,100 @@
+//! The live probe: no money is taken for a machine whose module did not just answer.
+
+use crate::{Backend, Result, clock, sales::Readiness};
+use protocol::{
+    ModuleId,
+    messages::{Ack, Action, Command, Reason, Stage, Sync},
+};
+
+impl Backend {
+    /// Whether a module could credit now. Asks it and waits for the answer if the last one is too old; asks at most once
+    /// in [`crate::Rules::probe_spacing_ms`], whoever wants to know.
+    pub(crate) async fn probe(&self, module_id: &str) -> Result<Readiness> {
+        let Ok(module) = ModuleId::parse(module_id) else { return Ok(Readiness::Closed) };
+        if let Some(readiness) = self.start_probe(module).await? {
+            return Ok(readiness);
+        }
+        let mut answers = self.questions.probe(module);
+        let answered = answers.wait_for(|probe| probe.answer.is_some());
+        let give_up = self.clock.sleep_ms(self.rules.probe_wait_ms);
+        let answer = tokio::select! {
+            probe = answered => probe.ok().and_then(|probe| probe.answer),
+            () = give_up => None,
+        };
+        match answer {
+            Some((readiness, _)) => Ok(readiness),
+            None => {
+                let online = self.module_row(module_id).await?.online;
+                Ok(if online { Readiness::NoAnswer } else { Readiness::Offline })
+            }
+        }
+    }
+
+    /// Sends a probe if one is needed and none was sent just now; gives the last answer if it still serves.
+    pub async fn start_probe(&self, module: ModuleId) -> Result<Option<Readiness>> {
+        let now_ms = self.now_ms();
+        let last = *self.questions.probe(module).borrow();
+        if let Some((readiness, at_ms)) = last.answer {
+            // A good answer serves a while; a bad one only until the next may be asked for.
+            let serves_ms = match readiness {
+                Readiness::Ready => self.rules.probe_fresh_ms,
+                _ => self.rules.probe_spacing_ms,
+            };
+            if (0..serves_ms).contains(&(now_ms - at_ms)) {
+                return Ok(Some(readiness));
+            }
+        }
+        let id = self.new_command_id();
+        if self.questions.ask(module, id, now_ms, now_ms - self.rules.probe_spacing_ms) {
+            let wait_ms = i64::try_from(self.rules.probe_wait_ms).unwrap_or(i64::MAX);
+            self.send_unnumbered(module, id, Action::Probe, wait_ms).await;
+        }
+        Ok(None)
+    }
+
+    /// What a module last answered serves no longer: its state was changed.
+    pub(crate) fn forget_probe(&self, module_id: &str) {
+        if let Ok(module) = ModuleId::parse(module_id) {
+            self.questions.forget(module);
+        }
+    }
+
+    /// Takes an ack that may be the answer to a probe; false if it is not.
+    pub(crate) fn take_probe_answer(&self, module: ModuleId, ack: &Ack) -> bool {
+        let readiness = match (ack.stage, ack.reason) {
+            (Stage::Done, _) => Readiness::Ready,
+            (_, Some(Reason::Locked)) => Readiness::Locked,
+            (_, Some(Reason::Busy)) => Readiness::Busy,
+            (Stage::Failed, _) => Readiness::Fault,
+            // Too slow for its own lifetime, or something no probe is answered with.
+            (Stage::Received | Stage::Expired | Stage::Duplicate | Stage::Clock | Stage::Unknown(_), _) => {
+                Readiness::NoAnswer
+            }
+        };
+        self.questions.answered(module, ack.command, readiness, self.now_ms())
+    }
+
+    /// Sets a module's clock, answering what it said at `boot` and `uptime_ms`.
+    pub(crate) async fn sync_clock(&self, module: ModuleId, boot: u32, uptime_ms: u64) {
+        let now_ms = self.now_ms();
+        let id = self.new_command_id();
+        if self.questions.sync(module, id, now_ms, now_ms - self.rules.resend_first_ms) {
+            let server_ms = u64::try_from(now_ms).unwrap_or(0);
+            let sync = Sync { server_ms, echo_boot: boot, echo_uptime_ms: uptime_ms };
+            self.send_unnumbered(module, id, Action::Sync(sync), self.rules.credit_lifetime_ms).await;
+        }
+    }
+
+    /// Sends a command that changes nothing stored: it is not numbered, not kept, and not sent again.
+    async fn send_unnumbered(&self, module: ModuleId, id: u64, action: Action, lifetime_ms: i64) {
+        let issued_ms = u64::try_from(self.now_ms()).unwrap_or(0);
+        let lifetime_ms = u64::try_from(lifetime_ms).unwrap_or(0);
+        let command = Command { id, sequence: 0, issued_ms, expires_ms: issued_ms.saturating_add(lifetime_ms), action };
+        self.publish_command(module, &command, lifetime_ms.div_ceil(1000)).await;
+    }
+
+    /// A new command's id: random, so that it says nothing, and fit for a signed column.
+    pub(crate) fn new_command_id(&self) -> u64 {
+        clock::random_id(&*self.random).unsigned_abs()
+    }
+}

@@ -1,0 +1,107 @@
+//! What was asked of modules and is not answered yet: probes and clock syncs. They live in memory only: they change
+//! nothing that is stored, and whoever asked asks again.
+
+use crate::sales::Readiness;
+use protocol::ModuleId;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+
+/// Modules whose probes are remembered; beyond, the oldest answers are forgotten.
+const PROBES_MAX: usize = 100_000;
+
+/// What is known of a module's probes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Probe {
+    /// The id of the probe that waits for an answer, or was answered last.
+    pub command: u64,
+    /// When it was sent (unix milliseconds).
+    pub asked_ms: i64,
+    /// What was answered, and when.
+    pub answer: Option<(Readiness, i64)>,
+}
+
+/// Whether something asked at `asked_ms` was asked since `not_since_ms`. What was asked in the future was asked before our
+/// clock was set back, and must not keep us silent until that time comes again.
+fn asked_lately(asked_ms: i64, now_ms: i64, not_since_ms: i64) -> bool {
+    asked_ms > not_since_ms && asked_ms <= now_ms
+}
+
+#[derive(Default)]
+struct Open {
+    probes: BTreeMap<ModuleId, watch::Sender<Probe>>,
+    /// Syncs on their way, the newest of each module.
+    syncs: BTreeMap<ModuleId, (u64, i64)>,
+}
+
+/// Questions on their way.
+#[derive(Default)]
+pub(crate) struct Questions(Mutex<Open>);
+
+impl Questions {
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a module's probes, and how to hear more.
+    pub fn probe(&self, module: ModuleId) -> watch::Receiver<Probe> {
+        let mut open = self.open();
+        if open.probes.len() >= PROBES_MAX && !open.probes.contains_key(&module) {
+            open.probes.retain(|_, probe| probe.receiver_count() > 0);
+        }
+        open.probes.entry(module).or_insert_with(|| watch::Sender::new(Probe::default())).subscribe()
+    }
+
+    /// A probe is about to be sent, unless one was sent since `not_since_ms`. True if it shall be.
+    pub fn ask(&self, module: ModuleId, command: u64, now_ms: i64, not_since_ms: i64) -> bool {
+        let mut open = self.open();
+        let probe = open.probes.entry(module).or_insert_with(|| watch::Sender::new(Probe::default()));
+        probe.send_if_modified(|probe| {
+            let shall = !asked_lately(probe.asked_ms, now_ms, not_since_ms);
+            if shall {
+                *probe = Probe { command, asked_ms: now_ms, answer: None };
+            }
+            shall
+        })
+    }
+
+    /// A module answered; false if this was no probe of ours.
+    pub fn answered(&self, module: ModuleId, command: u64, readiness: Readiness, now_ms: i64) -> bool {
+        let open = self.open();
+        let Some(probe) = open.probes.get(&module) else { return false };
+        probe.send_if_modified(|probe| {
+            let ours = probe.command == command;
+            if ours {
+                probe.answer = Some((readiness, now_ms));
+            }
+            ours
+        })
+    }
+
+    /// What was answered serves no longer.
+    pub fn forget(&self, module: ModuleId) {
+        self.open().probes.remove(&module);
+    }
+
+    /// A sync is about to be sent, unless one was sent since `not_since_ms`. True if it shall be.
+    pub fn sync(&self, module: ModuleId, command: u64, now_ms: i64, not_since_ms: i64) -> bool {
+        let mut open = self.open();
+        if open.syncs.get(&module).is_some_and(|(_, asked_ms)| asked_lately(*asked_ms, now_ms, not_since_ms)) {
+            return false;
+        }
+        open.syncs.insert(module, (command, now_ms));
+        true
+    }
+
+    /// A module answered; true if this was its newest sync.
+    pub fn synced(&self, module: ModuleId, command: u64) -> bool {
+        let mut open = self.open();
+        let ours = open.syncs.get(&module).is_some_and(|(id, _)| *id == command);
+        if ours {
+            open.syncs.remove(&module);
+        }
+        ours
+    }
+}

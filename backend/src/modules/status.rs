@@ -1,0 +1,119 @@
+//! Statuses: what a module says of itself. Only what moves forward is taken; what it has not heard is sent to it.
+
+use super::{
+    column,
+    module::{self, ActiveModel},
+    pulses::Rise,
+};
+use crate::{
+    Backend, Error, Result,
+    live::{LiveEvent, LiveKind},
+    machines::machine,
+};
+use protocol::{
+    ModuleId,
+    messages::{Mark, Status},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, prelude::*};
+
+/// What became of a status.
+enum Taken {
+    /// It moved something.
+    New,
+    /// It is the one we know: presence is confirmed.
+    Known,
+    /// It is older than what we know.
+    Old,
+}
+
+impl Backend {
+    /// Takes a module's status, or its will.
+    pub(crate) async fn on_status(&self, module: ModuleId, status: &Status<'_>) -> Result<()> {
+        let (taken, machine, rise) = self
+            .db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let row = lock_module(txn, module).await?;
+                let mark = Mark {
+                    boot: u32::try_from(row.status_boot).unwrap_or(u32::MAX),
+                    session: u32::try_from(row.status_session).unwrap_or(u32::MAX),
+                    sequence: u32::try_from(row.status_sequence).unwrap_or(u32::MAX),
+                };
+                let machine = wired_machine(txn, module).await?;
+                if status.mark < mark {
+                    return Ok((Taken::Old, machine, Rise::Pulses(0)));
+                }
+                let known = status.mark == mark && row.online == status.online;
+                let now_ms = self.now_ms();
+                let rise = self.book_coins(txn, &row, machine.as_ref(), status.totals.coin_pulses).await?;
+                let coin_pulses = rise.total(row.coin_pulses, status.totals.coin_pulses);
+                let mut change = apply(row, status);
+                change.coin_pulses = Set(coin_pulses);
+                change.seen_ms = Set(Some(now_ms));
+                change.update(txn).await?;
+                Ok((if known { Taken::Known } else { Taken::New }, machine, rise))
+            })
+            .await?;
+        if let Taken::Old = taken {
+            return super::count_dropped("old");
+        }
+        if status.online {
+            self.bring_up_to_date(module, status).await?;
+        } else {
+            self.questions.forget(module);
+        }
+        if let (Taken::New, Some(machine)) = (taken, machine) {
+            self.doubt(&machine, rise);
+            let coins = rise.pulses();
+            let what = if coins > 0 { LiveKind::Pulse { pulses: coins } } else { LiveKind::Status };
+            self.live.tell(LiveEvent {
+                operator_id: machine.operator_id,
+                machine_id: Some(machine.id),
+                what,
+                at_ms: self.now_ms(),
+            });
+            self.tell_integrators_of_status(&machine, status).await;
+        }
+        Ok(())
+    }
+
+    /// Sets the module's clock if it needs to be, and sends what it has not heard.
+    async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>) -> Result<()> {
+        let off_ms = status.at_ms.map(|at_ms| column(at_ms).abs_diff(self.now_ms()));
+        if off_ms.is_none_or(|off_ms| off_ms > self.rules.clock_drift_max_ms.unsigned_abs()) {
+            self.sync_clock(module, status.mark.boot, status.uptime_ms).await;
+        }
+        self.send_pending(module).await
+    }
+}
+
+/// Reads a module to change it: until the transaction ends nobody else does.
+pub(super) async fn lock_module(txn: &DatabaseTransaction, module: ModuleId) -> Result<module::Model> {
+    module::Entity::find_by_id(module.as_str()).lock_exclusive().one(txn).await?.ok_or(Error::NotFound("module"))
+}
+
+/// The machine a module is wired to.
+pub(super) async fn wired_machine(txn: &DatabaseTransaction, module: ModuleId) -> Result<Option<machine::Model>> {
+    Ok(machine::Entity::find().filter(machine::Column::ModuleId.eq(module.as_str())).one(txn).await?)
+}
+
+fn apply(row: module::Model, status: &Status<'_>) -> ActiveModel {
+    let totals = status.totals;
+    let mut change: ActiveModel = row.into();
+    change.online = Set(status.online);
+    change.status_boot = Set(status.mark.boot.into());
+    change.status_session = Set(status.mark.session.into());
+    change.status_sequence = Set(status.mark.sequence.into());
+    // A will was written when its session began: only that it is gone is news.
+    if status.online {
+        change.firmware = Set(status.firmware.to_owned());
+        change.signal_csq = Set(status.signal_csq.map(i32::from));
+        change.supply_mv = Set(status.supply_mv.map(i32::from));
+        change.faults = Set(status.faults.into());
+        change.locked = Set(status.locked.unwrap_or(false));
+        change.settings_version = Set(status.settings_version.into());
+        change.credit_pulses = Set(column(totals.credit_pulses));
+        change.noise_edges = Set(column(totals.noise_edges));
+    }
+    change
+}

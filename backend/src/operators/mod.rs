@@ -1,0 +1,24 @@
+//! Operators: the tenants, their members, and who is signed in.
+
+pub(crate) mod member;
+pub(crate) mod operator;
+pub(crate) mod registry;
+pub(crate) mod session;
+mod sign_in;
+
+pub use registry::NewOperator;
+
+use serde::Serialize;
+
+/// Who is signed in.
+#[derive(Debug, Clone, Serialize)]
+pub struct Member {
+    /// The member.
+    pub member_id: i64,
+    /// The operator the member belongs to.
+    pub operator_id: i64,
+    /// The operator's name.
+    pub operator: String,
+    /// The address the member signs in with.
+    pub email: String,
+}

@@ -1,0 +1,111 @@
+//! Who is signed in: members by password, web sessions, integrators on MQTT.
+
+use super::{Member, member, operator, session};
+use crate::{Backend, Error, Result};
+use sea_orm::{
+    ActiveValue::Set,
+    prelude::*,
+    sea_query::{Expr, OnConflict},
+};
+use std::sync::OnceLock;
+
+impl Backend {
+    /// Checks e-mail and password, at the same cost whether or not the member exists. `NotFound("member")` if wrong.
+    pub async fn sign_in(&self, email: &str, password: &str) -> Result<Member> {
+        let email = email.trim().to_lowercase();
+        let found = member::Entity::find().filter(member::Column::Email.eq(&email)).one(self.db.read()).await?;
+        let right = verify(password, found.as_ref().map(|member| member.password_hash.clone())).await;
+        match found {
+            Some(member) if right => self.member(member.id).await,
+            _ => Err(Error::NotFound("member")),
+        }
+    }
+
+    /// A member by number (from a session); `NotFound` once the member is gone.
+    pub async fn member(&self, member_id: i64) -> Result<Member> {
+        let member =
+            member::Entity::find_by_id(member_id).one(self.db.read()).await?.ok_or(Error::NotFound("member"))?;
+        let operator = self.operator_row(member.operator_id).await?;
+        Ok(Member { member_id: member.id, operator_id: operator.id, operator: operator.name, email: member.email })
+    }
+
+    /// Checks an integrator's MQTT password; gives the filter it may read. `None` if it is wrong.
+    pub async fn integrator(&self, slug: &str, password: &str) -> Result<Option<String>> {
+        let found = operator::Entity::find().filter(operator::Column::Slug.eq(slug)).one(self.db.read()).await?;
+        // MySQL compares without trailing blanks; the filter below must be of exactly this operator.
+        let found = found.filter(|operator| operator.slug == slug);
+        let hash = found.and_then(|operator| operator.integrator_password_hash);
+        Ok(verify(password, hash).await.then(|| format!("v1/{slug}/#")))
+    }
+
+    /// A web session's data, if it is there and not expired.
+    pub async fn load_session(&self, id: &str) -> Result<Option<String>> {
+        Ok(session::Entity::find_by_id(id)
+            .filter(session::Column::ExpiresMs.gt(self.now_ms()))
+            .one(self.db.read())
+            .await?
+            .map(|session| session.data))
+    }
+
+    /// Stores a web session's data (JSON) until `expires_ms`. Also drops sessions that expired.
+    pub async fn save_session(&self, id: &str, data: &str, expires_ms: i64) -> Result<()> {
+        let now_ms = self.now_ms();
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                session::Entity::delete_many().filter(session::Column::ExpiresMs.lte(now_ms)).exec(txn).await?;
+                let row = session::ActiveModel {
+                    id: Set(id.to_owned()),
+                    data: Set(data.to_owned()),
+                    expires_ms: Set(expires_ms),
+                };
+                let replace = OnConflict::column(session::Column::Id)
+                    .update_columns([session::Column::Data, session::Column::ExpiresMs])
+                    .to_owned();
+                session::Entity::insert(row).on_conflict(replace).exec_without_returning(txn).await?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Prolongs a web session without changing its data. False if it is gone or expired.
+    pub async fn touch_session(&self, id: &str, expires_ms: i64) -> Result<bool> {
+        let now_ms = self.now_ms();
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let update = session::Entity::update_many()
+                    .col_expr(session::Column::ExpiresMs, Expr::value(expires_ms))
+                    .filter(session::Column::Id.eq(id))
+                    .filter(session::Column::ExpiresMs.gt(now_ms))
+                    .exec(txn)
+                    .await?;
+                Ok(update.rows_affected == 1)
+            })
+            .await
+    }
+
+    /// Drops a web session.
+    pub async fn remove_session(&self, id: &str) -> Result<()> {
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                session::Entity::delete_by_id(id).exec(txn).await?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// Verifies off the async threads; without a hash against one that fits nothing, so that both take as long.
+async fn verify(password: &str, hash: Option<String>) -> bool {
+    static NOBODYS: OnceLock<String> = OnceLock::new();
+    let password = password.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| NOBODYS.get_or_init(|| password_auth::generate_hash("nobody")).clone());
+        password_auth::verify_password(password, &hash).is_ok() && known
+    })
+    .await
+    .unwrap_or(false)
+}

@@ -1,0 +1,22 @@
+//! An operator's account with a payment provider.
+
+use sea_orm::entity::prelude::*;
+
+/// An operator's account with a payment provider.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "merchant_accounts")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub operator_id: i64,
+    pub provider: String,
+    pub token: String,
+    pub config_sealed: Vec<u8>,
+    pub active: bool,
+    pub created_ms: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

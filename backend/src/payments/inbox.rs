@@ -1,0 +1,23 @@
+//! A callback that was believed, as it came.
+
+use sea_orm::entity::prelude::*;
+
+/// A callback that was believed, as it came.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "callback_inbox")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub account_id: i64,
+    pub event_id: String,
+    pub outcome: String,
+    pub headers: String,
+    pub body: Vec<u8>,
+    pub plaintext: String,
+    pub received_ms: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,131 @@
+//! Asking providers: what callbacks did not tell is found out, and what was not paid in time is closed.
+
+use super::{
+    attempt, attempt_state,
+    facts::Outcome,
+    provider::{CloseOutcome, Fact, ProviderError, TradeState},
+};
+use crate::{Backend, Result, Rules, sales::After};
+use futures_util::{StreamExt, stream};
+use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
+
+/// Providers are asked about so many attempts at once.
+const ASKED_AT_ONCE: usize = 8;
+
+impl Backend {
+    /// Asks about every attempt that is due.
+    pub(crate) async fn poll_due_attempts(&self) -> Result<()> {
+        let due = attempt::Entity::find()
+            .filter(attempt::Column::DueMs.lte(self.now_ms()))
+            .order_by_asc(attempt::Column::DueMs)
+            .limit(self.rules.batch_rows)
+            .all(self.db.read())
+            .await?;
+        stream::iter(due)
+            .for_each_concurrent(ASKED_AT_ONCE, async |attempt| {
+                let id = attempt.id;
+                if let Err(error) = self.poll_attempt(attempt).await {
+                    tracing::warn!(attempt = id, %error, "could not ask about a payment; will ask again");
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn poll_attempt(&self, attempt: attempt::Model) -> Result<()> {
+        let (account, provider) = self.account(attempt.account_id).await?;
+        self.put_off(&attempt).await?;
+        let now_ms = self.now_ms();
+        let number = &attempt.out_trade_no;
+        let mut state = match provider.query(number).await {
+            Ok(state) => state,
+            Err(error) => return self.asked_in_vain(&attempt, &error),
+        };
+        let closing = now_ms >= attempt.expires_ms + self.rules.close_after_ms;
+        if closing && matches!(state, TradeState::NotPaid | TradeState::NotFound) {
+            state = match provider.close(number).await {
+                Ok(CloseOutcome::Closed) => TradeState::Closed,
+                // The next poll learns the facts.
+                Ok(CloseOutcome::AlreadyPaid) => return Ok(()),
+                // Past its expiry, what the provider does not know can not be paid any more.
+                Err(ProviderError::Refused { .. }) if state == TradeState::NotFound => TradeState::Closed,
+                Err(error) => return self.asked_in_vain(&attempt, &error),
+            };
+        }
+        let fact = Fact::Payment { out_trade_no: number.clone(), state };
+        let fact = &fact;
+        let account = &account;
+        let after = self
+            .db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut after = After::default();
+                let outcome = self.apply_fact(txn, account, fact, &mut after).await?;
+                if outcome == Outcome::Applied {
+                    tracing::info!(attempt = attempt.id, "learned by asking what became of a payment");
+                }
+                Ok(after)
+            })
+            .await?;
+        self.follow_up(after).await;
+        Ok(())
+    }
+
+    fn asked_in_vain(&self, attempt: &attempt::Model, error: &ProviderError) -> Result<()> {
+        metrics::counter!("coinwire_provider_errors_total").increment(1);
+        tracing::warn!(attempt = attempt.id, %error, "the provider did not tell what became of a payment");
+        Ok(())
+    }
+
+    /// Sets when to ask next, before asking: whatever happens meanwhile, it is asked again.
+    async fn put_off(&self, attempt: &attempt::Model) -> Result<()> {
+        let rules = &self.rules;
+        // Every few seconds at first, when somebody is likely to wait; then less and less.
+        let wait_ms = Rules::backoff_ms(rules.poll_first_ms, rules.poll_max_ms, (attempt.polls - 5).max(0));
+        let due_ms = self.now_ms() + wait_ms;
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                attempt::Entity::update_many()
+                    .col_expr(attempt::Column::DueMs, Expr::value(due_ms))
+                    .col_expr(attempt::Column::Polls, Expr::value(attempt.polls + 1))
+                    .filter(attempt::Column::Id.eq(attempt.id))
+                    .filter(attempt::Column::DueMs.is_not_null())
+                    .exec(txn)
+                    .await?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Somebody looks at a sale that awaits payment: the provider is asked soon.
+    pub(crate) async fn poll_soon(&self, sale_id: i64) -> Result<()> {
+        let soon_ms = self.now_ms() + self.rules.poll_watched_ms;
+        let waiting = attempt::Entity::find()
+            .filter(attempt::Column::SaleId.eq(sale_id))
+            .filter(attempt::Column::State.is_in(attempt_state::OPEN))
+            .filter(attempt::Column::DueMs.gt(soon_ms))
+            .all(self.db.read())
+            .await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let waiting = &waiting;
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                for attempt in waiting {
+                    let mut change: attempt::ActiveModel = attempt.clone().into();
+                    change.due_ms = Set(Some(soon_ms));
+                    attempt::Entity::update_many()
+                        .set(change)
+                        .filter(attempt::Column::Id.eq(attempt.id))
+                        .filter(attempt::Column::DueMs.gt(soon_ms))
+                        .exec(txn)
+                        .await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}

@@ -1,0 +1,461 @@
+//! The HTTP side: each call is built, signed, sent once, and its answer verified.
+
+use super::account::{Account, AccountError, Credentials};
+use super::callback;
+use super::messages::{
+    CloseOrder, ErrorBody, H5Answer, H5Info, H5Order, OrderAmount, Refund, RefundOrder, RefundOrderAmount, SceneInfo,
+    Transaction, china_time, cut, json_fault, refund_state,
+};
+use super::signing::verify_platform_signature;
+use crate::money::Currency;
+use crate::payments::provider::{
+    CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
+    RefundState, TradeState, VerifiedCallback,
+};
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use reqwest::{Method, StatusCode};
+use serde::{Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// How long a whole call may take, from connecting to the answer's last byte.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connecting may take within that.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// Largest answer read, in bytes. Real ones have about 2 KiB.
+pub const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// Code of [`ProviderError::Refused`] when a request breaks a documented limit and was never sent.
+pub const NOT_SENT: &str = "NOT_SENT";
+
+/// Longest description, in bytes; longer ones are cut.
+const MAX_DESCRIPTION_BYTES: usize = 127;
+/// Longest reason of a refund, in bytes; longer ones are cut.
+const MAX_REASON_BYTES: usize = 80;
+/// Longest notify URL, in bytes.
+const MAX_NOTIFY_URL_BYTES: usize = 255;
+/// Shortest and longest number of a trade, in characters.
+const TRADE_NO_CHARS: std::ops::RangeInclusive<usize> = 6..=32;
+/// Shortest and longest number of a refund, in characters.
+const REFUND_NO_CHARS: std::ops::RangeInclusive<usize> = 1..=64;
+/// Largest amount, in fen: the API's integers have 32 bits.
+const MAX_AMOUNT_FEN: i64 = i32::MAX as i64;
+/// How much of the provider's code and message an error repeats, in bytes.
+const MAX_ERROR_TEXT_BYTES: usize = 256;
+
+const AGENT: &str = concat!("coinwire/", env!("CARGO_PKG_VERSION"));
+const H5_PATH: &str = "/v3/pay/transactions/h5";
+const TRADE_PATH: &str = "/v3/pay/transactions/out-trade-no/";
+const REFUND_PATH: &str = "/v3/refund/domestic/refunds";
+
+/// Tells the time in unix milliseconds.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+/// Gives random bytes, never the same twice: each request's signature needs them fresh.
+pub type NonceSource = Arc<dyn Fn() -> [u8; 16] + Send + Sync>;
+
+/// The HTTP client that [`WechatPay::new`] expects; one serves all accounts. It follows no redirects, which would
+/// carry a signed request elsewhere, and takes no proxy from the environment.
+///
+/// # Errors
+/// The TLS library can not be set up on this machine.
+pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .build()
+}
+
+/// WeChat Pay for one merchant account. Cheap to share behind an `Arc`; calls may run at the same time.
+pub struct WechatPay {
+    account: Credentials,
+    http: reqwest::Client,
+    clock: Clock,
+    nonces: NonceSource,
+    call_timeout: Duration,
+}
+
+/// A successful answer, its signature verified.
+struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+/// Why there is no successful answer.
+enum CallFailure {
+    /// The provider said no, in its documented form.
+    Said { status: StatusCode, code: String, message: String },
+    /// Anything else.
+    Error(ProviderError),
+}
+
+impl WechatPay {
+    /// Checks an account and makes its client. `http` comes from [`http_client`].
+    ///
+    /// # Errors
+    /// Names the account's first field that can not work.
+    pub fn new(
+        account: Account,
+        http: reqwest::Client,
+        clock: Clock,
+        nonces: NonceSource,
+    ) -> Result<Self, AccountError> {
+        Ok(Self { account: Credentials::parse(&account)?, http, clock, nonces, call_timeout: CALL_TIMEOUT })
+    }
+
+    /// Shortens (or lengthens) [`CALL_TIMEOUT`] for this account.
+    #[must_use]
+    pub fn with_call_timeout(mut self, call_timeout: Duration) -> Self {
+        self.call_timeout = call_timeout;
+        self
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, CallFailure> {
+        let body = serde_json::to_vec(body).map_err(|_| not_sent("the request can not be written as JSON"))?;
+        self.call(Method::POST, path, None, body).await
+    }
+
+    /// Sends one signed request and reads its verified answer.
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<Answer, CallFailure> {
+        let mut url = self.account.base_url.clone();
+        url.set_path(path);
+        url.set_query(query);
+        let target = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let timestamp_s = (self.clock)().div_euclid(1000);
+        let nonce = hex((self.nonces)());
+        let authorization = self
+            .account
+            .signer
+            .authorization(method.as_str(), &target, timestamp_s, &nonce, &body)
+            .ok_or_else(|| not_sent("the request could not be signed"))?;
+        let mut request = self
+            .http
+            .request(method, url.clone())
+            .timeout(self.call_timeout)
+            .header(AUTHORIZATION, authorization)
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, AGENT);
+        if let Some(id) = self.account.platform_keys.public_key_id() {
+            request = request.header("Wechatpay-Serial", id);
+        }
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let response = request.send().await.map_err(|error| unknown(transport_fault(&error)))?;
+        if *response.url() != url {
+            return Err(unknown("the answer came from another address".into()));
+        }
+        self.judge(response).await
+    }
+
+    /// Sorts an answer: verified, a refusal in the documented form, or nothing that proves anything.
+    async fn judge(&self, mut response: reqwest::Response) -> Result<Answer, CallFailure> {
+        let status = response.status();
+        let body = read_limited(&mut response).await?;
+        if status.is_success() {
+            let headers = response.headers();
+            let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+            return match verify_platform_signature(&self.account.platform_keys, header, &body, (self.clock)()) {
+                Ok(()) => Ok(Answer { status, body }),
+                Err(fault) => Err(CallFailure::Error(ProviderError::Untrusted(fault.to_string()))),
+            };
+        }
+        match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(said) if !said.code.is_empty() => Err(CallFailure::Said {
+                status,
+                code: cut(&said.code, MAX_ERROR_TEXT_BYTES).to_owned(),
+                message: cut(&said.message, MAX_ERROR_TEXT_BYTES).to_owned(),
+            }),
+            _ => Err(unknown(format!("HTTP status {} without the provider's error body", status.as_u16()))),
+        }
+    }
+}
+
+impl CallFailure {
+    /// The error for a caller that knows no better.
+    fn into_error(self) -> ProviderError {
+        let (status, code, message) = match self {
+            Self::Error(error) => return error,
+            Self::Said { status, code, message } => (status, code, message),
+        };
+        let slow_down = ["FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED"].contains(&code.as_str());
+        if status == StatusCode::TOO_MANY_REQUESTS || slow_down {
+            ProviderError::Busy(format!("{code}: {message}"))
+        } else if !status.is_client_error() || ["SYSTEM_ERROR", "SYSTEMERROR"].contains(&code.as_str()) {
+            ProviderError::Unknown(format!("HTTP status {}: {code}: {message}", status.as_u16()))
+        } else {
+            ProviderError::Refused { code, message }
+        }
+    }
+
+    /// The code of a refusal that is sure: the provider understood, and did not do it.
+    fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Said { status, code, .. } if status.is_client_error() => Some(code),
+            _ => None,
+        }
+    }
+}
+
+impl From<ProviderError> for CallFailure {
+    fn from(error: ProviderError) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn unknown(why: String) -> CallFailure {
+    CallFailure::Error(ProviderError::Unknown(why))
+}
+
+fn not_sent(why: &str) -> ProviderError {
+    ProviderError::Refused { code: NOT_SENT.into(), message: why.into() }
+}
+
+fn ensure(good: bool, why: &str) -> Result<(), ProviderError> {
+    if good { Ok(()) } else { Err(not_sent(why)) }
+}
+
+/// What went wrong on the way, without the URL.
+fn transport_fault(error: &reqwest::Error) -> String {
+    let kind = if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "the connection broke"
+    };
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    match cause {
+        Some(cause) => format!("{kind}: {cause}"),
+        None => kind.to_owned(),
+    }
+}
+
+async fn read_limited(response: &mut reqwest::Response) -> Result<Vec<u8>, CallFailure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unknown(transport_fault(&error)))? {
+        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+            return Err(unknown(format!("the answer has more than {MAX_RESPONSE_BYTES} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
+    if answer.status != StatusCode::OK {
+        return Err(ProviderError::Unknown(format!("HTTP status {} where 200 is documented", answer.status.as_u16())));
+    }
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| ProviderError::Unknown(format!("the answer {}", json_fault(&error))))
+}
+
+fn hex(bytes: [u8; 16]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn check_trade_no(number: &str) -> Result<(), ProviderError> {
+    let good = TRADE_NO_CHARS.contains(&number.len())
+        && number.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-|*".contains(&b));
+    ensure(good, "out_trade_no must have 6 to 32 letters, digits and _-|*")
+}
+
+fn check_refund_no(number: &str) -> Result<(), ProviderError> {
+    let good = REFUND_NO_CHARS.contains(&number.len())
+        && number.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-|*@".contains(&b));
+    ensure(good, "out_refund_no must have 1 to 64 letters, digits and _-|*@")
+}
+
+fn check_currency(currency: Currency) -> Result<(), ProviderError> {
+    ensure(currency == Currency::Cny, "WeChat Pay takes yuan (CNY) only")
+}
+
+/// The bar is the one allowed character that URLs do not carry as it is.
+fn in_path(number: &str) -> String {
+    number.replace('|', "%7C")
+}
+
+impl WechatPay {
+    fn check_notify_url(&self, text: &str) -> Result<(), ProviderError> {
+        let url = Url::parse(text).map_err(|_| not_sent("notify_url is not an absolute address"))?;
+        ensure(text.len() <= MAX_NOTIFY_URL_BYTES, "notify_url must have at most 255 bytes")?;
+        ensure(self.may_be_shown(&url), "notify_url must begin with https://")?;
+        ensure(url.query().is_none() && url.fragment().is_none(), "notify_url must carry no query and no fragment")
+    }
+
+    /// Plain http is for sandboxes only, which are themselves reached by it.
+    fn may_be_shown(&self, url: &Url) -> bool {
+        url.scheme() == "https" || (url.scheme() == "http" && self.account.base_url.scheme() == "http")
+    }
+
+    fn check_order(&self, request: &PaymentRequest) -> Result<(), ProviderError> {
+        check_trade_no(&request.out_trade_no)?;
+        check_currency(request.amount.currency)?;
+        let amount = request.amount.amount_minor;
+        ensure((1..=MAX_AMOUNT_FEN).contains(&amount), "the amount must be positive and fit 32 bits")?;
+        ensure(!request.description.trim().is_empty(), "description must not be empty")?;
+        ensure(request.expires_at_ms > (self.clock)(), "the payment has expired already")?;
+        self.check_notify_url(&request.notify_url)?;
+        ensure(
+            Url::parse(&request.return_url).is_ok_and(|url| self.may_be_shown(&url)),
+            "return_url must be an absolute https:// address",
+        )
+    }
+
+    /// The address to send the payer to, with the way back to us.
+    fn payer_url(&self, h5_url: &str, return_url: &str) -> Result<String, ProviderError> {
+        let mut url = Url::parse(h5_url)
+            .ok()
+            .filter(|url| self.may_be_shown(url))
+            .ok_or_else(|| ProviderError::Unknown("h5_url is not an https:// address".into()))?;
+        url.query_pairs_mut().append_pair("redirect_url", return_url);
+        Ok(url.into())
+    }
+
+    /// A query's answer must be about what was asked: signatures do not bind an answer to its request.
+    fn check_trade(&self, transaction: &Transaction, out_trade_no: &str) -> Result<(), ProviderError> {
+        let ours = transaction.out_trade_no == out_trade_no
+            && transaction.mchid == self.account.mchid
+            && transaction.appid.as_ref().is_none_or(|appid| *appid == self.account.appid);
+        if ours { Ok(()) } else { Err(ProviderError::Untrusted("the answer is about another trade".into())) }
+    }
+}
+
+/// A refund's state, if the answer is about it.
+fn check_refund(refund: &Refund, out_refund_no: &str) -> Result<RefundState, ProviderError> {
+    if refund.out_refund_no != out_refund_no {
+        return Err(ProviderError::Untrusted("the answer is about another refund".into()));
+    }
+    refund_state(&refund.status)
+        .ok_or_else(|| ProviderError::Unknown("the refund's status is not one of those documented".into()))
+}
+
+#[async_trait]
+impl Provider for WechatPay {
+    /// Makes an H5 order. The same number with the same content gives a fresh address (each lives five minutes);
+    /// with other content it is refused. The provider moves an expiry of less than a minute from now to one minute.
+    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
+        self.check_order(request)?;
+        let time_expire =
+            china_time(request.expires_at_ms).ok_or_else(|| not_sent("the expiry is too far in the future"))?;
+        let order = H5Order {
+            appid: &self.account.appid,
+            mchid: &self.account.mchid,
+            description: cut(&request.description, MAX_DESCRIPTION_BYTES),
+            out_trade_no: &request.out_trade_no,
+            time_expire: &time_expire,
+            notify_url: &request.notify_url,
+            amount: OrderAmount { total: request.amount.amount_minor, currency: request.amount.currency.code() },
+            scene_info: SceneInfo {
+                payer_client_ip: request.payer_ip.to_canonical().to_string(),
+                h5_info: H5Info { kind: "Wap" },
+            },
+        };
+        let answer = self.post(H5_PATH, &order).await.map_err(CallFailure::into_error)?;
+        let answer: H5Answer = read(&answer)?;
+        Ok(Handoff::Redirect { url: self.payer_url(&answer.h5_url, &request.return_url)? })
+    }
+
+    async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
+        check_trade_no(out_trade_no)?;
+        let path = format!("{TRADE_PATH}{}", in_path(out_trade_no));
+        let query = format!("mchid={}", self.account.mchid);
+        let answer = match self.call(Method::GET, &path, Some(&query), Vec::new()).await {
+            Ok(answer) => answer,
+            Err(failure) if matches!(failure.refusal(), Some("ORDER_NOT_EXIST" | "ORDERNOTEXIST")) => {
+                return Ok(TradeState::NotFound);
+            }
+            Err(failure) => return Err(failure.into_error()),
+        };
+        let transaction: Transaction = read(&answer)?;
+        self.check_trade(&transaction, out_trade_no)?;
+        transaction.state().map_err(ProviderError::Unknown)
+    }
+
+    /// Closes an order. An order that the provider does not know is
+    /// [`Refused`](ProviderError::Refused) with `ORDER_NOT_EXIST`, not `Closed`: a create that timed out may yet
+    /// arrive and make it payable, so only the order's own expiry is proof then.
+    async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
+        check_trade_no(out_trade_no)?;
+        let path = format!("{TRADE_PATH}{}/close", in_path(out_trade_no));
+        let answer = match self.post(&path, &CloseOrder { mchid: &self.account.mchid }).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                return match failure.refusal() {
+                    Some("ORDERPAID" | "ORDER_PAID") => Ok(CloseOutcome::AlreadyPaid),
+                    Some("ORDER_CLOSED" | "ORDERCLOSED") => Ok(CloseOutcome::Closed),
+                    _ => Err(failure.into_error()),
+                };
+            }
+        };
+        match answer.status {
+            StatusCode::NO_CONTENT => Ok(CloseOutcome::Closed),
+            // Documented as USER_PAYING: the payer is entering the password; nothing was closed.
+            StatusCode::ACCEPTED => Err(ProviderError::Busy("the payer is paying just now".into())),
+            other => Err(ProviderError::Unknown(format!("HTTP status {} where 204 is documented", other.as_u16()))),
+        }
+    }
+
+    /// Asks for a refund. `RESOURCE_NOT_EXISTS` (no such order) is known to pass: the same number may be tried again.
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+        check_trade_no(&request.out_trade_no)?;
+        check_refund_no(&request.out_refund_no)?;
+        check_currency(request.currency)?;
+        let (refund, total) = (request.refund_minor, request.total_minor);
+        ensure((1..=MAX_AMOUNT_FEN).contains(&total), "the paid amount must be positive and fit 32 bits")?;
+        ensure((1..=total).contains(&refund), "the refund must be positive and at most what was paid")?;
+        self.check_notify_url(&request.notify_url)?;
+        let order = RefundOrder {
+            out_trade_no: &request.out_trade_no,
+            out_refund_no: &request.out_refund_no,
+            reason: cut(&request.reason, MAX_REASON_BYTES),
+            notify_url: &request.notify_url,
+            amount: RefundOrderAmount { refund, total, currency: request.currency.code() },
+        };
+        let answer = match self.post(REFUND_PATH, &order).await {
+            Ok(answer) => answer,
+            Err(failure) if matches!(failure.refusal(), Some("NOT_ENOUGH" | "NOTENOUGH")) => {
+                return Err(ProviderError::InsufficientBalance);
+            }
+            Err(failure) => return Err(failure.into_error()),
+        };
+        let answer: Refund = read(&answer)?;
+        let state = check_refund(&answer, &request.out_refund_no)?;
+        if answer.out_trade_no != request.out_trade_no {
+            return Err(ProviderError::Untrusted("the answer is about another trade".into()));
+        }
+        if (answer.amount.refund, answer.amount.total) != (refund, total) {
+            return Err(ProviderError::Unknown("the answer states other amounts than the request".into()));
+        }
+        Ok(state)
+    }
+
+    async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
+        check_refund_no(out_refund_no)?;
+        let path = format!("{REFUND_PATH}/{}", in_path(out_refund_no));
+        let answer = match self.call(Method::GET, &path, None, Vec::new()).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.refusal() == Some("RESOURCE_NOT_EXISTS") => return Ok(RefundState::NotFound),
+            Err(failure) => return Err(failure.into_error()),
+        };
+        check_refund(&read(&answer)?, out_refund_no)
+    }
+
+    fn verify_callback(&self, raw: RawCallback<'_>, now_ms: i64) -> Result<VerifiedCallback, CallbackError> {
+        callback::verify(&self.account, raw, now_ms)
+    }
+}

@@ -1,0 +1,220 @@
+//! The bodies of API v3 that we send and read, field for field, and what their states mean to us.
+//!
+//! Fields we do not use are not listed: the provider adds new ones at any time.
+
+use crate::money::{Currency, Money};
+use crate::payments::provider::{Paid, RefundState, TradeState};
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+
+/// Offset of the time zone that the API's times are written in (China has one), in seconds.
+const CHINA_OFFSET_S: i32 = 8 * 3600;
+
+/// `POST /v3/pay/transactions/h5`
+#[derive(Serialize)]
+pub(super) struct H5Order<'a> {
+    pub appid: &'a str,
+    pub mchid: &'a str,
+    pub description: &'a str,
+    pub out_trade_no: &'a str,
+    pub time_expire: &'a str,
+    pub notify_url: &'a str,
+    pub amount: OrderAmount,
+    pub scene_info: SceneInfo,
+}
+
+#[derive(Serialize)]
+pub(super) struct OrderAmount {
+    /// Fen.
+    pub total: i64,
+    pub currency: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct SceneInfo {
+    pub payer_client_ip: String,
+    pub h5_info: H5Info,
+}
+
+#[derive(Serialize)]
+pub(super) struct H5Info {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}
+
+/// Answer to [`H5Order`].
+#[derive(Deserialize)]
+pub(super) struct H5Answer {
+    pub h5_url: String,
+}
+
+/// `POST /v3/pay/transactions/out-trade-no/{out_trade_no}/close`
+#[derive(Serialize)]
+pub(super) struct CloseOrder<'a> {
+    pub mchid: &'a str,
+}
+
+/// `POST /v3/refund/domestic/refunds`
+#[derive(Serialize)]
+pub(super) struct RefundOrder<'a> {
+    pub out_trade_no: &'a str,
+    pub out_refund_no: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub reason: &'a str,
+    pub notify_url: &'a str,
+    pub amount: RefundOrderAmount,
+}
+
+#[derive(Serialize)]
+pub(super) struct RefundOrderAmount {
+    /// Fen.
+    pub refund: i64,
+    /// Fen.
+    pub total: i64,
+    pub currency: &'static str,
+}
+
+/// A trade, as the query answers it and as payment callbacks contain it.
+#[derive(Deserialize)]
+pub(super) struct Transaction {
+    /// Absent only from queries.
+    pub appid: Option<String>,
+    pub mchid: String,
+    pub out_trade_no: String,
+    pub transaction_id: Option<String>,
+    pub trade_state: String,
+    pub success_time: Option<String>,
+    pub amount: Option<TransactionAmount>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct TransactionAmount {
+    /// Fen, before coupons: what the merchant asked for. (`payer_total` is what left the payer's pocket.)
+    pub total: i64,
+    /// Yuan where absent: accounts in China know no other.
+    pub currency: Option<String>,
+}
+
+impl Transaction {
+    /// What the trade's state means. Errors name the field that is missing or not understood.
+    pub fn state(&self) -> Result<TradeState, String> {
+        match self.trade_state.as_str() {
+            "SUCCESS" => Ok(TradeState::Paid(self.paid()?)),
+            "REFUND" => Ok(TradeState::Refunded),
+            // The last two belong to payment by scanning the payer; if they come up, the trade may still be paid.
+            "NOTPAY" | "USERPAYING" | "PAYERROR" => Ok(TradeState::NotPaid),
+            "CLOSED" | "REVOKED" => Ok(TradeState::Closed),
+            _ => Err("trade_state is not one of those documented".into()),
+        }
+    }
+
+    fn paid(&self) -> Result<Paid, String> {
+        let provider_txn_id = self
+            .transaction_id
+            .as_deref()
+            .filter(|id| !id.is_empty() && id.len() <= MAX_TRANSACTION_ID_BYTES)
+            .ok_or("transaction_id is missing or too long")?;
+        let amount = self.amount.as_ref().ok_or("amount is missing")?;
+        let currency = match amount.currency.as_deref() {
+            None => Currency::Cny,
+            Some(code) => Currency::parse(code).ok_or("amount.currency is not one we know")?,
+        };
+        if amount.total <= 0 {
+            return Err("amount.total is not positive".into());
+        }
+        let paid_at = self.success_time.as_deref().ok_or("success_time is missing")?;
+        let paid_at = DateTime::parse_from_rfc3339(paid_at).map_err(|_| "success_time is not a time")?;
+        Ok(Paid {
+            provider_txn_id: provider_txn_id.to_owned(),
+            amount: Money::new(amount.total, currency),
+            paid_at_ms: paid_at.timestamp_millis(),
+        })
+    }
+}
+
+/// Longest transaction id taken, in bytes (32 by the documentation).
+const MAX_TRANSACTION_ID_BYTES: usize = 64;
+
+/// A refund, as request and query answer it.
+#[derive(Deserialize)]
+pub(super) struct Refund {
+    pub out_trade_no: String,
+    pub out_refund_no: String,
+    pub status: String,
+    pub amount: RefundAmount,
+}
+
+/// A refund, as callbacks contain it: no appid, and the state by another name.
+#[derive(Deserialize)]
+pub(super) struct RefundNotice {
+    pub mchid: String,
+    pub out_refund_no: String,
+    pub refund_status: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RefundAmount {
+    /// Fen.
+    pub refund: i64,
+    /// Fen.
+    pub total: i64,
+}
+
+/// What a refund's state means. `None`: not one of those documented.
+pub(super) fn refund_state(status: &str) -> Option<RefundState> {
+    match status {
+        "PROCESSING" => Some(RefundState::Processing),
+        "SUCCESS" => Some(RefundState::Done),
+        "CLOSED" => Some(RefundState::Closed),
+        "ABNORMAL" => Some(RefundState::Abnormal),
+        _ => None,
+    }
+}
+
+/// The outside of a callback.
+#[derive(Deserialize)]
+pub(super) struct Notification {
+    pub id: String,
+    pub event_type: String,
+    pub resource: Resource,
+}
+
+/// The encrypted part of a callback.
+#[derive(Deserialize)]
+pub(super) struct Resource {
+    pub algorithm: String,
+    pub ciphertext: String,
+    pub nonce: String,
+    pub associated_data: Option<String>,
+}
+
+/// The body of a refusal.
+#[derive(Deserialize)]
+pub(super) struct ErrorBody {
+    pub code: String,
+    #[serde(default)]
+    pub message: String,
+}
+
+/// Where and how a JSON text is broken, without quoting from it (it may hold payers' data).
+pub(super) fn json_fault(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        serde_json::error::Category::Eof => "ends too early",
+        serde_json::error::Category::Data => "lacks a field or has one of another type",
+        _ => "is not JSON",
+    };
+    format!("{kind} (line {}, column {})", error.line(), error.column())
+}
+
+/// A time the way the API takes it, to the second below: `2026-11-23T11:04:05+08:00`. `None`: past the year 9999.
+pub(super) fn china_time(unix_ms: i64) -> Option<String> {
+    const LAST_MS: i64 = 253_402_271_999_999; // 9999-12-31T23:59:59.999+08:00
+    let zone = FixedOffset::east_opt(CHINA_OFFSET_S).expect("eight hours are an offset");
+    let time = DateTime::from_timestamp_millis(unix_ms).filter(|_| (0..=LAST_MS).contains(&unix_ms))?;
+    Some(time.with_timezone(&zone).format("%Y-%m-%dT%H:%M:%S+08:00").to_string())
+}
+
+/// The longest beginning of a text that fits into `limit` bytes and cuts no character.
+pub(super) fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}

@@ -1,0 +1,319 @@
+//! Callbacks: what is believed, and every way not to be.
+
+use super::*;
+use crate::money::{Currency, Money};
+use crate::payments::provider::{
+    CallbackError, Fact, Paid, Provider, RawCallback, RefundState, TradeState, VerifiedCallback,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const RESOURCE_NONCE: &str = "fdasflkja484";
+
+fn verifier() -> &'static WechatPay {
+    static WECHAT: OnceLock<WechatPay> = OnceLock::new();
+    WECHAT.get_or_init(|| wechat("https://api.mch.weixin.qq.com"))
+}
+
+/// The plaintext of a payment made with a coupon: the payer paid 80 of the 100 fen.
+fn transaction() -> Value {
+    json!({
+        "appid": APPID, "mchid": MCHID, "out_trade_no": "CW2026112312345678", "transaction_id": "4200002026112300001",
+        "trade_type": "MWEB", "trade_state": "SUCCESS", "trade_state_desc": "支付成功", "bank_type": "OTHERS",
+        "success_time": "2026-11-23T12:00:00+08:00", "payer": {"openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"},
+        "amount": {"total": 100, "payer_total": 80, "currency": "CNY", "payer_currency": "CNY"},
+        "a_new_field": [1, 2.5, "100% + ü"],
+    })
+}
+
+fn refund(status: &str) -> Value {
+    json!({
+        "mchid": MCHID, "out_trade_no": "CW2026112312345678", "transaction_id": "4200002026112300001",
+        "out_refund_no": "R-1", "refund_id": "503000", "refund_status": status, "user_received_account": "零钱",
+        "amount": {"total": 100, "refund": 100, "payer_total": 80, "payer_refund": 80},
+    })
+}
+
+fn body_of(event_type: &str, associated_data: &str, ciphertext: &str) -> String {
+    json!({
+        "id": "EV-2026112300001", "create_time": "2026-11-23T12:00:01+08:00", "resource_type": "encrypt-resource",
+        "event_type": event_type, "summary": "支付成功",
+        "resource": {
+            "original_type": "transaction", "algorithm": "AEAD_AES_256_GCM", "ciphertext": ciphertext,
+            "associated_data": associated_data, "nonce": RESOURCE_NONCE,
+        },
+    })
+    .to_string()
+}
+
+fn body(event_type: &str, plaintext: &Value) -> String {
+    let aad = "transaction";
+    body_of(event_type, aad, &seal(API_V3_KEY, RESOURCE_NONCE, aad, plaintext.to_string().as_bytes()))
+}
+
+fn verify(headers: &[(String, String)], body: &[u8]) -> Result<VerifiedCallback, CallbackError> {
+    verifier().verify_callback(RawCallback { headers, body }, NOW_MS)
+}
+
+fn verify_signed(body: &[u8]) -> Result<VerifiedCallback, CallbackError> {
+    verify(&platform_headers(&keys().platform, PLATFORM_KEY_ID, NOW_S, body), body)
+}
+
+fn content_fault(body: &str) -> String {
+    match verify_signed(body.as_bytes()) {
+        Err(CallbackError::Content(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_payment_is_understood() {
+    let verified = verify_signed(body("TRANSACTION.SUCCESS", &transaction()).as_bytes()).unwrap();
+    assert_eq!(verified.event_id, "EV-2026112300001");
+    assert_eq!(serde_json::from_str::<Value>(&verified.plaintext).unwrap(), transaction());
+    let paid = Paid {
+        provider_txn_id: "4200002026112300001".into(),
+        amount: Money::new(100, Currency::Cny),
+        paid_at_ms: NOW_MS,
+    };
+    let fact = Fact::Payment { out_trade_no: "CW2026112312345678".into(), state: TradeState::Paid(paid) };
+    assert_eq!(verified.fact, fact);
+}
+
+#[test]
+fn refunds_are_understood() {
+    for (status, state) in
+        [("SUCCESS", RefundState::Done), ("ABNORMAL", RefundState::Abnormal), ("CLOSED", RefundState::Closed)]
+    {
+        let verified = verify_signed(body(&format!("REFUND.{status}"), &refund(status)).as_bytes()).unwrap();
+        assert_eq!(verified.fact, Fact::Refund { out_refund_no: "R-1".into(), state });
+    }
+    content_fault(&body("REFUND.SUCCESS", &refund("CLOSED")));
+    content_fault(&body("REFUND.CLOSED", &refund("GONE")));
+}
+
+#[test]
+fn associated_data_may_be_empty_or_absent() {
+    let sealed = seal(API_V3_KEY, RESOURCE_NONCE, "", transaction().to_string().as_bytes());
+    let empty = body_of("TRANSACTION.SUCCESS", "", &sealed);
+    assert!(verify_signed(empty.as_bytes()).is_ok());
+    assert!(verify_signed(empty.replace(r#""associated_data":"","#, "").as_bytes()).is_ok());
+    assert!(verify_signed(empty.replace(r#""associated_data":"""#, r#""associated_data":null"#).as_bytes()).is_ok());
+}
+
+#[test]
+fn headers_must_be_there_and_of_their_form() {
+    let body = body("TRANSACTION.SUCCESS", &transaction());
+    let good = platform_headers(&keys().platform, PLATFORM_KEY_ID, NOW_S, body.as_bytes());
+    for (index, name) in
+        ["wechatpay-timestamp", "wechatpay-nonce", "wechatpay-serial", "wechatpay-signature"].into_iter().enumerate()
+    {
+        let mut missing = good.clone();
+        missing.remove(index);
+        assert_eq!(verify(&missing, body.as_bytes()), Err(CallbackError::Header(name)));
+        for bad in [String::new(), "a b".into(), "ü".into(), "1".repeat(3000)] {
+            let mut malformed = good.clone();
+            malformed[index].1 = bad;
+            assert_eq!(verify(&malformed, body.as_bytes()), Err(CallbackError::Header(name)));
+        }
+    }
+    for bad in ["-5", "+5", "1e9", "12.5", "999999999999999999999"] {
+        let mut malformed = good.clone();
+        malformed[0].1 = bad.into();
+        assert_eq!(verify(&malformed, body.as_bytes()), Err(CallbackError::Header("wechatpay-timestamp")), "{bad}");
+    }
+}
+
+#[test]
+fn the_probe_is_refused_before_all_else() {
+    let body = body("TRANSACTION.SUCCESS", &transaction());
+    let mut headers = platform_headers(&keys().platform, "SOME_OTHER_KEY", 1, body.as_bytes());
+    headers[3].1 = format!("WECHATPAY/SIGNTEST/{}", headers[3].1);
+    assert_eq!(verify(&headers, body.as_bytes()), Err(CallbackError::SignatureProbe));
+}
+
+#[test]
+fn age_counts_both_ways_up_to_five_minutes() {
+    let body = body("TRANSACTION.SUCCESS", &transaction());
+    let at = |timestamp_s| {
+        let headers = platform_headers(&keys().platform, PLATFORM_KEY_ID, timestamp_s, body.as_bytes());
+        verify(&headers, body.as_bytes()).map(|_| ())
+    };
+    assert_eq!(at(NOW_S - 300), Ok(()));
+    assert_eq!(at(NOW_S + 300), Ok(()));
+    assert_eq!(at(NOW_S - 301), Err(CallbackError::Stale { skew_s: 301 }));
+    assert_eq!(at(NOW_S + 301), Err(CallbackError::Stale { skew_s: -301 }));
+    assert_eq!(at(0), Err(CallbackError::Stale { skew_s: NOW_S }));
+}
+
+#[test]
+fn only_known_keys_and_true_signatures_count() {
+    let body = body("TRANSACTION.SUCCESS", &transaction());
+    let bytes = body.as_bytes();
+    let keys = keys();
+    let foreign = platform_headers(&keys.stranger, STRANGER_KEY_ID, NOW_S, bytes);
+    assert_eq!(verify(&foreign, bytes), Err(CallbackError::UnknownKey(STRANGER_KEY_ID.into())));
+    let forged = platform_headers(&keys.stranger, PLATFORM_KEY_ID, NOW_S, bytes);
+    assert_eq!(verify(&forged, bytes), Err(CallbackError::Signature));
+    let ours = platform_headers(&keys.merchant, PLATFORM_KEY_ID, NOW_S, bytes);
+    assert_eq!(verify(&ours, bytes), Err(CallbackError::Signature), "our own key is not the provider's");
+    let good = platform_headers(&keys.platform, PLATFORM_KEY_ID, NOW_S, bytes);
+    assert!(verify(&good, bytes).is_ok());
+    assert_eq!(verify(&good, body.replace("EV-", "EW-").as_bytes()), Err(CallbackError::Signature));
+    assert_eq!(verify(&good, &bytes[..bytes.len() - 1]), Err(CallbackError::Signature));
+    assert_eq!(verify(&good, b""), Err(CallbackError::Signature));
+    for index in 0..2 {
+        let mut other = good.clone();
+        other[index].1 = (NOW_S + 1).to_string();
+        assert_eq!(verify(&other, bytes), Err(CallbackError::Signature), "time stamp and nonce are signed too");
+    }
+    let mut no_base64 = good.clone();
+    no_base64[3].1 = "!!!".into();
+    assert_eq!(verify(&no_base64, bytes), Err(CallbackError::Signature));
+}
+
+#[test]
+fn during_a_change_of_keys_both_count() {
+    let mut account = account("https://api.mch.weixin.qq.com");
+    account.platform_keys.push(PlatformKey { id: STRANGER_KEY_ID.into(), pem: public_pem(&keys().stranger) });
+    let wechat = wechat_of(account).unwrap();
+    let body = body("TRANSACTION.SUCCESS", &transaction());
+    for (key, id) in [(&keys().platform, PLATFORM_KEY_ID), (&keys().stranger, STRANGER_KEY_ID)] {
+        let headers = platform_headers(key, id, NOW_S, body.as_bytes());
+        assert!(wechat.verify_callback(RawCallback { headers: &headers, body: body.as_bytes() }, NOW_MS).is_ok());
+    }
+}
+
+#[test]
+fn a_signed_body_must_still_make_sense() {
+    let good = body("TRANSACTION.SUCCESS", &transaction());
+    content_fault(&good[..good.len() / 2]);
+    content_fault("");
+    content_fault("[]");
+    content_fault(&good.replace("AEAD_AES_256_GCM", "AEAD_SM4_GCM"));
+    content_fault(&good.replace(RESOURCE_NONCE, "short"));
+    content_fault(&good.replace("EV-2026112300001", ""));
+    content_fault(&good.replace("EV-2026112300001", &"E".repeat(65)));
+    content_fault(&body_of("TRANSACTION.SUCCESS", "", "not base64!"));
+    content_fault(&body("PAYSCORE.USER_PAID", &transaction()));
+    content_fault(&format!("{good}{}", " ".repeat(70_000)));
+    let sealed = seal(API_V3_KEY, RESOURCE_NONCE, "", b"\xff\xfe");
+    content_fault(&body_of("TRANSACTION.SUCCESS", "", &sealed));
+}
+
+#[test]
+fn what_does_not_open_is_not_guessed_at() {
+    let plaintext = transaction().to_string();
+    let aad = "transaction";
+    let wrong_key = seal("ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", RESOURCE_NONCE, aad, plaintext.as_bytes());
+    let wrong_aad = seal(API_V3_KEY, RESOURCE_NONCE, "refund", plaintext.as_bytes());
+    let wrong_nonce = seal(API_V3_KEY, "000000000000", aad, plaintext.as_bytes());
+    for ciphertext in [wrong_key, wrong_aad, wrong_nonce, String::new(), "AAAA".into()] {
+        let body = body_of("TRANSACTION.SUCCESS", aad, &ciphertext);
+        assert_eq!(verify_signed(body.as_bytes()), Err(CallbackError::Decrypt));
+    }
+}
+
+#[test]
+fn another_merchant_is_foreign() {
+    for (field, value) in [("appid", "wx0000000000000000"), ("mchid", "1900000000")] {
+        let mut other = transaction();
+        other[field] = value.into();
+        let error = verify_signed(body("TRANSACTION.SUCCESS", &other).as_bytes()).unwrap_err();
+        assert!(matches!(&error, CallbackError::Foreign(why) if why.contains(value)), "{error:?}");
+    }
+    let mut other = refund("SUCCESS");
+    other["mchid"] = "1900000000".into();
+    let error = verify_signed(body("REFUND.SUCCESS", &other).as_bytes()).unwrap_err();
+    assert!(matches!(error, CallbackError::Foreign(_)));
+}
+
+#[test]
+fn every_field_we_rely_on_is_demanded() {
+    let fault = |plaintext: &Value| content_fault(&body("TRANSACTION.SUCCESS", plaintext));
+    for field in ["appid", "mchid", "out_trade_no", "transaction_id", "trade_state", "success_time", "amount"] {
+        let mut lacking = transaction();
+        lacking.as_object_mut().unwrap().remove(field);
+        fault(&lacking);
+        lacking[field] = json!([]);
+        fault(&lacking);
+    }
+    for (pointer, bad) in [
+        ("/amount/total", json!(0)),
+        ("/amount/total", json!(-100)),
+        ("/amount/total", json!(1.5)),
+        ("/amount/total", json!("100")),
+        ("/amount/total", json!(1e30)),
+        ("/amount/currency", json!("XXX")),
+        ("/success_time", json!("yesterday")),
+        ("/trade_state", json!("NOTPAY")),
+        ("/trade_state", json!("")),
+        ("/out_trade_no", json!("")),
+        ("/out_trade_no", json!("1".repeat(65))),
+        ("/transaction_id", json!("")),
+    ] {
+        let mut odd = transaction();
+        *odd.pointer_mut(pointer).unwrap() = bad.clone();
+        let why = fault(&odd);
+        assert!(!why.contains("oUpF8uMuAJO"), "an error quotes the payer's data");
+    }
+    for field in ["mchid", "out_refund_no", "refund_status"] {
+        let mut lacking = refund("SUCCESS");
+        lacking.as_object_mut().unwrap().remove(field);
+        content_fault(&body("REFUND.SUCCESS", &lacking));
+    }
+}
+
+#[test]
+fn the_amount_is_yuan_where_no_currency_is_given() {
+    let mut bare = transaction();
+    bare["amount"] = json!({"total": 7});
+    let verified = verify_signed(body("TRANSACTION.SUCCESS", &bare).as_bytes()).unwrap();
+    let Fact::Payment { state: TradeState::Paid(paid), .. } = verified.fact else { panic!("not paid") };
+    assert_eq!(paid.amount, Money::new(7, Currency::Cny));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn unsigned_bytes_never_pass_nor_panic(
+        headers in proptest::collection::vec((
+            prop_oneof![
+                Just("wechatpay-timestamp".to_owned()), Just("wechatpay-nonce".to_owned()),
+                Just("wechatpay-serial".to_owned()), Just("wechatpay-signature".to_owned()), any::<String>(),
+            ],
+            prop_oneof![Just(NOW_S.to_string()), Just(PLATFORM_KEY_ID.to_owned()), "[A-Za-z0-9+/=]{0,400}", any::<String>()],
+        ), 0..8),
+        body in proptest::collection::vec(any::<u8>(), 0..512),
+        now_ms in prop_oneof![Just(NOW_MS), any::<i64>()],
+    ) {
+        let raw = RawCallback { headers: &headers, body: &body };
+        prop_assert!(verifier().verify_callback(raw, now_ms).is_err());
+    }
+
+    #[test]
+    fn signed_but_arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..512)) {
+        prop_assert!(verify_signed(&body).is_err());
+    }
+
+    #[test]
+    fn a_broken_notification_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        let mut bytes = body("TRANSACTION.SUCCESS", &transaction()).into_bytes();
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        let _ = verify_signed(&bytes);
+    }
+
+    #[test]
+    fn a_broken_plaintext_never_panics(
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(), is_refund in any::<bool>(),
+    ) {
+        let (event, plaintext) =
+            if is_refund { ("REFUND.SUCCESS", refund("SUCCESS")) } else { ("TRANSACTION.SUCCESS", transaction()) };
+        let mut bytes = plaintext.to_string().into_bytes();
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        let _ = verify_signed(body_of(event, "", &seal(API_V3_KEY, RESOURCE_NONCE, "", &bytes)).as_bytes());
+    }
+}

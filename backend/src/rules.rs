@@ -1,0 +1,87 @@
+//! Times and limits of the backend, in one place.
+
+/// Times and limits. The defaults are the product's; tests and the simulation shorten some.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How often due work is looked for.
+    pub tick_ms: u64,
+    /// A probe's answer serves so long.
+    pub probe_fresh_ms: i64,
+    /// A probe is waited for so long.
+    pub probe_wait_ms: u64,
+    /// A module is probed at most once in this time, answered or not, so that page views do not run up its data bill.
+    pub probe_spacing_ms: i64,
+    /// A payment can be made so long after the order. WeChat's H5 addresses live 5 minutes.
+    pub order_lifetime_ms: i64,
+    /// An attempt is closed at the provider so long after its expiry.
+    pub close_after_ms: i64,
+    /// A credit command lives so long.
+    pub credit_lifetime_ms: i64,
+    /// So long after its expiry the module is asked what became of a credit, before the money goes back.
+    pub credit_grace_ms: i64,
+    /// The longest a credit may take, while its module keeps saying that it is at work.
+    pub credit_longest_ms: i64,
+    /// A module that stayed silent about a credit is asked about it whenever it shows up again, so long after the order.
+    pub credit_memory_ms: i64,
+    /// A payment that becomes known so long after it was made goes back: nobody waits for the credit any more.
+    pub credit_patience_ms: i64,
+    /// Commands that set something live so long.
+    pub setting_lifetime_ms: i64,
+    /// First wait before a command is sent again; doubled each time.
+    pub resend_first_ms: i64,
+    /// Longest wait before a command is sent again.
+    pub resend_max_ms: i64,
+    /// First wait before a provider is asked what became of an attempt.
+    pub poll_first_ms: i64,
+    /// While somebody looks at an unpaid sale, the provider is asked this often.
+    pub poll_watched_ms: i64,
+    /// Longest wait before a provider is asked again.
+    pub poll_max_ms: i64,
+    /// First wait before a refund is tried again; doubled each time.
+    pub refund_first_ms: i64,
+    /// Longest wait before a refund is tried again.
+    pub refund_max_ms: i64,
+    /// Refused so often, a refund is put before a person.
+    pub refund_tries_max: i32,
+    /// A module's clock may be off by so much before it is set anew.
+    pub clock_drift_max_ms: i64,
+    /// Rows of due work taken at once.
+    pub batch_rows: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            tick_ms: 200,
+            probe_fresh_ms: 10_000,
+            probe_wait_ms: 2_000,
+            probe_spacing_ms: 1_500,
+            order_lifetime_ms: 5 * 60_000,
+            close_after_ms: 30_000,
+            credit_lifetime_ms: 20_000,
+            credit_grace_ms: 10_000,
+            credit_longest_ms: 10 * 60_000,
+            credit_memory_ms: 24 * 3_600_000,
+            credit_patience_ms: 120_000,
+            setting_lifetime_ms: 24 * 3_600_000,
+            resend_first_ms: 1_000,
+            resend_max_ms: 8_000,
+            poll_first_ms: 3_000,
+            poll_watched_ms: 2_500,
+            poll_max_ms: 60_000,
+            refund_first_ms: 1_000,
+            refund_max_ms: 600_000,
+            refund_tries_max: 12,
+            clock_drift_max_ms: 2_000,
+            batch_rows: 256,
+        }
+    }
+}
+
+impl Rules {
+    /// The wait after `tries` tries: doubled each time, within bounds.
+    pub(crate) fn backoff_ms(first_ms: i64, max_ms: i64, tries: i32) -> i64 {
+        let doublings = u32::try_from(tries.clamp(0, 30)).unwrap_or(0);
+        first_ms.saturating_mul(1 << doublings).min(max_ms)
+    }
+}

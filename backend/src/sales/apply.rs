@@ -1,0 +1,276 @@
+//! Carrying out what the decider decided: state, ledger, refund and command in the caller's transaction, and what is to
+//! be published once it is committed.
+
+use super::{
+    sale,
+    state::{Decision, Effect, Event, RefundStage, Sale, SaleState, decide},
+};
+use crate::{
+    Backend, Error, Result,
+    ledger::{self, Kind, Posting},
+    live::{LiveEvent, LiveKind},
+    modules::command,
+    operators::operator,
+    payments::{Cause, attempt, refund, refund_state},
+};
+use protocol::messages::Action;
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, prelude::*};
+
+/// What is to be published after the commit.
+#[derive(Default)]
+pub(crate) struct After {
+    commands: Vec<command::Model>,
+    sales: Vec<sale::Model>,
+    alarms: Vec<(i64, Option<i64>, String)>,
+}
+
+impl After {
+    /// A person of that operator should look.
+    pub fn alarm(&mut self, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
+        self.alarms.push((operator_id, machine_id, message.into()));
+    }
+
+    /// A command was queued.
+    pub fn command(&mut self, command: command::Model) {
+        self.commands.push(command);
+    }
+}
+
+impl Backend {
+    /// Publishes what a committed transaction left to publish.
+    pub(crate) async fn follow_up(&self, after: After) {
+        for command in &after.commands {
+            self.send_command(command).await;
+        }
+        for sale in after.sales {
+            let state = SaleState::parse(&sale.state).map_or("", SaleState::as_str);
+            self.live.tell(LiveEvent {
+                operator_id: sale.operator_id,
+                machine_id: Some(sale.machine_id),
+                what: LiveKind::Sale { token: sale.token.clone(), state },
+                at_ms: self.now_ms(),
+            });
+            self.tell_integrators_of_sale(&sale).await;
+        }
+        for (operator_id, machine_id, message) in after.alarms {
+            self.alarm(operator_id, machine_id, message);
+        }
+    }
+
+    /// Tells an operator that a person should look.
+    pub(crate) fn alarm(&self, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
+        let message = message.into();
+        tracing::warn!(operator_id, machine_id, message, "alarm");
+        metrics::counter!("coinwire_alarms_total").increment(1);
+        self.live.tell(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: self.now_ms() });
+    }
+
+    /// Reads a sale to change it: until the transaction ends nobody else does.
+    pub(crate) async fn lock_sale(&self, txn: &DatabaseTransaction, sale_id: i64) -> Result<sale::Model> {
+        sale::Entity::find_by_id(sale_id).lock_exclusive().one(txn).await?.ok_or(Error::NotFound("sale"))
+    }
+
+    /// A sale by its number.
+    pub(crate) async fn sale_row(&self, sale_id: i64) -> Result<sale::Model> {
+        sale::Entity::find_by_id(sale_id).one(self.db.read()).await?.ok_or(Error::NotFound("sale"))
+    }
+
+    /// Decides what an event means for a (locked) sale, and carries it out. `paid` is the attempt that was paid and what
+    /// for, where the event is about one.
+    pub(crate) async fn move_sale(
+        &self,
+        txn: &DatabaseTransaction,
+        row: sale::Model,
+        event: Event,
+        paid: Option<(&attempt::Model, i64)>,
+        after: &mut After,
+    ) -> Result<()> {
+        let sale = self.for_deciding(txn, &row, event).await?;
+        let decision = decide(&sale, event);
+        if decision.is_nothing(&sale) {
+            return Ok(());
+        }
+        // Effects on the money come first: they take the sale as it was.
+        for effect in &decision.effects {
+            self.carry_out(txn, &row, *effect, paid, after).await?;
+        }
+        let row = self.store_decision(txn, row, &decision, matches!(event, Event::Paid { .. })).await?;
+        metrics::counter!("coinwire_sale_steps_total", "state" => decision.state.as_str()).increment(1);
+        after.sales.push(row);
+        Ok(())
+    }
+
+    async fn for_deciding(&self, txn: &DatabaseTransaction, row: &sale::Model, event: Event) -> Result<Sale> {
+        let state = SaleState::parse(&row.state).ok_or(Error::NotFound("state of that name"))?;
+        let may_give_back = matches!(event, Event::CreditDone { .. } | Event::CreditFailed { .. });
+        let refund_remainder = may_give_back
+            && matches!(state, SaleState::Paid | SaleState::Crediting)
+            && operator::Entity::find_by_id(row.operator_id).one(txn).await?.is_some_and(|o| o.refund_remainder);
+        let refund = match state {
+            SaleState::RefundPending | SaleState::Refunded | SaleState::Review => own_refund(txn, row.id).await?,
+            _ => None,
+        };
+        Ok(Sale {
+            state,
+            amount_minor: row.amount_minor,
+            pulses: row.pulses,
+            pulses_given: row.pulses_given,
+            refund: match refund {
+                None => RefundStage::None,
+                Some(refund) if refund.state == refund_state::PENDING => RefundStage::Pending,
+                Some(_) => RefundStage::Submitted,
+            },
+            served_and_refunded: row.served_and_refunded,
+            refund_remainder,
+        })
+    }
+
+    async fn store_decision(
+        &self,
+        txn: &DatabaseTransaction,
+        row: sale::Model,
+        decision: &Decision,
+        paid_now: bool,
+    ) -> Result<sale::Model> {
+        let now_ms = self.now_ms();
+        let mut change: sale::ActiveModel = row.clone().into();
+        change.state = Set(decision.state.as_str().into());
+        change.pulses_given = Set(decision.pulses_given);
+        change.served_and_refunded = Set(decision.served_and_refunded);
+        change.version = Set(row.version + 1);
+        if let Some(reason) = decision.reason {
+            change.reason = Set(reason.into());
+        }
+        if paid_now && row.paid_ms.is_none() {
+            change.paid_ms = Set(Some(now_ms));
+        }
+        if decision.state.at_rest() && row.finished_ms.is_none() {
+            change.finished_ms = Set(Some(now_ms));
+        }
+        if decision.state == SaleState::Credited {
+            change.reason = Set(String::new());
+        }
+        Ok(change.update(txn).await?)
+    }
+
+    async fn carry_out(
+        &self,
+        txn: &DatabaseTransaction,
+        row: &sale::Model,
+        effect: Effect,
+        paid: Option<(&attempt::Model, i64)>,
+        after: &mut After,
+    ) -> Result<()> {
+        match effect {
+            Effect::PostPayment | Effect::PostSuspense => {
+                let (attempt, amount_minor) = paid.ok_or(Error::NotFound("payment to book"))?;
+                let kind = if effect == Effect::PostPayment { Kind::Payment } else { Kind::Suspense };
+                let reference = format!("attempt-{}", attempt.id);
+                ledger::post(txn, self.posting(row, kind, reference, amount_minor)).await
+            }
+            Effect::QueueCredit => {
+                let pulses = u16::try_from(row.pulses).unwrap_or(u16::MAX);
+                let lifetime_ms = self.rules.credit_lifetime_ms;
+                let command = self
+                    .queue_command(txn, &row.module_id, Some(row.id), Action::Credit { pulses }, lifetime_ms)
+                    .await?;
+                after.command(command);
+                Ok(())
+            }
+            Effect::Refund { cause, amount_minor } => {
+                let attempt = match paid {
+                    Some((attempt, _)) => attempt.clone(),
+                    None => paid_attempt(txn, row.id).await?,
+                };
+                self.start_refund(txn, row, &attempt, cause, amount_minor).await
+            }
+            Effect::CancelRefund => {
+                let refund = own_refund(txn, row.id).await?.ok_or(Error::NotFound("refund"))?;
+                let reference = format!("refund-{}", refund.id);
+                let posting = self.posting(row, Kind::RefundCancelled, reference, refund.amount_minor);
+                let mut change: refund::ActiveModel = refund.into();
+                change.state = Set(refund_state::CANCELLED.into());
+                change.due_ms = Set(None);
+                change.update(txn).await?;
+                ledger::post(txn, posting).await
+            }
+            Effect::PostLoss => {
+                let lost = own_refund(txn, row.id).await?.map_or(row.amount_minor, |refund| refund.amount_minor);
+                ledger::post(txn, self.posting(row, Kind::Loss, format!("sale-{}", row.id), lost)).await
+            }
+            Effect::Alarm(message) => {
+                after.alarm(row.operator_id, Some(row.machine_id), format!("{message}: sale {}", row.token));
+                Ok(())
+            }
+        }
+    }
+
+    async fn start_refund(
+        &self,
+        txn: &DatabaseTransaction,
+        row: &sale::Model,
+        attempt: &attempt::Model,
+        cause: Cause,
+        amount_minor: i64,
+    ) -> Result<()> {
+        let refund = refund::ActiveModel {
+            sale_id: Set(row.id),
+            attempt_id: Set(attempt.id),
+            account_id: Set(attempt.account_id),
+            out_refund_no: Set(self.new_number("R")),
+            cause: Set(cause.as_str().into()),
+            // Never more than was paid, whatever was asked.
+            amount_minor: Set(amount_minor.min(attempt.amount_minor)),
+            currency: Set(attempt.currency.clone()),
+            state: Set(refund_state::PENDING.into()),
+            note: Set(String::new()),
+            tries: Set(0),
+            due_ms: Set(Some(self.now_ms())),
+            created_ms: Set(self.now_ms()),
+            ..Default::default()
+        };
+        let refund_id = refund::Entity::insert(refund).exec(txn).await?.last_insert_id;
+        ledger::post(txn, self.posting(row, Kind::Refund, format!("refund-{refund_id}"), amount_minor)).await
+    }
+
+    fn posting(&self, row: &sale::Model, kind: Kind, reference: String, amount_minor: i64) -> Posting {
+        Posting {
+            kind,
+            reference,
+            operator_id: row.operator_id,
+            sale_id: Some(row.id),
+            machine_id: Some(row.machine_id),
+            amount_minor,
+            currency: row.currency.clone(),
+            at_ms: self.now_ms(),
+        }
+    }
+}
+
+/// The refund of the sale's own payment, not that of a second one.
+async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
+    Ok(refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .one(txn)
+        .await?)
+}
+
+/// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
+async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
+    let paid = attempt::Entity::find()
+        .filter(attempt::Column::SaleId.eq(sale_id))
+        .filter(attempt::Column::State.eq(crate::payments::attempt_state::PAID))
+        .all(txn)
+        .await?;
+    let refunded: Vec<i64> = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::Cause.eq(Cause::SecondPayment.as_str()))
+        .all(txn)
+        .await?
+        .into_iter()
+        .map(|refund| refund.attempt_id)
+        .collect();
+    paid.into_iter().find(|attempt| !refunded.contains(&attempt.id)).ok_or(Error::NotFound("paid attempt"))
+}

@@ -1,0 +1,231 @@
+//! An order: probed, committed with its attempt, and only then told to the provider.
+
+use super::{Checkout, OrderRequest, PriceView, Readiness, ScanView, sale, state::Event, state::SaleState};
+use crate::{
+    Backend, Error, Result, clock, db, ledger,
+    machines::{machine, price},
+    money::Money,
+    operators::operator,
+    payments::{
+        attempt, attempt_state,
+        provider::{Handoff, PaymentRequest, ProviderError},
+    },
+    sales::After,
+};
+use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
+
+/// Characters of a sale's public token: 100 bits, so that it cannot be guessed.
+const TOKEN_CHARS: usize = 20;
+/// Bounds of a form key's characters.
+const FORM_KEY_CHARS: std::ops::RangeInclusive<usize> = 16..=64;
+
+impl Backend {
+    /// The scan page of a machine: looks it up, and probes its module if the last answer is too old.
+    pub async fn scan(&self, code: &str) -> Result<ScanView> {
+        let machine = self.machine_by_code(code).await?;
+        let operator = self.operator_row(machine.operator_id).await?;
+        let prices = self.price_rows(machine.id).await?;
+        let readiness = self.readiness(&machine, prices.is_empty()).await?;
+        let currency = ledger::currency(&operator.currency);
+        Ok(ScanView {
+            code: machine.code,
+            machine: machine.name,
+            site: machine.site,
+            operator: operator.name,
+            readiness,
+            prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
+        })
+    }
+
+    /// Makes an order and an attempt, commits both, and asks the provider to take the payment. The same form sent again
+    /// gives the same sale.
+    pub async fn order(&self, request: OrderRequest) -> Result<Checkout> {
+        if !FORM_KEY_CHARS.contains(&request.form_key.len()) || !request.form_key.is_ascii() {
+            return Err(Error::invalid("form_key", "is not of a form we made; open the page again"));
+        }
+        if let Some(checkout) = self.known_order(&request).await? {
+            return Ok(checkout);
+        }
+        let machine = self.machine_by_code(&request.code).await?;
+        let price = price::Entity::find_by_id(request.price_id)
+            .filter(price::Column::MachineId.eq(machine.id))
+            .one(self.db.read())
+            .await?
+            .ok_or(Error::Conflict("price"))?;
+        if price.amount_minor != request.amount_minor {
+            return Err(Error::Conflict("price"));
+        }
+        match self.readiness(&machine, false).await? {
+            Readiness::Ready => {}
+            other => return Err(Error::NotReady(other)),
+        }
+        let (sale, attempt) = match self.commit_order(&request, &machine, &price).await {
+            Err(Error::Store(error)) if db::is_unique_violation(&error) => {
+                // The same form, sent twice at once: the other one was first.
+                return self.known_order(&request).await?.ok_or(Error::Store(error));
+            }
+            outcome => outcome?,
+        };
+        self.hand_off(sale, attempt, &machine, &request).await
+    }
+
+    async fn commit_order(
+        &self,
+        request: &OrderRequest,
+        machine: &machine::Model,
+        price: &price::Model,
+    ) -> Result<(sale::Model, attempt::Model)> {
+        let operator = self.operator_row(machine.operator_id).await?;
+        let account = self.active_account(machine.operator_id).await?.ok_or(Error::NotReady(Readiness::Closed))?;
+        let module_id = machine.module_id.clone().ok_or(Error::NotReady(Readiness::Closed))?;
+        let now_ms = self.now_ms();
+        let expires_ms = now_ms + self.rules.order_lifetime_ms;
+        let new_sale = sale::ActiveModel {
+            token: Set(clock::random_text(&*self.random, TOKEN_CHARS)),
+            form_key: Set(request.form_key.clone()),
+            operator_id: Set(machine.operator_id),
+            machine_id: Set(machine.id),
+            module_id: Set(module_id),
+            label: Set(price.label.clone()),
+            amount_minor: Set(price.amount_minor),
+            currency: Set(operator.currency.clone()),
+            pulses: Set(price.pulses),
+            pulses_given: Set(0),
+            state: Set(SaleState::Created.as_str().into()),
+            reason: Set(String::new()),
+            served_and_refunded: Set(false),
+            version: Set(0),
+            created_ms: Set(now_ms),
+            expires_ms: Set(expires_ms),
+            ..Default::default()
+        };
+        let new_attempt = attempt::ActiveModel {
+            account_id: Set(account.id),
+            out_trade_no: Set(self.new_number("S")),
+            state: Set(attempt_state::CREATED.into()),
+            amount_minor: Set(price.amount_minor),
+            currency: Set(operator.currency),
+            payer_ip: Set(Some(request.payer_ip.to_string())),
+            created_ms: Set(now_ms),
+            expires_ms: Set(expires_ms),
+            due_ms: Set(Some(now_ms + self.rules.poll_first_ms)),
+            polls: Set(0),
+            ..Default::default()
+        };
+        let new_sale = &new_sale;
+        let new_attempt = &new_attempt;
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let sale = new_sale.clone().insert(txn).await?;
+                let mut new_attempt = new_attempt.clone();
+                new_attempt.sale_id = Set(sale.id);
+                let attempt = new_attempt.insert(txn).await?;
+                Ok((sale, attempt))
+            })
+            .await
+    }
+
+    async fn hand_off(
+        &self,
+        sale: sale::Model,
+        attempt: attempt::Model,
+        machine: &machine::Model,
+        request: &OrderRequest,
+    ) -> Result<Checkout> {
+        let (account, provider) = self.account(attempt.account_id).await?;
+        let answer = provider
+            .create(&PaymentRequest {
+                out_trade_no: attempt.out_trade_no.clone(),
+                description: format!("{} {}", machine.name, sale.label),
+                amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)),
+                expires_at_ms: attempt.expires_ms,
+                payer_ip: request.payer_ip,
+                notify_url: self.notify_url(&account),
+                return_url: self.sale_url(&sale.token),
+            })
+            .await;
+        let (event, pay_url) = match &answer {
+            Ok(Handoff::Redirect { url }) => (Some(Event::HandedOff), Some(url.clone())),
+            // Nothing happened there: the sale is over before money was taken.
+            Err(ProviderError::Refused { .. }) => (Some(Event::OrderRefused), None),
+            // It may know of the order. Nobody was sent there, so nobody will pay; asking tells, and closes it.
+            Err(_) => (None, None),
+        };
+        let pay_url = &pay_url;
+        let after = self
+            .db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut after = After::default();
+                let sale = self.lock_sale(txn, sale.id).await?;
+                let attempt =
+                    attempt::Entity::find_by_id(attempt.id).one(txn).await?.ok_or(Error::NotFound("attempt"))?;
+                // The callback may have been faster: a paid attempt stays paid.
+                if attempt.state == attempt_state::CREATED {
+                    let mut change: attempt::ActiveModel = attempt.into();
+                    if pay_url.is_some() {
+                        change.state = Set(attempt_state::PENDING.into());
+                        change.pay_url = Set(pay_url.clone());
+                    } else if event == Some(Event::OrderRefused) {
+                        change.state = Set(attempt_state::CLOSED.into());
+                        change.due_ms = Set(None);
+                    }
+                    if change.is_changed() {
+                        change.update(txn).await?;
+                    }
+                }
+                if let Some(event) = event {
+                    self.move_sale(txn, sale, event, None, &mut after).await?;
+                }
+                Ok(after)
+            })
+            .await?;
+        self.follow_up(after).await;
+        match answer {
+            Ok(handoff) => Ok(Checkout { token: sale.token, handoff }),
+            Err(error) => {
+                metrics::counter!("coinwire_provider_errors_total").increment(1);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The sale a form made before, where it still can be paid or is on its way.
+    async fn known_order(&self, request: &OrderRequest) -> Result<Option<Checkout>> {
+        let Some(sale) =
+            sale::Entity::find().filter(sale::Column::FormKey.eq(&request.form_key)).one(self.db.read()).await?
+        else {
+            return Ok(None);
+        };
+        let pay_url = attempt::Entity::find()
+            .filter(attempt::Column::SaleId.eq(sale.id))
+            .filter(attempt::Column::State.eq(attempt_state::PENDING))
+            .order_by_desc(attempt::Column::Id)
+            .one(self.db.read())
+            .await?
+            .and_then(|attempt| attempt.pay_url);
+        // Paid or over: its own page tells.
+        let url = pay_url.unwrap_or_else(|| self.sale_url(&sale.token));
+        Ok(Some(Checkout { token: sale.token, handoff: Handoff::Redirect { url } }))
+    }
+
+    fn sale_url(&self, token: &str) -> String {
+        format!("{}/sale/{token}", self.public_url)
+    }
+
+    pub(crate) async fn operator_row(&self, operator_id: i64) -> Result<operator::Model> {
+        operator::Entity::find_by_id(operator_id).one(self.db.read()).await?.ok_or(Error::NotFound("operator"))
+    }
+
+    /// Whether a machine can take money now; asks its module if the last answer is too old.
+    async fn readiness(&self, machine: &machine::Model, priceless: bool) -> Result<Readiness> {
+        if !machine.active || priceless || self.active_account(machine.operator_id).await?.is_none() {
+            return Ok(Readiness::Closed);
+        }
+        match &machine.module_id {
+            None => Ok(Readiness::Closed),
+            Some(module_id) => self.probe(module_id).await,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! A sale, with the price as it was when it was made.
+
+use sea_orm::entity::prelude::*;
+
+/// A sale, with the price as it was when it was made.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "sales")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub token: String,
+    pub form_key: String,
+    pub operator_id: i64,
+    pub machine_id: i64,
+    pub module_id: String,
+    pub label: String,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub pulses: i32,
+    pub pulses_given: i32,
+    pub state: String,
+    pub reason: String,
+    pub served_and_refunded: bool,
+    pub version: i32,
+    pub created_ms: i64,
+    pub expires_ms: i64,
+    pub paid_ms: Option<i64>,
+    pub finished_ms: Option<i64>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,434 @@
+//! The sale's decider: state, event, now -> state and effects. Pure; every rule of a sale's way is here.
+//!
+//! ```text
+//! created -> awaiting_payment -> paid -> crediting -> credited
+//!                 |               |         |
+//!              expired            +---------+--> refund_pending -> refunded
+//!                                           +--> review
+//! ```
+
+use crate::payments::Cause;
+use protocol::messages::Reason;
+
+/// Where a sale stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SaleState {
+    /// Committed; the provider has not taken the order yet, as far as known.
+    Created,
+    /// The provider waits for the payer.
+    AwaitingPayment,
+    /// Paid; the credit is on its way.
+    Paid,
+    /// The module took the credit.
+    Crediting,
+    /// All pulses given.
+    Credited,
+    /// Never paid, and can no longer be.
+    Expired,
+    /// Not credited; the money is on its way back.
+    RefundPending,
+    /// The money went back.
+    Refunded,
+    /// A person decides; the money is safe meanwhile.
+    Review,
+}
+
+impl SaleState {
+    /// All states.
+    pub const ALL: [SaleState; 9] = [
+        SaleState::Created,
+        SaleState::AwaitingPayment,
+        SaleState::Paid,
+        SaleState::Crediting,
+        SaleState::Credited,
+        SaleState::Expired,
+        SaleState::RefundPending,
+        SaleState::Refunded,
+        SaleState::Review,
+    ];
+
+    /// The word for it, as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SaleState::Created => "created",
+            SaleState::AwaitingPayment => "awaiting_payment",
+            SaleState::Paid => "paid",
+            SaleState::Crediting => "crediting",
+            SaleState::Credited => "credited",
+            SaleState::Expired => "expired",
+            SaleState::RefundPending => "refund_pending",
+            SaleState::Refunded => "refunded",
+            SaleState::Review => "review",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether nothing more is expected to happen.
+    pub fn at_rest(self) -> bool {
+        matches!(self, SaleState::Credited | SaleState::Expired | SaleState::Refunded | SaleState::Review)
+    }
+}
+
+/// How far the refund of this sale's own payment is (not that of a second payment).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefundStage {
+    /// There is none.
+    None,
+    /// Decided, not yet told to the provider: can be taken back.
+    Pending,
+    /// Told to the provider, or done: cannot be taken back.
+    Submitted,
+}
+
+/// What the decider knows of a sale.
+#[derive(Debug, Clone, Copy)]
+pub struct Sale {
+    /// Where it stands.
+    pub state: SaleState,
+    /// What was to be paid, in minor units.
+    pub amount_minor: i64,
+    /// Pulses bought.
+    pub pulses: i32,
+    /// Pulses known to be given.
+    pub pulses_given: i32,
+    /// How far its refund is.
+    pub refund: RefundStage,
+    /// Already known to be served and refunded.
+    pub served_and_refunded: bool,
+    /// Partly given credits: the remainder goes back rather than all (the operator's rule).
+    pub refund_remainder: bool,
+}
+
+/// Something that concerns a sale happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The provider took the order and waits for the payer.
+    HandedOff,
+    /// The provider refused the order.
+    OrderRefused,
+    /// The provider says an attempt of this sale was paid.
+    Paid {
+        /// What was paid, in minor units.
+        amount_minor: i64,
+        /// Nobody waits for the credit any more.
+        late: bool,
+    },
+    /// The provider says an attempt of this sale was paid in another amount or currency than asked.
+    PaidWrong,
+    /// No attempt of this sale can be paid any more.
+    Unpayable,
+    /// The module took the credit.
+    CreditTaken,
+    /// The module gave so many pulses and says it is done.
+    CreditDone {
+        /// Pulses given.
+        pulses: i32,
+    },
+    /// The module did not give the credit, or in part.
+    CreditFailed {
+        /// Pulses known to be given.
+        pulses: i32,
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// The module got the command past its expiry.
+    CreditExpired,
+    /// No word from the module until expiry and grace.
+    CreditSilent,
+    /// The sale's own refund went through.
+    RefundDone,
+    /// The provider cannot refund without a person.
+    RefundStuck,
+}
+
+/// What is to be done, in the same transaction as the new state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Book the payment that came in.
+    PostPayment,
+    /// Book a payment of a wrong amount apart.
+    PostSuspense,
+    /// Queue the credit command.
+    QueueCredit,
+    /// Ask for money back: of the attempt the event is about.
+    Refund {
+        /// Why; one refund a cause.
+        cause: Cause,
+        /// How much, in minor units.
+        amount_minor: i64,
+    },
+    /// The refund was not submitted yet: take it back.
+    CancelRefund,
+    /// Served and refunded: book what the operator lost.
+    PostLoss,
+    /// A person should look.
+    Alarm(&'static str),
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The state from now on.
+    pub state: SaleState,
+    /// Pulses known to be given, from now on.
+    pub pulses_given: i32,
+    /// Why it did not go through, a word for the pages.
+    pub reason: Option<&'static str>,
+    /// Credited, and the money went back all the same.
+    pub served_and_refunded: bool,
+    /// What is to be done.
+    pub effects: Vec<Effect>,
+}
+
+impl Decision {
+    /// Whether anything changes.
+    pub fn is_nothing(&self, sale: &Sale) -> bool {
+        self.state == sale.state
+            && self.effects.is_empty()
+            && self.pulses_given == sale.pulses_given
+            && self.served_and_refunded == sale.served_and_refunded
+    }
+}
+
+/// Decides what an event means for a sale. What comes twice, late or out of order changes nothing it should not.
+pub fn decide(sale: &Sale, event: Event) -> Decision {
+    use SaleState::*;
+    let stay = Decision {
+        state: sale.state,
+        pulses_given: sale.pulses_given,
+        reason: None,
+        served_and_refunded: sale.served_and_refunded,
+        effects: vec![],
+    };
+    let to = |state: SaleState, effects: Vec<Effect>| Decision { state, effects, ..stay.clone() };
+    match (event, sale.state) {
+        (Event::HandedOff, Created) => to(AwaitingPayment, vec![]),
+        (Event::OrderRefused, Created) => Decision { reason: Some("order_refused"), ..to(Expired, vec![]) },
+        (Event::Unpayable, Created | AwaitingPayment) => Decision { reason: Some("not_paid"), ..to(Expired, vec![]) },
+
+        (Event::Paid { late: false, .. }, Created | AwaitingPayment) => {
+            to(Paid, vec![Effect::PostPayment, Effect::QueueCredit])
+        }
+        (Event::Paid { amount_minor, .. }, Created | AwaitingPayment | Expired) => {
+            let refund = Effect::Refund { cause: Cause::Late, amount_minor };
+            Decision { reason: Some("late"), ..to(RefundPending, vec![Effect::PostPayment, refund]) }
+        }
+        // Another attempt was paid before: this money goes back, the sale goes its way.
+        (Event::Paid { amount_minor, .. }, Paid | Crediting | Credited | RefundPending | Refunded | Review) => {
+            to(sale.state, vec![Effect::PostPayment, Effect::Refund { cause: Cause::SecondPayment, amount_minor }])
+        }
+        (Event::PaidWrong, Created | AwaitingPayment | Expired) => Decision {
+            reason: Some("wrong_amount"),
+            ..to(Review, vec![Effect::PostSuspense, Effect::Alarm("a payment has another amount than asked")])
+        },
+        (Event::PaidWrong, Paid | Crediting | Credited | RefundPending | Refunded | Review) => {
+            to(sale.state, vec![Effect::PostSuspense, Effect::Alarm("a payment has another amount than asked")])
+        }
+
+        (Event::CreditTaken, Paid) => to(Crediting, vec![]),
+        (Event::CreditDone { pulses }, Paid | Crediting) if pulses >= sale.pulses => {
+            Decision { pulses_given: pulses, ..to(Credited, vec![]) }
+        }
+        (Event::CreditDone { pulses }, Paid | Crediting) => give_back(sale, pulses, Cause::ModuleFailed),
+        (Event::CreditFailed { pulses, reason }, Paid | Crediting) => {
+            // Older than what the module remembers: it may have been given long ago. The consumer is favoured.
+            let cause = if reason == Some(Reason::TooOld) { Cause::ModuleForgot } else { Cause::ModuleFailed };
+            give_back(sale, pulses, cause)
+        }
+        (Event::CreditExpired, Paid | Crediting) => give_back(sale, sale.pulses_given, Cause::ModuleExpired),
+        (Event::CreditSilent, Paid | Crediting) => give_back(sale, sale.pulses_given, Cause::ModuleSilent),
+
+        // The module was late to say that it had credited.
+        (Event::CreditDone { pulses }, RefundPending)
+            if sale.refund == RefundStage::Pending && pulses >= sale.pulses =>
+        {
+            Decision { pulses_given: pulses, ..to(Credited, vec![Effect::CancelRefund]) }
+        }
+        (Event::CreditDone { .. }, RefundPending | Refunded) if sale.served_and_refunded => stay,
+        (Event::CreditDone { pulses }, RefundPending | Refunded) => Decision {
+            pulses_given: pulses,
+            served_and_refunded: true,
+            ..to(sale.state, vec![Effect::PostLoss, Effect::Alarm("a sale was credited after its refund")])
+        },
+
+        // What it gave of a refunded sale is shown all the same.
+        (Event::CreditFailed { pulses, .. }, RefundPending | Refunded) if pulses > sale.pulses_given => {
+            Decision { pulses_given: pulses.min(sale.pulses), ..stay }
+        }
+
+        (Event::RefundDone, RefundPending | Review) => to(Refunded, vec![]),
+        (Event::RefundStuck, RefundPending) => {
+            to(Review, vec![Effect::Alarm("a refund is stuck at the provider: a person must act there")])
+        }
+
+        (
+            Event::HandedOff,
+            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+        )
+        | (
+            Event::OrderRefused,
+            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+        )
+        | (Event::Unpayable, Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review)
+        | (
+            Event::CreditTaken | Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent,
+            Created | AwaitingPayment | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+        )
+        | (Event::CreditDone { .. }, Created | AwaitingPayment | Credited | Expired | Review)
+        | (Event::RefundDone, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded)
+        | (Event::RefundStuck, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Review) => {
+            stay
+        }
+    }
+}
+
+fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
+    let pulses_given = pulses_given.clamp(0, sale.pulses);
+    let amount_minor = if sale.refund_remainder && pulses_given > 0 {
+        remainder_minor(sale.amount_minor, sale.pulses, pulses_given)
+    } else {
+        sale.amount_minor
+    };
+    let reason = Some(cause.as_str());
+    // All pulses known to be given although the module calls it failed, and the rule is to keep what was served.
+    if amount_minor == 0 {
+        return Decision {
+            state: SaleState::Credited,
+            pulses_given,
+            reason,
+            served_and_refunded: sale.served_and_refunded,
+            effects: vec![],
+        };
+    }
+    Decision {
+        state: SaleState::RefundPending,
+        pulses_given,
+        reason,
+        served_and_refunded: sale.served_and_refunded,
+        effects: vec![Effect::Refund { cause, amount_minor }],
+    }
+}
+
+/// What the pulses not given cost, rounded up in the consumer's favour.
+fn remainder_minor(amount_minor: i64, pulses: i32, given: i32) -> i64 {
+    let missing = i128::from(pulses - given);
+    let cost = (i128::from(amount_minor) * missing + i128::from(pulses) - 1) / i128::from(pulses);
+    i64::try_from(cost).unwrap_or(amount_minor).min(amount_minor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sale(state: SaleState) -> Sale {
+        Sale {
+            state,
+            amount_minor: 500,
+            pulses: 5,
+            pulses_given: 0,
+            refund: RefundStage::None,
+            served_and_refunded: false,
+            refund_remainder: false,
+        }
+    }
+
+    #[test]
+    fn the_straight_way() {
+        let paid = decide(&sale(SaleState::AwaitingPayment), Event::Paid { amount_minor: 500, late: false });
+        assert_eq!(paid.state, SaleState::Paid);
+        assert_eq!(paid.effects, [Effect::PostPayment, Effect::QueueCredit]);
+        assert_eq!(decide(&sale(SaleState::Paid), Event::CreditTaken).state, SaleState::Crediting);
+        let done = decide(&sale(SaleState::Crediting), Event::CreditDone { pulses: 5 });
+        assert_eq!((done.state, done.pulses_given, done.effects.len()), (SaleState::Credited, 5, 0));
+    }
+
+    #[test]
+    fn a_payment_before_the_create_answer_is_not_undone_by_it() {
+        assert_eq!(
+            decide(&sale(SaleState::Created), Event::Paid { amount_minor: 500, late: false }).state,
+            SaleState::Paid
+        );
+        for event in [Event::HandedOff, Event::OrderRefused, Event::Unpayable] {
+            assert!(decide(&sale(SaleState::Paid), event).is_nothing(&sale(SaleState::Paid)));
+        }
+    }
+
+    #[test]
+    fn every_failure_of_a_paid_sale_asks_for_exactly_one_refund() {
+        let failures = [
+            Event::CreditFailed { pulses: 2, reason: Some(Reason::PowerLost) },
+            Event::CreditFailed { pulses: 0, reason: Some(Reason::TooOld) },
+            Event::CreditExpired,
+            Event::CreditSilent,
+            Event::CreditDone { pulses: 4 },
+        ];
+        for state in [SaleState::Paid, SaleState::Crediting] {
+            for event in failures {
+                let decision = decide(&sale(state), event);
+                assert_eq!(decision.state, SaleState::RefundPending, "{event:?}");
+                assert!(
+                    matches!(decision.effects[..], [Effect::Refund { amount_minor: 500, .. }]),
+                    "{event:?}: {:?}",
+                    decision.effects
+                );
+            }
+        }
+        for state in [SaleState::RefundPending, SaleState::Refunded, SaleState::Credited] {
+            for event in &failures[..4] {
+                let decision = decide(&sale(state), *event);
+                assert_eq!((decision.state, &decision.effects[..]), (state, &[][..]), "{state:?} {event:?}");
+            }
+        }
+        // Heard late, the pulses given are shown.
+        assert_eq!(decide(&sale(SaleState::Refunded), failures[0]).pulses_given, 2);
+    }
+
+    #[test]
+    fn the_remainder_goes_back_rounded_up_where_the_operator_wants_it() {
+        let sale = Sale { refund_remainder: true, amount_minor: 100, pulses: 3, ..sale(SaleState::Crediting) };
+        let decision = decide(&sale, Event::CreditFailed { pulses: 1, reason: None });
+        assert_eq!(decision.effects, [Effect::Refund { cause: Cause::ModuleFailed, amount_minor: 67 }]);
+        assert_eq!(decision.pulses_given, 1);
+        let nothing_given = decide(&sale, Event::CreditFailed { pulses: 0, reason: None });
+        assert_eq!(nothing_given.effects, [Effect::Refund { cause: Cause::ModuleFailed, amount_minor: 100 }]);
+    }
+
+    #[test]
+    fn a_late_done_takes_the_refund_back_only_before_it_was_submitted() {
+        let pending = Sale { refund: RefundStage::Pending, ..sale(SaleState::RefundPending) };
+        let decision = decide(&pending, Event::CreditDone { pulses: 5 });
+        assert_eq!((decision.state, &decision.effects[..]), (SaleState::Credited, &[Effect::CancelRefund][..]));
+
+        for (state, stage) in
+            [(SaleState::RefundPending, RefundStage::Submitted), (SaleState::Refunded, RefundStage::Submitted)]
+        {
+            let decision = decide(&Sale { refund: stage, ..sale(state) }, Event::CreditDone { pulses: 5 });
+            assert_eq!(decision.state, state);
+            assert!(decision.served_and_refunded);
+            assert_eq!(decision.effects[0], Effect::PostLoss);
+        }
+    }
+
+    #[test]
+    fn late_and_second_payments_go_back() {
+        let late = decide(&sale(SaleState::Expired), Event::Paid { amount_minor: 500, late: true });
+        assert_eq!(late.state, SaleState::RefundPending);
+        assert_eq!(late.effects[1], Effect::Refund { cause: Cause::Late, amount_minor: 500 });
+        for state in [SaleState::Paid, SaleState::Credited, SaleState::Refunded] {
+            let second = decide(&sale(state), Event::Paid { amount_minor: 500, late: false });
+            assert_eq!(second.state, state);
+            assert_eq!(second.effects[1], Effect::Refund { cause: Cause::SecondPayment, amount_minor: 500 });
+        }
+    }
+
+    #[test]
+    fn a_wrong_amount_never_credits() {
+        let wrong = decide(&sale(SaleState::AwaitingPayment), Event::PaidWrong);
+        assert_eq!(wrong.state, SaleState::Review);
+        assert!(!wrong.effects.contains(&Effect::QueueCredit));
+    }
+}

@@ -1,0 +1,116 @@
+//! The takings of a day, from sales, refunds and coins.
+
+use super::{Takings, sale, state::SaleState};
+use crate::{
+    Backend, Result, ledger,
+    ledger::{Account, Kind, entry, txn},
+    money::Money,
+    operators::operator,
+};
+use sea_orm::{ExprTrait, FromQueryResult, JoinType, QuerySelect, prelude::*};
+use std::collections::BTreeMap;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// Sums of a day, a machine or all.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DaySums {
+    pub sales: i64,
+    pub paid_minor: i64,
+    pub refunded_minor: i64,
+    pub coins_minor: i64,
+}
+
+impl DaySums {
+    fn add(&mut self, other: DaySums) {
+        self.sales += other.sales;
+        self.paid_minor += other.paid_minor;
+        self.refunded_minor += other.refunded_minor;
+        self.coins_minor += other.coins_minor;
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Line {
+    machine_id: Option<i64>,
+    kind: String,
+    amount_minor: i64,
+}
+
+#[derive(FromQueryResult)]
+struct Count {
+    machine_id: i64,
+    sales: i64,
+}
+
+impl Backend {
+    /// An operator's takings since midnight of the operator's day.
+    pub async fn takings_today(&self, operator_id: i64) -> Result<Takings> {
+        let operator = self.operator_row(operator_id).await?;
+        let mut sums = DaySums::default();
+        for of_machine in self.sums_today(&operator).await?.into_values() {
+            sums.add(of_machine);
+        }
+        let text = |amount_minor| Money::new(amount_minor, ledger::currency(&operator.currency)).to_string();
+        let mobile_minor = sums.paid_minor - sums.refunded_minor;
+        Ok(Takings {
+            sales: sums.sales,
+            mobile_text: text(mobile_minor),
+            coins_text: text(sums.coins_minor),
+            total_text: text(mobile_minor + sums.coins_minor),
+            refunded_text: text(sums.refunded_minor),
+        })
+    }
+
+    /// When the operator's day began.
+    pub(crate) fn day_start_ms(&self, operator: &operator::Model) -> i64 {
+        let offset_ms = i64::from(operator.utc_offset_min) * 60_000;
+        (self.now_ms() + offset_ms).div_euclid(DAY_MS) * DAY_MS - offset_ms
+    }
+
+    /// Today's sums by machine, from the ledger and the sales.
+    pub(crate) async fn sums_today(&self, operator: &operator::Model) -> Result<BTreeMap<i64, DaySums>> {
+        let since_ms = self.day_start_ms(operator);
+        let mut sums: BTreeMap<i64, DaySums> = BTreeMap::new();
+        // Credits to what the operator earns are negative in the ledger.
+        let lines = entry::Entity::find()
+            .select_only()
+            .column(txn::Column::MachineId)
+            .column(txn::Column::Kind)
+            .column_as(entry::Column::AmountMinor.sum().cast_as("SIGNED"), "amount_minor")
+            .join(JoinType::InnerJoin, entry::Relation::Txn.def())
+            .filter(txn::Column::OperatorId.eq(operator.id))
+            .filter(txn::Column::AtMs.gte(since_ms))
+            .filter(entry::Column::Account.is_in([Account::OperatorPayable.as_str(), Account::CoinSales.as_str()]))
+            .group_by(txn::Column::MachineId)
+            .group_by(txn::Column::Kind)
+            .into_model::<Line>()
+            .all(self.db.read())
+            .await?;
+        for line in lines {
+            let of_machine = sums.entry(line.machine_id.unwrap_or_default()).or_default();
+            if line.kind == Kind::Payment.as_str() {
+                of_machine.paid_minor -= line.amount_minor;
+            } else if [Kind::Refund.as_str(), Kind::RefundCancelled.as_str()].contains(&line.kind.as_str()) {
+                of_machine.refunded_minor += line.amount_minor;
+            } else if line.kind == Kind::Coins.as_str() {
+                of_machine.coins_minor -= line.amount_minor;
+            }
+        }
+        let counts = sale::Entity::find()
+            .select_only()
+            .column(sale::Column::MachineId)
+            .column_as(sale::Column::Id.count(), "sales")
+            .filter(sale::Column::OperatorId.eq(operator.id))
+            .filter(sale::Column::PaidMs.gte(since_ms))
+            .filter(sale::Column::State.eq(SaleState::Credited.as_str()))
+            .group_by(sale::Column::MachineId)
+            .into_model::<Count>()
+            .all(self.db.read())
+            .await?;
+        for count in counts {
+            sums.entry(count.machine_id).or_default().sales = count.sales;
+        }
+        Ok(sums)
+    }
+}

@@ -1,0 +1,136 @@
+//! Sales as pages and lists show them.
+
+use super::{SaleRow, SaleView, SalesFilter, sale, state::SaleState};
+use crate::{
+    Backend, Error, Result, ledger,
+    machines::machine,
+    money::Money,
+    payments::{Cause, attempt, attempt_state, refund, refund_state},
+};
+use sea_orm::{QueryOrder, QuerySelect, prelude::*};
+use std::collections::BTreeMap;
+
+impl Backend {
+    /// A sale by its public token. While it awaits payment, the provider is asked soon what became of it.
+    pub async fn sale(&self, token: &str) -> Result<SaleView> {
+        let sale = sale::Entity::find()
+            .filter(sale::Column::Token.eq(token))
+            .one(self.db.read())
+            .await?
+            .ok_or(Error::NotFound("sale"))?;
+        let waits = [SaleState::Created.as_str(), SaleState::AwaitingPayment.as_str()].contains(&sale.state.as_str());
+        if waits {
+            self.poll_soon(sale.id).await?;
+        }
+        let rows = self.with_details(vec![sale]).await?;
+        rows.into_iter().next().map(|row| row.view).ok_or(Error::NotFound("sale"))
+    }
+
+    /// An operator's sales, newest first.
+    pub async fn sales(&self, operator_id: i64, filter: SalesFilter) -> Result<Vec<SaleRow>> {
+        let mut query = sale::Entity::find().filter(sale::Column::OperatorId.eq(operator_id));
+        if let Some(machine_id) = filter.machine_id {
+            query = query.filter(sale::Column::MachineId.eq(machine_id));
+        }
+        if let Some(state) = &filter.state {
+            let state = SaleState::parse(state).ok_or_else(|| Error::invalid("state", "is no state of a sale"))?;
+            query = query.filter(sale::Column::State.eq(state.as_str()));
+        }
+        if let Some(token) = &filter.before_token {
+            let before = sale::Entity::find()
+                .filter(sale::Column::Token.eq(token))
+                .filter(sale::Column::OperatorId.eq(operator_id))
+                .one(self.db.read())
+                .await?
+                .ok_or(Error::NotFound("sale"))?;
+            query = query.filter(sale::Column::Id.lt(before.id));
+        }
+        let sales = query.order_by_desc(sale::Column::Id).limit(SalesFilter::PAGE_ROWS).all(self.db.read()).await?;
+        self.with_details(sales).await
+    }
+
+    /// An operator's sale by its public token.
+    pub async fn operator_sale(&self, operator_id: i64, token: &str) -> Result<SaleRow> {
+        let sale = sale::Entity::find()
+            .filter(sale::Column::Token.eq(token))
+            .filter(sale::Column::OperatorId.eq(operator_id))
+            .one(self.db.read())
+            .await?
+            .ok_or(Error::NotFound("sale"))?;
+        self.with_details(vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
+    }
+
+    async fn with_details(&self, sales: Vec<sale::Model>) -> Result<Vec<SaleRow>> {
+        let ids: Vec<i64> = sales.iter().map(|sale| sale.id).collect();
+        let machine_ids: Vec<i64> = sales.iter().map(|sale| sale.machine_id).collect();
+        let machines: BTreeMap<i64, machine::Model> = machine::Entity::find()
+            .filter(machine::Column::Id.is_in(machine_ids))
+            .all(self.db.read())
+            .await?
+            .into_iter()
+            .map(|machine| (machine.id, machine))
+            .collect();
+        let mut attempts: BTreeMap<i64, Vec<attempt::Model>> = BTreeMap::new();
+        let found = attempt::Entity::find()
+            .filter(attempt::Column::SaleId.is_in(ids.iter().copied()))
+            .order_by_asc(attempt::Column::Id)
+            .all(self.db.read())
+            .await?;
+        for attempt in found {
+            attempts.entry(attempt.sale_id).or_default().push(attempt);
+        }
+        let refunds: BTreeMap<i64, refund::Model> = refund::Entity::find()
+            .filter(refund::Column::SaleId.is_in(ids))
+            .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+            .filter(refund::Column::State.ne(refund_state::CANCELLED))
+            .all(self.db.read())
+            .await?
+            .into_iter()
+            .map(|refund| (refund.sale_id, refund))
+            .collect();
+        let mut rows = Vec::with_capacity(sales.len());
+        for sale in sales {
+            let machine = machines.get(&sale.machine_id).ok_or(Error::NotFound("machine"))?;
+            let attempts = attempts.get(&sale.id).map_or(&[][..], Vec::as_slice);
+            let refund = refunds.get(&sale.id);
+            rows.push(row(sale, machine, attempts, refund)?);
+        }
+        Ok(rows)
+    }
+}
+
+fn row(
+    sale: sale::Model,
+    machine: &machine::Model,
+    attempts: &[attempt::Model],
+    refund: Option<&refund::Model>,
+) -> Result<SaleRow> {
+    let state = SaleState::parse(&sale.state).ok_or(Error::NotFound("state of that name"))?;
+    let currency = ledger::currency(&sale.currency);
+    let paid = attempts.iter().find(|attempt| attempt.state == attempt_state::PAID);
+    let waiting = attempts.iter().rfind(|attempt| attempt.state == attempt_state::PENDING);
+    let view = SaleView {
+        token: sale.token,
+        state: state.as_str(),
+        reason: sale.reason,
+        at_rest: state.at_rest(),
+        code: machine.code.clone(),
+        machine: machine.name.clone(),
+        site: machine.site.clone(),
+        label: sale.label,
+        amount_text: Money::new(sale.amount_minor, currency).to_string(),
+        pulses: sale.pulses,
+        pulses_given: sale.pulses_given,
+        refund_text: refund.map(|refund| Money::new(refund.amount_minor, currency).to_string()),
+        pay_url: waiting.and_then(|attempt| attempt.pay_url.clone()),
+        served_and_refunded: sale.served_and_refunded,
+        created_ms: sale.created_ms,
+    };
+    Ok(SaleRow {
+        view,
+        machine_id: sale.machine_id,
+        out_trade_no: attempts.last().map(|attempt| attempt.out_trade_no.clone()),
+        provider_txn_id: paid.and_then(|attempt| attempt.provider_txn_id.clone()),
+        finished_ms: sale.finished_ms,
+    })
+}

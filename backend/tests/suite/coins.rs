@@ -1,0 +1,157 @@
+//! Coins: booked by the module's running total, so that every one is counted once.
+
+use crate::support::{TestApp, app::COIN_MINOR};
+use backend::live::LiveKind;
+use protocol::messages::{Mark, Pulse};
+use protocol::topics::Kind;
+
+/// What is expected in the boxes, in minor units.
+async fn cash_minor(app: &TestApp) -> i128 {
+    app.books().await.get("cash_box").copied().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn are_booked_told_and_shown() {
+    let app = TestApp::start().await;
+    app.events();
+    app.deliver(&app.shop.module.coins(&app, 3)).await;
+    let events: Vec<_> = app.events().into_iter().map(|event| event.what).collect();
+    assert_eq!(events, [LiveKind::Pulse { pulses: 3 }]);
+    assert_eq!(cash_minor(&app).await, i128::from(3 * COIN_MINOR));
+
+    let fleet = app.backend.fleet(app.shop.operator_id).await.unwrap();
+    assert_eq!(fleet[0].coins_today, 3);
+    let machine = app.backend.machine(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    assert_eq!((machine.pulses.len(), machine.pulses[0].pulses, machine.pulses[0].total), (1, 3, 3));
+    assert_eq!((machine.pulses[0].width_ms, machine.pulses[0].gap_ms), (50, 100));
+    let takings = app.backend.takings_today(app.shop.operator_id).await.unwrap();
+    assert_eq!((takings.coins_text.as_str(), takings.total_text.as_str()), ("¥3.00", "¥3.00"));
+
+    let message = app.bus.on(&format!("v1/acme/{}/pulse", app.shop.code)).pop().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!(
+        (json["v"].as_i64(), json["pulses"].as_i64(), json["coin_pulses_total"].as_i64()),
+        (Some(1), Some(3), Some(3))
+    );
+}
+
+#[tokio::test]
+async fn are_counted_once_however_often_and_in_whatever_order_they_are_told() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    let bursts = [module.coins(&app, 1), module.coins(&app, 2), module.coins(&app, 4)];
+    for index in [0, 0, 2, 1, 2, 0] {
+        app.deliver(&bursts[index]).await;
+    }
+    assert_eq!(cash_minor(&app).await, i128::from(7 * COIN_MINOR));
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM coin_pulses").await, 2, "the overtaken burst shows in the total");
+}
+
+#[tokio::test]
+async fn whose_messages_were_lost_are_made_up_by_the_next_total() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    app.deliver(&module.coins(&app, 1)).await;
+    let lost = [module.coins(&app, 10), module.coins(&app, 20)];
+    drop(lost);
+    app.deliver(&module.coins(&app, 2)).await;
+    assert_eq!(cash_minor(&app).await, i128::from(33 * COIN_MINOR));
+
+    // And by a status, where no burst comes any more.
+    let lost = module.coins(&app, 5);
+    module.reconnect(true);
+    app.deliver(&module.status(&app, |_| ())).await;
+    assert_eq!(cash_minor(&app).await, i128::from(38 * COIN_MINOR));
+    app.deliver(&lost).await;
+    assert_eq!(cash_minor(&app).await, i128::from(38 * COIN_MINOR), "what comes after all is not booked again");
+}
+
+#[tokio::test]
+async fn that_a_will_knows_of_are_booked() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    let lost = module.coins(&app, 4);
+    drop(lost);
+    app.deliver(&module.will(&app)).await;
+    assert_eq!(cash_minor(&app).await, i128::from(4 * COIN_MINOR));
+}
+
+#[tokio::test]
+async fn a_total_that_falls_is_no_coin_and_takes_none_back() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    app.deliver(&module.coins(&app, 9)).await;
+    module.set_coin_total(2);
+    app.deliver(&module.coins(&app, 3)).await;
+    app.deliver(&module.status(&app, |_| ())).await;
+    assert_eq!(cash_minor(&app).await, i128::from(9 * COIN_MINOR));
+    module.set_coin_total(9);
+    app.deliver(&module.coins(&app, 1)).await;
+    assert_eq!(cash_minor(&app).await, i128::from(10 * COIN_MINOR));
+}
+
+#[tokio::test]
+async fn a_total_beyond_belief_is_not_booked_and_alarms() {
+    let app = TestApp::start().await;
+    let other = app.open_shop("other").await;
+    app.deliver(&app.shop.module.coins(&app, 2)).await;
+    app.events();
+    for shop in [&app.shop, &other] {
+        for (sequence, total) in [(10, u64::MAX - 1), (11, u64::MAX), (12, u64::MAX), (13, 1 << 62)] {
+            let pulse = Pulse {
+                mark: Mark { boot: 1, session: 1, sequence },
+                uptime_ms: u64::MAX,
+                at_ms: Some(u64::MAX),
+                pulses: u16::MAX,
+                coin_pulses_total: total,
+                width_ms: u16::MAX,
+                gap_ms: u16::MAX,
+            };
+            app.deliver(&shop.module.seal(Kind::Pulse, &pulse)).await;
+        }
+        shop.module.set_coin_total(u64::MAX);
+        app.deliver(&shop.module.status(&app, |_| ())).await;
+        // The pages still stand.
+        app.backend.fleet(shop.operator_id).await.unwrap();
+        app.backend.machine(shop.operator_id, shop.machine_id).await.unwrap();
+        app.backend.takings_today(shop.operator_id).await.unwrap();
+        app.backend.balances(shop.operator_id).await.unwrap();
+    }
+    assert_eq!(cash_minor(&app).await, i128::from(2 * COIN_MINOR));
+    let alarms = app.alarms();
+    assert!(!alarms.is_empty() && alarms.iter().all(|alarm| alarm.contains("coin total")), "{alarms:?}");
+
+    // Once the total is a possible one again, counting goes on from what was known.
+    app.shop.module.reconnect(true);
+    app.shop.module.set_coin_total(2);
+    app.deliver(&app.shop.module.coins(&app, 3)).await;
+    assert_eq!(cash_minor(&app).await, i128::from(5 * COIN_MINOR));
+}
+
+#[tokio::test]
+async fn of_a_module_without_a_machine_are_kept_as_its_total() {
+    let app = TestApp::start().await;
+    let spare = crate::support::module::TestModule::new(app.backend.provision_module().await.unwrap());
+    app.deliver(&spare.coins(&app, 5)).await;
+    app.deliver(&spare.status(&app, |_| ())).await;
+    assert!(app.books().await.is_empty());
+    let sql = format!("SELECT coin_pulses FROM modules WHERE id = '{}'", spare.id);
+    assert_eq!(app.number_of(&sql).await, 5);
+}
+
+#[tokio::test]
+async fn of_an_outage_stand_at_the_time_they_fell() {
+    let app = TestApp::start().await;
+    let fell_ms = app.now_ms();
+    let burst = app.shop.module.coins(&app, 1);
+    app.clock.advance(3_600_000);
+    app.deliver(&burst).await;
+    // A clock that is ahead of ours is not believed.
+    app.clock.advance(7_200_000);
+    let ahead = app.shop.module.coins(&app, 1);
+    app.clock.advance(-3_600_000);
+    app.deliver(&ahead).await;
+    let machine = app.backend.machine(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let at_ms: Vec<i64> = machine.pulses.iter().map(|pulse| pulse.at_ms).collect();
+    assert_eq!(at_ms, [app.now_ms(), fell_ms]);
+}

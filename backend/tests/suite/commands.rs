@@ -1,0 +1,215 @@
+//! Commands that count: numbered, repeated until the module had its word on them, given up after that.
+
+use crate::support::{
+    Call, TestApp,
+    app::{PRICE_MINOR, PRICE_PULSES},
+    done, duplicate, stage,
+};
+use protocol::messages::{Action, Reason, Stage};
+
+#[tokio::test]
+async fn are_repeated_byte_for_byte_until_given_up_and_refunded_once() {
+    let app = TestApp::start().await;
+    let topic = app.shop.module.command_topic();
+    let token = app.paid_sale().await;
+    let start_ms = app.now_ms();
+    let mut sent = app.bus.on(&topic);
+    let first = sent.pop().unwrap();
+    let (mut seen, mut sent_ms) = (sent.len() + 1, vec![]);
+    while app.now_ms() < start_ms + 29_800 {
+        app.pass_ms(200).await;
+        for message in &app.bus.on(&topic)[seen..] {
+            assert_eq!(message.payload, first.payload, "a repeat is the same message");
+            sent_ms.push(app.now_ms() - start_ms);
+            seen += 1;
+        }
+    }
+    assert_eq!(sent_ms, [1_000, 3_000, 7_000, 15_000, 23_000], "past its expiry it asks what became of it");
+    assert_eq!(app.state(&token).await, "paid");
+    app.pass_ms(200).await;
+    let row = app.row(&token).await;
+    assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "module_silent"));
+
+    app.pass_ms(60_000).await;
+    app.skip_ms(3_600_000).await;
+    assert_eq!(app.bus.on(&topic).len(), seen, "what is given up is not sent any more");
+    assert_eq!(app.bank.called(Call::Refund).len(), 1);
+    assert_eq!(app.bank.refunds()[0].request.refund_minor, PRICE_MINOR);
+    app.assert_books().await;
+}
+
+#[tokio::test]
+async fn the_broker_keeps_a_repeat_only_as_long_as_it_counts() {
+    let app = TestApp::start().await;
+    app.paid_sale().await;
+    app.pass_ms(15_000).await;
+    let expiries: Vec<_> = app.bus.on(&app.shop.module.command_topic()).iter().map(|m| m.expiry_s.unwrap()).collect();
+    assert_eq!(expiries[1..], [30, 29, 27, 23, 15]);
+}
+
+#[tokio::test]
+async fn an_unset_clock_is_set_and_the_command_sent_again() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    let token = app.paid_sale().await;
+    let credit = module.credit(&app);
+    let uptime_ms = app.uptime_ms();
+    app.deliver(&module.ack(&app, &credit, |ack| (ack.stage, ack.at_ms) = (Stage::Clock, None))).await;
+    assert_eq!(app.state(&token).await, "paid", "a clock is no final word");
+    let syncs = module.syncs(&app);
+    let [sync] = &syncs[..] else { panic!("{syncs:?}") };
+    let Action::Sync(time) = sync.action else { panic!("{sync:?}") };
+    assert_eq!(i64::try_from(time.server_ms).unwrap(), app.now_ms());
+    assert_eq!((time.echo_boot, time.echo_uptime_ms), (1, uptime_ms));
+
+    assert!(module.credits(&app).is_empty());
+    app.deliver(&module.ack(&app, sync, stage(Stage::Done))).await;
+    let again = module.credit(&app);
+    assert_eq!(again, credit);
+    app.deliver(&module.ack(&app, &again, done(PRICE_PULSES))).await;
+    assert_eq!(app.state(&token).await, "credited");
+    app.assert_books().await;
+}
+
+#[tokio::test]
+async fn a_sync_that_was_too_slow_is_made_anew() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    app.paid_sale().await;
+    let credit = module.credit(&app);
+    app.deliver(&module.ack(&app, &credit, |ack| (ack.stage, ack.at_ms) = (Stage::Clock, None))).await;
+    let slow = module.syncs(&app).pop().unwrap();
+    app.clock.advance(11_000);
+    let refusal = module.ack(&app, &slow, |ack| (ack.stage, ack.reason) = (Stage::Failed, Some(Reason::SlowSync)));
+    app.deliver(&refusal).await;
+    let syncs = module.syncs(&app);
+    let [new] = &syncs[..] else { panic!("{syncs:?}") };
+    assert_ne!(new.id, slow.id);
+    let Action::Sync(time) = new.action else { panic!("{new:?}") };
+    assert_eq!((i64::try_from(time.server_ms).unwrap(), time.echo_uptime_ms), (app.now_ms(), app.uptime_ms()));
+    // The old one's answer, repeated, starts nothing.
+    app.clock.advance(2_000);
+    app.deliver(&refusal).await;
+    assert!(module.syncs(&app).is_empty());
+}
+
+#[tokio::test]
+async fn syncs_are_spaced_however_often_a_module_asks() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    for _ in 0..20 {
+        app.deliver(&module.status(&app, |status| status.at_ms = None)).await;
+        app.clock.advance(100);
+    }
+    assert_eq!(module.syncs(&app).len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_pending_is_sent_when_the_module_comes_back() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    let (first, second) = (app.paid_sale().await, app.paid_sale().await);
+    app.deliver(&module.will(&app)).await;
+    let sequences: Vec<u32> = module.credits(&app).iter().map(|credit| credit.sequence).collect();
+    assert_eq!(sequences, [1, 2]);
+
+    app.clock.advance(500);
+    module.reconnect(true);
+    app.deliver(&module.status(&app, |_| ())).await;
+    let again = module.credits(&app);
+    let sequences: Vec<u32> = again.iter().map(|credit| credit.sequence).collect();
+    assert_eq!(sequences, [1, 2], "the oldest first");
+    for credit in &again {
+        app.deliver(&module.ack(&app, credit, done(PRICE_PULSES))).await;
+    }
+    assert_eq!((app.state(&first).await, app.state(&second).await), ("credited", "credited"));
+
+    module.reconnect(false);
+    app.deliver(&module.status(&app, |_| ())).await;
+    assert!(module.credits(&app).is_empty(), "what is done is not sent again");
+}
+
+#[tokio::test]
+async fn a_module_at_work_is_given_its_time() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    let token = app.paid_sale().await;
+    let credit = module.credit(&app);
+    // A long credit: whenever it is asked, the module says that it is at it.
+    for _ in 0..10 {
+        app.deliver(&module.ack(&app, &credit, stage(Stage::Received))).await;
+        app.pass_ms(8_000).await;
+        assert_eq!(app.state(&token).await, "crediting");
+        module.credit(&app);
+    }
+    app.deliver(&module.ack(&app, &credit, done(PRICE_PULSES))).await;
+    assert_eq!(app.state(&token).await, "credited");
+    app.assert_books().await;
+}
+
+#[tokio::test]
+async fn a_module_that_is_at_work_for_ever_is_given_up() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    let token = app.paid_sale().await;
+    let credit = module.credit(&app);
+    for _ in 0..100 {
+        app.deliver(&module.ack(&app, &credit, stage(Stage::Received))).await;
+        app.pass_ms(8_000).await;
+    }
+    assert_eq!(app.state(&token).await, "refunded");
+    assert_eq!(app.bank.refunds().len(), 1);
+    app.assert_books().await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_asked_about_when_the_module_shows_up_again_for_a_day() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    let token = app.paid_sale().await;
+    let credit = module.credit(&app);
+    app.pass_ms(31_000).await;
+    assert_eq!(app.state(&token).await, "refunded");
+    module.credits(&app);
+
+    app.skip_ms(3_600_000).await;
+    module.reconnect(true);
+    app.deliver(&module.status(&app, |_| ())).await;
+    assert_eq!(module.credit(&app), credit, "past its expiry it is a question: the module executes nothing");
+    app.deliver(&module.ack(&app, &credit, duplicate(Stage::Done, PRICE_PULSES))).await;
+    let row = app.row(&token).await;
+    assert_eq!((row.view.state, row.view.served_and_refunded), ("refunded", true));
+    module.reconnect(true);
+    app.deliver(&module.status(&app, |_| ())).await;
+    assert!(module.credits(&app).is_empty(), "it had its word");
+
+    // What nobody has a word on within a day is forgotten.
+    app.paid_sale().await;
+    app.pass_ms(31_000).await;
+    module.credits(&app);
+    app.skip_ms(24 * 3_600_000).await;
+    module.reconnect(true);
+    app.deliver(&module.status(&app, |_| ())).await;
+    assert!(module.credits(&app).is_empty());
+    assert_eq!(app.bank.refunds().len(), 2);
+    app.assert_books().await;
+}
+
+#[tokio::test]
+async fn a_lock_is_a_command_too_and_its_end_moves_no_sale() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    app.backend.set_locked(app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    let is_lock = |action: &Action| matches!(action, Action::Lock { .. });
+    let locks = module.take(&app, is_lock);
+    assert_eq!((locks.len(), locks[0].action), (1, Action::Lock { locked: true }));
+    assert_eq!(locks[0].expires_ms - locks[0].issued_ms, 24 * 3_600_000);
+    app.pass_ms(1_000).await;
+    assert_eq!(module.take(&app, is_lock).len(), 1, "repeated like any that counts");
+    app.deliver(&module.ack(&app, &locks[0], stage(Stage::Done))).await;
+    app.pass_ms(60_000).await;
+    assert!(module.take(&app, is_lock).is_empty());
+    app.deliver(&module.status(&app, |status| status.locked = Some(true))).await;
+    let fleet = app.backend.fleet(app.shop.operator_id).await.unwrap();
+    assert!(fleet[0].module.as_ref().unwrap().locked);
+}

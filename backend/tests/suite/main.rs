@@ -1,0 +1,22 @@
+//! The backend through its public door, on a real store: the same tests run on SQLite and, with
+//! `COINWIRE_TEST_DATABASE=mysql://user@host:port`, on a MariaDB. Time stands still until a test moves it.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod acks;
+mod callbacks;
+mod coins;
+mod commands;
+mod dropped;
+mod orders;
+mod payments;
+mod people;
+mod presence;
+mod probes;
+mod refunds;
+mod restarts;
+mod sales;
+mod secrets;
+mod stores;

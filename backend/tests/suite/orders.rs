@@ -1,0 +1,205 @@
+//! Orders: made only of what the page showed, once a form, and only for a machine that is ready.
+
+use crate::support::{Call, Fault, TestApp, app::PRICE_MINOR};
+use backend::{
+    Error,
+    machines::{NewMachine, PriceChange},
+    payments::provider::Handoff,
+    sales::Readiness,
+};
+
+fn price(label: &str, amount_minor: i64, pulses: i32) -> PriceChange {
+    PriceChange { label: label.into(), amount_minor, pulses }
+}
+
+/// Asserts that no sale was made and no provider was asked.
+async fn assert_no_order(app: &TestApp) {
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM sales").await, 0);
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM payment_attempts").await, 0);
+    assert!(app.bank.called(Call::Create).is_empty());
+}
+
+#[tokio::test]
+async fn an_altered_price_makes_no_order() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    for amount_minor in [PRICE_MINOR - 1, 0, -PRICE_MINOR, 1, i64::MAX, i64::MIN] {
+        let form = backend::sales::OrderRequest { amount_minor, ..app.form(&app.shop) };
+        assert!(matches!(app.backend.order(form).await, Err(Error::Conflict("price"))), "{amount_minor}");
+    }
+    let other = app.open_shop("other").await;
+    for price_id in [other.price_id, 0, -1, i64::MAX] {
+        let form = backend::sales::OrderRequest { price_id, ..app.form(&app.shop) };
+        assert!(matches!(app.backend.order(form).await, Err(Error::Conflict("price"))), "{price_id}");
+    }
+    assert_no_order(&app).await;
+}
+
+#[tokio::test]
+async fn a_price_changed_after_the_page_was_shown_makes_no_order() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    let form = app.form(&app.shop);
+    app.backend.change_price(app.shop.operator_id, app.shop.price_id, price("Dearer", 700, 5)).await.unwrap();
+    assert!(matches!(app.backend.order(form.clone()).await, Err(Error::Conflict("price"))));
+    assert_no_order(&app).await;
+    let form = backend::sales::OrderRequest { amount_minor: 700, ..form };
+    let token = app.backend.order(form).await.unwrap().token;
+    // What is ordered keeps its price.
+    app.backend.change_price(app.shop.operator_id, app.shop.price_id, price("Cheaper", 100, 1)).await.unwrap();
+    let row = app.row(&token).await;
+    assert_eq!((row.view.label.as_str(), row.view.amount_text.as_str(), row.view.pulses), ("Dearer", "¥7.00", 5));
+}
+
+#[tokio::test]
+async fn a_form_sent_again_is_the_same_sale() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    let form = app.form(&app.shop);
+    let first = app.backend.order(form.clone()).await.unwrap();
+    let second = app.backend.order(form.clone()).await.unwrap();
+    assert_eq!((&first.token, &first.handoff), (&second.token, &second.handoff));
+    assert_eq!(app.bank.called(Call::Create).len(), 1);
+
+    // Once it is paid, its own page tells.
+    app.callback(&app.pay(&first.token).await).await.unwrap();
+    let third = app.backend.order(form).await.unwrap();
+    assert_eq!(third.token, first.token);
+    let Handoff::Redirect { url } = third.handoff;
+    assert_eq!(url, format!("https://coinwire.test/sale/{}", first.token));
+    app.shop.module.credit(&app);
+}
+
+#[tokio::test]
+async fn a_form_sent_many_times_at_once_is_one_sale() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    let form = app.form(&app.shop);
+    let orders = (0..20).map(|_| app.backend.order(form.clone()));
+    let checkouts = futures_util::future::join_all(orders).await;
+    let token = app.only_token().await;
+    for checkout in checkouts {
+        assert_eq!(checkout.unwrap().token, token);
+    }
+    assert_eq!(app.bank.called(Call::Create).len(), 1);
+    assert_eq!(app.bank.trades().len(), 1);
+}
+
+#[tokio::test]
+async fn a_form_sent_again_after_the_provider_failed_leads_to_the_sales_page() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    let form = app.form(&app.shop);
+    app.bank.fault(Call::Create, [Fault::LostAnswer]);
+    assert!(matches!(app.backend.order(form.clone()).await, Err(Error::Provider(_))));
+    let again = app.backend.order(form).await.unwrap();
+    assert_eq!(again.token, app.only_token().await);
+    assert_eq!(app.bank.trades().len(), 1);
+}
+
+#[tokio::test]
+async fn a_form_we_did_not_make_is_refused() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    for form_key in ["", "short", &"x".repeat(65), "kein formular, glaub mir das: é"] {
+        let form = backend::sales::OrderRequest { form_key: form_key.into(), ..app.form(&app.shop) };
+        assert!(matches!(app.backend.order(form).await, Err(Error::Invalid { field: "form_key", .. })), "{form_key}");
+    }
+    assert_no_order(&app).await;
+}
+
+#[tokio::test]
+async fn an_unknown_code_is_no_machine() {
+    let app = TestApp::start().await;
+    let lower = app.shop.code.to_lowercase();
+    for code in ["", "NOTACODE", "' OR 1=1 --", "%", &lower, &"A".repeat(10_000)] {
+        if code == app.shop.code {
+            continue;
+        }
+        assert!(matches!(app.backend.scan(code).await, Err(Error::NotFound("machine"))), "{code}");
+        let form = backend::sales::OrderRequest { code: code.into(), ..app.form(&app.shop) };
+        assert!(matches!(app.backend.order(form).await, Err(Error::NotFound("machine"))), "{code}");
+    }
+    assert!(matches!(app.backend.sale("no such token").await, Err(Error::NotFound("sale"))));
+    assert_no_order(&app).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_is_not_ready_takes_no_order() {
+    let app = TestApp::start().await;
+    app.deliver(&app.shop.module.will(&app)).await;
+    let wait = async {
+        app.clock.slept_on().await;
+        app.clock.advance(2_000);
+    };
+    let (order, ()) = tokio::join!(app.backend.order(app.form(&app.shop)), wait);
+    assert!(matches!(order, Err(Error::NotReady(Readiness::Offline))));
+    assert_no_order(&app).await;
+}
+
+#[tokio::test]
+async fn a_machine_off_sale_or_not_furnished_is_closed_and_nobody_is_asked() {
+    let app = TestApp::start().await;
+    let closed = async |code: &str| app.backend.scan(code).await.unwrap().readiness == Readiness::Closed;
+    app.backend.set_active(app.shop.operator_id, app.shop.machine_id, false).await.unwrap();
+    assert!(closed(&app.shop.code).await);
+    let order = app.backend.order(app.form(&app.shop)).await;
+    assert!(matches!(order, Err(Error::NotReady(Readiness::Closed))));
+    app.backend.set_active(app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+
+    let bare = NewMachine {
+        operator_id: app.shop.operator_id,
+        module: None,
+        name: "Bare".into(),
+        site: "Attic".into(),
+        coin_value_minor: 0,
+        prices: vec![price("Ride", 100, 1)],
+    };
+    let (_, without_module) = app.backend.add_machine(bare.clone()).await.unwrap();
+    assert!(closed(&without_module).await);
+    let module = Some(app.backend.provision_module().await.unwrap().id);
+    let priceless = NewMachine { module, prices: vec![], ..bare };
+    let (_, without_price) = app.backend.add_machine(priceless).await.unwrap();
+    assert!(closed(&without_price).await);
+    assert!(app.shop.module.probes(&app).is_empty());
+    assert_no_order(&app).await;
+}
+
+#[tokio::test]
+async fn wrong_prices_and_machines_are_refused_by_field() {
+    let app = TestApp::start().await;
+    let machine = NewMachine {
+        operator_id: app.shop.operator_id,
+        module: None,
+        name: "New".into(),
+        site: "Hall".into(),
+        coin_value_minor: 100,
+        prices: vec![],
+    };
+    let long = "x".repeat(41);
+    for (wrong, wrong_field) in [
+        (price("", 100, 1), "label"),
+        (price(&long, 100, 1), "label"),
+        (price("Ride", 0, 1), "amount"),
+        (price("Ride", -1, 1), "amount"),
+        (price("Ride", 1_000_001, 1), "amount"),
+        (price("Ride", 100, 0), "pulses"),
+        (price("Ride", 100, 201), "pulses"),
+    ] {
+        let new = NewMachine { prices: vec![wrong.clone()], ..machine.clone() };
+        assert!(
+            matches!(app.backend.add_machine(new).await, Err(Error::Invalid { field, .. }) if field == wrong_field)
+        );
+        let changed = app.backend.change_price(app.shop.operator_id, app.shop.price_id, wrong).await;
+        assert!(matches!(changed, Err(Error::Invalid { field, .. }) if field == wrong_field));
+    }
+    for coin_value_minor in [-1, 1_000_001, i64::MAX] {
+        let new = NewMachine { coin_value_minor, ..machine.clone() };
+        assert!(matches!(app.backend.add_machine(new).await, Err(Error::Invalid { field: "coin value", .. })));
+    }
+    let nameless = NewMachine { name: "  ".into(), ..machine.clone() };
+    assert!(matches!(app.backend.add_machine(nameless).await, Err(Error::Invalid { field: "name", .. })));
+    let wired = NewMachine { module: Some(app.shop.module.id), ..machine };
+    assert!(matches!(app.backend.add_machine(wired).await, Err(Error::Invalid { field: "module", .. })));
+    assert_eq!(app.backend.fleet(app.shop.operator_id).await.unwrap().len(), 1);
+}

@@ -1,0 +1,167 @@
+//! Operators, members and sessions: who gets in, and that nobody sees another operator's things.
+
+use crate::support::{TestApp, stage};
+use backend::{Error, machines::PriceChange, money::Currency, operators::NewOperator, sales::SalesFilter};
+use protocol::messages::Stage;
+
+const PASSWORD: &str = "correct horse battery";
+
+#[tokio::test]
+async fn a_member_signs_in_with_the_right_password_only() {
+    let app = TestApp::start().await;
+    let id = app.backend.add_member(app.shop.operator_id, " Ann@Acme.test ", PASSWORD).await.unwrap();
+    let member = app.backend.sign_in("ann@ACME.test ", PASSWORD).await.unwrap();
+    assert_eq!(
+        (member.member_id, member.operator_id, member.email.as_str()),
+        (id, app.shop.operator_id, "ann@acme.test")
+    );
+    assert_eq!(app.backend.member(id).await.unwrap().operator, "acme rides");
+    for (email, password) in [
+        ("ann@acme.test", "correct horse batterY"),
+        ("ann@acme.test", ""),
+        ("ann@acme.test", "nobody"),
+        ("eve@acme.test", PASSWORD),
+        ("eve@acme.test", "nobody"),
+        ("", ""),
+        ("' OR 1=1 --", PASSWORD),
+    ] {
+        let refused = app.backend.sign_in(email, password).await;
+        assert!(matches!(refused, Err(Error::NotFound("member"))), "{email} {password}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_members_and_operators_are_refused_by_field() {
+    let app = TestApp::start().await;
+    app.backend.add_member(app.shop.operator_id, "ann@acme.test", PASSWORD).await.unwrap();
+    for (email, password, wrong_field) in [
+        ("ANN@acme.test", PASSWORD, "email"),
+        ("no address", PASSWORD, "email"),
+        (&format!("{}@acme.test", "x".repeat(200)), PASSWORD, "email"),
+        ("bob@acme.test", "too short", "password"),
+    ] {
+        let refused = app.backend.add_member(app.shop.operator_id, email, password).await;
+        assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field), "{email}");
+    }
+    let operator = |slug: &str, name: &str| NewOperator {
+        slug: slug.into(),
+        name: name.into(),
+        currency: Currency::Eur,
+        utc_offset_min: 60,
+        refund_remainder: false,
+    };
+    for (slug, name, wrong_field) in [
+        ("acme", "Another", "slug"),
+        ("ab", "Short", "slug"),
+        ("with/slash", "Slash", "slug"),
+        ("plus+", "Plus", "slug"),
+        ("Upper", "Upper", "slug"),
+        ("fine", "", "name"),
+    ] {
+        let refused = app.backend.add_operator(operator(slug, name)).await;
+        assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field), "{slug}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_kept_until_they_expire() {
+    let app = TestApp::start().await;
+    let until_ms = app.now_ms() + 1_000;
+    app.backend.save_session("one", "{\"a\":1}", until_ms).await.unwrap();
+    app.backend.save_session("one", "{\"a\":2}", until_ms).await.unwrap();
+    app.backend.save_session("two", "{}", until_ms + 60_000).await.unwrap();
+    assert_eq!(app.backend.load_session("one").await.unwrap().as_deref(), Some("{\"a\":2}"));
+    assert_eq!(app.backend.load_session("none").await.unwrap(), None);
+    assert!(app.backend.touch_session("one", until_ms + 1_000).await.unwrap());
+    assert!(!app.backend.touch_session("none", until_ms + 1_000).await.unwrap());
+    app.clock.advance(1_999);
+    assert!(app.backend.load_session("one").await.unwrap().is_some());
+    app.clock.advance(1);
+    assert_eq!(app.backend.load_session("one").await.unwrap(), None);
+    assert!(!app.backend.touch_session("one", app.now_ms() + 60_000).await.unwrap(), "what expired is not revived");
+    assert_eq!(app.backend.load_session("one").await.unwrap(), None);
+
+    app.backend.save_session("three", "{}", app.now_ms() + 1_000).await.unwrap();
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM sessions").await, 2, "the expired one was dropped");
+    app.backend.remove_session("two").await.unwrap();
+    assert_eq!(app.backend.load_session("two").await.unwrap(), None);
+    app.backend.remove_session("two").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_integrator_gets_its_operators_topics_with_the_right_password_only() {
+    let app = TestApp::start().await;
+    assert_eq!(app.backend.integrator("acme", PASSWORD).await.unwrap(), None);
+    app.backend.set_integrator_password(app.shop.operator_id, PASSWORD).await.unwrap();
+    assert_eq!(app.backend.integrator("acme", PASSWORD).await.unwrap().as_deref(), Some("v1/acme/#"));
+    for (slug, password) in
+        [("acme", "wrong password"), ("acme", ""), ("acme ", PASSWORD), ("other", PASSWORD), ("#", PASSWORD), ("", "")]
+    {
+        assert_eq!(app.backend.integrator(slug, password).await.unwrap(), None);
+    }
+    let refused = app.backend.set_integrator_password(app.shop.operator_id, "short").await;
+    assert!(matches!(refused, Err(Error::Invalid { field: "password", .. })));
+}
+
+#[tokio::test]
+async fn an_operator_sees_and_moves_nothing_of_another() {
+    let app = TestApp::start().await;
+    let token = app.paid_sale().await;
+    let eve = app.open_shop("eve").await;
+    let (a, e) = (&app.shop, eve.operator_id);
+
+    assert!(matches!(app.backend.machine(e, a.machine_id).await, Err(Error::NotFound("machine"))));
+    assert!(matches!(app.backend.operator_sale(e, &token).await, Err(Error::NotFound("sale"))));
+    let change = PriceChange { label: "Free".into(), amount_minor: 1, pulses: 200 };
+    assert!(matches!(app.backend.change_price(e, a.price_id, change).await, Err(Error::NotFound("price"))));
+    assert!(matches!(app.backend.set_active(e, a.machine_id, false).await, Err(Error::NotFound("machine"))));
+    assert!(matches!(app.backend.set_locked(e, a.machine_id, true).await, Err(Error::NotFound("machine"))));
+
+    let all = SalesFilter::default();
+    assert!(app.backend.sales(e, all.clone()).await.unwrap().is_empty());
+    let by_machine = SalesFilter { machine_id: Some(a.machine_id), ..all.clone() };
+    assert!(app.backend.sales(e, by_machine).await.unwrap().is_empty());
+    let by_token = SalesFilter { before_token: Some(token.clone()), ..all.clone() };
+    assert!(matches!(app.backend.sales(e, by_token).await, Err(Error::NotFound("sale"))));
+    let codes: Vec<String> = app.backend.fleet(e).await.unwrap().into_iter().map(|row| row.code).collect();
+    assert_eq!(codes, [eve.code.as_str()]);
+    assert!(app.backend.balances(e).await.unwrap().is_empty());
+    assert_eq!(app.backend.takings_today(e).await.unwrap().total_text, "¥0.00");
+
+    // And what happens to one is told to no other, on the pages or on the bus.
+    app.events();
+    app.deliver(&a.module.coins(&app, 1)).await;
+    assert!(app.events().iter().all(|event| event.operator_id == a.operator_id));
+    let leaked =
+        app.bus.messages().into_iter().filter(|m| m.topic.starts_with("v1/eve/") && !m.topic.contains(&eve.code));
+    assert_eq!(leaked.count(), 0);
+    assert_eq!(app.backend.sales(a.operator_id, all).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn sales_are_listed_newest_first_by_pages_states_and_machines() {
+    let app = TestApp::start().await;
+    let mut tokens = vec![];
+    for _ in 0..53 {
+        tokens.push(app.order().await);
+    }
+    app.callback(&app.pay(&tokens[3]).await).await.unwrap();
+    let credit = app.shop.module.credit(&app);
+    app.deliver(&app.shop.module.ack(&app, &credit, stage(Stage::Received))).await;
+    tokens.reverse();
+    let listed = async |filter: SalesFilter| {
+        let rows = app.backend.sales(app.shop.operator_id, filter).await.unwrap();
+        rows.into_iter().map(|row| row.view.token).collect::<Vec<_>>()
+    };
+    let first = listed(SalesFilter::default()).await;
+    assert_eq!(first, tokens[..50]);
+    let before_token = Some(first[49].clone());
+    assert_eq!(listed(SalesFilter { before_token, ..SalesFilter::default() }).await, tokens[50..]);
+    let crediting = SalesFilter { state: Some("crediting".into()), ..SalesFilter::default() };
+    assert_eq!(listed(crediting).await, [tokens[49].clone()]);
+    let elsewhere = SalesFilter { machine_id: Some(0), ..SalesFilter::default() };
+    assert!(listed(elsewhere).await.is_empty());
+    let wrong = SalesFilter { state: Some("eaten".into()), ..SalesFilter::default() };
+    let refused = app.backend.sales(app.shop.operator_id, wrong).await;
+    assert!(matches!(refused, Err(Error::Invalid { field: "state", .. })));
+}

@@ -1,0 +1,172 @@
+//! The store: made from nothing, in the way, full, gone.
+
+use crate::support::{Options, TestApp, app::PRICE_PULSES, done, store::Store};
+use backend::{Error, db::Db, payments::CallbackFailure};
+use sea_orm::ConnectionTrait;
+
+#[tokio::test]
+async fn migrations_apply_to_an_empty_store_and_only_once() {
+    let store = Store::create().await;
+    let db = Db::open(&store.url).await.unwrap();
+    assert!(db.pending_migrations().await.unwrap() > 0);
+    db.migrate().await.unwrap();
+    assert_eq!(db.pending_migrations().await.unwrap(), 0);
+    db.migrate().await.unwrap();
+    assert_eq!(db.pending_migrations().await.unwrap(), 0);
+    if !store.is_volatile() {
+        let again = Db::open(&store.url).await.unwrap();
+        again.migrate().await.unwrap();
+        assert_eq!(again.pending_migrations().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_url_of_no_known_store_names_the_setting() {
+    for url in ["", "postgres://localhost/coinwire", "coinwire.db"] {
+        let refused = Db::open(url).await;
+        let Err(Error::Config { setting: "database_url", message }) = refused else { panic!("{url}") };
+        assert!(message.contains("sqlite") && message.contains("mysql"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = format!("sqlite://{}/missing/coinwire.db?mode=rwc", folder.path().display());
+    assert!(matches!(Db::open(&nowhere).await, Err(Error::Store(_))));
+    let garbage = folder.path().join("garbage.db");
+    std::fs::write(&garbage, vec![b'x'; 8192]).unwrap();
+    let opened = Db::open(&format!("sqlite://{}?mode=rwc", garbage.display())).await;
+    assert!(matches!(opened, Err(Error::Store(_))));
+    assert_eq!(std::fs::read(&garbage).unwrap(), vec![b'x'; 8192], "what is not ours is left alone");
+    // Nobody listens there: the port was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    assert!(matches!(Db::open(&format!("mysql://root@127.0.0.1:{port}/coinwire")).await, Err(Error::Store(_))));
+}
+
+#[tokio::test]
+async fn locked_by_another_it_waits_and_loses_nothing() {
+    let app = TestApp::start().await;
+    if app.store.is_volatile() {
+        return;
+    }
+    let token = app.order().await;
+    let callback = app.pay(&token).await;
+    let stranger = app.store.stranger().await;
+    let begin = if app.store.is_on_server() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+    stranger.execute_unprepared(begin).await.unwrap();
+    stranger.execute_unprepared("UPDATE sales SET version = version").await.unwrap();
+
+    let mut arriving = std::pin::pin!(app.callback(&callback));
+    // Readers go on. Each read takes the time in which the callback would be done, were nothing in its way.
+    for _ in 0..50 {
+        assert!(futures_util::poll!(&mut arriving).is_pending(), "what is locked is not answered for");
+        assert_eq!(app.state(&token).await, "awaiting_payment");
+    }
+    stranger.execute_unprepared("COMMIT").await.unwrap();
+    arriving.await.unwrap();
+    assert_eq!(app.state(&token).await, "paid");
+    let credit = app.shop.module.credit(&app);
+    app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
+    assert_eq!(app.state(&token).await, "credited");
+    app.assert_books().await;
+}
+
+#[tokio::test]
+async fn locked_for_too_long_it_says_so_and_loses_nothing() {
+    let app = TestApp::start().await;
+    if app.store.is_volatile() {
+        return;
+    }
+    let token = app.order().await;
+    let callback = app.pay(&token).await;
+    let stranger = app.store.stranger().await;
+    let begin = if app.store.is_on_server() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+    stranger.execute_unprepared(begin).await.unwrap();
+    stranger.execute_unprepared("UPDATE sales SET version = version").await.unwrap();
+    let began = std::time::Instant::now();
+    let refused = app.callback(&callback).await;
+    assert!(matches!(refused, Err(CallbackFailure::Ours(Error::Store(_)))), "{refused:?}");
+    // The store waits five seconds for a lock, once.
+    assert!((4..15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert_eq!(app.state(&token).await, "awaiting_payment");
+    stranger.execute_unprepared("COMMIT").await.unwrap();
+    app.callback(&callback).await.unwrap();
+    assert_eq!(app.state(&token).await, "paid");
+    app.shop.module.credit(&app);
+    app.assert_books().await;
+}
+
+#[tokio::test]
+async fn full_it_says_so_and_goes_on_once_there_is_room() {
+    let app = TestApp::start_with(Options { store: Some(Store::memory()), ..Options::default() }).await;
+    let token = app.order().await;
+    let callback = app.pay(&token).await;
+    app.db.read().execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
+    let mut refused = 0;
+    let mut orders = vec![];
+    for _ in 0..200 {
+        match app.try_order().await {
+            Ok(order) => orders.push(order.token),
+            Err(error) => {
+                assert!(matches!(error, Error::Store(_)), "{error:?}");
+                assert!(error.to_string().contains("full"), "{error}");
+                refused += 1;
+                break;
+            }
+        }
+    }
+    assert_eq!(refused, 1, "the store got full");
+    let failed = app.callback(&callback).await;
+    if failed.is_err() {
+        assert!(matches!(failed, Err(CallbackFailure::Ours(Error::Store(_)))), "{failed:?}");
+        assert_eq!(app.state(&token).await, "awaiting_payment");
+    }
+    app.db.read().execute_unprepared("PRAGMA max_page_count = 1000000").await.unwrap();
+    app.callback(&callback).await.unwrap();
+    assert_eq!(app.state(&token).await, "paid");
+    app.shop.module.credit(&app);
+    app.assert_books().await;
+}
+
+#[tokio::test]
+async fn not_writable_it_refuses_the_callback_and_keeps_answering_reads() {
+    let app = TestApp::start_with(Options { store: Some(Store::memory()), ..Options::default() }).await;
+    let token = app.order().await;
+    let callback = app.pay(&token).await;
+    let credit_before = app.shop.module.credits(&app).len();
+    app.db.read().execute_unprepared("PRAGMA query_only = ON").await.unwrap();
+    let refused = app.callback(&callback).await;
+    assert!(matches!(refused, Err(CallbackFailure::Ours(Error::Store(_)))), "{refused:?}");
+    assert_eq!((app.state(&token).await, credit_before), ("awaiting_payment", 0));
+    assert!(app.shop.module.credits(&app).is_empty());
+    app.db.read().execute_unprepared("PRAGMA query_only = OFF").await.unwrap();
+    app.callback(&callback).await.unwrap();
+    assert_eq!(app.state(&token).await, "paid");
+}
+
+#[tokio::test]
+async fn gone_everything_says_so_and_nothing_panics() {
+    let app = TestApp::start().await;
+    let token = app.order().await;
+    let callback = app.pay(&token).await;
+    let coins = app.shop.module.coins(&app, 1);
+    if app.store.is_on_server() {
+        app.store.drop_database().await;
+    } else {
+        app.db.read().close_by_ref().await.unwrap();
+        assert_eq!(app.backend.unready().await, ["the database does not answer"]);
+    }
+    let refused = app.callback(&callback).await;
+    let Err(CallbackFailure::Ours(error)) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().starts_with("database: "), "{error}");
+    assert!(matches!(app.backend.scan(&app.shop.code).await, Err(Error::Store(_))));
+    assert!(matches!(app.backend.order(app.form(&app.shop)).await, Err(Error::Store(_))));
+    assert!(matches!(app.backend.run_due().await, Err(Error::Store(_))));
+    assert!(matches!(app.backend.sale(&token).await, Err(Error::Store(_))));
+    assert!(matches!(app.backend.sign_in("ann@acme.test", "whatever it is").await, Err(Error::Store(_))));
+    if app.store.is_on_server() {
+        let message = app.backend.on_message(&coins.topic, &coins.payload).await;
+        assert!(matches!(message, Err(Error::Store(_))));
+    }
+}

@@ -1,0 +1,342 @@
+//! The application under test, its shops, and the common steps of a sale.
+
+use super::{
+    bank::{Bank, Callback, Config, TestProviders, What},
+    bus::{Message, RecordingBus},
+    clock::{ManualClock, START_MS, SeededRandom},
+    module::TestModule,
+    store::{self, Store},
+};
+use backend::{
+    Backend, Parts, Result, Rules,
+    clock::Clock,
+    db::Db,
+    live::{LiveEvent, LiveKind},
+    machines::{NewMachine, PriceChange},
+    money::Currency,
+    operators::NewOperator,
+    payments::{CallbackFailure, RealProviders},
+    sales::{Checkout, OrderRequest, SaleRow},
+};
+use protocol::messages::Stage;
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+use tokio::sync::broadcast;
+
+/// The key under which secrets are stored.
+pub const SECRET_KEY: [u8; 32] = [42; 32];
+
+/// What a test wants otherwise.
+#[derive(Default)]
+pub struct Options {
+    pub rules: Rules,
+    /// The shop's operator refunds the remainder only.
+    pub refund_remainder: bool,
+    /// The store; that of the environment if none.
+    pub store: Option<Store>,
+}
+
+/// An operator with a merchant account, a machine with a module and one price: 5.00 for 5 pulses.
+pub struct Shop {
+    pub operator_id: i64,
+    pub account_token: String,
+    pub account: Config,
+    pub machine_id: i64,
+    pub code: String,
+    pub price_id: i64,
+    pub module: TestModule,
+}
+
+/// What the price of a shop costs, in minor units.
+pub const PRICE_MINOR: i64 = 500;
+/// Pulses of the price of a shop.
+pub const PRICE_PULSES: u16 = 5;
+/// What a coin pulse of a shop is worth, in minor units.
+pub const COIN_MINOR: i64 = 100;
+
+/// The application under test.
+pub struct TestApp {
+    pub backend: Backend,
+    pub shop: Shop,
+    pub clock: Arc<ManualClock>,
+    pub bus: Arc<RecordingBus>,
+    pub bank: Arc<Bank>,
+    pub db: Db,
+    random: Arc<SeededRandom>,
+    rules: Rules,
+    forms: AtomicU32,
+    live: Mutex<broadcast::Receiver<LiveEvent>>,
+    // Last, so that everything that is connected to it goes first.
+    pub store: Store,
+}
+
+impl TestApp {
+    /// A backend with one shop, its module online.
+    pub async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    pub async fn start_with(options: Options) -> Self {
+        let store = match options.store {
+            Some(store) => store,
+            None => Store::create().await,
+        };
+        let db = store.open().await;
+        let world = World::default();
+        let backend = world.backend(db.clone(), options.rules.clone(), SECRET_KEY);
+        let shop = open_shop(&backend, "acme", options.refund_remainder).await;
+        let live = Mutex::new(backend.watch());
+        let World { clock, bus, bank, random } = world;
+        let rules = options.rules;
+        let app = Self { backend, shop, clock, bus, bank, db, random, rules, forms: AtomicU32::new(0), live, store };
+        app.deliver(&app.shop.module.status(&app, |_| ())).await;
+        app
+    }
+
+    /// Another operator with all it needs, its module online.
+    pub async fn open_shop(&self, slug: &str) -> Shop {
+        let shop = open_shop(&self.backend, slug, false).await;
+        self.deliver(&shop.module.status(self, |_| ())).await;
+        shop
+    }
+
+    /// Ends the backend and starts another on the same store, as after a crash: nothing is handed over.
+    pub async fn restart(&mut self) {
+        if !self.store.is_volatile() {
+            self.db.read().clone().close().await.unwrap();
+            self.db = self.store.open().await;
+        }
+        self.backend = self.another(SECRET_KEY);
+        self.live = Mutex::new(self.backend.watch());
+        self.backend.forget_presence().await.unwrap();
+    }
+
+    /// A second backend beside the first, on the same store.
+    pub fn another(&self, secret_key: [u8; 32]) -> Backend {
+        let world = World {
+            clock: self.clock.clone(),
+            bus: self.bus.clone(),
+            bank: self.bank.clone(),
+            random: self.random.clone(),
+        };
+        world.backend(self.db.clone(), self.rules.clone(), secret_key)
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// All modules booted a day before the test began.
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.now_ms() - START_MS + 24 * 3_600_000).unwrap()
+    }
+
+    /// Lets time pass, in the steps of the server's ticks, working on what is due.
+    pub async fn pass_ms(&self, ms: i64) {
+        let tick_ms = i64::try_from(self.rules.tick_ms).unwrap();
+        let until_ms = self.now_ms() + ms;
+        while self.now_ms() < until_ms {
+            self.clock.advance(tick_ms.min(until_ms - self.now_ms()));
+            self.backend.run_due().await.unwrap();
+        }
+    }
+
+    /// Lets time pass at once, and works on what is due then.
+    pub async fn skip_ms(&self, ms: i64) {
+        self.clock.advance(ms);
+        self.backend.run_due().await.unwrap();
+    }
+
+    /// A message comes in from the bus.
+    pub async fn deliver(&self, message: &Message) {
+        self.backend.on_message(&message.topic, &message.payload).await.unwrap();
+    }
+
+    /// The shop's module answers a probe, so that its machine is ready for a while.
+    pub async fn make_ready(&self, shop: &Shop) {
+        if self.backend.start_probe(shop.module.id).await.unwrap().is_none() {
+            let probe = shop.module.probes(self).pop().expect("a probe was sent");
+            self.deliver(&shop.module.ack(self, &probe, |ack| ack.stage = Stage::Done)).await;
+        }
+    }
+
+    /// An order's form, filled in.
+    pub fn form(&self, shop: &Shop) -> OrderRequest {
+        OrderRequest {
+            code: shop.code.clone(),
+            price_id: shop.price_id,
+            amount_minor: PRICE_MINOR,
+            form_key: format!("form-key-{:08}", self.forms.fetch_add(1, Ordering::Relaxed)),
+            payer_ip: Ipv4Addr::new(203, 0, 113, 7).into(),
+        }
+    }
+
+    /// A consumer orders at the shop; its module answers the probe.
+    pub async fn try_order(&self) -> Result<Checkout> {
+        self.make_ready(&self.shop).await;
+        self.backend.order(self.form(&self.shop)).await
+    }
+
+    /// As [`TestApp::try_order`]; gives the sale's token.
+    pub async fn order(&self) -> String {
+        self.try_order().await.unwrap().token
+    }
+
+    /// The only sale of the shop.
+    pub async fn only_token(&self) -> String {
+        let sales = self.backend.sales(self.shop.operator_id, Default::default()).await.unwrap();
+        assert_eq!(sales.len(), 1);
+        sales[0].view.token.clone()
+    }
+
+    /// A sale of the shop, as its operator sees it.
+    pub async fn row(&self, token: &str) -> SaleRow {
+        self.backend.operator_sale(self.shop.operator_id, token).await.unwrap()
+    }
+
+    pub async fn state(&self, token: &str) -> &'static str {
+        self.row(token).await.view.state
+    }
+
+    /// The number of a sale's attempt at the provider.
+    pub async fn number(&self, token: &str) -> String {
+        self.row(token).await.out_trade_no.unwrap()
+    }
+
+    /// The provider's word about one of the shop's payments or refunds, signed, under a new event's number.
+    pub fn notice(&self, number: &str, what: What) -> Callback {
+        self.bank.notice(&self.shop.account.merchant, number, what).signed(&self.shop.account.key)
+    }
+
+    /// The consumer pays. Gives the callback on its way.
+    pub async fn pay(&self, token: &str) -> Callback {
+        let number = self.number(token).await;
+        let what = self.bank.pay(&number, self.now_ms());
+        self.notice(&number, what)
+    }
+
+    /// A callback for the shop's account arrives.
+    pub async fn callback(&self, callback: &Callback) -> Result<(), CallbackFailure> {
+        self.backend.callback(&self.shop.account_token, callback.raw()).await
+    }
+
+    /// Orders and pays, the callback arrives: gives the sale's token.
+    pub async fn paid_sale(&self) -> String {
+        let token = self.order().await;
+        let callback = self.pay(&token).await;
+        self.callback(&callback).await.unwrap();
+        token
+    }
+
+    /// Alarms since the last look.
+    pub fn alarms(&self) -> Vec<String> {
+        self.events()
+            .into_iter()
+            .filter_map(|event| match event.what {
+                LiveKind::Alarm { message } => Some(message),
+                LiveKind::Status | LiveKind::Pulse { .. } | LiveKind::Sale { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Live events since the last look.
+    pub fn events(&self) -> Vec<LiveEvent> {
+        let mut live = self.live.lock().unwrap();
+        std::iter::from_fn(|| live.try_recv().ok()).collect()
+    }
+
+    /// A number out of the store, past the backend.
+    pub async fn number_of(&self, sql: &str) -> i64 {
+        store::rows(self.db.read(), sql).await[0].try_get_by_index(0).unwrap()
+    }
+
+    /// The balances over all operators, by account. Every posting sums to zero, or this panics.
+    pub async fn books(&self) -> BTreeMap<String, i128> {
+        let mut postings: BTreeMap<(i64, String), (usize, i128)> = BTreeMap::new();
+        let mut accounts: BTreeMap<String, i128> = BTreeMap::new();
+        let sql = "SELECT txn_id, account, amount_minor, currency FROM ledger_entries";
+        for row in store::rows(self.db.read(), sql).await {
+            let txn_id: i64 = row.try_get("", "txn_id").unwrap();
+            let amount_minor: i64 = row.try_get("", "amount_minor").unwrap();
+            let posting = postings.entry((txn_id, row.try_get("", "currency").unwrap())).or_default();
+            *posting = (posting.0 + 1, posting.1 + i128::from(amount_minor));
+            *accounts.entry(row.try_get("", "account").unwrap()).or_default() += i128::from(amount_minor);
+        }
+        assert!(postings.values().all(|(lines, sum)| *lines >= 2 && *sum == 0), "out of balance: {postings:?}");
+        let headless = "SELECT COUNT(*) FROM ledger_txns WHERE id NOT IN (SELECT txn_id FROM ledger_entries)";
+        assert_eq!(self.number_of(headless).await, 0, "a posting has no lines");
+        accounts
+    }
+
+    /// At rest: the books balance, and say of the provider what the provider says.
+    pub async fn assert_books(&self) {
+        let books = self.books().await;
+        let clearing_minor = books.get("provider_clearing").copied().unwrap_or(0);
+        assert_eq!(clearing_minor, i128::from(self.bank.net_minor()), "{books:?}");
+        assert_eq!(books.get("refund_clearing").copied().unwrap_or(0), 0, "a refund is under way: {books:?}");
+    }
+}
+
+/// What the backend is put into.
+struct World {
+    clock: Arc<ManualClock>,
+    bus: Arc<RecordingBus>,
+    bank: Arc<Bank>,
+    random: Arc<SeededRandom>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let random = Arc::new(SeededRandom::new(2026));
+        Self { clock: Arc::default(), bus: Arc::default(), bank: Arc::default(), random }
+    }
+}
+
+impl World {
+    fn backend(&self, db: Db, rules: Rules, secret_key: [u8; 32]) -> Backend {
+        let real = RealProviders::new(self.clock.clone(), self.random.clone()).unwrap();
+        Backend::new(Parts {
+            db,
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            bus: self.bus.clone(),
+            providers: Arc::new(TestProviders { bank: self.bank.clone(), real }),
+            secret_key,
+            public_url: "https://coinwire.test".into(),
+            rules,
+        })
+    }
+}
+
+async fn open_shop(backend: &Backend, slug: &str, refund_remainder: bool) -> Shop {
+    let operator = NewOperator {
+        slug: slug.into(),
+        name: format!("{slug} rides"),
+        currency: Currency::Cny,
+        utc_offset_min: 8 * 60,
+        refund_remainder,
+    };
+    let operator_id = backend.add_operator(operator).await.unwrap();
+    let account = Config { merchant: format!("merchant of {slug}"), key: format!("callback key of {slug}") };
+    let json = serde_json::to_string(&account).unwrap();
+    let account_token = backend.set_merchant_account(operator_id, "bank", &json).await.unwrap();
+    let module = TestModule::new(backend.provision_module().await.unwrap());
+    let price = PriceChange { label: "One ride".into(), amount_minor: PRICE_MINOR, pulses: PRICE_PULSES.into() };
+    let machine = NewMachine {
+        operator_id,
+        module: Some(module.id),
+        name: "Rocket".into(),
+        site: "Mall".into(),
+        coin_value_minor: COIN_MINOR,
+        prices: vec![price],
+    };
+    let (machine_id, code) = backend.add_machine(machine).await.unwrap();
+    let price_id = backend.machine(operator_id, machine_id).await.unwrap().prices[0].id;
+    Shop { operator_id, account_token, account, machine_id, code, price_id, module }
+}

@@ -1,0 +1,393 @@
+//! A payment provider played by the test: honest by default, and as faulty as a test wants it.
+
+use async_trait::async_trait;
+use aws_lc_rs::hmac;
+use backend::{
+    Error, Result,
+    money::{Currency, Money},
+    payments::{
+        Providers,
+        provider::{
+            CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
+            RefundRequest, RefundState, TradeState, VerifiedCallback,
+        },
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+};
+use tokio::sync::{Semaphore, watch};
+
+/// A merchant account's configuration, as stored.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Config {
+    pub merchant: String,
+    /// Signs callbacks.
+    pub key: String,
+}
+
+/// A call to the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    Create,
+    Query,
+    Close,
+    Refund,
+    QueryRefund,
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// It is done, but the answer is lost.
+    LostAnswer,
+    /// It never arrives.
+    LostCall,
+    /// It is refused.
+    Refused,
+    /// The provider is too busy for it.
+    Busy,
+    /// The merchant's balance does not cover it.
+    Balance,
+    /// It is done, and answered only once the test releases it.
+    Held,
+}
+
+/// A payment at the provider.
+#[derive(Debug, Clone)]
+pub struct Trade {
+    pub request: PaymentRequest,
+    pub state: TradeState,
+}
+
+/// A refund at the provider.
+#[derive(Debug, Clone)]
+pub struct Refund {
+    pub request: RefundRequest,
+    pub state: RefundState,
+}
+
+#[derive(Default)]
+struct Book {
+    trades: BTreeMap<String, Trade>,
+    refunds: BTreeMap<String, Refund>,
+    calls: Vec<(Call, String)>,
+    faults: BTreeMap<Call, VecDeque<Fault>>,
+    refund_states: VecDeque<RefundState>,
+    events: u64,
+}
+
+/// The provider's side, one for all accounts.
+pub struct Bank {
+    book: Mutex<Book>,
+    held: watch::Sender<usize>,
+    releases: Semaphore,
+}
+
+impl Default for Bank {
+    fn default() -> Self {
+        Self { book: Mutex::default(), held: watch::Sender::new(0), releases: Semaphore::new(0) }
+    }
+}
+
+/// A callback on its way.
+#[derive(Debug, Clone)]
+pub struct Callback {
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Callback {
+    pub fn raw(&self) -> RawCallback<'_> {
+        RawCallback { headers: &self.headers, body: &self.body }
+    }
+}
+
+/// What a callback says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Notice {
+    pub event: String,
+    pub merchant: String,
+    pub number: String,
+    pub what: What,
+}
+
+/// The fact in a callback.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum What {
+    Paid { txn: String, amount_minor: i64, paid_at_ms: i64 },
+    Closed,
+    RefundDone,
+    RefundClosed,
+    RefundAbnormal,
+}
+
+impl Notice {
+    /// Signs it with an account's key.
+    pub fn signed(&self, key: &str) -> Callback {
+        let body = serde_json::to_vec(self).unwrap();
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), &body);
+        let tag: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Callback { headers: vec![("bank-signature".into(), tag)], body }
+    }
+}
+
+impl Bank {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap()
+    }
+
+    /// The next calls of that kind meet these faults, in this order.
+    pub fn fault(&self, call: Call, faults: impl IntoIterator<Item = Fault>) {
+        self.book().faults.entry(call).or_default().extend(faults);
+    }
+
+    /// What new refunds become, in this order; `Done` beyond.
+    pub fn refunds_become(&self, states: impl IntoIterator<Item = RefundState>) {
+        self.book().refund_states.extend(states);
+    }
+
+    /// A refund moves at the provider.
+    pub fn move_refund(&self, number: &str, state: RefundState) {
+        self.book().refunds.get_mut(number).unwrap().state = state;
+    }
+
+    /// A trade moves at the provider.
+    pub fn move_trade(&self, number: &str, state: TradeState) {
+        self.book().trades.get_mut(number).unwrap().state = state;
+    }
+
+    /// Completes once a call is held.
+    pub async fn holds(&self) {
+        self.held.subscribe().wait_for(|held| *held > 0).await.unwrap();
+    }
+
+    /// Answers one held call.
+    pub fn release(&self) {
+        self.releases.add_permits(1);
+    }
+
+    pub fn trade(&self, number: &str) -> Trade {
+        self.book().trades[number].clone()
+    }
+
+    /// The payer was sent to a second trade of the same content.
+    pub fn copy_trade(&self, number: &str, copy: &str) {
+        let mut trade = self.trade(number);
+        trade.request.out_trade_no = copy.into();
+        self.book().trades.insert(copy.into(), trade);
+    }
+
+    pub fn trades(&self) -> Vec<Trade> {
+        self.book().trades.values().cloned().collect()
+    }
+
+    pub fn refunds(&self) -> Vec<Refund> {
+        self.book().refunds.values().cloned().collect()
+    }
+
+    /// The numbers of the calls of that kind so far, in order.
+    pub fn called(&self, call: Call) -> Vec<String> {
+        self.book().calls.iter().filter(|(made, _)| *made == call).map(|(_, number)| number.clone()).collect()
+    }
+
+    /// Somebody pays. Gives what the provider would tell about it.
+    pub fn pay(&self, number: &str, now_ms: i64) -> What {
+        let mut book = self.book();
+        let trade = book.trades.get_mut(number).unwrap();
+        assert_eq!(trade.state, TradeState::NotPaid, "{number} cannot be paid");
+        let amount_minor = trade.request.amount.amount_minor;
+        let paid = Paid { provider_txn_id: format!("T{number}"), amount: trade.request.amount, paid_at_ms: now_ms };
+        trade.state = TradeState::Paid(paid);
+        What::Paid { txn: format!("T{number}"), amount_minor, paid_at_ms: now_ms }
+    }
+
+    /// Words for a fact, under a new event's number.
+    pub fn notice(&self, merchant: &str, number: &str, what: What) -> Notice {
+        let mut book = self.book();
+        book.events += 1;
+        Notice { event: format!("E{}", book.events), merchant: merchant.into(), number: number.into(), what }
+    }
+
+    /// What consumers paid less what went back, in minor units.
+    pub fn net_minor(&self) -> i64 {
+        let book = self.book();
+        let paid: i64 = book
+            .trades
+            .values()
+            .map(|trade| match &trade.state {
+                TradeState::Paid(paid) => paid.amount.amount_minor,
+                _ => 0,
+            })
+            .sum();
+        paid - book.returned_minor(None)
+    }
+
+    async fn meet(&self, call: Call, number: &str, act: impl FnOnce(&mut Book)) -> Result<(), ProviderError> {
+        let fault = {
+            let mut book = self.book();
+            book.calls.push((call, number.to_owned()));
+            let fault = book.faults.get_mut(&call).and_then(VecDeque::pop_front);
+            if matches!(fault, None | Some(Fault::LostAnswer | Fault::Held)) {
+                act(&mut book);
+            }
+            fault
+        };
+        match fault {
+            None => Ok(()),
+            Some(Fault::LostAnswer | Fault::LostCall) => Err(ProviderError::Unknown("no answer".into())),
+            Some(Fault::Refused) => Err(refused("RULE", "not like this")),
+            Some(Fault::Busy) => Err(ProviderError::Busy("slow down".into())),
+            Some(Fault::Balance) => Err(ProviderError::InsufficientBalance),
+            Some(Fault::Held) => {
+                self.held.send_modify(|held| *held += 1);
+                self.releases.acquire().await.unwrap().forget();
+                self.held.send_modify(|held| *held -= 1);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Book {
+    fn returned_minor(&self, of: Option<&str>) -> i64 {
+        self.refunds
+            .values()
+            .filter(|refund| refund.state == RefundState::Done && of.is_none_or(|of| refund.request.out_trade_no == of))
+            .map(|refund| refund.request.refund_minor)
+            .sum()
+    }
+
+    /// A refund as a strict provider takes it: once a number, never more than was paid.
+    fn refund(&mut self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+        if let Some(known) = self.refunds.get(&request.out_refund_no) {
+            let same = known.request.refund_minor == request.refund_minor
+                && known.request.out_trade_no == request.out_trade_no;
+            return if same { Ok(known.state) } else { Err(refused("PARAM", "this number asked for something else")) };
+        }
+        let paid = self.trades.get(&request.out_trade_no).map(|trade| trade.state.clone());
+        let Some(TradeState::Paid(paid)) = paid else { return Err(refused("TRADE", "was not paid")) };
+        let returned_minor = self.returned_minor(Some(&request.out_trade_no));
+        if request.total_minor != paid.amount.amount_minor
+            || request.refund_minor + returned_minor > request.total_minor
+        {
+            return Err(refused("AMOUNT", "is more than was paid"));
+        }
+        let state = self.refund_states.pop_front().unwrap_or(RefundState::Done);
+        self.refunds.insert(request.out_refund_no.clone(), Refund { request: request.clone(), state });
+        Ok(state)
+    }
+}
+
+fn refused(code: &str, message: &str) -> ProviderError {
+    ProviderError::Refused { code: code.into(), message: message.into() }
+}
+
+/// An account at the bank.
+struct Account {
+    bank: Arc<Bank>,
+    config: Config,
+}
+
+#[async_trait]
+impl Provider for Account {
+    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
+        let number = &request.out_trade_no;
+        let record = |book: &mut Book| {
+            let trade = Trade { request: request.clone(), state: TradeState::NotPaid };
+            book.trades.entry(number.clone()).or_insert(trade);
+        };
+        self.bank.meet(Call::Create, number, record).await?;
+        Ok(Handoff::Redirect { url: format!("https://bank.test/pay/{number}") })
+    }
+
+    async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
+        let mut state = TradeState::NotFound;
+        let look = |book: &mut Book| {
+            if let Some(trade) = book.trades.get(out_trade_no) {
+                state = trade.state.clone();
+            }
+        };
+        self.bank.meet(Call::Query, out_trade_no, look).await?;
+        Ok(state)
+    }
+
+    async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
+        let mut outcome = Err(refused("TRADE", "there is none"));
+        let close = |book: &mut Book| {
+            let Some(trade) = book.trades.get_mut(out_trade_no) else { return };
+            outcome = match trade.state {
+                TradeState::NotPaid | TradeState::Closed => {
+                    trade.state = TradeState::Closed;
+                    Ok(CloseOutcome::Closed)
+                }
+                TradeState::Paid(_) | TradeState::Refunded => Ok(CloseOutcome::AlreadyPaid),
+                TradeState::NotFound => return,
+            };
+        };
+        self.bank.meet(Call::Close, out_trade_no, close).await?;
+        outcome
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+        let mut outcome = Ok(RefundState::NotFound);
+        self.bank.meet(Call::Refund, &request.out_refund_no, |book| outcome = book.refund(request)).await?;
+        outcome
+    }
+
+    async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
+        let mut state = RefundState::NotFound;
+        let look = |book: &mut Book| {
+            if let Some(refund) = book.refunds.get(out_refund_no) {
+                state = refund.state;
+            }
+        };
+        self.bank.meet(Call::QueryRefund, out_refund_no, look).await?;
+        Ok(state)
+    }
+
+    fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {
+        let tag = raw.header("bank-signature").ok_or(CallbackError::Header("bank-signature"))?;
+        let notice: Notice =
+            serde_json::from_slice(raw.body).map_err(|error| CallbackError::Content(error.to_string()))?;
+        if notice.signed(&self.config.key).raw().header("bank-signature") != Some(tag) {
+            return Err(CallbackError::Signature);
+        }
+        if notice.merchant != self.config.merchant {
+            return Err(CallbackError::Foreign(notice.merchant));
+        }
+        let number = notice.number;
+        let fact = match notice.what {
+            What::Paid { txn, amount_minor, paid_at_ms } => {
+                let amount = Money::new(amount_minor, Currency::Cny);
+                let state = TradeState::Paid(Paid { provider_txn_id: txn, amount, paid_at_ms });
+                Fact::Payment { out_trade_no: number, state }
+            }
+            What::Closed => Fact::Payment { out_trade_no: number, state: TradeState::Closed },
+            What::RefundDone => Fact::Refund { out_refund_no: number, state: RefundState::Done },
+            What::RefundClosed => Fact::Refund { out_refund_no: number, state: RefundState::Closed },
+            What::RefundAbnormal => Fact::Refund { out_refund_no: number, state: RefundState::Abnormal },
+        };
+        let plaintext = String::from_utf8(raw.body.to_vec()).unwrap();
+        Ok(VerifiedCallback { event_id: notice.event, fact, plaintext })
+    }
+}
+
+/// Opens accounts at the bank under the word `bank`, and real providers under theirs.
+pub struct TestProviders {
+    pub bank: Arc<Bank>,
+    pub real: backend::payments::RealProviders,
+}
+
+impl Providers for TestProviders {
+    fn open(&self, provider: &str, config: &str) -> Result<Arc<dyn Provider>> {
+        if provider != "bank" {
+            return self.real.open(provider, config);
+        }
+        let config = serde_json::from_str(config)
+            .map_err(|error| Error::Invalid { field: "merchant account", message: error.to_string() })?;
+        Ok(Arc::new(Account { bank: self.bank.clone(), config }))
+    }
+}
