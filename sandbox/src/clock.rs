@@ -1,0 +1,51 @@
+//! The only place of this crate that reads the wall clock. Times are Unix milliseconds; what goes on the wire is
+//! RFC 3339 in China's time, whole seconds, as WeChat Pay writes it.
+
+use chrono::{DateTime, FixedOffset, NaiveDate, SecondsFormat, Utc};
+
+const CHINA_OFFSET_S: i32 = 8 * 3600;
+
+/// Now, in Unix milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    Utc::now().timestamp_millis()
+}
+
+/// A time as WeChat Pay writes it: `2018-06-08T10:34:56+08:00`.
+pub(crate) fn china_rfc3339(unix_ms: i64) -> String {
+    china(unix_ms).to_rfc3339_opts(SecondsFormat::Secs, false)
+}
+
+/// The day in China as eight digits, `20180608`: a part of the provider's numbers.
+pub(crate) fn china_day(unix_ms: i64) -> String {
+    china(unix_ms).format("%Y%m%d").to_string()
+}
+
+/// A time as bills write it: `2018-06-08 10:34:56`.
+pub(crate) fn china_text(unix_ms: i64) -> String {
+    china(unix_ms).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The first moment of a day in China, in Unix milliseconds.
+pub(crate) fn china_moment(day: NaiveDate) -> Option<i64> {
+    let midnight = day.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis();
+    midnight.checked_sub(i64::from(CHINA_OFFSET_S) * 1000)
+}
+
+fn china(unix_ms: i64) -> DateTime<FixedOffset> {
+    let offset = FixedOffset::east_opt(CHINA_OFFSET_S).expect("eight hours are a valid offset");
+    DateTime::from_timestamp_millis(unix_ms).unwrap_or_default().with_timezone(&offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_china_time_with_whole_seconds() {
+        assert_eq!(china_rfc3339(1_528_425_296_789), "2018-06-08T10:34:56+08:00");
+        assert_eq!(china_text(1_528_425_296_789), "2018-06-08 10:34:56");
+        let day = NaiveDate::from_ymd_opt(2018, 6, 8).and_then(china_moment);
+        assert_eq!(day.map(china_rfc3339).as_deref(), Some("2018-06-08T00:00:00+08:00"));
+        assert_eq!(china_day(1_528_395_296_000), "20180608");
+    }
+}

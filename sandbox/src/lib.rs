@@ -1,0 +1,347 @@
+//! The payment providers' side, simulated strictly: at present WeChat Pay, API v3.
+//!
+//! What it is: an HTTP server that makes its own keys, verifies each request as the provider does, keeps orders and
+//! refunds, shows the payer a payment page, sends signed and sealed callbacks until they are accepted, and writes daily
+//! bills. Only the base address and the keys differ from production, so that nothing on the product's side needs a way
+//! around verification.
+//!
+//! What it is not: a part of the product. It shares no code with the product's payment clients, on purpose: two readings
+//! of one document find each other's mistakes. It moves no money and must never run where money is meant.
+//!
+//! Enter at [`start`]. [`Sandbox::merchant`] is what the provider's console would hand out, [`Sandbox::faults`] asks for
+//! trouble, and the other methods of [`Sandbox`] are a test's way to pay and to look.
+//!
+//! Invariants:
+//! - A request whose signature, time or nonce does not hold changes nothing.
+//! - What was answered is in the journal first (with [`Config::data_dir`]); a callback is owed from the moment its order
+//!   is paid until it is accepted or its schedule ends, also over a restart.
+//! - Refunds of an order never exceed what was paid for it.
+//! - No lock is held over an await.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod clock;
+pub mod crypto;
+mod faults;
+mod wechat;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::Server;
+use poem::http::uri::Scheme;
+use poem::listener::Acceptor;
+use poem::web::{LocalAddr, RemoteAddr};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+pub use faults::{Dose, Fault, FaultPlan, MAX_DUPLICATES};
+pub use wechat::account::Merchant;
+pub use wechat::book::RefundStatus;
+pub use wechat::callbacks::CallbackCounts;
+pub use wechat::requests::TradeKind;
+pub use wechat::trades::PayError;
+
+use clock::now_ms;
+use wechat::Provider;
+use wechat::book::{Order, OrderState, Refund};
+
+/// How long requests under way may take to end at shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// How a sandbox runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The folder of keys, orders, refunds and callbacks owed: a second start goes on where the first stopped. `None`
+    /// keeps all in memory.
+    pub data_dir: Option<PathBuf>,
+    /// Divides the callbacks' retry schedule and the time a refund takes: 1.0 is as in life. An order's own
+    /// `time_expire`, the life of a payment link and the 5 seconds for an answer are not divided.
+    pub speed: f64,
+    /// Decides the names of the merchants and which things a probable fault strikes. Keys and numbers are random.
+    pub seed: u64,
+}
+
+/// Why a sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The speed is not a finite number above zero.
+    #[error("the sandbox's speed must be a number above 0, not {0}")]
+    Speed(f64),
+    /// The address cannot be listened on.
+    #[error("the sandbox cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file or folder of the data cannot be read or written.
+    #[error("the sandbox cannot use {path}: {source}")]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another sandbox has the folder.
+    #[error("another sandbox uses {path}")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of the data is not what a sandbox wrote.
+    #[error("{path}, line {line}, is not what a sandbox wrote")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The first bad line.
+        line: usize,
+    },
+    /// The keys could not be made or read.
+    #[error("the sandbox's keys cannot be used: {0}")]
+    Keys(#[from] crypto::CryptoError),
+    /// The client that sends callbacks could not be made.
+    #[error("the sandbox's HTTP client cannot be made: {0}")]
+    Client(reqwest::Error),
+    /// The runtime ended a blocking task.
+    #[error("the runtime is shutting down")]
+    Runtime,
+}
+
+/// A running sandbox. Dropped without [`Sandbox::shutdown`], it ends all the same, only less politely.
+pub struct Sandbox {
+    provider: Arc<Provider>,
+    local_addr: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+/// Where an order stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderView {
+    /// The merchant's number of the order.
+    pub out_trade_no: String,
+    /// How it is to be paid.
+    pub kind: TradeKind,
+    /// What it costs, in fen.
+    pub total_fen: i64,
+    /// As the API says it: NOTPAY, SUCCESS, CLOSED or REFUND.
+    pub trade_state: &'static str,
+    /// The provider's number of the payment, once paid.
+    pub transaction_id: Option<String>,
+    /// Times the payer declined.
+    pub declined: u32,
+    /// Requests sent for the payment's callback, duplicates included.
+    pub callbacks_sent: u32,
+    /// Whether that callback was accepted.
+    pub callback_accepted: bool,
+}
+
+/// Where a refund stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundView {
+    /// The merchant's number of the refund.
+    pub out_refund_no: String,
+    /// The merchant's number of the order.
+    pub out_trade_no: String,
+    /// What goes back, in fen.
+    pub refund_fen: i64,
+    /// Where it stands.
+    pub status: RefundStatus,
+    /// Requests sent for its callbacks, duplicates included.
+    pub callbacks_sent: u32,
+}
+
+/// Starts a sandbox. It takes requests when this returns.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(config: Config) -> Result<Sandbox, StartError> {
+    if !config.speed.is_finite() || config.speed <= 0.0 {
+        return Err(StartError::Speed(config.speed));
+    }
+    let failed = |source| StartError::Listen { listen: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let local_addr = listener.local_addr().map_err(failed)?;
+    let base_url = format!("http://{local_addr}");
+    let opening = tokio::task::spawn_blocking(move || Provider::open(&config, base_url));
+    let provider = Arc::new(opening.await.map_err(|_| StartError::Runtime)??);
+    let stop = provider.stopping();
+    let app = provider.routes();
+    let server = Server::new_with_acceptor(PromptAcceptor { listener, local_addr });
+    let server = tokio::spawn(async move {
+        let stopped = async move { stop.cancelled().await };
+        if let Err(error) = server.run_with_graceful_shutdown(app, stopped, Some(SHUTDOWN_GRACE)).await {
+            tracing::error!(%error, "the sandbox's server ended");
+        }
+    });
+    provider.resume();
+    Ok(Sandbox { provider, local_addr, server })
+}
+
+impl Sandbox {
+    /// Where the provider's API is: what stands for `https://api.mch.weixin.qq.com`.
+    pub fn base_url(&self) -> &str {
+        &self.provider.base_url
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The merchant this sandbox serves.
+    pub fn merchant(&self) -> Merchant {
+        self.provider.account.merchant()
+    }
+
+    /// Another merchant of the same provider, whose callbacks are foreign to the first. Its keys are made at the first
+    /// call, which blocks for some tenths of a second.
+    ///
+    /// # Errors
+    /// Those of making and writing keys.
+    pub fn second_merchant(&self) -> Result<Merchant, StartError> {
+        Ok(self.provider.second_account()?.merchant())
+    }
+
+    /// The trouble that is asked for.
+    pub fn faults(&self) -> &FaultPlan {
+        &self.provider.faults
+    }
+
+    /// Has the platform key of that name (see [`Merchant::platform_keys`]) sign from now on; false if there is none. The
+    /// public key signs at first. A request that names a key in `Wechatpay-Serial` is answered with that one.
+    pub fn select_signing_key(&self, name: &str) -> bool {
+        self.provider.account.select_signing_key(name)
+    }
+
+    /// The payer pays an order of the first merchant, as on the payment page.
+    ///
+    /// # Errors
+    /// See [`PayError`].
+    pub fn approve(&self, out_trade_no: &str) -> Result<(), PayError> {
+        self.provider.pay(&self.key(out_trade_no))
+    }
+
+    /// The payer declines, as on the payment page; the order stays payable.
+    ///
+    /// # Errors
+    /// See [`PayError`].
+    pub fn decline(&self, out_trade_no: &str) -> Result<(), PayError> {
+        wechat::trades::decline(&mut self.provider.book(), &self.key(out_trade_no), now_ms())
+    }
+
+    /// Ends a refund that is PROCESSING or ABNORMAL with SUCCESS, now; whether that changed anything.
+    pub fn settle_refund(&self, out_refund_no: &str) -> bool {
+        self.provider.settle(&self.key(out_refund_no), RefundStatus::Success)
+    }
+
+    /// One order of the first merchant.
+    pub fn order(&self, out_trade_no: &str) -> Option<OrderView> {
+        let book = self.provider.book();
+        book.orders.get(&self.key(out_trade_no)).map(|order| order_view(&book, order))
+    }
+
+    /// All orders, of both merchants.
+    pub fn orders(&self) -> Vec<OrderView> {
+        let book = self.provider.book();
+        book.orders.values().map(|order| order_view(&book, order)).collect()
+    }
+
+    /// One refund of the first merchant.
+    pub fn refund(&self, out_refund_no: &str) -> Option<RefundView> {
+        let book = self.provider.book();
+        book.refunds.get(&self.key(out_refund_no)).map(|refund| refund_view(&book, refund))
+    }
+
+    /// All refunds, of both merchants.
+    pub fn refunds(&self) -> Vec<RefundView> {
+        let book = self.provider.book();
+        book.refunds.values().map(|refund| refund_view(&book, refund)).collect()
+    }
+
+    /// What became of the callbacks since the start.
+    pub fn callbacks(&self) -> CallbackCounts {
+        self.provider.tally.counts()
+    }
+
+    /// Stops: no more requests, no more callbacks. What is owed stays owed in [`Config::data_dir`].
+    pub async fn shutdown(mut self) {
+        self.provider.stop().await;
+        // The server ends by itself within its grace; a connection that hangs is cut.
+        match tokio::time::timeout(2 * SHUTDOWN_GRACE, &mut self.server).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the sandbox's server did not end well"),
+            Err(_) => self.server.abort(),
+        }
+    }
+
+    fn key(&self, number: &str) -> wechat::book::Key {
+        (self.provider.account.mchid().to_owned(), number.to_owned())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.provider.stopping().cancel();
+    }
+}
+
+fn order_view(book: &wechat::book::Book, order: &Order) -> OrderView {
+    let notification = order.notification.as_ref().and_then(|id| book.notifications.get(id));
+    let trade_state = match &order.state {
+        OrderState::Paid(_) if wechat::trades::refunded_fen(book, order) > 0 => "REFUND",
+        OrderState::Paid(_) => "SUCCESS",
+        OrderState::NotPaid if !order.is_closed(now_ms()) => "NOTPAY",
+        OrderState::NotPaid | OrderState::Closed => "CLOSED",
+    };
+    OrderView {
+        out_trade_no: order.request.out_trade_no.clone(),
+        kind: order.kind,
+        total_fen: order.request.amount.total,
+        trade_state,
+        transaction_id: match &order.state {
+            OrderState::Paid(payment) => Some(payment.transaction_id.clone()),
+            OrderState::NotPaid | OrderState::Closed => None,
+        },
+        declined: order.declined,
+        callbacks_sent: notification.map_or(0, |notification| notification.sent),
+        callback_accepted: notification
+            .is_some_and(|notification| notification.state == wechat::book::NotificationState::Accepted),
+    }
+}
+
+fn refund_view(book: &wechat::book::Book, refund: &Refund) -> RefundView {
+    let sent = refund.notifications.iter().filter_map(|id| book.notifications.get(id)).map(|one| one.sent);
+    RefundView {
+        out_refund_no: refund.request.out_refund_no.clone(),
+        out_trade_no: refund.out_trade_no.clone(),
+        refund_fen: refund.request.amount.refund,
+        status: refund.status,
+        callbacks_sent: sent.sum(),
+    }
+}
+
+/// Accepts as poem's own acceptor does, and has answers leave at once.
+struct PromptAcceptor {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+}
+
+impl Acceptor for PromptAcceptor {
+    type Io = TcpStream;
+
+    fn local_addr(&self) -> Vec<LocalAddr> {
+        vec![LocalAddr(self.local_addr.into())]
+    }
+
+    async fn accept(&mut self) -> std::io::Result<(TcpStream, LocalAddr, RemoteAddr, Scheme)> {
+        let (stream, remote) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, LocalAddr(self.local_addr.into()), RemoteAddr(remote.into()), Scheme::HTTP))
+    }
+}
