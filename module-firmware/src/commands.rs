@@ -1,0 +1,257 @@
+//! Commands: who may command, when, and in what order.
+//!
+//! A payload not signed with the module's key is dropped, counted and never answered. Then:
+//!
+//! - A credit is given at most once, for ever. One known to the journal (or waiting, or being given) is answered
+//!   `duplicate`, whatever the clock says. One at or below the floor, or issued before this flash remembers, is
+//!   refused as `too_old`. Any other answer but `clock` is final and is journaled, refusals too: a delayed copy of a
+//!   refused (and perhaps refunded) credit must not be given later.
+//! - `settings`, `lock` and `restart` each have an order of their own: older than the newest taken is `superseded`,
+//!   the newest again is `duplicate`.
+//! - Expiry is judged by the module's clock. Without one, or with one that is evidently behind the server's, a command
+//!   is answered `clock`. `sync` needs none: the bound on its round trip stands for it. `probe` needs none: it changes
+//!   nothing, and a module that answers it will be synced before it is paid for; if the clock is known, a late probe
+//!   is answered `expired`. An action this firmware does not know is `unsupported` at any time.
+
+use crate::{
+    clock::{AHEAD_MAX_MS, Clock},
+    journal::Outcome,
+    module::{Module, WAITING_MAX},
+    outbox::Word,
+    settings::Set,
+};
+use embedded_storage_async::nor_flash::NorFlash;
+use protocol::{
+    OpenError,
+    limits::CREDIT_PULSES_MAX,
+    messages::{Action, Command, Reason, Settings, Stage, Sync, faults},
+    open,
+};
+
+/// `locate` blinks for this long, in microseconds.
+pub const LOCATE_US: u64 = 60_000_000;
+
+/// A credit that waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// The command's id.
+    pub command: u64,
+    /// The command's sequence.
+    pub sequence: u32,
+    /// Pulses to give.
+    pub pulses: u16,
+    /// Not to begin after this unix time, in milliseconds.
+    pub expires_ms: u64,
+}
+
+/// How a command's time stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timing {
+    Good,
+    Expired,
+    Unknown,
+}
+
+impl<F: NorFlash> Module<F> {
+    /// Takes a message that arrived at uptime `now_us`. Poll afterwards: what the answer depends on is written there.
+    pub fn on_message(&mut self, now_us: u64, topic: &str, payload: &[u8]) {
+        if topic != self.command_topic.as_str() {
+            self.counters.bad_payloads = self.counters.bad_payloads.saturating_add(1);
+            return;
+        }
+        match open::<Command>(&self.key, topic, payload) {
+            Ok(command) => self.on_command(now_us, &command),
+            Err(OpenError::Tag) => {
+                self.counters.bad_tags = self.counters.bad_tags.saturating_add(1);
+                self.set_fault(faults::BAD_SIGNATURES, true);
+            }
+            Err(OpenError::Length | OpenError::Body) => {
+                self.counters.bad_payloads = self.counters.bad_payloads.saturating_add(1);
+            }
+        }
+    }
+
+    fn on_command(&mut self, now_us: u64, command: &Command) {
+        self.last_command = self.last_command.max(command.sequence);
+        match command.action {
+            Action::Credit { pulses } => self.on_credit(now_us, command, pulses),
+            Action::Sync(sync) => self.on_sync(now_us, command, &sync),
+            Action::Probe => match self.timing(now_us, command) {
+                Timing::Expired => self.answer(command, Stage::Expired, None, now_us),
+                Timing::Good | Timing::Unknown => self.on_probe(now_us, command),
+            },
+            Action::Unknown(_) => self.answer(command, Stage::Failed, Some(Reason::Unsupported), now_us),
+            Action::Settings(_) | Action::Lock { .. } | Action::Reboot | Action::Locate => {
+                self.on_state(now_us, command);
+            }
+        }
+    }
+
+    fn timing(&self, now_us: u64, command: &Command) -> Timing {
+        match self.clock.unix_ms(now_us) {
+            None => Timing::Unknown,
+            Some(unix_ms) if command.issued_ms > unix_ms.saturating_add(AHEAD_MAX_MS) => Timing::Unknown,
+            Some(unix_ms) if unix_ms > command.expires_ms => Timing::Expired,
+            Some(_) => Timing::Good,
+        }
+    }
+
+    fn on_credit(&mut self, now_us: u64, command: &Command, pulses: u16) {
+        if self.answer_known(now_us, command) {
+            return;
+        }
+        if self.journal.is_below_floor(command.sequence) {
+            return self.answer(command, Stage::Failed, Some(Reason::TooOld), now_us);
+        }
+        match self.timing(now_us, command) {
+            Timing::Unknown => return self.answer(command, Stage::Clock, None, now_us),
+            Timing::Expired => return self.refuse(command, Outcome::Expired, now_us),
+            Timing::Good => {}
+        }
+        if command.issued_ms < self.born_ms {
+            return self.answer(command, Stage::Failed, Some(Reason::TooOld), now_us);
+        }
+        let most = self.settings.value.credit_pulses_max.min(CREDIT_PULSES_MAX);
+        if !(1..=most).contains(&pulses) {
+            return self.refuse(command, Outcome::Failed(Reason::Invalid), now_us);
+        }
+        if let Some(reason) = self.obstacle() {
+            return self.refuse(command, Outcome::Failed(reason), now_us);
+        }
+        let (id, sequence, expires_ms) = (command.id, command.sequence, command.expires_ms);
+        match self.waiting.push_back(Waiting { command: id, sequence, pulses, expires_ms }) {
+            Ok(()) => self.answer(command, Stage::Received, None, now_us),
+            Err(_) => self.refuse(command, Outcome::Failed(Reason::Busy), now_us),
+        }
+    }
+
+    /// Answers a credit that was seen before; false if it is new.
+    fn answer_known(&mut self, now_us: u64, command: &Command) -> bool {
+        let waiting = self.waiting.iter().find(|waiting| waiting.sequence == command.sequence);
+        let known = match (self.journal.find(command.sequence), waiting) {
+            (Some(record), _) => (record.command, record.outcome, record.given),
+            (None, Some(waiting)) => (waiting.command, Outcome::Started, 0),
+            (None, None) => return false,
+        };
+        let (id, outcome, given) = known;
+        if id != command.id {
+            // Another command under a used sequence: whatever came of the first is not this one's.
+            self.answer(command, Stage::Failed, Some(Reason::Invalid), now_us);
+            return true;
+        }
+        self.outbox.say(Word {
+            command: command.id,
+            sequence: command.sequence,
+            stage: Stage::Duplicate,
+            pulses: Some(given),
+            reason: outcome.reason(),
+            first: Some(outcome.stage()),
+            at_us: now_us,
+        });
+        true
+    }
+
+    /// Settles a credit without giving it. The journal tells it.
+    fn refuse(&mut self, command: &Command, outcome: Outcome, now_us: u64) {
+        if !self.journal.open(command.id, command.sequence, outcome, now_us) {
+            self.answer(command, outcome.stage(), outcome.reason(), now_us);
+        }
+    }
+
+    fn on_probe(&mut self, now_us: u64, command: &Command) {
+        let full = (self.waiting.len() >= WAITING_MAX).then_some(Reason::Busy);
+        match self.obstacle().or(full) {
+            Some(reason) => self.answer(command, Stage::Failed, Some(reason), now_us),
+            None => self.answer(command, Stage::Done, None, now_us),
+        }
+    }
+
+    fn on_sync(&mut self, now_us: u64, command: &Command, sync: &Sync) {
+        let mut clock: Clock = self.clock;
+        if clock.set(sync, self.boot, now_us) {
+            self.set_clock(clock);
+            self.answer(command, Stage::Done, None, now_us);
+        } else {
+            self.answer(command, Stage::Failed, Some(Reason::SlowSync), now_us);
+        }
+    }
+
+    /// Commands that set a state: in order, each kind by itself; applied once written (see `memory`). Order is judged
+    /// before expiry: a late repeat of what was applied is told so.
+    fn on_state(&mut self, now_us: u64, command: &Command) {
+        let newest = match command.action {
+            Action::Settings(_) => self.pending.settings.map_or(self.settings.sequence, |(_, set)| set.sequence),
+            Action::Lock { .. } => self.pending.lock.map_or(self.lock.sequence, |(_, set)| set.sequence),
+            Action::Reboot => self.pending.reboot.map_or(self.reboot_sequence, |(_, sequence)| sequence),
+            _ => 0,
+        };
+        if command.sequence == newest && newest > 0 {
+            return self.outbox.say(Word {
+                command: command.id,
+                sequence: command.sequence,
+                stage: Stage::Duplicate,
+                pulses: None,
+                reason: None,
+                first: Some(if self.is_pending(command) { Stage::Received } else { Stage::Done }),
+                at_us: now_us,
+            });
+        }
+        if command.sequence < newest {
+            return self.answer(command, Stage::Failed, Some(Reason::Superseded), now_us);
+        }
+        match self.timing(now_us, command) {
+            Timing::Good => {}
+            Timing::Expired => return self.answer(command, Stage::Expired, None, now_us),
+            Timing::Unknown => return self.answer(command, Stage::Clock, None, now_us),
+        }
+        match command.action {
+            Action::Settings(settings) => self.on_settings(now_us, command, settings),
+            Action::Lock { locked } => {
+                let set = Set { sequence: command.sequence, value: locked };
+                let older = self.pending.lock.replace((command.id, set));
+                self.supersede(older.map(|(id, set)| (id, set.sequence)), now_us);
+            }
+            Action::Reboot => {
+                let older = self.pending.reboot.replace((command.id, command.sequence));
+                self.supersede(older, now_us);
+            }
+            Action::Locate => {
+                self.locate_until_us = now_us.saturating_add(LOCATE_US);
+                self.answer(command, Stage::Done, None, now_us);
+            }
+            Action::Probe | Action::Credit { .. } | Action::Sync(_) | Action::Unknown(_) => {}
+        }
+    }
+
+    fn on_settings(&mut self, now_us: u64, command: &Command, settings: Settings) {
+        if !settings.is_valid() {
+            return self.answer(command, Stage::Failed, Some(Reason::Invalid), now_us);
+        }
+        let set = Set { sequence: command.sequence, value: settings };
+        let older = self.pending.settings.replace((command.id, set));
+        self.supersede(older.map(|(id, set)| (id, set.sequence)), now_us);
+    }
+
+    fn is_pending(&self, command: &Command) -> bool {
+        match command.action {
+            Action::Settings(_) => self.pending.settings.is_some(),
+            Action::Lock { .. } => self.pending.lock.is_some(),
+            Action::Reboot => self.pending.reboot.is_some(),
+            _ => false,
+        }
+    }
+
+    fn supersede(&mut self, older: Option<(u64, u32)>, now_us: u64) {
+        if let Some((id, sequence)) = older {
+            self.say(id, sequence, Stage::Failed, Some(Reason::Superseded), now_us);
+        }
+    }
+
+    fn answer(&mut self, command: &Command, stage: Stage, reason: Option<Reason>, now_us: u64) {
+        self.say(command.id, command.sequence, stage, reason, now_us);
+    }
+
+    pub(crate) fn say(&mut self, id: u64, sequence: u32, stage: Stage, reason: Option<Reason>, now_us: u64) {
+        self.outbox.say(Word { command: id, sequence, stage, pulses: None, reason, first: None, at_us: now_us });
+    }
+}

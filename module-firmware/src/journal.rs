@@ -1,0 +1,276 @@
+//! The credit journal: what was asked, what was given, what came of it; a window of the last credits and a floor.
+//!
+//! A slot is one value in flash, so one write changes one credit's story whole. The floor (the highest sequence ever
+//! pushed out of the window) and the running total of credit pulses ride in every record: the greatest of all slots
+//! is the truth, and it changes in the same write as the record. So a credit can never be forgotten and given again.
+
+use protocol::{
+    limits::CREDIT_WINDOW,
+    messages::{Reason, Stage},
+};
+
+/// Bytes of a record in flash.
+pub const RECORD_BYTES: usize = 30;
+const FORMAT: u8 = 1;
+
+/// What came of a credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Being given.
+    Started,
+    /// Given whole.
+    Done,
+    /// Not given, or in part.
+    Failed(Reason),
+    /// Too late; not given.
+    Expired,
+}
+
+impl Outcome {
+    /// The stage as said on the wire.
+    pub fn stage(self) -> Stage {
+        match self {
+            Outcome::Started => Stage::Received,
+            Outcome::Done => Stage::Done,
+            Outcome::Failed(_) => Stage::Failed,
+            Outcome::Expired => Stage::Expired,
+        }
+    }
+
+    /// Why it failed.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Outcome::Failed(reason) => Some(reason),
+            Outcome::Started | Outcome::Done | Outcome::Expired => None,
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        self != Outcome::Started
+    }
+}
+
+/// One credit's story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// The command's id.
+    pub command: u64,
+    /// The command's sequence.
+    pub sequence: u32,
+    /// Pulses known to be given.
+    pub given: u16,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Whether the server is known to have heard the outcome.
+    pub told: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    record: Record,
+    /// Flash does not have this yet.
+    dirty: bool,
+    /// The outcome is in flight to the server.
+    telling: bool,
+    /// Uptime of the last change; 0 for an earlier boot.
+    at_us: u64,
+}
+
+/// The window, as in flash but for what is marked dirty.
+#[derive(Debug, Clone, Default)]
+pub struct Journal {
+    slots: [Option<Slot>; CREDIT_WINDOW],
+    floor: u32,
+    credit_pulses: u64,
+    credit_pulses_saved: u64,
+}
+
+impl Journal {
+    /// Takes a slot as read from flash. A credit that was being given is settled as failed for lost power.
+    pub fn restore(&mut self, slot: u8, bytes: &[u8]) {
+        let Some((mut record, floor, credit_pulses)) = decode(bytes) else { return };
+        self.floor = self.floor.max(floor);
+        self.credit_pulses = self.credit_pulses.max(credit_pulses);
+        self.credit_pulses_saved = self.credit_pulses;
+        let cut = record.outcome == Outcome::Started;
+        if cut {
+            record.outcome = Outcome::Failed(Reason::PowerLost);
+        }
+        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
+            *place = Some(Slot { record, dirty: cut, telling: false, at_us: 0 });
+        }
+    }
+
+    /// The record of a sequence.
+    pub fn find(&self, sequence: u32) -> Option<&Record> {
+        self.slots.iter().flatten().map(|slot| &slot.record).find(|record| record.sequence == sequence)
+    }
+
+    /// Whether a credit not in the window may be older than it: refused then.
+    pub fn is_below_floor(&self, sequence: u32) -> bool {
+        sequence <= self.floor
+    }
+
+    /// The highest credit sequence known.
+    pub fn highest(&self) -> u32 {
+        self.slots.iter().flatten().map(|slot| slot.record.sequence).max().unwrap_or(0).max(self.floor)
+    }
+
+    /// Credit pulses given in all.
+    pub fn credit_pulses(&self) -> u64 {
+        self.credit_pulses
+    }
+
+    /// Credit pulses given in all, as flash has them.
+    pub fn credit_pulses_saved(&self) -> u64 {
+        self.credit_pulses_saved
+    }
+
+    /// Opens a record in a free slot, or in the oldest one, whose sequence becomes the floor. False if every slot is
+    /// still being given, which the bound on running credits rules out.
+    pub fn open(&mut self, command: u64, sequence: u32, outcome: Outcome, now_us: u64) -> bool {
+        let free = self.slots.iter().position(Option::is_none);
+        let index = free.or_else(|| {
+            let finished = self.slots.iter().enumerate().filter_map(|(index, slot)| {
+                slot.filter(|slot| slot.record.outcome.is_final()).map(|slot| (slot.record.sequence, index))
+            });
+            finished.min().map(|(_, index)| index)
+        });
+        let Some(place) = index.and_then(|index| self.slots.get_mut(index)) else { return false };
+        if let Some(evicted) = place {
+            self.floor = self.floor.max(evicted.record.sequence);
+        }
+        let record = Record { command, sequence, given: 0, outcome, told: false };
+        *place = Some(Slot { record, dirty: true, telling: false, at_us: now_us });
+        true
+    }
+
+    fn slot_mut(&mut self, sequence: u32) -> Option<&mut Slot> {
+        self.slots.iter_mut().flatten().find(|slot| slot.record.sequence == sequence)
+    }
+
+    /// Notes one more pulse given.
+    pub fn pulse_given(&mut self, sequence: u32, now_us: u64) {
+        if let Some(slot) = self.slot_mut(sequence) {
+            slot.record.given = slot.record.given.saturating_add(1);
+            slot.dirty = true;
+            slot.at_us = now_us;
+            self.credit_pulses += 1;
+        }
+    }
+
+    /// Settles a credit.
+    pub fn close(&mut self, sequence: u32, outcome: Outcome, now_us: u64) {
+        if let Some(slot) = self.slot_mut(sequence) {
+            slot.record.outcome = outcome;
+            slot.dirty = true;
+            slot.at_us = now_us;
+        }
+    }
+
+    /// Whether flash has everything known of a sequence.
+    pub fn is_durable(&self, sequence: u32) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.record.sequence == sequence && !slot.dirty)
+    }
+
+    /// The next slot to write, with its bytes. Credits being given come first.
+    pub fn unwritten(&self) -> Option<(u8, [u8; RECORD_BYTES])> {
+        let dirty = || self.slots.iter().enumerate().filter_map(|(i, slot)| slot.filter(|s| s.dirty).map(|s| (i, s)));
+        let (index, slot) = dirty().find(|(_, slot)| !slot.record.outcome.is_final()).or_else(|| dirty().next())?;
+        let index = u8::try_from(index).expect("a slot has a key of one byte");
+        Some((index, encode(&slot.record, self.floor, self.credit_pulses)))
+    }
+
+    /// Notes that a slot's bytes are in flash, if they are still what is known.
+    pub fn written(&mut self, slot: u8, bytes: &[u8; RECORD_BYTES]) {
+        let (floor, credit_pulses) = (self.floor, self.credit_pulses);
+        if let Some((_, _, saved)) = decode(bytes) {
+            self.credit_pulses_saved = self.credit_pulses_saved.max(saved);
+        }
+        if let Some(Some(slot)) = self.slots.get_mut(usize::from(slot)) {
+            slot.dirty = encode(&slot.record, floor, credit_pulses) != *bytes;
+        }
+    }
+
+    /// The next outcome the server has not heard, oldest sequence first. Only what is durable is told, but for
+    /// outcomes under which nothing more can be given anyway when flash fails (`even_if_dirty`).
+    pub fn untold(&self, even_if_dirty: bool) -> Option<(Record, u64)> {
+        let ready = |slot: &&Slot| {
+            let record = &slot.record;
+            record.outcome.is_final() && !record.told && !slot.telling && (even_if_dirty || !slot.dirty)
+        };
+        let slot = self.slots.iter().flatten().filter(ready).min_by_key(|slot| slot.record.sequence)?;
+        Some((slot.record, slot.at_us))
+    }
+
+    /// Notes that an outcome is on its way to the server.
+    pub fn telling(&mut self, sequence: u32) {
+        if let Some(slot) = self.slot_mut(sequence) {
+            slot.telling = true;
+        }
+    }
+
+    /// Notes that the broker has an outcome.
+    pub fn told(&mut self, sequence: u32) {
+        if let Some(slot) = self.slot_mut(sequence)
+            && slot.telling
+        {
+            slot.telling = false;
+            slot.record.told = true;
+            slot.dirty = true;
+        }
+    }
+
+    /// Notes that whatever was on its way is lost.
+    pub fn untell(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|slot| slot.telling = false);
+    }
+}
+
+fn encode(record: &Record, floor: u32, credit_pulses: u64) -> [u8; RECORD_BYTES] {
+    let (outcome, reason) = match record.outcome {
+        Outcome::Started => (1, 0),
+        Outcome::Done => (2, 0),
+        Outcome::Failed(reason) => (3, reason.code()),
+        Outcome::Expired => (4, 0),
+    };
+    let mut bytes = [0; RECORD_BYTES];
+    bytes[0] = FORMAT;
+    bytes[1..9].copy_from_slice(&record.command.to_le_bytes());
+    bytes[9..13].copy_from_slice(&record.sequence.to_le_bytes());
+    bytes[13..15].copy_from_slice(&record.given.to_le_bytes());
+    bytes[15] = outcome;
+    bytes[16] = reason;
+    bytes[17] = u8::from(record.told);
+    bytes[18..22].copy_from_slice(&floor.to_le_bytes());
+    bytes[22..30].copy_from_slice(&credit_pulses.to_le_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<(Record, u32, u64)> {
+    let bytes: &[u8; RECORD_BYTES] = bytes.try_into().ok()?;
+    let mut rest = bytes.as_slice();
+    let format = take::<1>(&mut rest)?[0];
+    let command = u64::from_le_bytes(take(&mut rest)?);
+    let sequence = u32::from_le_bytes(take(&mut rest)?);
+    let given = u16::from_le_bytes(take(&mut rest)?);
+    let [outcome, reason, told] = take(&mut rest)?;
+    let floor = u32::from_le_bytes(take(&mut rest)?);
+    let credit_pulses = u64::from_le_bytes(take(&mut rest)?);
+    let outcome = match outcome {
+        1 => Outcome::Started,
+        2 => Outcome::Done,
+        3 => Outcome::Failed(Reason::from_code(reason)),
+        4 => Outcome::Expired,
+        _ => return None,
+    };
+    let record = Record { command, sequence, given, outcome, told: told != 0 };
+    (format == FORMAT).then_some((record, floor, credit_pulses))
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}

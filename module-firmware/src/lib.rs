@@ -1,0 +1,47 @@
+//! The cloud module's whole logic: coin line, credits, commands, journal, reports, and the link to the broker.
+//!
+//! What it is: a `no_std` library without allocation. The core ([`Module`]) does no I/O but to the flash it is given:
+//! edges, messages and the uptime are handed in, outputs and messages are asked for. [`link`] is the one loop around
+//! it, over an `embedded-io-async` stream, minimq and embassy-time. What it is not: a board (pins, clock, flash and
+//! modem are the board's), a modem driver, or an executor.
+//!
+//! Enter at [`module`] for the core, [`link`] for the loop. The way of a credit: `commands` (signature, order, expiry,
+//! dedupe) -> `journal` (written before the first pulse) -> `coinline::driver` and `coinline::relay` (the pulses) ->
+//! `journal` (after each pulse and the last) -> `report` (the ack, told until heard).
+//!
+//! To drive the core: read the clock; hand in all edges captured up to then; [`Module::poll`]; apply
+//! [`Module::outputs`]; if the deadline given is not in the future, do it again at once; else send what
+//! [`Module::outgoing`] gives and sleep until the deadline, an edge or a message.
+//!
+//! Invariants:
+//! - A credit's sequence is given at most once, for ever, over any repeats, reordering and power cuts.
+//! - No credit pulse without its record in flash first. After a cut, the pulses known are those written after each
+//!   pulse: the pulse in progress at the cut is not among them, though the machine may have taken it. The doubt is one
+//!   pulse, in the consumer's favour.
+//! - A coin pulse is counted when its trailing edge has settled, and written at once: a cut loses at most the pulse in
+//!   progress and one counted within the last write (or within a credit pulse, since flash is not written during one).
+//!   None is ever counted twice: the total is one value, written whole.
+//! - Coins are relayed whatever the network, the lock or the flash do; no two output pulses touch.
+//! - No bytes from outside make it panic; nothing grows without a named limit.
+#![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod clock;
+pub mod coinline;
+pub mod commands;
+pub mod journal;
+pub mod link;
+mod memory;
+pub mod module;
+pub mod outbox;
+mod report;
+pub mod settings;
+pub mod store;
+
+pub use module::{Counters, Health, Identity, Module, Outputs};
+pub use outbox::{Outgoing, Payload, Token};
+pub use report::{FIRMWARE, STATUS_STATE_GAP_US, STATUS_TOTALS_GAP_US};
+pub use store::StoreError;

@@ -1,0 +1,210 @@
+//! What the module remembers over power cuts: taking it up at boot, and writing it down afterwards, one value a time.
+
+use crate::{
+    journal::Journal,
+    module::{FLASH_RETRY_US, Module, REBOOT_WAIT_MAX_US},
+    settings::{Bytes, Set},
+    store::{Key, StoreError, VALUE_MAX_BYTES},
+};
+use embedded_storage_async::nor_flash::NorFlash;
+use protocol::{
+    limits::CREDIT_WINDOW,
+    messages::{Reason, Settings, Stage, faults},
+};
+
+fn u32_of(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.try_into().ok()?))
+}
+
+fn u64_of(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+fn bytes_of(bytes: &[u8]) -> Option<Bytes> {
+    Bytes::from_slice(bytes).ok()
+}
+
+impl<F: NorFlash> Module<F> {
+    /// Takes up what flash remembers. Content that makes no sense even after repair is erased: the module goes on
+    /// with nothing remembered, and refuses the credits that it may have forgotten (see `born_ms`). Flash that
+    /// cannot be read at all is left alone, and is a fault until the next boot.
+    pub(crate) async fn take_up(&mut self, now_us: u64) {
+        let mut outcome = self.restore(now_us).await;
+        if outcome == Err(StoreError::Damaged) {
+            outcome = self.store.erase().await;
+            self.journal = Journal::default();
+            (self.boot, self.coin_pulses, self.noise_before, self.born_ms) = (0, 0, 0, 0);
+            (self.coin_pulses_saved, self.noise_saved) = (0, 0);
+        }
+        if outcome.is_err() {
+            self.flash_lost = true;
+            self.set_fault(faults::FLASH, true);
+            return;
+        }
+        self.boot = self.boot.saturating_add(1);
+        self.boot_dirty = true;
+        let mut rest = true;
+        while rest && self.boot_dirty && self.faults & faults::FLASH == 0 {
+            rest = self.write_next(now_us).await;
+        }
+        let newest = [self.settings.sequence, self.lock.sequence, self.reboot_sequence, self.journal.highest()];
+        self.last_command = newest.into_iter().max().unwrap_or(0);
+    }
+
+    async fn restore(&mut self, now_us: u64) -> Result<(), StoreError> {
+        let mut value = [0; VALUE_MAX_BYTES];
+        if let Some(bytes) = self.load(Key::Boot, &mut value).await? {
+            self.boot = u32_of(bytes).unwrap_or(0);
+        }
+        if let Some((coins, noise)) = self.load(Key::Coins, &mut value).await?.and_then(|b| b.split_at_checked(8)) {
+            self.coin_pulses = u64_of(coins).unwrap_or(0);
+            self.noise_before = u64_of(noise).unwrap_or(0);
+            (self.coin_pulses_saved, self.noise_saved) = (self.coin_pulses, self.noise_before);
+        }
+        if let Some(settings) = self.load(Key::Settings, &mut value).await?.and_then(Set::<Settings>::from_bytes) {
+            self.settings = settings;
+            self.coins.set_profile(&settings.value.profile, now_us);
+        }
+        if let Some(lock) = self.load(Key::Lock, &mut value).await?.and_then(Set::<bool>::from_bytes) {
+            self.lock = lock;
+        }
+        if let Some(bytes) = self.load(Key::Reboot, &mut value).await? {
+            self.reboot_sequence = u32_of(bytes).unwrap_or(0);
+        }
+        if let Some(bytes) = self.load(Key::Born, &mut value).await? {
+            self.born_ms = u64_of(bytes).unwrap_or(0);
+        }
+        for slot in 0..CREDIT_WINDOW as u8 {
+            if let Some(bytes) = self.load(Key::Credit(slot), &mut value).await? {
+                self.journal.restore(slot, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    async fn load<'v>(
+        &mut self,
+        key: Key,
+        value: &'v mut [u8; VALUE_MAX_BYTES],
+    ) -> Result<Option<&'v [u8]>, StoreError> {
+        Ok(match self.store.read(key, value).await? {
+            Some(length) => value.get(..length),
+            None => None,
+        })
+    }
+
+    /// Whether flash may be written: never while an output is active, so that no pulse is bent.
+    pub(crate) fn may_write(&self) -> bool {
+        let relay = self.coins.relay();
+        !self.flash_lost && !relay.coin_active() && !relay.credit_active()
+    }
+
+    /// The next value to write, the most urgent first: the boot count, a credit waiting for its first pulse or noting
+    /// its last, coins, outcomes, states.
+    pub(crate) fn next_write(&self) -> Option<(Key, Bytes)> {
+        if self.boot_dirty {
+            return Some((Key::Boot, bytes_of(&self.boot.to_le_bytes())?));
+        }
+        let credit = self.journal.unwritten();
+        if let Some((slot, bytes)) = credit.filter(|_| self.driver.is_some() || !self.coins_dirty) {
+            return Some((Key::Credit(slot), bytes_of(&bytes)?));
+        }
+        if self.coins_dirty {
+            let mut bytes = bytes_of(&self.coin_pulses.to_le_bytes())?;
+            bytes.extend_from_slice(&self.totals().noise_edges.to_le_bytes()).ok()?;
+            return Some((Key::Coins, bytes));
+        }
+        if let Some((_, settings)) = self.pending.settings {
+            return Some((Key::Settings, settings.to_bytes()?));
+        }
+        if let Some((_, lock)) = self.pending.lock {
+            return Some((Key::Lock, lock.to_bytes()));
+        }
+        if let Some((_, sequence)) = self.pending.reboot {
+            return Some((Key::Reboot, bytes_of(&sequence.to_le_bytes())?));
+        }
+        self.born_dirty.then_some((Key::Born, bytes_of(&self.born_ms.to_le_bytes())?))
+    }
+
+    /// Writes the next value, if there is one and flash may be written; true if it tried.
+    pub(crate) async fn write_next(&mut self, now_us: u64) -> bool {
+        if !self.may_write() || now_us < self.flash_retry_us {
+            return false;
+        }
+        let Some((key, bytes)) = self.next_write() else { return false };
+        match self.store.write(key, &bytes).await {
+            Ok(()) => {
+                self.set_fault(faults::FLASH, false);
+                self.note_written(key, &bytes, now_us);
+            }
+            Err(_) => {
+                self.counters.flash_failures = self.counters.flash_failures.saturating_add(1);
+                self.flash_retry_us = now_us.saturating_add(FLASH_RETRY_US);
+                self.set_fault(faults::FLASH, true);
+                self.refuse_pending(now_us);
+            }
+        }
+        true
+    }
+
+    fn note_written(&mut self, key: Key, bytes: &Bytes, now_us: u64) {
+        match key {
+            Key::Boot => self.boot_dirty = false,
+            Key::Coins => {
+                self.coins_dirty = false;
+                if let Some((coins, noise)) = bytes.split_at_checked(8) {
+                    self.report.totals_changed |= u64_of(coins) != Some(self.coin_pulses_saved);
+                    self.coin_pulses_saved = u64_of(coins).unwrap_or(self.coin_pulses_saved);
+                    self.noise_saved = u64_of(noise).unwrap_or(self.noise_saved);
+                }
+            }
+            Key::Born => self.born_dirty = false,
+            Key::Credit(slot) => {
+                if let Ok(bytes) = bytes.as_slice().try_into() {
+                    let before = self.journal.credit_pulses_saved();
+                    self.journal.written(slot, bytes);
+                    self.report.totals_changed |= self.journal.credit_pulses_saved() != before;
+                }
+            }
+            Key::Settings => {
+                if let Some((command, settings)) = self.pending.settings.take() {
+                    self.apply_settings(settings, now_us);
+                    self.say(command, settings.sequence, Stage::Done, None, now_us);
+                }
+            }
+            Key::Lock => {
+                if let Some((command, lock)) = self.pending.lock.take() {
+                    self.report.state_changed |= self.lock.value != lock.value;
+                    self.lock = lock;
+                    self.set_fault(faults::MACHINE_SILENT, false);
+                    self.say(command, lock.sequence, Stage::Done, None, now_us);
+                }
+            }
+            Key::Reboot => {
+                if let Some((command, sequence)) = self.pending.reboot.take() {
+                    self.reboot_sequence = sequence;
+                    self.reboot_at_us = Some(now_us.saturating_add(REBOOT_WAIT_MAX_US));
+                    self.say(command, sequence, Stage::Done, None, now_us);
+                }
+            }
+        }
+    }
+
+    fn apply_settings(&mut self, settings: Set<Settings>, now_us: u64) {
+        if settings.value.profile != self.settings.value.profile {
+            self.coins.set_profile(&settings.value.profile, now_us);
+        }
+        self.settings = settings;
+        self.report.state_changed = true;
+        self.set_fault(faults::MACHINE_SILENT, false);
+    }
+
+    fn refuse_pending(&mut self, now_us: u64) {
+        let settings = self.pending.settings.take().map(|(command, set)| (command, set.sequence));
+        let lock = self.pending.lock.take().map(|(command, set)| (command, set.sequence));
+        let reboot = self.pending.reboot.take();
+        for (command, sequence) in [settings, lock, reboot].into_iter().flatten() {
+            self.say(command, sequence, Stage::Failed, Some(Reason::Flash), now_us);
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The core: everything a module decides, without a clock, a network or a pin of its own.
+
+use crate::{
+    clock::Clock,
+    coinline::{
+        CoinLine,
+        driver::{Driver, Step},
+        relay::{OWED_INHIBIT, RelayEvent},
+    },
+    commands::Waiting,
+    journal::{Journal, Outcome},
+    outbox::{Counted, Outbox},
+    settings::Set,
+    store::{Store, StoreError},
+};
+use embedded_storage_async::nor_flash::NorFlash;
+use heapless::Deque;
+use protocol::{
+    MessageKey, ModuleId, ModuleSecret,
+    messages::{Mark, Reason, Settings, Totals, faults},
+    topics::{self, Kind, Topic},
+};
+
+/// Credits that wait for the one being given; more are answered `busy`.
+pub const WAITING_MAX: usize = 4;
+/// After flash failed it is tried again this much later, in microseconds.
+pub const FLASH_RETRY_US: u64 = 5_000_000;
+/// A restart waits this long at most for its answer to be heard, in microseconds.
+pub const REBOOT_WAIT_MAX_US: u64 = 10_000_000;
+
+/// Who the module is, as provisioned.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its id.
+    pub id: ModuleId,
+    /// Its secret.
+    pub secret: ModuleSecret,
+}
+
+/// What the board measures beside the coin line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Signal as CSQ (3GPP TS 27.007), if a modem says so.
+    pub signal_csq: Option<u8>,
+    /// Supply voltage in millivolts, if measured.
+    pub supply_mv: Option<u16>,
+    /// Whether the supply is too low to drive pulses.
+    pub supply_low: bool,
+}
+
+/// The output pins. `coin` and `credit` are never active together nor without a gap between, so that a board may tie
+/// them to one coin input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outputs {
+    /// A coin pulse to the machine.
+    pub coin: bool,
+    /// A credit pulse to the machine.
+    pub credit: bool,
+    /// Coins shall not be accepted for now.
+    pub inhibit: bool,
+    /// Blink, to be found.
+    pub locate: bool,
+}
+
+/// Counters for diagnosis, since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Payloads with a wrong tag.
+    pub bad_tags: u32,
+    /// Payloads too short, too long, or authentic but not a command; and messages on a foreign topic.
+    pub bad_payloads: u32,
+    /// Writes to flash that failed.
+    pub flash_failures: u32,
+}
+
+/// Changes that a command asked for and that wait to be written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pending {
+    pub(crate) settings: Option<(u64, Set<Settings>)>,
+    pub(crate) lock: Option<(u64, Set<bool>)>,
+    pub(crate) reboot: Option<(u64, u32)>,
+}
+
+/// A module's whole state. See the crate's documentation for how to drive it.
+pub struct Module<F: NorFlash> {
+    pub(crate) id: ModuleId,
+    pub(crate) key: MessageKey,
+    pub(crate) command_topic: Topic,
+    pub(crate) store: Store<F>,
+    pub(crate) boot: u32,
+    pub(crate) boot_dirty: bool,
+    pub(crate) clock: Clock,
+    /// Credits issued before this unix time are refused: what this flash forgot may have been given. 0 if not known.
+    pub(crate) born_ms: u64,
+    pub(crate) born_dirty: bool,
+    pub(crate) settings: Set<Settings>,
+    pub(crate) lock: Set<bool>,
+    pub(crate) reboot_sequence: u32,
+    pub(crate) pending: Pending,
+    pub(crate) journal: Journal,
+    pub(crate) waiting: Deque<Waiting, WAITING_MAX>,
+    pub(crate) driver: Option<Driver>,
+    pub(crate) coins: CoinLine,
+    pub(crate) coin_pulses: u64,
+    pub(crate) noise_before: u64,
+    pub(crate) coins_dirty: bool,
+    /// The totals as flash has them: only what cannot be forgotten any more is told, so that no total ever falls.
+    pub(crate) coin_pulses_saved: u64,
+    pub(crate) noise_saved: u64,
+    pub(crate) outbox: Outbox,
+    pub(crate) report: Report,
+    pub(crate) faults: u32,
+    pub(crate) health: Health,
+    pub(crate) counters: Counters,
+    pub(crate) last_command: u32,
+    pub(crate) flash_retry_us: u64,
+    /// What flash remembers could not be read: nothing is written until the next boot.
+    pub(crate) flash_lost: bool,
+    sense_active: bool,
+    pub(crate) locate_until_us: u64,
+    pub(crate) reboot_at_us: Option<u64>,
+}
+
+/// Where the module's reports stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Report {
+    pub(crate) connected: bool,
+    pub(crate) session: u32,
+    pub(crate) status_sequence: u32,
+    pub(crate) pulse_sequence: u32,
+    pub(crate) status_us: Option<u64>,
+    /// A state changed (faults, lock, settings) that the last status does not have.
+    pub(crate) state_changed: bool,
+    /// A total changed that the last status does not have.
+    pub(crate) totals_changed: bool,
+}
+
+impl<F: NorFlash> Module<F> {
+    /// Starts a module: counts the boot, and takes up what the flash remembers. `now_us` is the uptime,
+    /// `coin_level_high` the coin line's present level.
+    ///
+    /// # Errors
+    /// Only [`StoreError::Geometry`], for a flash that can never work. Flash that fails or makes no sense is a fault
+    /// of the running module: coins are still relayed, credits are refused.
+    pub async fn boot(flash: F, identity: &Identity, coin_level_high: bool, now_us: u64) -> Result<Self, StoreError> {
+        let settings = Set::<Settings>::default();
+        let mut module = Self {
+            id: identity.id,
+            key: identity.secret.message_key(identity.id),
+            command_topic: topics::topic(identity.id, Kind::Command),
+            store: Store::new(flash)?,
+            boot: 0,
+            boot_dirty: false,
+            clock: Clock::default(),
+            born_ms: 0,
+            born_dirty: false,
+            coins: CoinLine::new(&settings.value.profile, coin_level_high, now_us),
+            settings,
+            lock: Set::default(),
+            reboot_sequence: 0,
+            pending: Pending::default(),
+            journal: Journal::default(),
+            waiting: Deque::new(),
+            driver: None,
+            coin_pulses: 0,
+            noise_before: 0,
+            coins_dirty: false,
+            coin_pulses_saved: 0,
+            noise_saved: 0,
+            outbox: Outbox::default(),
+            report: Report::default(),
+            faults: 0,
+            health: Health::default(),
+            counters: Counters::default(),
+            last_command: 0,
+            flash_retry_us: 0,
+            flash_lost: false,
+            sense_active: false,
+            locate_until_us: 0,
+            reboot_at_us: None,
+        };
+        module.take_up(now_us).await;
+        Ok(module)
+    }
+
+    /// Takes an edge of the coin line, captured at uptime `at_us`. Hand in all edges up to a time before polling at it.
+    pub fn on_edge(&mut self, at_us: u64, level_high: bool) {
+        self.coins.edge(at_us, level_high);
+        self.count_coins();
+    }
+
+    /// Takes a change of the sense input: `running` while the machine says that it runs.
+    pub fn on_sense(&mut self, running: bool) {
+        self.sense_active = running;
+        if running {
+            if let Some(driver) = self.driver.as_mut() {
+                driver.sensed();
+            }
+            self.set_fault(faults::MACHINE_SILENT, false);
+        }
+    }
+
+    /// Takes what the board measured.
+    pub fn set_health(&mut self, health: Health) {
+        self.health = health;
+        self.set_fault(faults::SUPPLY_LOW, health.supply_low);
+    }
+
+    /// Advances everything to uptime `now_us`: pulses, journal, waiting credits. Gives the uptime at which to call
+    /// again at the latest.
+    ///
+    /// Apply [`Module::outputs`] after each call; when the answer is not after `now_us`, read the clock and call again
+    /// at once. Outputs move and flash is written in separate calls, so that a slow write never bends a pulse. Do not
+    /// cancel the future.
+    pub async fn poll(&mut self, now_us: u64) -> u64 {
+        let before = self.outputs(now_us);
+        let event = self.coins.advance(now_us);
+        self.count_coins();
+        if event == Some(RelayEvent::CreditPulse) {
+            self.credit_pulse_given(now_us);
+        }
+        self.watch_line();
+        if self.outputs(now_us) != before {
+            return now_us;
+        }
+        if self.write_next(now_us).await {
+            return now_us;
+        }
+        if self.advance_credits(now_us) {
+            return now_us;
+        }
+        self.next_deadline_us(now_us)
+    }
+
+    /// The output pins at uptime `now_us`.
+    pub fn outputs(&self, now_us: u64) -> Outputs {
+        let relay = self.coins.relay();
+        Outputs {
+            coin: relay.coin_active(),
+            credit: relay.credit_active(),
+            inhibit: relay.owed() >= OWED_INHIBIT,
+            locate: now_us < self.locate_until_us,
+        }
+    }
+
+    /// Whether the board shall restart now: a restart was commanded, its answer heard and the coin line quiet, or both
+    /// waited for long enough.
+    pub fn wants_reboot(&self, now_us: u64) -> bool {
+        let ready = !self.outbox.has_acks() && self.coins.is_free(now_us);
+        self.reboot_at_us.is_some_and(|at_us| now_us >= at_us || ready) && self.driver.is_none()
+    }
+
+    /// Running totals as counted; what is told is what flash has of them.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            coin_pulses: self.coin_pulses,
+            credit_pulses: self.journal.credit_pulses(),
+            noise_edges: self.noise_before.saturating_add(self.coins.noise_edges()),
+        }
+    }
+
+    /// Fault bits, as in a status.
+    pub fn faults(&self) -> u32 {
+        self.faults
+    }
+
+    /// Whether the module is locked.
+    pub fn is_locked(&self) -> bool {
+        self.lock.value
+    }
+
+    /// Settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings.value
+    }
+
+    /// Boots counted in flash, this one included; 0 if flash failed.
+    pub fn boots(&self) -> u32 {
+        self.boot
+    }
+
+    /// Whether a credit is being given.
+    pub fn is_crediting(&self) -> bool {
+        self.driver.is_some()
+    }
+
+    /// Unix time in milliseconds, once known.
+    pub fn unix_ms(&self, now_us: u64) -> Option<u64> {
+        self.clock.unix_ms(now_us)
+    }
+
+    /// Counters for diagnosis.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The module's id.
+    pub fn id(&self) -> ModuleId {
+        self.id
+    }
+
+    /// The topic the module listens to.
+    pub fn command_topic(&self) -> &str {
+        &self.command_topic
+    }
+
+    /// Gives the flash back, as a power cut would leave it.
+    pub fn into_flash(self) -> F {
+        self.store.into_flash()
+    }
+
+    pub(crate) fn set_fault(&mut self, fault: u32, present: bool) {
+        let faults = if present { self.faults | fault } else { self.faults & !fault };
+        self.report.state_changed |= faults != self.faults;
+        self.faults = faults;
+    }
+
+    /// Why no credit can be given now, but for a full queue.
+    pub(crate) fn obstacle(&self) -> Option<Reason> {
+        if self.lock.value {
+            Some(Reason::Locked)
+        } else if self.faults & faults::BLOCKING != 0 {
+            Some(Reason::Fault)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn mark(&self, sequence: u32) -> Mark {
+        Mark { boot: self.boot, session: self.report.session, sequence }
+    }
+
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        if self.born_ms == 0
+            && let Some(boot_ms) = clock.unix_ms(0)
+        {
+            self.born_ms = boot_ms;
+            self.born_dirty = true;
+        }
+    }
+
+    fn count_coins(&mut self) {
+        let counted = self.coins.take_counted();
+        if counted > 0 {
+            self.coin_pulses = self.coin_pulses.saturating_add(u64::from(counted));
+            self.coins_dirty = true;
+        }
+        while let Some(burst) = self.coins.take_burst() {
+            self.outbox.count(Counted { burst, total: self.coin_pulses });
+        }
+    }
+
+    fn watch_line(&mut self) {
+        let stuck = self.coins.is_stuck();
+        self.set_fault(faults::COIN_LINE_STUCK, stuck);
+    }
+
+    fn credit_pulse_given(&mut self, now_us: u64) {
+        if let Some(driver) = self.driver.as_mut() {
+            driver.pulse_given(now_us);
+            self.journal.pulse_given(driver.sequence(), now_us);
+        }
+    }
+
+    /// Moves credits on; true if something changed and polling shall go on at once.
+    fn advance_credits(&mut self, now_us: u64) -> bool {
+        let Some(driver) = self.driver.as_mut() else { return self.next_credit(now_us) };
+        if self.sense_active {
+            driver.sensed();
+        }
+        let driver = *driver;
+        let sequence = driver.sequence();
+        if !self.journal.is_durable(sequence) {
+            // Flash fails: what is not journaled is not given. `write_next` sets the fault and tries again.
+            if self.faults & faults::FLASH != 0 && !self.coins.relay().credit_active() {
+                self.end_credit(sequence, Outcome::Failed(Reason::Flash), now_us);
+                return true;
+            }
+            return false;
+        }
+        match driver.step(self.coins.is_free(now_us), now_us) {
+            Step::Wait { .. } => false,
+            Step::Pulse => {
+                self.coins.give_credit_pulse(now_us);
+                true
+            }
+            Step::Done => {
+                self.end_credit(sequence, Outcome::Done, now_us);
+                true
+            }
+            Step::Silent => {
+                self.set_fault(faults::MACHINE_SILENT, true);
+                self.end_credit(sequence, Outcome::Failed(Reason::MachineSilent), now_us);
+                true
+            }
+            Step::Stalled => {
+                self.end_credit(sequence, Outcome::Failed(Reason::Fault), now_us);
+                true
+            }
+        }
+    }
+
+    fn end_credit(&mut self, sequence: u32, outcome: Outcome, now_us: u64) {
+        self.journal.close(sequence, outcome, now_us);
+        self.driver = None;
+    }
+
+    /// Opens the next waiting credit, or settles it if it cannot be given any more.
+    fn next_credit(&mut self, now_us: u64) -> bool {
+        let Some(next) = self.waiting.front().copied() else { return false };
+        let refusal = if self.clock.unix_ms(now_us).is_none_or(|unix_ms| unix_ms > next.expires_ms) {
+            Some(Outcome::Expired)
+        } else {
+            self.obstacle().map(Outcome::Failed)
+        };
+        let outcome = match refusal {
+            Some(refusal) => refusal,
+            None if self.reboot_at_us.is_some() || !self.coins.is_free(now_us) => return false,
+            None => Outcome::Started,
+        };
+        self.waiting.pop_front();
+        let opened = self.journal.open(next.command, next.sequence, outcome, now_us);
+        if opened && outcome == Outcome::Started {
+            let sense = self.settings.value.sense;
+            self.driver = Some(Driver::new(next.sequence, next.pulses, sense, now_us));
+        }
+        true
+    }
+
+    fn next_deadline_us(&self, now_us: u64) -> u64 {
+        let stepping = self.driver.as_ref().filter(|driver| self.journal.is_durable(driver.sequence()));
+        let credit = stepping.and_then(|driver| match driver.step(false, now_us) {
+            Step::Wait { until_us } => Some(until_us),
+            _ => None,
+        });
+        let expiry = self.waiting.front().and_then(|next| {
+            let unix_ms = self.clock.unix_ms(now_us)?;
+            Some(now_us.saturating_add(next.expires_ms.saturating_sub(unix_ms).saturating_add(1).saturating_mul(1000)))
+        });
+        let flash = (self.may_write() && self.next_write().is_some()).then_some(self.flash_retry_us);
+        let locate = (now_us < self.locate_until_us).then_some(self.locate_until_us);
+        let reboot = self.reboot_at_us.filter(|at_us| *at_us > now_us);
+        let line = self.coins.deadline_us(now_us);
+        [credit, expiry, flash, locate, reboot, line, self.status_due_us()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX)
+            .max(now_us + 1)
+    }
+}

@@ -1,0 +1,160 @@
+//! What the module has to say, in what order, and what of it is on its way.
+//!
+//! Outcomes of credits wait in the journal and coin totals in flash: they are said until heard. Other acks are said
+//! once: the server asks again if one is lost.
+
+use heapless::{Deque, Vec};
+use protocol::{
+    limits::PAYLOAD_MAX_BYTES,
+    messages::{Reason, Stage},
+    topics::Kind,
+};
+
+use crate::coinline::sampler::Burst;
+
+/// Messages on their way at once.
+pub const IN_FLIGHT_MAX: usize = 4;
+/// Acks that wait; the oldest is dropped beyond, and the server asks again.
+pub const ACKS_MAX: usize = 12;
+/// Bursts that wait; beyond, new pulses join the last one. The running total makes the booking right either way.
+pub const BURSTS_MAX: usize = 8;
+
+/// A message as published.
+pub type Payload = Vec<u8, PAYLOAD_MAX_BYTES>;
+
+/// Names a message on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(u32);
+
+/// A message to publish at QoS 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// To hand back when the broker acknowledged it.
+    pub token: Token,
+    /// Which of the module's topics it goes to.
+    pub kind: Kind,
+    /// Whether the broker shall retain it.
+    pub retain: bool,
+    /// CBOR and tag.
+    pub payload: Payload,
+}
+
+/// An ack before it is stamped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// The command's id.
+    pub command: u64,
+    /// The command's sequence.
+    pub sequence: u32,
+    /// What is said.
+    pub stage: Stage,
+    /// Credit pulses given.
+    pub pulses: Option<u16>,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+    /// With `duplicate`: the stage reached.
+    pub first: Option<Stage>,
+    /// When it became so, as uptime in microseconds.
+    pub at_us: u64,
+}
+
+/// What a message on its way was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A word that is said once.
+    Ack,
+    /// The outcome of the credit with this sequence.
+    Outcome(u32),
+    /// The burst at the head of the queue.
+    Burst,
+    /// The status.
+    Status,
+}
+
+/// A burst that waits, with the coin total at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// The burst.
+    pub burst: Burst,
+    /// Coin pulses in all, this burst included.
+    pub total: u64,
+}
+
+/// The queues.
+#[derive(Debug, Clone, Default)]
+pub struct Outbox {
+    acks: Deque<Word, ACKS_MAX>,
+    bursts: Deque<Counted, BURSTS_MAX>,
+    in_flight: Vec<(Token, Source), IN_FLIGHT_MAX>,
+    next_token: u32,
+}
+
+impl Outbox {
+    /// Queues a word.
+    pub fn say(&mut self, word: Word) {
+        if self.acks.is_full() {
+            self.acks.pop_front();
+        }
+        let _ = self.acks.push_back(word);
+    }
+
+    /// Takes the next word.
+    pub fn take_ack(&mut self) -> Option<Word> {
+        self.acks.pop_front()
+    }
+
+    /// Queues a burst.
+    pub fn count(&mut self, counted: Counted) {
+        if let Err(counted) = self.bursts.push_back(counted)
+            && let Some(last) = self.bursts.back_mut()
+        {
+            last.burst.pulses = last.burst.pulses.saturating_add(counted.burst.pulses);
+            last.burst.ended_us = counted.burst.ended_us;
+            last.total = counted.total;
+        }
+    }
+
+    /// The burst to send, unless one is on its way.
+    pub fn burst(&self) -> Option<Counted> {
+        if self.is_in_flight(Source::Burst) { None } else { self.bursts.front().copied() }
+    }
+
+    /// Whether such a message is on its way.
+    pub fn is_in_flight(&self, source: Source) -> bool {
+        self.in_flight.iter().any(|(_, other)| *other == source)
+    }
+
+    /// Whether nothing more may be sent for now.
+    pub fn is_full(&self) -> bool {
+        self.in_flight.is_full()
+    }
+
+    /// Whether an ack waits or is on its way.
+    pub fn has_acks(&self) -> bool {
+        !self.acks.is_empty() || self.is_in_flight(Source::Ack)
+    }
+
+    /// Notes a message as on its way.
+    pub fn send(&mut self, source: Source) -> Token {
+        let token = Token(self.next_token);
+        self.next_token = self.next_token.wrapping_add(1);
+        let _ = self.in_flight.push((token, source));
+        token
+    }
+
+    /// The broker has a message; gives what it was made of, if it was still on its way.
+    pub fn sent(&mut self, token: Token) -> Option<Source> {
+        let index = self.in_flight.iter().position(|(other, _)| *other == token)?;
+        let (_, source) = self.in_flight.swap_remove(index);
+        if source == Source::Burst {
+            self.bursts.pop_front();
+        }
+        Some(source)
+    }
+
+    /// The connection is gone: what was on its way is said again, but for words that are said once.
+    pub fn disconnect(&mut self) {
+        self.acks.clear();
+        self.in_flight.clear();
+    }
+}

@@ -1,0 +1,198 @@
+//! Reports: statuses, bursts and acks, stamped and signed when they go out.
+
+use crate::{
+    module::Module,
+    outbox::{Counted, Outgoing, Payload, Source, Token, Word},
+};
+use embedded_storage_async::nor_flash::NorFlash;
+use minicbor::Encode;
+use protocol::{
+    limits::{PAYLOAD_MAX_BYTES, WILL_SEQUENCE},
+    messages::{Ack, Pulse, Status, Totals, faults},
+    seal,
+    topics::{Kind, topic},
+};
+
+/// Firmware version, as in a status.
+pub const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
+/// After a status, the next for a changed state (faults, lock, settings) waits this long, in microseconds.
+pub const STATUS_STATE_GAP_US: u64 = 1_000_000;
+/// After a status, the next for a changed total waits this long, in microseconds: pulses and acks tell it sooner.
+pub const STATUS_TOTALS_GAP_US: u64 = 60_000_000;
+
+impl<F: NorFlash> Module<F> {
+    /// Begins an attempt to connect: counts the session, and gives the will to connect with (a retained status on the
+    /// status topic). Each attempt has a session of its own, so that the will of one that half succeeded cannot
+    /// outlive a later one's statuses.
+    pub fn begin_session(&mut self, now_us: u64) -> Payload {
+        self.on_disconnected();
+        self.report.session = self.report.session.saturating_add(1);
+        self.report.status_sequence = 0;
+        self.report.pulse_sequence = 0;
+        self.status(false, WILL_SEQUENCE, now_us)
+    }
+
+    /// The broker accepted the session begun last; a status goes out at once.
+    pub fn on_connected(&mut self) {
+        self.report.connected = true;
+        self.report.status_us = None;
+    }
+
+    /// The connection is gone. What was on its way goes out again on the next one.
+    pub fn on_disconnected(&mut self) {
+        self.report.connected = false;
+        self.outbox.disconnect();
+        self.journal.untell();
+    }
+
+    /// Whether the module has a session with the broker.
+    pub fn is_connected(&self) -> bool {
+        self.report.connected
+    }
+
+    /// A farewell: a status that says offline, to publish before leaving on purpose.
+    pub fn farewell(&self, now_us: u64) -> Payload {
+        self.status(false, WILL_SEQUENCE, now_us)
+    }
+
+    /// The next message to publish, if there is one and fewer than [`crate::outbox::IN_FLIGHT_MAX`] are on their way.
+    /// Call after [`Module::poll`] until it gives none.
+    pub fn outgoing(&mut self, now_us: u64) -> Option<Outgoing> {
+        if !self.report.connected || self.outbox.is_full() {
+            return None;
+        }
+        if self.report.status_us.is_none() {
+            return Some(self.send_status(now_us));
+        }
+        if let Some(word) = self.outbox.take_ack() {
+            return Some(self.send(Source::Ack, Kind::Ack, &self.ack(&word)));
+        }
+        let flash_fails = self.faults & faults::FLASH != 0;
+        if let Some((record, at_us)) = self.journal.untold(flash_fails) {
+            self.journal.telling(record.sequence);
+            let word = Word {
+                command: record.command,
+                sequence: record.sequence,
+                stage: record.outcome.stage(),
+                pulses: Some(record.given),
+                reason: record.outcome.reason(),
+                first: None,
+                at_us: if at_us == 0 { now_us } else { at_us },
+            };
+            return Some(self.send(Source::Outcome(record.sequence), Kind::Ack, &self.ack(&word)));
+        }
+        if let Some(counted) = self.outbox.burst().filter(|_| flash_fails || !self.coins_dirty) {
+            self.report.pulse_sequence = self.report.pulse_sequence.saturating_add(1);
+            return Some(self.send(Source::Burst, Kind::Pulse, &self.pulse(&counted)));
+        }
+        self.status_due_us().filter(|due_us| now_us >= *due_us)?;
+        Some(self.send_status(now_us))
+    }
+
+    /// The broker acknowledged a message. Tokens of an earlier connection are ignored.
+    pub fn published(&mut self, token: Token) {
+        if let Some(Source::Outcome(sequence)) = self.outbox.sent(token) {
+            self.journal.told(sequence);
+        }
+    }
+
+    /// When the next status is due; `None` while one is on its way or there is no connection.
+    pub(crate) fn status_due_us(&self) -> Option<u64> {
+        if !self.report.connected || self.outbox.is_full() || self.outbox.is_in_flight(Source::Status) {
+            return None;
+        }
+        let Some(last_us) = self.report.status_us else { return Some(0) };
+        let gap_us = if self.report.state_changed {
+            STATUS_STATE_GAP_US
+        } else if self.report.totals_changed {
+            STATUS_TOTALS_GAP_US
+        } else {
+            u64::MAX
+        };
+        let period_us = u64::from(self.settings.value.status_period_s) * 1_000_000;
+        Some(last_us.saturating_add(gap_us.min(period_us)))
+    }
+
+    fn send_status(&mut self, now_us: u64) -> Outgoing {
+        self.report.status_us = Some(now_us);
+        self.report.state_changed = false;
+        self.report.totals_changed = false;
+        // Noise alone is written before it is told at most once a status: it must not wear out the flash.
+        self.coins_dirty |= self.totals().noise_edges != self.noise_saved;
+        self.report.status_sequence = self.report.status_sequence.saturating_add(1).min(WILL_SEQUENCE - 1);
+        let payload = self.status(true, self.report.status_sequence, now_us);
+        let token = self.outbox.send(Source::Status);
+        Outgoing { token, kind: Kind::Status, retain: true, payload }
+    }
+
+    fn send<T: Encode<()>>(&mut self, source: Source, kind: Kind, message: &T) -> Outgoing {
+        let payload = self.seal(kind, message);
+        let token = self.outbox.send(source);
+        Outgoing { token, kind, retain: false, payload }
+    }
+
+    fn ack(&self, word: &Word) -> Ack {
+        Ack {
+            command: word.command,
+            sequence: word.sequence,
+            stage: word.stage,
+            boot: self.boot,
+            uptime_ms: word.at_us / 1000,
+            at_ms: self.clock.unix_ms(word.at_us),
+            pulses: word.pulses,
+            reason: word.reason,
+            first: word.first,
+        }
+    }
+
+    fn pulse(&self, counted: &Counted) -> Pulse {
+        Pulse {
+            mark: self.mark(self.report.pulse_sequence),
+            uptime_ms: counted.burst.ended_us / 1000,
+            at_ms: self.clock.unix_ms(counted.burst.ended_us),
+            pulses: counted.burst.pulses,
+            coin_pulses_total: counted.total,
+            width_ms: counted.burst.width_ms,
+            gap_ms: counted.burst.gap_ms,
+        }
+    }
+
+    fn status(&self, online: bool, sequence: u32, now_us: u64) -> Payload {
+        let status = Status {
+            mark: self.mark(sequence),
+            online,
+            uptime_ms: now_us / 1000,
+            at_ms: self.clock.unix_ms(now_us),
+            last_command: self.last_command,
+            settings_version: self.settings.value.version,
+            firmware: FIRMWARE,
+            signal_csq: self.health.signal_csq,
+            supply_mv: self.health.supply_mv,
+            totals: self.told_totals(),
+            faults: self.faults,
+            locked: Some(self.lock.value),
+        };
+        self.seal(Kind::Status, &status)
+    }
+
+    /// Totals as flash has them, so that a power cut makes none fall. While flash fails they are better told as counted.
+    fn told_totals(&self) -> Totals {
+        if self.faults & faults::FLASH != 0 {
+            return self.totals();
+        }
+        Totals {
+            coin_pulses: self.coin_pulses_saved,
+            credit_pulses: self.journal.credit_pulses_saved(),
+            noise_edges: self.noise_saved,
+        }
+    }
+
+    fn seal<T: Encode<()>>(&self, kind: Kind, message: &T) -> Payload {
+        let mut payload = Payload::new();
+        payload.resize_default(PAYLOAD_MAX_BYTES).expect("a payload's capacity is its greatest length");
+        let length = seal(&self.key, &topic(self.id, kind), message, &mut payload)
+            .expect("the longest status, ack and pulse fit a payload");
+        payload.truncate(length);
+        payload
+    }
+}
