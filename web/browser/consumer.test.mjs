@@ -1,0 +1,136 @@
+// Point 1: a consumer scans, pays, and watches the machine being credited; by phone, in two languages, light and dark,
+// and without JavaScript.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
+import { startDemo } from "./demo.mjs";
+import { approve, machinePulses, openReadyScanPage, pickPrice, saleIs } from "./pages.mjs";
+
+const SCAN_PAGE_BYTES_MAX = 30 * 1024;
+const SCAN_PAGE_REQUESTS_MAX = 3;
+
+let demo;
+let browser;
+before(async () => {
+  [demo, browser] = await Promise.all([startDemo(), startBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await demo?.end();
+});
+
+/** Notes in the profile each state that a sale's page ever shows. */
+function recordStates() {
+  const note = () => {
+    const state = document.querySelector("[data-state]")?.dataset.state;
+    const seen = JSON.parse(sessionStorage.getItem("states") ?? "[]");
+    if (state && seen.at(-1) !== state) sessionStorage.setItem("states", JSON.stringify([...seen, state]));
+  };
+  new MutationObserver(note).observe(document, { subtree: true, childList: true, attributes: true });
+}
+
+const languages = [
+  { locale: "en-GB", lang: "en", ready: "Ready", credited: /All done/, colorScheme: "light" },
+  { locale: "zh-CN", lang: "zh", ready: "可以使用", credited: /完成/, colorScheme: "light" },
+  { locale: "en-GB", lang: "en", ready: "Ready", credited: /All done/, colorScheme: "dark" },
+];
+
+for (const { locale, lang, ready, credited, colorScheme } of languages) {
+  test(`a sale is watched live to its end, ${lang}, ${colorScheme}`, async () => {
+    const machine = demo.machines[0];
+    const visit = await visitor(browser, { ...phone, locale, colorScheme });
+    const { page } = visit;
+    await page.addInitScript(recordStates);
+    const before = await machinePulses(demo, machine);
+
+    await openReadyScanPage(page, machine);
+    assert.match(await page.locator("html").getAttribute("lang"), new RegExp(`^${lang}`));
+    assert.equal((await page.locator(".status").innerText()).trim(), ready);
+    await inspect(page, `scan-${lang}-${colorScheme}`);
+    const { amount, credits } = await pickPrice(page, demo.sandbox);
+    await inspect(page, `sandbox-${lang}-${colorScheme}`);
+    let loads = 0;
+    page.on("load", () => (loads += 1));
+    await approve(page);
+    await saleIs(page, "credited");
+    assert.match(await page.locator("h1").innerText(), credited);
+    assert.ok((await page.locator(".receipt").innerText()).includes(amount), "the receipt says what was paid");
+    await inspect(page, `sale-credited-${lang}-${colorScheme}`);
+
+    const states = JSON.parse(await page.evaluate(() => sessionStorage.getItem("states")));
+    assert.equal(states.at(-1), "credited");
+    assert.ok(states.includes("crediting"), `seen live: ${states}`);
+    assert.equal(loads, 1, "the sale's page was loaded once and stayed");
+    assert.equal(await machinePulses(demo, machine), before + credits);
+    await leave(visit);
+  });
+}
+
+test("a sale can be made without JavaScript", async () => {
+  const machine = demo.machines[1];
+  const visit = await visitor(browser, { ...phone, javaScriptEnabled: false });
+  const { page } = visit;
+  const before = await machinePulses(demo, machine);
+  await openReadyScanPage(page, machine);
+  const { credits } = await pickPrice(page, demo.sandbox);
+  await approve(page);
+  // The page asks again by itself.
+  await saleIs(page, "credited");
+  assert.equal(await machinePulses(demo, machine), before + credits);
+  await leave(visit);
+});
+
+test("the scan page is whole within its bytes and requests", async () => {
+  const visit = await visitor(browser, phone);
+  const network = await visit.context.newCDPSession(visit.page);
+  await network.send("Network.enable");
+  const requests = [];
+  let bytes = 0;
+  network.on("Network.requestWillBeSent", ({ request }) => {
+    if (!request.url.startsWith("data:")) requests.push(request.url);
+  });
+  network.on("Network.loadingFinished", ({ encodedDataLength }) => (bytes += encodedDataLength));
+  await visit.page.goto(demo.machines[2].page, { waitUntil: "networkidle" });
+  console.log(`scan page: ${bytes} bytes in ${requests.length} requests`);
+  assert.ok(bytes > 1000, "measured something");
+  assert.ok(bytes <= SCAN_PAGE_BYTES_MAX, `${bytes} bytes`);
+  assert.ok(requests.length <= SCAN_PAGE_REQUESTS_MAX, `${requests}`);
+  assert.ok(requests.every((url) => url.startsWith(demo.http)), `from elsewhere: ${requests}`);
+  await leave(visit);
+});
+
+test("a declined payment takes no money and says so", async () => {
+  const machine = demo.machines[2];
+  const visit = await visitor(browser, phone);
+  const { page } = visit;
+  const before = await machinePulses(demo, machine);
+  await openReadyScanPage(page, machine);
+  await pickPrice(page, demo.sandbox, 0);
+  await page.locator("button[value=decline]").click();
+  await page.waitForURL("**/sale/**");
+  assert.notEqual(await page.locator("[data-state]").getAttribute("data-state"), "paid");
+  await inspect(page, "sale-declined-en-light");
+  assert.equal(await machinePulses(demo, machine), before);
+  await leave(visit);
+});
+
+test("the language can be changed, and stays", async () => {
+  const visit = await visitor(browser, phone);
+  const { page } = visit;
+  await openReadyScanPage(page, demo.machines[2]);
+  await page.locator("a.switch").click();
+  await page.locator("html[lang^=zh]").waitFor();
+  await page.goto(demo.machines[1].page);
+  assert.match(await page.locator("html").getAttribute("lang"), /^zh/);
+  await leave(visit);
+});
+
+test("what is not there is said in words", async () => {
+  const visit = await visitor(browser, phone);
+  for (const [path, name] of [["/s/NOSUCHCODE", "machine"], ["/sale/NOSUCHSALE", "sale"], ["/nothing", "page"]]) {
+    const answer = await visit.page.goto(`${demo.http}${path}`);
+    assert.equal(answer.status(), 404);
+    await inspect(visit.page, `missing-${name}-en-light`);
+  }
+  await leave(visit);
+});

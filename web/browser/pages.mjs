@@ -1,0 +1,61 @@
+// What people do on the pages.
+import assert from "node:assert/strict";
+import { until } from "./waiting.mjs";
+
+/** Opens a machine's scan page once it takes money. The demo's machine may still be busy with the sale before. */
+export async function openReadyScanPage(page, machine) {
+  await until(`${machine.machine} to be ready`, async () => {
+    await page.goto(machine.page);
+    return (await page.locator("button.price").count()) > 0;
+  });
+}
+
+/** Picks a price, the last and largest unless told, and lands on the provider's page. Gives amount and credits. */
+export async function pickPrice(page, sandbox, index = -1) {
+  const button = page.locator("button.price").nth(index);
+  const amount = await button.locator(".price-amount").innerText();
+  const credits = Number((await button.locator("small").innerText()).match(/\d+/)[0]);
+  await button.click();
+  await page.waitForURL(`${sandbox}/**`);
+  return { amount, credits };
+}
+
+/** Approves on the provider's page, and lands on the sale's. */
+export async function approve(page) {
+  await page.locator("button[value=approve]").click();
+  await page.waitForURL("**/sale/**");
+}
+
+/** Waits until the sale's page says so. */
+export async function saleIs(page, state) {
+  await page.locator(`[data-state=${state}]`).waitFor();
+}
+
+/** Pulses that a virtual machine has counted, as the demo's page shows. */
+export async function machinePulses(demo, machine) {
+  const html = await (await fetch(`${demo.http}/demo`)).text();
+  const counted = html.split(`id="module-${machine.module}"`)[1].match(/data-pulses>(\d+)</);
+  assert.ok(counted, "the demo's page shows the machine's counter");
+  return Number(counted[1]);
+}
+
+/** Uses a button of the demo's page: `coin` or `power`. */
+export async function demoButton(page, demo, machine, button) {
+  await page.goto(`${demo.http}/demo`);
+  await page.locator(`#${button}-${machine.module}`).click();
+  await page.waitForURL(`**/demo#module-${machine.module}`);
+}
+
+export async function signIn(page, demo) {
+  await page.goto(`${demo.http}/sign-in`);
+  await page.getByLabel("Email").or(page.getByLabel("E-mail")).fill(demo.operator.email);
+  await page.getByLabel("Password").fill(demo.operator.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.waitForURL("**/operator");
+}
+
+/** Leaves a mark in the page, which a reload would wipe out. Gives a check that it is still there. */
+export async function markPage(page) {
+  await page.evaluate(() => (globalThis.coinwireMark = true));
+  return async () => assert.equal(await page.evaluate(() => globalThis.coinwireMark), true, "the page was reloaded");
+}

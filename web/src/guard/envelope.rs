@@ -1,0 +1,141 @@
+//! Around everything: a request id, one log line for what is our fault, errors and panics as pages, security headers.
+
+use crate::{
+    app::App,
+    failure::{ErrorWords, Failure, chain},
+    locale::Language,
+    page::Page,
+};
+use backend::clock::{SystemRandom, random_text};
+use futures_util::FutureExt;
+use poem::{
+    Endpoint, IntoResponse, PathPattern, Request, Response,
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use tera::Context;
+use tracing::Instrument;
+
+/// Characters of a request id.
+const REQUEST_ID_CHARS: usize = 12;
+/// The header that carries it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Nothing from elsewhere, nothing inline, nobody's frame.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// As above, but the order form's answer leads to the payment provider, and browsers hold a form's redirect against
+/// `form-action` too.
+const CHECKOUT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'self' https: http:; frame-ancestors 'none'";
+/// A year.
+const HSTS: &str = "max-age=31536000; includeSubDomains";
+
+/// The envelope. Its inner endpoint is the whole site.
+pub(crate) async fn envelope<E: Endpoint>(
+    app: Arc<App>,
+    inner: Arc<E>,
+    mut request: Request,
+) -> poem::Result<Response> {
+    let started = Instant::now();
+    let request_id = random_text(&SystemRandom, REQUEST_ID_CHARS);
+    let page = Page::open(&app, &request, request_id.clone()).await;
+    if request.method() == Method::GET
+        && let Some(language) = Language::picked(&request)
+    {
+        language.remember(&request, app.config.secure_cookies);
+    }
+    let method = request.method().clone();
+    let is_checkout = request.uri().path().starts_with("/s/");
+    request.extensions_mut().insert(page.clone());
+    // The path stays out of the log: it carries sale tokens and account tokens.
+    let span = tracing::info_span!("request", id = %request_id, %method);
+    let outcome = AssertUnwindSafe(inner.call(request)).catch_unwind().instrument(span.clone()).await;
+    let _entered = span.enter();
+    let (mut response, pattern) = match outcome {
+        Ok(Ok(response)) => {
+            let response = response.into_response();
+            let pattern = response.data::<PathPattern>().map(|pattern| pattern.0.to_string());
+            (response, pattern)
+        }
+        Ok(Err(error)) => {
+            let pattern = error.data::<PathPattern>().map(|pattern| pattern.0.to_string());
+            (from_error(&page, error), pattern)
+        }
+        Err(_) => {
+            tracing::error!("a handler panicked");
+            let words =
+                ErrorWords { status: StatusCode::INTERNAL_SERVER_ERROR, word: "500", back: None, retry_after_s: None };
+            (error_page(&page, &words), None)
+        }
+    };
+    count(&method, pattern.as_deref(), response.status(), started);
+    add_headers(&app, &mut response, is_checkout, &request_id);
+    Ok(response)
+}
+
+fn count(method: &Method, pattern: Option<&str>, status: StatusCode, started: Instant) {
+    let labels = [
+        ("method", method.as_str().to_owned()),
+        ("route", pattern.unwrap_or("none").to_owned()),
+        ("status", status.as_str().to_owned()),
+    ];
+    metrics::counter!("web_requests_total", &labels).increment(1);
+    metrics::histogram!("web_request_seconds", &labels).record(started.elapsed().as_secs_f64());
+}
+
+fn from_error(page: &Page, error: poem::Error) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    let words = ErrorWords::of(&error);
+    let cause = error.downcast_ref::<Failure>().map(|failure| chain(failure)).unwrap_or_else(|| error.to_string());
+    if words.status.is_server_error() {
+        tracing::error!(status = words.status.as_u16(), %cause, "a request failed");
+    } else {
+        tracing::debug!(status = words.status.as_u16(), %cause, "a request was refused");
+    }
+    error_page(page, &words)
+}
+
+fn error_page(page: &Page, words: &ErrorWords) -> Response {
+    let mut context = Context::new();
+    context.insert("status", &words.status.as_u16());
+    context.insert("word", words.word);
+    context.insert("back", &words.back);
+    context.insert("retry_after_s", &words.retry_after_s);
+    let mut response = page.render_as(words.status, "error.html", context).unwrap_or_else(|failure| {
+        tracing::error!(cause = %chain(&failure), "the error page does not render");
+        words.status.into_response()
+    });
+    if let Some(seconds) = words.retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id: &str) {
+    let headers = response.headers_mut();
+    let policy = if is_checkout { CHECKOUT_POLICY } else { CONTENT_POLICY };
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // WeChat's H5 payment wants to see the origin it was called from; more than that nobody gets.
+        (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=(), payment=()"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if app.config.public_url.starts_with("https://") {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}

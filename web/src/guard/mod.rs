@@ -1,0 +1,7 @@
+//! What requests pass through before a handler sees them, and answers after.
+
+pub(crate) mod address;
+pub(crate) mod csrf;
+pub(crate) mod envelope;
+pub(crate) mod limits;
+pub(crate) mod session;

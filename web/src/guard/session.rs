@@ -1,0 +1,144 @@
+//! Who is signed in. Sessions are stored by the backend, under the hash of what the cookie carries, so that the
+//! database alone opens no session.
+
+use crate::{
+    app::App,
+    guard,
+    page::{Page, see_other},
+};
+use backend::{Backend, operators::Member};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
+use poem::{
+    Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response,
+    http::{Method, StatusCode},
+    session::{CookieConfig, ServerSession, Session, SessionStorage},
+    web::cookie::SameSite,
+};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// The session's cookie.
+pub(crate) const COOKIE: &str = "cw_session";
+/// How long one stays signed in.
+const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// The key of the member's id in a session.
+const MEMBER: &str = "member";
+
+/// Sessions in the backend's store.
+pub(crate) struct Sessions(pub(crate) Backend);
+
+/// What a session is stored under.
+pub(crate) fn stored_id(cookie: &str) -> String {
+    BASE64.encode(Sha256::digest(cookie))
+}
+
+fn unavailable(error: backend::Error) -> poem::Error {
+    crate::failure::Failure::Backend(error).into()
+}
+
+impl SessionStorage for Sessions {
+    async fn load_session<'a>(&'a self, session_id: &'a str) -> poem::Result<Option<BTreeMap<String, Value>>> {
+        let data = self.0.load_session(&stored_id(session_id)).await.map_err(unavailable)?;
+        // Data of an older make counts as no session.
+        Ok(data.and_then(|data| serde_json::from_str(&data).ok()))
+    }
+
+    async fn update_session<'a>(
+        &'a self,
+        session_id: &'a str,
+        entries: &'a BTreeMap<String, Value>,
+        expires: Option<Duration>,
+    ) -> poem::Result<()> {
+        let life_ms = i64::try_from(expires.unwrap_or(SESSION_LIFE).as_millis()).unwrap_or(i64::MAX);
+        let data = Value::from_iter(entries.clone()).to_string();
+        let expires_ms = self.0.now_ms().saturating_add(life_ms);
+        self.0.save_session(&stored_id(session_id), &data, expires_ms).await.map_err(unavailable)
+    }
+
+    async fn remove_session<'a>(&'a self, session_id: &'a str) -> poem::Result<()> {
+        self.0.remove_session(&stored_id(session_id)).await.map_err(unavailable)
+    }
+}
+
+/// The sessions' middleware.
+pub(crate) fn sessions(app: &App) -> ServerSession<Sessions> {
+    let cookie = CookieConfig::new()
+        .name(COOKIE)
+        .path("/")
+        .http_only(true)
+        .secure(app.config.secure_cookies)
+        .same_site(SameSite::Lax)
+        .max_age(SESSION_LIFE);
+    ServerSession::new(cookie, Sessions(app.backend.clone()))
+}
+
+/// Notes in a session who signed in. The session's id is renewed, so that one known before is worth nothing.
+pub(crate) fn sign_in(session: &Session, member: &Member) {
+    session.set(MEMBER, member.member_id);
+    session.renew();
+}
+
+/// Who asks: put into the request by [`members_only`].
+#[derive(Clone)]
+pub(crate) struct Signed {
+    pub(crate) member: Member,
+    /// The session, as stored.
+    pub(crate) session: String,
+}
+
+impl<'a> FromRequest<'a> for Signed {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let signed = request.extensions().get::<Signed>().expect("the route is for members only");
+        Ok(signed.clone())
+    }
+}
+
+/// Lets members through, and sends everyone else to sign in.
+pub(crate) async fn members_only<E: Endpoint>(
+    app: Arc<App>,
+    inner: Arc<E>,
+    mut request: Request,
+) -> poem::Result<Response> {
+    let session = request.extensions().get::<Session>().cloned().expect("sessions are around this");
+    let member = match session.get::<i64>(MEMBER) {
+        None => None,
+        Some(id) => match app.backend.member(id).await {
+            Ok(member) => Some(member),
+            Err(backend::Error::NotFound(_)) => {
+                // The member is gone: so is the session.
+                session.purge();
+                None
+            }
+            Err(error) => return Err(unavailable(error)),
+        },
+    };
+    let Some(member) = member else { return Ok(to_sign_in(&request)) };
+    let session = stored_id(&guard::csrf::binding(&request));
+    request.extensions_mut().insert(Signed { member, session });
+    inner.call(request).await.map(IntoResponse::into_response)
+}
+
+fn to_sign_in(request: &Request) -> Response {
+    let wanted = request.extensions().get::<Page>().map_or("", |page| page.look.here.as_str());
+    let path = wanted.split_once('?').map_or(wanted, |(path, _)| path);
+    if path.ends_with("/events") {
+        // A live stream cannot follow to a form; its script loads the page again on this.
+        return Response::builder().status(StatusCode::UNAUTHORIZED).finish();
+    }
+    let query = match *request.method() {
+        Method::GET => url::form_urlencoded::Serializer::new(String::new()).append_pair("next", wanted).finish(),
+        _ => "again=1".to_owned(),
+    };
+    see_other(&format!("/sign-in?{query}"))
+}
+
+impl Signed {
+    /// Whether the session still stands: a live stream outlasts the request that was let through.
+    pub(crate) async fn still_in(&self, backend: &Backend) -> Result<(), backend::Error> {
+        match backend.load_session(&self.session).await? {
+            Some(_) => Ok(()),
+            None => Err(backend::Error::NotFound("session")),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What every page needs: the language, the form token, the request's id, and the templates.
+
+use crate::{app::App, failure::Failure, guard::csrf, locale::Language, templates::Templates};
+use poem::{FromRequest, Request, RequestBody, Response, http::StatusCode};
+use serde_json::json;
+use std::sync::Arc;
+use tera::Context;
+
+/// A page under way. Made by the envelope, one a request.
+#[derive(Clone)]
+pub(crate) struct Page {
+    pub(crate) app: Arc<App>,
+    pub(crate) look: Look,
+}
+
+/// What templates need beside their own facts.
+#[derive(Clone)]
+pub(crate) struct Look {
+    pub(crate) language: Language,
+    pub(crate) request_id: String,
+    /// The token that forms carry.
+    pub(crate) csrf: String,
+    /// The page's own address, to switch language on.
+    pub(crate) here: String,
+    pub(crate) demo: bool,
+}
+
+impl Look {
+    /// Renders a template.
+    pub(crate) fn html(&self, templates: &Templates, template: &str, mut context: Context) -> Result<String, Failure> {
+        let joint = if self.here.contains('?') { '&' } else { '?' };
+        let other = self.language.other();
+        let href = format!("{}{joint}lang={}", self.here, other.code());
+        context.insert("switch", &json!({ "code": other.code(), "html": other.html(), "href": href }));
+        context.insert("html_lang", self.language.html());
+        context.insert("csrf", &self.csrf);
+        context.insert("request_id", &self.request_id);
+        context.insert("demo", &self.demo);
+        Ok(templates.render(self.language, template, &context)?)
+    }
+}
+
+impl Page {
+    /// The page for a request.
+    pub(crate) async fn open(app: &Arc<App>, request: &Request, request_id: String) -> Self {
+        let look = Look {
+            language: Language::of(request).await,
+            csrf: csrf::token(&app.config.csrf_key, &csrf::binding(request), app.backend.now_ms()),
+            request_id,
+            here: without_language(request.uri().path(), request.uri().query()),
+            demo: app.config.demo.is_some(),
+        };
+        Self { app: app.clone(), look }
+    }
+
+    /// The same page under another address: what answers a form is shown under the form's page.
+    pub(crate) fn at(mut self, path: String) -> Self {
+        self.look.here = path;
+        self
+    }
+
+    /// Renders a template to text: a fragment of a page.
+    pub(crate) fn fragment(&self, template: &str, context: Context) -> Result<String, Failure> {
+        self.look.html(&self.app.templates, template, context)
+    }
+
+    /// Renders a template as an answer.
+    pub(crate) fn render(&self, template: &str, context: Context) -> Result<Response, Failure> {
+        self.render_as(StatusCode::OK, template, context)
+    }
+
+    /// Renders a template as an answer with a status.
+    pub(crate) fn render_as(&self, status: StatusCode, template: &str, context: Context) -> Result<Response, Failure> {
+        let html = self.fragment(template, context)?;
+        Ok(Response::builder().status(status).content_type("text/html; charset=utf-8").body(html))
+    }
+}
+
+impl<'a> FromRequest<'a> for Page {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let page = request.extensions().get::<Page>().expect("the envelope puts a page into every request");
+        Ok(page.clone())
+    }
+}
+
+/// An answer that sends the browser on, with a GET.
+pub(crate) fn see_other(location: &str) -> Response {
+    Response::builder().status(StatusCode::SEE_OTHER).header("location", location).finish()
+}
+
+fn without_language(path: &str, query: Option<&str>) -> String {
+    let mut rest = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name != "lang" {
+            rest.append_pair(&name, &value);
+        }
+    }
+    let rest = rest.finish();
+    if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_query_but_for_the_language() {
+        assert_eq!(without_language("/a", None), "/a");
+        assert_eq!(without_language("/a", Some("lang=zh")), "/a");
+        assert_eq!(without_language("/a", Some("state=paid&lang=zh&x=%26")), "/a?state=paid&x=%26");
+    }
+}

@@ -1,0 +1,70 @@
+//! The operator's first page: takings of the day, all machines, the newest sales; live.
+
+use crate::{
+    failure::Failure,
+    guard::session::Signed,
+    live::{self, Fragment, Pace},
+    page::Page,
+};
+use backend::{
+    machines::FleetRow,
+    operators::Member,
+    sales::{SaleRow, SalesFilter, Takings},
+};
+use poem::{Response, handler};
+use std::time::Duration;
+use tera::Context;
+
+/// At most four times a second, and every few seconds for presence, which changes by itself.
+pub(crate) const PACE: Pace = Pace { gap: Duration::from_millis(250), tick: Duration::from_secs(3) };
+/// Newest sales shown.
+const NEWEST_SALES: usize = 8;
+
+/// What the templates name.
+pub(crate) fn context(member: &Member, fleet: &[FleetRow], takings: &Takings, sales: &[SaleRow]) -> Context {
+    let mut context = Context::new();
+    context.insert("member", member);
+    context.insert("tab", "fleet");
+    context.insert("fleet", fleet);
+    let online = fleet.iter().filter(|row| row.module.as_ref().is_some_and(|module| module.online)).count();
+    context.insert("online", &online);
+    context.insert("machines", &fleet.len());
+    context.insert("takings", takings);
+    context.insert("sales", &sales[..sales.len().min(NEWEST_SALES)]);
+    context
+}
+
+async fn look(page: &Page, member: &Member) -> Result<Context, Failure> {
+    let backend = &page.app.backend;
+    let fleet = backend.fleet(member.operator_id).await?;
+    let takings = backend.takings_today(member.operator_id).await?;
+    let sales = backend.sales(member.operator_id, SalesFilter::default()).await?;
+    Ok(context(member, &fleet, &takings, &sales))
+}
+
+/// `GET /operator`
+#[handler]
+pub(crate) async fn show(page: Page, signed: Signed) -> Result<Response, Failure> {
+    let context = look(&page, &signed.member).await?;
+    page.render("fleet.html", context)
+}
+
+/// `GET /operator/events`
+#[handler]
+pub(crate) async fn events(page: Page, signed: Signed) -> Result<Response, Failure> {
+    let operator_id = signed.member.operator_id;
+    let rendering = page.clone();
+    live::fragments(
+        &page,
+        PACE,
+        move |event| event.operator_id == operator_id,
+        move || {
+            let (page, signed) = (rendering.clone(), signed.clone());
+            async move {
+                signed.still_in(&page.app.backend).await?;
+                let context = look(&page, &signed.member).await?;
+                Ok(Fragment { html: page.fragment("fleet_state.html", context)?, last: false })
+            }
+        },
+    )
+}

@@ -1,0 +1,47 @@
+//! Small answers: the way in, static files, health, metrics.
+
+use crate::{
+    failure::Failure,
+    page::{Page, see_other},
+};
+use poem::{Response, handler, http::StatusCode, web::Path};
+
+/// `GET /`
+#[handler]
+pub(crate) async fn home(page: Page) -> Response {
+    see_other(if page.look.demo { "/demo" } else { "/operator" })
+}
+
+/// `GET /static/{name}`: the name holds the content's hash, so it never changes.
+#[handler]
+pub(crate) async fn asset(page: Page, Path(name): Path<String>) -> Result<Response, Failure> {
+    let asset = page.app.templates.asset(&name).ok_or(Failure::NotFound)?;
+    Ok(Response::builder()
+        .content_type(asset.content_type)
+        .header("cache-control", "public, max-age=31536000, immutable")
+        .body(asset.bytes.clone()))
+}
+
+/// `GET /healthz`: the process answers.
+#[handler]
+pub(crate) async fn healthz() -> Response {
+    Response::builder().content_type("text/plain; charset=utf-8").body("ok\n")
+}
+
+/// `GET /readyz`: database and bus answer too; else 503 and a sentence for each that does not.
+#[handler]
+pub(crate) async fn readyz(page: Page) -> Response {
+    let unready = page.app.backend.unready().await;
+    let (status, text) = match unready.as_slice() {
+        [] => (StatusCode::OK, "ready\n".to_owned()),
+        sentences => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", sentences.join("\n"))),
+    };
+    Response::builder().status(status).content_type("text/plain; charset=utf-8").body(text)
+}
+
+/// `GET /metrics`, where the server gives any.
+#[handler]
+pub(crate) async fn metrics(page: Page) -> Result<Response, Failure> {
+    let text = page.app.config.metrics.as_ref().ok_or(Failure::NotFound)?;
+    Ok(Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text()))
+}

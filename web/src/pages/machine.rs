@@ -1,0 +1,253 @@
+//! One machine: what its module says, its prices, its coins, and the label to print.
+
+use crate::{
+    failure::Failure,
+    guard::session::Signed,
+    live::{self, Fragment},
+    page::{Page, see_other},
+    pages::fleet::PACE,
+};
+use backend::{
+    Error,
+    machines::{MachineView, PriceChange},
+    operators::Member,
+};
+use poem::{
+    Response, handler,
+    http::StatusCode,
+    web::{Form, Path, Query},
+};
+use qrcode::{EcLevel, QrCode, render::svg};
+use serde::{Deserialize, Serialize};
+use tera::Context;
+
+/// Side of the printed code in SVG units at least.
+const QR_SIDE: u32 = 240;
+
+/// A change that was not taken.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Refusal {
+    /// The price's form, if it is about one.
+    pub(crate) price_id: Option<i64>,
+    /// `refused-<word>` in the locales: `label`, `amount`, `pulses`, `meanwhile` or `other`.
+    pub(crate) word: &'static str,
+}
+
+/// What was done, for the notice above the page: `done-<word>` in the locales.
+pub(crate) const DEEDS: [&str; 5] = ["price", "on-sale", "off-sale", "locked", "unlocked"];
+
+/// What the templates name.
+pub(crate) fn context(
+    member: &Member,
+    view: &MachineView,
+    scan_url: &str,
+    done: Option<&str>,
+    refusal: Option<&Refusal>,
+) -> Result<Context, Failure> {
+    let mut context = state_context(member, view);
+    context.insert("scan_url", scan_url);
+    context.insert("qr_svg", &qr_svg(scan_url)?);
+    context.insert("done", &done);
+    context.insert("refusal", &refusal);
+    Ok(context)
+}
+
+/// What the live part names.
+pub(crate) fn state_context(member: &Member, view: &MachineView) -> Context {
+    let mut context = Context::new();
+    context.insert("member", member);
+    context.insert("tab", "fleet");
+    context.insert("view", view);
+    context
+}
+
+fn qr_svg(text: &str) -> Result<String, Failure> {
+    // Labels get scratched: a quarter of it may be unreadable.
+    let code = QrCode::with_error_correction_level(text, EcLevel::Q)
+        .map_err(|_| Failure::Malformed("the scan address is too long for a code"))?;
+    let svg = code
+        .render::<svg::Color>()
+        .min_dimensions(QR_SIDE, QR_SIDE)
+        .dark_color(svg::Color("#000"))
+        .light_color(svg::Color("#fff"))
+        .build();
+    // Inside a page there is no XML prologue.
+    Ok(svg.split_once("?>").map_or(svg.as_str(), |(_, rest)| rest).to_owned())
+}
+
+fn scan_url(page: &Page, view: &MachineView) -> String {
+    format!("{}/s/{}", page.app.config.public_url, view.row.code)
+}
+
+/// What the address may say.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    done: String,
+}
+
+/// `GET /operator/machines/{id}`
+#[handler]
+pub(crate) async fn show(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Failure> {
+    let view = page.app.backend.machine(signed.member.operator_id, id).await?;
+    let done = DEEDS.into_iter().find(|deed| *deed == asked.done);
+    let context = context(&signed.member, &view, &scan_url(&page, &view), done, None)?;
+    page.at(format!("/operator/machines/{id}")).render("machine.html", context)
+}
+
+/// `GET /operator/machines/{id}/events`
+#[handler]
+pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
+    let operator_id = signed.member.operator_id;
+    // Not found here is an answer; later it would end a stream.
+    page.app.backend.machine(operator_id, id).await?;
+    let rendering = page.clone();
+    live::fragments(
+        &page,
+        PACE,
+        move |event| event.operator_id == operator_id && event.machine_id == Some(id),
+        move || {
+            let (page, signed) = (rendering.clone(), signed.clone());
+            async move {
+                signed.still_in(&page.app.backend).await?;
+                let view = page.app.backend.machine(operator_id, id).await?;
+                let context = state_context(&signed.member, &view);
+                Ok(Fragment { html: page.fragment("machine_state.html", context)?, last: false })
+            }
+        },
+    )
+}
+
+/// `GET /operator/machines/{id}/qr.svg`
+#[handler]
+pub(crate) async fn qr(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
+    let view = page.app.backend.machine(signed.member.operator_id, id).await?;
+    Ok(Response::builder().content_type("image/svg+xml").body(qr_svg(&scan_url(&page, &view))?))
+}
+
+/// A price's form.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PriceForm {
+    label: String,
+    /// In whole units with up to two decimals, as people write it.
+    amount: String,
+    pulses: String,
+}
+
+/// `POST /operator/machines/{id}/prices/{price}`
+#[handler]
+pub(crate) async fn change_price(
+    page: Page,
+    signed: Signed,
+    Path((id, price_id)): Path<(i64, i64)>,
+    Form(form): Form<PriceForm>,
+) -> Result<Response, Failure> {
+    let change = match parse_price(&form) {
+        Ok(change) => change,
+        Err(word) => return refuse(page, &signed, id, Refusal { price_id: Some(price_id), word }).await,
+    };
+    let outcome = page.app.backend.change_price(signed.member.operator_id, price_id, change).await;
+    after(page, &signed, id, Some(price_id), "price", outcome).await
+}
+
+/// A switch: on or off.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Switch {
+    on: bool,
+}
+
+/// `POST /operator/machines/{id}/active`
+#[handler]
+pub(crate) async fn set_active(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Form(form): Form<Switch>,
+) -> Result<Response, Failure> {
+    let outcome = page.app.backend.set_active(signed.member.operator_id, id, form.on).await;
+    after(page, &signed, id, None, if form.on { "on-sale" } else { "off-sale" }, outcome).await
+}
+
+/// `POST /operator/machines/{id}/locked`
+#[handler]
+pub(crate) async fn set_locked(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Form(form): Form<Switch>,
+) -> Result<Response, Failure> {
+    let outcome = page.app.backend.set_locked(signed.member.operator_id, id, form.on).await;
+    after(page, &signed, id, None, if form.on { "locked" } else { "unlocked" }, outcome).await
+}
+
+/// Back to the page with what was done, or with what was refused.
+async fn after(
+    page: Page,
+    signed: &Signed,
+    id: i64,
+    price_id: Option<i64>,
+    deed: &str,
+    outcome: backend::Result<()>,
+) -> Result<Response, Failure> {
+    let word = match outcome {
+        Ok(()) => return Ok(see_other(&format!("/operator/machines/{id}?done={deed}"))),
+        Err(Error::Invalid { field, .. }) => match field {
+            "label" => "label",
+            "amount" | "amount_minor" => "amount",
+            "pulses" => "pulses",
+            _ => "other",
+        },
+        Err(Error::Conflict(_)) => "meanwhile",
+        Err(error) => return Err(error.into()),
+    };
+    refuse(page, signed, id, Refusal { price_id, word }).await
+}
+
+async fn refuse(page: Page, signed: &Signed, id: i64, refusal: Refusal) -> Result<Response, Failure> {
+    let view = page.app.backend.machine(signed.member.operator_id, id).await?;
+    let context = context(&signed.member, &view, &scan_url(&page, &view), None, Some(&refusal))?;
+    let page = page.at(format!("/operator/machines/{id}"));
+    page.render_as(StatusCode::UNPROCESSABLE_ENTITY, "machine.html", context)
+}
+
+fn parse_price(form: &PriceForm) -> Result<PriceChange, &'static str> {
+    let label = form.label.trim();
+    if label.is_empty() {
+        return Err("label");
+    }
+    let amount_minor = parse_amount(&form.amount).ok_or("amount")?;
+    let pulses = form.pulses.trim().parse().map_err(|_| "pulses")?;
+    Ok(PriceChange { label: label.to_owned(), amount_minor, pulses })
+}
+
+/// `12`, `12.5`, `12.50` or `12,50` as minor units.
+fn parse_amount(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (whole, decimals) = text.split_once(['.', ',']).unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || decimals.len() > 2 {
+        return None;
+    }
+    let cents: i64 = format!("{decimals:0<2}").parse().ok()?;
+    whole.parse::<i64>().ok()?.checked_mul(100)?.checked_add(cents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_amounts_as_people_write_them() {
+        for (text, minor) in [("12", 1200), ("12.5", 1250), ("12,50", 1250), (" 0.01 ", 1), ("007", 700)] {
+            assert_eq!(parse_amount(text), Some(minor), "{text}");
+        }
+        for wrong in ["", ".", "1.", ".5", "1.234", "-1", "+1", "1e3", "¥1", "1.2.3", "99999999999999999999", "１"] {
+            assert_eq!(parse_amount(wrong), None, "{wrong}");
+        }
+    }
+}

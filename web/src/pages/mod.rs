@@ -1,0 +1,13 @@
+//! A file a page.
+
+pub(crate) mod demo;
+pub(crate) mod fleet;
+pub(crate) mod health;
+pub(crate) mod machine;
+pub(crate) mod sale;
+pub(crate) mod sales;
+pub(crate) mod scan;
+pub(crate) mod sign_in;
+
+#[cfg(test)]
+mod tests;

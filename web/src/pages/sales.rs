@@ -1,0 +1,127 @@
+//! The operator's sales, by state and machine, newest first.
+
+use crate::{
+    failure::Failure,
+    guard::session::Signed,
+    live::{self, Fragment},
+    page::Page,
+    pages::fleet::PACE,
+};
+use backend::{
+    machines::FleetRow,
+    operators::Member,
+    sales::{SaleRow, SalesFilter},
+};
+use poem::{Response, handler, web::Query};
+use serde::{Deserialize, Serialize};
+use tera::Context;
+
+/// The states there are to choose from: `state-<word>` in the locales.
+pub(crate) const STATES: [&str; 9] =
+    ["created", "awaiting_payment", "paid", "crediting", "credited", "expired", "refund_pending", "refunded", "review"];
+
+/// What the address may say. What makes no sense counts as not said.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    machine: String,
+    #[serde(default)]
+    before: String,
+}
+
+/// What is shown, after looking at what was asked.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Shown {
+    pub(crate) state: Option<&'static str>,
+    pub(crate) machine_id: Option<i64>,
+    /// Not the newest page.
+    pub(crate) before: Option<String>,
+}
+
+impl Shown {
+    fn of(asked: &Asked) -> Self {
+        Self {
+            state: STATES.into_iter().find(|state| *state == asked.state),
+            machine_id: asked.machine.parse().ok(),
+            before: (!asked.before.is_empty()).then(|| asked.before.clone()),
+        }
+    }
+
+    fn filter(&self) -> SalesFilter {
+        SalesFilter {
+            machine_id: self.machine_id,
+            state: self.state.map(str::to_owned),
+            before_token: self.before.clone(),
+        }
+    }
+
+    /// The address's query for these, with another `before`.
+    fn query(&self, before: Option<&str>) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(state) = self.state {
+            query.append_pair("state", state);
+        }
+        if let Some(machine_id) = self.machine_id {
+            query.append_pair("machine", &machine_id.to_string());
+        }
+        if let Some(before) = before {
+            query.append_pair("before", before);
+        }
+        query.finish()
+    }
+}
+
+/// What the templates name.
+pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], shown: &Shown) -> Context {
+    let mut context = rows_context(sales, shown);
+    context.insert("member", member);
+    context.insert("tab", "sales");
+    context.insert("fleet", fleet);
+    context.insert("states", &STATES);
+    context.insert("events_query", &shown.query(None));
+    context
+}
+
+fn rows_context(sales: &[SaleRow], shown: &Shown) -> Context {
+    let mut context = Context::new();
+    context.insert("sales", sales);
+    context.insert("shown", shown);
+    let full = sales.len() as u64 >= SalesFilter::PAGE_ROWS;
+    let older = sales.last().filter(|_| full).map(|last| shown.query(Some(&last.view.token)));
+    context.insert("older", &older);
+    context.insert("newest", &shown.before.is_some().then(|| shown.query(None)));
+    context
+}
+
+/// `GET /operator/sales`
+#[handler]
+pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
+    let shown = Shown::of(&asked);
+    let fleet = page.app.backend.fleet(signed.member.operator_id).await?;
+    let sales = page.app.backend.sales(signed.member.operator_id, shown.filter()).await?;
+    page.render("sales.html", context(&signed.member, &fleet, &sales, &shown))
+}
+
+/// `GET /operator/sales/events`
+#[handler]
+pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
+    let operator_id = signed.member.operator_id;
+    let shown = Shown::of(&asked);
+    let rendering = page.clone();
+    live::fragments(
+        &page,
+        PACE,
+        move |event| event.operator_id == operator_id,
+        move || {
+            let (page, signed, shown) = (rendering.clone(), signed.clone(), shown.clone());
+            async move {
+                signed.still_in(&page.app.backend).await?;
+                let sales = page.app.backend.sales(operator_id, shown.filter()).await?;
+                let html = page.fragment("sales_rows.html", rows_context(&sales, &shown))?;
+                Ok(Fragment { html, last: false })
+            }
+        },
+    )
+}

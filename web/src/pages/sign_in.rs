@@ -1,0 +1,115 @@
+//! Signing in and out.
+
+use crate::{
+    failure::Failure,
+    guard::{address::ClientIp, limits::limit_key, session},
+    page::{Page, see_other},
+};
+use poem::{
+    Response, handler,
+    http::StatusCode,
+    session::Session,
+    web::{Form, Query},
+};
+use serde::Deserialize;
+use tera::Context;
+
+/// Where members land.
+const HOME: &str = "/operator";
+/// The longest e-mail address (RFC 5321) and password taken.
+const EMAIL_BYTES: usize = 254;
+const PASSWORD_BYTES: usize = 1024;
+
+/// What the address may say.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    /// Where to go after signing in.
+    #[serde(default)]
+    next: String,
+    /// One was signed out while working.
+    #[serde(default)]
+    again: String,
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub(crate) struct Credentials {
+    email: String,
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// What the template names. `notice` is `wrong`, `again`, or nothing.
+pub(crate) fn context(email: &str, next: &str, notice: Option<&str>) -> Context {
+    let mut context = Context::new();
+    context.insert("email", email);
+    context.insert("next", next);
+    context.insert("notice", &notice);
+    context
+}
+
+/// Only ways into the operator's pages are followed: a link from elsewhere must not send a member elsewhere.
+fn own_way(next: &str) -> &str {
+    let inside = next == HOME || next.strip_prefix(HOME).is_some_and(|rest| rest.starts_with(['/', '?']));
+    let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if inside && plain { next } else { HOME }
+}
+
+/// `GET /sign-in`
+#[handler]
+pub(crate) async fn ask(page: Page, Query(asked): Query<Asked>) -> Result<Response, Failure> {
+    let notice = (!asked.again.is_empty() || !asked.next.is_empty()).then_some("again");
+    page.render("sign_in.html", context("", own_way(&asked.next), notice))
+}
+
+/// `POST /sign-in`
+#[handler]
+pub(crate) async fn enter(
+    page: Page,
+    ClientIp(ip): ClientIp,
+    session: &Session,
+    Form(form): Form<Credentials>,
+) -> Result<Response, Failure> {
+    let email = form.email.trim();
+    if email.len() > EMAIL_BYTES || form.password.len() > PASSWORD_BYTES {
+        return Err(Failure::TooLarge);
+    }
+    page.app.limits.sign_ins.check(&limit_key(ip))?;
+    page.app.limits.sign_ins_by_email.check(&email.to_lowercase())?;
+    match page.app.backend.sign_in(email, &form.password).await {
+        Ok(member) => {
+            session::sign_in(session, &member);
+            Ok(see_other(own_way(&form.next)))
+        }
+        Err(backend::Error::NotFound(_)) => {
+            metrics::counter!("web_sign_ins_refused_total").increment(1);
+            page.render_as(StatusCode::UNAUTHORIZED, "sign_in.html", context(email, own_way(&form.next), Some("wrong")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `POST /sign-out`
+#[handler]
+pub(crate) async fn leave(session: &Session) -> Response {
+    session.purge();
+    see_other("/sign-in")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leads_only_to_the_operators_pages() {
+        for inside in ["/operator", "/operator/sales?state=paid", "/operator?x=1"] {
+            assert_eq!(own_way(inside), inside);
+        }
+        for elsewhere in
+            ["", "/", "https://evil.example", "//evil.example", "/operatorx", "/operator/\r\nx", "/operator/\\x"]
+        {
+            assert_eq!(own_way(elsewhere), HOME, "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Every page in every state and both languages, rendered from views made by hand.
+//!
+//! With `COINWIRE_RENDER_DIR` set, the pages are also written there, to be looked at.
+
+use super::{demo, fleet, machine, sale, sales, scan, sign_in};
+use crate::{
+    config::{DemoControl, DemoModule, DemoPanel},
+    failure::{ERROR_WORDS, Failure, chain},
+    locale::Language,
+    page::Look,
+    templates::Templates,
+};
+use async_trait::async_trait;
+use backend::{
+    machines::{FleetRow, MachineView, ModuleView, PulseRow},
+    money::{Currency, Money},
+    operators::Member,
+    sales::{PriceView, Readiness, SaleRow, SaleState, SaleView, ScanView, Takings},
+};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use tera::Context;
+
+/// The whole scan page: HTML and style sheet.
+const SCAN_PAGE_BYTES: usize = 30 * 1024;
+
+fn look(language: Language) -> Look {
+    Look { language, request_id: "REQUEST".into(), csrf: "TOKEN".into(), here: "/here?a=1".into(), demo: true }
+}
+
+/// Renders in both languages, checks what holds for all pages, and keeps a copy to look at if asked.
+fn each(templates: &Templates, name: &str, template: &str, context: &Context) -> [String; 2] {
+    Language::ALL.map(|language| {
+        let html =
+            look(language).html(templates, template, context.clone()).map_err(|failure: Failure| chain(&failure));
+        let html = html.unwrap_or_else(|error| panic!("{name} in {language:?}: {error}"));
+        assert!(!html.contains("style=") && !html.contains("onclick") && !html.contains("<script>"), "{name}: inline");
+        if html.contains("<html") {
+            assert!(html.contains(&format!("<html lang=\"{}\">", language.html())), "{name}");
+            assert_eq!(html.matches("<h1").count(), 1, "{name}: one main heading");
+            assert_eq!(html.matches("<main").count(), 1, "{name}");
+            assert!(html.contains("/here?a=1&amp;lang="), "{name}: the other language keeps the query");
+        }
+        let forms = html.matches("method=\"post\"").count();
+        assert_eq!(html.matches("name=\"csrf\" value=\"TOKEN\"").count(), forms, "{name}: each form carries the token");
+        if let Ok(folder) = std::env::var("COINWIRE_RENDER_DIR") {
+            keep(Path::new(&folder), templates, &format!("{name}-{}", language.code()), &html);
+        }
+        html
+    })
+}
+
+fn keep(folder: &Path, templates: &Templates, name: &str, html: &str) {
+    fs::create_dir_all(folder.join("static")).unwrap();
+    for file in ["app.css", "live.js"] {
+        let path = templates.asset_path(file).unwrap();
+        let asset = templates.asset(path.trim_start_matches("/static/")).unwrap();
+        fs::write(folder.join(path.trim_start_matches('/')), &asset.bytes).unwrap();
+    }
+    fs::write(folder.join(format!("{name}.html")), html.replace("\"/static/", "\"static/")).unwrap();
+}
+
+fn templates() -> Templates {
+    Templates::load().unwrap_or_else(|error| panic!("{}", chain(&error)))
+}
+
+fn price(id: i64, label: &str, amount_minor: i64, pulses: i32) -> PriceView {
+    let amount = Money::new(amount_minor, Currency::Cny);
+    PriceView { id, label: label.into(), amount, amount_text: amount.to_string(), pulses }
+}
+
+fn scan_view(readiness: Readiness) -> ScanView {
+    ScanView {
+        code: "K3J9".into(),
+        machine: "Carousel <3>".into(),
+        site: "East Gate Mall, ground floor".into(),
+        operator: "Sunny Rides".into(),
+        readiness,
+        prices: vec![
+            price(1, "One ride", 100, 1),
+            price(2, "Three rides", 250, 3),
+            price(3, "Whole afternoon", 5000, 60),
+        ],
+    }
+}
+
+fn sale_view(state: &'static str) -> SaleView {
+    let given = match state {
+        "credited" => 3,
+        "crediting" => 1,
+        _ => 0,
+    };
+    let has_refund = matches!(state, "refund_pending" | "refunded");
+    SaleView {
+        token: "7QK2M9XW4T".into(),
+        state,
+        reason: if has_refund { "module_silent".into() } else { String::new() },
+        at_rest: matches!(state, "credited" | "expired" | "refunded" | "review"),
+        code: "K3J9".into(),
+        machine: "Carousel".into(),
+        site: "East Gate Mall".into(),
+        label: "Three rides".into(),
+        amount_text: "¥2.50".into(),
+        pulses: 3,
+        pulses_given: given,
+        refund_text: has_refund.then(|| "¥2.50".into()),
+        pay_url: (state == "awaiting_payment").then(|| "https://pay.example/?a=1&b=2".into()),
+        served_and_refunded: false,
+        created_ms: 1_795_404_636_000,
+    }
+}
+
+fn sale_row(state: &'static str) -> SaleRow {
+    let mut view = sale_view(state);
+    view.token = format!("7QK2M9XW4T{state}");
+    SaleRow {
+        finished_ms: view.at_rest.then_some(1_795_404_699_000),
+        view,
+        machine_id: 1,
+        out_trade_no: Some("CW7QK2M9XW4T01".into()),
+        provider_txn_id: (state == "credited").then(|| "4200001234202611230000000001".into()),
+    }
+}
+
+fn member() -> Member {
+    Member { member_id: 1, operator_id: 1, operator: "Sunny Rides".into(), email: "owner@example.com".into() }
+}
+
+fn module(online: bool) -> ModuleView {
+    ModuleView {
+        id: "0123456789".into(),
+        online,
+        seen_ms: Some(1_795_404_636_000),
+        firmware: "0.1.0".into(),
+        signal_csq: Some(21),
+        supply_mv: Some(4980),
+        faults: if online {
+            vec![]
+        } else {
+            vec!["coin_line_stuck", "flash", "machine_silent", "supply_low", "bad_signatures"]
+        },
+        locked: !online,
+        boot: 4,
+        coin_pulses: 1234,
+        credit_pulses: 567,
+        settings_version: 2,
+    }
+}
+
+fn fleet_row(machine_id: i64, name: &str, module: Option<ModuleView>) -> FleetRow {
+    FleetRow {
+        machine_id,
+        code: format!("CODE{machine_id}"),
+        name: name.into(),
+        site: "East Gate Mall".into(),
+        active: machine_id != 3,
+        module,
+        sales_today: 12,
+        mobile_today_text: "¥36.00".into(),
+        coins_today: 48,
+    }
+}
+
+fn fleet_rows() -> Vec<FleetRow> {
+    let mut fresh = module(false);
+    (fresh.seen_ms, fresh.signal_csq, fresh.supply_mv, fresh.firmware) = (None, None, None, String::new());
+    fresh.faults.clear();
+    fresh.locked = false;
+    vec![
+        fleet_row(1, "Carousel", Some(module(true))),
+        fleet_row(2, "Shoe shiner", Some(module(false))),
+        fleet_row(3, "Air pump", Some(fresh)),
+        fleet_row(4, "Game cabinet", None),
+    ]
+}
+
+fn takings() -> Takings {
+    Takings {
+        sales: 36,
+        mobile_text: "¥108.00".into(),
+        coins_text: "¥48.00".into(),
+        total_text: "¥156.00".into(),
+        refunded_text: "¥2.50".into(),
+    }
+}
+
+fn machine_view(module: Option<ModuleView>, is_empty: bool) -> MachineView {
+    let pulse = |n: i32| PulseRow { at_ms: 1_795_404_636_000, pulses: n, total: 1000, width_ms: 50, gap_ms: 60 };
+    MachineView {
+        row: fleet_row(1, "Carousel", module),
+        coin_value_text: "¥1.00".into(),
+        prices: if is_empty { vec![] } else { vec![price(1, "One ride", 100, 1), price(2, "Three rides", 250, 3)] },
+        pulses: if is_empty { vec![] } else { (1..6).map(pulse).collect() },
+    }
+}
+
+#[test]
+fn scan_page_in_every_state() {
+    use Readiness as R;
+    let templates = templates();
+    let css = templates.asset_path("app.css").unwrap();
+    let css_bytes = templates.asset(css.trim_start_matches("/static/")).unwrap().bytes.len();
+    for readiness in [R::Ready, R::Offline, R::NoAnswer, R::Fault, R::Locked, R::Busy, R::Closed] {
+        let context = scan::context(&scan_view(readiness), None, "FORMKEY");
+        for html in each(&templates, &format!("scan-{}", readiness.as_str()), "scan.html", &context) {
+            assert_eq!(html.matches("/s/K3J9/order").count(), if readiness == R::Ready { 3 } else { 0 });
+            assert!(html.contains("Carousel &lt;3&gt;"), "what operators write is escaped");
+            assert!(!html.contains("<script"), "the scan page needs none");
+            assert!(html.len() + css_bytes <= SCAN_PAGE_BYTES, "{} + {css_bytes}", html.len());
+        }
+    }
+    let notice = scan::context(&scan_view(R::Ready), Some(scan::Notice::PriceChanged), "FORMKEY");
+    assert!(each(&templates, "scan-changed", "scan.html", &notice)[1].contains("The price has changed"));
+    // Ready, but nothing to buy: no empty list, a reason.
+    let nothing = ScanView { prices: vec![], ..scan_view(R::Ready) };
+    let html = each(&templates, "scan-nothing", "scan.html", &scan::context(&nothing, None, "FORMKEY"));
+    assert!(html[1].contains("Not on sale") && !html[1].contains("<ul class=\"prices\">"));
+}
+
+#[test]
+fn sale_page_in_every_state() {
+    let templates = templates();
+    for state in SaleState::ALL.map(SaleState::as_str) {
+        let view = sale_view(state);
+        let context = sale::context(&view);
+        for html in each(&templates, &format!("sale-{state}"), "sale.html", &context) {
+            assert_eq!(html.contains("http-equiv=\"refresh\""), !view.at_rest, "{state}");
+            assert_eq!(html.contains("data-events="), !view.at_rest, "{state}");
+            assert_eq!(html.contains("class=\"receipt\""), view.at_rest && state != "expired", "{state}");
+            assert_eq!(html.contains("https://pay.example/?a=1&amp;b=2"), state == "awaiting_payment", "{state}");
+        }
+        each(&templates, &format!("fragment-{state}"), "sale_state.html", &context);
+    }
+    let [_, waiting] =
+        each(&templates, "sale-awaiting_payment", "sale.html", &sale::context(&sale_view("awaiting_payment")));
+    assert!(!waiting.to_lowercase().contains("fail"), "an unknown outcome is never called a failure");
+}
+
+#[test]
+fn sale_page_says_why() {
+    let templates = templates();
+    for reason in sale::REASONS.into_iter().chain(["something_new"]) {
+        let view = SaleView { reason: reason.into(), served_and_refunded: true, ..sale_view("refunded") };
+        let html = each(&templates, &format!("sale-reason-{reason}"), "sale.html", &sale::context(&view));
+        assert!(html[1].contains("You owe nothing"));
+    }
+}
+
+#[test]
+fn every_state_has_its_steps() {
+    for state in SaleState::ALL.map(SaleState::as_str) {
+        assert!(!sale::steps(state).is_empty(), "{state}");
+        assert!(sales::STATES.contains(&state), "{state} can be chosen in the list of sales");
+    }
+    assert!(sale::steps("credited").iter().all(|step| step.mark == "done"));
+    assert!(sale::steps("refunded").iter().any(|step| step.mark == "failed"));
+}
+
+#[test]
+fn operator_pages_full_and_empty() {
+    let templates = templates();
+    let rows: Vec<SaleRow> = sales::STATES.map(sale_row).into();
+    let full = fleet::context(&member(), &fleet_rows(), &takings(), &rows);
+    let html = each(&templates, "fleet", "fleet.html", &full);
+    assert!(html[1].contains("1 of 4 online"));
+    each(&templates, "fleet-fragment", "fleet_state.html", &full);
+    let empty = fleet::context(&member(), &[], &Takings::default(), &[]);
+    assert!(each(&templates, "fleet-empty", "fleet.html", &empty)[1].contains("No machines yet"));
+
+    let shown = sales::Shown { state: Some("paid"), machine_id: Some(2), before: Some("X".into()) };
+    let mut lossy = rows.clone();
+    lossy[0].view.served_and_refunded = true;
+    lossy[0].view.reason = "module_silent".into();
+    let html = each(&templates, "sales", "sales.html", &sales::context(&member(), &fleet_rows(), &lossy, &shown));
+    assert!(html[1].contains("<option value=\"paid\" selected>") && html[1].contains("<option value=\"2\" selected>"));
+    assert!(html[1].contains("/operator/sales?state=paid&amp;machine=2\""));
+    let page: Vec<SaleRow> = (0..50).map(|_| sale_row("credited")).collect();
+    let newest = sales::context(&member(), &fleet_rows(), &page, &sales::Shown::default());
+    assert!(
+        each(&templates, "sales-full", "sales.html", &newest)[1].contains("/operator/sales?before=7QK2M9XW4Tcredited")
+    );
+    let empty = sales::context(&member(), &[], &[], &sales::Shown::default());
+    assert!(each(&templates, "sales-empty", "sales.html", &empty)[1].contains("No sales yet"));
+    let none = sales::context(&member(), &[], &[], &shown);
+    assert!(each(&templates, "sales-none", "sales.html", &none)[1].contains("No sales match"));
+}
+
+#[test]
+fn machine_page_full_empty_and_refusing() {
+    let templates = templates();
+    let url = "https://pay.example/s/CODE1";
+    let page = |view: &MachineView, done: Option<&str>, refusal: Option<&machine::Refusal>| {
+        machine::context(&member(), view, url, done, refusal).unwrap()
+    };
+    let full = machine_view(Some(module(true)), false);
+    let html = each(&templates, "machine", "machine.html", &page(&full, None, None));
+    assert!(html[1].contains("<svg") && html[1].contains(url) && html[1].contains("value=\"2.50\""));
+    for (name, view) in
+        [("machine-offline", machine_view(Some(module(false)), false)), ("machine-no-module", machine_view(None, true))]
+    {
+        each(&templates, name, "machine.html", &page(&view, None, None));
+    }
+    for deed in machine::DEEDS {
+        each(&templates, &format!("machine-done-{deed}"), "machine.html", &page(&full, Some(deed), None));
+    }
+    for word in ["label", "amount", "pulses", "meanwhile", "other"] {
+        for price_id in [None, Some(2)] {
+            let refusal = machine::Refusal { price_id, word };
+            let html = each(
+                &templates,
+                &format!("machine-refused-{word}"),
+                "machine.html",
+                &page(&full, None, Some(&refusal)),
+            );
+            assert_eq!(html[1].matches("role=\"alert\"").count(), 1, "{word}");
+        }
+    }
+}
+
+#[test]
+fn sign_in_and_error_pages() {
+    let templates = templates();
+    for notice in [None, Some("wrong"), Some("again")] {
+        let name = format!("sign-in-{}", notice.unwrap_or("plain"));
+        each(&templates, &name, "sign_in.html", &sign_in::context("a@example.com", "/operator", notice));
+    }
+    for word in ERROR_WORDS {
+        let mut context = Context::new();
+        context.insert("status", &404);
+        context.insert("word", word);
+        context.insert("back", &Some("/s/K3J9"));
+        context.insert("retry_after_s", &Some(7));
+        for html in each(&templates, &format!("error-{word}"), "error.html", &context) {
+            assert!(html.contains("REQUEST"), "the request id helps to find it in the log");
+        }
+    }
+}
+
+struct NoControl;
+
+#[async_trait]
+impl DemoControl for NoControl {
+    fn modules(&self) -> Vec<DemoModule> {
+        vec![]
+    }
+    async fn stop(&self, _: &str) {}
+    async fn start(&self, _: &str) {}
+    async fn coin(&self, _: &str) {}
+}
+
+#[test]
+fn demo_page() {
+    let templates = templates();
+    let panel = DemoPanel {
+        control: Arc::new(NoControl),
+        operator_email: "owner@demo.example".into(),
+        operator_password: "secret".into(),
+        mqtt_url: "mqtt://127.0.0.1:1883".into(),
+        integrator_username: "i-demo".into(),
+        integrator_password: "secret".into(),
+        integrator_topics: "v1/demo/#".into(),
+        sandbox_url: "http://127.0.0.1:8090".into(),
+    };
+    let one = |on: bool, pulses: u64| DemoModule {
+        id: format!("01234567{pulses:02}"),
+        machine: "Carousel".into(),
+        code: "K3J9".into(),
+        on,
+        pulses,
+    };
+    let html =
+        each(&templates, "demo", "demo.html", &demo::context(&panel, &[one(true, 1), one(false, 12), one(true, 0)]));
+    assert!(html[1].contains("mosquitto_sub -h 127.0.0.1 -p 1883 -u i-demo"));
+    each(&templates, "demo-empty", "demo.html", &demo::context(&panel, &[]));
+}
+
+fn keys(texts: &str) -> Vec<&str> {
+    let lines = texts.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+    lines.filter_map(|line| line.split_once(" =")).map(|(key, _)| key).collect()
+}
+
+#[test]
+fn both_languages_have_the_same_texts_once() {
+    let (zh, en) = (keys(include_str!("../../locales/zh.ftl")), keys(include_str!("../../locales/en.ftl")));
+    assert_eq!(zh, en);
+    assert_eq!(en.len(), en.iter().collect::<BTreeSet<_>>().len(), "a key is there twice");
+    assert!(en.len() > 150, "the keys are found at all");
+}
+
+/// Keys named in templates as `t(k="key"` or `t(k="start-" ~ ..`: each is there, and each text is used.
+#[test]
+fn templates_and_texts_fit() {
+    let known: BTreeSet<&str> = keys(include_str!("../../locales/en.ftl")).into_iter().collect();
+    let mut used = BTreeSet::from(["language-code"]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let template = fs::read_to_string(&path).unwrap();
+        for named in template.split("t(k=\"").skip(1) {
+            let (key, rest) = named.split_once('"').unwrap();
+            if rest.trim_start().starts_with('~') {
+                let fitting: Vec<&&str> = known.iter().filter(|known| known.starts_with(key)).collect();
+                assert!(!fitting.is_empty(), "{}: no text starts with {key}", path.display());
+                used.extend(fitting);
+            } else {
+                let known = known.get(key).unwrap_or_else(|| panic!("{}: there is no text {key}", path.display()));
+                used.insert(known);
+            }
+        }
+    }
+    let unused: Vec<_> = known.difference(&used).collect();
+    assert!(unused.is_empty(), "texts that no template names: {unused:?}");
+}

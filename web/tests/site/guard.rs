@@ -1,0 +1,271 @@
+//! Form tokens, sessions, limits, headers, errors, languages.
+
+use crate::support::{EMAIL, PASSWORD, PlayedDemo, Site, open_shop, panel};
+use std::sync::Arc;
+
+/// Every address that only members may see, with the method it takes.
+fn members_addresses(machine_id: i64, price_id: i64) -> Vec<(&'static str, String)> {
+    let machine = format!("/operator/machines/{machine_id}");
+    vec![
+        ("GET", "/operator".into()),
+        ("GET", "/operator/events".into()),
+        ("GET", "/operator/sales".into()),
+        ("GET", "/operator/sales/events".into()),
+        ("GET", machine.clone()),
+        ("GET", format!("{machine}/events")),
+        ("GET", format!("{machine}/qr.svg")),
+        ("POST", format!("{machine}/active")),
+        ("POST", format!("{machine}/locked")),
+        ("POST", format!("{machine}/prices/{price_id}")),
+    ]
+}
+
+#[tokio::test]
+async fn strangers_are_sent_to_sign_in() {
+    let site = Site::open().await;
+    for cookie in [None, Some("not-a-session")] {
+        let browser = site.browser();
+        if let Some(cookie) = cookie {
+            browser.set_cookie("cw_session", cookie);
+        }
+        let page = browser.get("/sign-in").await;
+        for (method, path) in members_addresses(site.shop.machine_id, site.shop.price_id) {
+            let answer = match method {
+                "GET" => browser.get(&path).await,
+                _ => {
+                    browser
+                        .post(&path, &page, &[("on", "true"), ("label", "x"), ("amount", "1"), ("pulses", "1")])
+                        .await
+                }
+            };
+            if path.ends_with("/events") {
+                assert_eq!(answer.status, 401, "{path}");
+            } else {
+                assert_eq!(answer.status, 303, "{path}");
+                assert!(answer.location().starts_with("/sign-in?"), "{path}: {}", answer.location());
+            }
+        }
+        let to = browser.get("/operator/sales?state=paid").await;
+        assert_eq!(to.location(), "/sign-in?next=%2Foperator%2Fsales%3Fstate%3Dpaid");
+        let form = browser.get(to.location()).await;
+        assert!(form.all("[role=alert]")[0].contains("sign in"));
+        assert_eq!(form.attributes("input[name=next]", "value"), ["/operator/sales?state=paid"]);
+    }
+    assert!(site.backend.machine(site.shop.operator_id, site.shop.machine_id).await.unwrap().row.active);
+}
+
+#[tokio::test]
+async fn members_do_not_see_what_is_anothers() {
+    let site = Site::open().await;
+    let other = open_shop(&site.backend, &site.field, "other").await;
+    let browser = site.operator().await;
+    let page = browser.get("/operator").await;
+    for (method, path) in members_addresses(other.machine_id, other.price_id) {
+        if !path.contains("/machines/") {
+            continue;
+        }
+        let answer = match method {
+            "GET" => browser.get(&path).await,
+            _ => browser.post(&path, &page, &[("on", "false"), ("label", "x"), ("amount", "1"), ("pulses", "1")]).await,
+        };
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    assert!(!page.text.contains(&format!("machine-{}", other.machine_id)));
+    assert!(site.backend.machine(other.operator_id, other.machine_id).await.unwrap().row.active);
+}
+
+#[tokio::test]
+async fn forms_from_elsewhere_do_nothing() {
+    let site = Site::open().await;
+    let browser = site.operator().await;
+    let page = browser.get("/operator").await;
+    let path = format!("/operator/machines/{}/active", site.shop.machine_id);
+    let token = page.csrf();
+    let anonymous = site.browser().get("/sign-in").await.csrf();
+    let off = ("on", "false");
+    for (headers, fields) in [
+        (vec![], vec![off]),
+        (vec![], vec![off, ("csrf", "")]),
+        (vec![], vec![off, ("csrf", "AAAAAAAAAAA.AAAA")]),
+        (vec![], vec![off, ("csrf", &anonymous)]),
+        (vec![("sec-fetch-site", "cross-site")], vec![off, ("csrf", &token)]),
+        (vec![("sec-fetch-site", "same-site")], vec![off, ("csrf", &token)]),
+        (vec![("origin", "https://evil.example")], vec![off, ("csrf", &token)]),
+        (vec![("origin", "null")], vec![off, ("csrf", &token)]),
+    ] {
+        let answer = browser.post_plain(&path, &headers, &fields).await;
+        assert_eq!(answer.status, 403, "{headers:?} {fields:?}");
+        assert_eq!(answer.all("h1"), ["This form is no longer valid"]);
+    }
+    let machine = || site.backend.machine(site.shop.operator_id, site.shop.machine_id);
+    assert!(machine().await.unwrap().row.active);
+    for headers in [vec![("origin", "http://pay.example")], vec![("sec-fetch-site", "same-origin")]] {
+        let answer = browser.post_plain(&path, &headers, &[off, ("csrf", &token)]).await;
+        assert_eq!(answer.status, 303);
+    }
+    assert!(!machine().await.unwrap().row.active);
+    let long = browser.post_plain(&path, &[], &[("csrf", &token), ("x", &"y".repeat(20_000))]).await;
+    assert_eq!((long.status, long.all("h1")), (413, vec!["That is too long".into()]));
+}
+
+#[tokio::test]
+async fn signing_in_and_out() {
+    let site = Site::open().await;
+    let browser = site.browser();
+    browser.set_cookie("cw_session", "chosen-by-somebody-else");
+    let page = browser.get("/sign-in").await;
+    for (email, password) in [(EMAIL, "wrong password"), ("nobody@example.com", PASSWORD), ("", "")] {
+        let answer = browser.post("/sign-in", &page, &[("email", email), ("password", password)]).await;
+        assert_eq!(answer.status, 401);
+        assert!(answer.all("[role=alert]")[0].contains("wrong"));
+        assert!(!answer.text.contains(password) || password.is_empty(), "a password is never shown");
+    }
+    let fields = [("email", EMAIL), ("password", PASSWORD), ("next", "https://evil.example")];
+    let answer = browser.post("/sign-in", &page, &fields).await;
+    assert_eq!((answer.status, answer.location()), (303, "/operator"));
+    let cookie = answer.header("set-cookie").to_owned();
+    for wanted in ["cw_session=", "HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=43200"] {
+        assert!(cookie.contains(wanted), "{wanted} in {cookie}");
+    }
+    let session = browser.cookie("cw_session").unwrap();
+    assert_ne!(session, "chosen-by-somebody-else");
+    assert!(site.backend.load_session(&session).await.unwrap().is_none(), "stored under its hash only");
+    let home = browser.get("/operator").await;
+    assert_eq!(home.status, 200);
+    let mut live = browser.stream("/operator/events").await;
+    live.until("event: fragment").await;
+
+    let out = browser.post("/sign-out", &home, &[]).await;
+    assert_eq!((out.status, out.location()), (303, "/sign-in"));
+    // A copy of the cookie is worth nothing, and an open stream ends.
+    browser.set_cookie("cw_session", &session);
+    assert_eq!(browser.get("/operator").await.status, 303);
+    live.until("event: reload").await;
+}
+
+#[tokio::test]
+async fn cookies_are_for_https_where_the_site_is() {
+    let site = Site::open_with(|config| {
+        config.public_url = "https://pay.example".into();
+        config.secure_cookies = true;
+    })
+    .await;
+    let browser = site.browser();
+    let page = browser.get("/sign-in?lang=zh").await;
+    assert!(page.header("set-cookie").contains("Secure"));
+    assert!(page.header("strict-transport-security").contains("max-age=31536000"));
+    let answer = browser.post("/sign-in", &page, &[("email", EMAIL), ("password", PASSWORD)]).await;
+    assert!(answer.header("set-cookie").contains("Secure"));
+}
+
+#[tokio::test]
+async fn too_much_is_told_when_to_come_back() {
+    let site = Site::open_with(|config| {
+        config.limits.scans_per_minute = 3;
+        config.limits.orders_per_minute = 1;
+        config.limits.sign_ins_per_email_per_minute = 1;
+        config.limits.live_streams = 1;
+        config.trust_proxy_header = true;
+    })
+    .await;
+    let browser = site.browser();
+    let path = format!("/s/{}", site.shop.code);
+    let page = browser.get(&path).await;
+    assert_eq!(browser.submit(&page, 0).await.status, 303);
+    let again = browser.submit(&page, 1).await;
+    assert_eq!((again.status, again.all("h1")), (429, vec!["Too many requests".into()]));
+    assert!((1..=61).contains(&again.header("retry-after").parse::<u64>().unwrap()));
+    for _ in 0..2 {
+        assert_eq!(browser.get(&path).await.status, 200);
+    }
+    assert_eq!(browser.get(&path).await.status, 429);
+    // The next address is another's.
+    assert_eq!(browser.get_with(&path, &[("x-forwarded-for", "203.0.113.9")]).await.status, 200);
+
+    let form = browser.get("/sign-in").await;
+    for (email, status) in [(EMAIL, 401), ("Owner@Example.com", 429), ("other@example.com", 401)] {
+        let answer = browser.post("/sign-in", &form, &[("email", email), ("password", "wrong password")]).await;
+        assert_eq!(answer.status, status, "{email}");
+    }
+}
+
+#[tokio::test]
+async fn live_streams_are_counted() {
+    let site = Site::open_with(|config| config.limits.live_streams = 1).await;
+    let browser = site.browser();
+    let events = format!("/sale/{}/events", site.order().await);
+    let mut live = browser.stream(&events).await;
+    live.until("event: fragment").await;
+    assert_eq!(browser.get(&events).await.status, 503, "all live streams are taken");
+    // Closing one makes room.
+    drop(live);
+    while browser.get_head(&events).await != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_its_headers() {
+    let site = Site::open().await;
+    let browser = site.browser();
+    for path in ["/", "/sign-in", "/nowhere", "/healthz", "/operator", "/s/NOPE"] {
+        let answer = browser.get(path).await;
+        let policy = answer.header("content-security-policy");
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}");
+        assert!(!policy.contains("unsafe"), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("referrer-policy"), "strict-origin-when-cross-origin", "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        assert_eq!(answer.header("x-request-id").len(), 12, "{path}");
+        assert_eq!(answer.header("strict-transport-security"), "", "{path}: not over plain http");
+    }
+    let one = browser.get("/healthz").await;
+    let two = browser.get("/healthz").await;
+    assert_ne!(one.header("x-request-id"), two.header("x-request-id"));
+}
+
+#[tokio::test]
+async fn errors_are_pages_in_both_languages() {
+    let demo = Arc::new(PlayedDemo::default());
+    let site = Site::open_with(|config| config.demo = Some(panel(demo.clone()))).await;
+    let mut browser = site.browser();
+    let page = browser.get("/demo").await;
+    for (language, words) in
+        [("en", ["Not this way", "Something went wrong on our side"]), ("zh", ["请求方式不正确", "我们这边出了问题"])]
+    {
+        browser.language = language.into();
+        let method = browser.raw_post("/demo", &[("x-csrf-token", &page.csrf())], "").await;
+        assert_eq!((method.status, method.all("h1")), (405, vec![words[0].into()]));
+        // Starting panics in this demo.
+        let panicked = browser.post("/demo/modules/0123456789/start", &page, &[]).await;
+        assert_eq!((panicked.status, panicked.all("h1")), (500, vec![words[1].into()]));
+        assert!(panicked.text.contains(panicked.header("x-request-id")));
+        assert!(!panicked.text.contains("the test wants"), "what happened inside is for the log");
+    }
+}
+
+#[tokio::test]
+async fn the_language_is_the_browsers_until_one_is_picked() {
+    let site = Site::open().await;
+    let mut browser = site.browser();
+    for (accepted, language) in [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh-CN"),
+        ("zh-TW", "zh-CN"),
+        ("zh-Hans-CN", "zh-CN"),
+        ("en-GB,en;q=0.9,zh;q=0.1", "en"),
+        ("fr;q=0.3,zh;q=0.2", "zh-CN"),
+        ("de", "en"),
+        ("", "en"),
+        (";;;q=x,,", "en"),
+    ] {
+        browser.language = accepted.into();
+        let page = browser.get("/sign-in").await;
+        assert_eq!(page.attributes("html", "lang"), [language], "{accepted:?}");
+    }
+    browser.language = "en".into();
+    let picked = browser.get("/sign-in?lang=zh").await;
+    assert_eq!(picked.attributes("html", "lang"), ["zh-CN"]);
+    assert_eq!(browser.get("/sign-in").await.attributes("html", "lang"), ["zh-CN"], "it is remembered");
+    assert_eq!(browser.get("/sign-in?lang=xx").await.attributes("html", "lang"), ["zh-CN"]);
+    assert_eq!(browser.get("/sign-in?lang=en").await.attributes("html", "lang"), ["en"]);
+}

@@ -1,0 +1,280 @@
+//! What is outside: modules that answer commands, and a payment provider.
+
+use async_trait::async_trait;
+use backend::{
+    Backend, Result,
+    bus::Bus,
+    modules::Provisioned,
+    money::Currency,
+    payments::{
+        Providers,
+        provider::{
+            CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
+            RefundRequest, RefundState, TradeState, VerifiedCallback,
+        },
+    },
+};
+use protocol::{
+    limits::PAYLOAD_MAX_BYTES,
+    messages::{Ack, Action, Command, Mark, Pulse, Stage, Status, Totals},
+    topics::{self, Kind},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+};
+
+/// Seals a message of a module's: topic and payload.
+macro_rules! sealed {
+    ($identity:expr, $kind:expr, $message:expr) => {{
+        let topic = topics::topic($identity.id, $kind);
+        let mut buffer = [0; PAYLOAD_MAX_BYTES];
+        let key = $identity.secret.message_key($identity.id);
+        let length = protocol::seal(&key, &topic, $message, &mut buffer).unwrap();
+        (topic.as_str().to_owned(), buffer[..length].to_vec())
+    }};
+}
+
+/// What modules do with a credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Credit {
+    /// Give it, and say so.
+    #[default]
+    Give,
+    /// Report that nothing could be given.
+    Fail,
+}
+
+#[derive(Default)]
+struct State {
+    modules: BTreeMap<String, Arc<Provisioned>>,
+    marks: BTreeMap<String, Mark>,
+    coins: BTreeMap<String, u64>,
+    /// Modules that do not answer.
+    silent: BTreeSet<String>,
+    is_down: bool,
+    credit: Credit,
+    provider_is_down: bool,
+    orders: Vec<PaymentRequest>,
+}
+
+/// The field.
+#[derive(Default)]
+pub struct Field {
+    backend: OnceLock<Backend>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Field {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn attach(&self, backend: &Backend) {
+        assert!(self.backend.set(backend.clone()).is_ok());
+    }
+
+    fn backend(&self) -> &Backend {
+        self.backend.get().expect("attached")
+    }
+
+    /// A module stops answering.
+    pub fn mute(&self, id: &str) {
+        self.state().silent.insert(id.to_owned());
+    }
+
+    /// The broker is gone.
+    pub fn take_bus_down(&self) {
+        self.state().is_down = true;
+    }
+
+    pub fn credits(&self, credit: Credit) {
+        self.state().credit = credit;
+    }
+
+    pub fn take_provider_down(&self) {
+        self.state().provider_is_down = true;
+    }
+
+    pub fn last_order(&self) -> PaymentRequest {
+        self.state().orders.last().expect("something was ordered").clone()
+    }
+
+    pub fn order_count(&self) -> usize {
+        self.state().orders.len()
+    }
+
+    /// The body of the callback that says an order is paid.
+    pub fn paid_callback(&self, order: &PaymentRequest) -> String {
+        json!({
+            "event_id": format!("event-{}", order.out_trade_no),
+            "out_trade_no": order.out_trade_no,
+            "amount_minor": order.amount.amount_minor,
+            "paid_at_ms": self.backend().now_ms(),
+        })
+        .to_string()
+    }
+
+    /// A module comes online.
+    pub async fn connect(&self, identity: Provisioned) {
+        let id = identity.id.to_string();
+        self.state().modules.insert(id.clone(), Arc::new(identity));
+        self.report(&id, true).await;
+    }
+
+    /// A module goes offline.
+    pub async fn disconnect(&self, id: &str) {
+        self.mute(id);
+        self.report(id, false).await;
+    }
+
+    fn next_mark(&self, id: &str) -> (Arc<Provisioned>, Mark) {
+        let mut state = self.state();
+        let first = Mark { boot: 1, session: 1, sequence: 0 };
+        let mark = state.marks.entry(id.to_owned()).or_insert(first);
+        mark.sequence += 1;
+        let mark = *mark;
+        (state.modules[id].clone(), mark)
+    }
+
+    async fn report(&self, id: &str, online: bool) {
+        let (identity, mark) = self.next_mark(id);
+        let now_ms = u64::try_from(self.backend().now_ms()).unwrap();
+        let status = Status {
+            mark,
+            online,
+            uptime_ms: 60_000,
+            at_ms: Some(now_ms),
+            last_command: 0,
+            settings_version: 0,
+            firmware: "test",
+            signal_csq: Some(20),
+            supply_mv: Some(12_000),
+            totals: Totals::default(),
+            faults: 0,
+            locked: Some(false),
+        };
+        let (topic, payload) = sealed!(identity, Kind::Status, &status);
+        self.backend().on_message(&topic, &payload).await.unwrap();
+    }
+
+    /// Coins fall.
+    pub async fn coins(&self, id: &str, pulses: u16) {
+        let (identity, mark) = self.next_mark(id);
+        let total = {
+            let mut state = self.state();
+            let total = state.coins.entry(id.to_owned()).or_default();
+            *total += u64::from(pulses);
+            *total
+        };
+        let pulse = Pulse {
+            mark,
+            uptime_ms: 61_000,
+            at_ms: Some(u64::try_from(self.backend().now_ms()).unwrap()),
+            pulses,
+            coin_pulses_total: total,
+            width_ms: 50,
+            gap_ms: 100,
+        };
+        let (topic, payload) = sealed!(identity, Kind::Pulse, &pulse);
+        self.backend().on_message(&topic, &payload).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Bus for Field {
+    async fn publish(&self, topic: &str, payload: Vec<u8>, _: bool, _: Option<u32>) -> Result<()> {
+        let Some(id) = topic.strip_prefix("m/").and_then(|rest| rest.strip_suffix("/command")) else { return Ok(()) };
+        let (identity, credit) = {
+            let state = self.state();
+            let Some(identity) = state.modules.get(id).filter(|_| !state.silent.contains(id)) else { return Ok(()) };
+            (identity.clone(), state.credit)
+        };
+        let key = identity.secret.message_key(identity.id);
+        let command: Command = protocol::open(&key, topic, &payload).unwrap();
+        let (stage, pulses) = match (command.action, credit) {
+            (Action::Credit { pulses }, Credit::Give) => (Stage::Done, Some(pulses)),
+            (Action::Credit { .. }, Credit::Fail) => (Stage::Failed, Some(0)),
+            _ => (Stage::Done, None),
+        };
+        let ack = Ack {
+            command: command.id,
+            sequence: command.sequence,
+            stage,
+            boot: 1,
+            uptime_ms: 62_000,
+            at_ms: Some(command.issued_ms),
+            pulses,
+            reason: None,
+            first: None,
+        };
+        let (topic, payload) = sealed!(identity, Kind::Ack, &ack);
+        let backend = self.backend().clone();
+        tokio::spawn(async move { backend.on_message(&topic, &payload).await.unwrap() });
+        Ok(())
+    }
+
+    fn connected(&self) -> bool {
+        !self.state().is_down
+    }
+}
+
+impl Providers for Field {
+    fn open(&self, _: &str, _: &str) -> Result<Arc<dyn Provider>> {
+        Ok(Arc::new(Played(self.state.clone())))
+    }
+}
+
+/// The provider: takes every order, pays what a callback says, refunds at once.
+struct Played(Arc<Mutex<State>>);
+
+#[async_trait]
+impl Provider for Played {
+    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
+        let mut state = self.0.lock().unwrap();
+        if state.provider_is_down {
+            return Err(ProviderError::Busy("the test says so".into()));
+        }
+        state.orders.push(request.clone());
+        Ok(Handoff::Redirect { url: format!("https://bank.example/pay/{}", request.out_trade_no) })
+    }
+
+    async fn query(&self, _: &str) -> Result<TradeState, ProviderError> {
+        Ok(TradeState::NotPaid)
+    }
+
+    async fn close(&self, _: &str) -> Result<CloseOutcome, ProviderError> {
+        Ok(CloseOutcome::Closed)
+    }
+
+    async fn refund(&self, _: &RefundRequest) -> Result<RefundState, ProviderError> {
+        Ok(RefundState::Done)
+    }
+
+    async fn query_refund(&self, _: &str) -> Result<RefundState, ProviderError> {
+        Ok(RefundState::Done)
+    }
+
+    fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {
+        match raw.header("x-test-signature") {
+            Some("good") => {}
+            Some(_) => return Err(CallbackError::Signature),
+            None => return Err(CallbackError::Header("x-test-signature")),
+        }
+        let body: Value = serde_json::from_slice(raw.body).map_err(|e| CallbackError::Content(e.to_string()))?;
+        let paid = Paid {
+            provider_txn_id: format!("txn-{}", body["out_trade_no"]),
+            amount: backend::money::Money::new(body["amount_minor"].as_i64().unwrap(), Currency::Cny),
+            paid_at_ms: body["paid_at_ms"].as_i64().unwrap(),
+        };
+        Ok(VerifiedCallback {
+            event_id: body["event_id"].as_str().unwrap().to_owned(),
+            fact: Fact::Payment {
+                out_trade_no: body["out_trade_no"].as_str().unwrap().to_owned(),
+                state: TradeState::Paid(paid),
+            },
+            plaintext: body.to_string(),
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! A site with a real backend on SQLite in memory; modules and the payment provider are played.
+#![allow(dead_code)]
+
+mod browser;
+mod field;
+
+pub use browser::{Answer, Browser};
+pub use field::{Credit, Field};
+
+use async_trait::async_trait;
+use backend::{
+    Backend, Parts, Rules,
+    clock::{SystemClock, SystemRandom},
+    db::Db,
+    machines::{NewMachine, PriceChange},
+    money::Currency,
+    operators::NewOperator,
+};
+use poem::Response;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio_util::sync::CancellationToken;
+use web::{DemoControl, DemoModule, DemoPanel, Limits, WebConfig};
+
+pub const EMAIL: &str = "owner@example.com";
+pub const PASSWORD: &str = "correct horse battery";
+pub const PUBLIC_URL: &str = "http://pay.example";
+
+/// One operator's business: a machine, its module, its merchant account.
+pub struct Shop {
+    pub operator_id: i64,
+    pub account: String,
+    pub machine_id: i64,
+    pub code: String,
+    pub price_id: i64,
+    pub module: String,
+}
+
+/// The site under test.
+pub struct Site {
+    pub backend: Backend,
+    pub field: Arc<Field>,
+    pub shop: Shop,
+    pub shutdown: CancellationToken,
+    pub app: Arc<dyn poem::endpoint::DynEndpoint<Output = Response>>,
+}
+
+/// A configuration without limits and without https.
+pub fn config() -> WebConfig {
+    WebConfig {
+        public_url: PUBLIC_URL.into(),
+        trust_proxy_header: false,
+        secure_cookies: false,
+        csrf_key: [3; 32],
+        limits: Limits {
+            scans_per_minute: 0,
+            orders_per_minute: 0,
+            sign_ins_per_minute: 0,
+            sign_ins_per_email_per_minute: 0,
+            live_streams: 100,
+        },
+        demo: None,
+        metrics: None,
+    }
+}
+
+impl Site {
+    pub async fn open() -> Self {
+        Self::open_with(|_| ()).await
+    }
+
+    pub async fn open_with(change: impl FnOnce(&mut WebConfig)) -> Self {
+        let db = Db::open("sqlite::memory:").await.unwrap();
+        db.migrate().await.unwrap();
+        let field = Arc::new(Field::default());
+        let rules = Rules { probe_wait_ms: 200, ..Rules::default() };
+        let backend = Backend::new(Parts {
+            db,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            bus: field.clone(),
+            providers: field.clone(),
+            secret_key: [1; 32],
+            public_url: PUBLIC_URL.into(),
+            rules,
+        });
+        field.attach(&backend);
+        let shop = open_shop(&backend, &field, "sunny").await;
+        backend.add_member(shop.operator_id, EMAIL, PASSWORD).await.unwrap();
+        let mut config = config();
+        change(&mut config);
+        let shutdown = CancellationToken::new();
+        let app = web::app(config, backend.clone(), shutdown.clone()).unwrap();
+        let app = Arc::new(poem::endpoint::ToDynEndpoint(app));
+        Self { backend, field, shop, shutdown, app }
+    }
+
+    pub fn browser(&self) -> Browser {
+        Browser::new(self.app.clone())
+    }
+
+    /// A browser in which the operator is signed in.
+    pub async fn operator(&self) -> Browser {
+        let browser = self.browser();
+        let page = browser.get("/sign-in").await;
+        let answer = browser.post("/sign-in", &page, &[("email", EMAIL), ("password", PASSWORD), ("next", "")]).await;
+        assert_eq!(answer.location(), "/operator");
+        browser
+    }
+
+    /// A consumer orders at the shop; gives the sale's token.
+    pub async fn order(&self) -> String {
+        let browser = self.browser();
+        let page = browser.get(&format!("/s/{}", self.shop.code)).await;
+        let answer = browser.submit(&page, 0).await;
+        assert_eq!(answer.status, 303, "{}", answer.text);
+        let sales = self.backend.sales(self.shop.operator_id, Default::default()).await.unwrap();
+        sales[0].view.token.clone()
+    }
+
+    /// The provider calls back: the newest order is paid.
+    pub async fn pay(&self) -> Answer {
+        let order = self.field.last_order();
+        let body = self.field.paid_callback(&order);
+        let path = format!("/callbacks/wechat/{}", self.shop.account);
+        self.browser().raw_post(&path, &[("x-test-signature", "good")], body).await
+    }
+}
+
+/// Opens a shop whose module is online.
+pub async fn open_shop(backend: &Backend, field: &Arc<Field>, slug: &str) -> Shop {
+    let operator = NewOperator {
+        slug: slug.into(),
+        name: "Sunny Rides".into(),
+        currency: Currency::Cny,
+        utc_offset_min: 480,
+        refund_remainder: false,
+    };
+    let operator_id = backend.add_operator(operator).await.unwrap();
+    let account = backend.set_merchant_account(operator_id, "played", "{}").await.unwrap();
+    let identity = backend.provision_module().await.unwrap();
+    let price = |label: &str, amount_minor, pulses| PriceChange { label: label.into(), amount_minor, pulses };
+    let machine = NewMachine {
+        operator_id,
+        module: Some(identity.id),
+        name: "Carousel".into(),
+        site: "East Gate Mall".into(),
+        coin_value_minor: 100,
+        prices: vec![price("One ride", 100, 1), price("Three rides", 250, 3)],
+    };
+    let (machine_id, code) = backend.add_machine(machine).await.unwrap();
+    let price_id = backend.machine(operator_id, machine_id).await.unwrap().prices[0].id;
+    let module = identity.id.to_string();
+    field.connect(identity).await;
+    Shop { operator_id, account, machine_id, code, price_id, module }
+}
+
+/// A demo's control that counts what it is told.
+#[derive(Default)]
+pub struct PlayedDemo {
+    pub pulses: AtomicU64,
+    pub stopped: AtomicU64,
+}
+
+#[async_trait]
+impl DemoControl for PlayedDemo {
+    fn modules(&self) -> Vec<DemoModule> {
+        vec![DemoModule {
+            id: "0123456789".into(),
+            machine: "Carousel".into(),
+            code: "CODE".into(),
+            on: self.stopped.load(Ordering::SeqCst) == 0,
+            pulses: self.pulses.load(Ordering::SeqCst),
+        }]
+    }
+
+    async fn stop(&self, _: &str) {
+        self.stopped.store(1, Ordering::SeqCst);
+    }
+
+    async fn start(&self, _: &str) {
+        panic!("the test wants a panic in a handler");
+    }
+
+    async fn coin(&self, _: &str) {
+        self.pulses.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A demo's panel over that control.
+pub fn panel(control: Arc<PlayedDemo>) -> DemoPanel {
+    DemoPanel {
+        control,
+        operator_email: EMAIL.into(),
+        operator_password: PASSWORD.into(),
+        mqtt_url: "mqtt://127.0.0.1:1883".into(),
+        integrator_username: "sunny".into(),
+        integrator_password: "integrator".into(),
+        integrator_topics: "v1/sunny/#".into(),
+        sandbox_url: "http://127.0.0.1:8090".into(),
+    }
+}
