@@ -1,0 +1,194 @@
+//! Settings: `settings.toml` holds each with a comment, its default and an example; a file and the environment change
+//! them.
+
+use anyhow::{Context, Result, bail};
+use figment::{
+    Figment, Metadata, Profile, Provider,
+    providers::{Env, Format, Toml},
+    value::{Dict, Map, Value},
+};
+use serde::Deserialize;
+use std::{fs, io::Write, net::SocketAddr, path::Path};
+
+/// All settings with comments and defaults, as `coinwire config` prints them.
+pub const ANNOTATED: &str = include_str!("../settings.toml");
+
+/// The settings. `settings.toml` says what each means.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub database_url: Secret,
+    pub secret_key_file: String,
+    pub http_listen: SocketAddr,
+    pub public_url: String,
+    pub trust_proxy_header: bool,
+    #[serde(deserialize_with = "address_or_none")]
+    pub mqtt_listen: Option<SocketAddr>,
+    pub broker_url: String,
+    pub broker_username: String,
+    pub broker_password: Secret,
+    pub scans_per_minute: u32,
+    pub orders_per_minute: u32,
+    pub sign_ins_per_minute: u32,
+    pub log: String,
+}
+
+/// A text that must not be printed.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+fn address_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| serde::de::Error::custom(format!("{text:?} is no address like 127.0.0.1:1883")))
+}
+
+/// The environment's settings. One whose default is a text stays a text, also where it looks like a number: a password
+/// of digits must keep its zeros, and must not come up in an error.
+struct Environment;
+
+impl Environment {
+    fn variables() -> Env {
+        // COINWIRE_CONFIG names the file; it is no setting.
+        Env::prefixed("COINWIRE_").ignore(&["config"])
+    }
+}
+
+impl Provider for Environment {
+    fn metadata(&self) -> Metadata {
+        Self::variables().metadata()
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let defaults = Figment::from(Toml::string(ANNOTATED));
+        let value = |key: &str, text: String| -> Value {
+            if matches!(defaults.find_value(key), Ok(Value::String(..))) {
+                return text.into();
+            }
+            let Ok(parsed) = text.parse();
+            parsed
+        };
+        let variables = Self::variables();
+        let settings = variables.iter().map(|(key, text)| (key.to_string(), value(key.as_str(), text)));
+        Ok(Profile::Default.collect(settings.collect()))
+    }
+}
+
+impl Settings {
+    /// The defaults alone.
+    pub fn defaults() -> Result<Self> {
+        Figment::from(Toml::string(ANNOTATED)).extract().context("the built-in settings are damaged")
+    }
+
+    /// Reads the defaults, then the file if one is named, then the environment.
+    pub fn read(file: Option<&Path>) -> Result<Self> {
+        let mut figment = Figment::from(Toml::string(ANNOTATED));
+        if let Some(file) = file {
+            if !file.is_file() {
+                bail!("there is no configuration file {}", file.display());
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let settings: Self = figment.merge(Environment).extract().context("a setting is wrong")?;
+        if settings.mqtt_listen.is_some() != settings.broker_url.is_empty() {
+            bail!(
+                "set either mqtt_listen (the embedded broker) or broker_url (an external one), not both and not neither"
+            );
+        }
+        Ok(settings)
+    }
+
+    /// Reads the key that opens stored secrets; makes it if the file is not there.
+    pub fn secret_key(&self) -> Result<[u8; 32]> {
+        read_or_make_key(Path::new(&self.secret_key_file))
+    }
+}
+
+fn read_or_make_key(path: &Path) -> Result<[u8; 32]> {
+    if path.exists() {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read secret_key_file {}", path.display()))?;
+        return parse_hex(text.trim())
+            .with_context(|| format!("secret_key_file {} must hold 64 hexadecimal digits", path.display()));
+    }
+    let mut key = [0; 32];
+    aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the operating system gives no randomness"))?;
+    write_private(path, hex(&key).as_bytes())
+        .with_context(|| format!("cannot write secret_key_file {}", path.display()))?;
+    Ok(key)
+}
+
+/// Writes a file that only its owner may read, and makes sure it is on the disk.
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// 32 bytes from 64 hexadecimal digits.
+pub fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_settings_are_the_defaults_and_complete() {
+        let settings = Settings::defaults().unwrap();
+        assert_eq!(settings.http_listen.port(), 8080);
+        assert!(settings.mqtt_listen.is_some());
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        let figment = Figment::from(Toml::string(ANNOTATED)).merge(Toml::string("http_listen = \"here\""));
+        let error = figment.extract::<Settings>().unwrap_err().to_string();
+        assert!(error.contains("http_listen"), "{error}");
+        let figment = Figment::from(Toml::string(ANNOTATED)).merge(Toml::string("htp_listen = \"127.0.0.1:1\""));
+        let error = figment.extract::<Settings>().unwrap_err().to_string();
+        assert!(error.contains("htp_listen"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let key = read_or_make_key(&path).unwrap();
+        assert_eq!(read_or_make_key(&path).unwrap(), key);
+        fs::write(&path, "short").unwrap();
+        assert!(read_or_make_key(&path).unwrap_err().to_string().contains("64 hexadecimal digits"));
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let settings = Settings::defaults().unwrap();
+        assert!(!format!("{settings:?}").contains("sqlite"));
+    }
+}

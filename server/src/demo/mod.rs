@@ -1,0 +1,202 @@
+//! The demo: the real house, a payment provider with play money, and virtual modules wired to virtual machines.
+
+mod fleet;
+mod state;
+
+use crate::{
+    asked_to_end,
+    config::{Secret, Settings, write_private},
+    house::{Foundation, House},
+};
+use anyhow::{Context, Result, bail};
+use backend::{Backend, sales::Readiness};
+use clap::Args;
+use fleet::Fleet;
+use serde_json::json;
+use state::State;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use web::{DemoControl, DemoPanel};
+
+/// Where the provider's pages are, if that is free.
+const SANDBOX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
+/// The provider's retries and refunds run so much faster than in life.
+const SANDBOX_SPEED: f64 = 20.0;
+/// How long the modules may take to connect before the demo gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// More virtual modules than this are for a benchmark, not for a demo.
+const MODULES_MAX: u16 = 1000;
+
+/// How the demo runs.
+#[derive(Args)]
+pub struct Options {
+    /// Where the pages are. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// Where modules and integrators connect by MQTT. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
+    mqtt: SocketAddr,
+    /// Where the data is kept; a second start on it goes on where it stopped. Without it: a temporary one, removed at
+    /// the end.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How many virtual modules run.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(MODULES_MAX)))]
+    modules: u16,
+    /// How much is logged.
+    #[arg(long, default_value = "warn")]
+    pub log: String,
+}
+
+/// Runs the demo until it is asked to end.
+pub async fn run(options: Options) -> Result<()> {
+    let temporary;
+    let dir = match &options.data {
+        Some(dir) => dir.as_path(),
+        None => {
+            temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
+            temporary.path()
+        }
+    };
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make the data directory {}", dir.display()))?;
+    let facts_file = dir.join("demo.json");
+    // What an earlier demo left there is not true any more.
+    let _ = std::fs::remove_file(&facts_file);
+    let state = State::load_or_make(dir, options.modules)?;
+    let foundation = Foundation::lay(options.http).await?;
+    let settings = settings(&options, dir, reachable(foundation.http()))?;
+    let sandbox = start_sandbox(dir).await?;
+    let mut fleet = None;
+    let house = House::start(&settings, foundation, async |backend, mqtt| {
+        let mqtt = reachable(mqtt.context("the demo's broker does not listen")?);
+        let machines = state.seed(backend, &sandbox).await?;
+        let started = Arc::new(Fleet::start(dir, &state, machines, mqtt).await?);
+        fleet = Some(started.clone());
+        Ok(Some(panel(&state, started, mqtt, &sandbox)))
+    })
+    .await?;
+    let fleet = fleet.context("the demo's modules were not started")?;
+    let mqtt = reachable(house.mqtt.context("the demo's broker does not listen")?);
+    until_payable(&house.backend, &fleet).await?;
+    let facts = facts(&settings.public_url, mqtt, &sandbox, &state, &fleet);
+    write_private(&facts_file, serde_json::to_string_pretty(&facts)?.as_bytes())
+        .with_context(|| format!("cannot write demo.json in {}", dir.display()))?;
+    greet(&settings.public_url, mqtt, &sandbox, &state, &fleet, dir);
+
+    asked_to_end().await?;
+    println!("ending");
+    let _ = std::fs::remove_file(&facts_file);
+    house.shutdown().await;
+    fleet.shutdown().await;
+    sandbox.shutdown().await;
+    Ok(())
+}
+
+fn settings(options: &Options, dir: &Path, http: SocketAddr) -> Result<Settings> {
+    let mut settings = Settings::defaults()?;
+    let path = |name: &str| -> Result<String> {
+        Ok(dir.join(name).to_str().context("the data directory's name must be readable text")?.to_owned())
+    };
+    settings.database_url = Secret(format!("sqlite://{}?mode=rwc", path("coinwire.db")?));
+    settings.secret_key_file = path("coinwire.key")?;
+    settings.public_url = format!("http://{http}");
+    settings.mqtt_listen = Some(options.mqtt);
+    Ok(settings)
+}
+
+/// Where this machine reaches an address that listens everywhere.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()) } else { address }
+}
+
+async fn start_sandbox(dir: &Path) -> Result<sandbox::Sandbox> {
+    let config =
+        |listen| sandbox::Config { listen, data_dir: Some(dir.join("sandbox")), speed: SANDBOX_SPEED, seed: 1 };
+    match sandbox::start(config(SANDBOX)).await {
+        Err(sandbox::StartError::Listen { .. }) => {
+            let anywhere = SocketAddr::new(SANDBOX.ip(), 0);
+            Ok(sandbox::start(config(anywhere)).await?)
+        }
+        started => Ok(started?),
+    }
+}
+
+fn panel(state: &State, fleet: Arc<Fleet>, mqtt: SocketAddr, sandbox: &sandbox::Sandbox) -> DemoPanel {
+    DemoPanel {
+        control: fleet,
+        operator_email: state.email.clone(),
+        operator_password: state.password.clone(),
+        mqtt_url: format!("mqtt://{mqtt}"),
+        integrator_username: state::OPERATOR_SLUG.into(),
+        integrator_password: state.integrator_password.clone(),
+        integrator_topics: state::TOPICS.into(),
+        sandbox_url: sandbox.base_url().into(),
+    }
+}
+
+/// Waits until every machine answers a probe.
+async fn until_payable(backend: &Backend, fleet: &Fleet) -> Result<()> {
+    let all = async {
+        for module in fleet.modules() {
+            while backend.scan(&module.code).await?.readiness != Readiness::Ready {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        anyhow::Ok(())
+    };
+    match tokio::time::timeout(PATIENCE, all).await {
+        Ok(outcome) => outcome,
+        Err(_) => bail!("the virtual modules did not connect within {} s", PATIENCE.as_secs()),
+    }
+}
+
+fn facts(http: &str, mqtt: SocketAddr, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet) -> serde_json::Value {
+    let machines: Vec<_> = fleet
+        .modules()
+        .into_iter()
+        .map(|m| json!({"code": m.code, "page": format!("{http}/s/{}", m.code), "machine": m.machine, "module": m.id}))
+        .collect();
+    let spare = &state.spare;
+    json!({
+        "http": http,
+        "mqtt": format!("mqtt://{mqtt}"),
+        "sandbox": sandbox.base_url(),
+        "operator": {"email": state.email, "password": state.password},
+        "integrator": {
+            "username": state::OPERATOR_SLUG,
+            "password": state.integrator_password,
+            "topics": state::TOPICS,
+        },
+        "machines": machines,
+        "spare_module": {
+            "id": spare.id,
+            "username": spare.id,
+            "password": spare.identity().map(|it| it.secret.mqtt_password(it.id).as_str().to_owned()).unwrap_or_default(),
+            "secret_hex": spare.secret_hex,
+        },
+    })
+}
+
+fn greet(http: &str, mqtt: SocketAddr, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet, dir: &Path) {
+    println!("Coinwire's demo runs. Nothing here costs money.\n");
+    println!("  overview    {http}/demo");
+    println!("  operator    {http}/operator   {} / {}", state.email, state.password);
+    println!("  provider    {} (play money)", sandbox.base_url());
+    println!(
+        "  integrator  mosquitto_sub -V 5 -h {} -p {} -u {} -P {} -t '{}' -v",
+        mqtt.ip(),
+        mqtt.port(),
+        state::OPERATOR_SLUG,
+        state.integrator_password,
+        state::TOPICS
+    );
+    println!("  facts       {}\n", dir.join("demo.json").display());
+    for module in fleet.modules().iter().take(10) {
+        println!("  scan        {http}/s/{}   {} (module {})", module.code, module.machine, module.id);
+    }
+    println!("\nCtrl-C ends it.");
+}

@@ -1,0 +1,207 @@
+//! What the demo must remember over a restart: its logins and the identities of its modules.
+
+use crate::config::{hex, parse_hex, write_private};
+use anyhow::{Context, Result};
+use backend::{
+    Backend,
+    clock::{SystemRandom, random_text},
+    machines::{NewMachine, PriceChange},
+    modules::Provisioned,
+    money::Currency,
+    operators::NewOperator,
+    payments::wechat,
+};
+use protocol::{ModuleId, ModuleSecret};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The demo operator's short name.
+pub const OPERATOR_SLUG: &str = "sunny";
+/// What its integrator may read.
+pub const TOPICS: &str = "v1/sunny/#";
+const EMAIL: &str = "owner@sunny.example";
+const PASSWORD_CHARS: usize = 12;
+
+/// Machines of the demo: name, site, prices (label, fen, pulses). Repeated where there are more modules.
+type Kind = (&'static str, &'static str, &'static [(&'static str, i64, i32)]);
+const KINDS: [Kind; 4] = [
+    ("Rocket ride", "Central mall, 1st floor", &[("One ride", 200, 2), ("Three rides", 500, 6)]),
+    ("Shoe shiner", "Railway station, hall B", &[("Quick shine", 300, 3), ("Full shine", 500, 5)]),
+    ("Air pump", "Petrol station North", &[("5 minutes", 100, 1), ("15 minutes", 250, 3)]),
+    ("Car washer", "Petrol station North", &[("Foam", 600, 6), ("Foam and wax", 1000, 10)]),
+];
+
+/// A module's identity as kept.
+#[derive(Serialize, Deserialize)]
+pub struct Identity {
+    pub id: String,
+    pub secret_hex: String,
+}
+
+/// A machine of the demo.
+pub struct DemoMachine {
+    pub name: String,
+    pub code: String,
+}
+
+/// What is remembered.
+#[derive(Serialize, Deserialize)]
+pub struct State {
+    pub email: String,
+    pub password: String,
+    pub integrator_password: String,
+    pub modules: Vec<Identity>,
+    /// Registered and wired, but nothing runs for it: to try a module by hand.
+    pub spare: Identity,
+    operator_id: Option<i64>,
+    machine_codes: Vec<String>,
+    #[serde(skip)]
+    file: std::path::PathBuf,
+}
+
+impl Identity {
+    fn new() -> Self {
+        let random = &SystemRandom;
+        let mut secret = [0; 32];
+        backend::clock::Random::fill(random, &mut secret);
+        Self { id: random_text(random, ModuleId::CHARS), secret_hex: hex(&secret) }
+    }
+
+    pub fn identity(&self) -> Option<Provisioned> {
+        let secret = ModuleSecret::new(parse_hex(&self.secret_hex)?);
+        Some(Provisioned { id: ModuleId::parse(&self.id).ok()?, secret })
+    }
+}
+
+impl State {
+    /// Reads what an earlier demo left in `dir`, or makes it anew; at least `modules` modules.
+    pub fn load_or_make(dir: &Path, modules: u16) -> Result<Self> {
+        let file = dir.join("demo-state.json");
+        let mut state = if file.exists() {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            serde_json::from_str(&text).with_context(|| format!("{} is damaged; remove it", file.display()))?
+        } else {
+            let random = &SystemRandom;
+            State {
+                email: EMAIL.into(),
+                password: random_text(random, PASSWORD_CHARS).to_lowercase(),
+                integrator_password: random_text(random, PASSWORD_CHARS).to_lowercase(),
+                modules: vec![],
+                spare: Identity::new(),
+                operator_id: None,
+                machine_codes: vec![],
+                file: Default::default(),
+            }
+        };
+        state.file = file;
+        while state.modules.len() < usize::from(modules) {
+            state.modules.push(Identity::new());
+        }
+        state.save()?;
+        Ok(state)
+    }
+
+    fn save(&self) -> Result<()> {
+        write_private(&self.file, serde_json::to_string_pretty(self)?.as_bytes())
+            .with_context(|| format!("cannot write {}: is the data directory writable?", self.file.display()))
+    }
+
+    /// Puts into the store what is not there yet: the operator with its logins, its account with the provider, and a
+    /// machine for each module and the spare. Gives the modules' machines.
+    pub async fn seed(&self, backend: &Backend, sandbox: &sandbox::Sandbox) -> Result<Vec<DemoMachine>> {
+        let mut state = State::load_or_make(self.file.parent().context("the data directory")?, 0)?;
+        let operator_id = match state.operator_id {
+            Some(operator_id) => operator_id,
+            None => {
+                let operator_id = state.add_operator(backend).await?;
+                state.operator_id = Some(operator_id);
+                state.save()?;
+                operator_id
+            }
+        };
+        backend.set_merchant_account(operator_id, "wechat", &account(sandbox)?).await?;
+        let identities: Vec<_> = std::iter::once(&self.spare).chain(&self.modules).collect();
+        let mut machines = vec![];
+        for (number, identity) in identities.into_iter().enumerate() {
+            let (name, site, prices) = machine(number);
+            let code = match state.machine_codes.get(number) {
+                Some(code) => code.clone(),
+                None => {
+                    let code = add_machine(backend, operator_id, identity, &name, site, prices).await?;
+                    state.machine_codes.push(code.clone());
+                    state.save()?;
+                    code
+                }
+            };
+            machines.push(DemoMachine { name, code });
+        }
+        machines.remove(0);
+        Ok(machines)
+    }
+
+    async fn add_operator(&self, backend: &Backend) -> Result<i64> {
+        let operator_id = backend
+            .add_operator(NewOperator {
+                slug: OPERATOR_SLUG.into(),
+                name: "Sunny Rides".into(),
+                currency: Currency::Cny,
+                utc_offset_min: 480,
+                refund_remainder: false,
+            })
+            .await?;
+        backend.add_member(operator_id, &self.email, &self.password).await?;
+        backend.set_integrator_password(operator_id, &self.integrator_password).await?;
+        Ok(operator_id)
+    }
+}
+
+fn machine(number: usize) -> (String, &'static str, &'static [(&'static str, i64, i32)]) {
+    let Some(number) = number.checked_sub(1) else { return ("Spare machine".into(), "Workshop", KINDS[0].2) };
+    let (name, site, prices) = KINDS[number % KINDS.len()];
+    let round = number / KINDS.len();
+    let name = if round == 0 { name.to_owned() } else { format!("{name} {}", round + 1) };
+    (name, site, prices)
+}
+
+async fn add_machine(
+    backend: &Backend,
+    operator_id: i64,
+    identity: &Identity,
+    name: &str,
+    site: &str,
+    prices: &[(&str, i64, i32)],
+) -> Result<String> {
+    let module = identity.identity().context("a module's identity in demo-state.json is damaged")?;
+    backend.register_module(&module).await?;
+    let prices = prices.iter().map(|(label, amount_minor, pulses)| PriceChange {
+        label: (*label).into(),
+        amount_minor: *amount_minor,
+        pulses: *pulses,
+    });
+    let (_, code) = backend
+        .add_machine(NewMachine {
+            operator_id,
+            module: Some(module.id),
+            name: name.into(),
+            site: site.into(),
+            coin_value_minor: 100,
+            prices: prices.collect(),
+        })
+        .await?;
+    Ok(code)
+}
+
+/// The provider's side hands out an account; ours takes it as an operator would enter it.
+fn account(sandbox: &sandbox::Sandbox) -> Result<String> {
+    let merchant = sandbox.merchant();
+    let account = wechat::Account {
+        base_url: sandbox.base_url().into(),
+        appid: merchant.appid,
+        mchid: merchant.mchid,
+        merchant_serial: merchant.merchant_serial,
+        merchant_private_key_pem: merchant.merchant_private_key_pem,
+        api_v3_key: merchant.api_v3_key,
+        platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
+    };
+    Ok(serde_json::to_string(&account)?)
+}

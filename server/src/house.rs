@@ -1,0 +1,201 @@
+//! The house put together: broker, backend and web in one process. `serve` and `demo` both start it here.
+
+use crate::{
+    config::Settings,
+    gate::{BACKEND_USER, Doorkeeper},
+};
+use anyhow::{Context, Result, bail};
+use backend::{
+    Backend, Parts, Rules,
+    bus::{MqttBus, MqttConfig, MqttReader},
+    clock::{SystemClock, SystemRandom, random_text},
+    db::Db,
+    payments::RealProviders,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use web::{DemoPanel, Limits, WebConfig};
+
+/// Characters of the password the backend makes for itself at each start.
+const PASSWORD_CHARS: usize = 32;
+
+/// What serves payments, running.
+pub struct House {
+    pub backend: Backend,
+    pub http: SocketAddr,
+    pub mqtt: Option<SocketAddr>,
+    web: web::Web,
+    broker: Option<broker::Broker>,
+    tasks: Vec<JoinHandle<()>>,
+    closing: CancellationToken,
+}
+
+/// Sockets taken before anything is served, so that their ports are known.
+pub struct Foundation {
+    bound: web::Bound,
+    metrics: PrometheusHandle,
+}
+
+impl Foundation {
+    /// Takes the HTTP address and starts collecting metrics. To be called once in a process.
+    pub async fn lay(http: SocketAddr) -> Result<Self> {
+        let bound = web::bind(http).await.context("set another http_listen (or --http), or stop what has it")?;
+        let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
+        Ok(Self { bound, metrics })
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.bound.local_addr()
+    }
+}
+
+/// Opens the store and brings its tables up to date.
+pub async fn open_store(settings: &Settings) -> Result<Db> {
+    let db = Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
+    db.migrate().await.context("cannot bring the tables up to date")?;
+    Ok(db)
+}
+
+/// A backend on an open store, and the reader that brings it the bus's messages.
+pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(Backend, MqttReader)> {
+    let clock = Arc::new(SystemClock);
+    let random = Arc::new(SystemRandom);
+    let (bus, reader) = MqttBus::new(bus);
+    let backend = Backend::new(Parts {
+        db,
+        providers: Arc::new(RealProviders::new(clock.clone(), random.clone())?),
+        clock,
+        random,
+        bus: Arc::new(bus),
+        secret_key: settings.secret_key()?,
+        public_url: settings.public_url.trim_end_matches('/').into(),
+        rules: Rules::default(),
+    });
+    Ok((backend, reader))
+}
+
+impl House {
+    /// Starts everything. `demo` makes the demo's panel once the backend is there.
+    pub async fn start(
+        settings: &Settings,
+        foundation: Foundation,
+        demo: impl AsyncFnOnce(&Backend, Option<SocketAddr>) -> Result<Option<DemoPanel>>,
+    ) -> Result<Self> {
+        let db = open_store(settings).await?;
+        let closing = CancellationToken::new();
+        let own_password = random_text(&SystemRandom, PASSWORD_CHARS);
+        let doorkeeper = Arc::new(Doorkeeper::new(own_password.clone()));
+        let broker = match settings.mqtt_listen {
+            Some(address) => Some(start_broker(address, doorkeeper.clone()).await?),
+            None => None,
+        };
+        let mqtt = broker.as_ref().and_then(|broker| broker.local_addrs().first().copied());
+        let bus = match mqtt {
+            Some(address) => own_bus(address, own_password),
+            None => external_bus(settings)?,
+        };
+        let (backend, reader) = backend_of(settings, db, bus)?;
+        backend.forget_presence().await?;
+        doorkeeper.ask(backend.clone());
+        let tasks = vec![
+            tokio::spawn(reader.run(backend.clone())),
+            tokio::spawn(do_what_is_due(backend.clone(), closing.clone())),
+        ];
+        let panel = demo(&backend, mqtt).await?;
+        let http = foundation.http();
+        let config = web_config(settings, foundation.metrics, panel)?;
+        let web = web::serve(foundation.bound, config, backend.clone(), closing.clone())?;
+        Ok(Self { backend, http, mqtt, web, broker, tasks, closing })
+    }
+
+    /// Ends everything in order: no new requests, what is under way is answered, then the bus, then the broker.
+    pub async fn shutdown(self) {
+        self.closing.cancel();
+        if let Err(error) = self.web.done.await {
+            tracing::warn!(%error, "the web ended badly");
+        }
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        if let Some(broker) = self.broker {
+            broker.shutdown().await;
+        }
+    }
+}
+
+async fn start_broker(address: SocketAddr, doorkeeper: Arc<Doorkeeper>) -> Result<broker::Broker> {
+    let config = broker::Config { listen: vec![address], ..Default::default() };
+    broker::start(config, doorkeeper).await.context("set another mqtt_listen (or --mqtt), or stop what has it")
+}
+
+fn own_bus(address: SocketAddr, password: String) -> MqttConfig {
+    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    MqttConfig {
+        host,
+        port: address.port(),
+        client_id: BACKEND_USER.into(),
+        username: BACKEND_USER.into(),
+        password,
+        tls: false,
+    }
+}
+
+fn external_bus(settings: &Settings) -> Result<MqttConfig> {
+    let url = url::Url::parse(&settings.broker_url).context("broker_url is no address like mqtt://host:1883")?;
+    let tls = match url.scheme() {
+        "mqtt" => false,
+        "mqtts" => true,
+        other => bail!("broker_url must begin with mqtt:// or mqtts://, not {other}://"),
+    };
+    Ok(MqttConfig {
+        host: url.host_str().context("broker_url names no host")?.to_owned(),
+        port: url.port().unwrap_or(if tls { 8883 } else { 1883 }),
+        client_id: format!("{BACKEND_USER}-{}", random_text(&SystemRandom, 8)),
+        username: settings.broker_username.clone(),
+        password: settings.broker_password.0.clone(),
+        tls,
+    })
+}
+
+fn web_config(settings: &Settings, metrics: PrometheusHandle, demo: Option<DemoPanel>) -> Result<WebConfig> {
+    Ok(WebConfig {
+        public_url: settings.public_url.clone(),
+        trust_proxy_header: settings.trust_proxy_header,
+        secure_cookies: settings.public_url.starts_with("https:"),
+        csrf_key: derived_key(&settings.secret_key()?, b"csrf"),
+        limits: Limits {
+            scans_per_minute: settings.scans_per_minute,
+            orders_per_minute: settings.orders_per_minute,
+            sign_ins_per_minute: settings.sign_ins_per_minute,
+            ..Default::default()
+        },
+        demo,
+        metrics: Some(Arc::new(move || {
+            metrics.run_upkeep();
+            metrics.render()
+        })),
+    })
+}
+
+/// A key for another purpose, from the one in the key file.
+fn derived_key(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
+    aws_lc_rs::hmac::sign(&key, purpose).as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
+}
+
+/// Looks for due work again and again. What fails is due again.
+async fn do_what_is_due(backend: Backend, closing: CancellationToken) {
+    let pause = Duration::from_millis(Rules::default().tick_ms);
+    while !closing.is_cancelled() {
+        if let Err(error) = backend.run_due().await {
+            tracing::warn!(%error, "due work was not done; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = closing.cancelled() => {}
+        }
+    }
+}

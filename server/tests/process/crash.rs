@@ -1,0 +1,65 @@
+//! `kill -9` in the middle of sales: what was paid ends credited or refunded.
+
+use crate::{GLANCE, demo::Demo, until, visitor::Visitor};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use tokio::task::JoinSet;
+
+const MACHINES: usize = 4;
+const KILLS: usize = 3;
+/// So many sales are paid between two kills.
+const SALES: usize = 10;
+
+/// Paths of sales that the provider has confirmed.
+type Paid = Arc<Mutex<Vec<String>>>;
+
+/// Buys at one machine until nobody answers.
+async fn buy_on(visitor: Visitor, code: String, paid: Paid) {
+    loop {
+        match visitor.try_order(&code).await {
+            Ok(Some(payment)) => match visitor.try_approve(&payment).await {
+                Ok(path) => paid.lock().unwrap().push(path),
+                Err(_) => return,
+            },
+            // Busy with the one before.
+            Ok(None) => tokio::time::sleep(GLANCE).await,
+            Err(_) => return,
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_of_sales_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let paid = Paid::default();
+    for kill in 1..=KILLS {
+        let mut demo = Demo::start_with(dir.path(), MACHINES).await;
+        let mut buyers = JoinSet::new();
+        for machine in &demo.facts.machines {
+            buyers.spawn(buy_on(demo.facts.visitor(), machine.code.clone(), paid.clone()));
+        }
+        until("sales", async || (paid.lock().unwrap().len() >= kill * SALES).then_some(())).await;
+        demo.running.kill();
+        while let Some(buyer) = buyers.join_next().await {
+            buyer.unwrap();
+        }
+    }
+
+    let demo = Demo::start_with(dir.path(), MACHINES).await;
+    let visitor = demo.facts.visitor();
+    let paid = paid.lock().unwrap().clone();
+    assert!(paid.len() >= KILLS * SALES);
+    let mut in_flight = 0;
+    let mut ends = BTreeMap::new();
+    for path in &paid {
+        let now = visitor.get(path).await.sale_state();
+        in_flight += usize::from(!["credited", "refunded"].map(Some).contains(&now.as_deref()));
+        *ends.entry(visitor.sale_state(path, &["credited", "refunded"]).await).or_insert(0) += 1;
+    }
+    println!("{} sales over {KILLS} kills: {ends:?}; {in_flight} were under way after the last", paid.len());
+    // It still sells.
+    let next = visitor.buy(&demo.facts.machines[0].code).await;
+    visitor.sale_state(&next.path, &["credited"]).await;
+}

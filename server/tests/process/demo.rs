@@ -1,0 +1,97 @@
+//! The demo as a process, and what it says of itself in `demo.json`.
+
+use crate::{
+    coinwire::{Running, coinwire},
+    until,
+    visitor::Visitor,
+};
+use serde::Deserialize;
+use std::{fs, net::SocketAddr, path::Path, time::Instant};
+
+/// `demo.json`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Facts {
+    pub http: String,
+    pub mqtt: String,
+    pub sandbox: String,
+    pub operator: Operator,
+    pub integrator: Integrator,
+    pub machines: Vec<Machine>,
+    pub spare_module: SpareModule,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Operator {
+    pub email: String,
+    pub password: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Integrator {
+    pub username: String,
+    pub password: String,
+    pub topics: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Machine {
+    pub code: String,
+    pub page: String,
+    pub machine: String,
+    pub module: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SpareModule {
+    pub id: String,
+    pub username: String,
+    pub password: String,
+    pub secret_hex: String,
+}
+
+impl Facts {
+    /// The broker's address.
+    pub fn mqtt_address(&self) -> SocketAddr {
+        self.mqtt.strip_prefix("mqtt://").unwrap().parse().unwrap()
+    }
+
+    pub fn visitor(&self) -> Visitor {
+        Visitor::new(self.http.parse().unwrap())
+    }
+}
+
+/// A demo that runs.
+pub struct Demo {
+    pub running: Running,
+    pub facts: Facts,
+}
+
+impl Demo {
+    /// Starts it on `dir` and waits until it is payable.
+    pub async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, 2).await
+    }
+
+    /// Starts it with so many modules.
+    pub async fn start_with(dir: &Path, modules: usize) -> Self {
+        // One that was killed has left its own.
+        let _ = fs::remove_file(dir.join("demo.json"));
+        let (data, modules) = (dir.to_str().unwrap(), modules.to_string());
+        let args = ["demo", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data", data, "--modules", &modules];
+        let begun = Instant::now();
+        let mut running = Running::start(&mut coinwire(&args));
+        let facts = until("demo.json", async || {
+            running.must_run();
+            read(&dir.join("demo.json"))
+        })
+        .await;
+        println!("payable {} ms after the start", begun.elapsed().as_millis());
+        Self { running, facts }
+    }
+}
+
+/// What the file says, once it is there and whole.
+pub fn read(file: &Path) -> Option<Facts> {
+    let text = fs::read_to_string(file).ok()?;
+    serde_json::from_str(&text).ok()
+}

@@ -1,0 +1,36 @@
+//! The finished binary, from outside: started as a person starts it, spoken to over HTTP and MQTT, ended by signals.
+//!
+//! The MQTT clients are mosquitto's, so that what is shown here holds for a stock client.
+
+#![allow(clippy::unwrap_used)]
+
+mod coinwire;
+mod crash;
+mod demo;
+mod ending;
+mod integrators;
+mod modules;
+mod mosquitto;
+mod refusals;
+mod sale;
+mod serving;
+mod settings;
+mod visitor;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up. Far more than is needed: machines that test are busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Looks again and again until there is something to see.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {} s for {what}", PATIENCE.as_secs());
+        tokio::time::sleep(GLANCE).await;
+    }
+}

@@ -1,0 +1,155 @@
+//! `coinwire serve`, without demo data: from an empty directory to a signed-in operator.
+
+use crate::{
+    coinwire::{Ended, Running, coinwire, run_with_input},
+    settings::working_settings,
+    until,
+    visitor::Visitor,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const EMAIL: &str = "owner@example.com";
+const PASSWORD: &str = "correct horse battery";
+
+struct Operation {
+    dir: tempfile::TempDir,
+}
+
+impl Operation {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("coinwire.toml"), working_settings(dir.path())).unwrap();
+        Self { dir }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("coinwire.toml")
+    }
+
+    fn add(&self, args: &[&str], input: &str) -> Ended {
+        let config = self.config();
+        let all: Vec<_> = ["add", "--config", config.to_str().unwrap()].iter().chain(args).copied().collect();
+        run_with_input(&mut coinwire(&all), input)
+    }
+
+    /// Adds, and gives the words that it prints behind `name`.
+    fn added(&self, args: &[&str], input: &str, name: &str) -> String {
+        let ended = self.add(args, input);
+        assert!(ended.success, "{args:?}: {}", ended.stderr);
+        let line = ended.stdout.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        assert!(!line.is_empty(), "{args:?} printed no {name:?}: {}", ended.stdout);
+        line.trim().to_owned()
+    }
+
+    /// Serves, and gives the address from the log.
+    async fn serve(&self) -> (Running, Visitor) {
+        serve(&mut coinwire(&["serve", "--config", self.config().to_str().unwrap()])).await
+    }
+}
+
+async fn serve(command: &mut std::process::Command) -> (Running, Visitor) {
+    let mut running = Running::start(command);
+    let address = until("the address in the log", async || {
+        running.must_run();
+        let log = running.stderr();
+        let (_, rest) = log.split_once(" http=")?;
+        rest.split_once(' ').map(|(address, _)| address.to_owned())
+    })
+    .await;
+    let base = format!("http://{address}").parse().unwrap();
+    (running, Visitor::new(base))
+}
+
+#[tokio::test]
+async fn from_nothing_to_a_signed_in_operator_with_a_machine() {
+    let operation = Operation::new();
+    let operator = operation.added(&["operator", "rides", "Happy Rides"], "", "operator ");
+    operation.added(&["member", &operator, EMAIL], PASSWORD, "member ");
+    let module = operation.added(&["module"], "", "id ");
+    let code = operation.added(
+        &["machine", &operator, "--module", &module, "--price", "One ride,200,2", "Rocket", "Mall"],
+        "",
+        "code ",
+    );
+    operation.added(&["integrator", &operator], "an integrator's password", "password set");
+
+    let (mut running, visitor) = operation.serve().await;
+    for path in ["/healthz", "/readyz"] {
+        assert!(visitor.get(path).await.status.is_success(), "{path}");
+    }
+    let scan = visitor.get(&format!("/s/{code}")).await;
+    assert_eq!((scan.texts("h1"), scan.texts(".status")), (vec!["Rocket".into()], vec!["Not on sale".into()]));
+    assert!(scan.forms("/order").is_empty(), "an operator without a merchant account takes no money");
+    assert!(visitor.get("/operator").await.location.is_some_and(|to| to.path() == "/sign-in"));
+    assert!(visitor.sign_in(EMAIL, "wrong").await.is_none());
+    let member = visitor.sign_in(EMAIL, PASSWORD).await.expect("the password is right");
+    assert!(member.get("/operator").await.html.contains("Rocket"));
+    assert_eq!(visitor.get("/demo").await.status, 404, "what serves for real has no demo");
+    let (status, _) = running.terminate().await;
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn what_cannot_be_added_is_named() {
+    let operation = Operation::new();
+    let operator = operation.added(&["operator", "rides", "Happy Rides"], "", "operator ");
+    let module = operation.added(&["module"], "", "id ");
+    let account = operation.dir.path().join("account.json");
+    fs::write(&account, "{\"mchid\": \"1900000001\", \"secret\": \"hunter2\"}").unwrap();
+    let account = account.to_str().unwrap();
+    let cases: [(&[&str], &str, &str); 11] = [
+        (&["operator", "Rides!", "Happy Rides"], "", "slug"),
+        (&["operator", "rides", "Twice"], "", "taken"),
+        (&["operator", "others", "Others", "--currency", "XYZ"], "", "currency"),
+        (&["member", "999", EMAIL], PASSWORD, "operator"),
+        (&["member", &operator, EMAIL], "x", "password"),
+        (&["machine", &operator, "--module", &module, "--price", "One ride", "Rocket", "Mall"], "", "--price"),
+        (&["machine", "999", "--price", "One ride,200,2", "Rocket", "Mall"], "", "operator"),
+        (&["module", "--existing", "0123456789", "00"], "", "secret"),
+        (&["merchant", &operator, "wechat", "/nowhere.json"], "", "/nowhere.json"),
+        (&["merchant", &operator, "wechat", account], "", "account"),
+        (&["merchant", &operator, "nopay", account], "", "provider"),
+    ];
+    for (args, input, word) in cases {
+        let ended = operation.add(args, input);
+        assert!(!ended.success, "{args:?} was taken");
+        assert!(ended.stderr.to_lowercase().contains(word), "{word:?} is not named for {args:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked") && !ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn migrating_twice_applies_nothing_the_second_time() {
+    let operation = Operation::new();
+    let config = operation.config();
+    let migrate = || run_with_input(&mut coinwire(&["migrate", "--config", config.to_str().unwrap()]), "");
+    let first = migrate();
+    assert!(first.success, "{first:?}");
+    assert!(!first.stdout.starts_with('0'), "{}", first.stdout);
+    let second = migrate();
+    assert!(second.success && second.stdout.starts_with('0'), "{second:?}");
+}
+
+#[tokio::test]
+async fn all_printed_settings_together_and_the_environment_above_them_serve() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.toml");
+    fs::write(&file, crate::coinwire::run(&["config"]).stdout).unwrap();
+    let mut command = coinwire(&["serve"]);
+    command.current_dir(dir.path()).env("COINWIRE_CONFIG", &file);
+    command.envs([("COINWIRE_HTTP_LISTEN", "127.0.0.1:0"), ("COINWIRE_MQTT_LISTEN", "127.0.0.1:0")]);
+    let (mut running, visitor) = serve(&mut command).await;
+    assert!(visitor.get("/readyz").await.status.is_success());
+    assert!(is_private(&dir.path().join("coinwire.key")), "others may read the key");
+    let (status, _) = running.terminate().await;
+    assert!(status.success(), "{status}");
+}
+
+/// Whether only its owner may read a file.
+fn is_private(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(file).unwrap().permissions().mode() & 0o077 == 0
+}
