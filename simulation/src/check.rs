@@ -1,0 +1,375 @@
+//! The checkers: what the store says, held against what happened physically. After every step, and at rest.
+
+use crate::{
+    Sales,
+    machine::{Machine, Train},
+    provider::{Till, Trade},
+    store::{LedgerRow, SaleRow, Store},
+    world::{COIN_MINOR, Checked, Violation},
+};
+use backend::{Backend, db::Db};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+macro_rules! hold {
+    ($promise:expr, $($broken:tt)+) => {
+        if !$promise {
+            return Err(Violation(format!($($broken)+)));
+        }
+    };
+}
+
+/// A machine as the backend knows it.
+struct Known {
+    operator_id: i64,
+    machine_id: i64,
+    account_token: String,
+}
+
+/// Everything known of a sale at one moment.
+struct Facts<'a> {
+    row: &'a SaleRow,
+    trade: Option<&'a Trade>,
+    trains: Vec<&'a Train>,
+    /// Money booked, by kind of posting, in minor units.
+    booked: BTreeMap<&'a str, i64>,
+}
+
+impl Facts<'_> {
+    fn booked_minor(&self, kind: &str) -> i64 {
+        self.booked.get(kind).copied().unwrap_or(0)
+    }
+
+    fn pulses(&self) -> i64 {
+        self.trains.iter().map(|train| i64::from(train.pulses)).sum()
+    }
+
+    fn cut(&self) -> bool {
+        self.trains.iter().any(|train| train.cut)
+    }
+}
+
+/// Holds the promises.
+pub struct Checker {
+    store: Store,
+    known: Vec<Known>,
+    changes: i64,
+    postings: i64,
+    ledger: Vec<LedgerRow>,
+    states: BTreeMap<i64, String>,
+    moves: Vec<String>,
+    sales: Sales,
+}
+
+impl Checker {
+    /// A checker that looks into a store.
+    pub fn new(db: Db) -> Self {
+        Self {
+            store: Store::new(db),
+            known: vec![],
+            changes: 0,
+            postings: 0,
+            ledger: vec![],
+            states: BTreeMap::new(),
+            moves: vec![],
+            sales: Sales::default(),
+        }
+    }
+
+    /// Tells of a machine; in the order of the modules.
+    pub fn know_machine(&mut self, operator_id: i64, machine_id: i64, account_token: String) {
+        self.known.push(Known { operator_id, machine_id, account_token });
+    }
+
+    /// Checks all that holds at every moment, if anything changed since it was checked last. Gives when the next work
+    /// is due.
+    pub(crate) async fn check_step(
+        &mut self,
+        till: &Mutex<Till>,
+        machines: &[Machine],
+        backend: Option<&Backend>,
+    ) -> Checked<Option<i64>> {
+        let glance = self.store.glance().await?;
+        if std::mem::replace(&mut self.postings, glance.postings) != glance.postings {
+            self.ledger = self.store.ledger().await?;
+            self.check_ledger(machines, backend).await?;
+        }
+        if std::mem::replace(&mut self.changes, glance.changes) != glance.changes {
+            self.check_sales(till, machines).await?;
+        }
+        Ok(glance.due_ms)
+    }
+
+    /// Operator and machine of a module, by their numbers.
+    pub(crate) fn ids(&self, machine: usize) -> (i64, i64) {
+        (self.known[machine].operator_id, self.known[machine].machine_id)
+    }
+
+    /// Sales that moved since the last call, a line each.
+    pub fn take_moves(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.moves)
+    }
+
+    /// Sales so far, by their end.
+    pub fn sales(&self) -> Sales {
+        self.sales
+    }
+
+    /// What is not at rest, a line each.
+    pub(crate) async fn open(&self, machines: &[Machine], backend: Option<&Backend>) -> Checked<Vec<String>> {
+        let Some(backend) = backend else { return Ok(vec!["the server is down".into()]) };
+        let due = self.store.due().await?;
+        if due > 0 {
+            let open = |row: &SaleRow| !["credited", "expired", "refunded", "review"].contains(&row.state.as_str());
+            let rows = self.store.sales().await?;
+            let lines = rows.iter().filter(|row| open(row)).map(SaleRow::line);
+            return Ok(lines.chain([format!("{due} commands, payments or refunds wait")]).collect());
+        }
+        let mut lines = vec![];
+        for (known, machine) in self.known.iter().zip(machines) {
+            let view = backend.machine(known.operator_id, known.machine_id).await?;
+            let heard = view.row.module.map_or(0, |module| module.coin_pulses);
+            if u64::try_from(heard).unwrap_or(0) < machine.coin_total() {
+                lines.push(format!("of {} coin pulses {heard} are heard", machine.coin_total()));
+            }
+        }
+        Ok(lines)
+    }
+
+    async fn check_ledger(&self, machines: &[Machine], backend: Option<&Backend>) -> Checked {
+        let crooked = self.store.crooked_postings().await?;
+        hold!(crooked == 0, "{crooked} postings of the ledger do not sum to zero");
+        for (known, machine) in self.known.iter().zip(machines) {
+            let booked = booked_coins_minor(&self.ledger, known.machine_id);
+            let fallen_minor = i64::try_from(machine.coins.fallen).unwrap_or(i64::MAX) * COIN_MINOR;
+            hold!(booked <= fallen_minor, "coins: {booked} booked, {fallen_minor} fell");
+            let Some(backend) = backend else { continue };
+            let balances = backend.balances(known.operator_id).await?;
+            let sum: i64 = balances.iter().map(|balance| balance.amount_minor).sum();
+            hold!(sum == 0, "the ledger of operator {} sums to {sum}: {balances:?}", known.operator_id);
+        }
+        Ok(())
+    }
+
+    async fn check_sales(&mut self, till: &Mutex<Till>, machines: &[Machine]) -> Checked {
+        let rows = self.store.sales().await?;
+        for row in &rows {
+            self.note_move(row)?;
+        }
+        check_trains(machines, &rows)?;
+        let till = locked(till);
+        self.sales = Sales::default();
+        for facts in facts(&rows, &self.ledger, &till, machines) {
+            check_sale(&facts)?;
+            count(&mut self.sales, &facts);
+        }
+        Ok(())
+    }
+
+    /// A sale never leaves an end but to a refund of late money, and to what a person did.
+    fn note_move(&mut self, row: &SaleRow) -> Checked {
+        let before = self.states.insert(row.id, row.state.clone()).unwrap_or_default();
+        if before == row.state {
+            return Ok(());
+        }
+        self.moves.push(format!("sale {} {before} -> {} {}", row.token, row.state, row.reason));
+        let legal = match before.as_str() {
+            "credited" | "refunded" => false,
+            "expired" => ["refund_pending", "review"].contains(&row.state.as_str()),
+            "review" => row.state == "refunded",
+            _ => true,
+        };
+        hold!(legal, "sale {} went from {before} to {}", row.token, row.state);
+        Ok(())
+    }
+
+    /// The promises that hold once all is at rest.
+    pub(crate) async fn check_rest(
+        &self,
+        till: &Mutex<Till>,
+        machines: &[Machine],
+        backend: Option<&Backend>,
+    ) -> Checked {
+        let Some(backend) = backend else { return Err(Violation("at rest without a server".into())) };
+        let rows = self.store.sales().await?;
+        for (known, machine) in self.known.iter().zip(machines) {
+            let balances = backend.balances(known.operator_id).await?;
+            let balance = |account: &str| {
+                balances.iter().filter(|balance| balance.account == account).map(|balance| balance.amount_minor).sum()
+            };
+            let (taken, returned) = locked(till).sums_minor(&known.account_token);
+            let at_provider: i64 = balance("provider_clearing");
+            hold!(
+                at_provider == taken - returned,
+                "the provider took {taken} and gave back {returned}, the ledger says it holds {at_provider}"
+            );
+            let view = backend.machine(known.operator_id, known.machine_id).await?;
+            let Some(module) = view.row.module else { return Err(Violation("a machine lost its module".into())) };
+            check_coins(machine, module.coin_pulses, balance("cash_box"))?;
+            check_credit_total(machine)?;
+            let locked = machine.module.as_ref().is_some_and(|module| module.is_locked());
+            hold!(
+                locked == machine.lock_ordered && module.locked == locked,
+                "a lock was ordered {} and is {locked}",
+                machine.lock_ordered
+            );
+        }
+        let till = locked(till);
+        for (number, trade) in till.trades() {
+            let known = rows.iter().any(|row| row.out_trade_no.as_ref() == Some(number));
+            hold!(known || trade.taken_minor == 0, "{number} was paid and belongs to no sale");
+        }
+        for facts in facts(&rows, &self.ledger, &till, machines) {
+            check_sale_at_rest(&facts)?;
+        }
+        Ok(())
+    }
+}
+
+fn locked(till: &Mutex<Till>) -> MutexGuard<'_, Till> {
+    till.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn facts<'a>(rows: &'a [SaleRow], ledger: &'a [LedgerRow], till: &'a Till, machines: &'a [Machine]) -> Vec<Facts<'a>> {
+    let of_row = |row: &'a SaleRow| {
+        let all = machines.iter().flat_map(|machine| &machine.trains);
+        let ours = |train: &&Train| row.command() == Some(train.command);
+        Facts {
+            row,
+            trade: row.out_trade_no.as_ref().and_then(|number| till.trades().get(number)),
+            trains: all.filter(ours).collect(),
+            booked: ledger
+                .iter()
+                .filter(|line| line.sale_id == Some(row.id))
+                .map(|line| (line.kind.as_str(), line.amount_minor))
+                .collect(),
+        }
+    };
+    rows.iter().map(of_row).collect()
+}
+
+/// A command is executed at most once, with at most its pulses; and nothing is executed that was not commanded.
+fn check_trains(machines: &[Machine], rows: &[SaleRow]) -> Checked {
+    let mut given = BTreeMap::new();
+    for train in machines.iter().flat_map(|machine| &machine.trains) {
+        let Some(row) = rows.iter().find(|row| row.command() == Some(train.command)) else {
+            return Err(Violation(format!("credit {:x} was given and belongs to no sale", train.command)));
+        };
+        let times = given.entry(train.command).or_insert(0_u32);
+        *times += 1;
+        hold!(*times == 1, "the credit of sale {} was given {times} times", row.token);
+        let pulses = i64::from(train.pulses);
+        hold!(pulses <= row.pulses, "sale {} bought {} pulses and got {pulses}", row.token, row.pulses);
+    }
+    Ok(())
+}
+
+/// What holds of a sale at every moment.
+fn check_sale(facts: &Facts<'_>) -> Checked {
+    let Facts { row, trade, .. } = facts;
+    let (taken, returned) = trade.map_or((0, 0), |trade| (trade.taken_minor, trade.returned_minor));
+    let token = &row.token;
+    let paid = facts.booked_minor("payment") + facts.booked_minor("suspense");
+    hold!(paid == 0 || paid == taken, "sale {token}: {paid} booked as paid, {taken} taken");
+    let refunding = facts.booked_minor("refund") - facts.booked_minor("refund_cancelled");
+    hold!((0..=paid).contains(&refunding), "sale {token}: {refunding} to go back of {paid} paid");
+    let done = facts.booked_minor("refund_done");
+    hold!(done <= returned, "sale {token}: {done} booked as returned, {returned} returned");
+    hold!(returned <= taken, "sale {token}: {returned} returned of {taken} taken");
+    hold!(row.refunds <= 1, "sale {token} has {} refunds", row.refunds);
+    hold!(facts.row.command_id.is_none() || paid > 0, "sale {token} is credited without being paid");
+    if row.state == "credited" {
+        hold!(
+            facts.pulses() == row.pulses,
+            "sale {token} counts as credited, the machine got {} pulses",
+            facts.pulses()
+        );
+        hold!(refunding == 0 && returned == 0, "sale {token} is credited, and {refunding} goes back");
+    }
+    if row.state == "refunded" {
+        hold!(done > 0 && done == refunding, "sale {token} counts as refunded with {done} of {refunding} returned");
+    }
+    if row.served_and_refunded {
+        hold!(facts.booked_minor("loss") == refunding, "sale {token} was served and refunded, and no loss is booked");
+        hold!(facts.pulses() == row.pulses, "sale {token} counts as served, the machine got {} pulses", facts.pulses());
+    }
+    Ok(())
+}
+
+/// What holds of a sale once all is at rest: credited or refunded, never neither, never both but marked.
+fn check_sale_at_rest(facts: &Facts<'_>) -> Checked {
+    let Facts { row, trade, .. } = facts;
+    let (taken, returned) = trade.map_or((0, 0), |trade| (trade.taken_minor, trade.returned_minor));
+    let (token, pulses) = (&row.token, facts.pulses());
+    match row.state.as_str() {
+        "expired" => {
+            hold!(taken == 0, "sale {token} counts as never paid, and {taken} was taken");
+            hold!(pulses == 0, "sale {token} was never paid, and the machine got {pulses} pulses");
+        }
+        "credited" => hold!(taken == row.amount_minor, "sale {token} is credited for {taken}"),
+        "refunded" => {
+            let whole = returned == taken;
+            let remainder = row.refund_remainder && row.pulses_given > 0 && (1..taken).contains(&returned);
+            hold!(whole || remainder, "sale {token} is refunded, {returned} of {taken}");
+            hold!(row.pulses_given <= pulses, "sale {token}: {} pulses known, {pulses} given", row.pulses_given);
+            // Only the pulse at which power went is in doubt; what was given whole is marked.
+            let known = pulses <= row.pulses_given + i64::from(facts.cut());
+            hold!(
+                known || row.served_and_refunded,
+                "sale {token} is refunded with {} pulses known, {pulses} given",
+                row.pulses_given
+            );
+        }
+        "review" => {
+            let wrong = taken != row.amount_minor;
+            let stuck = trade.is_some_and(|trade| trade.abnormal) || row.refund_state == "stuck";
+            hold!(wrong || stuck, "sale {token} is before a person without need");
+            hold!(returned == 0, "sale {token} is before a person, and {returned} went back");
+        }
+        other => return Err(Violation(format!("sale {token} rests as {other}"))),
+    }
+    Ok(())
+}
+
+fn booked_coins_minor(ledger: &[LedgerRow], machine_id: i64) -> i64 {
+    let of_machine = |line: &&LedgerRow| line.kind == "coins" && line.machine_id == Some(machine_id);
+    ledger.iter().filter(of_machine).map(|line| line.amount_minor).sum()
+}
+
+/// Each coin is counted once, by the module and by the server, but for the one in doubt at each power cut.
+fn check_coins(machine: &Machine, server_pulses: i64, cash_minor: i64) -> Checked {
+    let coins = machine.coins;
+    let (total, server) = (machine.coin_total(), u64::try_from(server_pulses).unwrap_or(0));
+    hold!(
+        total <= coins.fallen && total + coins.lost + coins.doubtful >= coins.fallen,
+        "coins: the module counted {total}: {coins:?}"
+    );
+    // A total that was told and then lost with the power is known to the server alone.
+    hold!(
+        (total..=total + coins.lost).contains(&server) && server <= coins.fallen,
+        "coins: the module counted {total}, the server {server}: {coins:?}"
+    );
+    hold!(cash_minor == server_pulses * COIN_MINOR, "coins: {server} counted, {cash_minor} booked");
+    Ok(())
+}
+
+/// The module's own total of credit pulses is what the machine got, but for the one in doubt at each power cut.
+fn check_credit_total(machine: &Machine) -> Checked {
+    let Some(module) = machine.module.as_ref() else { return Err(Violation("at rest without power".into())) };
+    let (told, given) = (module.totals().credit_pulses, machine.credit_pulses());
+    let cuts = u64::try_from(machine.trains.iter().filter(|train| train.cut).count()).unwrap_or(u64::MAX);
+    hold!((told..=told + cuts).contains(&given), "credits: the module counted {told} pulses, the machine {given}");
+    Ok(())
+}
+
+fn count(sales: &mut Sales, facts: &Facts<'_>) {
+    let row = facts.row;
+    sales.made += 1;
+    sales.paid += u64::from(facts.trade.is_some_and(|trade| trade.taken_minor > 0));
+    sales.credited += u64::from(row.state == "credited");
+    sales.refunded += u64::from(row.state == "refunded");
+    sales.review += u64::from(row.state == "review");
+    sales.served_and_refunded += u64::from(row.served_and_refunded);
+}

@@ -1,0 +1,122 @@
+//! The proof by simulation: the real backend and the real module logic in one process, on a simulated clock, network,
+//! flash and payment provider, all of it decided by a seed. Checkers hold the product's promises after every step and
+//! at rest. A seed that fails replays exactly.
+//!
+//! What it is not: a test of sockets, of the broker or of a database server; those have their own.
+//!
+//! Enter at [`run`]. A run has three parts: busy (payers, coins, faults), healed (no more faults; everything must come
+//! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `world` is the one driver; it does one thing
+//! at a time, in the order of simulated time. The faults: [`weather`], [`provider`], [`flash`], `network`, `power`.
+//!
+//! Invariants:
+//! - Nothing here looks at a real clock or at chance that is not the seed's; nothing iterates over a hash map.
+//! - Checkers look at what happened physically (pulses counted, money taken, coins fallen) and at what the store says;
+//!   they repeat no decision of the backend's.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod chance;
+pub mod check;
+pub mod flash;
+pub mod machine;
+mod network;
+mod people;
+mod power;
+pub mod provider;
+mod server;
+mod store;
+pub mod time;
+mod trace;
+pub mod weather;
+mod world;
+
+pub use world::{REST_WITHIN_MS, Violation};
+
+/// A fault of the simulation itself, built in on purpose: it proves that the checkers can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Modules give each credit twice.
+    CreditsTwice,
+    /// Machines miss the first pulse of each credit.
+    PulsesLost,
+    /// Coins fall twice for the module, and once for the box.
+    CoinsTwice,
+    /// The provider takes money and does not record it.
+    ForgetsPayments,
+    /// The provider gives money back twice.
+    RefundsTwice,
+    /// Modules start with an empty memory whenever power comes back.
+    ForgetsJournal,
+}
+
+/// What a run is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Modules, each with its machine.
+    pub modules: usize,
+    /// Consumers that come to them.
+    pub consumers: usize,
+    /// Coins that fall.
+    pub coins: usize,
+    /// The busy part, in milliseconds.
+    pub busy_ms: u64,
+    /// A fault built in on purpose.
+    pub mutation: Option<Mutation>,
+    /// Whether to keep the trace's lines.
+    pub trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { modules: 2, consumers: 14, coins: 10, busy_ms: 8 * 60_000, mutation: None, trace: false }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// The promise that was broken, if one was.
+    pub violation: Option<String>,
+    /// Hash of everything that happened.
+    pub hash: u64,
+    /// What happened, line by line, if it was asked for.
+    pub trace: Vec<String>,
+    /// Sales by their end.
+    pub sales: Sales,
+}
+
+/// Sales by their end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sales {
+    /// Made.
+    pub made: u64,
+    /// Paid for.
+    pub paid: u64,
+    /// Credited.
+    pub credited: u64,
+    /// Refunded.
+    pub refunded: u64,
+    /// Credited and refunded, and marked so.
+    pub served_and_refunded: u64,
+    /// Before a person.
+    pub review: u64,
+}
+
+impl Sales {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Sales) {
+        self.made += other.made;
+        self.paid += other.paid;
+        self.credited += other.credited;
+        self.refunded += other.refunded;
+        self.served_and_refunded += other.served_and_refunded;
+        self.review += other.review;
+    }
+}
+
+/// Runs a seed to its end, or to the first promise broken.
+pub fn run(seed: u64, options: &Options) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(world::run(seed, options))
+}

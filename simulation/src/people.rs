@@ -1,0 +1,257 @@
+//! Consumers: they scan, order, pay at once, late or not at all, look at the sale's page, and send forms twice.
+
+use crate::{
+    chance::Chance,
+    provider::PAY_URL,
+    server::{Call, Step},
+    world::{Checked, Event, Violation, World},
+};
+use backend::{
+    Error,
+    payments::provider::Handoff,
+    sales::{Checkout, OrderRequest, PriceView, Readiness},
+};
+use protocol::ModuleId;
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+/// A page waits for a probe's answer this long, in microseconds, and asks this often.
+const SCAN_US: u64 = 2_000_000;
+const SCAN_STEP_US: u64 = 250_000;
+/// A consumer who finds a machine not ready comes back this often.
+const VISITS_MAX: u32 = 4;
+/// Looks at a sale's page.
+const LOOKS_MAX: u32 = 3;
+
+/// What a consumer will do once the order is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payer {
+    Pays,
+    PaysLate,
+    Leaves,
+    LeavesAndForges,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Scanning { since_us: u64 },
+    Looking { left: u32 },
+    Gone,
+}
+
+/// Somebody with a phone.
+#[derive(Debug, Clone)]
+pub(crate) struct Consumer {
+    machine: usize,
+    price: usize,
+    payer: Payer,
+    sends_twice: bool,
+    stage: Stage,
+    visits: u32,
+    token: Option<String>,
+}
+
+impl Consumer {
+    /// A consumer as chance has it.
+    pub fn new(people: &mut People) -> Self {
+        let machine = people.pick_machine();
+        let chance = &mut people.chance;
+        let often = [Payer::Pays; 7];
+        let seldom = [Payer::PaysLate, Payer::Leaves, Payer::LeavesAndForges];
+        let payer = if chance.percent(80) { chance.pick(&often) } else { chance.pick(&seldom) };
+        Self {
+            machine,
+            price: usize::try_from(chance.between(0..=2)).unwrap_or(0),
+            payer,
+            sends_twice: chance.percent(15),
+            stage: Stage::Scanning { since_us: 0 },
+            visits: 0,
+            token: None,
+        }
+    }
+}
+
+/// What a consumer sees of a machine.
+pub(crate) struct Seen {
+    code: String,
+    module: ModuleId,
+    prices: Vec<PriceView>,
+}
+
+/// All consumers, and what they know.
+pub(crate) struct People {
+    pub chance: Chance,
+    pub consumers: Vec<Consumer>,
+    /// Orders that wait for the provider, by number; with the consumer.
+    pub calls: BTreeMap<usize, (usize, Call)>,
+    machines: Vec<Seen>,
+    next_call: usize,
+}
+
+impl People {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            chance: Chance::new(seed, "people"),
+            consumers: vec![],
+            calls: BTreeMap::new(),
+            machines: vec![],
+            next_call: 0,
+        }
+    }
+
+    pub fn know_machine(&mut self, code: String, module: ModuleId, prices: Vec<PriceView>) {
+        self.machines.push(Seen { code, module, prices });
+    }
+
+    pub fn pick_machine(&mut self) -> usize {
+        let last = self.machines.len().saturating_sub(1);
+        usize::try_from(self.chance.between(0..=last as u64)).unwrap_or(0)
+    }
+
+    fn between_us(&mut self, from_ms: u64, to_ms: u64) -> u64 {
+        self.chance.between(from_ms * 1000..=to_ms * 1000)
+    }
+}
+
+impl World {
+    pub async fn consumer(&mut self, index: usize) -> Checked {
+        match self.people.consumers[index].stage {
+            Stage::Scanning { since_us } => self.scan(index, since_us).await,
+            Stage::Looking { left } => self.look(index, left).await,
+            Stage::Gone => Ok(()),
+        }
+    }
+
+    async fn scan(&mut self, index: usize, since_us: u64) -> Checked {
+        let now_us = self.time.now_us();
+        let module = self.people.machines[self.people.consumers[index].machine].module;
+        let readiness = match self.server.reach() {
+            Some(backend) => backend.start_probe(module).await?,
+            None => None,
+        };
+        if readiness == Some(Readiness::Ready) {
+            return self.order(index).await;
+        }
+        let since_us = if since_us == 0 { now_us } else { since_us };
+        let consumer = &mut self.people.consumers[index];
+        consumer.stage = Stage::Scanning { since_us };
+        if now_us < since_us + SCAN_US {
+            self.plan_in(SCAN_STEP_US, Event::Consumer(index));
+            return Ok(());
+        }
+        consumer.visits += 1;
+        consumer.stage = if consumer.visits < VISITS_MAX { Stage::Scanning { since_us: 0 } } else { Stage::Gone };
+        let visits = consumer.visits;
+        self.trace.note(now_us, format_args!("consumer {index}: not ready ({readiness:?}), visit {visits}"));
+        let after_us = self.people.between_us(5_000, 60_000);
+        self.plan_in(after_us, Event::Consumer(index));
+        Ok(())
+    }
+
+    async fn order(&mut self, index: usize) -> Checked {
+        let now_us = self.time.now_us();
+        let Some(backend) = self.server.reach() else { return Ok(()) };
+        let consumer = &self.people.consumers[index];
+        let seen = &self.people.machines[consumer.machine];
+        let price = &seen.prices[consumer.price];
+        let request = OrderRequest {
+            code: seen.code.clone(),
+            price_id: price.id,
+            amount_minor: price.amount.amount_minor,
+            form_key: format!("form-of-consumer-{index:04}"),
+            payer_ip: Ipv4Addr::LOCALHOST.into(),
+        };
+        self.trace.note(now_us, format_args!("consumer {index}: orders {}", price.label));
+        self.go_on(index, Call::order(backend, request)).await
+    }
+
+    async fn go_on(&mut self, index: usize, mut call: Call) -> Checked {
+        match call.run(&self.time).await {
+            Step::Done(outcome) => self.ordered(index, outcome),
+            Step::Waits { until_us } => {
+                self.people.next_call += 1;
+                let number = self.people.next_call;
+                self.people.calls.insert(number, (index, call));
+                self.plan(until_us, Event::Wake { call: number });
+                Ok(())
+            }
+        }
+    }
+
+    pub async fn wake(&mut self, call: usize) -> Checked {
+        // Gone if the server went down meanwhile.
+        let Some((index, call)) = self.people.calls.remove(&call) else { return Ok(()) };
+        self.server.touch();
+        self.go_on(index, call).await
+    }
+
+    fn ordered(&mut self, index: usize, outcome: Result<Checkout, Error>) -> Checked {
+        let now_us = self.time.now_us();
+        let checkout = match outcome {
+            Ok(checkout) => checkout,
+            Err(error @ (Error::NotReady(_) | Error::Provider(_))) => {
+                self.trace.note(now_us, format_args!("consumer {index}: no order: {error}"));
+                let sends_again = self.people.consumers[index].sends_twice;
+                self.people.consumers[index].sends_twice = false;
+                self.people.consumers[index].stage = Stage::Scanning { since_us: 0 };
+                if sends_again {
+                    let after_us = self.people.between_us(1_000, 20_000);
+                    self.plan_in(after_us, Event::Consumer(index));
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Handoff::Redirect { url } = &checkout.handoff;
+        self.trace.note(now_us, format_args!("consumer {index}: sale {}, sent to {url}", checkout.token));
+        let consumer = &mut self.people.consumers[index];
+        if consumer.token.as_ref().is_some_and(|token| *token != checkout.token) {
+            return Err(Violation(format!("consumer {index} sent one form twice and has two sales")));
+        }
+        consumer.token = Some(checkout.token);
+        if consumer.sends_twice {
+            consumer.sends_twice = false;
+            consumer.stage = Stage::Scanning { since_us: 0 };
+        } else {
+            consumer.stage = Stage::Looking { left: LOOKS_MAX };
+        }
+        let after_us = self.people.between_us(1_000, 8_000);
+        self.plan_in(after_us, Event::Consumer(index));
+        if let Some(out_trade_no) = url.strip_prefix(PAY_URL) {
+            self.plan_payment(index, out_trade_no.to_owned());
+        }
+        Ok(())
+    }
+
+    fn plan_payment(&mut self, index: usize, out_trade_no: String) {
+        let people = &mut self.people;
+        match people.consumers[index].payer {
+            Payer::Pays => {
+                let after_us = people.between_us(500, 40_000);
+                self.plan_in(after_us, Event::Pay { out_trade_no });
+            }
+            Payer::PaysLate => {
+                let after_us = people.between_us(270_000, 400_000);
+                self.plan_in(after_us, Event::Pay { out_trade_no });
+            }
+            Payer::Leaves => {}
+            Payer::LeavesAndForges => self.plan_in(3_000_000, Event::Forgery { out_trade_no }),
+        }
+    }
+
+    async fn look(&mut self, index: usize, left: u32) -> Checked {
+        let token = self.people.consumers[index].token.clone();
+        if let (Some(token), Some(backend)) = (token, self.server.reach()) {
+            backend.sale(&token).await?;
+        }
+        self.people.consumers[index].stage = if left > 1 { Stage::Looking { left: left - 1 } } else { Stage::Gone };
+        let after_us = self.people.between_us(2_000, 10_000);
+        self.plan_in(after_us, Event::Consumer(index));
+        Ok(())
+    }
+
+    pub fn pay(&mut self, out_trade_no: &str) {
+        let now_us = self.time.now_us();
+        let paid = self.till().pay(out_trade_no);
+        self.trace.note(now_us, format_args!("payer: {out_trade_no} {}", if paid { "paid" } else { "not taken" }));
+    }
+}

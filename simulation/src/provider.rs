@@ -1,0 +1,440 @@
+//! The payment provider, simulated: it takes money, gives it back, tells of it, and fails in the ways providers do.
+//!
+//! [`Till`] is the provider's own truth: what it took and gave back is what the checkers hold the ledger against.
+
+use crate::{chance::Chance, time::Time, weather::Weather};
+use async_trait::async_trait;
+use backend::{
+    money::{Currency, Money},
+    payments::{
+        Providers,
+        provider::{
+            CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
+            RefundRequest, RefundState, TradeState, VerifiedCallback,
+        },
+    },
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Where payers are sent; the attempt's number follows.
+pub const PAY_URL: &str = "https://pay.example/";
+/// The header that stands for a signature.
+pub const SIGNATURE_HEADER: &str = "sim-signature";
+/// Its value if the callback is authentic.
+pub const SIGNATURE: &str = "authentic";
+/// A payer who was already paying is let finish so long after expiry, in milliseconds.
+const PAY_SLACK_MS: i64 = 90_000;
+
+/// What an attempt is to the provider.
+#[derive(Debug, Clone)]
+pub struct Trade {
+    /// What is asked, in minor units.
+    pub asked_minor: i64,
+    /// What was taken, in minor units; 0 while unpaid.
+    pub taken_minor: i64,
+    /// What went back so far, in minor units.
+    pub returned_minor: i64,
+    /// Refunds that will never go through by themselves.
+    pub abnormal: bool,
+    currency: Currency,
+    expires_at_ms: i64,
+    paid_at_ms: i64,
+    closed: bool,
+    /// The provider does not know that it took the money (a mutation).
+    unrecorded: bool,
+    account_token: String,
+}
+
+#[derive(Debug, Clone)]
+struct Refund {
+    trade: String,
+    minor: i64,
+    state: RefundState,
+}
+
+/// What follows from a call, for the driver to schedule.
+#[derive(Debug, Clone)]
+pub enum Intent {
+    /// Tell the merchant.
+    Notify {
+        /// The merchant account's token, as in the notify address.
+        account_token: String,
+        /// The callback's body.
+        body: String,
+    },
+    /// The payer pays before the merchant has its answer.
+    PayEarly {
+        /// The attempt.
+        out_trade_no: String,
+        /// So much later.
+        after_ms: u64,
+    },
+    /// A refund goes through later.
+    Settle {
+        /// The refund.
+        out_refund_no: String,
+        /// So much later.
+        after_ms: u64,
+    },
+}
+
+/// The provider's books.
+pub struct Till {
+    /// How often calls fail.
+    pub weather: Weather,
+    /// Whether payments are taken and not recorded: for proving that the checkers see it.
+    pub forgets_payments: bool,
+    /// Whether refunds go out twice: for proving that the checkers see it.
+    pub refunds_twice: bool,
+    /// What the provider did, for the trace.
+    pub notes: Vec<String>,
+    /// What is to be scheduled.
+    pub intents: Vec<Intent>,
+    /// What a merchant must never ask for.
+    pub violations: Vec<String>,
+    trades: BTreeMap<String, Trade>,
+    refunds: BTreeMap<String, Refund>,
+    chance: Chance,
+    events: u64,
+    time: Arc<Time>,
+}
+
+impl Till {
+    /// An empty till.
+    pub fn new(seed: u64, time: Arc<Time>, weather: Weather) -> Self {
+        Self {
+            weather,
+            forgets_payments: false,
+            refunds_twice: false,
+            notes: vec![],
+            intents: vec![],
+            violations: vec![],
+            trades: BTreeMap::new(),
+            refunds: BTreeMap::new(),
+            chance: Chance::new(seed, "provider"),
+            events: 0,
+            time,
+        }
+    }
+
+    /// All attempts the provider knows.
+    pub fn trades(&self) -> &BTreeMap<String, Trade> {
+        &self.trades
+    }
+
+    /// Money taken and money given back, in minor units, of one merchant account.
+    pub fn sums_minor(&self, account_token: &str) -> (i64, i64) {
+        let of_account = self.trades.values().filter(|trade| trade.account_token == account_token);
+        of_account.fold((0, 0), |(taken, back), trade| (taken + trade.taken_minor, back + trade.returned_minor))
+    }
+
+    /// A payer pays. False if the provider does not let them.
+    pub fn pay(&mut self, out_trade_no: &str) -> bool {
+        let now_ms = self.time.true_ms();
+        let wrong = self.chance.percent(self.weather.provider.min(2));
+        let Some(trade) = self.trades.get_mut(out_trade_no) else { return false };
+        if trade.closed || trade.taken_minor > 0 || now_ms > trade.expires_at_ms + PAY_SLACK_MS {
+            return false;
+        }
+        trade.taken_minor = trade.asked_minor + if wrong { 1 } else { 0 };
+        trade.paid_at_ms = now_ms;
+        if self.forgets_payments {
+            trade.unrecorded = true;
+            return true;
+        }
+        self.notify_payment(out_trade_no);
+        true
+    }
+
+    fn notify_payment(&mut self, out_trade_no: &str) {
+        self.events += 1;
+        let Some(trade) = self.trades.get(out_trade_no) else { return };
+        let body = payment_body(self.events, out_trade_no, trade);
+        self.intents.push(Intent::Notify { account_token: trade.account_token.clone(), body });
+    }
+
+    /// A refund that was on its way goes through.
+    pub fn settle(&mut self, out_refund_no: &str) {
+        let Some(refund) = self.refunds.get_mut(out_refund_no) else { return };
+        if refund.state != RefundState::Processing {
+            return;
+        }
+        refund.state = RefundState::Done;
+        let (number, minor) = (refund.trade.clone(), refund.minor);
+        self.give_back(&number, minor);
+        self.events += 1;
+        let Some(trade) = self.trades.get(&number) else { return };
+        let body = json!({ "event": format!("E{}", self.events), "kind": "refund", "number": out_refund_no });
+        self.intents.push(Intent::Notify { account_token: trade.account_token.clone(), body: body.to_string() });
+    }
+
+    fn give_back(&mut self, out_trade_no: &str, minor: i64) {
+        let times = if self.refunds_twice { 2 } else { 1 };
+        if let Some(trade) = self.trades.get_mut(out_trade_no) {
+            trade.returned_minor += minor * times;
+        }
+    }
+
+    /// A forged callback that claims an attempt was paid.
+    pub fn forged(&mut self, out_trade_no: &str) -> Option<(String, String)> {
+        let trade = self.trades.get(out_trade_no)?;
+        Some((trade.account_token.clone(), payment_body(1_000_000, out_trade_no, trade)))
+    }
+
+    fn fails(&mut self) -> bool {
+        self.chance.percent(self.weather.provider)
+    }
+
+    /// How long the answer takes, and what it is.
+    fn create(&mut self, request: &PaymentRequest) -> (u64, Result<Handoff, ProviderError>) {
+        let number = request.out_trade_no.clone();
+        let answer = Ok(Handoff::Redirect { url: format!("{PAY_URL}{number}") });
+        let trade = Trade {
+            asked_minor: request.amount.amount_minor,
+            taken_minor: 0,
+            returned_minor: 0,
+            abnormal: false,
+            currency: request.amount.currency,
+            expires_at_ms: request.expires_at_ms,
+            paid_at_ms: 0,
+            closed: false,
+            unrecorded: false,
+            account_token: request.notify_url.rsplit('/').next().unwrap_or_default().to_owned(),
+        };
+        if !self.fails() {
+            self.trades.insert(number, trade);
+            return (0, answer);
+        }
+        match self.chance.between(0..=6) {
+            0 => (0, Err(busy())),
+            1 => (10_000, Err(timed_out())),
+            2 => (0, Err(ProviderError::Refused { code: "RULE_LIMIT".into(), message: "not now".into() })),
+            3 | 4 => {
+                self.trades.insert(number, trade);
+                (self.chance.between(0..=10_000), Err(timed_out()))
+            }
+            _ => {
+                self.trades.insert(number.clone(), trade);
+                let slow_ms = self.chance.between(500..=8_000);
+                let after_ms = self.chance.between(0..=slow_ms);
+                self.intents.push(Intent::PayEarly { out_trade_no: number, after_ms });
+                (slow_ms, answer)
+            }
+        }
+    }
+
+    fn query(&mut self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
+        if self.fails() {
+            return Err(if self.chance.percent(50) { busy() } else { timed_out() });
+        }
+        let Some(trade) = self.trades.get(out_trade_no) else { return Ok(TradeState::NotFound) };
+        Ok(trade.state(out_trade_no))
+    }
+
+    fn close(&mut self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
+        let fails = self.fails();
+        let after_success = self.chance.percent(50);
+        if fails && !after_success {
+            return Err(busy());
+        }
+        let Some(trade) = self.trades.get_mut(out_trade_no) else {
+            return Err(ProviderError::Refused { code: "ORDER_NOT_EXIST".into(), message: "no such order".into() });
+        };
+        if trade.taken_minor > 0 && !trade.unrecorded {
+            return Ok(CloseOutcome::AlreadyPaid);
+        }
+        trade.closed = true;
+        if fails { Err(timed_out()) } else { Ok(CloseOutcome::Closed) }
+    }
+
+    fn refund(&mut self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+        if let Some(known) = self.refunds.get(&request.out_refund_no) {
+            return Ok(known.state);
+        }
+        let fails = self.fails();
+        let kind = self.chance.between(0..=5);
+        match kind {
+            0 if fails => return Err(busy()),
+            1 if fails => return Err(timed_out()),
+            2 if fails => return Err(ProviderError::InsufficientBalance),
+            3 if fails => return Err(ProviderError::Refused { code: "FREQUENCY".into(), message: "later".into() }),
+            _ => {}
+        }
+        let Some(trade) = self.trades.get(&request.out_trade_no) else {
+            self.violations.push(format!("a refund of {}, which was never ordered", request.out_trade_no));
+            return Err(ProviderError::Refused { code: "ORDER_NOT_EXIST".into(), message: "no such order".into() });
+        };
+        let lives = |refund: &&Refund| refund.trade == request.out_trade_no && refund.state != RefundState::Closed;
+        let asked_minor: i64 = self.refunds.values().filter(lives).map(|refund| refund.minor).sum();
+        if asked_minor > 0 || request.refund_minor > trade.taken_minor || request.refund_minor <= 0 {
+            let (number, taken_minor) = (&request.out_trade_no, trade.taken_minor);
+            self.violations.push(format!(
+                "a refund of {} on {number}: taken {taken_minor}, asked back before {asked_minor}",
+                request.refund_minor
+            ));
+            return Err(ProviderError::Refused { code: "NOT_ENOUGH".into(), message: "more than was paid".into() });
+        }
+        let state = match (fails, self.chance.between(0..=9)) {
+            (true, 0) => RefundState::Abnormal,
+            (true, 1 | 2) => RefundState::Closed,
+            (_, 3..=6) => RefundState::Processing,
+            _ => RefundState::Done,
+        };
+        self.take_refund(request, state);
+        if fails && self.chance.percent(50) { Err(timed_out()) } else { Ok(state) }
+    }
+
+    fn take_refund(&mut self, request: &RefundRequest, state: RefundState) {
+        let number = request.out_refund_no.clone();
+        let refund = Refund { trade: request.out_trade_no.clone(), minor: request.refund_minor, state };
+        self.refunds.insert(number.clone(), refund);
+        match state {
+            RefundState::Done => self.give_back(&request.out_trade_no, request.refund_minor),
+            RefundState::Processing => {
+                let after_ms = self.chance.between(100..=60_000);
+                self.intents.push(Intent::Settle { out_refund_no: number, after_ms });
+            }
+            RefundState::Abnormal => {
+                if let Some(trade) = self.trades.get_mut(&request.out_trade_no) {
+                    trade.abnormal = true;
+                }
+            }
+            RefundState::Closed | RefundState::NotFound => {}
+        }
+    }
+
+    fn query_refund(&mut self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
+        if self.fails() {
+            return Err(busy());
+        }
+        Ok(self.refunds.get(out_refund_no).map_or(RefundState::NotFound, |refund| refund.state))
+    }
+}
+
+impl Trade {
+    fn state(&self, out_trade_no: &str) -> TradeState {
+        if self.unrecorded || self.taken_minor == 0 {
+            return if self.closed { TradeState::Closed } else { TradeState::NotPaid };
+        }
+        if self.returned_minor > 0 {
+            return TradeState::Refunded;
+        }
+        TradeState::Paid(Paid {
+            provider_txn_id: format!("T{out_trade_no}"),
+            amount: Money::new(self.taken_minor, self.currency),
+            paid_at_ms: self.paid_at_ms,
+        })
+    }
+}
+
+fn busy() -> ProviderError {
+    ProviderError::Busy("come back later".into())
+}
+
+fn timed_out() -> ProviderError {
+    ProviderError::Unknown("no answer".into())
+}
+
+fn payment_body(event: u64, out_trade_no: &str, trade: &Trade) -> String {
+    json!({
+        "event": format!("E{event}"),
+        "kind": "payment",
+        "number": out_trade_no,
+        "txn": format!("T{out_trade_no}"),
+        "amount_minor": trade.taken_minor,
+        "currency": trade.currency.code(),
+        "paid_at_ms": trade.paid_at_ms,
+    })
+    .to_string()
+}
+
+fn read_body(body: &[u8]) -> Option<VerifiedCallback> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+    let number = text("number")?;
+    let fact = match text("kind")?.as_str() {
+        "payment" => Fact::Payment {
+            out_trade_no: number,
+            state: TradeState::Paid(Paid {
+                provider_txn_id: text("txn")?,
+                amount: Money::new(value.get("amount_minor")?.as_i64()?, Currency::parse(&text("currency")?)?),
+                paid_at_ms: value.get("paid_at_ms")?.as_i64()?,
+            }),
+        },
+        "refund" => Fact::Refund { out_refund_no: number, state: RefundState::Done },
+        _ => return None,
+    };
+    Some(VerifiedCallback { event_id: text("event")?, fact, plaintext: String::from_utf8_lossy(body).into_owned() })
+}
+
+/// The provider as the backend reaches it.
+#[derive(Clone)]
+pub struct SimProvider {
+    till: Arc<Mutex<Till>>,
+    time: Arc<Time>,
+}
+
+impl SimProvider {
+    /// The provider over a till.
+    pub fn new(till: Arc<Mutex<Till>>, time: Arc<Time>) -> Self {
+        Self { till, time }
+    }
+
+    fn till(&self) -> MutexGuard<'_, Till> {
+        self.till.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn noted<T: std::fmt::Debug>(&self, what: &str, number: &str, answer: T) -> T {
+        self.till().notes.push(format!("provider {what} {number}: {answer:?}"));
+        answer
+    }
+}
+
+impl Providers for SimProvider {
+    fn open(&self, _: &str, _: &str) -> backend::Result<Arc<dyn Provider>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Provider for SimProvider {
+    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
+        let (slow_ms, answer) = self.till().create(request);
+        self.noted("create", &request.out_trade_no, (slow_ms, answer.is_ok()));
+        // Waits even if the answer is at once to hand, so that a driver meets only one kind of call.
+        self.time.sleep_ms(slow_ms).await;
+        answer
+    }
+
+    async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
+        let answer = self.till().query(out_trade_no);
+        self.noted("query", out_trade_no, answer)
+    }
+
+    async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
+        let answer = self.till().close(out_trade_no);
+        self.noted("close", out_trade_no, answer)
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+        let answer = self.till().refund(request);
+        self.noted("refund", &request.out_refund_no, answer)
+    }
+
+    async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
+        let answer = self.till().query_refund(out_refund_no);
+        self.noted("query_refund", out_refund_no, answer)
+    }
+
+    fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {
+        match raw.header(SIGNATURE_HEADER) {
+            Some(SIGNATURE) => read_body(raw.body).ok_or_else(|| CallbackError::Content("not understood".into())),
+            Some(_) => Err(CallbackError::Signature),
+            None => Err(CallbackError::Header(SIGNATURE_HEADER)),
+        }
+    }
+}

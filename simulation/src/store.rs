@@ -1,0 +1,123 @@
+//! What the store says, read by plain queries: the checkers' own view, past the backend.
+
+use backend::db::Db;
+use sea_orm::{DbBackend, DbErr, FromQueryResult, Statement};
+
+/// A look at whether anything changed.
+#[derive(FromQueryResult)]
+pub(crate) struct Glance {
+    /// Rows changed since the store was opened.
+    pub changes: i64,
+    /// When the next work is due.
+    pub due_ms: Option<i64>,
+    /// Postings of the ledger.
+    pub postings: i64,
+}
+
+/// A sale, with its attempt, its command and its refund that counts.
+#[derive(Debug, Clone, FromQueryResult)]
+pub(crate) struct SaleRow {
+    pub id: i64,
+    pub token: String,
+    pub state: String,
+    pub reason: String,
+    pub amount_minor: i64,
+    pub pulses: i64,
+    pub pulses_given: i64,
+    pub served_and_refunded: bool,
+    pub refund_remainder: bool,
+    pub out_trade_no: Option<String>,
+    pub command_id: Option<i64>,
+    pub refunds: i64,
+    pub refund_state: String,
+}
+
+impl SaleRow {
+    /// The id of its command, if it has one.
+    pub fn command(&self) -> Option<u64> {
+        self.command_id.map(i64::unsigned_abs)
+    }
+
+    pub fn line(&self) -> String {
+        format!("sale {} is {} {} {}", self.token, self.state, self.reason, self.refund_state)
+    }
+}
+
+/// Postings of a kind and a sale, summed.
+#[derive(Debug, Clone, FromQueryResult)]
+pub(crate) struct LedgerRow {
+    pub kind: String,
+    pub sale_id: Option<i64>,
+    pub machine_id: Option<i64>,
+    pub amount_minor: i64,
+}
+
+#[derive(FromQueryResult)]
+struct Count {
+    count: i64,
+}
+
+const GLANCE: &str = "SELECT total_changes() AS changes,
+    COALESCE((SELECT MAX(id) FROM ledger_txns), 0) AS postings, (SELECT MIN(due_ms) FROM (
+    SELECT MIN(due_ms) AS due_ms FROM commands
+    UNION ALL SELECT MIN(due_ms) FROM payment_attempts
+    UNION ALL SELECT MIN(due_ms) FROM refunds)) AS due_ms";
+
+const DUE: &str = "SELECT COUNT(*) AS count FROM (
+    SELECT due_ms FROM commands WHERE due_ms IS NOT NULL
+    UNION ALL SELECT due_ms FROM payment_attempts WHERE due_ms IS NOT NULL
+    UNION ALL SELECT due_ms FROM refunds WHERE due_ms IS NOT NULL)";
+
+const SALES: &str = "SELECT s.id, s.token, s.state, s.reason, s.amount_minor, s.pulses, s.pulses_given,
+    s.served_and_refunded, o.refund_remainder,
+    (SELECT a.out_trade_no FROM payment_attempts a WHERE a.sale_id = s.id) AS out_trade_no,
+    (SELECT c.id FROM commands c WHERE c.sale_id = s.id) AS command_id,
+    (SELECT COUNT(*) FROM refunds r WHERE r.sale_id = s.id AND r.state <> 'cancelled') AS refunds,
+    COALESCE((SELECT r.state FROM refunds r WHERE r.sale_id = s.id AND r.state <> 'cancelled'), '') AS refund_state
+    FROM sales s JOIN operators o ON o.id = s.operator_id ORDER BY s.id";
+
+const LEDGER: &str = "SELECT t.kind, t.sale_id, t.machine_id, SUM(e.amount_minor) AS amount_minor
+    FROM ledger_txns t JOIN ledger_entries e ON e.txn_id = t.id WHERE e.amount_minor > 0
+    GROUP BY t.kind, t.sale_id, t.machine_id ORDER BY t.kind, t.sale_id, t.machine_id";
+
+const CROOKED: &str = "SELECT COUNT(*) AS count FROM (
+    SELECT txn_id FROM ledger_entries GROUP BY txn_id HAVING SUM(amount_minor) <> 0)";
+
+/// The store.
+pub(crate) struct Store(Db);
+
+impl Store {
+    pub fn new(db: Db) -> Self {
+        Self(db)
+    }
+
+    async fn all<T: FromQueryResult>(&self, query: &str) -> Result<Vec<T>, DbErr> {
+        T::find_by_statement(Statement::from_string(DbBackend::Sqlite, query)).all(self.0.read()).await
+    }
+
+    async fn one<T: FromQueryResult>(&self, query: &str) -> Result<T, DbErr> {
+        let row = T::find_by_statement(Statement::from_string(DbBackend::Sqlite, query)).one(self.0.read()).await?;
+        row.ok_or_else(|| DbErr::RecordNotFound(query.to_owned()))
+    }
+
+    pub async fn glance(&self) -> Result<Glance, DbErr> {
+        self.one(GLANCE).await
+    }
+
+    /// Rows of work that is due some time.
+    pub async fn due(&self) -> Result<i64, DbErr> {
+        Ok(self.one::<Count>(DUE).await?.count)
+    }
+
+    pub async fn sales(&self) -> Result<Vec<SaleRow>, DbErr> {
+        self.all(SALES).await
+    }
+
+    pub async fn ledger(&self) -> Result<Vec<LedgerRow>, DbErr> {
+        self.all(LEDGER).await
+    }
+
+    pub async fn crooked_postings(&self) -> Result<i64, DbErr> {
+        Ok(self.one::<Count>(CROOKED).await?.count)
+    }
+}

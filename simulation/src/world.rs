@@ -1,0 +1,437 @@
+//! The driver: simulated time, what is planned in it, and one thing done after the other.
+
+use crate::{
+    Mutation, Options, Outcome, Sales,
+    chance::{Chance, SeededRandom},
+    check::Checker,
+    machine::{Link, Machine},
+    people::{Consumer, People},
+    provider::Till,
+    server::{Bus, Server},
+    time::Time,
+    trace::Trace,
+    weather::Weather,
+};
+use backend::{
+    db::Db,
+    machines::{NewMachine, PriceChange},
+    money::Currency,
+    operators::NewOperator,
+};
+use module_firmware::Identity;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Once nothing fails any more, everything comes to rest within this time, in milliseconds: a refund that was put off
+/// the longest is tried again after 10 minutes, and asked about after as long; a status that was lost is made up for by
+/// the next, half an hour later.
+pub const REST_WITHIN_MS: u64 = 45 * 60_000;
+/// Time for the last statuses to be said, in milliseconds: a changed coin total is said within a minute.
+const SETTLE_MS: u64 = 90_000;
+/// How often it is looked at whether all is at rest, in microseconds.
+const REST_LOOK_US: u64 = 20_000_000;
+/// Things that happen in a run at most: beyond, something spins.
+const EVENTS_MAX: u64 = 2_000_000;
+/// What a coin pulse is worth, in minor units.
+pub(crate) const COIN_MINOR: i64 = 100;
+
+/// A promise was broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Violation(pub String);
+
+impl From<String> for Violation {
+    fn from(text: String) -> Self {
+        Violation(text)
+    }
+}
+
+impl From<backend::Error> for Violation {
+    fn from(error: backend::Error) -> Self {
+        Violation(format!("the backend failed: {error}"))
+    }
+}
+
+impl From<sea_orm::DbErr> for Violation {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Violation(format!("the store failed: {error}"))
+    }
+}
+
+pub(crate) type Checked<T = ()> = Result<T, Violation>;
+
+/// Something planned.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// A module is to be polled.
+    Poll { machine: usize, polls: u64 },
+    /// A message reaches a module.
+    ToModule { machine: usize, payload: Vec<u8> },
+    /// The broker passes a module's message on to the server.
+    ToServer { machine: usize, topic: String, payload: Vec<u8>, status: bool },
+    /// A module hears that the broker has a message.
+    Acknowledged { machine: usize, link: u64, token: module_firmware::Token },
+    /// A module's connection breaks.
+    LinkBreaks { machine: usize, link: u64 },
+    /// The broker finds that a module is gone.
+    Missed { machine: usize, link: u64 },
+    /// A module tries to connect.
+    LinkTries { machine: usize, powered: u64 },
+    /// A module loses power.
+    Cut { machine: usize, powered: u64 },
+    /// A module gets power.
+    Power { machine: usize },
+    /// A coin falls.
+    Coin { machine: usize },
+    /// The coin line changes.
+    CoinEdge { machine: usize, powered: u64, active: bool, real: bool },
+    /// A coin pulse is over for long enough.
+    CoinSeen { machine: usize, powered: u64 },
+    /// A consumer's next step.
+    Consumer(usize),
+    /// A payer pays.
+    Pay { out_trade_no: String },
+    /// The provider tells the server.
+    Callback { account_token: String, body: String, tries: usize },
+    /// A forged callback.
+    Forgery { out_trade_no: String },
+    /// A refund goes through at the provider.
+    Settle { out_refund_no: String },
+    /// The server looks for due work.
+    Due { plan: u64 },
+    /// A call that waits for simulated time goes on.
+    Wake { call: usize },
+    /// The server goes down, and comes up again.
+    ServerDown,
+    /// The server starts.
+    ServerUp,
+    /// The server's clock jumps.
+    ClockJumps { by_ms: i64 },
+    /// A module's timer jumps ahead.
+    TimerJumps { machine: usize, by_us: u64 },
+    /// The operator locks a machine, or unlocks it.
+    Lock { machine: usize, locked: bool },
+    /// Nothing fails any more.
+    Heal,
+    /// A look at whether all has come to rest.
+    Rested,
+}
+
+#[derive(Debug)]
+struct Planned {
+    at_us: u64,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at_us, self.order).cmp(&(other.at_us, other.order))
+    }
+}
+
+/// Everything there is.
+pub(crate) struct World {
+    pub options: Options,
+    pub time: Arc<Time>,
+    pub trace: Trace,
+    pub weather: Weather,
+    pub net: Chance,
+    pub power: Chance,
+    pub server: Server,
+    pub till: Arc<Mutex<Till>>,
+    pub machines: Vec<Machine>,
+    pub people: People,
+    pub checker: Checker,
+    /// The status the broker retains of each module.
+    pub retained: BTreeMap<usize, (String, Vec<u8>)>,
+    pub links: u64,
+    pub healed_us: Option<u64>,
+    pub at_rest_us: Option<u64>,
+    planned: BinaryHeap<Reverse<Planned>>,
+    order: u64,
+}
+
+pub(crate) async fn run(seed: u64, options: &Options) -> anyhow::Result<Outcome> {
+    let mut world = World::new(seed, options).await?;
+    let violation = world.run().await.err();
+    if let Some(violation) = &violation {
+        let now_us = world.time.now_us();
+        world.trace.note(now_us, format_args!("VIOLATION {violation}"));
+    }
+    let sales: Sales = world.checker.sales();
+    Ok(Outcome {
+        seed,
+        violation: violation.map(|violation| violation.0),
+        hash: world.trace.hash(),
+        trace: world.trace.into_lines(),
+        sales,
+    })
+}
+
+impl World {
+    async fn new(seed: u64, options: &Options) -> anyhow::Result<Self> {
+        let time = Arc::new(Time::default());
+        let mut chance = Chance::new(seed, "weather");
+        let weather = Weather::of(&mut chance);
+        let mut till = Till::new(seed, time.clone(), weather);
+        till.forgets_payments = options.mutation == Some(Mutation::ForgetsPayments);
+        till.refunds_twice = options.mutation == Some(Mutation::RefundsTwice);
+        let till = Arc::new(Mutex::new(till));
+        let db = Db::open("sqlite::memory:").await?;
+        db.migrate().await?;
+        let random = Arc::new(SeededRandom::new(seed));
+        let server = Server::new(db.clone(), time.clone(), random, Arc::new(Bus::default()), till.clone());
+        let mut world = Self {
+            options: options.clone(),
+            trace: Trace::new(options.trace),
+            weather,
+            net: Chance::new(seed, "network"),
+            power: Chance::new(seed, "power"),
+            server,
+            till,
+            machines: vec![],
+            people: People::new(seed),
+            checker: Checker::new(db),
+            retained: BTreeMap::new(),
+            links: 0,
+            healed_us: None,
+            at_rest_us: None,
+            planned: BinaryHeap::new(),
+            order: 0,
+            time,
+        };
+        world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
+        world.found(&mut chance).await?;
+        world.plan_all(&mut chance);
+        Ok(world)
+    }
+
+    /// Operators (one gives partly served money back in part), merchant accounts, modules, machines, prices.
+    async fn found(&mut self, chance: &mut Chance) -> anyhow::Result<()> {
+        let backend = self.server.start();
+        for index in 0..self.options.modules {
+            let operator = NewOperator {
+                slug: format!("operator-{index}"),
+                name: format!("Operator {index}"),
+                currency: Currency::Cny,
+                utc_offset_min: 480,
+                refund_remainder: index % 2 == 1,
+            };
+            let operator_id = backend.add_operator(operator).await?;
+            let account_token = backend.set_merchant_account(operator_id, "wechat", "{}").await?;
+            let new = backend.provision_module().await?;
+            let price =
+                |pulses: i32, amount_minor| PriceChange { label: format!("{pulses} rides"), amount_minor, pulses };
+            let machine = NewMachine {
+                operator_id,
+                module: Some(new.id),
+                name: format!("Machine {index}"),
+                site: "Hall".into(),
+                coin_value_minor: COIN_MINOR,
+                prices: vec![price(1, 100), price(3, 250), price(10, 700)],
+            };
+            let (machine_id, code) = backend.add_machine(machine).await?;
+            let prices = backend.machine(operator_id, machine_id).await?.prices;
+            self.people.know_machine(code, new.id, prices);
+            self.checker.know_machine(operator_id, machine_id, account_token);
+            let drift_ppm = i64::try_from(chance.between(0..=2 * self.weather.drift_max_ppm.unsigned_abs()))?;
+            let mut machine =
+                Machine::new(Identity { id: new.id, secret: new.secret }, drift_ppm - self.weather.drift_max_ppm);
+            machine.gives_twice = self.options.mutation == Some(Mutation::CreditsTwice);
+            machine.misses_first = self.options.mutation == Some(Mutation::PulsesLost);
+            self.machines.push(machine);
+        }
+        Ok(())
+    }
+
+    fn plan_all(&mut self, chance: &mut Chance) {
+        let busy_us = self.options.busy_ms * 1000;
+        for machine in 0..self.options.modules {
+            self.plan(chance.between(0..=3_000_000), Event::Power { machine });
+            for _ in 0..self.weather.cuts {
+                let powered = u64::MAX;
+                self.plan(chance.between(0..=busy_us), Event::Cut { machine, powered });
+            }
+        }
+        for machine in 0..self.options.modules {
+            for _ in 0..self.weather.timer_jumps {
+                let by_us = chance.between(1_000_000..=120_000_000);
+                self.plan(chance.between(0..=busy_us), Event::TimerJumps { machine, by_us });
+            }
+            for _ in 0..self.weather.locks {
+                let at_us = chance.between(0..=busy_us);
+                self.plan(at_us, Event::Lock { machine, locked: true });
+                self.plan(at_us + chance.between(0..=60_000_000), Event::Lock { machine, locked: false });
+            }
+        }
+        for _ in 0..self.options.coins {
+            let machine = self.people.pick_machine();
+            self.plan(chance.between(0..=busy_us), Event::Coin { machine });
+        }
+        for index in 0..self.options.consumers {
+            let consumer = Consumer::new(&mut self.people);
+            self.people.consumers.push(consumer);
+            self.plan(chance.between(10_000_000..=busy_us), Event::Consumer(index));
+        }
+        for _ in 0..self.weather.server_restarts {
+            self.plan(chance.between(0..=busy_us), Event::ServerDown);
+        }
+        for _ in 0..self.weather.clock_jumps {
+            let by_ms = chance.pick(&[-60_000, -5_000, 5_000, 60_000, 600_000]);
+            self.plan(chance.between(0..=busy_us), Event::ClockJumps { by_ms });
+        }
+        self.plan(busy_us, Event::Heal);
+    }
+
+    pub fn plan(&mut self, at_us: u64, event: Event) {
+        self.order += 1;
+        self.planned.push(Reverse(Planned { at_us, order: self.order, event }));
+    }
+
+    pub fn plan_in(&mut self, after_us: u64, event: Event) {
+        self.plan(self.time.now_us().saturating_add(after_us), event);
+    }
+
+    pub fn till(&self) -> MutexGuard<'_, Till> {
+        self.till.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(&mut self) -> Checked {
+        for _ in 0..EVENTS_MAX {
+            let Some(Reverse(next)) = self.planned.pop() else {
+                return Err(Violation("nothing more is planned, and all is not at rest".into()));
+            };
+            self.time.set_us(next.at_us.max(self.time.now_us()));
+            if self.handle(next.event).await? {
+                return Ok(());
+            }
+        }
+        Err(Violation(format!("{EVENTS_MAX} things happened, and all is not at rest")))
+    }
+
+    /// Does the next thing, and what follows at once; true if the run is over.
+    async fn handle(&mut self, event: Event) -> Checked<bool> {
+        match event {
+            Event::Poll { machine, polls } if self.machines[machine].polls == polls => self.poll(machine).await?,
+            Event::Poll { .. } => {}
+            Event::ToModule { machine, payload } => self.module_hears(machine, &payload).await?,
+            Event::ToServer { machine, topic, payload, status } => {
+                self.server_hears(machine, topic, payload, status).await?;
+            }
+            Event::Acknowledged { machine, link, token } => self.acknowledged(machine, link, token).await?,
+            Event::LinkBreaks { machine, link } => self.link_breaks(machine, link),
+            Event::Missed { machine, link } => self.missed(machine, link),
+            Event::LinkTries { machine, powered } => self.link_tries(machine, powered).await?,
+            Event::Cut { machine, powered } => self.cut(machine, powered),
+            Event::Power { machine } => self.give_power(machine).await?,
+            Event::Coin { machine } => self.coin_falls(machine)?,
+            Event::CoinEdge { machine, powered, active, real } => {
+                self.coin_edge(machine, powered, active, real).await?
+            }
+            Event::CoinSeen { machine, powered } => self.coin_seen(machine, powered)?,
+            Event::Consumer(index) => self.consumer(index).await?,
+            Event::Pay { out_trade_no } => self.pay(&out_trade_no),
+            Event::Callback { account_token, body, tries } => self.callback(account_token, body, tries).await?,
+            Event::Forgery { out_trade_no } => self.forgery(&out_trade_no).await?,
+            Event::Settle { out_refund_no } => self.till().settle(&out_refund_no),
+            Event::Due { plan } => self.due(plan).await?,
+            Event::Wake { call } => self.wake(call).await?,
+            Event::ServerDown => self.server_down(),
+            Event::ServerUp => self.server_up().await?,
+            Event::ClockJumps { by_ms } => self.clock_jumps(by_ms),
+            Event::TimerJumps { machine, by_us } => self.timer_jumps(machine, by_us).await?,
+            Event::Lock { machine, locked } => self.lock(machine, locked).await?,
+            Event::Heal => self.heal().await?,
+            Event::Rested => return self.rested().await,
+        }
+        self.follow_up().await?;
+        Ok(false)
+    }
+
+    /// What the last thing left to do: messages to send, callbacks to make, and the checks.
+    async fn follow_up(&mut self) -> Checked {
+        self.send_commands();
+        self.follow_provider()?;
+        if !self.server.touched() {
+            return Ok(());
+        }
+        let due_ms = self.checker.check_step(&self.till, &self.machines, self.server.backend()).await?;
+        self.note_sales();
+        self.plan_due(due_ms);
+        Ok(())
+    }
+
+    fn note_sales(&mut self) {
+        let now_us = self.time.now_us();
+        for line in self.checker.take_moves() {
+            self.trace.note(now_us, format_args!("{line}"));
+        }
+    }
+
+    async fn heal(&mut self) -> Checked {
+        let now_us = self.time.now_us();
+        self.trace.note(now_us, format_args!("healed: nothing fails any more"));
+        self.healed_us = Some(now_us);
+        self.weather = self.weather.healed();
+        let weather = self.weather;
+        self.till().weather = weather;
+        for machine in 0..self.machines.len() {
+            // A fault that was planned for flash is called off.
+            self.machines[machine].flash.mend();
+            let powered = self.machines[machine].powered;
+            match (self.machines[machine].module.is_some(), self.machines[machine].link) {
+                (true, Link::Down) => self.plan_in(1_000_000, Event::LinkTries { machine, powered }),
+                (false, _) => self.plan_in(1_000_000, Event::Power { machine }),
+                (true, Link::Up(_)) => {}
+            }
+        }
+        if self.server.backend().is_none() {
+            self.plan_in(1_000_000, Event::ServerUp);
+        }
+        self.plan_in(REST_LOOK_US, Event::Rested);
+        Ok(())
+    }
+
+    /// Whether all is at rest, and has been for long enough; an error if it takes too long.
+    async fn rested(&mut self) -> Checked<bool> {
+        let now_us = self.time.now_us();
+        let healed_us = self.healed_us.unwrap_or(now_us);
+        let open = self.checker.open(&self.machines, self.server.backend()).await?;
+        let resting = open.is_empty() && self.people.calls.is_empty();
+        self.at_rest_us = if resting { self.at_rest_us.or(Some(now_us)) } else { None };
+        if let Some(at_rest_us) = self.at_rest_us
+            && now_us >= at_rest_us + SETTLE_MS * 1000
+        {
+            self.checker.check_step(&self.till, &self.machines, self.server.backend()).await?;
+            self.checker.check_rest(&self.till, &self.machines, self.server.backend()).await?;
+            self.trace.note(now_us, format_args!("at rest: {:?}", self.checker.sales()));
+            return Ok(true);
+        }
+        if now_us > healed_us + (REST_WITHIN_MS + SETTLE_MS) * 1000 {
+            return Err(Violation(format!(
+                "not at rest {REST_WITHIN_MS} ms after all was healed: {}",
+                open.join("; ")
+            )));
+        }
+        self.plan_in(REST_LOOK_US, Event::Rested);
+        Ok(false)
+    }
+}
