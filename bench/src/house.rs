@@ -1,0 +1,280 @@
+//! The house under load: as `coinwire serve` puts it together, with stopwatches at the door and on the wire.
+
+use crate::{
+    SaleOptions,
+    stopwatch::{ARRIVED, Callbacks, TimedBus},
+};
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use backend::{
+    Backend, Parts, Rules,
+    bus::{MqttBus, MqttConfig},
+    clock::{SystemClock, SystemRandom},
+    db::Db,
+    machines::{NewMachine, PriceChange},
+    money::Currency,
+    operators::NewOperator,
+    payments::{RealProviders, wechat},
+    sales::Readiness,
+};
+use broker::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal};
+use module_host::{Config, Flash, VirtualModule};
+use poem::{Endpoint, EndpointExt, Server, listener::TcpAcceptor};
+use protocol::{
+    ModuleId,
+    topics::{Kind, topic},
+};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// A machine under load.
+pub struct Slot {
+    /// Its module.
+    pub module: ModuleId,
+    /// Its number.
+    pub machine_id: i64,
+    /// Its scan code.
+    pub code: String,
+    /// Its only price.
+    pub price_id: i64,
+}
+
+/// What a sale costs, in fen.
+pub const AMOUNT_MINOR: i64 = 200;
+/// Pulses a sale gives: one, so that the machine's own time is as short as it can be.
+const PULSES: i32 = 1;
+const PASSWORD: &str = "bench";
+
+/// Everything, running.
+pub struct House {
+    pub backend: Backend,
+    pub sandbox: sandbox::Sandbox,
+    pub slots: Vec<Slot>,
+    pub callbacks: Arc<Callbacks>,
+    pub mqtt: SocketAddr,
+    pub operator_id: i64,
+    machines: HashMap<String, i64>,
+    modules: Vec<VirtualModule>,
+    broker: broker::Broker,
+    tasks: Vec<JoinHandle<()>>,
+    closing: CancellationToken,
+}
+
+/// Lets in modules, the backend, and the stopwatch that reads commands on the wire.
+struct Door(OnceLock<Backend>);
+
+#[async_trait]
+impl Authenticate for Door {
+    async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal> {
+        let username = login.username.as_deref().ok_or(Refusal::BadCredentials)?;
+        let password = login.password.as_deref().ok_or(Refusal::BadCredentials)?;
+        let client = |publish: &[&str], subscribe: &[&str]| Grants {
+            credential: username.into(),
+            lane: Lane::Client,
+            client_id: ClientIdRule::Any,
+            publish: publish.iter().map(|filter| (*filter).into()).collect(),
+            subscribe: subscribe.iter().map(|filter| (*filter).into()).collect(),
+        };
+        match username {
+            "backend" if password == PASSWORD.as_bytes() => {
+                Ok(client(&["m/+/command", "v1/#"], &["m/+/status", "m/+/pulse", "m/+/ack"]))
+            }
+            "stopwatch" if password == PASSWORD.as_bytes() => Ok(client(&[], &["m/+/command"])),
+            _ => {
+                let module = ModuleId::parse(username).map_err(|_| Refusal::BadCredentials)?;
+                let backend = self.0.get().ok_or(Refusal::Unavailable)?;
+                let right = backend.is_module_password(module, password).await.map_err(|_| Refusal::Unavailable)?;
+                if !right {
+                    return Err(Refusal::BadCredentials);
+                }
+                let own = |kind| topic(module, kind).as_str().to_owned();
+                Ok(Grants {
+                    credential: username.into(),
+                    lane: Lane::Module,
+                    client_id: ClientIdRule::Exactly(username.into()),
+                    publish: vec![own(Kind::Status), own(Kind::Pulse), own(Kind::Ack)],
+                    subscribe: vec![own(Kind::Command)],
+                })
+            }
+        }
+    }
+}
+
+impl House {
+    /// Starts everything and waits until every module answers a probe.
+    pub async fn start(options: &SaleOptions, dir: &Path) -> Result<Self> {
+        let url = match &options.database {
+            Some(url) => url.clone(),
+            None => format!("sqlite://{}?mode=rwc", dir.join("bench.db").display()),
+        };
+        let db = Db::open(&url).await?;
+        db.migrate().await?;
+        let loopback: SocketAddr = "127.0.0.1:0".parse()?;
+        let listener = TcpListener::bind(loopback).await?;
+        let http = format!("http://{}", listener.local_addr()?);
+        let sandbox =
+            sandbox::start(sandbox::Config { listen: loopback, data_dir: None, speed: 20.0, seed: 1 }).await?;
+        let door = Arc::new(Door(OnceLock::new()));
+        let broker =
+            broker::start(broker::Config { listen: vec![loopback], ..Default::default() }, door.clone()).await?;
+        let mqtt = *broker.local_addrs().first().context("the broker listens")?;
+        let (bus, reader) = MqttBus::new(MqttConfig {
+            host: mqtt.ip().to_string(),
+            port: mqtt.port(),
+            client_id: "backend".into(),
+            username: "backend".into(),
+            password: PASSWORD.into(),
+            tls: false,
+        });
+        let callbacks = Arc::new(Callbacks::default());
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let backend = Backend::new(Parts {
+            db,
+            providers: Arc::new(RealProviders::new(clock.clone(), random.clone())?),
+            clock,
+            random,
+            bus: Arc::new(TimedBus { bus, callbacks: callbacks.clone() }),
+            secret_key: [1; 32],
+            public_url: http.clone(),
+            rules: Rules::default(),
+        });
+        let _ = door.0.set(backend.clone());
+        let closing = CancellationToken::new();
+        let tasks = vec![
+            tokio::spawn(reader.run(backend.clone())),
+            tokio::spawn(run_due(backend.clone())),
+            serve_web(listener, http, backend.clone(), closing.clone())?,
+        ];
+        let operator_id = operator(&backend, &sandbox).await?;
+        let (slots, modules) = machines(&backend, operator_id, options.modules, mqtt).await?;
+        let machines = slots.iter().map(|slot| (slot.module.to_string(), slot.machine_id)).collect();
+        let house =
+            Self { backend, sandbox, slots, callbacks, mqtt, operator_id, machines, modules, broker, tasks, closing };
+        house.until_ready().await?;
+        Ok(house)
+    }
+
+    async fn until_ready(&self) -> Result<()> {
+        let begun = Instant::now();
+        for slot in &self.slots {
+            while self.backend.scan(&slot.code).await?.readiness != Readiness::Ready {
+                anyhow::ensure!(begun.elapsed() < Duration::from_secs(60), "modules did not connect within 60 s");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        println!("all modules connected and answering after {:.1} s", begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// The machine that a module drives.
+    pub fn machine_of(&self, module: &str) -> Option<i64> {
+        self.machines.get(module).copied()
+    }
+
+    /// Ends everything.
+    pub async fn shutdown(self) {
+        self.closing.cancel();
+        for module in self.modules {
+            module.shutdown().await;
+        }
+        for task in self.tasks {
+            task.abort();
+        }
+        self.broker.shutdown().await;
+        self.sandbox.shutdown().await;
+    }
+}
+
+async fn run_due(backend: Backend) {
+    loop {
+        if let Err(error) = backend.run_due().await {
+            eprintln!("due work: {error}");
+        }
+        tokio::time::sleep(Duration::from_millis(Rules::default().tick_ms)).await;
+    }
+}
+
+fn serve_web(
+    listener: TcpListener,
+    public_url: String,
+    backend: Backend,
+    closing: CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let config = web::WebConfig {
+        public_url,
+        trust_proxy_header: false,
+        secure_cookies: false,
+        csrf_key: [2; 32],
+        limits: web::Limits::default(),
+        demo: None,
+        metrics: None,
+    };
+    let app = web::app(config, backend, closing)?
+        .around(async |inner, request| ARRIVED.scope(Instant::now(), inner.call(request)).await);
+    let acceptor = TcpAcceptor::from_tokio(listener)?;
+    Ok(tokio::spawn(async move {
+        if let Err(error) = Server::new_with_acceptor(acceptor).run(app).await {
+            eprintln!("web: {error}");
+        }
+    }))
+}
+
+async fn operator(backend: &Backend, sandbox: &sandbox::Sandbox) -> Result<i64> {
+    let operator_id = backend
+        .add_operator(NewOperator {
+            slug: "bench".into(),
+            name: "Bench".into(),
+            currency: Currency::Cny,
+            utc_offset_min: 0,
+            refund_remainder: false,
+        })
+        .await?;
+    let merchant = sandbox.merchant();
+    let account = wechat::Account {
+        base_url: sandbox.base_url().into(),
+        appid: merchant.appid,
+        mchid: merchant.mchid,
+        merchant_serial: merchant.merchant_serial,
+        merchant_private_key_pem: merchant.merchant_private_key_pem,
+        api_v3_key: merchant.api_v3_key,
+        platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
+    };
+    backend.set_merchant_account(operator_id, "wechat", &serde_json::to_string(&account)?).await?;
+    Ok(operator_id)
+}
+
+async fn machines(
+    backend: &Backend,
+    operator_id: i64,
+    count: usize,
+    mqtt: SocketAddr,
+) -> Result<(Vec<Slot>, Vec<VirtualModule>)> {
+    let (mut slots, mut modules) = (vec![], vec![]);
+    for number in 0..count {
+        let it = backend.provision_module().await?;
+        let prices = vec![PriceChange { label: "One".into(), amount_minor: AMOUNT_MINOR, pulses: PULSES }];
+        let (machine_id, code) = backend
+            .add_machine(NewMachine {
+                operator_id,
+                module: Some(it.id),
+                name: format!("Machine {number}"),
+                site: "Bench".into(),
+                coin_value_minor: 100,
+                prices,
+            })
+            .await?;
+        let price_id = backend.machine(operator_id, machine_id).await?.prices.first().context("a price")?.id;
+        slots.push(Slot { module: it.id, machine_id, code, price_id });
+        let seed = number as u64;
+        let config = Config { id: it.id, secret: it.secret, broker: mqtt, flash: Flash::Memory, seed };
+        modules.push(VirtualModule::start(config).await?);
+    }
+    Ok((slots, modules))
+}

@@ -1,0 +1,216 @@
+//! The load: open at a rate for latency, closed with every machine busy for throughput.
+
+use crate::{
+    house::{AMOUNT_MINOR, House, Slot},
+    stopwatch::Durations,
+};
+use anyhow::{Context, Result};
+use backend::{
+    clock::{SystemRandom, random_text},
+    live::{LiveEvent, LiveKind},
+    sales::{OrderRequest, Readiness},
+};
+use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions, mqttbytes::QoS};
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{broadcast::error::RecvError, oneshot},
+    task::{JoinHandle, JoinSet},
+};
+
+/// A sale that is not credited after this long has failed the benchmark.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a part measured.
+#[derive(Default)]
+pub struct Figures {
+    /// From the callback's arrival at the web to the command's arrival at a client's socket.
+    pub command: Durations,
+    /// From the callback's arrival to the sale credited in the store, the machine's own pulse included.
+    pub credited: Durations,
+    failed: usize,
+    took: Duration,
+}
+
+impl Figures {
+    /// Sales credited a second.
+    pub fn per_s(&self) -> f64 {
+        self.credited.count() as f64 / self.took.as_secs_f64()
+    }
+
+    /// Prints them.
+    pub fn print(&self) {
+        println!("  {} sales credited, {:.0}/s, {} failed", self.credited.count(), self.per_s(), self.failed);
+        for (what, durations) in [("callback to command ", &self.command), ("callback to credited", &self.credited)] {
+            println!(
+                "  {what}   p50 {:>7.2} ms   p99 {:>7.2} ms   ({} measured)",
+                durations.percentile_ms(50.0),
+                durations.percentile_ms(99.0),
+                durations.count()
+            );
+        }
+    }
+}
+
+type Waiting = Arc<Mutex<HashMap<i64, (Option<Instant>, oneshot::Sender<(Instant, Instant)>)>>>;
+
+struct Measuring {
+    figures: Arc<Mutex<Figures>>,
+    /// By machine: when the callback behind its sale came in, and who waits for the credit.
+    waiting: Waiting,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Offers `rate` sales a second for `part`.
+pub async fn open(house: &Arc<House>, rate: u32, part: Duration) -> Result<Figures> {
+    let measuring = Arc::new(measure(house).await?);
+    let begun = Instant::now();
+    let pause = Duration::from_secs(1) / rate;
+    let mut sales = JoinSet::new();
+    for number in 0.. {
+        if begun.elapsed() >= part {
+            break;
+        }
+        tokio::time::sleep_until((begun + pause * number).into()).await;
+        let (house, measuring) = (house.clone(), measuring.clone());
+        let slot = usize::try_from(number)? % house.slots.len();
+        sales.spawn(async move { one_sale(&house, &house.slots[slot], &measuring).await });
+        while sales.try_join_next().is_some() {}
+    }
+    let took = begun.elapsed();
+    while sales.join_next().await.is_some() {}
+    finish(&measuring, took)
+}
+
+/// Keeps every machine busy for `part`.
+pub async fn closed(house: &Arc<House>, part: Duration) -> Result<Figures> {
+    let measuring = Arc::new(measure(house).await?);
+    let begun = Instant::now();
+    let mut machines = JoinSet::new();
+    for number in 0..house.slots.len() {
+        let (house, measuring) = (house.clone(), measuring.clone());
+        machines.spawn(async move {
+            while begun.elapsed() < part {
+                one_sale(&house, &house.slots[number], &measuring).await;
+            }
+        });
+    }
+    while machines.join_next().await.is_some() {}
+    finish(&measuring, begun.elapsed())
+}
+
+fn finish(measuring: &Measuring, took: Duration) -> Result<Figures> {
+    let mut figures = std::mem::take(&mut *locked(&measuring.figures));
+    figures.took = took;
+    anyhow::ensure!(figures.credited.count() > 0, "no sale was credited");
+    Ok(figures)
+}
+
+/// From the order to the credit; what fails is counted.
+async fn one_sale(house: &House, slot: &Slot, measuring: &Measuring) {
+    if let Err(error) = try_sale(house, slot, measuring).await {
+        let mut figures = locked(&measuring.figures);
+        if figures.failed == 0 {
+            eprintln!("first failure: {error:#}");
+        }
+        figures.failed += 1;
+    }
+}
+
+async fn try_sale(house: &House, slot: &Slot, measuring: &Measuring) -> Result<()> {
+    let (sender, credited) = oneshot::channel();
+    locked(&measuring.waiting).insert(slot.machine_id, (None, sender));
+    let readiness = house.backend.scan(&slot.code).await?.readiness;
+    anyhow::ensure!(readiness == Readiness::Ready, "the machine is {}", readiness.as_str());
+    let checkout = house
+        .backend
+        .order(OrderRequest {
+            code: slot.code.clone(),
+            price_id: slot.price_id,
+            amount_minor: AMOUNT_MINOR,
+            form_key: random_text(&SystemRandom, 20),
+            payer_ip: Ipv4Addr::LOCALHOST.into(),
+        })
+        .await?;
+    let row = house.backend.operator_sale(house.operator_id, &checkout.token).await?;
+    house.sandbox.approve(&row.out_trade_no.context("an attempt")?)?;
+    let (arrived, at) = tokio::time::timeout(PATIENCE, credited).await.context("not credited in time")??;
+    locked(&measuring.figures).credited.add(at - arrived);
+    Ok(())
+}
+
+async fn measure(house: &Arc<House>) -> Result<Measuring> {
+    let figures = Arc::new(Mutex::new(Figures::default()));
+    let waiting = Waiting::default();
+    let on_the_wire = watch_the_wire(house, figures.clone(), waiting.clone()).await?;
+    let credits = tokio::spawn(watch_credits(house.backend.watch(), waiting.clone()));
+    Ok(Measuring { figures, waiting, tasks: vec![on_the_wire, credits] })
+}
+
+/// Reads commands as a client of the gate does, and notes when those that follow from a callback arrive.
+async fn watch_the_wire(house: &Arc<House>, figures: Arc<Mutex<Figures>>, waiting: Waiting) -> Result<JoinHandle<()>> {
+    let mut options = MqttOptions::new("stopwatch", house.mqtt.ip().to_string(), house.mqtt.port());
+    options.set_credentials("stopwatch", "bench").set_keep_alive(Duration::from_secs(30));
+    let mut network = options.network_options();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    let (client, mut event_loop) = AsyncClient::new(options, 16);
+    client.subscribe("m/+/command", QoS::AtMostOnce).await?;
+    loop {
+        if let Event::Incoming(Incoming::SubAck(_)) = event_loop.poll().await? {
+            break;
+        }
+    }
+    let house = house.clone();
+    Ok(tokio::spawn(async move {
+        // The client lives as long as the loop is polled.
+        let _client = client;
+        while let Ok(event) = event_loop.poll().await {
+            let Event::Incoming(Incoming::Publish(publish)) = event else { continue };
+            let now = Instant::now();
+            let Ok(topic) = std::str::from_utf8(&publish.topic) else { continue };
+            let Some(arrived) = house.callbacks.take(topic) else { continue };
+            locked(&figures).command.add(now - arrived);
+            let machine = topic.split('/').nth(1).and_then(|module| house.machine_of(module));
+            if let Some(machine) = machine
+                && let Some((callback, _)) = locked(&waiting).get_mut(&machine)
+            {
+                *callback = Some(arrived);
+            }
+        }
+    }))
+}
+
+/// Wakes whoever waits for a credit. The event comes after the commit.
+async fn watch_credits(mut events: tokio::sync::broadcast::Receiver<LiveEvent>, waiting: Waiting) {
+    loop {
+        let event = match events.recv().await {
+            Ok(event) => event,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        let (LiveKind::Sale { state: "credited", .. }, Some(machine)) = (event.what, event.machine_id) else {
+            continue;
+        };
+        let now = Instant::now();
+        if let Some((Some(arrived), sender)) = locked(&waiting).remove(&machine) {
+            let _ = sender.send((arrived, now));
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

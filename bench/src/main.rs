@@ -1,0 +1,88 @@
+//! Benchmarks over real sockets, with a peer or a physical limit beside each figure in the same run.
+//!
+//! `sale`: the whole way of a sale. The house (gate, backend, web), the provider's sandbox and the virtual modules all
+//! share this process and this machine's cores, as section 11 of the design wants it.
+
+mod disk;
+mod house;
+mod load;
+mod stopwatch;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole way of a sale: callback in, command out, acks, credited in the store.
+    Sale(SaleOptions),
+}
+
+/// How the sale benchmark runs.
+#[derive(clap::Args)]
+pub struct SaleOptions {
+    /// Virtual modules.
+    #[arg(long, default_value_t = 300)]
+    modules: usize,
+    /// Sales a second in the part that measures latency.
+    #[arg(long, default_value_t = 100)]
+    rate: u32,
+    /// Seconds of each part.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// The store; without it SQLite in a temporary directory. `mysql://...` for MariaDB or MySQL (an empty database).
+    #[arg(long)]
+    database: Option<String>,
+    /// Where the temporary directory is made: the disk whose limit counts.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider was installed twice"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let Command::Sale(options) = Cli::parse().command;
+    runtime.block_on(sale(options))
+}
+
+async fn sale(options: SaleOptions) -> Result<()> {
+    let dir = match &options.dir {
+        Some(dir) => tempfile::tempdir_in(dir)?,
+        None => tempfile::tempdir()?,
+    };
+    let part = Duration::from_secs(options.seconds);
+    let before = disk::limits(dir.path()).await?;
+    println!("{} modules, store {}", options.modules, options.database.as_deref().map_or("SQLite", |_| "MySQL"));
+    let house = Arc::new(house::House::start(&options, dir.path()).await?);
+
+    println!("\n{} sales/s offered for {} s:", options.rate, options.seconds);
+    let steady = load::open(&house, options.rate, part).await?;
+    steady.print();
+
+    println!("\nas many as it takes for {} s:", options.seconds);
+    let full = load::closed(&house, part).await?;
+    full.print();
+
+    let after = disk::limits(dir.path()).await?;
+    println!("\nthe disk and the store by themselves, before and after:");
+    println!("  fdatasync of 4 KiB       {:>8.0}/s {:>8.0}/s", before.syncs_per_s, after.syncs_per_s);
+    println!("  durable one-row commits  {:>8.0}/s {:>8.0}/s", before.commits_per_s, after.commits_per_s);
+    println!("\nratios of this run:");
+    println!("  sales to durable commits        {:.3}", full.per_s() / after.commits_per_s.max(before.commits_per_s));
+    println!(
+        "  callback-to-command p50 to a durable commit   {:.1}",
+        steady.command.percentile_ms(50.0) * before.commits_per_s / 1000.0
+    );
+    if let Some(house) = Arc::into_inner(house) {
+        house.shutdown().await;
+    }
+    Ok(())
+}
