@@ -69,7 +69,7 @@ pub enum CloseOutcome {
 }
 
 /// A refund we ask for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundRequest {
     /// The attempt's number.
     pub out_trade_no: String,

@@ -1,7 +1,8 @@
 //! Refunds: decided in a sale's transaction, submitted here, under one number until the provider is sure.
 
 use super::{
-    provider::{ProviderError, RefundRequest, RefundState},
+    account,
+    provider::{Provider, ProviderError, RefundRequest, RefundState},
     refund, refund_state,
 };
 use crate::{Backend, Error, Result, Rules, ledger, sales::After};
@@ -46,29 +47,40 @@ impl Backend {
             return Ok(());
         }
         let (account, provider) = self.account(refund.account_id).await?;
-        let answer = if refund.state == refund_state::PROCESSING {
-            provider.query_refund(&refund.out_refund_no).await
-        } else {
-            let attempt = super::attempt::Entity::find_by_id(refund.attempt_id)
-                .one(self.db.read())
-                .await?
-                .ok_or(Error::NotFound("attempt"))?;
-            let request = RefundRequest {
-                out_trade_no: attempt.out_trade_no,
-                out_refund_no: refund.out_refund_no.clone(),
-                refund_minor: refund.amount_minor,
-                total_minor: attempt.amount_minor,
-                currency: ledger::currency(&refund.currency),
-                reason: REASON.into(),
-                notify_url: self.notify_url(&account),
-            };
-            provider.refund(&request).await
+        match self.ask_for_refund(&refund, &account, &*provider).await? {
+            Ok(state) => self.refund_answered(&refund, state).await,
+            Err(error) => self.refund_refused(&refund, error).await,
+        }
+    }
+
+    /// What the provider says of a claimed refund. One that may have reached it before is asked about first: a repeat
+    /// counts as the same request only while every parameter is the same, and our address may have changed since.
+    async fn ask_for_refund(
+        &self,
+        refund: &refund::Model,
+        account: &account::Model,
+        provider: &dyn Provider,
+    ) -> Result<Result<RefundState, ProviderError>> {
+        if refund.state != refund_state::PENDING {
+            let known = provider.query_refund(&refund.out_refund_no).await;
+            if !matches!(known, Ok(RefundState::NotFound)) || refund.state == refund_state::PROCESSING {
+                return Ok(known);
+            }
+        }
+        let attempt = super::attempt::Entity::find_by_id(refund.attempt_id)
+            .one(self.db.read())
+            .await?
+            .ok_or(Error::NotFound("attempt"))?;
+        let request = RefundRequest {
+            out_trade_no: attempt.out_trade_no,
+            out_refund_no: refund.out_refund_no.clone(),
+            refund_minor: refund.amount_minor,
+            total_minor: attempt.amount_minor,
+            currency: ledger::currency(&refund.currency),
+            reason: REASON.into(),
+            notify_url: self.notify_url(account),
         };
-        let state = match answer {
-            Ok(state) => state,
-            Err(error) => return self.refund_refused(&refund, error).await,
-        };
-        self.refund_answered(&refund, state).await
+        Ok(provider.refund(&request).await)
     }
 
     async fn refund_answered(&self, asked: &refund::Model, state: RefundState) -> Result<()> {

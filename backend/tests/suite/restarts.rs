@@ -40,7 +40,7 @@ async fn goes_on_with_what_expired_while_it_was_away() {
 async fn goes_on_with_refunds_under_the_same_number() {
     let mut app = TestApp::start().await;
     let token = app.paid_sale().await;
-    app.bank.fault(Call::Refund, [Fault::LostAnswer]);
+    app.bank.fault(Call::Refund, [Fault::LostCall]);
     app.pass_ms(30_000).await;
     assert_eq!(app.state(&token).await, "refund_pending");
     app.restart().await;

@@ -70,6 +70,7 @@ pub struct TestApp {
     pub db: Db,
     random: Arc<SeededRandom>,
     rules: Rules,
+    public_url: String,
     forms: AtomicU32,
     live: Mutex<broadcast::Receiver<LiveEvent>>,
     // Last, so that everything that is connected to it goes first.
@@ -92,9 +93,9 @@ impl TestApp {
         let backend = world.backend(db.clone(), options.rules.clone(), SECRET_KEY);
         let shop = open_shop(&backend, "acme", options.refund_remainder).await;
         let live = Mutex::new(backend.watch());
-        let World { clock, bus, bank, random } = world;
-        let rules = options.rules;
-        let app = Self { backend, shop, clock, bus, bank, db, random, rules, forms: AtomicU32::new(0), live, store };
+        let World { clock, bus, bank, random, public_url } = world;
+        let (rules, forms) = (options.rules, AtomicU32::new(0));
+        let app = Self { backend, shop, clock, bus, bank, db, random, rules, public_url, forms, live, store };
         app.deliver(&app.shop.module.status(&app, |_| ())).await;
         app
     }
@@ -117,6 +118,12 @@ impl TestApp {
         self.backend.forget_presence().await.unwrap();
     }
 
+    /// Restarts under another public address.
+    pub async fn move_to(&mut self, public_url: &str) {
+        self.public_url = public_url.into();
+        self.restart().await;
+    }
+
     /// A second backend beside the first, on the same store.
     pub fn another(&self, secret_key: [u8; 32]) -> Backend {
         let world = World {
@@ -124,6 +131,7 @@ impl TestApp {
             bus: self.bus.clone(),
             bank: self.bank.clone(),
             random: self.random.clone(),
+            public_url: self.public_url.clone(),
         };
         world.backend(self.db.clone(), self.rules.clone(), secret_key)
     }
@@ -289,12 +297,14 @@ struct World {
     bus: Arc<RecordingBus>,
     bank: Arc<Bank>,
     random: Arc<SeededRandom>,
+    public_url: String,
 }
 
 impl Default for World {
     fn default() -> Self {
         let random = Arc::new(SeededRandom::new(2026));
-        Self { clock: Arc::default(), bus: Arc::default(), bank: Arc::default(), random }
+        let public_url = "https://coinwire.test".into();
+        Self { clock: Arc::default(), bus: Arc::default(), bank: Arc::default(), random, public_url }
     }
 }
 
@@ -308,7 +318,7 @@ impl World {
             bus: self.bus.clone(),
             providers: Arc::new(TestProviders { bank: self.bank.clone(), real }),
             secret_key,
-            public_url: "https://coinwire.test".into(),
+            public_url: self.public_url.clone(),
             rules,
         })
     }

@@ -263,9 +263,11 @@ impl Book {
     /// A refund as a strict provider takes it: once a number, never more than was paid.
     fn refund(&mut self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         if let Some(known) = self.refunds.get(&request.out_refund_no) {
-            let same = known.request.refund_minor == request.refund_minor
-                && known.request.out_trade_no == request.out_trade_no;
-            return if same { Ok(known.state) } else { Err(refused("PARAM", "this number asked for something else")) };
+            return if known.request == *request {
+                Ok(known.state)
+            } else {
+                Err(refused("PARAM", "this number asked for something else"))
+            };
         }
         let paid = self.trades.get(&request.out_trade_no).map(|trade| trade.state.clone());
         let Some(TradeState::Paid(paid)) = paid else { return Err(refused("TRADE", "was not paid")) };

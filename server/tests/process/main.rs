@@ -24,13 +24,18 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Looks again and again until there is something to see.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_or(look).await.unwrap_or_else(|| panic!("waited {} s for {what}", PATIENCE.as_secs()))
+}
+
+/// As [`until`], for those who have more to say than what they waited for.
+pub async fn until_or<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
-    loop {
+    while begun.elapsed() < PATIENCE {
         if let Some(seen) = look().await {
-            return seen;
+            return Some(seen);
         }
-        assert!(begun.elapsed() < PATIENCE, "waited {} s for {what}", PATIENCE.as_secs());
         tokio::time::sleep(GLANCE).await;
     }
+    None
 }

@@ -1,6 +1,6 @@
 //! A plain browser's part: gets pages, fills in forms, follows redirects by hand. It keeps no cookies unless told to.
 
-use crate::until;
+use crate::{until, until_or};
 use reqwest::{Client, StatusCode, Url, header, redirect::Policy};
 use scraper::{Html, Selector};
 
@@ -178,16 +178,20 @@ impl Visitor {
 
     /// Waits until a sale has come to one of these states.
     pub async fn sale_state(&self, path: &str, states: &[&str]) -> String {
-        until(&format!("the sale to be {states:?}"), async || {
+        let mut last = String::new();
+        let looking = until_or(async || {
             let page = self.get(path).await;
             // Asked too often: other tests ask from the same address.
             let is_limited = page.status == StatusCode::TOO_MANY_REQUESTS;
             let state = page.sale_state();
             assert!(state.is_some() || is_limited, "no sale's page: {}", page.html);
-            let state = state?;
-            states.contains(&state.as_str()).then_some(state)
-        })
-        .await
+            last = state?;
+            states.contains(&last.as_str()).then(|| last.clone())
+        });
+        match looking.await {
+            Some(state) => state,
+            None => panic!("{path} did not come to {states:?} in time: it is {last:?}"),
+        }
     }
 
     /// Pulses that a virtual machine has counted.
