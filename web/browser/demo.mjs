@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { until } from "./waiting.mjs";
 
 const root = new URL("../../", import.meta.url).pathname;
-const binary = process.env.COINWIRE_BIN ?? join(root, "target/release/coinwire");
+const binary = process.env.COINWIRE_BIN ?? join(root, "target/debug/coinwire");
 const END_MS = 10_000;
 
 /** Starts a demo and waits until it is payable. Gives what `demo.json` says, and `end`. */

@@ -19,13 +19,12 @@ pub fn everything() -> Result<()> {
         ("what the tests need", setup::install_missing),
         ("formatting", formatting),
         ("golden vectors", vectors),
-        ("clippy", || clippy("--release")),
+        ("clippy", clippy),
         ("documentation", documentation),
         ("tests, on SQLite", tests),
-        ("binaries", binaries),
         ("the store's tests, on MariaDB", tests_on_mariadb),
         ("pages in a browser", || browser(&[])),
-        ("simulation, more seeds", || simulation(&["--start", "1000000", "--seeds", EXTRA_SEEDS])),
+        ("simulation, more seeds", || simulation("debug", &["--start", "1000000", "--seeds", EXTRA_SEEDS])),
     ])
 }
 
@@ -33,7 +32,7 @@ pub fn everything() -> Result<()> {
 pub fn inner_loop() -> Result<()> {
     in_order(&[
         ("formatting", formatting),
-        ("clippy", || clippy("--profile=dev")),
+        ("clippy", clippy),
         ("unit tests", || Program::cargo(&["test", "--quiet", "--workspace", "--lib"]).run()),
     ])
 }
@@ -64,23 +63,28 @@ fn vectors() -> Result<()> {
     Program::new("python3").args(&["protocol/vectors/make.py", "--check"]).run()
 }
 
-fn clippy(profile: &str) -> Result<()> {
-    Program::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", profile, "--", "-D", "warnings"]).run()
+fn clippy() -> Result<()> {
+    Program::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
 }
 
 fn documentation() -> Result<()> {
-    Program::cargo(&["doc", "--quiet", "--release", "--workspace", "--no-deps", "--document-private-items"])
+    Program::cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"])
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()
 }
 
 /// All Rust tests, those of the finished binary among them.
 pub fn tests() -> Result<()> {
-    Program::cargo(&["test", "--release", "--workspace"]).run()
+    Program::cargo(&["test", "--workspace"]).run()
 }
 
 /// The binaries, with the features the tests were built with.
-pub fn binaries() -> Result<()> {
+fn binaries() -> Result<()> {
+    Program::cargo(&["build", "--quiet", "--workspace", "--bins"]).run()
+}
+
+/// The binaries as they are shipped.
+pub fn release_binaries() -> Result<()> {
     Program::cargo(&["build", "--quiet", "--release", "--workspace", "--bins"]).run()
 }
 
@@ -88,7 +92,7 @@ pub fn binaries() -> Result<()> {
 pub fn tests_on_mariadb() -> Result<()> {
     let database = MariaDb::start()?;
     // Chosen by target, not by package: the workspace's features stay as they are, and nothing is compiled again.
-    let mut program = Program::cargo(&["test", "--release", "--workspace"]);
+    let mut program = Program::cargo(&["test", "--workspace"]);
     for name in store_tests()? {
         program = program.args(&["--test", &name]);
     }
@@ -115,6 +119,7 @@ fn store_tests() -> Result<Vec<String>> {
 
 /// The pages in a real browser, all of them or the files named.
 pub fn browser(files: &[&str]) -> Result<()> {
+    binaries()?;
     let dir = setup::browser_tests();
     let screenshots = target().join("screenshots");
     fs::create_dir_all(&screenshots).with_context(|| format!("cannot make {}", screenshots.display()))?;
@@ -122,13 +127,13 @@ pub fn browser(files: &[&str]) -> Result<()> {
     Program::new("node")
         .args(&["--test", "--test-reporter=spec"])
         .args(if files.is_empty() { &all } else { files })
-        .env("COINWIRE_BIN", binary("coinwire"))
+        .env("COINWIRE_BIN", binary("debug", "coinwire"))
         .env("COINWIRE_SCREENSHOTS", screenshots)
         .inside(&dir)
         .run()
 }
 
 /// The simulation; it ends with an error where a seed breaks a promise, and names the seed.
-pub fn simulation(args: &[&str]) -> Result<()> {
-    Program::new(binary("simulation")).args(args).run()
+pub fn simulation(profile: &str, args: &[&str]) -> Result<()> {
+    Program::new(binary(profile, "simulation")).args(args).run()
 }

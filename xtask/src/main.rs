@@ -13,7 +13,8 @@ use program::{Program, binary};
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Developer's commands. All but `check` build with --release, as the demo does, so that nothing is compiled twice.
+Developer's commands. Tests build with the dev profile: they wait for disks and timers, and are as fast as with
+--release, which takes twice as long to build. What measures, or runs for long, builds with --release.
 
     cargo xtask check                    the inner loop: formatting, clippy, unit tests of all libraries
     cargo xtask ci                       everything, from nothing: what a change must pass
@@ -24,7 +25,7 @@ Developer's commands. All but `check` build with --release, as the demo does, so
     cargo xtask sim [--seeds N] [...]    the simulation; what follows goes to it (--help)
     cargo xtask bench sale [...]         the whole sale's speed over real sockets
 
-A test alone: cargo test --release -p backend --test NAME. With COINWIRE_TEST_DATABASE=mysql://root@HOST:PORT set, the
+A test alone: cargo test --workspace --test NAME. With COINWIRE_TEST_DATABASE=mysql://root@HOST:PORT set, the
 store's tests run on that server instead of SQLite.
 ";
 
@@ -50,17 +51,14 @@ fn run(args: Vec<String>) -> Result<()> {
         ["setup"] => setup::install_missing(),
         ["test"] | ["test", "sqlite"] => ci::tests(),
         ["test", "mariadb"] => ci::tests_on_mariadb(),
-        ["browser", files @ ..] => {
-            ci::binaries()?;
-            ci::browser(files)
-        }
+        ["browser", files @ ..] => ci::browser(files),
         ["sim", rest @ ..] => {
-            ci::binaries()?;
-            ci::simulation(rest)
+            ci::release_binaries()?;
+            ci::simulation("release", rest)
         }
         ["bench", rest @ ..] => {
-            ci::binaries()?;
-            Program::new(binary("bench")).args(rest).run()
+            ci::release_binaries()?;
+            Program::new(binary("release", "bench")).args(rest).run()
         }
         _ => bail!("unknown command `{}`; `cargo xtask --help` lists them", args.join(" ")),
     }

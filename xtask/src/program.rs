@@ -20,9 +20,9 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// A binary of the workspace, as the release profile builds it.
-pub fn binary(name: &str) -> PathBuf {
-    target().join("release").join(name)
+/// A binary of the workspace, where a profile (`debug`, `release`) leaves it.
+pub fn binary(profile: &str, name: &str) -> PathBuf {
+    target().join(profile).join(name)
 }
 
 /// Whether a command is there to be run.

@@ -3,12 +3,13 @@
 //! One rule for SQLite's sake: all writing goes through [`Db::write`], which owns the only writing connection; readers
 //! have their own and never wait for a writer.
 
+mod group;
 pub mod migration;
 
 use crate::{Error, Result};
 use sea_orm::{
     AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
-    RuntimeErr, SqliteTransactionMode, TransactionOptions, TransactionTrait, sqlx, sqlx::Executor as _,
+    RuntimeErr, TransactionTrait, sqlx, sqlx::Executor as _,
 };
 use sea_orm_migration::MigratorTrait;
 use std::{
@@ -32,26 +33,28 @@ pub type Txn = Arc<DatabaseTransaction>;
 pub struct Db {
     read: DatabaseConnection,
     write: DatabaseConnection,
+    group: group::Group,
 }
 
 impl Db {
     /// Opens `sqlite://path?mode=rwc`, `sqlite::memory:` or `mysql://user:password@host/database`.
     pub async fn open(url: &str) -> Result<Self> {
-        if url.starts_with("mysql:") {
+        let (read, write) = if url.starts_with("mysql:") {
             let pool = connect(url, CONNECTIONS_MAX).await?;
-            Ok(Self { read: pool.clone(), write: pool })
+            (pool.clone(), pool)
         } else if url == "sqlite::memory:" {
             let only = connect(url, 1).await?;
-            Ok(Self { read: only.clone(), write: only })
+            (only.clone(), only)
         } else if url.starts_with("sqlite:") {
             let write = connect(url, 1).await?;
-            Ok(Self { read: connect(url, CONNECTIONS_MAX).await?, write })
+            (connect(url, CONNECTIONS_MAX).await?, write)
         } else {
-            Err(Error::Config {
+            return Err(Error::Config {
                 setting: "database_url",
                 message: "must start with sqlite: or mysql:, for example sqlite://coinwire.db?mode=rwc".into(),
-            })
-        }
+            });
+        };
+        Ok(Self { read, write, group: group::Group::default() })
     }
 
     /// Brings the tables up to date.
@@ -78,53 +81,48 @@ impl Db {
         let began = Instant::now();
         let mut tries = 0;
         loop {
-            let outcome = self.write_once(&work).await;
-            match outcome {
-                Err(Error::Store(error))
-                    if is_contention(&error)
-                    && tries < CONTENTION_RETRIES
-                    // A lock that was waited for in vain is not waited for again and again: others queue behind us.
-                    && began.elapsed() < ACQUIRE_TIMEOUT =>
-                {
-                    tries += 1;
-                    metrics::counter!("coinwire_store_contention_total").increment(1);
-                    tokio::time::sleep(Duration::from_millis(u64::from(tries) * 2)).await;
-                }
-                outcome => return outcome,
+            // A lock that was waited for in vain is not waited for again and again: others queue behind us.
+            let may_try_again = tries < CONTENTION_RETRIES && began.elapsed() < ACQUIRE_TIMEOUT;
+            match self.write_once(&work).await {
+                Ok(Some(value)) => return Ok(value),
+                Ok(None) if !may_try_again => return Err(Error::Store(DbErr::Custom("was rolled back".into()))),
+                Err(Error::Store(error)) if may_try_again && is_contention(&error) => {}
+                Err(error) => return Err(error),
+                Ok(None) => {}
             }
+            tries += 1;
+            metrics::counter!("coinwire_store_contention_total").increment(1);
+            tokio::time::sleep(Duration::from_millis(u64::from(tries) * 2)).await;
         }
     }
 
-    async fn write_once<T, F>(&self, work: &impl Fn(Txn) -> F) -> Result<T>
+    /// Runs `work` once; nothing if it was rolled back for another's sake and is to be run anew.
+    async fn write_once<T, F>(&self, work: &impl Fn(Txn) -> F) -> Result<Option<T>>
     where
         F: Future<Output = Result<T>>,
     {
-        let txn = match self.write.get_database_backend() {
-            // Each statement sees what is committed; what must not change under us is compared and set by its version.
-            DbBackend::MySql => {
-                self.write.begin_with_config(Some(IsolationLevel::ReadCommitted), Some(AccessMode::ReadWrite)).await?
-            }
-            // SQLite waits for another process's lock only where a transaction begins: one that began by reading and
-            // wants to write is refused at once.
-            _ => {
-                let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-                self.write
-                    .begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() })
-                    .await?
-            }
-        };
-        let txn = Arc::new(txn);
+        if self.write.get_database_backend() != DbBackend::MySql {
+            return self.group.write(&self.write, work).await;
+        }
+        // Each statement sees what is committed; what must not change under us is compared and set by its version.
+        let (isolation, access) = (IsolationLevel::ReadCommitted, AccessMode::ReadWrite);
+        let txn = Arc::new(self.write.begin_with_config(Some(isolation), Some(access)).await?);
         let outcome = work(txn.clone()).await;
-        let txn = Arc::into_inner(txn).expect("the work is over, and with it its handle");
-        match outcome {
-            Ok(value) => {
-                txn.commit().await?;
-                Ok(value)
-            }
-            Err(error) => {
-                txn.rollback().await?;
-                Err(error)
-            }
+        end(txn, outcome).await.map(Some)
+    }
+}
+
+/// Commits what went well, rolls back what did not.
+async fn end<T>(txn: Txn, outcome: Result<T>) -> Result<T> {
+    let txn = Arc::into_inner(txn).expect("the work is over, and with it its handle");
+    match outcome {
+        Ok(value) => {
+            txn.commit().await?;
+            Ok(value)
+        }
+        Err(error) => {
+            txn.rollback().await?;
+            Err(error)
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The store: made from nothing, in the way, full, gone.
 
 use crate::support::{Options, TestApp, app::PRICE_PULSES, done, store::Store};
-use backend::{Error, db::Db, payments::CallbackFailure};
+use backend::{Error, db::Db, money::Currency, operators::NewOperator, payments::CallbackFailure};
+use futures_util::FutureExt;
 use sea_orm::ConnectionTrait;
 
 #[tokio::test]
@@ -42,6 +43,36 @@ async fn a_store_that_cannot_be_opened_is_an_error() {
     // Nobody listens there: the port was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     assert!(matches!(Db::open(&format!("mysql://root@127.0.0.1:{port}/coinwire")).await, Err(Error::Store(_))));
+}
+
+#[tokio::test]
+async fn writers_at_once_all_get_through_and_each_fails_alone() {
+    let app = TestApp::start().await;
+    let new = |slug: String| NewOperator {
+        slug,
+        name: "one of many".into(),
+        currency: Currency::Cny,
+        utc_offset_min: 0,
+        refund_remainder: false,
+    };
+    // Every second one asks for a name that is taken; some lose interest while they wait.
+    let write = async |number: usize| {
+        let slug = if number % 2 == 0 { format!("many-{number}") } else { "acme".into() };
+        let writing = app.backend.add_operator(new(slug));
+        if number % 8 == 6 { writing.now_or_never() } else { Some(writing.await) }
+    };
+    let outcomes = futures_util::future::join_all((0..64).map(write)).await;
+    for (number, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            Some(Ok(id)) => {
+                assert_eq!(number % 2, 0, "a name is given once");
+                app.backend.takings_today(*id).await.expect("what was answered for is there");
+            }
+            Some(Err(error)) => assert!(number % 2 == 1 && matches!(error, Error::Invalid { .. }), "{error}"),
+            None => assert_eq!(number % 8, 6),
+        }
+    }
+    assert!(outcomes.iter().filter(|outcome| matches!(outcome, Some(Ok(_)))).count() >= 24);
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ pub struct State {
     pub spare: Identity,
     operator_id: Option<i64>,
     machine_codes: Vec<String>,
+    spare_is_wired: bool,
     #[serde(skip)]
     file: std::path::PathBuf,
 }
@@ -90,6 +91,7 @@ impl State {
                 spare: Identity::new(),
                 operator_id: None,
                 machine_codes: vec![],
+                spare_is_wired: false,
                 file: Default::default(),
             }
         };
@@ -120,9 +122,8 @@ impl State {
             }
         };
         backend.set_merchant_account(operator_id, "wechat", &account(sandbox)?).await?;
-        let identities: Vec<_> = std::iter::once(&self.spare).chain(&self.modules).collect();
         let mut machines = vec![];
-        for (number, identity) in identities.into_iter().enumerate() {
+        for (number, identity) in self.modules.iter().enumerate() {
             let (name, site, prices) = machine(number);
             let code = match state.machine_codes.get(number) {
                 Some(code) => code.clone(),
@@ -135,7 +136,11 @@ impl State {
             };
             machines.push(DemoMachine { name, code });
         }
-        machines.remove(0);
+        if !state.spare_is_wired {
+            add_machine(backend, operator_id, &self.spare, "Spare machine", "Workshop", KINDS[0].2).await?;
+            state.spare_is_wired = true;
+            state.save()?;
+        }
         Ok(machines)
     }
 
@@ -156,7 +161,6 @@ impl State {
 }
 
 fn machine(number: usize) -> (String, &'static str, &'static [(&'static str, i64, i32)]) {
-    let Some(number) = number.checked_sub(1) else { return ("Spare machine".into(), "Workshop", KINDS[0].2) };
     let (name, site, prices) = KINDS[number % KINDS.len()];
     let round = number / KINDS.len();
     let name = if round == 0 { name.to_owned() } else { format!("{name} {}", round + 1) };

@@ -1,0 +1,97 @@
+//! Group commit for SQLite: writers that queue for its one writing connection share a transaction, so that one durable
+//! commit serves them all. Alone, a writer has a transaction of its own, and waits for nobody.
+
+use super::{Txn, end};
+use crate::Result;
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use std::{future::Future, sync::Arc};
+use tokio::sync::{Mutex, oneshot};
+
+/// Whoever writes takes turns, first come first served, and leaves the transaction open for those behind.
+#[derive(Clone, Default)]
+pub(super) struct Group {
+    turn: Arc<Mutex<Option<Open>>>,
+}
+
+/// A transaction with work in it, and who waits for its commit.
+struct Open {
+    txn: Txn,
+    members: Vec<oneshot::Sender<Result<(), DbErr>>>,
+}
+
+impl Group {
+    /// Runs `work` and returns once it is committed durably; nothing if another's failure rolled it back.
+    pub async fn write<T, F>(&self, connection: &DatabaseConnection, work: &impl Fn(Txn) -> F) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut turn = self.turn.lock().await;
+        // Until it is put back it is ours: if we fail or are cancelled it is rolled back, and its members run anew.
+        let taken = turn.take();
+        let is_first = taken.is_none();
+        let (mut open, outcome) = match taken {
+            None => {
+                let txn = begin(connection).await?;
+                match work(txn.clone()).await {
+                    Ok(value) => (Open { txn, members: vec![] }, Ok(value)),
+                    error => return end(txn, error).await.map(Some),
+                }
+            }
+            Some(open) => {
+                let outcome = in_savepoint(&open.txn, work).await?;
+                (open, outcome)
+            }
+        };
+        let (committed, commit) = oneshot::channel();
+        open.members.push(committed);
+        *turn = Some(open);
+        drop(turn);
+        if is_first {
+            // A task of its own, queued behind those that wait: a member that is cancelled leaves nobody uncommitted.
+            tokio::spawn(self.clone().commit());
+        }
+        match commit.await {
+            // An error too: it may follow from what others wrote.
+            Ok(Ok(())) => outcome.map(Some),
+            Ok(Err(error)) => Err(error.into()),
+            Err(oneshot::error::RecvError { .. }) => Ok(None),
+        }
+    }
+
+    async fn commit(self) {
+        let mut turn = self.turn.lock().await;
+        let Some(open) = turn.take() else { return };
+        let txn = Arc::into_inner(open.txn).expect("the members' work is over, and with it their handles");
+        metrics::histogram!("coinwire_store_group_size").record(open.members.len() as f64);
+        let committed = txn.commit().await;
+        for member in open.members {
+            let _ = member.send(committed.clone());
+        }
+    }
+}
+
+async fn begin(connection: &DatabaseConnection) -> Result<Txn> {
+    // SQLite waits for another process's lock only where a transaction begins: one that began by reading and wants to
+    // write is refused at once.
+    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
+    let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
+    Ok(Arc::new(connection.begin_with_options(options).await?))
+}
+
+/// Runs `work` so that it alone can be undone. The outer error: the whole transaction is in doubt.
+async fn in_savepoint<T, F>(group: &DatabaseTransaction, work: &impl Fn(Txn) -> F) -> Result<Result<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    let savepoint = Arc::new(group.begin().await?);
+    let outcome = work(savepoint.clone()).await;
+    let savepoint = Arc::into_inner(savepoint).expect("the work is over, and with it its handle");
+    match &outcome {
+        Ok(_) => savepoint.commit().await?,
+        // The database may have rolled back everything by itself; then this fails.
+        Err(_) => savepoint.rollback().await?,
+    }
+    Ok(outcome)
+}
