@@ -57,7 +57,7 @@ async fn writers_at_once_all_get_through_and_each_fails_alone() {
     };
     // Every second one asks for a name that is taken; some lose interest while they wait.
     let write = async |number: usize| {
-        let slug = if number % 2 == 0 { format!("many-{number}") } else { "acme".into() };
+        let slug = if number.is_multiple_of(2) { format!("many-{number}") } else { "acme".into() };
         let writing = app.backend.add_operator(new(slug));
         if number % 8 == 6 { writing.now_or_never() } else { Some(writing.await) }
     };

@@ -105,8 +105,16 @@ impl Drop for Store {
 }
 
 async fn drop_database(url: &str, name: &str) {
-    let connection = Database::connect(url).await.unwrap();
-    connection.execute_unprepared("SET SESSION lock_wait_timeout = 5").await.unwrap();
+    let mut options = sea_orm::ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    let connection = Database::connect(options).await.unwrap();
+    // A test that ends leaves connections behind, some in the middle of a transaction that would hold us up.
+    let users = format!("SELECT id FROM information_schema.processlist WHERE db = '{name}'");
+    for user in rows(&connection, &users).await {
+        let id: i64 = user.try_get("", "id").unwrap();
+        // It may be gone by now.
+        let _ = connection.execute_unprepared(&format!("KILL {id}")).await;
+    }
     connection.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
     connection.close().await.unwrap();
 }
