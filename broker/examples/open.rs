@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use broker::{Authenticate, ClientIdRule, Config, Grants, Lane, Login, Refusal};
+use broker::{Authenticate, ClientIdRule, Config, Grants, Lane, Login, Refusal, TlsFiles};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -26,6 +26,21 @@ struct Arguments {
     /// Address for MQTT over TCP; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:1883")]
     listen: SocketAddr,
+    /// Address for MQTT over TLS; needs --certificate and --key.
+    #[arg(long, requires = "certificate")]
+    tls: Option<SocketAddr>,
+    /// Address for MQTT over WebSocket.
+    #[arg(long)]
+    ws: Option<SocketAddr>,
+    /// The server's certificate with its issuers, PEM.
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long)]
+    key: Option<PathBuf>,
+    /// Issuers of client certificates, PEM.
+    #[arg(long)]
+    client_ca: Option<PathBuf>,
     /// File of logins and grants.
     #[arg(long)]
     rules: PathBuf,
@@ -99,10 +114,20 @@ async fn main() -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&arguments.rules)
         .with_context(|| format!("cannot read the rules in {}", arguments.rules.display()))?;
     let rules = parse(&text).with_context(|| arguments.rules.display().to_string())?;
-    let config = Config { listen: vec![arguments.listen], ..Config::default() };
+    let files = arguments.certificate.zip(arguments.key);
+    let config = Config {
+        listen: vec![arguments.listen],
+        listen_tls: arguments.tls.into_iter().collect(),
+        listen_web_socket: arguments.ws.into_iter().collect(),
+        tls: files.map(|(certificate, key)| TlsFiles { certificate, key, client_ca: arguments.client_ca }),
+        ..Config::default()
+    };
     let broker = broker::start(config, Arc::new(rules)).await?;
-    for address in broker.local_addrs() {
-        println!("mqtt://{address}");
+    let listening = [("mqtt", broker.local_addrs()), ("mqtts", broker.tls_addrs()), ("ws", broker.web_socket_addrs())];
+    for (scheme, addresses) in listening {
+        for address in addresses {
+            println!("{scheme}://{address}");
+        }
     }
     tokio::signal::ctrl_c().await?;
     broker.shutdown().await;

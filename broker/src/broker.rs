@@ -6,21 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tracing::{info, warn};
+use tokio::net::TcpListener;
+use tracing::info;
 
 use crate::auth::Authenticate;
 use crate::config::Config;
-use crate::connection;
 use crate::core::Core;
 use crate::gate::Gate;
+use crate::listener::{self, Transport};
 use crate::session::ConnectionInfo;
+use crate::tls::{Tls, TlsError};
 use crate::topic::{Filter, TopicError};
 
 /// How long the ending broker waits for its connections to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(1_500);
-/// How long a listener pauses when it cannot accept (out of file descriptors).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +32,12 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// A certificate or key cannot be used.
+    #[error("cannot serve MQTT over TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// Addresses for TLS, and no certificate.
+    #[error("cannot serve MQTT over TLS on {0}: no certificate is configured")]
+    NoCertificate(SocketAddr),
     /// The filter of the modules' commands is not valid.
     #[error("the filter of module commands, {filter:?}, is not valid: {source}")]
     ModuleCommands {
@@ -50,6 +55,8 @@ pub enum StartError {
 pub struct Broker {
     gate: Arc<Gate>,
     local_addrs: Vec<SocketAddr>,
+    tls_addrs: Vec<SocketAddr>,
+    web_socket_addrs: Vec<SocketAddr>,
 }
 
 /// Starts a broker.
@@ -59,78 +66,80 @@ pub struct Broker {
 pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker, StartError> {
     let module_commands = Filter::parse(&config.module_commands, config.limits.topic_bounds())
         .map_err(|source| StartError::ModuleCommands { filter: config.module_commands.clone(), source })?;
-    let mut listeners = Vec::new();
-    let mut local_addrs = Vec::new();
-    for address in config.listen {
-        let failed = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        local_addrs.push(listener.local_addr().map_err(failed)?);
-        listeners.push(listener);
-    }
+    let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
+    let over_tls = match (&tls, config.listen_tls.first()) {
+        (Some(tls), _) => Transport::Tls(tls.clone()),
+        (None, Some(address)) => return Err(StartError::NoCertificate(*address)),
+        (None, None) => Transport::Plain,
+    };
+    let plain = listen(&config.listen, Transport::Plain).await?;
+    let tls_listeners = listen(&config.listen_tls, over_tls).await?;
+    let web_socket = listen(&config.listen_web_socket, Transport::WebSocket).await?;
     let core = Core::start(&config.limits).await.map_err(|_| StartError::Core)?;
     let feed = core.open(std::slice::from_ref(&module_commands)).await.map_err(|_| StartError::Core)?;
     let gate = Arc::new(Gate::new(config.limits, module_commands, auth, core));
     gate.tasks.spawn(gate.core.clone().supervise(gate.closing.clone()));
     gate.tasks.spawn(gate.clone().serve_modules(feed));
     gate.tasks.spawn(gate.clone().sweep());
-    for listener in listeners {
-        gate.tasks.spawn(accept(gate.clone(), listener));
+    if let Some(tls) = tls {
+        gate.tasks.spawn(tls.follow(gate.closing.clone()));
     }
-    info!(addresses = ?local_addrs, "the broker listens");
-    Ok(Broker { gate, local_addrs })
+    let addresses = |listeners: &[Listening]| listeners.iter().map(|listening| listening.address).collect();
+    let broker = Broker {
+        local_addrs: addresses(&plain),
+        tls_addrs: addresses(&tls_listeners),
+        web_socket_addrs: addresses(&web_socket),
+        gate: gate.clone(),
+    };
+    for listening in plain.into_iter().chain(tls_listeners).chain(web_socket) {
+        gate.tasks.spawn(listener::accept(gate.clone(), listening.socket, listening.transport));
+    }
+    info!(tcp = ?broker.local_addrs, tls = ?broker.tls_addrs, web_socket = ?broker.web_socket_addrs, "the broker listens");
+    Ok(broker)
 }
 
-/// Accepts connections; whatever one of them does, or fails to do, is its own task's affair.
-async fn accept(gate: Arc<Gate>, listener: TcpListener) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = gate.closing.cancelled() => return,
-        };
-        match accepted {
-            Ok((socket, peer)) => serve_tcp(&gate, socket, peer),
-            Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+/// A listener whose socket is taken.
+struct Listening {
+    socket: TcpListener,
+    address: SocketAddr,
+    transport: Transport,
 }
 
-fn serve_tcp(gate: &Arc<Gate>, socket: TcpStream, peer: SocketAddr) {
-    // Without this, small packets wait for the other side's delayed acknowledgement: round trips of 44 ms.
-    if let Err(error) = socket.set_nodelay(true) {
-        warn!(%error, "cannot set TCP_NODELAY");
+async fn listen(addresses: &[SocketAddr], transport: Transport) -> Result<Vec<Listening>, StartError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let failed = |source| StartError::Listen { address: *address, source };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        listeners.push(Listening { socket, address, transport: transport.clone() });
     }
-    spawn(gate, socket, peer);
-}
-
-fn spawn<S>(gate: &Arc<Gate>, stream: S, peer: SocketAddr)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let aborted = gate.aborted.clone();
-    let serving = connection::serve(gate.clone(), stream, peer);
-    gate.tasks.spawn(async move {
-        tokio::select! {
-            () = serving => {}
-            () = aborted.cancelled() => {}
-        }
-    });
+    Ok(listeners)
 }
 
 impl Broker {
-    /// Where it listens, in the order of the configuration, with the ports that were taken for port 0.
+    /// Where it listens for TLS, likewise.
+    pub fn tls_addrs(&self) -> &[SocketAddr] {
+        &self.tls_addrs
+    }
+
+    /// Where it listens for WebSocket, likewise.
+    pub fn web_socket_addrs(&self) -> &[SocketAddr] {
+        &self.web_socket_addrs
+    }
+
+    /// Where it listens for plain TCP, in the order of the configuration, with the ports that were taken for port 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
     }
 
-    /// Serves MQTT on a stream that came another way (TLS, WebSocket), once it is ready for MQTT bytes.
+    /// Serves MQTT on a stream that came another way, once it is ready for MQTT bytes.
     pub fn serve<S>(&self, stream: S, peer: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        spawn(&self.gate, stream, peer);
+        if let Some(arrival) = listener::arrive(&self.gate, peer) {
+            listener::serve(&self.gate, arrival, stream);
+        }
     }
 
     /// Drops all connections and sessions of a credential, and decides logins under way again; returns how many

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::tls::TlsFiles;
 use crate::topic::TopicBounds;
 
 /// How to start the broker.
@@ -10,6 +11,12 @@ use crate::topic::TopicBounds;
 pub struct Config {
     /// Addresses for plain MQTT over TCP; port 0 takes a free one (see [`crate::Broker::local_addrs`]).
     pub listen: Vec<SocketAddr>,
+    /// Addresses for MQTT over TLS; they need [`Config::tls`].
+    pub listen_tls: Vec<SocketAddr>,
+    /// Addresses for MQTT over WebSocket, subprotocol `mqtt`, any path.
+    pub listen_web_socket: Vec<SocketAddr>,
+    /// Certificate and key.
+    pub tls: Option<TlsFiles>,
     /// The topics of commands to modules, as one filter. A module may subscribe only to a single topic within it, which
     /// the gate serves from a map, so that a fleet costs the core one filter.
     pub module_commands: String,
@@ -19,7 +26,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { listen: Vec::new(), module_commands: "m/+/command".to_owned(), limits: Limits::default() }
+        Config {
+            listen: Vec::new(),
+            listen_tls: Vec::new(),
+            listen_web_socket: Vec::new(),
+            tls: None,
+            module_commands: "m/+/command".to_owned(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -28,12 +42,23 @@ impl Default for Config {
 pub struct Limits {
     /// Network connections at a time, including those that have not said CONNECT yet.
     pub connections: usize,
+    /// Of those, from one address. Carriers put whole fleets behind one.
+    pub connections_per_address: usize,
     /// Client-lane sessions, connected or not. Each holds a link to the core (about 45 KB).
     pub client_sessions: usize,
     /// Client-lane sessions of one credential.
     pub sessions_per_credential: usize,
     /// From the accepted connection to an accepted CONNECT, authentication included.
     pub connect_timeout: Duration,
+    /// Failed logins from one address in a minute; beyond, its logins are refused unheard until the minute is over.
+    pub failed_logins_per_address: u32,
+    /// Failed logins to one user name in a minute; beyond, each further failure is answered late. The right password is
+    /// always heard, so that nobody can lock another out.
+    pub failed_logins_per_name: u32,
+    /// How late.
+    pub failed_login_delay: Duration,
+    /// Publishes of a module in a minute, with as many at once as it saved up.
+    pub module_publishes_per_minute: u32,
     /// Longest packet taken, in bytes, fixed header included.
     pub packet_bytes: u32,
     /// Longest client identifier, in bytes.
@@ -85,9 +110,14 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 19_000,
+            connections_per_address: 10_000,
             client_sessions: 1_000,
             sessions_per_credential: 64,
             connect_timeout: Duration::from_secs(10),
+            failed_logins_per_address: 60,
+            failed_logins_per_name: 10,
+            failed_login_delay: Duration::from_secs(3),
+            module_publishes_per_minute: 600,
             packet_bytes: 64 * 1024,
             client_id_bytes: 128,
             topic_bytes: 256,

@@ -1,6 +1,6 @@
 //! The embedded MQTT broker: a gate before rumqttd.
 //!
-//! **What it is.** The gate is the MQTT endpoint of every client: 3.1.1 and 5 on one port. It authenticates, binds the
+//! **What it is.** The gate is the MQTT endpoint of every client, over TCP, TLS and WebSocket: 3.1.1 and 5 on one port. It authenticates, binds the
 //! client identifier to the credential, holds every publish, subscription and will against the client's grants, bounds
 //! everything ([`Limits`]), keeps sessions and retained messages. rumqttd is the core behind it, reached in process over a
 //! few links; it routes fast, and no client may reach it directly.
@@ -30,15 +30,19 @@ mod codec;
 mod config;
 mod connection;
 mod core;
+mod failures;
 mod gate;
+mod listener;
 mod measure;
 mod message;
 mod retained;
 mod session;
+mod tls;
 mod topic;
 
 pub use auth::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal, Version};
 pub use broker::{Broker, StartError, start};
 pub use config::{Config, Limits};
 pub use session::ConnectionInfo;
+pub use tls::{TlsError, TlsFiles};
 pub use topic::TopicError;

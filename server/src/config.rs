@@ -24,6 +24,16 @@ pub struct Settings {
     pub trust_proxy_header: bool,
     #[serde(deserialize_with = "address_or_none")]
     pub mqtt_listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "address_or_none")]
+    pub mqtt_tls_listen: Option<SocketAddr>,
+    pub mqtt_tls_certificate: String,
+    pub mqtt_tls_key: String,
+    pub mqtt_tls_client_ca: String,
+    #[serde(deserialize_with = "address_or_none")]
+    pub mqtt_ws_listen: Option<SocketAddr>,
+    pub mqtt_connections: usize,
+    pub mqtt_connections_per_address: usize,
+    pub mqtt_module_publishes_per_minute: u32,
     pub broker_url: String,
     pub broker_username: String,
     pub broker_password: Secret,
@@ -103,6 +113,13 @@ impl Settings {
             bail!(
                 "set either mqtt_listen (the embedded broker) or broker_url (an external one), not both and not neither"
             );
+        }
+        if settings.mqtt_listen.is_none() && (settings.mqtt_tls_listen.is_some() || settings.mqtt_ws_listen.is_some()) {
+            bail!("mqtt_tls_listen and mqtt_ws_listen are of the embedded broker, and mqtt_listen is empty");
+        }
+        let has_files = !settings.mqtt_tls_certificate.is_empty() && !settings.mqtt_tls_key.is_empty();
+        if settings.mqtt_tls_listen.is_some() && !has_files {
+            bail!("mqtt_tls_listen needs mqtt_tls_certificate and mqtt_tls_key");
         }
         Ok(settings)
     }

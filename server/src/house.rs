@@ -26,6 +26,9 @@ pub struct House {
     pub backend: Backend,
     pub http: SocketAddr,
     pub mqtt: Option<SocketAddr>,
+    /// Where MQTT over TLS and over WebSocket is served.
+    pub mqtt_tls: Option<SocketAddr>,
+    pub mqtt_ws: Option<SocketAddr>,
     web: web::Web,
     broker: Option<broker::Broker>,
     tasks: Vec<JoinHandle<()>>,
@@ -88,10 +91,12 @@ impl House {
         let own_password = random_text(&SystemRandom, PASSWORD_CHARS);
         let doorkeeper = Arc::new(Doorkeeper::new(own_password.clone()));
         let broker = match settings.mqtt_listen {
-            Some(address) => Some(start_broker(address, doorkeeper.clone()).await?),
+            Some(address) => Some(start_broker(settings, address, doorkeeper.clone()).await?),
             None => None,
         };
         let mqtt = broker.as_ref().and_then(|broker| broker.local_addrs().first().copied());
+        let mqtt_tls = broker.as_ref().and_then(|broker| broker.tls_addrs().first().copied());
+        let mqtt_ws = broker.as_ref().and_then(|broker| broker.web_socket_addrs().first().copied());
         let bus = match mqtt {
             Some(address) => own_bus(address, own_password),
             None => external_bus(settings)?,
@@ -107,7 +112,7 @@ impl House {
         let http = foundation.http();
         let config = web_config(settings, foundation.metrics, panel)?;
         let web = web::serve(foundation.bound, config, backend.clone(), closing.clone())?;
-        Ok(Self { backend, http, mqtt, web, broker, tasks, closing })
+        Ok(Self { backend, http, mqtt, mqtt_tls, mqtt_ws, web, broker, tasks, closing })
     }
 
     /// Ends everything in order: no new requests, what is under way is answered, then the bus, then the broker.
@@ -126,9 +131,30 @@ impl House {
     }
 }
 
-async fn start_broker(address: SocketAddr, doorkeeper: Arc<Doorkeeper>) -> Result<broker::Broker> {
-    let config = broker::Config { listen: vec![address], ..Default::default() };
-    broker::start(config, doorkeeper).await.context("set another mqtt_listen (or --mqtt), or stop what has it")
+async fn start_broker(settings: &Settings, address: SocketAddr, doorkeeper: Arc<Doorkeeper>) -> Result<broker::Broker> {
+    let files = settings.mqtt_tls_listen.map(|_| broker::TlsFiles {
+        certificate: (&settings.mqtt_tls_certificate).into(),
+        key: (&settings.mqtt_tls_key).into(),
+        client_ca: Some(&settings.mqtt_tls_client_ca).filter(|path| !path.is_empty()).map(Into::into),
+    });
+    let config = broker::Config {
+        listen: vec![address],
+        listen_tls: settings.mqtt_tls_listen.into_iter().collect(),
+        listen_web_socket: settings.mqtt_ws_listen.into_iter().collect(),
+        tls: files,
+        limits: broker::Limits {
+            connections: settings.mqtt_connections,
+            connections_per_address: settings.mqtt_connections_per_address,
+            module_publishes_per_minute: settings.mqtt_module_publishes_per_minute,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let set_another = "set another mqtt_listen (or --mqtt), mqtt_tls_listen or mqtt_ws_listen, or stop what has it";
+    broker::start(config, doorkeeper).await.map_err(|error| match error {
+        broker::StartError::Listen { .. } => anyhow::Error::new(error).context(set_another),
+        other => other.into(),
+    })
 }
 
 fn own_bus(address: SocketAddr, password: String) -> MqttConfig {

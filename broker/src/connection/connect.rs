@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use metrics::counter;
 use rand::Rng;
@@ -247,11 +247,23 @@ fn check_will(gate: &Gate, will: ConnectWill) -> Result<Will, Refused> {
 }
 
 async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refused> {
-    let grants = gate.auth.authenticate(login).await.map_err(|refusal| match refusal {
-        Refusal::BadCredentials => (ConnectReasonCode::BadUserNameOrPassword, "credentials"),
-        Refusal::NotAuthorized => (ConnectReasonCode::NotAuthorized, "not_authorized"),
-        Refusal::Unavailable => (ConnectReasonCode::ServerUnavailable, "unavailable"),
-    })?;
+    let (address, now) = (login.peer.ip(), Instant::now());
+    if gate.failed_logins.from_address(address, now) >= gate.limits.failed_logins_per_address {
+        return Err((ConnectReasonCode::ConnectionRateExceeded, "failed_logins"));
+    }
+    let grants = match gate.auth.authenticate(login).await {
+        Ok(grants) => grants,
+        Err(Refusal::Unavailable) => return Err((ConnectReasonCode::ServerUnavailable, "unavailable")),
+        Err(Refusal::NotAuthorized) => return Err((ConnectReasonCode::NotAuthorized, "not_authorized")),
+        Err(Refusal::BadCredentials) => {
+            let failures = gate.failed_logins.failed(address, login.username.as_deref(), now);
+            warn!(peer = %login.peer, user = login.username.as_deref(), "a login failed");
+            if failures > gate.limits.failed_logins_per_name {
+                tokio::time::sleep(gate.limits.failed_login_delay).await;
+            }
+            return Err((ConnectReasonCode::BadUserNameOrPassword, "credentials"));
+        }
+    };
     let credential = grants.credential.clone();
     let rules = Rules::new(grants, gate.limits.topic_bounds()).map_err(|error| {
         error!(credential, %error, "grants with an invalid filter");

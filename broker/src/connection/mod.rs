@@ -9,7 +9,6 @@ mod serving;
 mod stream;
 mod subscribe;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tracing::debug;
 
 use crate::codec::encode;
 use crate::gate::Gate;
+use crate::listener::Arrival;
 use serving::{Connection, End};
 use stream::PacketStream;
 
@@ -26,19 +26,16 @@ use stream::PacketStream;
 const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Serves one client on a stream that is ready for MQTT, until it ends.
-pub(crate) async fn serve<S>(gate: Arc<Gate>, stream: S, peer: SocketAddr)
+pub(crate) async fn serve<S>(gate: Arc<Gate>, stream: S, arrival: Arrival)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Ok(_permit) = gate.connections.clone().try_acquire_owned() else {
-        counter!("broker_refusals_total", "reason" => "connection_limit").increment(1);
-        return;
-    };
+    let peer = arrival.peer;
     let mut stream = PacketStream::new(stream, gate.limits.packet_bytes);
     // Boxed, so that what a login takes is not carried by every connection for its life.
     let accepted = Box::pin(connect::accept(&gate, &mut stream, peer));
     let accepted = tokio::select! {
-        accepted = tokio::time::timeout(gate.limits.connect_timeout, accepted) => accepted,
+        accepted = tokio::time::timeout_at(arrival.deadline, accepted) => accepted,
         () = gate.closing.cancelled() => return,
     };
     let mut accepted = match accepted.unwrap_or(Err("connect_timeout")) {

@@ -63,6 +63,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             debug!(client = %self.session.key.client_id, %topic, "publish outside the grants");
             return Ok(PubackReasonCode::NotAuthorized);
         }
+        if self.pace.as_ref().is_some_and(|pace| pace.check().is_err()) {
+            return Err(DisconnectReasonCode::MessageRateTooHigh);
+        }
         self.gate.meters.publishes_in.increment(1);
         let message = Message {
             topic,

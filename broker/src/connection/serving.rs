@@ -1,8 +1,10 @@
 //! An accepted connection: packets in, messages out, deadlines, and its end.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::warn;
@@ -48,6 +50,7 @@ impl End {
                 DisconnectReasonCode::ServerBusy => "busy",
                 DisconnectReasonCode::TopicAliasInvalid => "topic_alias",
                 DisconnectReasonCode::TopicNameInvalid => "topic_name",
+                DisconnectReasonCode::MessageRateTooHigh => "publish_rate",
                 DisconnectReasonCode::ReceiveMaximumExceeded => "receive_maximum",
                 DisconnectReasonCode::MalformedPacket | DisconnectReasonCode::ProtocolError => "protocol",
                 _ => "other",
@@ -69,11 +72,16 @@ pub(super) struct Connection<S> {
     session_present: bool,
     /// Topics behind the client's aliases; alias 1 is the first.
     pub aliases: Vec<Option<Box<str>>>,
+    /// How often it may publish, if that is limited.
+    pub pace: Option<Box<DefaultDirectRateLimiter>>,
     counted: (u64, u64),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub fn new(gate: Arc<Gate>, stream: PacketStream<S>, accepted: Accepted) -> Connection<S> {
+        let a_minute = NonZeroU32::new(gate.limits.module_publishes_per_minute).unwrap_or(NonZeroU32::MIN);
+        let is_paced = accepted.rules.lane == Lane::Module;
+        let pace = is_paced.then(|| Box::new(RateLimiter::direct(Quota::per_minute(a_minute))));
         Connection {
             gate,
             stream,
@@ -85,6 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session_expiry_s: accepted.session_expiry_s,
             session_present: accepted.session_present,
             aliases: Vec::new(),
+            pace,
             counted: (0, 0),
         }
     }

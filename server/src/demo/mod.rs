@@ -1,5 +1,6 @@
 //! The demo: the real house, a payment provider with play money, and virtual modules wired to virtual machines.
 
+mod certificate;
 mod fleet;
 mod state;
 
@@ -10,6 +11,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use backend::{Backend, sales::Readiness};
+use certificate::{CA_FILE, Certificate};
 use clap::Args;
 use fleet::Fleet;
 use serde_json::json;
@@ -40,6 +42,12 @@ pub struct Options {
     /// Where modules and integrators connect by MQTT. Port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     mqtt: SocketAddr,
+    /// Where they connect by MQTT over TLS, with a certificate of the demo's own. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    mqtt_tls: SocketAddr,
+    /// Where they connect by MQTT over WebSocket. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    mqtt_ws: SocketAddr,
     /// Where the data is kept; a second start on it goes on where it stopped. Without it: a temporary one, removed at
     /// the end.
     #[arg(long, value_name = "DIR")]
@@ -80,12 +88,12 @@ pub async fn run(options: Options) -> Result<()> {
     })
     .await?;
     let fleet = fleet.context("the demo's modules were not started")?;
-    let mqtt = reachable(house.mqtt.context("the demo's broker does not listen")?);
+    let doors = Doors::of(&settings, &house)?;
     until_payable(&house.backend, &fleet).await?;
-    let facts = facts(&settings.public_url, mqtt, &sandbox, &state, &fleet);
+    let facts = facts(&doors, dir, &sandbox, &state, &fleet);
     write_private(&facts_file, serde_json::to_string_pretty(&facts)?.as_bytes())
         .with_context(|| format!("cannot write demo.json in {}", dir.display()))?;
-    greet(&settings.public_url, mqtt, &sandbox, &state, &fleet, dir);
+    greet(&doors, &sandbox, &state, &fleet, dir);
 
     asked_to_end().await?;
     println!("ending");
@@ -96,16 +104,43 @@ pub async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
+/// Where the demo is reached.
+struct Doors {
+    http: String,
+    mqtt: SocketAddr,
+    mqtt_tls: SocketAddr,
+    mqtt_ws: SocketAddr,
+}
+
+impl Doors {
+    fn of(settings: &Settings, house: &House) -> Result<Self> {
+        let open = |address: Option<SocketAddr>| address.map(reachable).context("the demo's broker does not listen");
+        Ok(Self {
+            http: settings.public_url.clone(),
+            mqtt: open(house.mqtt)?,
+            mqtt_tls: open(house.mqtt_tls)?,
+            mqtt_ws: open(house.mqtt_ws)?,
+        })
+    }
+}
+
 fn settings(options: &Options, dir: &Path, http: SocketAddr) -> Result<Settings> {
     let mut settings = Settings::defaults()?;
-    let path = |name: &str| -> Result<String> {
-        Ok(dir.join(name).to_str().context("the data directory's name must be readable text")?.to_owned())
-    };
+    let path = |name: &str| text(&dir.join(name));
     settings.database_url = Secret(format!("sqlite://{}?mode=rwc", path("coinwire.db")?));
     settings.secret_key_file = path("coinwire.key")?;
     settings.public_url = format!("http://{http}");
     settings.mqtt_listen = Some(options.mqtt);
+    let certificate = Certificate::load_or_make(dir)?;
+    settings.mqtt_tls_listen = Some(options.mqtt_tls);
+    settings.mqtt_tls_certificate = text(&certificate.certificate)?;
+    settings.mqtt_tls_key = text(&certificate.key)?;
+    settings.mqtt_ws_listen = Some(options.mqtt_ws);
     Ok(settings)
+}
+
+fn text(path: &Path) -> Result<String> {
+    Ok(path.to_str().context("the data directory's name must be readable text")?.to_owned())
 }
 
 /// Where this machine reaches an address that listens everywhere.
@@ -154,7 +189,8 @@ async fn until_payable(backend: &Backend, fleet: &Fleet) -> Result<()> {
     }
 }
 
-fn facts(http: &str, mqtt: SocketAddr, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet) -> serde_json::Value {
+fn facts(doors: &Doors, dir: &Path, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet) -> serde_json::Value {
+    let http = &doors.http;
     let machines: Vec<_> = fleet
         .modules()
         .into_iter()
@@ -163,7 +199,10 @@ fn facts(http: &str, mqtt: SocketAddr, sandbox: &sandbox::Sandbox, state: &State
     let spare = &state.spare;
     json!({
         "http": http,
-        "mqtt": format!("mqtt://{mqtt}"),
+        "mqtt": format!("mqtt://{}", doors.mqtt),
+        "mqtt_tls": format!("mqtts://{}", doors.mqtt_tls),
+        "mqtt_ws": format!("ws://{}/mqtt", doors.mqtt_ws),
+        "mqtt_ca": dir.join(CA_FILE),
         "sandbox": sandbox.base_url(),
         "operator": {"email": state.email, "password": state.password},
         "integrator": {
@@ -181,7 +220,8 @@ fn facts(http: &str, mqtt: SocketAddr, sandbox: &sandbox::Sandbox, state: &State
     })
 }
 
-fn greet(http: &str, mqtt: SocketAddr, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet, dir: &Path) {
+fn greet(doors: &Doors, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet, dir: &Path) {
+    let (http, mqtt) = (&doors.http, doors.mqtt);
     println!("Coinwire's demo runs. Nothing here costs money.\n");
     println!("  overview    {http}/demo");
     println!("  operator    {http}/operator   {} / {}", state.email, state.password);
@@ -194,6 +234,8 @@ fn greet(http: &str, mqtt: SocketAddr, sandbox: &sandbox::Sandbox, state: &State
         state.integrator_password,
         state::TOPICS
     );
+    println!("  as well     mqtts://{} (trust {})", doors.mqtt_tls, dir.join(CA_FILE).display());
+    println!("              ws://{}/mqtt", doors.mqtt_ws);
     println!("  facts       {}\n", dir.join("demo.json").display());
     for module in fleet.modules().iter().take(10) {
         println!("  scan        {http}/s/{}   {} (module {})", module.code, module.machine, module.id);

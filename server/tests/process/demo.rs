@@ -13,6 +13,9 @@ use std::{fs, net::SocketAddr, path::Path, time::Instant};
 pub struct Facts {
     pub http: String,
     pub mqtt: String,
+    pub mqtt_tls: String,
+    /// The file of what to trust there.
+    pub mqtt_ca: String,
     pub sandbox: String,
     pub operator: Operator,
     pub integrator: Integrator,
@@ -53,6 +56,11 @@ impl Facts {
     /// The broker's address.
     pub fn mqtt_address(&self) -> SocketAddr {
         self.mqtt.strip_prefix("mqtt://").unwrap().parse().unwrap()
+    }
+
+    /// Where the broker speaks TLS.
+    pub fn mqtt_tls_address(&self) -> SocketAddr {
+        self.mqtt_tls.strip_prefix("mqtts://").unwrap().parse().unwrap()
     }
 
     pub fn visitor(&self) -> Visitor {

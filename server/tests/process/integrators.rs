@@ -45,6 +45,22 @@ async fn an_integrator_reads_status_pulse_and_sale_with_either_version() {
 }
 
 #[tokio::test]
+async fn an_integrator_reads_over_tls_trusting_the_demos_own_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(dir.path()).await;
+    let (at, integrator) = (demo.facts.mqtt_tls_address(), &demo.facts.integrator);
+    let login = Some((integrator.username.as_str(), integrator.password.as_str()));
+    for version in ["311", "5"] {
+        let read = ["-V", version, "-t", &integrator.topics, "-C", "1"];
+        let trusting = [&read[..], &["--cafile", &demo.facts.mqtt_ca]].concat();
+        let outcome = mosquitto::run("mosquitto_sub", at, login, &trusting).await;
+        assert!(outcome.success && outcome.said.contains("\"online\":true"), "{outcome:?}");
+        let mistrusting = [&read[..], &["--capath", "/etc/ssl/certs"]].concat();
+        assert!(!mosquitto::run("mosquitto_sub", at, login, &mistrusting).await.success);
+    }
+}
+
+#[tokio::test]
 async fn an_integrator_reads_only_its_own_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(dir.path()).await;

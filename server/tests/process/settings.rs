@@ -41,6 +41,9 @@ fn a_wrong_value_is_named() {
     for (name, value) in [
         ("http_listen", "here"),
         ("mqtt_listen", "here"),
+        ("mqtt_tls_listen", "here"),
+        ("mqtt_ws_listen", "here"),
+        ("mqtt_connections", "many"),
         ("scans_per_minute", "-1"),
         ("trust_proxy_header", "perhaps"),
         ("log", "=,=loud"),
@@ -89,6 +92,21 @@ fn two_brokers_or_none_are_refused() {
     assert!(said.contains("mqtt_listen") && said.contains("broker_url"), "{said}");
     let said = serve_fails("", &[("COINWIRE_MQTT_LISTEN", "")]);
     assert!(said.contains("mqtt_listen") && said.contains("broker_url"), "{said}");
+}
+
+#[test]
+fn tls_without_a_certificate_that_can_be_used_is_refused() {
+    let said = serve_fails("", &[("COINWIRE_MQTT_TLS_LISTEN", "127.0.0.1:0")]);
+    assert!(said.contains("mqtt_tls_certificate") && said.contains("mqtt_tls_key"), "{said}");
+    let said = serve_fails(
+        "",
+        &[
+            ("COINWIRE_MQTT_TLS_LISTEN", "127.0.0.1:0"),
+            ("COINWIRE_MQTT_TLS_CERTIFICATE", "/nowhere/chain.pem"),
+            ("COINWIRE_MQTT_TLS_KEY", "/nowhere/key.pem"),
+        ],
+    );
+    assert!(said.contains("/nowhere/chain.pem"), "{said}");
 }
 
 #[test]

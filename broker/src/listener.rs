@@ -1,0 +1,172 @@
+//! Where connections come from: TCP, TLS, WebSocket. A handshake is its own connection's affair and holds up no acceptor.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, TryStreamExt, future};
+use metrics::counter;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header::SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message as Frame};
+use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+use tracing::{debug, warn};
+
+use crate::connection;
+use crate::gate::{Gate, Place};
+use crate::tls::Tls;
+
+/// How long a listener pauses when it cannot accept (out of file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The WebSocket subprotocol of MQTT (MQTT 5 section 6).
+const SUBPROTOCOL: &str = "mqtt";
+
+/// What stands between TCP and MQTT.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    Plain,
+    Tls(Arc<Tls>),
+    WebSocket,
+}
+
+/// A connection that was let in, and how long it may take to say who it is.
+pub(crate) struct Arrival {
+    pub peer: SocketAddr,
+    pub deadline: Instant,
+    _place: Place,
+}
+
+/// Accepts connections until the broker ends; whatever one of them does, or fails to do, is its own task's affair.
+pub(crate) async fn accept(gate: Arc<Gate>, listener: TcpListener, transport: Transport) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = gate.closing.cancelled() => return,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Without this, small packets wait for the other side's delayed acknowledgement: round trips of 44 ms.
+        if let Err(error) = socket.set_nodelay(true) {
+            warn!(%error, "cannot set TCP_NODELAY");
+        }
+        let Some(arrival) = arrive(&gate, peer) else { continue };
+        match &transport {
+            Transport::Plain => serve(&gate, arrival, socket),
+            Transport::Tls(tls) => {
+                let handshake = tls.acceptor().accept(socket);
+                shake_hands(&gate, arrival, async move { handshake.await.map_err(|error| error.to_string()) });
+            }
+            Transport::WebSocket => shake_hands(&gate, arrival, web_socket(gate.limits.packet_bytes, socket)),
+        }
+    }
+}
+
+/// Lets a connection in, if there is room for it.
+pub(crate) fn arrive(gate: &Gate, peer: SocketAddr) -> Option<Arrival> {
+    match gate.place(peer.ip()) {
+        Ok(place) => Some(Arrival { peer, deadline: Instant::now() + gate.limits.connect_timeout, _place: place }),
+        Err(reason) => {
+            counter!("broker_refusals_total", "reason" => reason).increment(1);
+            None
+        }
+    }
+}
+
+/// Serves MQTT on a stream that is ready for it, in a task of its own.
+pub(crate) fn serve<S>(gate: &Arc<Gate>, arrival: Arrival, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let aborted = gate.aborted.clone();
+    let serving = connection::serve(gate.clone(), stream, arrival);
+    gate.tasks.spawn(async move {
+        tokio::select! {
+            () = serving => {}
+            () = aborted.cancelled() => {}
+        }
+    });
+}
+
+/// Serves what comes out of a handshake, if it comes in time.
+fn shake_hands<S>(
+    gate: &Arc<Gate>,
+    arrival: Arrival,
+    handshake: impl Future<Output = Result<S, String>> + Send + 'static,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let gate = gate.clone();
+    gate.tasks.clone().spawn(async move {
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout_at(arrival.deadline, handshake) => shaken,
+            () = gate.closing.cancelled() => return,
+        };
+        let reason = match shaken {
+            Ok(Ok(stream)) => return serve(&gate, arrival, stream),
+            Ok(Err(error)) => error,
+            Err(_) => "took too long".to_owned(),
+        };
+        counter!("broker_refusals_total", "reason" => "handshake").increment(1);
+        debug!(peer = %arrival.peer, reason, "a handshake failed");
+    });
+}
+
+/// MQTT's bytes out of binary WebSocket messages, and into them (MQTT 5 section 6: packets and messages need not align).
+async fn web_socket(
+    packet_bytes: u32,
+    socket: TcpStream,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, String> {
+    let size_max = Some(packet_bytes as usize);
+    let config = WebSocketConfig::default().max_message_size(size_max).max_frame_size(size_max);
+    let socket = tokio_tungstenite::accept_hdr_async_with_config(socket, speaks_mqtt, Some(config))
+        .await
+        .map_err(|error| error.to_string())?;
+    let (sink, stream) = socket.split();
+    let bytes = stream.map_err(broken).try_filter_map(|frame| {
+        future::ready(match frame {
+            Frame::Binary(bytes) => Ok(Some(bytes)),
+            Frame::Text(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a text message")),
+            // Pings are answered, and closing is carried out, by the library.
+            Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::Frame(_) => Ok(None),
+        })
+    });
+    let sink = sink.sink_map_err(broken).with(|bytes: Bytes| future::ok::<_, io::Error>(Frame::Binary(bytes)));
+    Ok(tokio::io::join(StreamReader::new(bytes), SinkWriter::new(CopyToBytes::new(sink))))
+}
+
+fn broken(error: WebSocketError) -> io::Error {
+    match error {
+        WebSocketError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// Agrees on the subprotocol; a client that does not offer it is refused.
+#[expect(clippy::result_large_err, reason = "the library's own type")]
+fn speaks_mqtt(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+    let offered = offers
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|protocol| protocol.trim().eq_ignore_ascii_case(SUBPROTOCOL));
+    if !offered {
+        let mut refusal = ErrorResponse::new(Some("offer the WebSocket subprotocol mqtt\n".to_owned()));
+        *refusal.status_mut() = StatusCode::BAD_REQUEST;
+        return Err(refusal);
+    }
+    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    Ok(response)
+}
