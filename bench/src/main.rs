@@ -6,6 +6,7 @@
 mod disk;
 mod house;
 mod load;
+mod signatures;
 mod stopwatch;
 
 use anyhow::Result;
@@ -75,7 +76,11 @@ async fn sale(options: SaleOptions) -> Result<()> {
     println!("\nthe disk and the store by themselves, before and after:");
     println!("  fdatasync of 4 KiB       {:>8.0}/s {:>8.0}/s", before.syncs_per_s, after.syncs_per_s);
     println!("  durable one-row commits  {:>8.0}/s {:>8.0}/s", before.commits_per_s, after.commits_per_s);
+    let signed_per_s = signatures::sales_per_s()?;
+    println!("\nthe cores by themselves:");
+    println!("  sales whose RSA signatures they could make  {signed_per_s:>8.0}/s");
     println!("\nratios of this run:");
+    println!("  sales to those signatures       {:.3}", full.per_s() / signed_per_s);
     println!("  sales to durable commits        {:.3}", full.per_s() / after.commits_per_s.max(before.commits_per_s));
     println!(
         "  callback-to-command p50 to a durable commit   {:.1}",

@@ -1,7 +1,7 @@
 //! The checks: each a step that can be run alone, and all of them in order.
 
 use crate::{
-    database::MariaDb,
+    database::{Commits, MariaDb},
     program::{Program, binary, root, target},
     setup,
 };
@@ -90,7 +90,7 @@ pub fn release_binaries() -> Result<()> {
 
 /// The backend's tests once more, on a real server.
 pub fn tests_on_mariadb() -> Result<()> {
-    let database = MariaDb::start()?;
+    let database = MariaDb::start(Commits::Loose)?;
     // Chosen by target, not by package: the workspace's features stay as they are, and nothing is compiled again.
     let mut program = Program::cargo(&["test", "--workspace"]);
     for name in store_tests()? {

@@ -31,9 +31,18 @@ impl Drop for Removed {
     }
 }
 
+/// Whether a commit survives a power cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Commits {
+    /// As in production.
+    Durable,
+    /// Faster. The tests ask whether the same statements mean the same, not whether the disk keeps them.
+    Loose,
+}
+
 impl MariaDb {
     /// Makes a new database and waits until it takes connections.
-    pub fn start() -> Result<Self> {
+    pub fn start(commits: Commits) -> Result<Self> {
         for needed in ["mariadbd", "mariadb-install-db"] {
             if !exists(needed) {
                 bail!("{needed} is not installed: cargo xtask setup");
@@ -49,7 +58,7 @@ impl MariaDb {
         if !dir.join("data/mysql").is_dir() {
             bail!("mariadb-install-db made no tables:\n{}", fs::read_to_string(&log).unwrap_or_default());
         }
-        let server = serve(&dir, address).keep_running(&log)?;
+        let server = serve(&dir, address, commits).keep_running(&log)?;
         let mut it = Self { server, _data: data, address };
         it.until_ready(&log)?;
         Ok(it)
@@ -58,6 +67,15 @@ impl MariaDb {
     /// Where it is, as `COINWIRE_TEST_DATABASE` wants it: without a database, which each test makes for itself.
     pub fn url(&self) -> String {
         format!("mysql://root@{}", self.address)
+    }
+
+    /// The address of a new, empty database.
+    pub fn new_database(&self, name: &str) -> Result<String> {
+        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let create = format!("CREATE DATABASE {name}");
+        let args = ["--no-defaults", "--host", &host, "--port", &port, "--user=root", "--execute", &create];
+        Program::new("mariadb").args(&args).run()?;
+        Ok(format!("{}/{name}", self.url()))
     }
 
     fn until_ready(&mut self, log: &Path) -> Result<()> {
@@ -79,7 +97,7 @@ fn install(dir: &Path) -> Program {
         .args(&as_root())
 }
 
-fn serve(dir: &Path, address: SocketAddr) -> Program {
+fn serve(dir: &Path, address: SocketAddr, commits: Commits) -> Program {
     // If we are killed, so is it: a server left behind would hold its port and disk for ever.
     let program = match exists("setpriv") {
         true => Program::new("setpriv").args(&["--pdeathsig", "KILL", &daemon()]),
@@ -87,8 +105,11 @@ fn serve(dir: &Path, address: SocketAddr) -> Program {
     };
     program
         .args(&["--no-defaults", "--skip-name-resolve", "--skip-log-bin", "--max-connections=500"])
-        // Its durability is not what is tested: the tests ask whether the same statements mean the same.
-        .args(&["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=256M"])
+        .args(&["--innodb-buffer-pool-size=256M"])
+        .args(match commits {
+            Commits::Durable => &["--innodb-flush-log-at-trx-commit=1"][..],
+            Commits::Loose => &["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"],
+        })
         .arg(format!("--datadir={}", dir.join("data").display()))
         // Beside the data, where the server stands: a long path would not fit a socket's name.
         .arg("--socket=socket")

@@ -9,6 +9,7 @@ mod program;
 mod setup;
 
 use anyhow::{Result, bail};
+use database::{Commits, MariaDb};
 use program::{Program, binary};
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
     cargo xtask browser [FILE...]        the pages in a real browser; pictures go to target/screenshots
     cargo xtask sim [--seeds N] [...]    the simulation; what follows goes to it (--help)
     cargo xtask bench sale [...]         the whole sale's speed over real sockets
+    cargo xtask bench sale --mariadb     the same on a MariaDB of its own, every commit durable
 
 A test alone: cargo test --workspace --test NAME. With COINWIRE_TEST_DATABASE=mysql://root@HOST:PORT set, the
 store's tests run on that server instead of SQLite.
@@ -55,6 +57,12 @@ fn run(args: Vec<String>) -> Result<()> {
         ["sim", rest @ ..] => {
             ci::release_binaries()?;
             ci::simulation("release", rest)
+        }
+        ["bench", "sale", "--mariadb", rest @ ..] => {
+            ci::release_binaries()?;
+            let server = MariaDb::start(Commits::Durable)?;
+            let database = server.new_database("bench")?;
+            Program::new(binary("release", "bench")).args(&["sale", "--database", &database]).args(rest).run()
         }
         ["bench", rest @ ..] => {
             ci::release_binaries()?;
