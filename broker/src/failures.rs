@@ -22,7 +22,7 @@ pub(crate) struct FailedLogins {
 
 impl FailedLogins {
     /// Failures from an address in its window.
-    pub fn from_address(&self, address: IpAddr, now: Instant) -> u32 {
+    pub fn of_address(&self, address: IpAddr, now: Instant) -> u32 {
         self.addresses.lock().count(&address, now)
     }
 
@@ -71,13 +71,13 @@ mod tests {
     #[test]
     fn counts_by_address_and_by_name_until_the_window_has_passed() {
         let (failed, start) = (FailedLogins::default(), Instant::now());
-        assert_eq!(failed.from_address(HERE, start), 0);
+        assert_eq!(failed.of_address(HERE, start), 0);
         assert_eq!(failed.failed(HERE, Some("anna"), start), 1);
         assert_eq!(failed.failed(HERE, Some("ben"), start), 1);
         let elsewhere = [10, 0, 0, 1].into();
         assert_eq!(failed.failed(elsewhere, Some("anna"), start + WINDOW / 2), 2);
-        assert_eq!(failed.from_address(HERE, start + WINDOW / 2), 2);
-        assert_eq!(failed.from_address(HERE, start + WINDOW), 0);
+        assert_eq!(failed.of_address(HERE, start + WINDOW / 2), 2);
+        assert_eq!(failed.of_address(HERE, start + WINDOW), 0);
         assert_eq!(failed.failed(HERE, Some("anna"), start + WINDOW), 1);
     }
 

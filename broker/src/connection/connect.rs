@@ -248,7 +248,7 @@ fn check_will(gate: &Gate, will: ConnectWill) -> Result<Will, Refused> {
 
 async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refused> {
     let (address, now) = (login.peer.ip(), Instant::now());
-    if gate.failed_logins.from_address(address, now) >= gate.limits.failed_logins_per_address {
+    if gate.failed_logins.of_address(address, now) >= gate.limits.failed_logins_per_address {
         return Err((ConnectReasonCode::ConnectionRateExceeded, "failed_logins"));
     }
     let grants = match gate.auth.authenticate(login).await {
