@@ -51,7 +51,8 @@ pub enum StartError {
     Core,
 }
 
-/// A running broker. Dropping it leaves it running; end it with [`Broker::shutdown`].
+/// A running broker; clones are the same one. Dropping it leaves it running; end it with [`Broker::shutdown`].
+#[derive(Clone)]
 pub struct Broker {
     gate: Arc<Gate>,
     local_addrs: Vec<SocketAddr>,

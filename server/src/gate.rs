@@ -1,16 +1,19 @@
 //! Who may connect by MQTT, and to what: the function that the broker asks.
 
 use async_trait::async_trait;
-use backend::Backend;
-use broker::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal};
+use backend::{Backend, operators::Integrator};
+use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
 use protocol::{
     ModuleId,
     topics::{Kind, topic},
 };
-use std::sync::OnceLock;
+use std::{collections::BTreeSet, fmt, sync::OnceLock, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 /// The backend's own user name at the embedded broker.
 pub const BACKEND_USER: &str = "backend";
+/// How often connected integrators' passwords are looked at.
+const REVOCATION_EVERY: Duration = Duration::from_millis(500);
 
 /// Asks the backend about modules and integrators, and knows the backend's own password, made anew at each start.
 pub struct Doorkeeper {
@@ -78,15 +81,54 @@ async fn module_grants(backend: &Backend, module: ModuleId, password: &[u8]) -> 
 
 async fn integrator_grants(backend: &Backend, username: &str, password: &[u8]) -> Result<Grants, Refusal> {
     let password = std::str::from_utf8(password).map_err(|_| Refusal::BadCredentials)?;
-    let filter = backend.integrator(username, password).await.map_err(unavailable)?;
-    let filter = filter.ok_or(Refusal::BadCredentials)?;
+    let integrator = backend.integrator(username, password).await.map_err(unavailable)?;
+    let Integrator { filter, fingerprint } = integrator.ok_or(Refusal::BadCredentials)?;
     Ok(Grants {
-        credential: format!("integrator {username}"),
+        credential: IntegratorCredential { slug: username.into(), fingerprint }.to_string(),
         lane: Lane::Client,
         client_id: ClientIdRule::Any,
         publish: vec![],
         subscribe: vec![filter],
     })
+}
+
+/// An integrator's credential as the broker knows it. The password is part of it, by its fingerprint: who signs in with
+/// a new one finds no session of the old one's, and the old one's connections can be told apart.
+struct IntegratorCredential {
+    slug: String,
+    fingerprint: String,
+}
+
+impl fmt::Display for IntegratorCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "integrator {} {}", self.slug, self.fingerprint)
+    }
+}
+
+impl IntegratorCredential {
+    fn parse(text: &str) -> Option<Self> {
+        let (slug, fingerprint) = text.strip_prefix("integrator ")?.rsplit_once(' ')?;
+        Some(Self { slug: slug.into(), fingerprint: fingerprint.into() })
+    }
+}
+
+/// Drops the connections of integrators whose password was changed, by whatever process, until it is told to end.
+pub async fn drop_revoked(broker: Broker, backend: Backend, closing: CancellationToken) {
+    while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
+        let connected = broker.connections().into_iter().filter(|connection| connection.lane == Lane::Client);
+        let credentials: BTreeSet<String> = connected.map(|connection| connection.credential).collect();
+        for text in credentials {
+            let Some(credential) = IntegratorCredential::parse(&text) else { continue };
+            match backend.integrator_fingerprint(&credential.slug).await {
+                Ok(now) if now.as_deref() == Some(&credential.fingerprint) => {}
+                Ok(_) => {
+                    let dropped = broker.disconnect(&text);
+                    tracing::info!(integrator = credential.slug, dropped, "its password was changed");
+                }
+                Err(error) => tracing::warn!(%error, "could not check an integrator's password; trying again"),
+            }
+        }
+    }
 }
 
 fn unavailable(error: backend::Error) -> Refusal {

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Settings,
-    gate::{BACKEND_USER, Doorkeeper},
+    gate::{BACKEND_USER, Doorkeeper, drop_revoked},
 };
 use anyhow::{Context, Result, bail};
 use backend::{
@@ -104,10 +104,13 @@ impl House {
         let (backend, reader) = backend_of(settings, db, bus)?;
         backend.forget_presence().await?;
         doorkeeper.ask(backend.clone());
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(reader.run(backend.clone())),
             tokio::spawn(do_what_is_due(backend.clone(), closing.clone())),
         ];
+        if let Some(broker) = &broker {
+            tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));
+        }
         let panel = demo(&backend, mqtt).await?;
         let http = foundation.http();
         let config = web_config(settings, foundation.metrics, panel)?;

@@ -2,12 +2,22 @@
 
 use super::{Member, member, operator, session};
 use crate::{Backend, Error, Result};
+use aws_lc_rs::digest;
 use sea_orm::{
     ActiveValue::Set,
     prelude::*,
     sea_query::{Expr, OnConflict},
 };
 use std::sync::OnceLock;
+
+/// What an operator's programs may read by MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integrator {
+    /// The topic filter within which they may subscribe.
+    pub filter: String,
+    /// Changes whenever the password does. Not a secret.
+    pub fingerprint: String,
+}
 
 impl Backend {
     /// Checks e-mail and password, at the same cost whether or not the member exists. `NotFound("member")` if wrong.
@@ -29,13 +39,26 @@ impl Backend {
         Ok(Member { member_id: member.id, operator_id: operator.id, operator: operator.name, email: member.email })
     }
 
-    /// Checks an integrator's MQTT password; gives the filter it may read. `None` if it is wrong.
-    pub async fn integrator(&self, slug: &str, password: &str) -> Result<Option<String>> {
+    /// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
+    pub async fn integrator(&self, slug: &str, password: &str) -> Result<Option<Integrator>> {
+        let hash = self.integrator_hash(slug).await?;
+        let fingerprint = hash.as_deref().map(fingerprint);
+        let verified = verify(password, hash).await;
+        Ok(fingerprint
+            .filter(|_| verified)
+            .map(|fingerprint| Integrator { filter: format!("v1/{slug}/#"), fingerprint }))
+    }
+
+    /// The fingerprint of the password that an operator's integrator has now; none if it has none.
+    pub async fn integrator_fingerprint(&self, slug: &str) -> Result<Option<String>> {
+        Ok(self.integrator_hash(slug).await?.as_deref().map(fingerprint))
+    }
+
+    async fn integrator_hash(&self, slug: &str) -> Result<Option<String>> {
         let found = operator::Entity::find().filter(operator::Column::Slug.eq(slug)).one(self.db.read()).await?;
-        // MySQL compares without trailing blanks; the filter below must be of exactly this operator.
+        // MySQL compares without trailing blanks; what follows must be of exactly this operator.
         let found = found.filter(|operator| operator.slug == slug);
-        let hash = found.and_then(|operator| operator.integrator_password_hash);
-        Ok(verify(password, hash).await.then(|| format!("v1/{slug}/#")))
+        Ok(found.and_then(|operator| operator.integrator_password_hash))
     }
 
     /// A web session's data, if it is there and not expired.
@@ -95,6 +118,12 @@ impl Backend {
             })
             .await
     }
+}
+
+/// Tells one password from another, and nothing of it: the first bytes of the digest of its salted hash.
+fn fingerprint(hash: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, hash.as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Verifies off the async threads; without a hash against one that fits nothing, so that both take as long.

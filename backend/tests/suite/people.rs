@@ -93,7 +93,13 @@ async fn an_integrator_gets_its_operators_topics_with_the_right_password_only() 
     let app = TestApp::start().await;
     assert_eq!(app.backend.integrator("acme", PASSWORD).await.unwrap(), None);
     app.backend.set_integrator_password(app.shop.operator_id, PASSWORD).await.unwrap();
-    assert_eq!(app.backend.integrator("acme", PASSWORD).await.unwrap().as_deref(), Some("v1/acme/#"));
+    let integrator = app.backend.integrator("acme", PASSWORD).await.unwrap().unwrap();
+    assert_eq!(integrator.filter, "v1/acme/#");
+    assert_eq!(app.backend.integrator_fingerprint("acme").await.unwrap(), Some(integrator.fingerprint.clone()));
+    app.backend.set_integrator_password(app.shop.operator_id, PASSWORD).await.unwrap();
+    let anew = app.backend.integrator_fingerprint("acme").await.unwrap().unwrap();
+    assert_ne!(anew, integrator.fingerprint, "set anew, even to the same, it is another");
+    assert_eq!(app.backend.integrator_fingerprint("other").await.unwrap(), None);
     for (slug, password) in
         [("acme", "wrong password"), ("acme", ""), ("acme ", PASSWORD), ("other", PASSWORD), ("#", PASSWORD), ("", "")]
     {

@@ -1,6 +1,7 @@
 //! An integrator with a stock client, and what it may not do.
 
 use crate::{
+    coinwire::{coinwire, run_with_input},
     demo::Demo,
     mosquitto::{self, Subscriber},
 };
@@ -58,6 +59,26 @@ async fn an_integrator_reads_over_tls_trusting_the_demos_own_authority() {
         let mistrusting = [&read[..], &["--capath", "/etc/ssl/certs"]].concat();
         assert!(!mosquitto::run("mosquitto_sub", at, login, &mistrusting).await.success);
     }
+}
+
+#[tokio::test]
+async fn an_integrator_whose_password_is_changed_is_cut_and_kept_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(dir.path()).await;
+    let (at, integrator) = (demo.facts.mqtt_address(), &demo.facts.integrator);
+    let old = Some((integrator.username.as_str(), integrator.password.as_str()));
+    let mut reader = Subscriber::start(at, old, "5", &integrator.topics).await;
+    reader.until("status", |_| true).await;
+    let mut add = coinwire(&["add", "integrator", "1"]);
+    add.env("COINWIRE_DATABASE_URL", format!("sqlite://{}/coinwire.db", dir.path().display()));
+    add.env("COINWIRE_SECRET_KEY_FILE", dir.path().join("coinwire.key"));
+    let added = run_with_input(&mut add, "another password\n");
+    assert!(added.success, "{added:?}");
+    // It connects again by itself, and ends when it is refused.
+    reader.ended().await;
+    let new = Some((integrator.username.as_str(), "another password"));
+    assert!(!subscribes(at, old, "5", &integrator.topics, None).await);
+    assert!(subscribes(at, new, "5", &integrator.topics, None).await);
 }
 
 #[tokio::test]

@@ -61,6 +61,11 @@ impl Subscriber {
         line.expect("mosquitto_sub ended by itself (is it installed? cargo xtask setup)")
     }
 
+    /// Waits until it ends by itself.
+    pub async fn ended(&mut self) {
+        while timeout(PATIENCE, self.lines.next_line()).await.expect("mosquitto_sub ends").unwrap().is_some() {}
+    }
+
     /// The next message: topic and JSON.
     pub async fn message(&mut self) -> (String, Value) {
         loop {
