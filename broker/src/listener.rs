@@ -24,6 +24,8 @@ use crate::tls::Tls;
 
 /// How long a listener pauses when it cannot accept (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes that a WebSocket connection reads at once.
+const WEB_SOCKET_READ_BYTES: usize = 4 * 1024;
 /// The WebSocket subprotocol of MQTT (MQTT 5 section 6).
 const SUBPROTOCOL: &str = "mqtt";
 
@@ -129,7 +131,11 @@ async fn web_socket(
     socket: TcpStream,
 ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, String> {
     let size_max = Some(packet_bytes as usize);
-    let config = WebSocketConfig::default().max_message_size(size_max).max_frame_size(size_max);
+    let config = WebSocketConfig::default()
+        .max_message_size(size_max)
+        .max_frame_size(size_max)
+        // The default is 128 KiB for each connection, kept while it idles.
+        .read_buffer_size(WEB_SOCKET_READ_BYTES);
     let socket = tokio_tungstenite::accept_hdr_async_with_config(socket, speaks_mqtt, Some(config))
         .await
         .map_err(|error| error.to_string())?;
