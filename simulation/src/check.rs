@@ -212,8 +212,9 @@ impl Checker {
             let locked = machine.module.as_ref().is_some_and(|module| module.is_locked());
             hold!(
                 locked == machine.lock_ordered && module.locked == locked,
-                "a lock was ordered {} and is {locked}",
-                machine.lock_ordered
+                "a lock was ordered {}, the module has {locked}, the server believes {}",
+                machine.lock_ordered,
+                module.locked
             );
         }
         let till = locked(till);

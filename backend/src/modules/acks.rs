@@ -3,6 +3,7 @@
 use super::{
     command::{self, ActiveModel, Entity},
     commands::command_state,
+    module,
 };
 use crate::{
     Backend, Error, Result,
@@ -10,9 +11,9 @@ use crate::{
 };
 use protocol::{
     ModuleId,
-    messages::{Ack, Stage},
+    messages::{Ack, Action, Command, Stage},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
 
 /// What an ack means for its command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,9 @@ impl Backend {
         let command = Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("command"))?;
         let word = word(ack);
         let Some(state) = next_state(&command.state, word) else { return Ok(after) };
+        if word == Word::Done {
+            note_lock(txn, &command).await?;
+        }
         let pulses = ack.pulses.map_or(0, i32::from);
         let now_ms = self.now_ms();
         let mut change: ActiveModel = command.into();
@@ -128,4 +132,26 @@ impl Backend {
         }
         Ok(after)
     }
+}
+
+/// A lock that was carried out is known from its ack, not only from the next status, which may be lost or be long in
+/// coming.
+async fn note_lock(txn: &DatabaseTransaction, command: &command::Model) -> Result<()> {
+    let Ok(Command { action: Action::Lock { locked }, .. }) = minicbor::decode(&command.payload) else { return Ok(()) };
+    // Acks may come out of order: the newest lock ordered is what holds.
+    let newer = Entity::find()
+        .filter(command::Column::ModuleId.eq(&command.module_id))
+        .filter(command::Column::Action.eq(&command.action))
+        .filter(command::Column::Sequence.gt(command.sequence))
+        .count(txn)
+        .await?;
+    if newer > 0 {
+        return Ok(());
+    }
+    module::Entity::update_many()
+        .col_expr(module::Column::Locked, Expr::value(locked))
+        .filter(module::Column::Id.eq(&command.module_id))
+        .exec(txn)
+        .await?;
+    Ok(())
 }
