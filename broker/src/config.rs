@@ -46,6 +46,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Client-lane sessions, connected or not. Each holds a link to the core (about 45 KB).
     pub client_sessions: usize,
+    /// Groups of shared subscriptions. Each holds a link to the core.
+    pub shared_groups: usize,
     /// Client-lane sessions of one credential.
     pub sessions_per_credential: usize,
     /// From the accepted connection to an accepted CONNECT, authentication included.
@@ -112,6 +114,7 @@ impl Default for Limits {
             connections: 19_000,
             connections_per_address: 10_000,
             client_sessions: 1_000,
+            shared_groups: 64,
             sessions_per_credential: 64,
             connect_timeout: Duration::from_secs(10),
             failed_logins_per_address: 60,

@@ -164,13 +164,11 @@ impl Gate {
     pub async fn serve_modules(self: Arc<Self>, mut feed: Feed) {
         let serving = async {
             loop {
-                while let Some(message) = feed.next().await {
-                    let session = self.modules.read().get(&message.topic).cloned();
-                    if let Some(session) = session {
-                        self.deliver(&session, Arc::new(message));
-                    }
+                let message = feed.next().await;
+                let session = self.modules.read().get(&message.topic).cloned();
+                if let Some(session) = session {
+                    self.deliver(&session, message);
                 }
-                feed = self.reopen(&feed, std::slice::from_ref(&self.module_commands)).await;
             }
         };
         tokio::select! {
@@ -201,9 +199,9 @@ impl Gate {
                 // Taken over meanwhile; the session may have ended, and nobody would end this feed.
                 return Ok(());
             }
-            state.feed = Some(FeedHandle { filters: filters.clone(), stop: stop.clone() });
+            state.feed = Some(FeedHandle { filters, stop: stop.clone() });
         }
-        self.tasks.spawn(self.clone().feed_session(session.clone(), feed, filters, stop));
+        self.tasks.spawn(self.clone().feed_session(session.clone(), feed, stop));
         Ok(())
     }
 
@@ -211,36 +209,17 @@ impl Gate {
         self: Arc<Self>,
         session: Arc<Session>,
         mut feed: Feed,
-        filters: Vec<Filter>,
         stop: CancellationToken,
     ) {
         let feeding = async {
             loop {
-                while let Some(message) = feed.next().await {
-                    self.deliver(&session, Arc::new(message));
-                }
-                feed = self.reopen(&feed, &filters).await;
+                self.deliver(&session, feed.next().await);
             }
         };
         tokio::select! {
             () = feeding => {}
             () = stop.cancelled() => {}
             () = self.closing.cancelled() => {}
-        }
-    }
-
-    /// Opens a feed in place of one whose core is gone.
-    async fn reopen(&self, gone: &Feed, filters: &[Filter]) -> Feed {
-        let mut seen = gone.generation();
-        loop {
-            self.core.next_generation(seen).await;
-            match self.core.open(filters).await {
-                Ok(feed) => return feed,
-                Err(error) => {
-                    warn!(%error, "a feed could not be opened again");
-                    seen = self.core.generation();
-                }
-            }
         }
     }
 
@@ -350,11 +329,10 @@ mod tests {
         gate.feed(&client, 1).await.unwrap();
         let module = attached(&gate, Lane::Module, "m/one/command");
         gate.route_commands("m/one/command", &module);
-        for generation in 1..=2 {
+        for _ in 0..2 {
             publish_until_delivered(&gate, "t/x", &client).await;
             publish_until_delivered(&gate, "m/one/command", &module).await;
             gate.core.kill();
-            gate.core.next_generation(generation).await;
         }
         publish_until_delivered(&gate, "t/x", &client).await;
         publish_until_delivered(&gate, "m/one/command", &module).await;

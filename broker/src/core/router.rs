@@ -5,6 +5,7 @@
 //! `build` blocks; a link's name must not hold `+$#/`, and 1.1 KB are kept of each name for ever, so names are used again.
 //! The router thread cannot be stopped: when nothing refers to it any more it sleeps until the process ends.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish, PublishProperties};
-use rumqttd::{Notification, RouterConfig};
+use rumqttd::{Forward, Notification, RouterConfig};
 use tokio::sync::oneshot;
 
 use super::{CoreError, OPEN_TIMEOUT};
@@ -75,7 +76,7 @@ impl Router {
         let building_thread = std::thread::Builder::new().name("broker-link".to_owned()).spawn(move || {
             if let Some((tx, rx)) = build(&format!("gate-{name}")) {
                 // If nobody waits any more, the link is dropped and so closed here.
-                let _ = built.send(Link { tx, rx, name, names });
+                let _ = built.send(Link { tx, rx, early: VecDeque::new(), name, names });
             }
         });
         building_thread.map_err(|_| CoreError::Unavailable)?;
@@ -90,6 +91,8 @@ impl Router {
 pub(super) struct Link {
     tx: LinkTx,
     rx: LinkRx,
+    /// What came while another filter was being subscribed to.
+    early: VecDeque<Forwarded>,
     name: u64,
     names: Arc<Mutex<Names>>,
 }
@@ -103,6 +106,13 @@ pub(super) struct Forwarded {
     pub properties: Option<PublishProperties>,
     /// Its place in the log of the filter it came by; these are contiguous.
     pub offset: Option<u64>,
+}
+
+impl From<Forward> for Forwarded {
+    fn from(forward: Forward) -> Forwarded {
+        let offset = forward.cursor.map(|(_, offset)| offset);
+        Forwarded { publish: forward.publish, properties: forward.properties, offset }
+    }
 }
 
 impl Link {
@@ -121,25 +131,37 @@ impl Link {
         }
     }
 
-    /// Subscribes to filters, which the gate has checked.
-    pub fn subscribe<'a>(&mut self, filters: impl Iterator<Item = &'a str>) -> Result<(), CoreError> {
+    /// Subscribes to filters, which the gate has checked. When this returned the router has them: a message pushed before
+    /// may come or not, one pushed after does.
+    pub async fn subscribe(&mut self, filters: impl Iterator<Item = &str>) -> Result<(), CoreError> {
         for filter in filters {
             self.tx.subscribe(filter).map_err(|_| CoreError::Unavailable)?;
+            let acknowledged = async {
+                loop {
+                    match self.rx.next().await {
+                        Ok(Some(Notification::DeviceAck(_))) => return Ok(()),
+                        Ok(Some(Notification::Forward(forward))) => self.early.push_back(forward.into()),
+                        Ok(Some(Notification::Unschedule)) => {
+                            self.rx.wake().await.map_err(|_| CoreError::Unavailable)?;
+                        }
+                        Ok(_) => {}
+                        Err(_) => return Err(CoreError::Unavailable),
+                    }
+                }
+            };
+            tokio::time::timeout(OPEN_TIMEOUT, acknowledged).await.map_err(|_| CoreError::Unavailable)??;
         }
         Ok(())
     }
 
     /// The next publish, or `None` when the router is gone.
     pub async fn next(&mut self) -> Option<Forwarded> {
+        if let Some(forwarded) = self.early.pop_front() {
+            return Some(forwarded);
+        }
         loop {
             match self.rx.next().await {
-                Ok(Some(Notification::Forward(forward))) => {
-                    return Some(Forwarded {
-                        publish: forward.publish,
-                        properties: forward.properties,
-                        offset: forward.cursor.map(|(_, offset)| offset),
-                    });
-                }
+                Ok(Some(Notification::Forward(forward))) => return Some(forward.into()),
                 Ok(Some(Notification::Unschedule)) => self.rx.wake().await.ok()?,
                 Ok(_) => {}
                 Err(_) => return None,
