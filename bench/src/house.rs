@@ -81,6 +81,7 @@ impl Authenticate for Door {
             client_id: ClientIdRule::Any,
             publish: publish.iter().map(|filter| (*filter).into()).collect(),
             subscribe: subscribe.iter().map(|filter| (*filter).into()).collect(),
+            shared: false,
         };
         match username {
             "backend" if password == PASSWORD.as_bytes() => {
@@ -101,6 +102,7 @@ impl Authenticate for Door {
                     client_id: ClientIdRule::Exactly(username.into()),
                     publish: vec![own(Kind::Status), own(Kind::Pulse), own(Kind::Ack)],
                     subscribe: vec![own(Kind::Command)],
+                    shared: false,
                 })
             }
         }

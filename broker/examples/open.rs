@@ -101,6 +101,7 @@ impl Authenticate for Rules {
             client_id: ClientIdRule::Any,
             publish: rule.publish.clone(),
             subscribe: rule.subscribe.clone(),
+            shared: rule.lane == Lane::Client,
         })
     }
 }

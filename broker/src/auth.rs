@@ -95,8 +95,11 @@ pub struct Grants {
     pub client_id: ClientIdRule,
     /// Filters within which it may publish.
     pub publish: Vec<String>,
-    /// Filters within which its subscriptions must lie.
+    /// Filters within which its subscriptions must lie, those behind `$share/GROUP/` too.
     pub subscribe: Vec<String>,
+    /// Whether it may share subscriptions (`$share/GROUP/FILTER`) among its own clients. A group belongs to the credential:
+    /// another's group of the same name is another group, so none can take messages away from others.
+    pub shared: bool,
 }
 
 /// Why a login is refused.
@@ -127,6 +130,8 @@ pub(crate) struct Rules {
     pub credential: String,
     pub lane: Lane,
     pub client_id: ClientIdRule,
+    /// Whether it may share subscriptions.
+    pub shared: bool,
     publish: Box<[Filter]>,
     subscribe: Box<[Filter]>,
 }
@@ -139,6 +144,7 @@ impl Rules {
             credential: grants.credential,
             lane: grants.lane,
             client_id: grants.client_id,
+            shared: grants.shared,
             publish: parse(grants.publish)?,
             subscribe: parse(grants.subscribe)?,
         })

@@ -159,6 +159,12 @@ impl Broker {
         self.gate.core.healthy()
     }
 
+    /// Kills the core, as a fault of it would; the supervisor replaces it.
+    #[cfg(feature = "fault-injection")]
+    pub fn kill_core(&self) {
+        self.gate.core.kill();
+    }
+
     /// Ends the broker within 2 s: closes the listeners, tells MQTT 5 clients that the server shuts down, and publishes no
     /// wills. Sessions and retained messages are gone.
     pub async fn shutdown(self) {

@@ -93,6 +93,8 @@ pub struct Limits {
     pub module_queue_messages: usize,
     /// Bytes waiting for a connected module.
     pub module_queue_bytes: usize,
+    /// Bytes waiting for all clients together.
+    pub queued_bytes: usize,
     /// How long a session may outlive its connection; what a 3.1.1 client with a persistent session gets.
     pub session_expiry_max: Duration,
     /// Retained messages.
@@ -137,6 +139,7 @@ impl Default for Limits {
             client_queue_bytes: 16 * 1024 * 1024,
             module_queue_messages: 64,
             module_queue_bytes: 64 * 1024,
+            queued_bytes: 512 * 1024 * 1024,
             session_expiry_max: Duration::from_secs(24 * 3_600),
             retained_messages: 100_000,
             retained_bytes: 64 * 1024 * 1024,

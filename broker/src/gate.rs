@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -13,17 +13,22 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::auth::Authenticate;
+use crate::codec::Qos;
 use crate::config::Limits;
 use crate::core::{Core, CoreError, Feed};
 use crate::failures::FailedLogins;
 use crate::measure::Meters;
 use crate::message::Message;
 use crate::retained::Retained;
-use crate::session::{FeedHandle, Session, Sessions, Will};
+use crate::session::shared::{Dealing, Group, GroupKey, Groups, TooManyGroups};
+use crate::session::{FeedHandle, Membership, Session, Sessions, Will};
 use crate::topic::{Filter, disjoint_cover};
 
 /// How often expired sessions, wills that are due and expired retained messages are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the broker says its own figures.
+const SYSTEM_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a publish was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,15 @@ pub(crate) enum PublishError {
     Quota,
     /// The core is busy or gone.
     Unavailable,
+}
+
+impl From<CoreError> for PublishError {
+    fn from(error: CoreError) -> Self {
+        match error {
+            CoreError::TooManyTopics => PublishError::Quota,
+            CoreError::Unavailable => PublishError::Unavailable,
+        }
+    }
 }
 
 /// A connection's place, given back when dropped.
@@ -60,6 +74,9 @@ pub(crate) struct Gate {
     pub core: Arc<Core>,
     pub sessions: Sessions,
     pub retained: Retained,
+    groups: Groups,
+    /// When the broker was started.
+    pub begun: Instant,
     pub module_commands: Filter,
     /// Which session a module's command topic leads to.
     modules: RwLock<HashMap<Box<str>, Arc<Session>>>,
@@ -84,6 +101,8 @@ impl Gate {
             core,
             sessions: Sessions::new(&limits),
             retained: Retained::new(&limits),
+            groups: Groups::new(limits.shared_groups),
+            begun: Instant::now(),
             module_commands,
             modules: RwLock::default(),
             meters: Meters::new(),
@@ -124,10 +143,7 @@ impl Gate {
             warn!(topic = %message.topic, "no room for another retained message");
             return Err(PublishError::Quota);
         }
-        self.core.publish(&message).await.map_err(|error| match error {
-            CoreError::TooManyTopics => PublishError::Quota,
-            CoreError::Unavailable => PublishError::Unavailable,
-        })
+        self.core.publish(&message).await.map_err(PublishError::from)
     }
 
     /// Publishes a will whose connection broke.
@@ -153,7 +169,8 @@ impl Gate {
         }
     }
 
-    fn deliver(&self, session: &Session, message: Arc<Message>) {
+    /// Hands a message to a session, if one of its subscriptions matches.
+    pub fn deliver(&self, session: &Session, message: Arc<Message>) {
         if session.deliver(message) {
             self.meters.dropped.increment(1);
             debug!(client = %session.key.client_id, "queue full");
@@ -185,7 +202,9 @@ impl Gate {
     pub async fn feed(self: &Arc<Self>, session: &Arc<Session>, owner: u64) -> Result<(), CoreError> {
         let filters = {
             let state = session.state();
-            let filters = disjoint_cover(state.rules.subscribe_grants());
+            // The broker's own figures do not come through the core.
+            let granted: Vec<_> = state.rules.subscribe_grants().iter().filter(|grant| !grant.is_system()).collect();
+            let filters = disjoint_cover(&granted);
             if filters.is_empty() || state.feed.as_ref().is_some_and(|feed| feed.filters == filters) {
                 return Ok(());
             }
@@ -205,12 +224,7 @@ impl Gate {
         Ok(())
     }
 
-    async fn feed_session(
-        self: Arc<Self>,
-        session: Arc<Session>,
-        mut feed: Feed,
-        stop: CancellationToken,
-    ) {
+    async fn feed_session(self: Arc<Self>, session: Arc<Session>, mut feed: Feed, stop: CancellationToken) {
         let feeding = async {
             loop {
                 self.deliver(&session, feed.next().await);
@@ -223,8 +237,52 @@ impl Gate {
         }
     }
 
+    /// Makes a session a member of a group of shared subscriptions. Messages published after this returned reach one of
+    /// the group's members.
+    pub async fn share(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        name: &str,
+        filter: &Filter,
+    ) -> Result<Membership, PublishError> {
+        let credential = session.key.credential.clone();
+        let key = GroupKey { credential, name: name.into(), filter: filter.clone() };
+        if let Some(group) = self.groups.find(&key) {
+            return Ok(Membership::new(group, session));
+        }
+        let feed = self.core.open(std::slice::from_ref(filter)).await?;
+        let (group, dealing) = Group::new(key);
+        match self.groups.add(&group) {
+            Err(TooManyGroups) => Err(PublishError::Quota),
+            Ok(Some(there)) => Ok(Membership::new(there, session)),
+            Ok(None) => {
+                let membership = Membership::new(group.clone(), session);
+                self.tasks.spawn(self.clone().feed_group(Arc::downgrade(&group), feed, dealing));
+                Ok(membership)
+            }
+        }
+    }
+
+    async fn feed_group(self: Arc<Self>, group: Weak<Group>, mut feed: Feed, mut dealing: Dealing) {
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = dealing.ended.cancelled() => return,
+                () = self.closing.cancelled() => return,
+                // Those that were there before go first.
+                Some(message) = dealing.returned.recv() => message,
+                message = feed.next() => message,
+            };
+            let Some(group) = group.upgrade() else { return };
+            if !group.deal(&message) && message.qos != Qos::AtMostOnce {
+                self.meters.dropped.increment(1);
+            }
+        }
+    }
+
     /// Ends what has expired and publishes wills that are due, until the broker ends.
     pub async fn sweep(self: Arc<Self>) {
+        let mut figures_due = Instant::now();
         let sweeping = async {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
@@ -233,7 +291,13 @@ impl Gate {
                     self.publish_will(will).await;
                 }
                 self.meters.sessions.set(self.sessions.len() as f64);
+                self.meters.queued.set(self.sessions.queued.messages() as f64);
+                self.meters.queued_bytes.set(self.sessions.queued.bytes() as f64);
                 self.meters.retained.set(self.retained.sweep(now) as f64);
+                if now >= figures_due {
+                    figures_due = now + SYSTEM_EVERY;
+                    self.say_figures();
+                }
             }
         };
         tokio::select! {
@@ -267,6 +331,7 @@ mod tests {
             client_id: ClientIdRule::Any,
             publish: vec![],
             subscribe: vec![filter.to_owned()],
+            shared: false,
         };
         let attach = Attach {
             owner: 1,
@@ -277,6 +342,8 @@ mod tests {
                 version: Version::V5,
                 lane,
                 connected_at: std::time::SystemTime::now(),
+                heard_at: std::time::SystemTime::now(),
+                round_trip: None,
             },
             rules: Arc::new(Rules::new(grants, bounds).unwrap()),
             clean_start: true,
@@ -291,6 +358,7 @@ mod tests {
             no_local: false,
             retain_as_published: false,
             identifier: None,
+            membership: None,
         });
         session
     }

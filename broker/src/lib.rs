@@ -6,9 +6,8 @@
 //! few links; it routes fast, and no client may reach it directly.
 //!
 //! **What it is not.** It does not know what a module or an operator is: [`Authenticate`] says who a client is and what it
-//! may do. It keeps nothing across a restart. Not supported, and refused with the right code: shared subscriptions,
-//! extended authentication (AUTH), topics starting with `$`, topics outside printable ASCII, an MQTT 5 password without a
-//! user name.
+//! may do. It keeps nothing across a restart. Not supported, and refused with the right code: extended authentication
+//! (AUTH), publishing to topics starting with `$`, topics outside printable ASCII, an MQTT 5 password without a user name.
 //!
 //! **Where to enter.** [`start`], then [`Broker`]. A connection's way is `connection/`, a message's is
 //! `connection/publish` -> `gate` -> `core` -> `session`.
@@ -31,6 +30,7 @@ mod config;
 mod connection;
 mod core;
 mod failures;
+mod figures;
 mod gate;
 mod listener;
 mod measure;

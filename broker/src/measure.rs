@@ -1,19 +1,44 @@
 //! Figures, through the `metrics` crate. Install a recorder before the broker starts: counters are looked up once.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+
+/// A counter that can be read here too: what a recorder counted cannot.
+pub(crate) struct Tally {
+    counter: Counter,
+    sum: AtomicU64,
+}
+
+impl Tally {
+    fn new(counter: Counter) -> Tally {
+        Tally { counter, sum: AtomicU64::new(0) }
+    }
+
+    pub fn increment(&self, by: u64) {
+        self.counter.increment(by);
+        self.sum.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Ordering::Relaxed)
+    }
+}
 
 /// The figures counted on the way of a message.
 pub(crate) struct Meters {
-    pub publishes_in: Counter,
-    pub publishes_out: Counter,
+    pub publishes_in: Tally,
+    pub publishes_out: Tally,
     pub publishes_refused: Counter,
-    pub bytes_in: Counter,
-    pub bytes_out: Counter,
-    pub dropped: Counter,
+    pub bytes_in: Tally,
+    pub bytes_out: Tally,
+    pub dropped: Tally,
     pub wills: Counter,
     pub connections: Gauge,
     pub sessions: Gauge,
     pub retained: Gauge,
+    pub queued: Gauge,
+    pub queued_bytes: Gauge,
 }
 
 impl Meters {
@@ -41,17 +66,21 @@ impl Meters {
         describe_gauge!("broker_connections", "Accepted connections");
         describe_gauge!("broker_sessions", "Sessions, connected or not");
         describe_gauge!("broker_retained_messages", "Retained messages");
+        describe_gauge!("broker_queued_messages", "Messages waiting for clients, connected or not");
+        describe_gauge!("broker_queued_bytes", "Bytes waiting for clients, connected or not");
         Meters {
-            publishes_in: counter!("broker_publishes_in_total"),
-            publishes_out: counter!("broker_publishes_out_total"),
+            publishes_in: Tally::new(counter!("broker_publishes_in_total")),
+            publishes_out: Tally::new(counter!("broker_publishes_out_total")),
             publishes_refused: counter!("broker_publishes_refused_total"),
-            bytes_in: counter!("broker_bytes_in_total"),
-            bytes_out: counter!("broker_bytes_out_total"),
-            dropped: counter!("broker_dropped_total"),
+            bytes_in: Tally::new(counter!("broker_bytes_in_total")),
+            bytes_out: Tally::new(counter!("broker_bytes_out_total")),
+            dropped: Tally::new(counter!("broker_dropped_total")),
             wills: counter!("broker_wills_total"),
             connections: gauge!("broker_connections"),
             sessions: gauge!("broker_sessions"),
             retained: gauge!("broker_retained_messages"),
+            queued: gauge!("broker_queued_messages"),
+            queued_bytes: gauge!("broker_queued_bytes"),
         }
     }
 }

@@ -65,6 +65,11 @@ impl Retained {
         kept.messages.values().filter(live).filter(|message| filter.matches(&message.topic)).cloned().collect()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.kept.read().messages.len()
+    }
+
     /// Drops what has expired; returns how many are left.
     pub fn sweep(&self, now: Instant) -> usize {
         let mut kept = self.kept.write();

@@ -1,7 +1,8 @@
 //! Topic names and filters: what is let in, what matches, what contains what.
 //!
 //! The rules are those of MQTT 5 section 4.7, and stricter in three ways that keep the core safe and flat: names and
-//! filters are printable ASCII, bounded in length and levels, and never start with `$`.
+//! filters are printable ASCII, bounded in length and levels, and never start with `$`, but for filters of `$SYS`, where
+//! the gate itself says its figures.
 
 /// Why a topic name or a filter was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -10,7 +11,7 @@ pub enum TopicError {
     #[error("empty, or a wildcard where none may stand")]
     Malformed,
     /// Good MQTT, but outside what this broker takes.
-    #[error("only printable ASCII, within the length and level limits, not starting with '$'")]
+    #[error("only printable ASCII, within the length and level limits, not starting with '$' (filters of $SYS may)")]
     Unsupported,
 }
 
@@ -23,10 +24,23 @@ pub(crate) struct TopicBounds {
     pub levels: usize,
 }
 
+/// The first level of the broker's own figures.
+const SYSTEM: &str = "$SYS";
+
+/// The group and the filter of a shared subscription, `$share/GROUP/FILTER` (MQTT 5 section 4.8.2); `None` if it is none.
+pub(crate) fn shared(text: &str) -> Option<Result<(&str, &str), TopicError>> {
+    let rest = text.strip_prefix("$share/")?;
+    let parts = rest.split_once('/').filter(|(group, _)| !group.is_empty() && !group.contains(['+', '#']));
+    Some(parts.ok_or(TopicError::Malformed))
+}
+
 /// Checks a topic name of a publish or a will.
 pub(crate) fn check_name(name: &str, bounds: TopicBounds) -> Result<(), TopicError> {
     if name.is_empty() || name.contains(['+', '#', '\0']) {
         return Err(TopicError::Malformed);
+    }
+    if name.starts_with('$') {
+        return Err(TopicError::Unsupported);
     }
     check_shape(name, bounds)
 }
@@ -34,7 +48,7 @@ pub(crate) fn check_name(name: &str, bounds: TopicBounds) -> Result<(), TopicErr
 fn check_shape(text: &str, bounds: TopicBounds) -> Result<(), TopicError> {
     let printable = text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
     let levels = text.bytes().filter(|byte| *byte == b'/').count() + 1;
-    if !printable || text.starts_with('$') || text.len() > bounds.length || levels > bounds.levels {
+    if !printable || text.len() > bounds.length || levels > bounds.levels {
         return Err(TopicError::Unsupported);
     }
     Ok(())
@@ -57,8 +71,21 @@ impl Filter {
                 return Err(TopicError::Malformed);
             }
         }
+        if text.starts_with('$') && text.split('/').next() != Some(SYSTEM) {
+            return Err(TopicError::Unsupported);
+        }
         check_shape(text, bounds)?;
         Ok(Filter(text.into()))
+    }
+
+    /// Whether it means the broker's own figures, which no client publishes.
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
+    /// A wildcard at the first level means no topic that begins with `$` (MQTT 5 section 4.7.2).
+    fn is_blind_to(&self, other: &str) -> bool {
+        self.0.starts_with(['+', '#']) && other.starts_with('$')
     }
 
     /// The filter as it was written.
@@ -73,6 +100,9 @@ impl Filter {
 
     /// Whether a topic name matches.
     pub fn matches(&self, name: &str) -> bool {
+        if self.is_blind_to(name) {
+            return false;
+        }
         let mut names = name.split('/');
         for level in self.0.split('/') {
             if level == "#" {
@@ -92,6 +122,9 @@ impl Filter {
         if &*inner.0 == "#" {
             return &*self.0 == "#" || &*self.0 == "+/#";
         }
+        if self.is_blind_to(&inner.0) {
+            return false;
+        }
         let (mut outers, mut inners) = (self.0.split('/'), inner.0.split('/'));
         loop {
             match (outers.next(), inners.next()) {
@@ -106,6 +139,9 @@ impl Filter {
 
     /// Whether some topic matches both.
     pub fn overlaps(&self, other: &Filter) -> bool {
+        if self.is_blind_to(&other.0) || other.is_blind_to(&self.0) {
+            return false;
+        }
         let (mut ours, mut theirs) = (self.0.split('/'), other.0.split('/'));
         loop {
             match (ours.next(), theirs.next()) {
@@ -136,10 +172,10 @@ impl Filter {
 }
 
 /// Filters that together contain all of `filters`, and of which no two overlap: each message comes once.
-pub(crate) fn disjoint_cover(filters: &[Filter]) -> Vec<Filter> {
+pub(crate) fn disjoint_cover(filters: &[&Filter]) -> Vec<Filter> {
     let mut cover: Vec<Filter> = Vec::with_capacity(filters.len());
     for filter in filters {
-        let mut next = filter.clone();
+        let mut next = (*filter).clone();
         // Every merge takes one filter out of the cover, so this ends.
         while let Some(at) = cover.iter().position(|kept| kept.overlaps(&next)) {
             next = cover.swap_remove(at).join(&next);
@@ -166,7 +202,8 @@ mod tests {
     fn topics() -> Vec<String> {
         let alphabet = ["a", "b", "", "z"];
         let mut all = Vec::new();
-        let mut longest: Vec<String> = alphabet.iter().map(|level| level.to_string()).collect();
+        let first = alphabet.iter().chain(&["$SYS"]);
+        let mut longest: Vec<String> = first.map(|level| level.to_string()).collect();
         for _ in 0..4 {
             all.extend(longest.iter().cloned());
             longest =
@@ -177,7 +214,11 @@ mod tests {
 
     fn any_filter() -> impl Strategy<Value = Filter> {
         let level = prop_oneof![Just("a"), Just("b"), Just(""), Just("+")];
-        (proptest::collection::vec(level, 0..4), any::<bool>()).prop_filter_map("empty", |(mut levels, hash)| {
+        let shape = (proptest::collection::vec(level, 0..4), any::<bool>(), proptest::bool::weighted(0.2));
+        shape.prop_filter_map("empty", |(mut levels, hash, system)| {
+            if system {
+                levels.insert(0, "$SYS");
+            }
             if hash {
                 levels.push("#");
             }
@@ -198,7 +239,8 @@ mod tests {
     fn brute(filter: &Filter, topic: &str) -> bool {
         let levels: Vec<&str> = filter.as_str().split('/').collect();
         let names: Vec<&str> = topic.split('/').collect();
-        brute_matches(&levels, &names)
+        let blind = topic.starts_with('$') && ["+", "#"].contains(&levels[0]);
+        !blind && brute_matches(&levels, &names)
     }
 
     #[test]
@@ -215,8 +257,19 @@ mod tests {
         for bad in ["", "a#", "#/a", "a/#/b", "a+", "+a/b", "a\0"] {
             assert_eq!(Filter::parse(bad, BOUNDS), Err(TopicError::Malformed), "{bad}");
         }
-        for bad in ["$share/g/a", "é/#"] {
+        for bad in ["$share/g/a", "$SYSTEM/#", "$/a", "é/#"] {
             assert_eq!(Filter::parse(bad, BOUNDS), Err(TopicError::Unsupported), "{bad}");
+        }
+        assert!(filter("$SYS/#").is_system() && !filter("#").is_system());
+    }
+
+    #[test]
+    fn shared_subscriptions_name_a_group_and_a_filter() {
+        assert_eq!(shared("a/b"), None);
+        assert_eq!(shared("$share/g/a/+/b"), Some(Ok(("g", "a/+/b"))));
+        assert_eq!(shared("$share/g//a"), Some(Ok(("g", "/a"))));
+        for bad in ["$share/", "$share/g", "$share//a", "$share/+/a", "$share/g#/a"] {
+            assert_eq!(shared(bad), Some(Err(TopicError::Malformed)), "{bad}");
         }
     }
 
@@ -254,7 +307,7 @@ mod tests {
 
         #[test]
         fn a_cover_contains_all_and_overlaps_nowhere(filters in proptest::collection::vec(any_filter(), 0..6)) {
-            let cover = disjoint_cover(&filters);
+            let cover = disjoint_cover(&filters.iter().collect::<Vec<_>>());
             for filter in &filters {
                 prop_assert!(cover.iter().any(|wide| wide.contains(filter)));
             }

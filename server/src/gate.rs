@@ -60,6 +60,8 @@ impl Doorkeeper {
             client_id: ClientIdRule::Prefix(BACKEND_USER.into()),
             publish: vec!["m/+/command".into(), "v1/#".into()],
             subscribe: vec!["m/+/status".into(), "m/+/pulse".into(), "m/+/ack".into()],
+            // Several backends on one broker share the modules' topics.
+            shared: true,
         })
     }
 }
@@ -76,6 +78,7 @@ async fn module_grants(backend: &Backend, module: ModuleId, password: &[u8]) -> 
         client_id: ClientIdRule::Exactly(module.to_string()),
         publish: vec![own(Kind::Status), own(Kind::Pulse), own(Kind::Ack)],
         subscribe: vec![own(Kind::Command)],
+        shared: false,
     })
 }
 
@@ -89,6 +92,7 @@ async fn integrator_grants(backend: &Backend, username: &str, password: &[u8]) -
         client_id: ClientIdRule::Any,
         publish: vec![],
         subscribe: vec![filter],
+        shared: true,
     })
 }
 

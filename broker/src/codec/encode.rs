@@ -25,6 +25,7 @@ pub(crate) struct Welcome<'a> {
     pub receive_maximum: u16,
     pub maximum_packet_bytes: u32,
     pub topic_aliases: u16,
+    pub shared_subscriptions: bool,
 }
 
 const VALID: &str = "values are within the protocol's range";
@@ -49,7 +50,9 @@ pub(crate) fn connack_accepted(out: &mut Vec<u8>, version: Version, welcome: &We
         properties.extend(AssignedClientIdentifier::new(client_id).map(Property::AssignedClientIdentifier));
     }
     properties.extend(TopicAliasMaximum::new(welcome.topic_aliases).map(Property::TopicAliasMaximum));
-    properties.extend(SharedSubscriptionAvailable::new(0).map(Property::SharedSubscriptionAvailable));
+    if !welcome.shared_subscriptions {
+        properties.extend(SharedSubscriptionAvailable::new(0).map(Property::SharedSubscriptionAvailable));
+    }
     if let Some(seconds) = welcome.keep_alive_s {
         properties.extend(ServerKeepAlive::new(seconds).map(Property::ServerKeepAlive));
     }

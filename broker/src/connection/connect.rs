@@ -79,6 +79,7 @@ where
                 receive_maximum: gate.limits.receive_maximum,
                 maximum_packet_bytes: gate.limits.packet_bytes,
                 topic_aliases: gate.limits.topic_aliases,
+                shared_subscriptions: accepted.rules.shared,
             };
             encode::connack_accepted(stream.out(), version, &welcome);
             let lane = accepted.rules.lane.as_str();
@@ -145,6 +146,8 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, peer: SocketAddr) -> Resu
                 version: login.version,
                 lane: rules.lane,
                 connected_at: SystemTime::now(),
+                heard_at: SystemTime::now(),
+                round_trip: None,
             },
             rules: rules.clone(),
             clean_start: connect.clean_start,

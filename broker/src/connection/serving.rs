@@ -180,12 +180,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // Nothing of this connection may come after the first of the one that took over.
             return Err(End::Server(DisconnectReasonCode::SessionTakenOver));
         }
+        self.session.heard();
         let version = self.window.version;
         match packet {
             Inbound::Publish(publish) => self.publish(publish).await.map_err(End::Server)?,
             Inbound::PubAck { id } => {
                 // An acknowledgement of nothing is let pass: it may be of before a takeover.
-                self.session.state().outbox.acknowledged(id);
+                let mut state = self.session.state();
+                if let Some(round_trip) = state.outbox.acknowledged(id, std::time::Instant::now()) {
+                    state.round_trip = Some(round_trip);
+                }
             }
             Inbound::PubRec { id, failed } => {
                 let found = self.session.state().outbox.received(id, failed);

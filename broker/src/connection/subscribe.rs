@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE: filters against grants, retained messages, and where messages come from.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::counter;
@@ -11,8 +12,16 @@ use crate::auth::Lane;
 use crate::codec::{
     DisconnectReasonCode, Qos, RetainHandling, SubackReasonCode, SubscribeEntry, UnsubackReasonCode, encode,
 };
+use crate::gate::PublishError;
 use crate::session::{Delivery, Subscription};
-use crate::topic::Filter;
+use crate::topic::{self, Filter};
+
+/// What a client asks for, checked.
+struct Wanted {
+    /// The group it shares with.
+    group: Option<Box<str>>,
+    filter: Filter,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Answers a SUBSCRIBE. The error ends the connection.
@@ -29,7 +38,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for entry in entries {
             let code = match self.check(&entry.filter) {
                 Err(code) => code,
-                Ok(filter) => self.add(filter, identifier, &entry).await?,
+                Ok(Wanted { group: Some(_), .. }) if entry.no_local => {
+                    // MQTT 5 section 3.8.3.1.
+                    return Err(DisconnectReasonCode::ProtocolError);
+                }
+                Ok(wanted) => self.add(wanted, identifier, &entry).await?,
             };
             if !matches!(
                 code,
@@ -44,37 +57,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    fn check(&self, text: &str) -> Result<Filter, SubackReasonCode> {
-        if text.starts_with("$share/") {
-            return Err(SubackReasonCode::SharedSubscriptionsNotSupported);
+    fn check(&self, text: &str) -> Result<Wanted, SubackReasonCode> {
+        let invalid = |_| SubackReasonCode::TopicFilterInvalid;
+        let (group, text) = match topic::shared(text) {
+            None => (None, text),
+            Some(_) if !self.rules.shared => return Err(SubackReasonCode::NotAuthorized),
+            Some(parts) => parts.map(|(group, filter)| (Some(group.into()), filter)).map_err(invalid)?,
+        };
+        let filter = Filter::parse(text, self.gate.limits.topic_bounds()).map_err(invalid)?;
+        if group.is_some() && filter.is_system() {
+            return Err(SubackReasonCode::TopicFilterInvalid);
         }
-        let filter =
-            Filter::parse(text, self.gate.limits.topic_bounds()).map_err(|_| SubackReasonCode::TopicFilterInvalid)?;
         // A module's messages come by a map from topic to module.
         let served =
             self.rules.lane == Lane::Client || (filter.is_literal() && self.gate.module_commands.contains(&filter));
         if !served || !self.rules.may_subscribe(&filter) {
             return Err(SubackReasonCode::NotAuthorized);
         }
-        Ok(filter)
+        Ok(Wanted { group, filter })
     }
 
     async fn add(
         &mut self,
-        filter: Filter,
+        Wanted { group, filter }: Wanted,
         identifier: Option<u32>,
         entry: &SubscribeEntry,
     ) -> Result<SubackReasonCode, DisconnectReasonCode> {
-        let subscription = Subscription {
+        let mut subscription = Subscription {
             filter: filter.clone(),
             qos: entry.qos,
             no_local: entry.no_local,
             retain_as_published: entry.retain_as_published,
             identifier,
+            membership: None,
         };
+        let known_membership = {
+            let state = self.session.state();
+            let known = state.subscriptions.iter().find(|known| known.is(&entry.filter));
+            known.and_then(|known| known.membership.clone())
+        };
+        if let Some(group) = &group {
+            subscription.membership = match known_membership {
+                Some(membership) => Some(membership),
+                None => match self.gate.share(&self.session, group, &filter).await {
+                    Ok(membership) => Some(Arc::new(membership)),
+                    Err(PublishError::Quota) => return Ok(SubackReasonCode::QuotaExceeded),
+                    Err(PublishError::Unavailable) => return Err(DisconnectReasonCode::ServerBusy),
+                },
+            };
+        }
         let existed = {
             let mut state = self.session.state();
-            let known = state.subscriptions.iter_mut().find(|known| known.filter == filter);
+            let known = state.subscriptions.iter_mut().find(|known| known.is(&entry.filter));
             if let Some(known) = known {
                 *known = subscription;
                 true
@@ -87,7 +121,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         match self.rules.lane {
             Lane::Module => self.gate.route_commands(filter.as_str(), &self.session),
+            // A group has a feed of its own, and the broker's figures need none.
+            Lane::Client if group.is_some() || filter.is_system() => {}
             Lane::Client => self.feed().await?,
+        }
+        let granted = match entry.qos {
+            Qos::AtMostOnce => SubackReasonCode::GrantedQos0,
+            Qos::AtLeastOnce => SubackReasonCode::GrantedQos1,
+            Qos::ExactlyOnce => SubackReasonCode::GrantedQos2,
+        };
+        if group.is_some() {
+            // No retained messages (MQTT 5 section 4.8.2).
+            return Ok(granted);
         }
         let wants_retained = match entry.retain_handling {
             RetainHandling::SendRetained => true,
@@ -97,11 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if wants_retained && !self.replay_retained(&filter, entry.qos, identifier) {
             return Ok(SubackReasonCode::QuotaExceeded);
         }
-        Ok(match entry.qos {
-            Qos::AtMostOnce => SubackReasonCode::GrantedQos0,
-            Qos::AtLeastOnce => SubackReasonCode::GrantedQos1,
-            Qos::ExactlyOnce => SubackReasonCode::GrantedQos2,
-        })
+        Ok(granted)
     }
 
     /// Queues the retained messages of a new subscription; false when a client asks again and again without reading.
@@ -116,6 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             message,
             retain: true,
             identifiers: identifier.into_iter().collect(),
+            group: None,
         }));
         true
     }
@@ -128,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut codes = Vec::with_capacity(filters.len());
         for filter in filters {
             let mut state = self.session.state();
-            let at = state.subscriptions.iter().position(|known| known.filter.as_str() == filter);
+            let at = state.subscriptions.iter().position(|known| known.is(filter));
             let removed = at.map(|at| state.subscriptions.remove(at));
             drop(state);
             codes.push(match removed {
@@ -158,7 +200,6 @@ fn refusal(code: SubackReasonCode) -> &'static str {
     match code {
         SubackReasonCode::NotAuthorized => "not_authorized",
         SubackReasonCode::TopicFilterInvalid => "filter",
-        SubackReasonCode::SharedSubscriptionsNotSupported => "shared",
         SubackReasonCode::QuotaExceeded => "quota",
         _ => "other",
     }

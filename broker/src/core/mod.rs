@@ -350,7 +350,9 @@ mod tests {
                 let payload = Bytes::from(vec![0; 20_000]);
                 for number in 0..EACH {
                     let origin = publisher * EACH + number;
-                    core.publish(&Arc::new(Message { origin, payload: payload.clone(), ..message("a/b") })).await.unwrap();
+                    core.publish(&Arc::new(Message { origin, payload: payload.clone(), ..message("a/b") }))
+                        .await
+                        .unwrap();
                 }
             });
         }

@@ -3,22 +3,25 @@
 
 mod outbox;
 mod registry;
+pub(crate) mod shared;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Window};
+pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Queued, Window};
 pub(crate) use registry::{Attach, Attached, Key, Sessions};
+pub(crate) use shared::Membership;
 
 use crate::auth::{Lane, Rules, Version};
 use crate::codec::{DisconnectReasonCode, Qos};
 use crate::message::Message;
-use crate::topic::Filter;
+use crate::topic::{self, Filter};
 
 /// A live connection, for people to look at.
 #[derive(Debug, Clone)]
@@ -35,6 +38,10 @@ pub struct ConnectionInfo {
     pub lane: Lane,
     /// Since when.
     pub connected_at: SystemTime,
+    /// When it last sent a packet.
+    pub heard_at: SystemTime,
+    /// How long it took to acknowledge the last message of QoS 1.
+    pub round_trip: Option<Duration>,
 }
 
 /// One subscription of a session.
@@ -45,6 +52,21 @@ pub(crate) struct Subscription {
     pub no_local: bool,
     pub retain_as_published: bool,
     pub identifier: Option<u32>,
+    /// The group it is shared with; its messages come from there.
+    pub membership: Option<Arc<Membership>>,
+}
+
+impl Subscription {
+    /// Whether it is the one of this text, as written in SUBSCRIBE and UNSUBSCRIBE.
+    pub fn is(&self, text: &str) -> bool {
+        match (&self.membership, topic::shared(text)) {
+            (None, None) => self.filter.as_str() == text,
+            (Some(membership), Some(Ok((group, filter)))) => {
+                membership.group_name() == group && self.filter.as_str() == filter
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A will that waits for its connection to break.
@@ -73,9 +95,10 @@ pub(crate) struct Session {
     /// Unique for the life of the process.
     pub number: u64,
     pub key: Key,
-    pub bounds: OutboxBounds,
     /// Wakes the owning connection: there is something to send, or it has to go.
     pub wake: Notify,
+    /// When the client last sent a packet, in milliseconds since 1970.
+    heard_ms: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -101,22 +124,24 @@ pub(crate) struct State {
     pub feed: Option<FeedHandle>,
     /// Messages dropped because the queue was full.
     pub dropped: u64,
+    /// How long the client took to acknowledge the last message of QoS 1.
+    pub round_trip: Option<Duration>,
 }
 
 impl Session {
-    pub fn new(number: u64, key: Key, bounds: OutboxBounds, rules: Arc<Rules>) -> Session {
+    pub fn new(number: u64, key: Key, outbox: Outbox, rules: Arc<Rules>) -> Session {
         Session {
             number,
             key,
-            bounds,
             wake: Notify::new(),
+            heard_ms: AtomicU64::new(0),
             state: Mutex::new(State {
                 owner: 0,
                 info: None,
                 kick: None,
                 rules,
                 subscriptions: Vec::new(),
-                outbox: Outbox::default(),
+                outbox,
                 received: Vec::new(),
                 will: None,
                 will_due: None,
@@ -124,12 +149,27 @@ impl Session {
                 ends_at: None,
                 feed: None,
                 dropped: 0,
+                round_trip: None,
             }),
         }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// The client sent a packet.
+    pub fn heard(&self) {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.heard_ms.store(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Its connection, if it has one.
+    pub fn connection(&self) -> Option<ConnectionInfo> {
+        let state = self.state();
+        let info = state.info.clone()?;
+        let heard_at = SystemTime::UNIX_EPOCH + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        Some(ConnectionInfo { heard_at: heard_at.max(info.connected_at), round_trip: state.round_trip, ..info })
     }
 
     /// Queues a message if a subscription matches; true if the queue had no room for it. A connected client whose queue
@@ -141,8 +181,13 @@ impl Session {
             // What may be lost is not kept for who is away.
             return false;
         }
-        let overflow = state.outbox.push(delivery, self.bounds).is_err();
-        if overflow {
+        !self.queue(&mut state, delivery)
+    }
+
+    /// Queues a delivery, if there is room; whoever is connected and has none is cut.
+    fn queue(&self, state: &mut State, delivery: Delivery) -> bool {
+        let taken = state.outbox.push(delivery).is_ok();
+        if !taken {
             state.dropped += 1;
             if state.owner != 0 && state.kick.is_none() {
                 state.kick = Some(DisconnectReasonCode::QuotaExceeded);
@@ -151,7 +196,7 @@ impl Session {
         if state.owner != 0 {
             self.wake.notify_one();
         }
-        overflow
+        taken
     }
 }
 
@@ -163,7 +208,7 @@ impl State {
         let mut identifiers = Vec::new();
         for subscription in &self.subscriptions {
             let own = subscription.no_local && message.origin == own_number;
-            if own || !subscription.filter.matches(&message.topic) {
+            if subscription.membership.is_some() || own || !subscription.filter.matches(&message.topic) {
                 continue;
             }
             qos = qos.max(Some(subscription.qos));
@@ -171,7 +216,7 @@ impl State {
             identifiers.extend(subscription.identifier);
         }
         let qos = qos?.min(message.qos);
-        Some(Delivery { message, qos, retain, identifiers: identifiers.into() })
+        Some(Delivery { message, qos, retain, identifiers: identifiers.into(), group: None })
     }
 }
 
@@ -190,16 +235,19 @@ mod tests {
             client_id: ClientIdRule::Any,
             publish: vec![],
             subscribe: vec!["t/#".into()],
+            shared: false,
         };
         let key = Key { credential: "anna".into(), client_id: "a".into() };
         let rules = Arc::new(Rules::new(grants, bounds).unwrap());
-        let session = Session::new(1, key, OutboxBounds { messages: 2, bytes: 10_000 }, rules);
+        let outbox = Outbox::new(OutboxBounds { messages: 2, bytes: 10_000 }, Arc::new(Queued::new(10_000)));
+        let session = Session::new(1, key, outbox, rules);
         session.state().subscriptions.push(Subscription {
             filter: Filter::parse("t/#", bounds).unwrap(),
             qos: Qos::AtLeastOnce,
             no_local: false,
             retain_as_published: false,
             identifier: None,
+            membership: None,
         });
         let deliver = |topic: &str, qos| {
             session.deliver(Arc::new(Message {

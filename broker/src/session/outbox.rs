@@ -1,13 +1,15 @@
 //! What is on its way to one client: replayed retained messages, the queue, and what awaits acknowledgement.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use crate::auth::Version;
 use crate::codec::Qos;
 use crate::codec::encode::{self, Outgoing};
 use crate::message::Message;
+use crate::session::shared::Group;
 
 /// A message and how it goes to this client.
 pub(crate) struct Delivery {
@@ -17,6 +19,8 @@ pub(crate) struct Delivery {
     pub retain: bool,
     /// Identifiers of the subscriptions it matched.
     pub identifiers: Box<[u32]>,
+    /// The group whose message it is: one that this client does not take in the end goes back there.
+    pub group: Option<Weak<Group>>,
 }
 
 /// Bounds of an outbox.
@@ -24,6 +28,43 @@ pub(crate) struct Delivery {
 pub(crate) struct OutboxBounds {
     pub messages: usize,
     pub bytes: usize,
+}
+
+/// What all queues hold together.
+pub(crate) struct Queued {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl Queued {
+    pub fn new(bytes_max: usize) -> Queued {
+        Queued { messages: AtomicUsize::new(0), bytes: AtomicUsize::new(0), bytes_max }
+    }
+
+    /// Messages waiting.
+    pub fn messages(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let sum = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
+        let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok();
+        if taken {
+            self.messages.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn give_back(&self, messages: usize, bytes: usize) {
+        self.messages.fetch_sub(messages, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// The queue is full: the message was not queued.
@@ -52,11 +93,14 @@ struct InFlight {
     delivery: Delivery,
     /// QoS 2: the client has it, and a PUBREL was sent.
     released: bool,
+    sent: Instant,
 }
 
 /// Messages on the way to one client, oldest first.
-#[derive(Default)]
 pub(crate) struct Outbox {
+    bounds: OutboxBounds,
+    /// Of all outboxes together.
+    all: Arc<Queued>,
     /// Retained messages for new subscriptions: bounded by the retained map, which holds the messages anyway.
     replay: VecDeque<Delivery>,
     queue: VecDeque<Delivery>,
@@ -66,10 +110,27 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    pub fn new(bounds: OutboxBounds, all: Arc<Queued>) -> Outbox {
+        Outbox {
+            bounds,
+            all,
+            replay: VecDeque::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            in_flight: VecDeque::new(),
+            last_id: 0,
+        }
+    }
+
+    /// Whether a message would be queued, but for the bound on all queues.
+    pub fn has_room(&self, message: &Message) -> bool {
+        self.queue.len() < self.bounds.messages && self.queued_bytes + message.cost_bytes() <= self.bounds.bytes
+    }
+
     /// Queues a message.
-    pub fn push(&mut self, delivery: Delivery, bounds: OutboxBounds) -> Result<(), Overflow> {
+    pub fn push(&mut self, delivery: Delivery) -> Result<(), Overflow> {
         let bytes = delivery.message.cost_bytes();
-        if self.queue.len() >= bounds.messages || self.queued_bytes + bytes > bounds.bytes {
+        if !self.has_room(&delivery.message) || !self.all.take(bytes) {
             return Err(Overflow);
         }
         self.queued_bytes += bytes;
@@ -108,7 +169,7 @@ impl Outbox {
             }
             filled.sent += 1;
             if delivery.qos != Qos::AtMostOnce {
-                self.in_flight.push_back(InFlight { id, delivery, released: false });
+                self.in_flight.push_back(InFlight { id, delivery, released: false, sent: now });
             }
         }
         if self.queue.is_empty() && self.replay.is_empty() {
@@ -124,7 +185,9 @@ impl Outbox {
             return Some(delivery);
         }
         let delivery = self.queue.pop_front()?;
-        self.queued_bytes -= delivery.message.cost_bytes();
+        let bytes = delivery.message.cost_bytes();
+        self.queued_bytes -= bytes;
+        self.all.give_back(1, bytes);
         Some(delivery)
     }
 
@@ -138,15 +201,16 @@ impl Outbox {
         }
     }
 
-    /// PUBACK. False when nothing of QoS 1 is in flight under this identifier.
-    pub fn acknowledged(&mut self, id: u16) -> bool {
-        self.remove(|message| message.id == id && message.delivery.qos == Qos::AtLeastOnce)
+    /// PUBACK; gives how long it took, or `None` when nothing of QoS 1 is in flight under this identifier.
+    pub fn acknowledged(&mut self, id: u16, now: Instant) -> Option<Duration> {
+        let message = self.remove(|message| message.id == id && message.delivery.qos == Qos::AtLeastOnce)?;
+        Some(now.saturating_duration_since(message.sent))
     }
 
     /// PUBREC. False when nothing of QoS 2 is in flight under this identifier; else a PUBREL is due unless it failed.
     pub fn received(&mut self, id: u16, failed: bool) -> bool {
         if failed {
-            return self.remove(|message| message.id == id && message.delivery.qos == Qos::ExactlyOnce);
+            return self.remove(|message| message.id == id && message.delivery.qos == Qos::ExactlyOnce).is_some();
         }
         let found = self.in_flight.iter_mut().find(|message| message.id == id);
         match found {
@@ -160,23 +224,38 @@ impl Outbox {
 
     /// PUBCOMP. False when nothing was released under this identifier.
     pub fn completed(&mut self, id: u16) -> bool {
-        self.remove(|message| message.id == id && message.released)
+        self.remove(|message| message.id == id && message.released).is_some()
     }
 
-    fn remove(&mut self, which: impl FnMut(&InFlight) -> bool) -> bool {
-        let at = self.in_flight.iter().position(which);
-        at.and_then(|at| self.in_flight.remove(at)).is_some()
+    fn remove(&mut self, which: impl FnMut(&InFlight) -> bool) -> Option<InFlight> {
+        let at = self.in_flight.iter().position(which)?;
+        self.in_flight.remove(at)
     }
 
     /// Writes again what was in flight when the last connection ended.
     pub fn resend(&mut self, out: &mut Vec<u8>, window: Window, now: Instant) {
-        self.in_flight.retain(|message| {
+        self.in_flight.retain_mut(|message| {
+            message.sent = now;
             if message.released {
                 encode::pubrel(out, window.version, message.id, true);
                 return true;
             }
             !message.delivery.message.expired(now) && write(out, &message.delivery, message.id, true, window, now)
         });
+    }
+}
+
+impl Drop for Outbox {
+    /// The client is gone for good: what it shared with others and did not take is theirs.
+    fn drop(&mut self) {
+        self.all.give_back(self.queue.len(), self.queued_bytes);
+        // A message of QoS 2 that was sent may have arrived, and must go to no other (MQTT 5 section 4.8.2).
+        let unheard = self.in_flight.drain(..).filter(|message| message.delivery.qos == Qos::AtLeastOnce);
+        for delivery in unheard.map(|message| message.delivery).chain(self.queue.drain(..)) {
+            if let Some(group) = delivery.group.and_then(|group| group.upgrade()) {
+                group.give_back(delivery.message);
+            }
+        }
     }
 }
 
@@ -203,7 +282,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use bytes::Bytes;
-    use std::time::Duration;
 
     const WINDOW: Window = Window { version: Version::V5, in_flight: 2, maximum_packet_bytes: 100 };
     const BOUNDS: OutboxBounds = OutboxBounds { messages: 4, bytes: 1_000 };
@@ -218,7 +296,29 @@ mod tests {
             expires_at,
             properties: Box::default(),
         };
-        Delivery { message: Arc::new(message), qos, retain: false, identifiers: Box::default() }
+        Delivery { message: Arc::new(message), qos, retain: false, identifiers: Box::default(), group: None }
+    }
+
+    fn outbox() -> Outbox {
+        Outbox::new(BOUNDS, Arc::new(Queued::new(usize::MAX)))
+    }
+
+    #[test]
+    fn all_queues_together_are_bounded_and_give_back_what_they_held() {
+        let one = delivery(Qos::AtLeastOnce, 1, None).message.cost_bytes();
+        let all = Arc::new(Queued::new(3 * one));
+        let mut first = Outbox::new(BOUNDS, all.clone());
+        let mut second = Outbox::new(BOUNDS, all.clone());
+        for _ in 0..2 {
+            first.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
+        }
+        second.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
+        assert_eq!(second.push(delivery(Qos::AtLeastOnce, 1, None)), Err(Overflow));
+        assert_eq!((all.messages(), all.bytes()), (3, 3 * one));
+        fill(&mut first, Instant::now());
+        second.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
+        drop(second);
+        assert_eq!((all.messages(), all.bytes()), (0, 0));
     }
 
     fn fill(outbox: &mut Outbox, now: Instant) -> Filled {
@@ -227,35 +327,39 @@ mod tests {
 
     #[test]
     fn the_queue_and_the_window_are_bounded() {
-        let (mut outbox, now) = (Outbox::default(), Instant::now());
+        let (mut outbox, now) = (outbox(), Instant::now());
         for _ in 0..4 {
-            outbox.push(delivery(Qos::AtLeastOnce, 1, None), BOUNDS).unwrap();
+            outbox.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
         }
-        assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1, None), BOUNDS), Err(Overflow));
+        assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1, None)), Err(Overflow));
         assert_eq!(fill(&mut outbox, now), Filled { sent: 2, dropped: 0 });
-        assert!(!outbox.acknowledged(9) && !outbox.received(1, false), "not in flight, not of QoS 2");
-        assert!(outbox.acknowledged(2), "in any order");
+        assert!(outbox.acknowledged(9, now).is_none() && !outbox.received(1, false), "not in flight, not of QoS 2");
+        assert_eq!(
+            outbox.acknowledged(2, now + Duration::from_millis(7)),
+            Some(Duration::from_millis(7)),
+            "in any order"
+        );
         assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0 });
-        assert!(outbox.acknowledged(1) && outbox.acknowledged(3));
+        assert!(outbox.acknowledged(1, now).is_some() && outbox.acknowledged(3, now).is_some());
         assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0 });
-        assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1_000, None), BOUNDS), Err(Overflow));
+        assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1_000, None)), Err(Overflow));
         assert_eq!(outbox.queued_bytes, 0);
     }
 
     #[test]
     fn expired_and_oversized_messages_are_dropped() {
-        let (mut outbox, now) = (Outbox::default(), Instant::now());
-        outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now)), BOUNDS).unwrap();
-        outbox.push(delivery(Qos::AtLeastOnce, 200, None), BOUNDS).unwrap();
-        outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now + Duration::from_secs(1))), BOUNDS).unwrap();
+        let (mut outbox, now) = (outbox(), Instant::now());
+        outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now))).unwrap();
+        outbox.push(delivery(Qos::AtLeastOnce, 200, None)).unwrap();
+        outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now + Duration::from_secs(1)))).unwrap();
         assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 2 });
     }
 
     #[test]
     fn what_was_in_flight_is_sent_again_as_a_duplicate() {
-        let (mut outbox, now) = (Outbox::default(), Instant::now());
-        outbox.push(delivery(Qos::ExactlyOnce, 1, None), BOUNDS).unwrap();
-        outbox.push(delivery(Qos::AtLeastOnce, 1, None), BOUNDS).unwrap();
+        let (mut outbox, now) = (outbox(), Instant::now());
+        outbox.push(delivery(Qos::ExactlyOnce, 1, None)).unwrap();
+        outbox.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
         fill(&mut outbox, now);
         assert!(outbox.received(1, false));
         let mut out = Vec::new();
@@ -267,11 +371,12 @@ mod tests {
 
     #[test]
     fn identifiers_go_round_and_skip_what_is_in_flight() {
-        let (mut outbox, now) = (Outbox { last_id: u16::MAX - 1, ..Outbox::default() }, Instant::now());
+        let (mut outbox, now) = (outbox(), Instant::now());
+        outbox.last_id = u16::MAX - 1;
         for _ in 0..2 {
-            outbox.push(delivery(Qos::AtLeastOnce, 1, None), BOUNDS).unwrap();
+            outbox.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
         }
         fill(&mut outbox, now);
-        assert!(outbox.acknowledged(u16::MAX) && outbox.acknowledged(1));
+        assert!(outbox.acknowledged(u16::MAX, now).is_some() && outbox.acknowledged(1, now).is_some());
     }
 }

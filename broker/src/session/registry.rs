@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{ConnectionInfo, OutboxBounds, Session, Will};
+use super::{ConnectionInfo, Outbox, OutboxBounds, Queued, Session, Will};
 use crate::auth::{Lane, Rules};
 use crate::codec::DisconnectReasonCode;
 use crate::config::Limits;
@@ -31,6 +31,8 @@ pub(crate) struct Sessions {
     credential_max: usize,
     client_bounds: OutboxBounds,
     module_bounds: OutboxBounds,
+    /// What all sessions' queues hold.
+    pub queued: Arc<Queued>,
 }
 
 #[derive(Default)]
@@ -108,6 +110,7 @@ impl Sessions {
             credential_max: limits.sessions_per_credential,
             client_bounds: OutboxBounds { messages: limits.client_queue_messages, bytes: limits.client_queue_bytes },
             module_bounds: OutboxBounds { messages: limits.module_queue_messages, bytes: limits.module_queue_bytes },
+            queued: Arc::new(Queued::new(limits.queued_bytes)),
         }
     }
 
@@ -157,7 +160,8 @@ impl Sessions {
         }
         let bounds = if lane == Lane::Client { self.client_bounds } else { self.module_bounds };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(Session::new(number, key.clone(), bounds, attach.rules.clone()));
+        let outbox = Outbox::new(bounds, self.queued.clone());
+        let session = Arc::new(Session::new(number, key.clone(), outbox, attach.rules.clone()));
         self.take_over(&session, attach);
         held.sessions.insert(key, session.clone());
         Attached::Ready { session, present: false, displaced }
@@ -169,7 +173,10 @@ impl Sessions {
         state.info = Some(attach.info);
         state.kick = None;
         // Subscriptions are held against the grants of today.
-        state.subscriptions.retain(|subscription| attach.rules.may_subscribe(&subscription.filter));
+        state.subscriptions.retain(|subscription| {
+            let may_share = subscription.membership.is_none() || attach.rules.shared;
+            may_share && attach.rules.may_subscribe(&subscription.filter)
+        });
         state.rules = attach.rules;
         state.will = attach.will;
         state.will_due = None;
@@ -261,7 +268,20 @@ impl Sessions {
 
     /// The live connections.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        self.held.lock().sessions.values().filter_map(|session| session.state().info.clone()).collect()
+        self.held.lock().sessions.values().filter_map(|session| session.connection()).collect()
+    }
+
+    /// The sessions of the client lane.
+    pub fn client_lane(&self) -> Vec<Arc<Session>> {
+        let held = self.held.lock();
+        let is_client = |session: &&Arc<Session>| session.state().rules.lane == Lane::Client;
+        held.sessions.values().filter(is_client).cloned().collect()
+    }
+
+    /// How many sessions have a connection.
+    pub fn connected(&self) -> usize {
+        let held = self.held.lock();
+        held.sessions.len() - held.offline.len()
     }
 
     /// How many sessions there are.

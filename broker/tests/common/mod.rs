@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const PASSWORD: &str = "pw";
 
 /// The logins of the tests: `backend` may do all of `m/` and `v1/`; `anna` and `ben` may do all of `t/`, read `ro/` and write
-/// `wo/`; `pre` must use client identifiers that start with `pre-`; `module-X` is module X; `down` cannot be decided,
+/// `wo/`; `observer` may do all, and read the broker's figures; `pre` must use client identifiers that start with `pre-`; `module-X` is module X; `down` cannot be decided,
 /// `banned` is known and refused.
 pub struct Logins;
 
@@ -35,11 +35,13 @@ fn grants(login: &Login) -> Result<Grants, Refusal> {
         client_id,
         publish: all(publish),
         subscribe: all(subscribe),
+        shared: true,
     };
     let people: (&[&str], &[&str]) = (&["t/#", "wo/#"], &["t/#", "ro/#"]);
     match user.as_str() {
         "backend" => Ok(client(ClientIdRule::Any, &["m/+/command", "v1/#", "ro/#"], &["m/#", "v1/#", "wo/#"])),
         "anna" | "ben" => Ok(client(ClientIdRule::Any, people.0, people.1)),
+        "observer" => Ok(client(ClientIdRule::Any, &["#"], &["#", "$SYS/#"])),
         "pre" => Ok(client(ClientIdRule::Prefix("pre-".into()), people.0, people.1)),
         "down" => Err(Refusal::Unavailable),
         "banned" => Err(Refusal::NotAuthorized),
@@ -51,6 +53,7 @@ fn grants(login: &Login) -> Result<Grants, Refusal> {
                 client_id: ClientIdRule::Exactly(id.to_owned()),
                 publish: ["status", "pulse", "ack"].iter().map(|kind| format!("m/{id}/{kind}")).collect(),
                 subscribe: vec![format!("m/{id}/command")],
+                shared: false,
             })
         }
     }

@@ -1,0 +1,54 @@
+//! The broker's figures as messages, for clients that are granted `$SYS/#`. Names and units are those that mosquitto made
+//! customary. They are retained, and said anew every ten seconds; the core, which routes no topic that begins with `$`,
+//! has no part in it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::Qos;
+use crate::gate::Gate;
+use crate::message::Message;
+
+impl Gate {
+    /// Says the figures to whoever subscribes to them.
+    pub fn say_figures(&self) {
+        let sessions = self.sessions.client_lane();
+        for (name, figure) in self.figures() {
+            let message = Arc::new(Message {
+                topic: format!("$SYS/broker/{name}").into(),
+                payload: Bytes::from(figure),
+                qos: Qos::AtMostOnce,
+                retain: true,
+                origin: 0,
+                expires_at: None,
+                properties: Box::default(),
+            });
+            // Without room for it the figure is not retained; those who listen hear it all the same.
+            let _ = self.retained.store(&message);
+            for session in &sessions {
+                self.deliver(session, message.clone());
+            }
+        }
+    }
+
+    fn figures(&self) -> Vec<(&'static str, String)> {
+        let meters = &self.meters;
+        let sums = [
+            ("clients/connected", self.sessions.connected() as u64),
+            ("clients/total", self.sessions.len() as u64),
+            ("publish/messages/received", meters.publishes_in.sum()),
+            ("publish/messages/sent", meters.publishes_out.sum()),
+            ("publish/messages/dropped", meters.dropped.sum()),
+            ("bytes/received", meters.bytes_in.sum()),
+            ("bytes/sent", meters.bytes_out.sum()),
+            ("retained messages/count", self.retained.len() as u64),
+            ("store/messages/count", self.sessions.queued.messages() as u64),
+            ("store/messages/bytes", self.sessions.queued.bytes() as u64),
+        ];
+        let mut figures: Vec<_> = sums.map(|(name, sum)| (name, sum.to_string())).into();
+        figures.push(("version", concat!("coinwire ", env!("CARGO_PKG_VERSION")).to_owned()));
+        figures.push(("uptime", format!("{} seconds", self.begun.elapsed().as_secs())));
+        figures
+    }
+}

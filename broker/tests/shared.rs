@@ -1,0 +1,190 @@
+//! Shared subscriptions, and the broker's own figures.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use broker::Limits;
+use common::{PATIENCE, Raw, login, start, start_with, until};
+use mqtt_protocol_core::mqtt::packet::{Properties, Property, Qos, SessionExpiryInterval, SubOpts, v5_0};
+
+const GROUP: &str = "$share/workers/t/#";
+
+fn kept() -> Properties {
+    vec![Property::SessionExpiryInterval(SessionExpiryInterval::new(60).unwrap())]
+}
+
+async fn publish(raw: &mut Raw, number: usize) {
+    assert_eq!(raw.publish5("t/job", number.to_string().as_bytes(), false, vec![]).await, 0);
+}
+
+fn number(payload: &[u8]) -> usize {
+    std::str::from_utf8(payload).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn each_message_goes_to_one_member_and_all_have_their_turn() {
+    let at = start().await.address;
+    let mut workers = vec![Raw::client5(at, "anna", "w0").await, Raw::client5(at, "anna", "w1").await];
+    for worker in &mut workers {
+        worker.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    }
+    let mut old = Raw::client4(at, "anna", "w2").await;
+    assert_eq!(old.subscribe4(GROUP, Qos::AtLeastOnce).await, 1, "3.1.1 may share too");
+    let mut ben = Raw::client5(at, "ben", "ben").await;
+    for job in 0..30 {
+        publish(&mut ben, job).await;
+    }
+    let mut done = BTreeSet::new();
+    for worker in &mut workers {
+        for _ in 0..10 {
+            done.insert(number(&worker.received5().await.payload));
+        }
+        worker.ping().await;
+    }
+    for _ in 0..10 {
+        done.insert(number(&old.received4().await.payload));
+    }
+    assert_eq!(done.len(), 30, "each once");
+}
+
+#[tokio::test]
+async fn another_credentials_group_of_the_same_name_is_another_group() {
+    let at = start().await.address;
+    let mut anna = Raw::client5(at, "anna", "x").await;
+    anna.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    let mut ben = Raw::client5(at, "ben", "x").await;
+    ben.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    let mut publisher = Raw::client5(at, "anna", "publisher").await;
+    for job in 0..4 {
+        publish(&mut publisher, job).await;
+        assert_eq!(number(&anna.received5().await.payload), job);
+        assert_eq!(number(&ben.received5().await.payload), job);
+    }
+}
+
+#[tokio::test]
+async fn what_a_member_did_not_take_goes_to_another_when_it_ends() {
+    let running = start_with(Limits { client_in_flight: 2, ..Limits::default() }).await;
+    let at = running.address;
+    let mut lazy = Raw::client5(at, "anna", "lazy").await;
+    lazy.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    let mut ben = Raw::client5(at, "ben", "ben").await;
+    for job in 0..6 {
+        publish(&mut ben, job).await;
+    }
+    for _ in 0..2 {
+        lazy.unacknowledged5().await;
+    }
+    let mut busy = Raw::client5(at, "anna", "busy").await;
+    busy.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    drop(lazy);
+    let mut done = BTreeSet::new();
+    for _ in 0..6 {
+        done.insert(number(&busy.received5().await.payload));
+    }
+    assert_eq!(done.len(), 6, "both that were in flight and those that were queued");
+}
+
+#[tokio::test]
+async fn a_member_that_is_away_gets_nothing_while_others_are_there() {
+    let running = start().await;
+    let at = running.address;
+    let mut away = Raw::accepted5(at, login("anna", "away").properties(kept()).v5()).await;
+    away.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    let mut here = Raw::client5(at, "anna", "here").await;
+    here.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    drop(away);
+    until("it is away", || running.broker.connections().len() == 1).await;
+    let mut ben = Raw::client5(at, "ben", "ben").await;
+    for job in 0..4 {
+        publish(&mut ben, job).await;
+        assert_eq!(number(&here.received5().await.payload), job);
+    }
+    // Nobody is here: it is kept for who will be back.
+    drop(here);
+    until("it is gone", || running.broker.connections().len() == 1).await;
+    publish(&mut ben, 4).await;
+    let mut raw = Raw::open(at).await;
+    let back = raw.connect5(login("anna", "away").resuming().properties(kept()).v5()).await;
+    assert!(back.session_present());
+    assert_eq!(number(&raw.received5().await.payload), 4);
+    // And it is a member as before.
+    publish(&mut ben, 5).await;
+    assert_eq!(number(&raw.received5().await.payload), 5);
+}
+
+/// The only member of a group, with a session that is kept, leaves with a message unacknowledged: the router would die.
+#[tokio::test]
+async fn the_only_member_may_leave_in_the_midst_and_come_back() {
+    let running = start().await;
+    let at = running.address;
+    let mut only = Raw::accepted5(at, login("anna", "only").properties(kept()).v5()).await;
+    only.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    let mut ben = Raw::client5(at, "ben", "ben").await;
+    publish(&mut ben, 0).await;
+    only.unacknowledged5().await;
+    drop(only);
+    until("it is gone", || running.broker.connections().len() == 1).await;
+    let mut raw = Raw::open(at).await;
+    raw.connect5(login("anna", "only").resuming().properties(kept()).v5()).await;
+    let again = raw.received5().await;
+    assert!(again.dup && number(&again.payload) == 0);
+    assert!(running.broker.healthy());
+}
+
+#[tokio::test]
+async fn what_stands_behind_the_group_is_held_against_the_grants() {
+    let at = start_with(Limits { shared_groups: 2, ..Limits::default() }).await.address;
+    let mut anna = Raw::client5(at, "anna", "a").await;
+    for (filter, code) in [
+        ("$share/g/wo/#", 0x87),
+        ("$share/g/#", 0x87),
+        ("$share/g/$SYS/#", 0x8f),
+    ] {
+        assert_eq!(anna.subscribe5(filter, SubOpts::new(), vec![]).await, [code], "{filter}");
+    }
+    let mut module = Raw::client5(at, "module-one", "one").await;
+    assert_eq!(module.subscribe5("$share/g/m/one/command", SubOpts::new(), vec![]).await, [0x87]);
+    for group in ["a", "b"] {
+        anna.subscribed5(&format!("$share/{group}/t/#"), Qos::AtMostOnce).await;
+    }
+    assert_eq!(anna.subscribe5("$share/c/t/#", SubOpts::new(), vec![]).await, [0x97], "too many groups");
+    let id = anna.id();
+    let packet = v5_0::Unsubscribe::builder().packet_id(id).entries(vec!["$share/a/t/#"]).unwrap().build().unwrap();
+    anna.send(&packet.to_continuous_buffer()).await;
+    assert_eq!(anna.body().await, (11, vec![0, id as u8, 0, 0]));
+    anna.subscribed5("$share/c/t/#", Qos::AtMostOnce).await;
+    // No Local makes no sense of a shared subscription (MQTT 5 section 3.8.3.1).
+    anna.send(&[&[0x82, 18, 0, 1, 0, 0, 12], &b"$share/g/t/#"[..], &[0b101]].concat()).await;
+    assert_eq!(anna.closed().await, Some(0x82));
+}
+
+#[tokio::test]
+async fn figures_are_said_to_those_granted_them_and_to_no_other() {
+    let running = start().await;
+    let at = running.address;
+    let mut anna = Raw::client5(at, "anna", "a").await;
+    assert_eq!(anna.subscribe5("$SYS/#", SubOpts::new(), vec![]).await, [0x87]);
+    let mut observer = Raw::client5(at, "observer", "o").await;
+    // A wildcard at the first level does not mean them.
+    observer.subscribed5("#", Qos::AtMostOnce).await;
+    observer.ping().await;
+    observer.subscribed5("$SYS/broker/clients/+", Qos::AtMostOnce).await;
+    let mut figures = BTreeSet::new();
+    let reading = async {
+        while figures.len() < 2 {
+            let figure = observer.received5().await;
+            let value: u64 = String::from_utf8(figure.payload).unwrap().parse().unwrap();
+            assert!(value <= 3);
+            figures.insert(figure.topic);
+        }
+    };
+    tokio::time::timeout(PATIENCE + Duration::from_secs(5), reading).await.unwrap();
+    assert!(figures.contains("$SYS/broker/clients/connected") && figures.contains("$SYS/broker/clients/total"));
+    // Nobody publishes there.
+    assert_eq!(observer.publish5("$SYS/broker/version", b"mine", true, vec![]).await, 0x90);
+}
