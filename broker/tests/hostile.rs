@@ -145,22 +145,6 @@ async fn any_bytes_after_connect() {
 }
 
 #[tokio::test]
-async fn a_flood_to_oneself_and_a_hasty_goodbye() {
-    count_panics();
-    let running = start().await;
-    for _ in 0..5 {
-        let mut raw = Raw::client4(running.address, "anna", "flood").await;
-        assert_eq!(raw.subscribe4("t/#", Qos::AtMostOnce).await, 0);
-        let packet = v3_1_1::Publish::builder().topic_name("t/x").unwrap().payload(&b"x"[..]).build().unwrap();
-        let mut bytes = packet.to_continuous_buffer().repeat(600);
-        bytes.extend([0xe0, 0]);
-        raw.send(&bytes).await;
-        raw.closed().await;
-    }
-    stands(&running, running.address).await;
-}
-
-#[tokio::test]
 async fn more_unreleased_publishes_than_allowed() {
     let running = start_with(Limits { receive_maximum: 2, ..Limits::default() }).await;
     let mut raw = Raw::client5(running.address, "anna", "a").await;

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use broker::{Config, Limits, StartError};
 use common::{PATIENCE, Raw, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{AuthenticationMethod, Property, Qos, v3_1_1, v5_0};
-use tokio::net::TcpStream;
 
 async fn refused4(address: std::net::SocketAddr, connect: v3_1_1::Connect) -> u8 {
     let mut raw = Raw::open(address).await;
@@ -162,24 +161,6 @@ async fn sessions_of_a_credential_are_bounded() {
     assert_eq!(refused5(running.address, login("anna", "2").v5()).await, 0x97);
     assert_eq!(refused4(running.address, login("anna", "2").v4()).await, 3);
     Raw::client5(running.address, "ben", "1").await;
-}
-
-#[tokio::test]
-async fn resets_and_bad_identifiers_do_not_hurt_the_listener() {
-    let running = start().await;
-    for round in 0..50 {
-        let stream = TcpStream::connect(running.address).await.unwrap();
-        // An immediate reset instead of an orderly close.
-        stream.set_zero_linger().unwrap();
-        let mut raw = Raw::open(running.address).await;
-        raw.send(&login("anna", "same").v5().to_continuous_buffer()).await;
-        raw.stream.set_zero_linger().unwrap();
-        if round % 2 == 0 {
-            let _ = raw.packet().await;
-        }
-        assert_eq!(refused4(running.address, login("module-one", "+#").v4()).await, 2);
-    }
-    Raw::client5(running.address, "anna", "same").await.ping().await;
 }
 
 #[tokio::test]

@@ -140,11 +140,7 @@ async fn the_only_member_may_leave_in_the_midst_and_come_back() {
 async fn what_stands_behind_the_group_is_held_against_the_grants() {
     let at = start_with(Limits { shared_groups: 2, ..Limits::default() }).await.address;
     let mut anna = Raw::client5(at, "anna", "a").await;
-    for (filter, code) in [
-        ("$share/g/wo/#", 0x87),
-        ("$share/g/#", 0x87),
-        ("$share/g/$SYS/#", 0x8f),
-    ] {
+    for (filter, code) in [("$share/g/wo/#", 0x87), ("$share/g/#", 0x87), ("$share/g/$SYS/#", 0x8f)] {
         assert_eq!(anna.subscribe5(filter, SubOpts::new(), vec![]).await, [code], "{filter}");
     }
     let mut module = Raw::client5(at, "module-one", "one").await;

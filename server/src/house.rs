@@ -110,6 +110,8 @@ impl House {
         ];
         if let Some(broker) = &broker {
             tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));
+            #[cfg(all(debug_assertions, unix))]
+            tasks.push(tokio::spawn(kill_core_on_signal(broker.clone())));
         }
         let panel = demo(&backend, mqtt).await?;
         let http = foundation.http();
@@ -131,6 +133,20 @@ impl House {
         if let Some(broker) = self.broker {
             broker.shutdown().await;
         }
+    }
+}
+
+/// Tests kill the broker's core with SIGUSR1; release builds have no such thing.
+#[cfg(all(debug_assertions, unix))]
+async fn kill_core_on_signal(broker: broker::Broker) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::user_defined1()) {
+        Ok(mut signals) => {
+            while signals.recv().await.is_some() {
+                broker.kill_core();
+            }
+        }
+        Err(error) => tracing::warn!(%error, "cannot listen for SIGUSR1"),
     }
 }
 

@@ -85,12 +85,18 @@ impl Running {
 
     /// Asks it to end as a service manager does, and tells how it ended and how long it took.
     pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
-        self.must_run();
         let begun = Instant::now();
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
         let status = until("coinwire to end", async || self.child.try_wait().unwrap()).await;
         (status, begun.elapsed())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, name: &str) {
+        self.must_run();
+        let kill = format!("kill -{name} \"$0\"");
+        let sent = Command::new("sh").args(["-c", &kill, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Takes its life without a warning, as `kill -9` and a power cut do.

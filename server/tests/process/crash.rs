@@ -1,6 +1,6 @@
-//! `kill -9` in the middle of sales: what was paid ends credited or refunded.
+//! `kill -9`, and the death of the broker's core, in the middle of sales: what was paid ends credited or refunded.
 
-use crate::{GLANCE, demo::Demo, until, visitor::Visitor};
+use crate::{GLANCE, demo::Demo, until, until_or, visitor::Visitor};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -48,6 +48,45 @@ async fn killed_in_the_middle_of_sales_nothing_is_lost() {
     }
 
     let demo = Demo::start_with(dir.path(), MACHINES).await;
+    all_end_well(&demo, &paid).await;
+}
+
+/// The router's thread dies while sales are under way. Nobody has to do anything: it is replaced, no connection is lost,
+/// and no message with it.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_dying_broker_core_loses_no_sale() {
+    let dir = tempfile::tempdir().unwrap();
+    let paid = Paid::default();
+    let mut demo = Demo::start_with(dir.path(), MACHINES).await;
+    let visitor = demo.facts.visitor();
+    let connects = visitor.metric("broker_connects_total").await;
+    let mut buyers = JoinSet::new();
+    for machine in &demo.facts.machines {
+        buyers.spawn(buy_on(demo.facts.visitor(), machine.code.clone(), paid.clone()));
+    }
+    for kill in 1..=KILLS {
+        until("sales", async || (paid.lock().unwrap().len() >= kill * SALES).then_some(())).await;
+        demo.running.signal("USR1");
+        let begun = std::time::Instant::now();
+        let replaced = async || {
+            let restarts = visitor.metric("broker_core_restarts_total").await;
+            (restarts >= kill as f64 && visitor.metric("broker_core_up").await == 1.0).then_some(())
+        };
+        if until_or(replaced).await.is_none() {
+            panic!("no other core: {}", demo.running.stderr());
+        }
+        println!("replaced {} ms after its death", begun.elapsed().as_millis());
+    }
+    until("sales after it", async || (paid.lock().unwrap().len() >= (KILLS + 1) * SALES).then_some(())).await;
+    buyers.shutdown().await;
+    all_end_well(&demo, &paid).await;
+    assert_eq!(visitor.metric("broker_connects_total").await, connects, "modules and backend stayed connected");
+    assert!(visitor.get("/readyz").await.status.is_success());
+}
+
+/// All that was paid ends credited or refunded, and the next sale goes through.
+async fn all_end_well(demo: &Demo, paid: &Paid) {
     let visitor = demo.facts.visitor();
     let paid = paid.lock().unwrap().clone();
     assert!(paid.len() >= KILLS * SALES);

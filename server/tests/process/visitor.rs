@@ -99,6 +99,13 @@ impl Visitor {
         self.send(self.http.get(self.base.join(path).unwrap())).await
     }
 
+    /// The sum of a metric over its labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let page = self.get("/metrics").await;
+        let of = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        page.html.lines().filter(|line| of(line)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     pub async fn get(&self, path: &str) -> Page {
         self.try_get(path).await.unwrap()
     }

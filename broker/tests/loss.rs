@@ -1,0 +1,159 @@
+//! What was acknowledged is delivered, though clients and the core die all the while.
+
+#![cfg(debug_assertions)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use broker::Limits;
+use common::{PASSWORD, PATIENCE, start_with, until};
+use rand::Rng;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tokio::task::JoinSet;
+
+/// Set it to 1000000 for the long run: `COINWIRE_LOSS_MESSAGES=1000000 cargo test --workspace --test loss -- --nocapture`.
+const MESSAGES: &str = "COINWIRE_LOSS_MESSAGES";
+const DEFAULT_MESSAGES: usize = 100_000;
+const PUBLISHERS: usize = 4;
+/// A client is killed after so long, at random up to twice that.
+const LIFE: Duration = Duration::from_millis(700);
+/// The core is killed this often.
+const CORE_LIFE: Duration = Duration::from_millis(700);
+const IN_FLIGHT: u16 = 50;
+
+fn messages() -> usize {
+    let asked = std::env::var(MESSAGES).ok();
+    asked.map_or(DEFAULT_MESSAGES, |asked| asked.parse().expect("a number of messages"))
+}
+
+/// A session that is kept, connected anew.
+fn client(at: SocketAddr, user: &str, client_id: &str) -> (AsyncClient, EventLoop) {
+    let mut options = MqttOptions::new(client_id, at.ip().to_string(), at.port());
+    options.set_credentials(user, PASSWORD);
+    options.set_clean_start(false);
+    options.set_session_expiry_interval(Some(600));
+    options.set_outgoing_inflight_upper_limit(IN_FLIGHT);
+    AsyncClient::new(options, 2 * usize::from(IN_FLIGHT))
+}
+
+fn life() -> tokio::time::Sleep {
+    tokio::time::sleep(rand::rng().random_range(LIFE / 4..LIFE * 2))
+}
+
+/// Publishes `count` numbered messages and dies again and again; what was not acknowledged then is published again by the
+/// next life. Returns how many lives it took.
+async fn publish_all(at: SocketAddr, publisher: usize, count: usize) -> usize {
+    let mut lives = 0;
+    let mut acknowledged = 0;
+    while acknowledged < count {
+        lives += 1;
+        let (client, mut events) = client(at, "ben", &format!("publisher{publisher}"));
+        // Publishes are acknowledged in order: what this life has handed over and got no word of begins here.
+        let first = acknowledged;
+        let publishing = async {
+            for number in first..count {
+                let topic = format!("t/{publisher}");
+                client.publish(topic, QoS::AtLeastOnce, false, number.to_string()).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let listening = async {
+            while acknowledged < count {
+                match events.poll().await {
+                    Ok(Event::Incoming(Packet::PubAck(_))) => acknowledged += 1,
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        tokio::select! {
+            () = publishing => {}
+            () = listening => {}
+            () = life() => {}
+        }
+    }
+    lives
+}
+
+/// Receives, and dies again and again with messages unacknowledged, until told to end. Returns its lives.
+async fn receive_all(at: SocketAddr, seen: Arc<Vec<Vec<AtomicUsize>>>, done: Arc<AtomicBool>) -> usize {
+    let mut lives = 0;
+    while !done.load(Ordering::Relaxed) {
+        lives += 1;
+        let (client, mut events) = client(at, "anna", "subscriber");
+        client.subscribe("t/+", QoS::AtLeastOnce).await.unwrap();
+        let listening = async {
+            while let Ok(event) = events.poll().await {
+                if let Event::Incoming(Packet::Publish(publish)) = event {
+                    let publisher: usize = std::str::from_utf8(&publish.topic[2..]).unwrap().parse().unwrap();
+                    let number: usize = std::str::from_utf8(&publish.payload).unwrap().parse().unwrap();
+                    seen[publisher][number].fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        tokio::select! {
+            () = listening => {}
+            () = life() => {}
+        }
+    }
+    lives
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_is_delivered_though_clients_and_the_core_are_killed() {
+    let each = messages() / PUBLISHERS;
+    let running = start_with(Limits::default()).await;
+    let at = running.address;
+    let seen: Arc<Vec<Vec<AtomicUsize>>> =
+        Arc::new((0..PUBLISHERS).map(|_| (0..each).map(|_| AtomicUsize::new(0)).collect()).collect());
+    let done = Arc::new(AtomicBool::new(false));
+    let subscriber = tokio::spawn(receive_all(at, seen.clone(), done.clone()));
+    // The session is there before anything is published.
+    until("the subscriber", || !running.broker.connections().is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let broker = running.broker.clone();
+    let killer = tokio::spawn(async move {
+        for kills in 0.. {
+            tokio::time::sleep(CORE_LIFE).await;
+            broker.kill_core();
+            KILLS.store(kills + 1, Ordering::Relaxed);
+        }
+    });
+    let mut publishers = JoinSet::new();
+    for publisher in 0..PUBLISHERS {
+        publishers.spawn(publish_all(at, publisher, each));
+    }
+    let mut lives = 0;
+    while let Some(publisher) = publishers.join_next().await {
+        lives += publisher.unwrap();
+    }
+    killer.abort();
+    let counts = || seen.iter().flatten().map(|count| count.load(Ordering::Relaxed));
+    let waiting = async {
+        while counts().any(|count| count == 0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let complete = tokio::time::timeout(3 * PATIENCE, waiting).await.is_ok();
+    done.store(true, Ordering::Relaxed);
+    let subscriber_lives = subscriber.await.unwrap();
+    let missing = counts().filter(|count| *count == 0).count();
+    let again: usize = counts().map(|count| count.saturating_sub(1)).sum();
+    println!(
+        "{} acknowledged, {missing} not delivered, {again} delivered again; {} deaths of the core, {lives} lives of \
+         {PUBLISHERS} publishers, {subscriber_lives} of the subscriber",
+        each * PUBLISHERS,
+        KILLS.load(Ordering::Relaxed),
+    );
+    assert!(complete, "{missing} messages are lost");
+    assert!(KILLS.load(Ordering::Relaxed) > 0, "the core was never killed");
+}
+
+static KILLS: AtomicUsize = AtomicUsize::new(0);
