@@ -215,6 +215,8 @@ fn serve_web(
         secure_cookies: false,
         csrf_key: [2; 32],
         limits: web::Limits::default(),
+        mqtt: None,
+        admins: vec![],
         demo: None,
         metrics: None,
     };

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -143,10 +145,26 @@ impl Broker {
         }
     }
 
+    /// Serves MQTT on the binary messages of a WebSocket that came another way (MQTT 5 section 6: packets and messages need
+    /// not align). Bound the length of a message where they are read.
+    pub fn serve_messages<In, Out>(&self, messages: In, replies: Out, peer: SocketAddr)
+    where
+        In: Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static,
+        Out: Sink<Bytes, Error = io::Error> + Unpin + Send + 'static,
+    {
+        self.serve(listener::joined(messages, replies), peer);
+    }
+
     /// Drops all connections and sessions of a credential, and decides logins under way again; returns how many
     /// connections were dropped. Call it after the change that revokes the credential is in force.
     pub fn disconnect(&self, credential: &str) -> usize {
         self.gate.sessions.revoke(credential)
+    }
+
+    /// Tells a client to go (reason 0x98, Administrative action); false if there is no such connection. It may come again:
+    /// see [`Broker::disconnect`] for a credential that is no longer good.
+    pub fn end_connection(&self, number: u64) -> bool {
+        self.gate.sessions.end_connection(number)
     }
 
     /// The live connections, in no order.

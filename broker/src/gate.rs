@@ -336,6 +336,7 @@ mod tests {
         let attach = Attach {
             owner: 1,
             info: ConnectionInfo {
+                number: 1,
                 client_id: "id".into(),
                 credential: filter.to_owned(),
                 peer: ([127, 0, 0, 1], 1).into(),

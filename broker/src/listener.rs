@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt, TryStreamExt, future};
+use futures_util::{Sink, SinkExt, Stream, StreamExt, TryStreamExt, future};
 use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -140,7 +140,7 @@ async fn web_socket(
         .await
         .map_err(|error| error.to_string())?;
     let (sink, stream) = socket.split();
-    let bytes = stream.map_err(broken).try_filter_map(|frame| {
+    let messages = stream.map_err(broken).try_filter_map(|frame| {
         future::ready(match frame {
             Frame::Binary(bytes) => Ok(Some(bytes)),
             Frame::Text(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a text message")),
@@ -148,8 +148,20 @@ async fn web_socket(
             Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::Frame(_) => Ok(None),
         })
     });
-    let sink = sink.sink_map_err(broken).with(|bytes: Bytes| future::ok::<_, io::Error>(Frame::Binary(bytes)));
-    Ok(tokio::io::join(StreamReader::new(bytes), SinkWriter::new(CopyToBytes::new(sink))))
+    let replies = sink.sink_map_err(broken).with(|bytes: Bytes| future::ok::<_, io::Error>(Frame::Binary(bytes)));
+    Ok(joined(messages, replies))
+}
+
+/// A stream of bytes out of messages.
+pub(crate) fn joined<In, Out>(
+    messages: In,
+    replies: Out,
+) -> impl AsyncRead + AsyncWrite + Unpin + Send + 'static + use<In, Out>
+where
+    In: Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static,
+    Out: Sink<Bytes, Error = io::Error> + Unpin + Send + 'static,
+{
+    tokio::io::join(StreamReader::new(messages), SinkWriter::new(CopyToBytes::new(replies)))
 }
 
 fn broken(error: WebSocketError) -> io::Error {

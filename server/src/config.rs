@@ -31,6 +31,7 @@ pub struct Settings {
     pub mqtt_tls_client_ca: String,
     #[serde(deserialize_with = "address_or_none")]
     pub mqtt_ws_listen: Option<SocketAddr>,
+    pub admins: Vec<String>,
     pub mqtt_connections: usize,
     pub mqtt_connections_per_address: usize,
     pub mqtt_module_publishes_per_minute: u32,

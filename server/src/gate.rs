@@ -1,7 +1,10 @@
 //! Who may connect by MQTT, and to what: the function that the broker asks.
 
 use async_trait::async_trait;
-use backend::{Backend, operators::Integrator};
+use backend::{
+    Backend,
+    operators::{Integrator, MqttMember},
+};
 use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
 use protocol::{
     ModuleId,
@@ -12,19 +15,21 @@ use tokio_util::sync::CancellationToken;
 
 /// The backend's own user name at the embedded broker.
 pub const BACKEND_USER: &str = "backend";
-/// How often connected integrators' passwords are looked at.
+/// How often connected integrators' and members' passwords are looked at.
 const REVOCATION_EVERY: Duration = Duration::from_millis(500);
 
-/// Asks the backend about modules and integrators, and knows the backend's own password, made anew at each start.
+/// Asks the backend about modules, integrators and members, and knows the backend's own password, made anew at each start.
 pub struct Doorkeeper {
     backend: OnceLock<Backend>,
     own_password: String,
+    admins: Vec<String>,
 }
 
 impl Doorkeeper {
     /// Lets in only the backend, until it is told of it: the broker listens before the backend is there.
-    pub fn new(own_password: String) -> Self {
-        Self { backend: OnceLock::new(), own_password }
+    pub fn new(own_password: String, admins: &[String]) -> Self {
+        let admins = admins.iter().map(|email| email.trim().to_lowercase()).collect();
+        Self { backend: OnceLock::new(), own_password, admins }
     }
 
     /// From now on others can be let in. The first backend stays.
@@ -45,6 +50,7 @@ impl Authenticate for Doorkeeper {
         let backend = self.backend.get().ok_or(Refusal::Unavailable)?;
         match ModuleId::parse(username) {
             Ok(module) => module_grants(backend, module, password).await,
+            Err(_) if username.contains('@') => self.member_grants(backend, username, password).await,
             Err(_) => integrator_grants(backend, username, password).await,
         }
     }
@@ -61,6 +67,24 @@ impl Doorkeeper {
             publish: vec!["m/+/command".into(), "v1/#".into()],
             subscribe: vec!["m/+/status".into(), "m/+/pulse".into(), "m/+/ack".into()],
             // Several backends on one broker share the modules' topics.
+            shared: true,
+        })
+    }
+}
+
+impl Doorkeeper {
+    /// A member reads what the operator's programs read; one who runs the server reads the broker's figures too.
+    async fn member_grants(&self, backend: &Backend, email: &str, password: &[u8]) -> Result<Grants, Refusal> {
+        let password = std::str::from_utf8(password).map_err(|_| Refusal::BadCredentials)?;
+        let found = backend.mqtt_member(email, password).await.map_err(unavailable)?;
+        let MqttMember { member, filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
+        let figures = self.admins.contains(&member.email).then(|| "$SYS/#".to_owned());
+        Ok(Grants {
+            credential: Credential::Member { slug: member.slug, member_id: member.member_id, fingerprint }.to_string(),
+            lane: Lane::Client,
+            client_id: ClientIdRule::Any,
+            publish: vec![],
+            subscribe: std::iter::once(filter).chain(figures).collect(),
             shared: true,
         })
     }
@@ -87,7 +111,7 @@ async fn integrator_grants(backend: &Backend, username: &str, password: &[u8]) -
     let integrator = backend.integrator(username, password).await.map_err(unavailable)?;
     let Integrator { filter, fingerprint } = integrator.ok_or(Refusal::BadCredentials)?;
     Ok(Grants {
-        credential: IntegratorCredential { slug: username.into(), fingerprint }.to_string(),
+        credential: Credential::Integrator { slug: username.into(), fingerprint }.to_string(),
         lane: Lane::Client,
         client_id: ClientIdRule::Any,
         publish: vec![],
@@ -96,40 +120,67 @@ async fn integrator_grants(backend: &Backend, username: &str, password: &[u8]) -
     })
 }
 
-/// An integrator's credential as the broker knows it. The password is part of it, by its fingerprint: who signs in with
-/// a new one finds no session of the old one's, and the old one's connections can be told apart.
-struct IntegratorCredential {
-    slug: String,
-    fingerprint: String,
+/// A person's or a program's credential as the broker knows it. The password is part of it, by its fingerprint: who signs
+/// in with a new one finds no session of the old one's, and the old one's connections can be told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A program of the operator with this short name.
+    Integrator { slug: String, fingerprint: String },
+    /// A member of the operator with this short name.
+    Member { slug: String, member_id: i64, fingerprint: String },
 }
 
-impl fmt::Display for IntegratorCredential {
+impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "integrator {} {}", self.slug, self.fingerprint)
+        match self {
+            Self::Integrator { slug, fingerprint } => write!(f, "integrator {slug} {fingerprint}"),
+            Self::Member { slug, member_id, fingerprint } => write!(f, "member {slug} {member_id} {fingerprint}"),
+        }
     }
 }
 
-impl IntegratorCredential {
-    fn parse(text: &str) -> Option<Self> {
-        let (slug, fingerprint) = text.strip_prefix("integrator ")?.rsplit_once(' ')?;
-        Some(Self { slug: slug.into(), fingerprint: fingerprint.into() })
+impl Credential {
+    /// Reads what `Display` wrote; `None` of anybody else's.
+    pub fn parse(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split(' ').collect();
+        match words[..] {
+            ["integrator", slug, fingerprint] => {
+                Some(Self::Integrator { slug: slug.into(), fingerprint: fingerprint.into() })
+            }
+            ["member", slug, member_id, fingerprint] => Some(Self::Member {
+                slug: slug.into(),
+                member_id: member_id.parse().ok()?,
+                fingerprint: fingerprint.into(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether its password is still the one.
+    async fn is_good(&self, backend: &Backend) -> backend::Result<bool> {
+        let (now, then) = match self {
+            Self::Integrator { slug, fingerprint } => (backend.integrator_fingerprint(slug).await?, fingerprint),
+            Self::Member { member_id, fingerprint, .. } => (backend.member_fingerprint(*member_id).await?, fingerprint),
+        };
+        Ok(now.as_ref() == Some(then))
     }
 }
 
-/// Drops the connections of integrators whose password was changed, by whatever process, until it is told to end.
+/// Drops the connections of integrators and members whose password was changed, by whatever process, until it is told to
+/// end.
 pub async fn drop_revoked(broker: Broker, backend: Backend, closing: CancellationToken) {
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
         let connected = broker.connections().into_iter().filter(|connection| connection.lane == Lane::Client);
         let credentials: BTreeSet<String> = connected.map(|connection| connection.credential).collect();
         for text in credentials {
-            let Some(credential) = IntegratorCredential::parse(&text) else { continue };
-            match backend.integrator_fingerprint(&credential.slug).await {
-                Ok(now) if now.as_deref() == Some(&credential.fingerprint) => {}
-                Ok(_) => {
+            let Some(credential) = Credential::parse(&text) else { continue };
+            match credential.is_good(&backend).await {
+                Ok(true) => {}
+                Ok(false) => {
                     let dropped = broker.disconnect(&text);
-                    tracing::info!(integrator = credential.slug, dropped, "its password was changed");
+                    tracing::info!(%credential, dropped, "its password was changed");
                 }
-                Err(error) => tracing::warn!(%error, "could not check an integrator's password; trying again"),
+                Err(error) => tracing::warn!(%error, "could not check an MQTT password; trying again"),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     config::Settings,
+    connections::LiveGate,
     gate::{BACKEND_USER, Doorkeeper, drop_revoked},
 };
 use anyhow::{Context, Result, bail};
@@ -89,7 +90,7 @@ impl House {
         let db = open_store(settings).await?;
         let closing = CancellationToken::new();
         let own_password = random_text(&SystemRandom, PASSWORD_CHARS);
-        let doorkeeper = Arc::new(Doorkeeper::new(own_password.clone()));
+        let doorkeeper = Arc::new(Doorkeeper::new(own_password.clone(), &settings.admins));
         let broker = match settings.mqtt_listen {
             Some(address) => Some(start_broker(settings, address, doorkeeper.clone()).await?),
             None => None,
@@ -115,7 +116,8 @@ impl House {
         }
         let panel = demo(&backend, mqtt).await?;
         let http = foundation.http();
-        let config = web_config(settings, foundation.metrics, panel)?;
+        let gate = broker.clone().map(|broker| Arc::new(LiveGate(broker)) as Arc<dyn web::MqttGate>);
+        let config = web_config(settings, foundation.metrics, gate, panel)?;
         let web = web::serve(foundation.bound, config, backend.clone(), closing.clone())?;
         Ok(Self { backend, http, mqtt, mqtt_tls, mqtt_ws, web, broker, tasks, closing })
     }
@@ -205,7 +207,12 @@ fn external_bus(settings: &Settings) -> Result<MqttConfig> {
     })
 }
 
-fn web_config(settings: &Settings, metrics: PrometheusHandle, demo: Option<DemoPanel>) -> Result<WebConfig> {
+fn web_config(
+    settings: &Settings,
+    metrics: PrometheusHandle,
+    mqtt: Option<Arc<dyn web::MqttGate>>,
+    demo: Option<DemoPanel>,
+) -> Result<WebConfig> {
     Ok(WebConfig {
         public_url: settings.public_url.clone(),
         trust_proxy_header: settings.trust_proxy_header,
@@ -217,6 +224,8 @@ fn web_config(settings: &Settings, metrics: PrometheusHandle, demo: Option<DemoP
             sign_ins_per_minute: settings.sign_ins_per_minute,
             ..Default::default()
         },
+        mqtt,
+        admins: settings.admins.iter().map(|email| email.trim().to_lowercase()).collect(),
         demo,
         metrics: Some(Arc::new(move || {
             metrics.run_upkeep();

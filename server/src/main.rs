@@ -6,6 +6,7 @@
 
 mod add;
 mod config;
+mod connections;
 mod demo;
 mod gate;
 mod house;

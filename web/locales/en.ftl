@@ -7,6 +7,7 @@ nav-label = Main
 nav-fleet = Fleet
 nav-sales = Sales
 nav-demo = Demo
+nav-connections = Connections
 sign-out = Sign out
 live-lost = The live connection is lost; what you see may be old. Reconnecting…
 try-again = Try again
@@ -247,6 +248,28 @@ state-expired = Not paid
 state-refund_pending = Refunding
 state-refunded = Refunded
 state-review = Review
+
+## Connections
+connections-search = Machine, client or address
+connections-count = { $n ->
+    [one] 1 connection
+   *[other] { $n } connections
+}
+connections-hidden = ({ $n } not shown: search for them)
+connections-who = Who
+connections-client = Client
+connections-peer = From
+connections-since = Since
+connections-heard = Last packet
+connections-round-trip = Round trip
+connections-end = Disconnect
+connections-module = module
+connections-integrator = program
+connections-member = member
+connections-backend = server
+connections-none = Nobody is connected.
+connections-ended = The connection was ended. A module comes back by itself.
+connections-gone = There is no such connection any more.
 
 ## Demo
 demo-title = Demo

@@ -7,6 +7,7 @@ nav-label = 主导航
 nav-fleet = 设备
 nav-sales = 订单
 nav-demo = 演示
+nav-connections = 连接
 sign-out = 退出
 live-lost = 实时连接已断开，页面内容可能不是最新。正在重连…
 try-again = 再试一次
@@ -232,6 +233,25 @@ state-expired = 未付款
 state-refund_pending = 退款中
 state-refunded = 已退款
 state-review = 核查
+
+## 连接
+connections-search = 设备、客户端或地址
+connections-count = { $n } 个连接
+connections-hidden = （另有 { $n } 个未显示，请搜索）
+connections-who = 身份
+connections-client = 客户端
+connections-peer = 来源
+connections-since = 连接时间
+connections-heard = 最后通信
+connections-round-trip = 往返时间
+connections-end = 断开
+connections-module = 模块
+connections-integrator = 程序
+connections-member = 成员
+connections-backend = 服务器
+connections-none = 没有连接。
+connections-ended = 连接已断开。模块会自动重新连接。
+connections-gone = 该连接已不存在。
 
 ## 演示
 demo-title = 演示

@@ -5,7 +5,8 @@ use crate::{
     config::WebConfig,
     guard::{csrf, envelope, limits::RateLimits, session},
     locale::Language,
-    pages::{demo, fleet, health, machine, sale, sales, scan, sign_in},
+    mqtt,
+    pages::{connections, demo, fleet, health, machine, sale, sales, scan, sign_in},
     serve::WebError,
     templates::Templates,
 };
@@ -65,6 +66,7 @@ fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/healthz", get(health::healthz))
         .at("/readyz", get(health::readyz))
         .at("/metrics", get(health::metrics))
+        .at("/mqtt", get(mqtt::connect))
         .at("/sign-in", get(sign_in::ask).post(sign_in::enter).with(session::sessions(app)))
         .at("/sign-out", post(sign_in::leave).with(session::sessions(app)))
         .nest("/operator", operator(app).with(session::sessions(app)));
@@ -90,6 +92,9 @@ fn operator(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/machines/:id/prices/:price", post(machine::change_price))
         .at("/sales", get(sales::show))
         .at("/sales/events", get(sales::events))
+        .at("/connections", get(connections::show))
+        .at("/connections/events", get(connections::events))
+        .at("/connections/:number/end", post(connections::end))
         .around(move |inner, request| session::members_only(app.clone(), inner, request))
 }
 

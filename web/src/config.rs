@@ -1,8 +1,10 @@
 //! What the web is told by whoever starts it.
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
 use serde::Serialize;
-use std::{fmt, sync::Arc};
+use std::{fmt, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 /// Gives the metrics as Prometheus text.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
@@ -21,6 +23,10 @@ pub struct WebConfig {
     pub csrf_key: [u8; 32],
     /// How much one address may ask.
     pub limits: Limits,
+    /// The MQTT broker in this process, if there is one: `/operator/connections` and `/mqtt` are there with it.
+    pub mqtt: Option<Arc<dyn MqttGate>>,
+    /// E-mail addresses of members who run this server: they see and end everybody's connections.
+    pub admins: Vec<String>,
     /// The demo's panel at `/demo`, if this is a demo.
     pub demo: Option<DemoPanel>,
     /// What `/metrics` shows; without it there is no `/metrics`.
@@ -35,9 +41,60 @@ impl fmt::Debug for WebConfig {
             .field("trust_proxy_header", &self.trust_proxy_header)
             .field("secure_cookies", &self.secure_cookies)
             .field("limits", &self.limits)
+            .field("admins", &self.admins.len())
+            .field("mqtt", &self.mqtt.is_some())
             .field("demo", &self.demo.is_some())
             .finish_non_exhaustive()
     }
+}
+
+/// Binary messages of a WebSocket, as they come in.
+pub type Messages = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+/// Where binary messages of a WebSocket go out.
+pub type Replies = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
+
+/// The MQTT broker in this process: who is connected, and who comes by WebSocket.
+pub trait MqttGate: Send + Sync {
+    /// The live connections, in no order.
+    fn connections(&self) -> Vec<MqttConnection>;
+    /// Tells a client to go; false if there is no such connection.
+    fn end_connection(&self, number: u64) -> bool;
+    /// Serves an MQTT client on the binary messages of a WebSocket.
+    fn serve(&self, messages: Messages, replies: Replies, peer: SocketAddr);
+}
+
+/// A live connection at the MQTT broker.
+#[derive(Debug, Clone)]
+pub struct MqttConnection {
+    /// Unique for the life of the process.
+    pub number: u64,
+    /// Who it is.
+    pub party: MqttParty,
+    /// The client identifier in use.
+    pub client_id: String,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// MQTT version: `3.1.1` or `5`.
+    pub version: &'static str,
+    /// Since when, in milliseconds since 1970.
+    pub connected_ms: i64,
+    /// When it last sent a packet, in milliseconds since 1970.
+    pub heard_ms: i64,
+    /// How long it took to acknowledge the last message it was sent.
+    pub round_trip: Option<Duration>,
+}
+
+/// Whose login it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MqttParty {
+    /// The module of this id.
+    Module(String),
+    /// A program of the operator with this short name.
+    Integrator(String),
+    /// A member of the operator with this short name.
+    Member(String),
+    /// The server's own.
+    Backend,
 }
 
 /// How much may be asked. A rate of 0 means no limit. Rates are a minute's, and a minute's worth may come at once.

@@ -21,13 +21,17 @@ mod failure;
 mod guard;
 mod live;
 mod locale;
+mod mqtt;
 mod page;
 mod pages;
 mod serve;
 mod templates;
 
 pub use app::app;
-pub use config::{DemoControl, DemoModule, DemoPanel, Limits, MetricsText, WebConfig};
+pub use config::{
+    DemoControl, DemoModule, DemoPanel, Limits, Messages, MetricsText, MqttConnection, MqttGate, MqttParty, Replies,
+    WebConfig,
+};
 pub use locale::Language;
 pub use serve::{Bound, Web, WebError, bind, serve};
 pub use templates::Templates;

@@ -23,6 +23,8 @@ pub(crate) struct Look {
     /// The page's own address, to switch language on.
     pub(crate) here: String,
     pub(crate) demo: bool,
+    /// Whether the MQTT broker is in this process.
+    pub(crate) mqtt: bool,
 }
 
 impl Look {
@@ -36,6 +38,7 @@ impl Look {
         context.insert("csrf", &self.csrf);
         context.insert("request_id", &self.request_id);
         context.insert("demo", &self.demo);
+        context.insert("mqtt", &self.mqtt);
         Ok(templates.render(self.language, template, &context)?)
     }
 }
@@ -49,6 +52,7 @@ impl Page {
             request_id,
             here: without_language(request.uri().path(), request.uri().query()),
             demo: app.config.demo.is_some(),
+            mqtt: app.config.mqtt.is_some(),
         };
         Self { app: app.clone(), look }
     }

@@ -7,7 +7,7 @@ pub(crate) mod session;
 mod sign_in;
 
 pub use registry::NewOperator;
-pub use sign_in::Integrator;
+pub use sign_in::{Integrator, MqttMember};
 
 use serde::Serialize;
 
@@ -20,6 +20,8 @@ pub struct Member {
     pub operator_id: i64,
     /// The operator's name.
     pub operator: String,
+    /// The operator's short name in topics.
+    pub slug: String,
     /// The address the member signs in with.
     pub email: String,
 }

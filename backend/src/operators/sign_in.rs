@@ -19,6 +19,22 @@ pub struct Integrator {
     pub fingerprint: String,
 }
 
+/// What a member may read by MQTT.
+#[derive(Debug, Clone)]
+pub struct MqttMember {
+    /// Who it is.
+    pub member: Member,
+    /// The topic filter within which the member may subscribe.
+    pub filter: String,
+    /// Changes whenever the password does. Not a secret.
+    pub fingerprint: String,
+}
+
+/// An operator's topics for its own programs and people.
+fn topics_of(slug: &str) -> String {
+    format!("v1/{slug}/#")
+}
+
 impl Backend {
     /// Checks e-mail and password, at the same cost whether or not the member exists. `NotFound("member")` if wrong.
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<Member> {
@@ -36,7 +52,30 @@ impl Backend {
         let member =
             member::Entity::find_by_id(member_id).one(self.db.read()).await?.ok_or(Error::NotFound("member"))?;
         let operator = self.operator_row(member.operator_id).await?;
-        Ok(Member { member_id: member.id, operator_id: operator.id, operator: operator.name, email: member.email })
+        Ok(Member {
+            member_id: member.id,
+            operator_id: operator.id,
+            operator: operator.name,
+            slug: operator.slug,
+            email: member.email,
+        })
+    }
+
+    /// Checks a member's e-mail and password at the MQTT broker; gives what the member may read. `None` if they are wrong.
+    pub async fn mqtt_member(&self, email: &str, password: &str) -> Result<Option<MqttMember>> {
+        let member = match self.sign_in(email, password).await {
+            Ok(member) => member,
+            Err(Error::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let fingerprint = self.member_fingerprint(member.member_id).await?;
+        Ok(fingerprint.map(|fingerprint| MqttMember { filter: topics_of(&member.slug), fingerprint, member }))
+    }
+
+    /// The fingerprint of the password that a member has now; none if the member is gone.
+    pub async fn member_fingerprint(&self, member_id: i64) -> Result<Option<String>> {
+        let found = member::Entity::find_by_id(member_id).one(self.db.read()).await?;
+        Ok(found.map(|member| fingerprint(&member.password_hash)))
     }
 
     /// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
@@ -44,9 +83,7 @@ impl Backend {
         let hash = self.integrator_hash(slug).await?;
         let fingerprint = hash.as_deref().map(fingerprint);
         let verified = verify(password, hash).await;
-        Ok(fingerprint
-            .filter(|_| verified)
-            .map(|fingerprint| Integrator { filter: format!("v1/{slug}/#"), fingerprint }))
+        Ok(fingerprint.filter(|_| verified).map(|fingerprint| Integrator { filter: topics_of(slug), fingerprint }))
     }
 
     /// The fingerprint of the password that an operator's integrator has now; none if it has none.

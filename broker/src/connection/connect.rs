@@ -140,6 +140,7 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, peer: SocketAddr) -> Resu
         let attach = Attach {
             owner,
             info: ConnectionInfo {
+                number: owner,
                 client_id,
                 credential: rules.credential.clone(),
                 peer,

@@ -26,6 +26,8 @@ use crate::topic::{self, Filter};
 /// A live connection, for people to look at.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
+    /// Unique for the life of the process; see [`crate::Broker::end_connection`].
+    pub number: u64,
     /// The client identifier in use.
     pub client_id: String,
     /// The name of the credential.

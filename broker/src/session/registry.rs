@@ -266,6 +266,20 @@ impl Sessions {
         connections
     }
 
+    /// Tells a connection to go, its session left as its client wants it. False if there is no such connection.
+    pub fn end_connection(&self, number: u64) -> bool {
+        let held = self.held.lock();
+        for session in held.sessions.values() {
+            let mut state = session.state();
+            if number != 0 && state.owner == number {
+                state.kick = Some(DisconnectReasonCode::AdministrativeAction);
+                session.wake.notify_one();
+                return true;
+            }
+        }
+        false
+    }
+
     /// The live connections.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.held.lock().sessions.values().filter_map(|session| session.connection()).collect()

@@ -130,6 +130,7 @@ fn settings(options: &Options, dir: &Path, http: SocketAddr) -> Result<Settings>
     settings.database_url = Secret(format!("sqlite://{}?mode=rwc", path("coinwire.db")?));
     settings.secret_key_file = path("coinwire.key")?;
     settings.public_url = format!("http://{http}");
+    settings.admins = vec![state::EMAIL.into()];
     settings.mqtt_listen = Some(options.mqtt);
     let certificate = Certificate::load_or_make(dir)?;
     settings.mqtt_tls_listen = Some(options.mqtt_tls);

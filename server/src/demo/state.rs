@@ -19,7 +19,8 @@ use std::path::Path;
 pub const OPERATOR_SLUG: &str = "sunny";
 /// What its integrator may read.
 pub const TOPICS: &str = "v1/sunny/#";
-const EMAIL: &str = "owner@sunny.example";
+/// Its member, who also runs the server.
+pub const EMAIL: &str = "owner@sunny.example";
 const PASSWORD_CHARS: usize = 12;
 
 /// Machines of the demo: name, site, prices (label, fen, pulses). Repeated where there are more modules.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod coinwire;
+mod connections;
 mod crash;
 mod demo;
 mod ending;

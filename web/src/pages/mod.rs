@@ -1,5 +1,6 @@
 //! A file a page.
 
+pub(crate) mod connections;
 pub(crate) mod demo;
 pub(crate) mod fleet;
 pub(crate) mod health;

@@ -2,9 +2,9 @@
 //!
 //! With `COINWIRE_RENDER_DIR` set, the pages are also written there, to be looked at.
 
-use super::{demo, fleet, machine, sale, sales, scan, sign_in};
+use super::{connections, demo, fleet, machine, sale, sales, scan, sign_in};
 use crate::{
-    config::{DemoControl, DemoModule, DemoPanel},
+    config::{DemoControl, DemoModule, DemoPanel, MqttConnection, MqttParty},
     failure::{ERROR_WORDS, Failure, chain},
     locale::Language,
     page::Look,
@@ -24,7 +24,14 @@ use tera::Context;
 const SCAN_PAGE_BYTES: usize = 30 * 1024;
 
 fn look(language: Language) -> Look {
-    Look { language, request_id: "REQUEST".into(), csrf: "TOKEN".into(), here: "/here?a=1".into(), demo: true }
+    Look {
+        language,
+        request_id: "REQUEST".into(),
+        csrf: "TOKEN".into(),
+        here: "/here?a=1".into(),
+        demo: true,
+        mqtt: true,
+    }
 }
 
 /// Renders in both languages, checks what holds for all pages, and keeps a copy to look at if asked.
@@ -122,7 +129,13 @@ fn sale_row(state: &'static str) -> SaleRow {
 }
 
 fn member() -> Member {
-    Member { member_id: 1, operator_id: 1, operator: "Sunny Rides".into(), email: "owner@example.com".into() }
+    Member {
+        member_id: 1,
+        operator_id: 1,
+        operator: "Sunny Rides".into(),
+        slug: "sunny".into(),
+        email: "owner@example.com".into(),
+    }
 }
 
 fn module(online: bool) -> ModuleView {
@@ -409,4 +422,53 @@ fn templates_and_texts_fit() {
     }
     let unused: Vec<_> = known.difference(&used).collect();
     assert!(unused.is_empty(), "texts that no template names: {unused:?}");
+}
+
+#[test]
+fn connections_page_shows_what_one_may_see() {
+    let templates = templates();
+    let connection = |number: u64, party: MqttParty, client_id: &str| MqttConnection {
+        number,
+        party,
+        client_id: client_id.into(),
+        peer: ([203, 0, 113, 7], 40_000 + number as u16).into(),
+        version: "5",
+        connected_ms: 1_795_404_600_000 + number as i64,
+        heard_ms: 1_795_404_636_000,
+        round_trip: (number % 2 == 1).then(|| std::time::Duration::from_millis(310)),
+    };
+    let own = fleet_rows().into_iter().find_map(|row| row.module).unwrap().id;
+    let all = || {
+        vec![
+            connection(1, MqttParty::Module(own.clone()), &own),
+            connection(2, MqttParty::Module("ZZZZZZZZZZ".into()), "ZZZZZZZZZZ"),
+            connection(3, MqttParty::Integrator("sunny".into()), "dash<board>"),
+            connection(4, MqttParty::Integrator("rival".into()), "theirs"),
+            connection(5, MqttParty::Member("sunny".into()), "phone"),
+            connection(6, MqttParty::Backend, "backend"),
+        ]
+    };
+    let page = |is_admin: bool, query: &str, done: Option<&str>| {
+        let asked: connections::Asked =
+            serde_json::from_value(serde_json::json!({ "q": query, "done": done })).unwrap();
+        let seen = connections::rows(all(), &fleet_rows(), &member(), is_admin, query);
+        connections::context(&member(), seen, &asked)
+    };
+    let html = each(&templates, "connections", "connections.html", &page(false, "", None));
+    assert_eq!(html[1].matches("<tr id=").count(), 3, "its own module, program and member");
+    assert!(html[1].contains("dash&lt;board&gt;") && html[1].contains("310 ms") && !html[1].contains("theirs"));
+    let html = each(&templates, "connections-admin", "connections.html", &page(true, "", Some("ended")));
+    assert_eq!(html[1].matches("<tr id=").count(), 6);
+    assert!(html[1].contains("The connection was ended"));
+    let html = each(&templates, "connections-search", "connections.html", &page(true, "THEIRS", Some("nonsense")));
+    assert_eq!(html[1].matches("<tr id=").count(), 1);
+    each(&templates, "connections-gone", "connections.html", &page(true, "", Some("gone")));
+    let html = each(&templates, "connections-none", "connections.html", &page(false, "nobody", None));
+    assert!(html[1].contains("Nobody is connected"));
+    let crowd = (0..500).map(|number| connection(number, MqttParty::Backend, "backend")).collect();
+    let seen = connections::rows(crowd, &[], &member(), true, "");
+    assert_eq!((seen.0.len(), seen.1), (200, 500));
+    let context = connections::context(&member(), seen, &connections::Asked::default());
+    let html = each(&templates, "connections-fragment", "connections_state.html", &context);
+    assert!(html[1].contains("500 connections") && html[1].contains("300 not shown"));
 }

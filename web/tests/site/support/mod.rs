@@ -61,6 +61,8 @@ pub fn config() -> WebConfig {
             sign_ins_per_email_per_minute: 0,
             live_streams: 100,
         },
+        mqtt: None,
+        admins: vec![],
         demo: None,
         metrics: None,
     }

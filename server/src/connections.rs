@@ -1,0 +1,50 @@
+//! What the pages see of the embedded broker, and do with it.
+
+use crate::gate::{BACKEND_USER, Credential};
+use broker::{Broker, ConnectionInfo};
+use std::{
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use web::{Messages, MqttConnection, MqttGate, MqttParty, Replies};
+
+/// The embedded broker, for the pages.
+pub struct LiveGate(pub Broker);
+
+impl MqttGate for LiveGate {
+    fn connections(&self) -> Vec<MqttConnection> {
+        self.0.connections().into_iter().map(seen).collect()
+    }
+
+    fn end_connection(&self, number: u64) -> bool {
+        self.0.end_connection(number)
+    }
+
+    fn serve(&self, messages: Messages, replies: Replies, peer: SocketAddr) {
+        self.0.serve_messages(messages, replies, peer);
+    }
+}
+
+fn seen(connection: ConnectionInfo) -> MqttConnection {
+    let party = match Credential::parse(&connection.credential) {
+        Some(Credential::Integrator { slug, .. }) => MqttParty::Integrator(slug),
+        Some(Credential::Member { slug, .. }) => MqttParty::Member(slug),
+        None if connection.credential == BACKEND_USER => MqttParty::Backend,
+        None => MqttParty::Module(connection.credential),
+    };
+    MqttConnection {
+        number: connection.number,
+        party,
+        client_id: connection.client_id,
+        peer: connection.peer,
+        version: connection.version.as_str(),
+        connected_ms: since_1970_ms(connection.connected_at),
+        heard_ms: since_1970_ms(connection.heard_at),
+        round_trip: connection.round_trip,
+    }
+}
+
+fn since_1970_ms(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,56 @@
+//! `/mqtt`: the broker by WebSocket on the web's own port, for programs in browsers.
+
+use crate::{failure::Failure, guard::address::ClientIp, page::Page};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, TryStreamExt, future};
+use poem::{
+    IntoResponse, Request, Response, handler,
+    http::{StatusCode, header::SEC_WEBSOCKET_PROTOCOL},
+    web::{
+        RemoteAddr,
+        websocket::{Message, WebSocket, WebSocketConfig},
+    },
+};
+use std::{io, net::SocketAddr};
+
+/// The WebSocket subprotocol of MQTT (MQTT 5 section 6).
+const SUBPROTOCOL: &str = "mqtt";
+/// Longest message taken. A packet may be cut into several messages.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// What a connection reads at once; the library's own default is 128 KiB, kept while it idles.
+const READ_BYTES: usize = 4 * 1024;
+
+/// `GET /mqtt`
+#[handler]
+pub(crate) async fn connect(
+    request: &Request,
+    page: Page,
+    ClientIp(ip): ClientIp,
+    remote: &RemoteAddr,
+    socket: WebSocket,
+) -> Result<Response, Failure> {
+    let gate = page.app.config.mqtt.clone().ok_or(Failure::NotFound)?;
+    let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    if !offers.flat_map(|value| value.split(',')).any(|protocol| protocol.trim() == SUBPROTOCOL) {
+        let told = "offer the WebSocket subprotocol mqtt\n";
+        return Ok(Response::builder().status(StatusCode::BAD_REQUEST).body(told));
+    }
+    let peer = SocketAddr::new(ip, remote.as_socket_addr().map_or(0, SocketAddr::port));
+    let bounds = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .read_buffer_size(READ_BYTES);
+    let upgrade = socket.protocols([SUBPROTOCOL]).config(bounds).on_upgrade(move |socket| async move {
+        let (sink, stream) = socket.split();
+        let messages = stream.try_filter_map(|message| {
+            future::ready(match message {
+                Message::Binary(bytes) => Ok(Some(Bytes::from(bytes))),
+                Message::Text(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a text message")),
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(None),
+            })
+        });
+        let replies = sink.with(|bytes: Bytes| future::ok::<_, io::Error>(Message::Binary(bytes.into())));
+        gate.serve(Box::pin(messages), Box::pin(replies), peer);
+    });
+    Ok(upgrade.into_response())
+}

@@ -1,0 +1,161 @@
+//! Who is connected to the MQTT broker, live, with a button to end a connection.
+
+use crate::{
+    config::{MqttConnection, MqttGate, MqttParty},
+    failure::Failure,
+    guard::session::Signed,
+    live::{self, Fragment, Pace},
+    page::{Page, see_other},
+};
+use backend::{machines::FleetRow, operators::Member};
+use poem::{
+    Response, handler,
+    web::{Path, Query},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tera::Context;
+
+/// Connections raise no events: they are looked at.
+const PACE: Pace = Pace { gap: Duration::from_secs(1), tick: Duration::from_secs(2) };
+/// Rows shown; who looks for another searches.
+const SHOWN: usize = 200;
+
+/// What is searched for, and what was done.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    q: String,
+    done: Option<String>,
+}
+
+/// A connection as a row.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    number: u64,
+    /// `module`, `integrator`, `member` or `backend`.
+    kind: &'static str,
+    /// The machine's name, or the operator's short name.
+    name: String,
+    machine_id: Option<i64>,
+    client_id: String,
+    peer: String,
+    version: &'static str,
+    connected_ms: i64,
+    heard_ms: i64,
+    round_trip_ms: Option<u128>,
+}
+
+/// What a member may see, newest first, and how many there are in all.
+pub(crate) fn rows(
+    connections: Vec<MqttConnection>,
+    fleet: &[FleetRow],
+    member: &Member,
+    is_admin: bool,
+    query: &str,
+) -> (Vec<Row>, usize) {
+    let machines: HashMap<&str, &FleetRow> =
+        fleet.iter().filter_map(|row| Some((row.module.as_ref()?.id.as_str(), row))).collect();
+    let query = query.trim().to_lowercase();
+    let mut rows: Vec<Row> = connections
+        .into_iter()
+        .filter_map(|connection| {
+            let own = |slug: &str| slug == member.slug;
+            let (kind, name, machine, is_own) = match &connection.party {
+                MqttParty::Module(id) => {
+                    let machine = machines.get(id.as_str());
+                    ("module", machine.map_or("", |row| row.name.as_str()), machine, machine.is_some())
+                }
+                MqttParty::Integrator(slug) => ("integrator", slug.as_str(), None, own(slug)),
+                MqttParty::Member(slug) => ("member", slug.as_str(), None, own(slug)),
+                MqttParty::Backend => ("backend", "", None, false),
+            };
+            (is_own || is_admin).then(|| Row {
+                number: connection.number,
+                kind,
+                name: name.to_owned(),
+                machine_id: machine.map(|row| row.machine_id),
+                peer: connection.peer.to_string(),
+                version: connection.version,
+                connected_ms: connection.connected_ms,
+                heard_ms: connection.heard_ms,
+                round_trip_ms: connection.round_trip.map(|time| time.as_millis()),
+                client_id: connection.client_id,
+            })
+        })
+        .filter(|row| [&row.name, &row.client_id, &row.peer].iter().any(|text| text.to_lowercase().contains(&query)))
+        .collect();
+    rows.sort_by_key(|row| std::cmp::Reverse((row.connected_ms, row.number)));
+    let count = rows.len();
+    rows.truncate(SHOWN);
+    (rows, count)
+}
+
+/// What the templates name.
+pub(crate) fn context(member: &Member, (rows, count): (Vec<Row>, usize), asked: &Asked) -> Context {
+    let mut context = Context::new();
+    context.insert("member", member);
+    context.insert("tab", "connections");
+    context.insert("hidden", &(count - rows.len()));
+    context.insert("rows", &rows);
+    context.insert("count", &count);
+    context.insert("q", &asked.q);
+    context.insert("done", &asked.done.as_deref().filter(|done| ["ended", "gone"].contains(done)));
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", &asked.q).finish();
+    context.insert("events_query", &query);
+    context
+}
+
+fn gate(page: &Page) -> Result<&Arc<dyn MqttGate>, Failure> {
+    page.app.config.mqtt.as_ref().ok_or(Failure::NotFound)
+}
+
+async fn look(page: &Page, member: &Member, query: &str) -> Result<(Vec<Row>, usize), Failure> {
+    let fleet = page.app.backend.fleet(member.operator_id).await?;
+    let is_admin = page.app.config.admins.contains(&member.email);
+    Ok(rows(gate(page)?.connections(), &fleet, member, is_admin, query))
+}
+
+/// `GET /operator/connections`
+#[handler]
+pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
+    let seen = look(&page, &signed.member, &asked.q).await?;
+    page.render("connections.html", context(&signed.member, seen, &asked))
+}
+
+/// `GET /operator/connections/events`
+#[handler]
+pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
+    let rendering = page.clone();
+    let asked = Arc::new(asked);
+    live::fragments(
+        &page,
+        PACE,
+        |_| false,
+        move || {
+            let (page, signed, asked) = (rendering.clone(), signed.clone(), asked.clone());
+            async move {
+                signed.still_in(&page.app.backend).await?;
+                let seen = look(&page, &signed.member, &asked.q).await?;
+                let context = context(&signed.member, seen, &asked);
+                Ok(Fragment { html: page.fragment("connections_state.html", context)?, last: false })
+            }
+        },
+    )
+}
+
+/// `POST /operator/connections/{number}/end`
+#[handler]
+pub(crate) async fn end(page: Page, signed: Signed, Path(number): Path<u64>) -> Result<Response, Failure> {
+    let gate = gate(&page)?;
+    let fleet = page.app.backend.fleet(signed.member.operator_id).await?;
+    let is_admin = page.app.config.admins.contains(&signed.member.email);
+    let asked = gate.connections().into_iter().filter(|connection| connection.number == number).collect();
+    // What one may not see is as if it were not there.
+    let (visible, _) = rows(asked, &fleet, &signed.member, is_admin, "");
+    let ended = !visible.is_empty() && gate.end_connection(number);
+    if ended {
+        tracing::info!(member = signed.member.member_id, number, "ended an MQTT connection");
+    }
+    Ok(see_other(&format!("/operator/connections?done={}", if ended { "ended" } else { "gone" })))
+}
