@@ -73,6 +73,8 @@ test("each page of the operator is fit for desk and phone, light and dark, Engli
     }
     await page.goto(`${demo.http}/operator`);
     await inspect(page, `fleet-${name}`);
+    await page.goto(`${demo.http}/operator/connections`);
+    await inspect(page, `connections-${name}`);
     await page.locator(".machine h3").getByRole("link", { name: demo.machines[0].machine, exact: true }).click();
     await page.waitForURL("**/operator/machines/*");
     await inspect(page, `machine-${name}`);
@@ -127,4 +129,27 @@ test("a price changed by the operator is what the consumer pays", async () => {
   assert.equal(amountIn(amount), 7.77);
   assert.ok((await buying.page.locator(".sum").innerText()).includes("7.77"));
   await Promise.all([leave(working), leave(buying)]);
+});
+
+test("who is connected is shown live, and a module that is disconnected comes back by itself", async () => {
+  const machine = demo.machines[1];
+  const { page } = await visitor(browser, desk);
+  await signIn(page, demo);
+  await page.getByRole("link", { name: "Connections" }).click();
+  const row = page.getByRole("row", { name: machine.machine });
+  await row.waitFor();
+  const before = await row.getAttribute("id");
+  await inspect(page, "connections-en-light");
+  await row.getByRole("button", { name: "Disconnect" }).click();
+  await page.getByText("The connection was ended").waitFor();
+  const notReloaded = await markPage(page);
+  await until("another connection of it", async () => {
+    const now = (await row.count()) > 0 && (await row.getAttribute("id"));
+    return now && now !== before;
+  });
+  await notReloaded();
+  await inspect(page, "connections-ended-en-light");
+  await page.getByLabel("Machine, client or address").fill("nobody of this name");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByText("Nobody is connected").waitFor();
 });

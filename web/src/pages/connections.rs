@@ -43,7 +43,8 @@ pub(crate) struct Row {
     version: &'static str,
     connected_ms: i64,
     heard_ms: i64,
-    round_trip_ms: Option<u128>,
+    /// Milliseconds, with a decimal where that says something.
+    round_trip_ms: Option<String>,
 }
 
 /// What a member may see, newest first, and how many there are in all.
@@ -79,7 +80,7 @@ pub(crate) fn rows(
                 version: connection.version,
                 connected_ms: connection.connected_ms,
                 heard_ms: connection.heard_ms,
-                round_trip_ms: connection.round_trip.map(|time| time.as_millis()),
+                round_trip_ms: connection.round_trip.map(milliseconds),
                 client_id: connection.client_id,
             })
         })
@@ -89,6 +90,11 @@ pub(crate) fn rows(
     let count = rows.len();
     rows.truncate(SHOWN);
     (rows, count)
+}
+
+fn milliseconds(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1_000.0;
+    if ms < 10.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
 }
 
 /// What the templates name.
