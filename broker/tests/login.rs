@@ -176,3 +176,14 @@ async fn a_taken_address_is_named() {
         Err(StartError::ModuleCommands { .. })
     ));
 }
+
+/// MQTT 5 allows it (section 3.1.2.9); the library that reads packets does not.
+#[tokio::test]
+async fn a_password_without_a_user_name_is_refused_as_such() {
+    let running = start().await;
+    let mut raw = Raw::open(running.address).await;
+    let body = [&b"\0\x04MQTT\x05\x42\0\x3c\0\0\x01x\0\x02"[..], common::PASSWORD.as_bytes()].concat();
+    raw.send(&[&[0x10, body.len() as u8][..], &body].concat()).await;
+    let (kind, body) = raw.body().await;
+    assert_eq!((kind, body[1]), (2, 0x86));
+}

@@ -32,6 +32,8 @@ pub(crate) enum BadConnect {
     Malformed,
     /// MQTT 5, but broken: answered with this.
     MalformedV5,
+    /// MQTT 5 with a password and no user name: good, but the library does not read it.
+    NoUserName,
     /// MQTT of another version.
     Version,
 }
@@ -62,7 +64,10 @@ pub(crate) fn connect(raw: &RawPacket, properties_max: usize) -> Result<Connect,
         },
         // The name is "MQTT" and the version 5, or the library would have said otherwise; MQTT 3.1 has another name.
         Err(MqttError::ProtocolError) if raw.data_as_slice().starts_with(b"\0\x06MQIsdp") => Err(BadConnect::Version),
-        Err(_) if raw.data_as_slice().starts_with(b"\0\x04MQTT\x05") => Err(BadConnect::MalformedV5),
+        Err(_) if raw.data_as_slice().starts_with(b"\0\x04MQTT\x05") => {
+            let flags = raw.data_as_slice().get(CONNECT_FLAGS_AT).copied().unwrap_or_default();
+            Err(if flags >> 6 == 0b01 { BadConnect::NoUserName } else { BadConnect::MalformedV5 })
+        }
         Err(_) => Err(BadConnect::Malformed),
     }
 }
