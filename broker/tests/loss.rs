@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use broker::Limits;
-use common::{PASSWORD, PATIENCE, start_with, until};
+use common::{PASSWORD, PATIENCE, Raw, login, start_with, until};
+use mqtt_protocol_core::mqtt::packet::{Property, Qos, SessionExpiryInterval};
 use rand::Rng;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
@@ -47,9 +48,27 @@ fn life() -> tokio::time::Sleep {
     tokio::time::sleep(rand::rng().random_range(LIFE / 4..LIFE * 2))
 }
 
+/// Messages that may be on their way: within the bounds of the subscriber's queue, however slow this machine is.
+const UNDER_WAY: usize = 20_000;
+
+/// How far it is, and with it how much is under way.
+#[derive(Default)]
+struct Progress {
+    published: AtomicUsize,
+    received: AtomicUsize,
+}
+
+impl Progress {
+    async fn room(&self) {
+        while self.published.load(Ordering::Relaxed) > self.received.load(Ordering::Relaxed) + UNDER_WAY {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
 /// Publishes `count` numbered messages and dies again and again; what was not acknowledged then is published again by the
 /// next life. Returns how many lives it took.
-async fn publish_all(at: SocketAddr, publisher: usize, count: usize) -> usize {
+async fn publish_all(at: SocketAddr, publisher: usize, count: usize, progress: Arc<Progress>) -> usize {
     let mut lives = 0;
     let mut acknowledged = 0;
     while acknowledged < count {
@@ -59,6 +78,7 @@ async fn publish_all(at: SocketAddr, publisher: usize, count: usize) -> usize {
         let first = acknowledged;
         let publishing = async {
             for number in first..count {
+                progress.room().await;
                 let topic = format!("t/{publisher}");
                 client.publish(topic, QoS::AtLeastOnce, false, number.to_string()).await.unwrap();
             }
@@ -67,7 +87,10 @@ async fn publish_all(at: SocketAddr, publisher: usize, count: usize) -> usize {
         let listening = async {
             while acknowledged < count {
                 match events.poll().await {
-                    Ok(Event::Incoming(Packet::PubAck(_))) => acknowledged += 1,
+                    Ok(Event::Incoming(Packet::PubAck(_))) => {
+                        acknowledged += 1;
+                        progress.published.fetch_add(1, Ordering::Relaxed);
+                    }
                     Ok(_) => {}
                     Err(_) => return,
                 }
@@ -83,7 +106,12 @@ async fn publish_all(at: SocketAddr, publisher: usize, count: usize) -> usize {
 }
 
 /// Receives, and dies again and again with messages unacknowledged, until told to end. Returns its lives.
-async fn receive_all(at: SocketAddr, seen: Arc<Vec<Vec<AtomicUsize>>>, done: Arc<AtomicBool>) -> usize {
+async fn receive_all(
+    at: SocketAddr,
+    seen: Arc<Vec<Vec<AtomicUsize>>>,
+    progress: Arc<Progress>,
+    done: Arc<AtomicBool>,
+) -> usize {
     let mut lives = 0;
     while !done.load(Ordering::Relaxed) {
         lives += 1;
@@ -94,7 +122,9 @@ async fn receive_all(at: SocketAddr, seen: Arc<Vec<Vec<AtomicUsize>>>, done: Arc
                 if let Event::Incoming(Packet::Publish(publish)) = event {
                     let publisher: usize = std::str::from_utf8(&publish.topic[2..]).unwrap().parse().unwrap();
                     let number: usize = std::str::from_utf8(&publish.payload).unwrap().parse().unwrap();
-                    seen[publisher][number].fetch_add(1, Ordering::Relaxed);
+                    if seen[publisher][number].fetch_add(1, Ordering::Relaxed) == 0 {
+                        progress.received.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             }
         };
@@ -114,7 +144,8 @@ async fn acknowledged_is_delivered_though_clients_and_the_core_are_killed() {
     let seen: Arc<Vec<Vec<AtomicUsize>>> =
         Arc::new((0..PUBLISHERS).map(|_| (0..each).map(|_| AtomicUsize::new(0)).collect()).collect());
     let done = Arc::new(AtomicBool::new(false));
-    let subscriber = tokio::spawn(receive_all(at, seen.clone(), done.clone()));
+    let progress = Arc::new(Progress::default());
+    let subscriber = tokio::spawn(receive_all(at, seen.clone(), progress.clone(), done.clone()));
     // The session is there before anything is published.
     until("the subscriber", || !running.broker.connections().is_empty()).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -128,7 +159,7 @@ async fn acknowledged_is_delivered_though_clients_and_the_core_are_killed() {
     });
     let mut publishers = JoinSet::new();
     for publisher in 0..PUBLISHERS {
-        publishers.spawn(publish_all(at, publisher, each));
+        publishers.spawn(publish_all(at, publisher, each, progress.clone()));
     }
     let mut lives = 0;
     while let Some(publisher) = publishers.join_next().await {
@@ -157,3 +188,38 @@ async fn acknowledged_is_delivered_though_clients_and_the_core_are_killed() {
 }
 
 static KILLS: AtomicUsize = AtomicUsize::new(0);
+
+/// Beyond the bounds of its queue an absent client loses the newest; how many is said. When it comes back it can catch up,
+/// though more is published all the while.
+#[tokio::test]
+async fn beyond_the_bounds_what_is_lost_is_counted() {
+    const QUEUE: usize = 100;
+    const PUBLISHED: usize = 500;
+    let at = start_with(Limits { client_queue_messages: QUEUE, ..Limits::default() }).await.address;
+    let kept = vec![Property::SessionExpiryInterval(SessionExpiryInterval::new(100).unwrap())];
+    let mut ben = Raw::accepted5(at, login("ben", "b").properties(kept.clone()).v5()).await;
+    ben.subscribed5("t/#", Qos::AtLeastOnce).await;
+    drop(ben);
+    let mut anna = Raw::client5(at, "anna", "a").await;
+    // The end of his connection is noticed before anything is published.
+    anna.ping().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for number in 0..PUBLISHED {
+        assert_eq!(anna.publish5("t/x", number.to_string().as_bytes(), false, vec![]).await, 0);
+    }
+    let mut observer = Raw::client5(at, "observer", "o").await;
+    observer.subscribed5("$SYS/broker/publish/messages/dropped", Qos::AtMostOnce).await;
+    let lost = (PUBLISHED - QUEUE).to_string();
+    let counting = async { while observer.received5().await.payload != lost.as_bytes() {} };
+    tokio::time::timeout(3 * PATIENCE, counting).await.expect("the loss is not said");
+    let mut ben = Raw::open(at).await;
+    assert!(ben.connect5(login("ben", "b").resuming().properties(kept).v5()).await.session_present());
+    for number in 0..QUEUE {
+        if number % 10 == 0 {
+            assert_eq!(anna.publish5("t/x", b"more", false, vec![]).await, 0);
+        }
+        assert_eq!(ben.received5().await.payload, number.to_string().as_bytes());
+    }
+    ben.send(&[0xc0, 0]).await;
+    while ben.packet().await.expect("he was cut").packet_type() != 13 {}
+}

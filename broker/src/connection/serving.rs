@@ -250,6 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let out = self.stream.out();
         let full = out.len() + (OUT_FULL_BYTES - waiting);
         let filled = state.outbox.fill(out, full, self.window, std::time::Instant::now());
+        state.catching_up &= state.outbox.is_half_full();
         drop(state);
         if filled.sent > 0 {
             self.gate.meters.publishes_out.increment(filled.sent);

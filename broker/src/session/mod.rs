@@ -126,6 +126,9 @@ pub(crate) struct State {
     pub feed: Option<FeedHandle>,
     /// Messages dropped because the queue was full.
     pub dropped: u64,
+    /// The client came back to a queue that was more than half full, and has not worked it off yet. Were it cut for a queue
+    /// that fills meanwhile, it could never catch up.
+    pub catching_up: bool,
     /// How long the client took to acknowledge the last message of QoS 1.
     pub round_trip: Option<Duration>,
 }
@@ -151,6 +154,7 @@ impl Session {
                 ends_at: None,
                 feed: None,
                 dropped: 0,
+                catching_up: false,
                 round_trip: None,
             }),
         }
@@ -186,12 +190,12 @@ impl Session {
         !self.queue(&mut state, delivery)
     }
 
-    /// Queues a delivery, if there is room; whoever is connected and has none is cut.
+    /// Queues a delivery, if there is room; whoever is connected, is not catching up and has none is cut.
     fn queue(&self, state: &mut State, delivery: Delivery) -> bool {
         let taken = state.outbox.push(delivery).is_ok();
         if !taken {
             state.dropped += 1;
-            if state.owner != 0 && state.kick.is_none() {
+            if state.owner != 0 && state.kick.is_none() && !state.catching_up {
                 state.kick = Some(DisconnectReasonCode::QuotaExceeded);
             }
         }
@@ -270,9 +274,15 @@ mod tests {
         assert!(deliver("t/3", Qos::AtLeastOnce), "no room");
         assert_eq!(session.state().dropped, 1);
         assert_eq!(session.state().kick, None);
-        // Connected, it is cut for the same.
+        // Back and catching up, it loses the newest still.
         session.state().owner = 9;
-        assert!(deliver("t/4", Qos::AtMostOnce));
+        session.state().catching_up = true;
+        assert!(deliver("t/4", Qos::AtLeastOnce));
+        assert_eq!(session.state().dropped, 2);
+        assert_eq!(session.state().kick, None);
+        // Connected, it is cut for the same.
+        session.state().catching_up = false;
+        assert!(deliver("t/5", Qos::AtMostOnce));
         assert_eq!(session.state().kick, Some(DisconnectReasonCode::QuotaExceeded));
     }
 }

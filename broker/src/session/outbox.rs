@@ -127,6 +127,11 @@ impl Outbox {
         self.queue.len() < self.bounds.messages && self.queued_bytes + message.cost_bytes() <= self.bounds.bytes
     }
 
+    /// Whether more than half of a bound is used up.
+    pub fn is_half_full(&self) -> bool {
+        self.queue.len() > self.bounds.messages / 2 || self.queued_bytes > self.bounds.bytes / 2
+    }
+
     /// Queues a message.
     pub fn push(&mut self, delivery: Delivery) -> Result<(), Overflow> {
         let bytes = delivery.message.cost_bytes();
