@@ -165,7 +165,7 @@ impl Core {
     /// Kills the router: it slices the first byte off a topic, and a multibyte character there ends its thread.
     #[cfg(debug_assertions)]
     pub fn kill(&self) {
-        let poison = router::packet("é".into(), Bytes::new(), None);
+        let poison = router::packet("é".into(), Bytes::new());
         let _ = self.publisher.lock().link.push(poison);
     }
 
@@ -199,7 +199,7 @@ impl Core {
             if let Ok(None) = tokio::time::timeout(PROBE_EVERY, link.next()).await {
                 return;
             }
-            let probe = router::packet(Bytes::from_static(PROBE_TOPIC.as_bytes()), Bytes::new(), None);
+            let probe = router::packet(Bytes::from_static(PROBE_TOPIC.as_bytes()), Bytes::new());
             if self.publisher.lock().link.push(probe).is_err() {
                 return;
             }

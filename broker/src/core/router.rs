@@ -12,13 +12,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
-use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish, PublishProperties};
+use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish};
 use rumqttd::{Forward, Notification, RouterConfig};
 use tokio::sync::oneshot;
 
 use super::{CoreError, OPEN_TIMEOUT};
 
 /// Size and number of the segments of a filter's log. A feed that is behind by more than their product loses messages.
+/// Of a message, the router counts topic and payload, and no properties: it is given none.
 /// So feeds are always read, into bounded queues of the gate, and publishers are held back well before
 /// (`Limits::core_window_bytes`).
 const SEGMENT_BYTES: usize = 512 * 1024;
@@ -103,7 +104,6 @@ pub(super) struct Gone;
 /// A publish as it comes from the router.
 pub(super) struct Forwarded {
     pub publish: Publish,
-    pub properties: Option<PublishProperties>,
     /// Its place in the log of the filter it came by; these are contiguous.
     pub offset: Option<u64>,
 }
@@ -111,7 +111,7 @@ pub(super) struct Forwarded {
 impl From<Forward> for Forwarded {
     fn from(forward: Forward) -> Forwarded {
         let offset = forward.cursor.map(|(_, offset)| offset);
-        Forwarded { publish: forward.publish, properties: forward.properties, offset }
+        Forwarded { publish: forward.publish, offset }
     }
 }
 
@@ -179,6 +179,6 @@ impl Drop for Link {
 }
 
 /// A publish as the router takes it.
-pub(super) fn packet(topic: Bytes, payload: Bytes, properties: Option<PublishProperties>) -> Packet {
-    Packet::Publish(Publish::new(topic, payload, false), properties)
+pub(super) fn packet(topic: Bytes, payload: Bytes) -> Packet {
+    Packet::Publish(Publish::new(topic, payload, false), None)
 }
