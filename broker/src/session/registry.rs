@@ -135,7 +135,10 @@ impl Sessions {
         let mut displaced = None;
         if let Some(earlier) = &earlier {
             let mut state = earlier.state();
-            let resumable = !attach.clean_start && lane == Lane::Client && state.rules.lane == Lane::Client;
+            // Revoked, or past its time and not yet swept.
+            let ended = state.kick == Some(DisconnectReasonCode::AdministrativeAction)
+                || state.ends_at.is_some_and(|at| at <= Instant::now());
+            let resumable = !attach.clean_start && !ended && lane == Lane::Client && state.rules.lane == Lane::Client;
             let will = state.will.take();
             // A will with a delay is not sent if its session goes on in time.
             displaced = will.filter(|will| !resumable || (will.delay.is_zero() && state.owner != 0));
