@@ -1,12 +1,17 @@
-//! What the tests need and a machine may lack: Debian's packages, and the browser tests' own from npm.
+//! What the tests need and a machine may lack: Debian's packages, and from npm and PyPI the browser tests' own packages
+//! and the MQTT clients that the broker is tried with.
 
-use crate::program::{Program, exists, root};
-use anyhow::{Result, bail};
-use std::{fs, path::PathBuf};
+use crate::program::{Program, exists, root, target};
+use anyhow::{Context, Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A command, and Debian's packages that bring it.
-const COMMANDS: [(&str, &[&str]); 8] = [
+const COMMANDS: [(&str, &[&str]); 9] = [
     ("cc", &["gcc", "libc6-dev"]),
+    ("c++", &["g++"]),
     ("python3", &["python3"]),
     ("mosquitto_sub", &["mosquitto-clients"]),
     ("mosquitto", &["mosquitto"]),
@@ -18,6 +23,8 @@ const COMMANDS: [(&str, &[&str]); 8] = [
 ];
 /// Chinese glyphs, so that pictures of Chinese pages show words instead of boxes.
 const CHINESE_FONT: &str = "fonts-wqy-microhei";
+/// Python's means to make an environment of its own, which Debian leaves out of python3.
+const PYTHON_ENVIRONMENTS: &str = "python3-venv";
 /// Parts of the Rust toolchain that some installations leave out.
 const COMPONENTS: [&str; 2] = ["clippy", "rustfmt"];
 
@@ -37,7 +44,14 @@ pub fn is_root() -> bool {
 pub fn install_missing() -> Result<()> {
     toolchain()?;
     debian()?;
-    npm()
+    npm(&browser_tests())?;
+    npm(&mqtt_clients().join("mqttjs"))?;
+    pip(&mqtt_clients().join("paho"))
+}
+
+/// MQTT clients of other families, which the broker's tests run.
+fn mqtt_clients() -> PathBuf {
+    root().join("broker/tests/clients")
 }
 
 fn toolchain() -> Result<()> {
@@ -61,6 +75,9 @@ fn debian() -> Result<()> {
     if !Program::new("fc-list").arg(":lang=zh").says_something() {
         packages.push(CHINESE_FONT);
     }
+    if !Program::new("python3").args(&["-c", "import ensurepip, sys; print(sys.version)"]).says_something() {
+        packages.push(PYTHON_ENVIRONMENTS);
+    }
     if packages.is_empty() {
         println!("no Debian package is missing");
         return Ok(());
@@ -79,13 +96,34 @@ fn debian() -> Result<()> {
     apt(&["install", "-q", "-y", "--no-install-recommends"]).args(&packages).run()
 }
 
-fn npm() -> Result<()> {
-    let tests = browser_tests();
-    let changed = |path: &str| fs::metadata(tests.join(path)).and_then(|file| file.modified()).ok();
+/// Installs what the folder's lock file names.
+fn npm(dir: &Path) -> Result<()> {
+    let changed = |path: &str| fs::metadata(dir.join(path)).and_then(|file| file.modified()).ok();
     let (locked, installed) = (changed("package-lock.json"), changed("node_modules/.package-lock.json"));
     if installed.is_some() && installed >= locked {
-        println!("the browser tests' packages are there");
+        println!("the packages of {} are there", dir.display());
         return Ok(());
     }
-    Program::new("npm").args(&["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).inside(&tests).run()
+    Program::new("npm").args(&["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).inside(dir).run()
+}
+
+/// Installs what the folder's requirements name, each file by its hash, into an environment of their own.
+fn pip(dir: &Path) -> Result<()> {
+    // broker/tests/families.rs looks for it there.
+    let environment = target().join("mqtt-clients/venv");
+    let (wanted, installed) = (dir.join("requirements.txt"), environment.join("requirements.txt"));
+    let requirements = fs::read(&wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
+    if fs::read(&installed).is_ok_and(|installed| installed == requirements) {
+        println!("the packages of {} are there", dir.display());
+        return Ok(());
+    }
+    Program::new("python3").args(&["-m", "venv", "--clear"]).arg(&environment).run()?;
+    Program::new(environment.join("bin/python"))
+        .args(&["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        // No package's own code runs while it is installed.
+        .args(&["--require-hashes", "--only-binary", ":all:", "-r"])
+        .arg(&wanted)
+        .run()?;
+    // Last, so that it is there only with what it names.
+    fs::write(&installed, requirements).with_context(|| format!("cannot write {}", installed.display()))
 }
