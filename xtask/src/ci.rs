@@ -2,6 +2,7 @@
 
 use crate::{
     database::{Commits, MariaDb},
+    fuzz,
     program::{Program, binary, root, target},
     setup,
 };
@@ -24,6 +25,7 @@ pub fn everything() -> Result<()> {
         ("tests, on SQLite", tests),
         ("the store's tests, on MariaDB", tests_on_mariadb),
         ("pages in a browser", || browser(&[])),
+        ("the broker, fuzzed", fuzz::briefly),
         ("simulation, more seeds", || simulation("debug", &["--start", "1000000", "--seeds", EXTRA_SEEDS])),
     ])
 }
@@ -55,7 +57,9 @@ fn in_order(steps: &[Step]) -> Result<()> {
 }
 
 fn formatting() -> Result<()> {
-    Program::cargo(&["fmt", "--all", "--check"]).run()
+    Program::cargo(&["fmt", "--all", "--check"]).run()?;
+    // A workspace of its own.
+    Program::cargo(&["fmt", "--manifest-path", "broker/fuzz/Cargo.toml", "--check"]).run()
 }
 
 /// The golden vectors are what an independent writer makes of docs/PROTOCOL.md.

@@ -5,6 +5,7 @@
 
 mod ci;
 mod database;
+mod fuzz;
 mod program;
 mod setup;
 
@@ -19,10 +20,13 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
 
     cargo xtask check                    the inner loop: formatting, clippy, unit tests of all libraries
     cargo xtask ci                       everything, from nothing: what a change must pass
-    cargo xtask setup                    install what the tests need and this machine lacks (Debian packages, npm)
+    cargo xtask setup                    install what the tests need and this machine lacks (Debian, npm, PyPI)
     cargo xtask test [sqlite]            all Rust tests, the store's on SQLite
     cargo xtask test mariadb             the store's tests on a MariaDB of their own, started and ended here
     cargo xtask browser [FILE...]        the pages in a real browser; pictures go to target/screenshots
+    cargo xtask fuzz [TARGET] [--seconds N]
+                                         fuzz the broker: before_connect, session, or both, a minute each
+    cargo xtask fuzz TARGET FILE...      replay inputs
     cargo xtask sim [--seeds N] [...]    the simulation; what follows goes to it (--help)
     cargo xtask bench sale [...]         the whole sale's speed over real sockets
     cargo xtask bench sale --mariadb     the same on a MariaDB of its own, every commit durable
@@ -54,6 +58,7 @@ fn run(args: Vec<String>) -> Result<()> {
         ["test"] | ["test", "sqlite"] => ci::tests(),
         ["test", "mariadb"] => ci::tests_on_mariadb(),
         ["browser", files @ ..] => ci::browser(files),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["sim", rest @ ..] => {
             ci::release_binaries()?;
             ci::simulation("release", rest)

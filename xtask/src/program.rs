@@ -86,6 +86,15 @@ impl Program {
         Ok(())
     }
 
+    /// Runs it to its end with its output in a file, and tells whether it went well.
+    pub fn run_into(mut self, log: &Path) -> Result<bool> {
+        println!("+ {}", self.line);
+        let file = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let errors = file.try_clone()?;
+        let status = self.command.stdout(file).stderr(errors).status();
+        Ok(status.with_context(|| format!("cannot run {}", self.line))?.success())
+    }
+
     /// Runs it silently, and tells whether it went well and wrote anything.
     pub fn says_something(mut self) -> bool {
         self.command.output().is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
