@@ -22,6 +22,11 @@ const PUBLISHERS: [usize; 3] = [1, 10, 100];
 const PAYLOAD_BYTES: [usize; 2] = [64, 256];
 /// Round trips a second.
 const RATE: u32 = 200;
+/// Nuisances are watched for so long at least: past the gate's time to CONNECT, when it cuts those that said nothing and
+/// they come again.
+const NUISANCE_MIN: Duration = Duration::from_secs(14);
+/// A fleet is watched for two of its periods at least.
+const FLEET_MIN: Duration = Duration::from_secs(20);
 
 /// How the broker benchmark runs.
 #[derive(clap::Args)]
@@ -57,7 +62,7 @@ pub async fn run(options: Options) -> Result<()> {
         fleet(dir.path(), options.modules, part).await?;
     }
     if options.wants("nuisances") {
-        nuisances(dir.path(), part).await?;
+        nuisances(dir.path(), part.max(NUISANCE_MIN)).await?;
     }
     Ok(())
 }
@@ -133,7 +138,7 @@ async fn fleet(dir: &Path, largest: usize, part: Duration) -> Result<()> {
                 break;
             }
         }
-        lives.push((peer, fleet.live(server.at, part.max(Duration::from_secs(20))).await?));
+        lives.push((peer, fleet.live(server.at, part.max(FLEET_MIN)).await?));
     }
     println!("\n{largest} modules, each with a status every 10 s, 100 commands a second beside, ms:");
     println!("             status to its ack p50     p99   command to its module p50     p99");
@@ -163,7 +168,7 @@ async fn nuisances(dir: &Path, part: Duration) -> Result<()> {
         for kind in KINDS {
             // A broker of its own: what an earlier nuisance left is not this one's.
             let server = Server::start(peer, dir).await?;
-            let nuisance = Nuisance::start(kind, server.at, part * 3)?;
+            let nuisance = Nuisance::start(kind, server.at, part * 2)?;
             let p99 = loads::round_trips(server.at, Version::V5, RATE, part).await?.percentile_ms(99.0);
             drop(nuisance);
             println!("  {:<9}  {:<40} {p99:>8.3}  {:>6.2}x", peer.as_str(), kind.as_str(), ratio(p99, quiet));
