@@ -80,7 +80,9 @@ impl<F: NorFlash> Module<F> {
                 Timing::Expired => self.answer(command, Stage::Expired, None, now_us),
                 Timing::Good | Timing::Unknown => self.on_probe(now_us, command),
             },
-            Action::Unknown(_) => self.answer(command, Stage::Failed, Some(Reason::Unsupported), now_us),
+            Action::Learn(_) | Action::Diagnose | Action::Unknown(_) => {
+                self.answer(command, Stage::Failed, Some(Reason::Unsupported), now_us)
+            }
             Action::Settings(_) | Action::Lock { .. } | Action::Reboot | Action::Locate => {
                 self.on_state(now_us, command);
             }
@@ -219,7 +221,12 @@ impl<F: NorFlash> Module<F> {
                 self.locate_until_us = now_us.saturating_add(LOCATE_US);
                 self.answer(command, Stage::Done, None, now_us);
             }
-            Action::Probe | Action::Credit { .. } | Action::Sync(_) | Action::Unknown(_) => {}
+            Action::Probe
+            | Action::Credit { .. }
+            | Action::Sync(_)
+            | Action::Learn(_)
+            | Action::Diagnose
+            | Action::Unknown(_) => {}
         }
     }
 

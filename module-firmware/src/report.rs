@@ -171,6 +171,8 @@ impl<F: NorFlash> Module<F> {
             totals: self.told_totals(),
             faults: self.faults,
             locked: Some(self.lock.value),
+            learned: None,
+            diagnostics: None,
         };
         self.seal(Kind::Status, &status)
     }
