@@ -82,4 +82,10 @@ pub struct Diagnostics {
     /// Credits that a cap refused or kept waiting.
     #[cbor(n(12), skip_if = "is_zero")]
     pub credits_capped: u32,
+    /// Commands that the modem answered with an error.
+    #[cbor(n(13), skip_if = "is_zero")]
+    pub modem_errors: u32,
+    /// Connections to the server that were lost.
+    #[cbor(n(14), skip_if = "is_zero")]
+    pub links_lost: u32,
 }

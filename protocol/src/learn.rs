@@ -72,18 +72,16 @@ open_enum! {
         Unconfirmed = 5 => "unconfirmed",
         /// A command, or the button, ended it.
         Cancelled = 6 => "cancelled",
-        /// A newer learn command took its place.
-        Superseded = 7 => "superseded",
         /// The module restarted meanwhile.
-        Restarted = 8 => "restarted",
+        Restarted = 7 => "restarted",
         /// The module is locked, so that no pulses can be tried.
-        Locked = 9 => "locked",
+        Locked = 8 => "locked",
         /// A blocking fault; see the status.
-        Fault = 10 => "fault",
+        Fault = 9 => "fault",
         /// The result could not be written.
-        Flash = 11 => "flash",
+        Flash = 10 => "flash",
         /// Other settings came meanwhile.
-        Settings = 12 => "settings",
+        Settings = 11 => "settings",
     }
 }
 

@@ -82,8 +82,8 @@ fn learned() -> impl Strategy<Value = Learned> {
 }
 
 /// Counters, zero half of the time.
-fn counters() -> impl Strategy<Value = [u32; 10]> {
-    prop::array::uniform10(prop_oneof![Just(0), any::<u32>()])
+fn counters() -> impl Strategy<Value = [u32; 12]> {
+    prop::array::uniform12(prop_oneof![Just(0), any::<u32>()])
 }
 
 fn diagnostics() -> impl Strategy<Value = Diagnostics> {
@@ -102,6 +102,8 @@ fn diagnostics() -> impl Strategy<Value = Diagnostics> {
             modem_garbage: n[7],
             edges_lost: n[8],
             credits_capped: n[9],
+            modem_errors: n[10],
+            links_lost: n[11],
         },
     )
 }

@@ -148,6 +148,8 @@ fn diagnostics(f: &mut Fields) -> Diagnostics {
         modem_garbage: counter("modem_garbage"),
         edges_lost: counter("edges_lost"),
         credits_capped: counter("credits_capped"),
+        modem_errors: counter("modem_errors"),
+        links_lost: counter("links_lost"),
         reset_cause: f
             .0
             .remove("reset_cause")
@@ -192,14 +194,13 @@ const REASONS: [Reason; 11] = [
 const LEARN_STAGES: [LearnStage; 5] =
     [LearnStage::Quiet, LearnStage::Sampling, LearnStage::Confirming, LearnStage::Stored, LearnStage::Failed];
 
-const LEARN_FAILURES: [LearnFailure; 12] = [
+const LEARN_FAILURES: [LearnFailure; 11] = [
     LearnFailure::NoCoins,
     LearnFailure::LineStuck,
     LearnFailure::Noise,
     LearnFailure::Uneven,
     LearnFailure::Unconfirmed,
     LearnFailure::Cancelled,
-    LearnFailure::Superseded,
     LearnFailure::Restarted,
     LearnFailure::Locked,
     LearnFailure::Fault,
@@ -364,7 +365,7 @@ fn statuses() {
         seen.extend(status.diagnostics.and_then(|d| d.reset_cause).map(ResetCause::as_str));
         hold(vector, Kind::Status, status, payload);
     });
-    assert_eq!(seen.len(), 5 + 12 + 7 + 1, "every stage, failure and cause, and unknown: {seen:?}");
+    assert_eq!(seen.len(), 5 + 11 + 7 + 1, "every stage, failure and cause, and unknown: {seen:?}");
 }
 
 #[test]

@@ -82,7 +82,7 @@ LEARNED = {
 DIAGNOSTICS = {
     "reset_cause": 0, "panic": 1, "uptime_before_s": 2, "bad_tags": 3, "bad_payloads": 4, "flash_failures": 5,
     "flash_writes": 6, "sessions": 7, "modem_restarts": 8, "modem_timeouts": 9, "modem_garbage": 10, "edges_lost": 11,
-    "credits_capped": 12,
+    "credits_capped": 12, "modem_errors": 13, "links_lost": 14,
 }
 STATUS = {
     "mark": 0, "online": 1, "uptime_ms": 2, "at_ms": 3, "last_command": 4, "settings_version": 5, "firmware": 6,
@@ -116,8 +116,8 @@ ACTIONS = {
 }
 LEARN_STAGES = {"quiet": 1, "sampling": 2, "confirming": 3, "stored": 4, "failed": 5}
 LEARN_FAILURES = {
-    "no_coins": 1, "line_stuck": 2, "noise": 3, "uneven": 4, "unconfirmed": 5, "cancelled": 6, "superseded": 7,
-    "restarted": 8, "locked": 9, "fault": 10, "flash": 11, "settings": 12,
+    "no_coins": 1, "line_stuck": 2, "noise": 3, "uneven": 4, "unconfirmed": 5, "cancelled": 6, "restarted": 7,
+    "locked": 8, "fault": 9, "flash": 10, "settings": 11,
 }
 RESET_CAUSES = {
     "power_on": 1, "brown_out": 2, "reset_pin": 3, "software": 4, "watchdog": 5, "panic": 6, "other": 7,
