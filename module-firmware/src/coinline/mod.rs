@@ -1,8 +1,12 @@
-//! The coin line: [`sampler`] reads it, [`relay`] passes it on to the machine, [`driver`] gives credits between.
+//! The coin line: [`sampler`] reads it, [`relay`] passes it on to the machine, [`driver`] gives credits between;
+//! [`learner`] finds out how it behaves ([`meter`]) and what the machine takes ([`trial`]).
 
 pub mod driver;
+pub mod learner;
+pub mod meter;
 pub mod relay;
 pub mod sampler;
+pub mod trial;
 
 use heapless::Deque;
 use protocol::messages::CoinProfile;
@@ -103,6 +107,16 @@ impl CoinLine {
     /// Starts a credit pulse; call only when [`CoinLine::is_free`].
     pub fn give_credit_pulse(&mut self, now_us: u64) {
         self.relay.give_credit_pulse(now_us);
+    }
+
+    /// Starts a test pulse of the given width and rest after it; call only when [`CoinLine::is_free`].
+    pub fn give_test_pulse(&mut self, width_ms: u16, gap_ms: u16, now_us: u64) {
+        self.relay.give_test_pulse(width_ms, gap_ms, now_us);
+    }
+
+    /// The line's present level as last handed in.
+    pub fn level_high(&self) -> bool {
+        self.sampler.level_high()
     }
 
     /// Edges since boot that fit no profile.

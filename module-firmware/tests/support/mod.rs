@@ -7,7 +7,7 @@ use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, NorF
 use module_firmware::{Identity, Module, Outgoing, Outputs};
 use protocol::{
     ModuleId, ModuleSecret,
-    messages::{Ack, Action, Command, Pulse, Settings, Status, Sync},
+    messages::{Ack, Action, Command, Diagnostics, Learned, Pulse, Settings, Status, Sync},
     open, seal,
     topics::{Kind, topic},
 };
@@ -163,7 +163,18 @@ pub fn identity() -> Identity {
 /// A message the module published, read as the server would.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
-    Status { online: bool, boot: u32, session: u32, sequence: u32, faults: u32, coins: u64, credits: u64, locked: bool },
+    Status {
+        online: bool,
+        boot: u32,
+        session: u32,
+        sequence: u32,
+        faults: u32,
+        coins: u64,
+        credits: u64,
+        locked: bool,
+        learned: Option<Learned>,
+        diagnostics: Option<Diagnostics>,
+    },
     Pulse(Pulse),
     Ack(Ack),
 }
@@ -184,6 +195,8 @@ pub fn read(kind: Kind, payload: &[u8]) -> Said {
                 coins: status.totals.coin_pulses,
                 credits: status.totals.credit_pulses,
                 locked: status.locked.unwrap(),
+                learned: status.learned,
+                diagnostics: status.diagnostics,
             }
         }
         Kind::Pulse => Said::Pulse(open(&key, &topic, payload).unwrap()),
