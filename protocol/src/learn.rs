@@ -64,7 +64,7 @@ open_enum! {
         NoCoins = 1 => "no_coins",
         /// The line stays active for longer than any pulse.
         LineStuck = 2 => "line_stuck",
-        /// The line does not come to rest, or as much noise as pulses came.
+        /// The line does not come to rest, or more noise than pulses came.
         Noise = 3 => "noise",
         /// The pulses differ too much to be those of one acceptor.
         Uneven = 4 => "uneven",

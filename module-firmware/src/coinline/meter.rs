@@ -28,6 +28,8 @@ pub const COIN_PULSES_MAX: u16 = 200;
 const SAMPLES_MAX: usize = 128;
 /// Coins kept for the median of their pulses.
 const COINS_MAX: usize = protocol::limits::LEARN_COINS_MAX as usize;
+/// Edges of noise for each pulse; more, and the pulses cannot be trusted.
+const NOISE_PER_PULSE_MAX: u16 = 8;
 /// The gap of the pulses given, if the acceptor shows none, in milliseconds.
 const CREDIT_GAP_MS: u16 = 100;
 
@@ -36,7 +38,7 @@ const CREDIT_GAP_MS: u16 = 100;
 pub enum Flaw {
     /// Pulses differ too much.
     Uneven,
-    /// As much noise as pulses.
+    /// More noise than pulses.
     Noise,
 }
 
@@ -154,18 +156,20 @@ impl Meter {
     }
 
     fn close(&mut self, candidate: &Candidate) {
-        let width_us = candidate.end_us - candidate.start_us;
-        let Some((first_us, last_us)) = candidate.solid.filter(|_| width_us >= WIDTH_MIN_US) else {
+        let solid = candidate.solid.filter(|(_, last_us)| last_us - candidate.start_us >= WIDTH_MIN_US);
+        let Some((first_us, last_us)) = solid else {
             self.noise_edges = self.noise_edges.saturating_add(candidate.edges);
             return;
         };
         let bounce_us = (first_us - candidate.start_us).max(candidate.end_us - last_us);
+        // From the first contact to where it broke for good: bounce belongs to neither width nor gap.
+        let width_us = last_us - candidate.start_us;
         self.bounce_us = self.bounce_us.max(u16::try_from(bounce_us).unwrap_or(u16::MAX));
         self.widths_ms.push(ms(width_us));
         if let Some((end_us, _)) = self.last {
             self.gaps_ms.push(ms(candidate.start_us.saturating_sub(end_us)));
         }
-        self.last = Some((candidate.end_us, width_us));
+        self.last = Some((last_us, width_us));
         self.coin_pulses = self.coin_pulses.saturating_add(1);
         self.pulses = self.pulses.saturating_add(1);
     }
@@ -240,7 +244,7 @@ impl Meter {
     /// # Errors
     /// What was measured is no acceptor's; [`Flaw::Uneven`] also if nothing was.
     pub fn profile(&self) -> Result<CoinProfile, Flaw> {
-        if self.noise_edges > self.pulses.saturating_mul(2) {
+        if self.noise_edges > self.pulses.saturating_mul(NOISE_PER_PULSE_MAX) {
             return Err(Flaw::Noise);
         }
         let widths = self.widths_ms.spread().ok_or(Flaw::Uneven)?;
@@ -250,14 +254,16 @@ impl Meter {
             return Err(Flaw::Uneven);
         }
         let bounce_ms = self.bounce_us.div_ceil(1000);
-        // Above bounce with room to spare; well below the shortest gap.
-        let shortest = gaps.map_or(widths.min, |gaps| gaps.min);
+        // The sampler begins a pulse where it stood still and ends it at the last edge: bounce may take from a gap, and
+        // from a width or add to it.
+        let shortest = gaps.map_or(widths.min, |gaps| gaps.min).saturating_sub(bounce_ms);
         let gap_min_ms = (shortest / 2).clamp(8, 50).max(bounce_ms + 2);
+        let (width_min, width_max) = (widths.min.saturating_sub(bounce_ms), widths.max + bounce_ms);
         let burst_end_ms = gaps.map_or(widths.max * 3, |gaps| gaps.max * 2).clamp(150, 2_000).max(gap_min_ms + 1);
         Ok(CoinProfile {
             idle_high: self.idle_high,
-            width_min_ms: widths.min - widths.min / 3,
-            width_max_ms: widths.max + widths.max / 2 + 5,
+            width_min_ms: width_min - width_min / 3,
+            width_max_ms: width_max + width_max / 2 + 5,
             gap_min_ms,
             burst_end_ms,
             credit_width_ms: widths.median,

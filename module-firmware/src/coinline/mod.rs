@@ -19,8 +19,12 @@ const BURSTS_MAX: usize = 4;
 /// Sampler and relay together.
 #[derive(Debug, Clone)]
 pub struct CoinLine {
+    profile: CoinProfile,
     sampler: Sampler,
     relay: Relay,
+    /// The line was active when it began to be read: that is not passed on as it comes, for it may be no coin but a line
+    /// read wrong. If it proves to be a coin, it is owed.
+    missed: bool,
     counted: u32,
     bursts: Deque<Burst, BURSTS_MAX>,
     stuck: bool,
@@ -31,6 +35,8 @@ impl CoinLine {
     /// Begins with the coin line's present level.
     pub fn new(profile: &CoinProfile, level_high: bool, now_us: u64) -> Self {
         Self {
+            profile: *profile,
+            missed: level_high != profile.idle_high,
             sampler: Sampler::new(profile, level_high, now_us),
             relay: Relay::new(profile),
             counted: 0,
@@ -40,11 +46,19 @@ impl CoinLine {
         }
     }
 
-    /// Takes a new profile. A pulse in progress is read anew by it; what was counted and what is owed stays.
+    /// Takes a new profile. A pulse in progress is read anew by it, and goes on to the machine if it was on its way; what
+    /// was counted and what is owed stays.
     pub fn set_profile(&mut self, profile: &CoinProfile, now_us: u64) {
+        if *profile == self.profile {
+            return;
+        }
+        self.profile = *profile;
         self.noise_before += self.sampler.noise_edges();
         self.sampler = Sampler::new(profile, self.sampler.level_high(), now_us);
-        self.relay.coin_stuck(now_us);
+        self.missed = !self.sampler.rests();
+        if !self.missed {
+            self.relay.coin_stuck(now_us);
+        }
         self.relay.set_profile(profile);
         self.stuck = false;
     }
@@ -61,11 +75,13 @@ impl CoinLine {
     }
 
     fn run(&mut self, now_us: u64, step: impl FnOnce(&mut Sampler, &mut dyn FnMut(LineEvent))) {
-        let Self { sampler, relay, counted, bursts, stuck, .. } = self;
+        let Self { sampler, relay, missed, counted, bursts, stuck, .. } = self;
         step(sampler, &mut |event| match event {
+            LineEvent::Active { again: false } if *missed => relay.hold(),
             LineEvent::Active { again: false } => relay.coin_begins(now_us),
             LineEvent::Active { again: true } => {}
             LineEvent::Idle { width_us, counted: now_counted } => {
+                *missed = false;
                 *counted += u32::from(now_counted);
                 relay.coin_ends(now_us, width_us, now_counted);
             }

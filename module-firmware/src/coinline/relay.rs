@@ -85,6 +85,11 @@ impl Relay {
         }
     }
 
+    /// A coin pulse that may be none is not passed as it comes: once it counts, it is owed.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
     /// The coin pulse ended; `counted` says whether it was one by the profile.
     pub fn coin_ends(&mut self, now_us: u64, width_us: u64, counted: bool) {
         match self.line {
