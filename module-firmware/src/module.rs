@@ -37,7 +37,7 @@ pub struct Identity {
     pub secret: ModuleSecret,
 }
 
-/// What the board measures beside the coin line.
+/// What the board measures beside the coin line, and what its modem says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Health {
     /// Signal as CSQ (3GPP TS 27.007), if a modem says so.
@@ -46,6 +46,16 @@ pub struct Health {
     pub supply_mv: Option<u16>,
     /// Whether the supply is too low to drive pulses.
     pub supply_low: bool,
+    /// Times that the modem was started anew since boot: it restarted by itself, or its power was cycled.
+    pub modem_restarts: u16,
+    /// Commands that the modem did not answer in time, since boot.
+    pub modem_timeouts: u16,
+    /// Commands that the modem answered with an error, since boot.
+    pub modem_errors: u16,
+    /// Bytes of the modem that made no sense, since boot.
+    pub modem_garbage_bytes: u32,
+    /// Connections to the server that were lost, since boot.
+    pub links_lost: u16,
 }
 
 /// The output pins. `coin` and `credit` are never active together nor without a gap between, so that a board may tie
