@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // While it waits for the core another connection may take the session over; nothing may come after that one's first.
         let taken = tokio::select! {
             biased;
-            () = self.lost() => return Err(DisconnectReasonCode::SessionTakenOver),
+            () = self.session.lost_by(self.owner) => return Err(DisconnectReasonCode::SessionTakenOver),
             taken = self.gate.publish(message) => taken,
         };
         match taken {

@@ -171,18 +171,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Returns once another connection has taken the session over.
-    pub(super) async fn lost(&self) {
-        loop {
-            // Before the look: a takeover in between is not missed.
-            let woken = self.session.wake.notified();
-            if self.session.state().owner != self.owner {
-                return;
-            }
-            woken.await;
-        }
-    }
-
     /// Takes up an earlier session: feeds it again and repeats what was in flight.
     async fn resume(&mut self) -> Result<(), DisconnectReasonCode> {
         if !self.session.state().subscriptions.is_empty() {
