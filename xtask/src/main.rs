@@ -31,6 +31,7 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
     cargo xtask bench coins [PULSES]     the coin line: a million pulses with bounce and noise, none lost, none invented
     cargo xtask bench sale [...]         the whole sale's speed over real sockets
     cargo xtask bench sale --mariadb     the same on a MariaDB of its own, every commit durable
+    cargo xtask bench broker [...]       the gate beside mosquitto
 
 A test alone: cargo test --workspace --test NAME. With COINWIRE_TEST_DATABASE=mysql://root@HOST:PORT set, the
 store's tests run on that server instead of SQLite.
