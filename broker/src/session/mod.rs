@@ -111,6 +111,8 @@ pub(crate) struct State {
     pub info: Option<ConnectionInfo>,
     /// Why the owner has to go.
     pub kick: Option<DisconnectReasonCode>,
+    /// Its credential was revoked: it ends with its connection, and nobody resumes it.
+    pub revoked: bool,
     pub rules: Arc<Rules>,
     pub subscriptions: Vec<Subscription>,
     pub outbox: Outbox,
@@ -144,6 +146,7 @@ impl Session {
                 owner: 0,
                 info: None,
                 kick: None,
+                revoked: false,
                 rules,
                 subscriptions: Vec::new(),
                 outbox,

@@ -135,9 +135,8 @@ impl Sessions {
         let mut displaced = None;
         if let Some(earlier) = &earlier {
             let mut state = earlier.state();
-            // Revoked, or past its time and not yet swept.
-            let ended = state.kick == Some(DisconnectReasonCode::AdministrativeAction)
-                || state.ends_at.is_some_and(|at| at <= Instant::now());
+            // The second: past its time and not yet swept.
+            let ended = state.revoked || state.ends_at.is_some_and(|at| at <= Instant::now());
             let resumable = !attach.clean_start && !ended && lane == Lane::Client && state.rules.lane == Lane::Client;
             let will = state.will.take();
             // A will with a delay is not sent if its session goes on in time.
@@ -199,7 +198,8 @@ impl Sessions {
         let now = Instant::now();
         state.owner = 0;
         state.info = None;
-        let ended = state.expiry.is_zero();
+        // A goodbye may ask for an expiry after the revocation.
+        let ended = state.revoked || state.expiry.is_zero();
         if !publish_will {
             state.will = None;
         }
@@ -255,10 +255,10 @@ impl Sessions {
         let mut connections = 0;
         for session in held.sessions.values().filter(|session| &*session.key.credential == credential) {
             let mut state = session.state();
+            state.revoked = true;
             if state.owner != 0 {
                 connections += 1;
                 // The owner takes its session down itself, will and all.
-                state.expiry = Duration::ZERO;
                 state.kick = Some(DisconnectReasonCode::AdministrativeAction);
                 session.wake.notify_one();
             } else {
