@@ -89,7 +89,7 @@ async fn queues_of_who_is_away_cut_nobody_who_is_there() {
 async fn a_subscribe_has_no_more_entries_than_a_client_subscriptions() {
     let at = start_with(Limits { subscriptions: 3, ..Limits::default() }).await.address;
     let subscribe = |count: usize| {
-        let entries = (0..count).map(|_| SubEntry::new("t/#", SubOpts::new()).unwrap()).collect();
+        let entries: Vec<_> = (0..count).map(|_| SubEntry::new("t/#", SubOpts::new()).unwrap()).collect();
         v5_0::Subscribe::builder().packet_id(1).entries(entries).build().unwrap().to_continuous_buffer()
     };
     let mut anna = Raw::client5(at, "anna", "a").await;

@@ -66,7 +66,7 @@ pub(super) struct Connection<S> {
     pub session: Arc<Session>,
     pub rules: Arc<Rules>,
     pub window: Window,
-    owner: u64,
+    pub owner: u64,
     silence_max: Duration,
     session_expiry_s: u32,
     session_present: bool,
@@ -128,6 +128,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return end;
                 }
             }
+            // Before the look into the session: what is queued or decided in between is not missed.
+            let woken = session.wake.notified();
             if let Err(code) = self.fill() {
                 return End::Server(code);
             }
@@ -138,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut closes = false;
             let other = async {
                 tokio::select! {
-                    () = session.wake.notified() => {}
+                    () = woken => {}
                     () = deadline.as_mut() => {}
                     () = closing.as_mut() => closes = true,
                 }

@@ -181,6 +181,18 @@ impl Session {
         Some(ConnectionInfo { heard_at: heard_at.max(info.connected_at), round_trip: state.round_trip, ..info })
     }
 
+    /// Returns once a connection no longer owns it.
+    pub async fn lost_by(&self, owner: u64) {
+        loop {
+            // Before the look: a takeover in between is not missed.
+            let woken = self.wake.notified();
+            if self.state().owner != owner {
+                return;
+            }
+            woken.await;
+        }
+    }
+
     /// Queues a message if a subscription matches; true if the queue had no room for it. A connected client whose queue
     /// is full reads too slowly and is cut; a session without a connection loses the message, which is counted.
     pub fn deliver(&self, message: Arc<Message>) -> bool {

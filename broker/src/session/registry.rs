@@ -143,7 +143,8 @@ impl Sessions {
             displaced = will.filter(|will| !resumable || (will.delay.is_zero() && state.owner != 0));
             if state.owner != 0 {
                 state.kick = Some(DisconnectReasonCode::SessionTakenOver);
-                earlier.wake.notify_one();
+                // All that wait: the one that takes over may wait for the same session by then.
+                earlier.wake.notify_waiters();
             }
             if resumable {
                 drop(state);
