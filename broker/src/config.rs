@@ -46,6 +46,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Client-lane sessions, connected or not. Each holds a link to the core (about 45 KB).
     pub client_sessions: usize,
+    /// Of those, kept for credentials that have no session yet: so many sessions of some do not keep others out.
+    pub client_sessions_for_first: usize,
     /// Groups of shared subscriptions. Each holds a link to the core.
     pub shared_groups: usize,
     /// Client-lane sessions of one credential.
@@ -93,7 +95,10 @@ pub struct Limits {
     pub module_queue_messages: usize,
     /// Bytes waiting for a connected module.
     pub module_queue_bytes: usize,
-    /// Bytes waiting for all clients together.
+    /// Bytes waiting for all client-lane clients of one credential together, connected or not.
+    pub credential_queue_bytes: usize,
+    /// Bytes waiting for all clients together, beyond which nothing more is kept for who is away. Who is connected has the
+    /// bounds above, and is not cut for what others leave waiting.
     pub queued_bytes: usize,
     /// How long a session may outlive its connection; what a 3.1.1 client with a persistent session gets.
     pub session_expiry_max: Duration,
@@ -116,8 +121,9 @@ impl Default for Limits {
             connections: 19_000,
             connections_per_address: 10_000,
             client_sessions: 1_000,
+            client_sessions_for_first: 200,
             shared_groups: 64,
-            sessions_per_credential: 64,
+            sessions_per_credential: 32,
             connect_timeout: Duration::from_secs(10),
             failed_logins_per_address: 60,
             failed_logins_per_name: 10,
@@ -139,6 +145,7 @@ impl Default for Limits {
             client_queue_bytes: 16 * 1024 * 1024,
             module_queue_messages: 64,
             module_queue_bytes: 64 * 1024,
+            credential_queue_bytes: 64 * 1024 * 1024,
             queued_bytes: 512 * 1024 * 1024,
             session_expiry_max: Duration::from_secs(24 * 3_600),
             retained_messages: 100_000,

@@ -86,6 +86,35 @@ async fn queues_of_who_is_away_cut_nobody_who_is_there() {
 }
 
 #[tokio::test]
+async fn a_credentials_queues_are_bounded_together_and_take_nothing_from_others() {
+    let running = start_with(Limits { credential_queue_bytes: 200_000, ..Limits::default() }).await;
+    for (user, id) in [("ben", "1"), ("ben", "2"), ("observer", "o")] {
+        away(&running, user, id, "t/#").await;
+    }
+    let mut anna = Raw::client5(running.address, "anna", "a").await;
+    for _ in 0..5 {
+        assert_eq!(anna.publish5("t/x", &[0; 30_000], false, vec![]).await, 0);
+    }
+    assert_eq!(waiting(&running, "ben", "1").await + waiting(&running, "ben", "2").await, 6);
+    assert_eq!(waiting(&running, "observer", "o").await, 5);
+}
+
+#[tokio::test]
+async fn places_are_kept_for_credentials_that_have_no_session() {
+    let limits = Limits { client_sessions: 3, client_sessions_for_first: 1, ..Limits::default() };
+    let running = start_with(limits).await;
+    away(&running, "ben", "1", "t/#").await;
+    away(&running, "ben", "2", "t/#").await;
+    let third = Raw::open(running.address).await.connect5(login("ben", "3").v5()).await;
+    assert_eq!(third.reason_code() as u8, 0x97);
+    let _backend = Raw::client5(running.address, "backend", "backend").await;
+    // Whoever has a session may begin it anew.
+    let _again = Raw::client5(running.address, "ben", "2").await;
+    let anna = Raw::open(running.address).await.connect5(login("anna", "a").v5()).await;
+    assert_eq!(anna.reason_code() as u8, 0x97, "all are taken");
+}
+
+#[tokio::test]
 async fn a_subscribe_has_no_more_entries_than_a_client_subscriptions() {
     let at = start_with(Limits { subscriptions: 3, ..Limits::default() }).await.address;
     let subscribe = |count: usize| {

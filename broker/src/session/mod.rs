@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Queued, Window};
+pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Presence, Queued, Window};
 pub(crate) use registry::{Attach, Attached, Key, Sessions};
 pub(crate) use shared::Membership;
 
@@ -207,7 +207,8 @@ impl Session {
 
     /// Queues a delivery, if there is room; whoever is connected, is not catching up and has none is cut.
     fn queue(&self, state: &mut State, delivery: Delivery) -> bool {
-        let taken = state.outbox.push(delivery).is_ok();
+        let presence = if state.owner == 0 { Presence::Away } else { Presence::Connected };
+        let taken = state.outbox.push(delivery, presence).is_ok();
         if !taken {
             state.dropped += 1;
             if state.owner != 0 && state.kick.is_none() && !state.catching_up {
@@ -260,7 +261,7 @@ mod tests {
         };
         let key = Key { credential: "anna".into(), client_id: "a".into() };
         let rules = Arc::new(Rules::new(grants, bounds).unwrap());
-        let outbox = Outbox::new(OutboxBounds { messages: 2, bytes: 10_000 }, Arc::new(Queued::new(10_000)));
+        let outbox = Outbox::new(OutboxBounds { messages: 2, bytes: 10_000 }, None, Arc::new(Queued::new(10_000)));
         let session = Session::new(1, key, outbox, rules);
         session.state().subscriptions.push(Subscription {
             filter: Filter::parse("t/#", bounds).unwrap(),
