@@ -81,7 +81,7 @@ pub struct Limits {
     pub receive_maximum: u16,
     /// Topic aliases a client may set.
     pub topic_aliases: u16,
-    /// Subscriptions of a client.
+    /// Subscriptions of a client, and filters in one SUBSCRIBE or UNSUBSCRIBE.
     pub subscriptions: usize,
     /// Messages on the way to a client-lane client, not yet acknowledged.
     pub client_in_flight: u16,

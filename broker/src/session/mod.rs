@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Presence, Queued, Window};
+pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Presence, Queued, Replay, Window};
 pub(crate) use registry::{Attach, Attached, Key, Sessions};
 pub(crate) use shared::Membership;
 

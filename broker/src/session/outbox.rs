@@ -1,4 +1,4 @@
-//! What is on its way to one client: replayed retained messages, the queue, and what awaits acknowledgement.
+//! What is on its way to one client: retained messages for new subscriptions, the queue, and what awaits acknowledgement.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,12 @@ use crate::auth::Version;
 use crate::codec::Qos;
 use crate::codec::encode::{self, Outgoing};
 use crate::message::Message;
+use crate::retained::{Retained, Step, Walk};
 use crate::session::shared::Group;
+use crate::topic::Filter;
+
+/// Retained topics looked at in one [`Outbox::fill`], so that a wide filter takes no long turn at a time.
+const STEPS_MAX: usize = 1_000;
 
 /// A message and how it goes to this client.
 pub(crate) struct Delivery {
@@ -104,6 +109,16 @@ pub(crate) struct Filled {
     pub sent: u64,
     /// Expired, or longer than the client takes.
     pub dropped: u64,
+    /// There are more retained topics to look at, though nothing else will say so.
+    pub more: bool,
+}
+
+/// Retained messages that are to be sent for a subscription.
+pub(crate) struct Replay {
+    pub walk: Walk,
+    /// The subscription's.
+    pub qos: Qos,
+    pub identifier: Option<u32>,
 }
 
 struct InFlight {
@@ -121,8 +136,8 @@ pub(crate) struct Outbox {
     of_credential: Option<Arc<Queued>>,
     /// Of all outboxes together.
     all: Arc<Queued>,
-    /// Retained messages for new subscriptions: bounded by the retained map, which holds the messages anyway.
-    replay: VecDeque<Delivery>,
+    /// At most one for each subscription.
+    replays: VecDeque<Replay>,
     queue: VecDeque<Delivery>,
     queued_bytes: usize,
     in_flight: VecDeque<InFlight>,
@@ -135,7 +150,7 @@ impl Outbox {
             bounds,
             of_credential,
             all,
-            replay: VecDeque::new(),
+            replays: VecDeque::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             in_flight: VecDeque::new(),
@@ -176,26 +191,51 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues retained messages, ahead of the queue.
-    pub fn replay(&mut self, deliveries: impl Iterator<Item = Delivery>) {
-        self.replay.extend(deliveries);
+    /// Will send retained messages, ahead of the queue; in place of those still to be sent for the same filter.
+    pub fn replay(&mut self, replay: Replay) {
+        self.keep_replays(|filter| *filter != replay.walk.filter);
+        self.replays.push_back(replay);
     }
 
-    /// Retained messages still to be sent.
-    pub fn replaying(&self) -> usize {
-        self.replay.len()
+    /// Sends no retained messages of other filters any more.
+    pub fn keep_replays(&mut self, keep: impl Fn(&Filter) -> bool) {
+        self.replays.retain(|replay| keep(&replay.walk.filter));
     }
 
     /// Writes packets into `out` until it holds `full_bytes`, the window is full, or there is no more.
-    pub fn fill(&mut self, out: &mut Vec<u8>, full_bytes: usize, window: Window, now: Instant) -> Filled {
+    pub fn fill(
+        &mut self,
+        out: &mut Vec<u8>,
+        full_bytes: usize,
+        window: Window,
+        retained: &Retained,
+        now: Instant,
+    ) -> Filled {
         let mut filled = Filled::default();
+        let mut steps = STEPS_MAX;
         while out.len() < full_bytes {
-            let next = self.replay.front().or(self.queue.front());
-            let Some(next) = next else { break };
-            if next.qos != Qos::AtMostOnce && self.in_flight.len() >= usize::from(window.in_flight) {
+            let next = self.replays.front().map(|replay| replay.qos).or(self.queue.front().map(|next| next.qos));
+            let Some(qos) = next else { break };
+            if qos != Qos::AtMostOnce && self.in_flight.len() >= usize::from(window.in_flight) {
                 break;
             }
-            let Some(delivery) = self.pop() else { break };
+            let delivery = match self.replays.front_mut() {
+                Some(replay) => match retained.next(&mut replay.walk, now, &mut steps) {
+                    Step::Message(message) => replay.delivery(message),
+                    Step::Later => {
+                        filled.more = true;
+                        break;
+                    }
+                    Step::End => {
+                        self.replays.pop_front();
+                        continue;
+                    }
+                },
+                None => match self.pop() {
+                    Some(delivery) => delivery,
+                    None => break,
+                },
+            };
             if delivery.message.expired(now) {
                 filled.dropped += 1;
                 continue;
@@ -210,18 +250,15 @@ impl Outbox {
                 self.in_flight.push_back(InFlight { id, delivery, released: false, sent: now });
             }
         }
-        if self.queue.is_empty() && self.replay.is_empty() {
+        if self.queue.is_empty() && self.replays.is_empty() {
             // An idle client keeps no room for the burst it once had.
             self.queue.shrink_to(0);
-            self.replay.shrink_to(0);
+            self.replays.shrink_to(0);
         }
         filled
     }
 
     fn pop(&mut self) -> Option<Delivery> {
-        if let Some(delivery) = self.replay.pop_front() {
-            return Some(delivery);
-        }
         let delivery = self.queue.pop_front()?;
         let bytes = delivery.message.cost_bytes();
         self.queued_bytes -= bytes;
@@ -289,6 +326,18 @@ impl Outbox {
     }
 }
 
+impl Replay {
+    fn delivery(&self, message: Arc<Message>) -> Delivery {
+        Delivery {
+            qos: self.qos.min(message.qos),
+            message,
+            retain: true,
+            identifiers: self.identifier.into_iter().collect(),
+            group: None,
+        }
+    }
+}
+
 impl Drop for Outbox {
     /// The client is gone for good: what it shared with others and did not take is theirs.
     fn drop(&mut self) {
@@ -325,6 +374,7 @@ fn write(out: &mut Vec<u8>, delivery: &Delivery, id: u16, dup: bool, window: Win
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::Limits;
     use bytes::Bytes;
 
     const WINDOW: Window = Window { version: Version::V5, in_flight: 2, maximum_packet_bytes: 100 };
@@ -372,7 +422,7 @@ mod tests {
     }
 
     fn fill(outbox: &mut Outbox, now: Instant) -> Filled {
-        outbox.fill(&mut Vec::new(), 10_000, WINDOW, now)
+        outbox.fill(&mut Vec::new(), 10_000, WINDOW, &Retained::new(&Limits::default()), now)
     }
 
     #[test]
@@ -382,16 +432,16 @@ mod tests {
             outbox.push(delivery(Qos::AtLeastOnce, 1, None), Presence::Connected).unwrap();
         }
         assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1, None), Presence::Connected), Err(Overflow));
-        assert_eq!(fill(&mut outbox, now), Filled { sent: 2, dropped: 0 });
+        assert_eq!(fill(&mut outbox, now), Filled { sent: 2, dropped: 0, more: false });
         assert!(outbox.acknowledged(9, now).is_none() && !outbox.received(1, false), "not in flight, not of QoS 2");
         assert_eq!(
             outbox.acknowledged(2, now + Duration::from_millis(7)),
             Some(Duration::from_millis(7)),
             "in any order"
         );
-        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0 });
+        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0, more: false });
         assert!(outbox.acknowledged(1, now).is_some() && outbox.acknowledged(3, now).is_some());
-        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0 });
+        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0, more: false });
         assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1_000, None), Presence::Connected), Err(Overflow));
         assert_eq!(outbox.queued_bytes, 0);
     }
@@ -402,7 +452,7 @@ mod tests {
         outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now)), Presence::Connected).unwrap();
         outbox.push(delivery(Qos::AtLeastOnce, 200, None), Presence::Connected).unwrap();
         outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now + Duration::from_secs(1))), Presence::Connected).unwrap();
-        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 2 });
+        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 2, more: false });
     }
 
     #[test]

@@ -204,6 +204,7 @@ impl Sessions {
             let may_share = subscription.membership.is_none() || attach.rules.shared;
             may_share && attach.rules.may_subscribe(&subscription.filter)
         });
+        state.outbox.keep_replays(|filter| attach.rules.may_subscribe(filter));
         state.rules = attach.rules;
         state.will = attach.will;
         state.will_due = None;
