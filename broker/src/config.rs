@@ -54,7 +54,9 @@ pub struct Limits {
     pub sessions_per_credential: usize,
     /// From the accepted connection to an accepted CONNECT, authentication included.
     pub connect_timeout: Duration,
-    /// Failed logins from one address in a minute; beyond, its logins are refused unheard until the minute is over.
+    /// Failed logins from one address in a minute, those under way included; beyond, its logins are refused unheard until the
+    /// minute is over. Not counted, and always heard, are those that nobody guesses ([`crate::Authenticate::is_guessable`]);
+    /// a user who got in from the address within a day has failures of its own there: as many as a name.
     pub failed_logins_per_address: u32,
     /// Failed logins to one user name in a minute; beyond, each further failure is answered late. The right password is
     /// always heard, so that nobody can lock another out.
@@ -65,6 +67,10 @@ pub struct Limits {
     pub module_publishes_per_minute: u32,
     /// Longest packet taken, in bytes, fixed header included.
     pub packet_bytes: u32,
+    /// Longest user name, in bytes.
+    pub user_name_bytes: usize,
+    /// Longest password, in bytes.
+    pub password_bytes: usize,
     /// Longest client identifier, in bytes.
     pub client_id_bytes: usize,
     /// Longest topic name or filter, in bytes.
@@ -130,6 +136,8 @@ impl Default for Limits {
             failed_login_delay: Duration::from_secs(3),
             module_publishes_per_minute: 600,
             packet_bytes: 64 * 1024,
+            user_name_bytes: 254,
+            password_bytes: 1024,
             client_id_bytes: 128,
             topic_bytes: 256,
             topic_levels: 16,
