@@ -44,6 +44,11 @@ pub struct Limits {
     pub connections: usize,
     /// Of those, from one address. Carriers put whole fleets behind one.
     pub connections_per_address: usize,
+    /// Connections that have not logged in: beyond, and where a place is wanting, the oldest of them is closed in favour of
+    /// whoever comes.
+    pub arriving: usize,
+    /// Of those, from one address: beyond, the oldest from there is closed.
+    pub arriving_per_address: usize,
     /// Client-lane sessions, connected or not. Each holds a link to the core (about 45 KB).
     pub client_sessions: usize,
     /// Of those, kept for credentials that have no session yet: so many sessions of some do not keep others out.
@@ -126,6 +131,8 @@ impl Default for Limits {
         Limits {
             connections: 19_000,
             connections_per_address: 10_000,
+            arriving: 4_000,
+            arriving_per_address: 1_000,
             client_sessions: 1_000,
             client_sessions_for_first: 200,
             shared_groups: 64,

@@ -1,13 +1,11 @@
 //! What all connections share: sessions, retained messages, the core, and the way of a message between them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -19,6 +17,7 @@ use crate::core::{Core, CoreError, Feed};
 use crate::failures::FailedLogins;
 use crate::measure::Meters;
 use crate::message::Message;
+use crate::places::Places;
 use crate::retained::Retained;
 use crate::session::shared::{Dealing, Group, GroupKey, Groups, TooManyGroups};
 use crate::session::{FeedHandle, Membership, Session, Sessions, Will};
@@ -48,25 +47,6 @@ impl From<CoreError> for PublishError {
     }
 }
 
-/// A connection's place, given back when dropped.
-pub(crate) struct Place {
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    address: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut addresses = self.addresses.lock();
-        if let Some(count) = addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// The gate.
 pub(crate) struct Gate {
     pub limits: Limits,
@@ -81,10 +61,7 @@ pub(crate) struct Gate {
     /// Which session a module's command topic leads to.
     modules: RwLock<HashMap<Box<str>, Arc<Session>>>,
     pub meters: Meters,
-    /// Permits for connections.
-    connections: Arc<Semaphore>,
-    /// Connections of each address.
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    pub places: Arc<Places>,
     pub failed_logins: FailedLogins,
     connection_numbers: AtomicU64,
     /// The broker is ending: say goodbye.
@@ -106,8 +83,7 @@ impl Gate {
             module_commands,
             modules: RwLock::default(),
             meters: Meters::new(),
-            connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
-            addresses: Arc::default(),
+            places: Arc::new(Places::new(&limits)),
             failed_logins: FailedLogins::new(&limits),
             connection_numbers: AtomicU64::new(1),
             closing: CancellationToken::new(),
@@ -115,19 +91,6 @@ impl Gate {
             tasks: TaskTracker::new(),
             limits,
         }
-    }
-
-    /// Takes a place for a connection; the error is the limit that is reached.
-    pub fn place(&self, address: IpAddr) -> Result<Place, &'static str> {
-        let permit = self.connections.clone().try_acquire_owned().map_err(|_| "connection_limit")?;
-        let mut addresses = self.addresses.lock();
-        let count = addresses.entry(address).or_insert(0);
-        if *count >= self.limits.connections_per_address {
-            return Err("address_limit");
-        }
-        *count += 1;
-        drop(addresses);
-        Ok(Place { addresses: self.addresses.clone(), address, _permit: permit })
     }
 
     pub fn connection_number(&self) -> u64 {

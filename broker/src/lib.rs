@@ -35,6 +35,7 @@ mod gate;
 mod listener;
 mod measure;
 mod message;
+mod places;
 mod retained;
 mod session;
 mod tls;

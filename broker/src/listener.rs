@@ -16,10 +16,12 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header::SEC_
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message as Frame};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::connection;
-use crate::gate::{Gate, Place};
+use crate::gate::Gate;
+use crate::places::Place;
 use crate::tls::Tls;
 
 /// How long a listener pauses when it cannot accept (out of file descriptors).
@@ -41,7 +43,9 @@ pub(crate) enum Transport {
 pub(crate) struct Arrival {
     pub peer: SocketAddr,
     pub deadline: Instant,
-    _place: Place,
+    /// Its place was given to another, before it had said.
+    pub displaced: CancellationToken,
+    pub place: Place,
 }
 
 /// Accepts connections until the broker ends; whatever one of them does, or fails to do, is its own task's affair.
@@ -77,8 +81,10 @@ pub(crate) async fn accept(gate: Arc<Gate>, listener: TcpListener, transport: Tr
 
 /// Lets a connection in, if there is room for it.
 pub(crate) fn arrive(gate: &Gate, peer: SocketAddr) -> Option<Arrival> {
-    match gate.place(peer.ip()) {
-        Ok(place) => Some(Arrival { peer, deadline: Instant::now() + gate.limits.connect_timeout, _place: place }),
+    match gate.places.take(peer.ip()) {
+        Ok((place, displaced)) => {
+            Some(Arrival { peer, deadline: Instant::now() + gate.limits.connect_timeout, displaced, place })
+        }
         Err(reason) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
             None
@@ -113,6 +119,7 @@ fn shake_hands<S>(
     gate.tasks.clone().spawn(async move {
         let shaken = tokio::select! {
             shaken = tokio::time::timeout_at(arrival.deadline, handshake) => shaken,
+            () = arrival.displaced.cancelled() => Ok(Err("displaced".to_owned())),
             () = gate.closing.cancelled() => return,
         };
         let reason = match shaken {

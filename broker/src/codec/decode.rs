@@ -72,6 +72,14 @@ pub(crate) fn connect(raw: &RawPacket, properties_max: usize) -> Result<Connect,
     }
 }
 
+/// Whether a connection's first bytes are those of a CONNECT of MQTT 5, however long it says it is.
+pub(crate) fn begins_v5_connect(bytes: &[u8]) -> bool {
+    let Some((first, rest)) = bytes.split_first() else { return false };
+    // The remaining length: up to four bytes, all but the last with the high bit set (MQTT 5 section 1.5.5).
+    let length_bytes = rest.iter().take(4).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    *first == CONNECT << 4 && rest.get(length_bytes..).is_some_and(|body| body.starts_with(b"\0\x04MQTT\x05"))
+}
+
 /// Reserved bit clear; no will QoS 3; no will QoS or retain without a will (MQTT 5 section 3.1.2.3 to 3.1.2.7).
 fn connect_flags_good(flags: u8) -> bool {
     let (will, will_qos, will_retain) = (flags & 0b100 != 0, flags >> 3 & 0b11, flags & 0b10_0000 != 0);
