@@ -109,6 +109,7 @@ where
             let (version, code) = match bad {
                 BadConnect::Malformed => return Err("malformed"),
                 BadConnect::MalformedV5 => (Version::V5, ConnectReasonCode::MalformedPacket),
+                BadConnect::ProtocolV5 => (Version::V5, ConnectReasonCode::ProtocolError),
                 BadConnect::NoUserName => (Version::V5, ConnectReasonCode::BadUserNameOrPassword),
                 BadConnect::Version => (Version::V311, ConnectReasonCode::UnsupportedProtocolVersion),
             };

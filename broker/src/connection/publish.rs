@@ -110,7 +110,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.aliases.resize(at + 1, None);
         }
         let topic: Box<str> = topic.into();
-        self.aliases[at] = Some(topic.clone());
+        // One that is too long is refused in what follows; it is not kept, and what the alias meant before it means no more.
+        let kept = topic.len() <= self.gate.limits.topic_bytes;
+        self.aliases[at] = kept.then(|| topic.clone());
         Ok(topic)
     }
 }

@@ -198,6 +198,7 @@ impl Sessions {
         state.owner = attach.owner;
         state.info = Some(attach.info);
         state.kick = None;
+        state.round_trip = None;
         state.catching_up = state.outbox.is_half_full();
         // Subscriptions are held against the grants of today.
         state.subscriptions.retain(|subscription| {
