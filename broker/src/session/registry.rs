@@ -199,6 +199,7 @@ impl Sessions {
         state.info = Some(attach.info);
         state.kick = None;
         state.round_trip = None;
+        state.outbox.reconnected();
         state.catching_up = state.outbox.is_half_full();
         // Subscriptions are held against the grants of today.
         state.subscriptions.retain(|subscription| {
