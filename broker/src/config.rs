@@ -55,6 +55,8 @@ pub struct Limits {
     pub client_sessions_for_first: usize,
     /// Groups of shared subscriptions. Each holds a link to the core.
     pub shared_groups: usize,
+    /// Of those, of one credential.
+    pub shared_groups_per_credential: usize,
     /// Client-lane sessions of one credential.
     pub sessions_per_credential: usize,
     /// From the accepted connection to an accepted CONNECT, authentication included.
@@ -136,6 +138,7 @@ impl Default for Limits {
             client_sessions: 1_000,
             client_sessions_for_first: 200,
             shared_groups: 64,
+            shared_groups_per_credential: 16,
             sessions_per_credential: 32,
             connect_timeout: Duration::from_secs(10),
             failed_logins_per_address: 60,

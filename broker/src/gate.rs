@@ -1,10 +1,12 @@
 //! What all connections share: sessions, retained messages, the core, and the way of a message between them.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{self, StreamExt};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +20,7 @@ use crate::failures::FailedLogins;
 use crate::measure::Meters;
 use crate::message::Message;
 use crate::places::Places;
-use crate::retained::Retained;
+use crate::retained::{Retained, Walk};
 use crate::session::shared::{Dealing, Group, GroupKey, Groups, TooManyGroups};
 use crate::session::{FeedHandle, Membership, Session, Sessions, Will};
 use crate::topic::{Filter, disjoint_cover};
@@ -78,7 +80,7 @@ impl Gate {
             core,
             sessions: Sessions::new(&limits),
             retained: Retained::new(&limits),
-            groups: Groups::new(limits.shared_groups),
+            groups: Groups::new(limits.shared_groups, limits.shared_groups_per_credential),
             begun: Instant::now(),
             module_commands,
             modules: RwLock::default(),
@@ -101,12 +103,26 @@ impl Gate {
     /// core.
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
         let message = Arc::new(message);
-        // Kept before it is handed on: a new subscriber gets it from one or the other, and never an older one last.
-        if message.retain && self.retained.store(&message).is_err() {
+        if !message.retain {
+            return self.core.publish(&message, || {}).await.map_err(PublishError::from);
+        }
+        if !self.retained.has_room(&message) {
             warn!(topic = %message.topic, "no room for another retained message");
             return Err(PublishError::Quota);
         }
-        self.core.publish(&message).await.map_err(PublishError::from)
+        // Kept once the core has it, and before anybody can begin a walk: see `Gate::walk`.
+        let keep = || {
+            if self.retained.store(&message).is_err() {
+                warn!(topic = %message.topic, "others took the room for this retained message just now");
+            }
+        };
+        self.core.publish(&message, keep).await.map_err(PublishError::from)
+    }
+
+    /// Begins a walk through the retained messages for a session that is fed already. What is kept up to now comes by the
+    /// walk, and what is published from now on by the feed, since none is between the core and the retained messages now.
+    pub fn walk(&self, filter: Filter) -> Walk {
+        self.core.between_publishes(|| self.retained.walk(filter))
     }
 
     /// Publishes a will whose connection broke.
@@ -163,16 +179,10 @@ impl Gate {
     /// The core is given the credential's grants, joined until none overlap, and not the client's filters: so what the
     /// core holds is bounded by the grants, and an overlap of subscriptions makes no message come twice.
     pub async fn feed(self: &Arc<Self>, session: &Arc<Session>, owner: u64) -> Result<(), CoreError> {
-        let filters = {
-            let state = session.state();
-            // The broker's own figures do not come through the core.
-            let granted: Vec<_> = state.rules.subscribe_grants().iter().filter(|grant| !grant.is_system()).collect();
-            let filters = disjoint_cover(&granted);
-            if filters.is_empty() || state.feed.as_ref().is_some_and(|feed| feed.filters == filters) {
-                return Ok(());
-            }
-            filters
-        };
+        let filters = session_grants(session);
+        if filters.is_empty() || session.state().feed.as_ref().is_some_and(|feed| feed.filters == filters) {
+            return Ok(());
+        }
         let feed = self.core.open(&filters).await?;
         let stop = CancellationToken::new();
         {
@@ -201,7 +211,7 @@ impl Gate {
     }
 
     /// Makes a session a member of a group of shared subscriptions. Messages published after this returned reach one of
-    /// the group's members.
+    /// the group's members. The core is given the grant that the filter lies in, as for [`Gate::feed`].
     pub async fn share(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -209,11 +219,16 @@ impl Gate {
         filter: &Filter,
     ) -> Result<Membership, PublishError> {
         let credential = session.key.credential.clone();
-        let key = GroupKey { credential, name: name.into(), filter: filter.clone() };
+        let grants = session_grants(session);
+        // It was granted; unless the session was taken over with other grants just now.
+        let Some(source) = grants.into_iter().find(|grant| grant.contains(filter)) else {
+            return Err(PublishError::Quota);
+        };
+        let key = GroupKey { credential, name: name.into(), filter: filter.clone(), source };
         if let Some(group) = self.groups.find(&key) {
             return Ok(Membership::new(group, session));
         }
-        let feed = self.core.open(std::slice::from_ref(filter)).await?;
+        let feed = self.core.open(std::slice::from_ref(&key.source)).await?;
         let (group, dealing) = Group::new(key);
         match self.groups.add(&group) {
             Err(TooManyGroups) => Err(PublishError::Quota),
@@ -226,7 +241,10 @@ impl Gate {
         }
     }
 
-    async fn feed_group(self: Arc<Self>, group: Weak<Group>, mut feed: Feed, mut dealing: Dealing) {
+    async fn feed_group(self: Arc<Self>, group: Weak<Group>, feed: Feed, mut dealing: Dealing) {
+        // A wait for the next message must not be broken off, or the feed may stay at a router that is gone.
+        let messages = stream::unfold(feed, |mut feed| async move { Some((feed.next().await, feed)) });
+        let mut messages = pin!(messages);
         loop {
             let message = tokio::select! {
                 biased;
@@ -234,9 +252,12 @@ impl Gate {
                 () = self.closing.cancelled() => return,
                 // Those that were there before go first.
                 Some(message) = dealing.returned.recv() => message,
-                message = feed.next() => message,
+                Some(message) = messages.next() => message,
             };
             let Some(group) = group.upgrade() else { return };
+            if !group.key.filter.matches(&message.topic) {
+                continue;
+            }
             if !group.deal(&message) && message.qos != Qos::AtMostOnce {
                 self.meters.dropped.increment(1);
             }
@@ -269,6 +290,14 @@ impl Gate {
             () = self.closing.cancelled() => {}
         }
     }
+}
+
+/// What the core is asked for on a session's behalf: its grants, joined until none overlap.
+fn session_grants(session: &Session) -> Vec<Filter> {
+    let state = session.state();
+    // The broker's own figures do not come through the core.
+    let granted: Vec<_> = state.rules.subscribe_grants().iter().filter(|grant| !grant.is_system()).collect();
+    disjoint_cover(&granted)
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             RetainHandling::DoNotSendRetained => false,
         };
         if wants_retained {
-            let walk = self.gate.retained.walk(filter);
+            let walk = self.gate.walk(filter);
             self.session.state().outbox.replay(Replay { walk, qos: entry.qos, identifier });
         }
         Ok(granted)
