@@ -124,7 +124,7 @@ pub struct Limits {
     /// Bytes (with 512 for each message) on their way through the core before publishers are held back. Well below what the
     /// core's log of a filter holds (4 MiB), since a feed that is behind by more loses messages.
     pub core_window_bytes: u64,
-    /// How long a publisher is held back by a core that is busy or gone, before it is cut.
+    /// How long a publisher or a subscriber is held back by a core that is busy or gone, before it is cut.
     pub core_wait: Duration,
 }
 

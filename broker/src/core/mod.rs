@@ -170,7 +170,7 @@ impl Core {
     }
 
     /// Opens a feed of all messages within `filters`, which must not overlap (each message then comes once). Messages
-    /// published after this returned are in it.
+    /// published after this returned are in it. Waits while the core is being replaced, within the configured bound.
     pub async fn open(self: &Arc<Self>, filters: &[Filter]) -> Result<Feed, CoreError> {
         Feed::open(self.clone(), filters).await
     }
