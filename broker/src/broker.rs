@@ -167,6 +167,12 @@ impl Broker {
         self.gate.sessions.end_connection(number)
     }
 
+    /// Credentials that have sessions of the client lane, connected or not: those that [`Broker::disconnect`] has to be
+    /// called for once they are good no longer.
+    pub fn credentials(&self) -> Vec<Box<str>> {
+        self.gate.sessions.credentials()
+    }
+
     /// The live connections, in no order.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.gate.sessions.connections()

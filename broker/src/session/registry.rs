@@ -2,7 +2,7 @@
 //!
 //! Lock order: the registry's map, then a session's state.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ struct Held {
     /// Those without a connection.
     offline: HashSet<Key>,
     /// Credentials with client-lane sessions.
-    client_lane: HashMap<Box<str>, Account>,
+    client_lane: BTreeMap<Box<str>, Account>,
     /// Client-lane sessions in all.
     client_lane_total: usize,
 }
@@ -314,6 +314,11 @@ impl Sessions {
     /// The live connections.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.held.lock().sessions.values().filter_map(|session| session.connection()).collect()
+    }
+
+    /// Credentials with sessions of the client lane, connected or not.
+    pub fn credentials(&self) -> Vec<Box<str>> {
+        self.held.lock().client_lane.keys().cloned().collect()
     }
 
     /// The sessions of the client lane.
