@@ -29,7 +29,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that a WebSocket connection reads at once.
 const WEB_SOCKET_READ_BYTES: usize = 4 * 1024;
 /// The WebSocket subprotocol of MQTT (MQTT 5 section 6).
-const SUBPROTOCOL: &str = "mqtt";
+pub const SUBPROTOCOL: &str = "mqtt";
+
+/// Whether a WebSocket client offers the subprotocol of MQTT, without which it is refused; `offers` are the values of its
+/// `Sec-WebSocket-Protocol` headers.
+pub fn offers_mqtt<'a>(offers: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut protocols = offers.into_iter().flat_map(|value| value.split(','));
+    protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case(SUBPROTOCOL))
+}
 
 /// What stands between TCP and MQTT.
 #[derive(Clone)]
@@ -182,12 +189,7 @@ fn broken(error: WebSocketError) -> io::Error {
 #[expect(clippy::result_large_err, reason = "the library's own type")]
 fn speaks_mqtt(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    let offered = offers
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|protocol| protocol.trim().eq_ignore_ascii_case(SUBPROTOCOL));
-    if !offered {
+    if !offers_mqtt(offers.iter().filter_map(|value| value.to_str().ok())) {
         let mut refusal = ErrorResponse::new(Some("offer the WebSocket subprotocol mqtt\n".to_owned()));
         *refusal.status_mut() = StatusCode::BAD_REQUEST;
         return Err(refusal);
