@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use broker::Limits;
 use common::{Raw, login, start, start_with};
-use mqtt_protocol_core::mqtt::packet::{Property, Qos, ResponseTopic, SubOpts, TopicAlias};
+use mqtt_protocol_core::mqtt::packet::{Property, Qos, ResponseTopic, TopicAlias};
 
 #[tokio::test]
 async fn sockets_that_say_nothing_keep_nobody_out() {
@@ -109,14 +109,6 @@ async fn an_alias_for_a_topic_that_is_too_long_is_none() {
     // QoS 0, no topic, alias 1: it means neither topic any more.
     anna.send(b"\x30\x06\0\0\x03\x23\0\x01").await;
     assert_eq!(anna.closed().await, Some(0x82));
-}
-
-#[tokio::test]
-async fn a_client_that_may_not_share_is_told_that_it_is_not_supported() {
-    let at = start().await.address;
-    let mut module = Raw::client5(at, "module-one", "one").await;
-    let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
-    assert_eq!(module.subscribe5("$share/g/m/one/command", options, vec![]).await, [0x9e]);
 }
 
 #[tokio::test]

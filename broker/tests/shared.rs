@@ -144,7 +144,7 @@ async fn what_stands_behind_the_group_is_held_against_the_grants() {
         assert_eq!(anna.subscribe5(filter, SubOpts::new(), vec![]).await, [code], "{filter}");
     }
     let mut module = Raw::client5(at, "module-one", "one").await;
-    assert_eq!(module.subscribe5("$share/g/m/one/command", SubOpts::new(), vec![]).await, [0x87]);
+    assert_eq!(module.subscribe5("$share/g/m/one/command", SubOpts::new(), vec![]).await, [0x9e]);
     for group in ["a", "b"] {
         anna.subscribed5(&format!("$share/{group}/t/#"), Qos::AtMostOnce).await;
     }

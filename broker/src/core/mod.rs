@@ -210,10 +210,14 @@ impl Core {
 
     /// Returns when the running core is gone: its link ended, or it missed its probes.
     async fn watch_running(&self) {
-        let Ok(mut link) = self.router().link().await else { return };
-        if link.subscribe([PROBE_TOPIC].into_iter()).await.is_err() {
-            return;
-        }
+        let opening = async {
+            let mut link = self.router().link().await?;
+            link.subscribe([PROBE_TOPIC].into_iter()).await?;
+            Ok::<_, CoreError>(link)
+        };
+        // A core that sticks before it is watched is given up as soon as one that sticks later.
+        let patience = (PROBE_EVERY + PROBE_TIMEOUT) * PROBES_MISSED;
+        let Ok(Ok(mut link)) = tokio::time::timeout(patience, opening).await else { return };
         let mut missed = 0;
         while missed < PROBES_MISSED {
             if let Ok(None) = tokio::time::timeout(PROBE_EVERY, link.next()).await {
