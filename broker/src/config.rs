@@ -133,8 +133,8 @@ impl Default for Limits {
         Limits {
             connections: 19_000,
             connections_per_address: 10_000,
-            arriving: 4_000,
-            arriving_per_address: 1_000,
+            arriving: 12_000,
+            arriving_per_address: 4_000,
             client_sessions: 1_000,
             client_sessions_for_first: 200,
             shared_groups: 64,
