@@ -146,13 +146,19 @@ impl Broker {
     }
 
     /// Serves MQTT on the binary messages of a WebSocket that came another way (MQTT 5 section 6: packets and messages need
-    /// not align). Bound the length of a message where they are read.
+    /// not align). Bound the length of a message where they are read, by [`Broker::message_bytes_max`], and refuse who does
+    /// not offer the protocol, by [`crate::offers_mqtt`].
     pub fn serve_messages<In, Out>(&self, messages: In, replies: Out, peer: SocketAddr)
     where
         In: Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static,
         Out: Sink<Bytes, Error = io::Error> + Unpin + Send + 'static,
     {
         self.serve(listener::joined(messages, replies), peer);
+    }
+
+    /// Longest WebSocket message to be taken, in bytes: as long as a packet may be.
+    pub fn message_bytes_max(&self) -> usize {
+        self.gate.limits.packet_bytes as usize
     }
 
     /// Drops all connections and sessions of a credential, and decides logins under way again; returns how many
@@ -165,6 +171,12 @@ impl Broker {
     /// see [`Broker::disconnect`] for a credential that is no longer good.
     pub fn end_connection(&self, number: u64) -> bool {
         self.gate.sessions.end_connection(number)
+    }
+
+    /// Credentials that have sessions of the client lane, connected or not: those that [`Broker::disconnect`] has to be
+    /// called for once they are good no longer.
+    pub fn credentials(&self) -> Vec<Box<str>> {
+        self.gate.sessions.credentials()
     }
 
     /// The live connections, in no order.

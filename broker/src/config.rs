@@ -44,12 +44,19 @@ pub struct Limits {
     pub connections: usize,
     /// Of those, from one address. Carriers put whole fleets behind one.
     pub connections_per_address: usize,
+    /// Connections that have not logged in: beyond, and where a place is wanting, the oldest of them is closed in favour of
+    /// whoever comes.
+    pub arriving: usize,
+    /// Of those, from one address: beyond, the oldest from there is closed.
+    pub arriving_per_address: usize,
     /// Client-lane sessions, connected or not. Each holds a link to the core (about 45 KB).
     pub client_sessions: usize,
     /// Of those, kept for credentials that have no session yet: so many sessions of some do not keep others out.
     pub client_sessions_for_first: usize,
     /// Groups of shared subscriptions. Each holds a link to the core.
     pub shared_groups: usize,
+    /// Of those, of one credential.
+    pub shared_groups_per_credential: usize,
     /// Client-lane sessions of one credential.
     pub sessions_per_credential: usize,
     /// From the accepted connection to an accepted CONNECT, authentication included.
@@ -117,7 +124,7 @@ pub struct Limits {
     /// Bytes (with 512 for each message) on their way through the core before publishers are held back. Well below what the
     /// core's log of a filter holds (4 MiB), since a feed that is behind by more loses messages.
     pub core_window_bytes: u64,
-    /// How long a publisher is held back by a core that is busy or gone, before it is cut.
+    /// How long a publisher or a subscriber is held back by a core that is busy or gone, before it is cut.
     pub core_wait: Duration,
 }
 
@@ -126,9 +133,12 @@ impl Default for Limits {
         Limits {
             connections: 19_000,
             connections_per_address: 10_000,
+            arriving: 12_000,
+            arriving_per_address: 4_000,
             client_sessions: 1_000,
             client_sessions_for_first: 200,
             shared_groups: 64,
+            shared_groups_per_credential: 16,
             sessions_per_credential: 32,
             connect_timeout: Duration::from_secs(10),
             failed_logins_per_address: 60,

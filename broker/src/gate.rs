@@ -1,13 +1,13 @@
 //! What all connections share: sessions, retained messages, the core, and the way of a message between them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures_util::stream::{self, StreamExt};
+use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -19,7 +19,8 @@ use crate::core::{Core, CoreError, Feed};
 use crate::failures::FailedLogins;
 use crate::measure::Meters;
 use crate::message::Message;
-use crate::retained::Retained;
+use crate::places::Places;
+use crate::retained::{Retained, Walk};
 use crate::session::shared::{Dealing, Group, GroupKey, Groups, TooManyGroups};
 use crate::session::{FeedHandle, Membership, Session, Sessions, Will};
 use crate::topic::{Filter, disjoint_cover};
@@ -48,25 +49,6 @@ impl From<CoreError> for PublishError {
     }
 }
 
-/// A connection's place, given back when dropped.
-pub(crate) struct Place {
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    address: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut addresses = self.addresses.lock();
-        if let Some(count) = addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// The gate.
 pub(crate) struct Gate {
     pub limits: Limits,
@@ -81,10 +63,7 @@ pub(crate) struct Gate {
     /// Which session a module's command topic leads to.
     modules: RwLock<HashMap<Box<str>, Arc<Session>>>,
     pub meters: Meters,
-    /// Permits for connections.
-    connections: Arc<Semaphore>,
-    /// Connections of each address.
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    pub places: Arc<Places>,
     pub failed_logins: FailedLogins,
     connection_numbers: AtomicU64,
     /// The broker is ending: say goodbye.
@@ -101,13 +80,12 @@ impl Gate {
             core,
             sessions: Sessions::new(&limits),
             retained: Retained::new(&limits),
-            groups: Groups::new(limits.shared_groups),
+            groups: Groups::new(limits.shared_groups, limits.shared_groups_per_credential),
             begun: Instant::now(),
             module_commands,
             modules: RwLock::default(),
             meters: Meters::new(),
-            connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
-            addresses: Arc::default(),
+            places: Arc::new(Places::new(&limits)),
             failed_logins: FailedLogins::new(&limits),
             connection_numbers: AtomicU64::new(1),
             closing: CancellationToken::new(),
@@ -115,19 +93,6 @@ impl Gate {
             tasks: TaskTracker::new(),
             limits,
         }
-    }
-
-    /// Takes a place for a connection; the error is the limit that is reached.
-    pub fn place(&self, address: IpAddr) -> Result<Place, &'static str> {
-        let permit = self.connections.clone().try_acquire_owned().map_err(|_| "connection_limit")?;
-        let mut addresses = self.addresses.lock();
-        let count = addresses.entry(address).or_insert(0);
-        if *count >= self.limits.connections_per_address {
-            return Err("address_limit");
-        }
-        *count += 1;
-        drop(addresses);
-        Ok(Place { addresses: self.addresses.clone(), address, _permit: permit })
     }
 
     pub fn connection_number(&self) -> u64 {
@@ -138,12 +103,26 @@ impl Gate {
     /// core.
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
         let message = Arc::new(message);
-        // Kept before it is handed on: a new subscriber gets it from one or the other, and never an older one last.
-        if message.retain && self.retained.store(&message).is_err() {
+        if !message.retain {
+            return self.core.publish(&message, || {}).await.map_err(PublishError::from);
+        }
+        if !self.retained.has_room(&message) {
             warn!(topic = %message.topic, "no room for another retained message");
             return Err(PublishError::Quota);
         }
-        self.core.publish(&message).await.map_err(PublishError::from)
+        // Kept once the core has it, and before anybody can begin a walk: see `Gate::walk`.
+        let keep = || {
+            if self.retained.store(&message).is_err() {
+                warn!(topic = %message.topic, "others took the room for this retained message just now");
+            }
+        };
+        self.core.publish(&message, keep).await.map_err(PublishError::from)
+    }
+
+    /// Begins a walk through the retained messages for a session that is fed already. What is kept up to now comes by the
+    /// walk, and what is published from now on by the feed, since none is between the core and the retained messages now.
+    pub fn walk(&self, filter: Filter) -> Walk {
+        self.core.between_publishes(|| self.retained.walk(filter))
     }
 
     /// Publishes a will whose connection broke.
@@ -200,16 +179,10 @@ impl Gate {
     /// The core is given the credential's grants, joined until none overlap, and not the client's filters: so what the
     /// core holds is bounded by the grants, and an overlap of subscriptions makes no message come twice.
     pub async fn feed(self: &Arc<Self>, session: &Arc<Session>, owner: u64) -> Result<(), CoreError> {
-        let filters = {
-            let state = session.state();
-            // The broker's own figures do not come through the core.
-            let granted: Vec<_> = state.rules.subscribe_grants().iter().filter(|grant| !grant.is_system()).collect();
-            let filters = disjoint_cover(&granted);
-            if filters.is_empty() || state.feed.as_ref().is_some_and(|feed| feed.filters == filters) {
-                return Ok(());
-            }
-            filters
-        };
+        let filters = session_grants(session);
+        if filters.is_empty() || session.state().feed.as_ref().is_some_and(|feed| feed.filters == filters) {
+            return Ok(());
+        }
         let feed = self.core.open(&filters).await?;
         let stop = CancellationToken::new();
         {
@@ -238,7 +211,7 @@ impl Gate {
     }
 
     /// Makes a session a member of a group of shared subscriptions. Messages published after this returned reach one of
-    /// the group's members.
+    /// the group's members. The core is given the grant that the filter lies in, as for [`Gate::feed`].
     pub async fn share(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -246,11 +219,16 @@ impl Gate {
         filter: &Filter,
     ) -> Result<Membership, PublishError> {
         let credential = session.key.credential.clone();
-        let key = GroupKey { credential, name: name.into(), filter: filter.clone() };
+        let grants = session_grants(session);
+        // It was granted; unless the session was taken over with other grants just now.
+        let Some(source) = grants.into_iter().find(|grant| grant.contains(filter)) else {
+            return Err(PublishError::Quota);
+        };
+        let key = GroupKey { credential, name: name.into(), filter: filter.clone(), source };
         if let Some(group) = self.groups.find(&key) {
             return Ok(Membership::new(group, session));
         }
-        let feed = self.core.open(std::slice::from_ref(filter)).await?;
+        let feed = self.core.open(std::slice::from_ref(&key.source)).await?;
         let (group, dealing) = Group::new(key);
         match self.groups.add(&group) {
             Err(TooManyGroups) => Err(PublishError::Quota),
@@ -263,7 +241,10 @@ impl Gate {
         }
     }
 
-    async fn feed_group(self: Arc<Self>, group: Weak<Group>, mut feed: Feed, mut dealing: Dealing) {
+    async fn feed_group(self: Arc<Self>, group: Weak<Group>, feed: Feed, mut dealing: Dealing) {
+        // A wait for the next message must not be broken off, or the feed may stay at a router that is gone.
+        let messages = stream::unfold(feed, |mut feed| async move { Some((feed.next().await, feed)) });
+        let mut messages = pin!(messages);
         loop {
             let message = tokio::select! {
                 biased;
@@ -271,9 +252,12 @@ impl Gate {
                 () = self.closing.cancelled() => return,
                 // Those that were there before go first.
                 Some(message) = dealing.returned.recv() => message,
-                message = feed.next() => message,
+                Some(message) = messages.next() => message,
             };
             let Some(group) = group.upgrade() else { return };
+            if !group.key.filter.matches(&message.topic) {
+                continue;
+            }
             if !group.deal(&message) && message.qos != Qos::AtMostOnce {
                 self.meters.dropped.increment(1);
             }
@@ -306,6 +290,14 @@ impl Gate {
             () = self.closing.cancelled() => {}
         }
     }
+}
+
+/// What the core is asked for on a session's behalf: its grants, joined until none overlap.
+fn session_grants(session: &Session) -> Vec<Filter> {
+    let state = session.state();
+    // The broker's own figures do not come through the core.
+    let granted: Vec<_> = state.rules.subscribe_grants().iter().filter(|grant| !grant.is_system()).collect();
+    disjoint_cover(&granted)
 }
 
 #[cfg(test)]

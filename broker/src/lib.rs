@@ -18,7 +18,7 @@
 //! - A session belongs to a credential; one connection owns it at a time, and whoever takes it over publishes the old will
 //!   before anything of its own.
 //! - A QoS 1 or 2 publish is acknowledged only once the core has it; one that may not be is never acknowledged as good.
-//! - No lock is held across an await. Lock order: registry, session.
+//! - No lock is held across an await. Lock order: registry, session, retained messages; the core's publisher before the last.
 //! - No password is stored or logged.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -35,6 +35,7 @@ mod gate;
 mod listener;
 mod measure;
 mod message;
+mod places;
 mod retained;
 mod session;
 mod tls;
@@ -43,6 +44,7 @@ mod topic;
 pub use auth::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal, Version};
 pub use broker::{Broker, StartError, start};
 pub use config::{Config, Limits};
+pub use listener::{SUBPROTOCOL, offers_mqtt};
 pub use session::ConnectionInfo;
 pub use tls::{TlsError, TlsFiles};
 pub use topic::TopicError;

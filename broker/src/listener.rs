@@ -16,10 +16,12 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header::SEC_
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message as Frame};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::connection;
-use crate::gate::{Gate, Place};
+use crate::gate::Gate;
+use crate::places::Place;
 use crate::tls::Tls;
 
 /// How long a listener pauses when it cannot accept (out of file descriptors).
@@ -27,7 +29,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that a WebSocket connection reads at once.
 const WEB_SOCKET_READ_BYTES: usize = 4 * 1024;
 /// The WebSocket subprotocol of MQTT (MQTT 5 section 6).
-const SUBPROTOCOL: &str = "mqtt";
+pub const SUBPROTOCOL: &str = "mqtt";
+
+/// Whether a WebSocket client offers the subprotocol of MQTT, without which it is refused; `offers` are the values of its
+/// `Sec-WebSocket-Protocol` headers.
+pub fn offers_mqtt<'a>(offers: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut protocols = offers.into_iter().flat_map(|value| value.split(','));
+    protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case(SUBPROTOCOL))
+}
 
 /// What stands between TCP and MQTT.
 #[derive(Clone)]
@@ -41,7 +50,9 @@ pub(crate) enum Transport {
 pub(crate) struct Arrival {
     pub peer: SocketAddr,
     pub deadline: Instant,
-    _place: Place,
+    /// Its place was given to another, before it had said.
+    pub displaced: CancellationToken,
+    pub place: Place,
 }
 
 /// Accepts connections until the broker ends; whatever one of them does, or fails to do, is its own task's affair.
@@ -77,8 +88,10 @@ pub(crate) async fn accept(gate: Arc<Gate>, listener: TcpListener, transport: Tr
 
 /// Lets a connection in, if there is room for it.
 pub(crate) fn arrive(gate: &Gate, peer: SocketAddr) -> Option<Arrival> {
-    match gate.place(peer.ip()) {
-        Ok(place) => Some(Arrival { peer, deadline: Instant::now() + gate.limits.connect_timeout, _place: place }),
+    match gate.places.take(peer.ip()) {
+        Ok((place, displaced)) => {
+            Some(Arrival { peer, deadline: Instant::now() + gate.limits.connect_timeout, displaced, place })
+        }
         Err(reason) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
             None
@@ -113,6 +126,7 @@ fn shake_hands<S>(
     gate.tasks.clone().spawn(async move {
         let shaken = tokio::select! {
             shaken = tokio::time::timeout_at(arrival.deadline, handshake) => shaken,
+            () = arrival.displaced.cancelled() => Ok(Err("displaced".to_owned())),
             () = gate.closing.cancelled() => return,
         };
         let reason = match shaken {
@@ -175,12 +189,7 @@ fn broken(error: WebSocketError) -> io::Error {
 #[expect(clippy::result_large_err, reason = "the library's own type")]
 fn speaks_mqtt(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    let offered = offers
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|protocol| protocol.trim().eq_ignore_ascii_case(SUBPROTOCOL));
-    if !offered {
+    if !offers_mqtt(offers.iter().filter_map(|value| value.to_str().ok())) {
         let mut refusal = ErrorResponse::new(Some("offer the WebSocket subprotocol mqtt\n".to_owned()));
         *refusal.status_mut() = StatusCode::BAD_REQUEST;
         return Err(refusal);

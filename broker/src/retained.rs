@@ -63,20 +63,29 @@ impl Retained {
         }
     }
 
+    /// Whether a message would be kept.
+    pub fn has_room(&self, message: &Message) -> bool {
+        message.payload.is_empty() || self.room(&self.kept.read(), message).is_some()
+    }
+
+    /// What all would come to with this message in place of its topic's last, in bytes, if that is within the bounds.
+    fn room(&self, kept: &Kept, message: &Message) -> Option<usize> {
+        let replaced = kept.messages.get(&message.topic).map(|old| old.message.cost_bytes());
+        let bytes = kept.bytes - replaced.unwrap_or(0) + message.cost_bytes();
+        let count = kept.messages.len() + usize::from(replaced.is_none());
+        (count <= self.messages_max && bytes <= self.bytes_max).then_some(bytes)
+    }
+
     /// Keeps a message in place of its topic's last one; an empty payload clears the topic.
     pub fn store(&self, message: &Arc<Message>) -> Result<(), Full> {
         let mut kept = self.kept.write();
-        let replaced = kept.messages.get(&message.topic).map_or(0, |old| old.message.cost_bytes());
         if message.payload.is_empty() {
-            kept.messages.remove(&message.topic);
-            kept.bytes -= replaced;
+            if let Some(cleared) = kept.messages.remove(&message.topic) {
+                kept.bytes -= cleared.message.cost_bytes();
+            }
             return Ok(());
         }
-        let bytes = kept.bytes - replaced + message.cost_bytes();
-        let grows = usize::from(replaced == 0);
-        if kept.messages.len() + grows > self.messages_max || bytes > self.bytes_max {
-            return Err(Full);
-        }
+        let bytes = self.room(&kept, message).ok_or(Full)?;
         kept.stored += 1;
         let entry = Entry { message: message.clone(), number: kept.stored };
         kept.messages.insert(message.topic.clone(), entry);

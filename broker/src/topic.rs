@@ -55,7 +55,7 @@ fn check_shape(text: &str, bounds: TopicBounds) -> Result<(), TopicError> {
 }
 
 /// A topic filter that passed the checks.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Filter(Box<str>);
 
 impl Filter {

@@ -80,9 +80,8 @@ async fn a_goodbye_does_not_keep_a_revoked_session() {
     let _held = stick(&running).await;
     // The goodbye waits behind a publish that waits for the core, and is heard after the revocation.
     let publish = once("t/x", 1, false);
-    let goodbye = v5_0::Disconnect::builder().reason_code(
-        mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode::NormalDisconnection,
-    );
+    let goodbye = v5_0::Disconnect::builder()
+        .reason_code(mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode::NormalDisconnection);
     let goodbye = goodbye.props(kept()).build().unwrap().to_continuous_buffer();
     let before = SystemTime::now();
     tokio::time::sleep(Duration::from_millis(2)).await;
@@ -189,4 +188,22 @@ async fn a_message_of_qos_2_that_was_sent_does_not_expire() {
     let (mut ben, _) = resumed(&running, "ben", "b", vec![]).await;
     let again = tokio::time::timeout(PATIENCE, ben.unacknowledged5()).await.unwrap();
     assert_eq!((again.id, again.dup), (sent.id, true));
+}
+
+#[tokio::test]
+async fn a_first_subscription_waits_for_a_core_that_is_being_replaced() {
+    let running = start().await;
+    for (number, stuck) in [(0, false), (1, true)] {
+        let mut ben = Raw::client5(running.address, "ben", &format!("b{number}")).await;
+        if stuck {
+            running.broker.stall_core(STUCK).await;
+        } else {
+            running.broker.kill_core();
+        }
+        ben.subscribed5("t/#", Qos::AtLeastOnce).await;
+        let mut anna = Raw::client5(running.address, "anna", "a").await;
+        assert_eq!(anna.publish5("t/x", b"x", false, vec![]).await, 0);
+        assert_eq!(ben.received5().await.topic, "t/x");
+        until("it is replaced", || running.broker.healthy()).await;
+    }
 }

@@ -142,3 +142,13 @@ async fn a_module_that_publishes_too_much_is_told_and_cut_and_no_other_notices()
     assert_eq!(module.closed().await, Some(0x96));
     assert_eq!(other.publish5("m/two/pulse", b"x", false, vec![]).await, 0);
 }
+
+#[tokio::test]
+async fn publishes_outside_the_grants_count_for_a_modules_rate() {
+    let running = start_with(Limits { module_publishes_per_minute: 5, ..Limits::default() }).await;
+    let mut module = Raw::client5(running.address, "module-one", "one").await;
+    for _ in 0..6 {
+        module.send(b"\x30\x0f\0\x0bm/two/pulse\0x").await;
+    }
+    assert_eq!(module.closed().await, Some(0x96));
+}

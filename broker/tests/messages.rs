@@ -333,3 +333,15 @@ async fn round_trips_do_not_wait_for_delayed_acknowledgements() {
     let mean = total / 100;
     assert!(mean < Duration::from_millis(10), "mean {mean:?}, slowest {slowest:?}");
 }
+
+#[tokio::test]
+async fn what_the_core_refuses_is_not_retained() {
+    let running = start_with(Limits { core_topics: 1, ..Limits::default() }).await;
+    let mut anna = Raw::client5(running.address, "anna", "a").await;
+    assert_eq!(anna.publish5("t/1", b"x", true, Properties::new()).await, 0);
+    assert_eq!(anna.publish5("t/2", b"x", true, Properties::new()).await, 0x97);
+    let mut ben = Raw::client5(running.address, "ben", "b").await;
+    ben.subscribed5("t/#", Qos::AtLeastOnce).await;
+    assert_eq!(ben.received5().await.topic, "t/1");
+    ben.ping().await;
+}

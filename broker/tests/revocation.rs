@@ -30,3 +30,16 @@ async fn a_session_is_not_resumed_after_its_credential_was_revoked() {
         running.broker.disconnect("anna");
     }
 }
+
+#[tokio::test]
+async fn the_credentials_of_who_is_away_are_known() {
+    let running = start().await;
+    let lasting = vec![Property::SessionExpiryInterval(SessionExpiryInterval::new(300).unwrap())];
+    let _there = Raw::client5(running.address, "ben", "b").await;
+    let _module = Raw::client5(running.address, "module-one", "one").await;
+    drop(Raw::accepted5(running.address, login("anna", "a").properties(lasting).v5()).await);
+    until("it is away", || running.broker.connections().len() == 2).await;
+    assert_eq!(running.broker.credentials(), ["anna".into(), "ben".into()]);
+    running.broker.disconnect("anna");
+    until("it is gone", || running.broker.credentials() == ["ben".into()]).await;
+}

@@ -144,7 +144,7 @@ async fn what_stands_behind_the_group_is_held_against_the_grants() {
         assert_eq!(anna.subscribe5(filter, SubOpts::new(), vec![]).await, [code], "{filter}");
     }
     let mut module = Raw::client5(at, "module-one", "one").await;
-    assert_eq!(module.subscribe5("$share/g/m/one/command", SubOpts::new(), vec![]).await, [0x87]);
+    assert_eq!(module.subscribe5("$share/g/m/one/command", SubOpts::new(), vec![]).await, [0x9e]);
     for group in ["a", "b"] {
         anna.subscribed5(&format!("$share/{group}/t/#"), Qos::AtMostOnce).await;
     }
@@ -183,4 +183,23 @@ async fn figures_are_said_to_those_granted_them_and_to_no_other() {
     assert!(figures.contains("$SYS/broker/clients/connected") && figures.contains("$SYS/broker/clients/total"));
     // Nobody publishes there.
     assert_eq!(observer.publish5("$SYS/broker/version", b"mine", true, vec![]).await, 0x90);
+}
+
+#[tokio::test]
+async fn a_group_gets_what_its_filter_matches_and_a_credential_has_so_many() {
+    let at = start_with(Limits { shared_groups_per_credential: 2, ..Limits::default() }).await.address;
+    let mut anna = Raw::client5(at, "anna", "a").await;
+    anna.subscribed5("$share/g/t/+/yes", Qos::AtLeastOnce).await;
+    anna.subscribed5("$share/g/t/other", Qos::AtLeastOnce).await;
+    let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
+    assert_eq!(anna.subscribe5("$share/g/t/third", options, vec![]).await, [0x97]);
+    let mut ben = Raw::client5(at, "ben", "b").await;
+    ben.subscribed5("$share/g/t/third", Qos::AtLeastOnce).await;
+    for topic in ["t/1/no", "t/1/yes", "t/2/no", "t/2/yes"] {
+        assert_eq!(ben.publish5(topic, b"x", false, vec![]).await, 0);
+    }
+    for topic in ["t/1/yes", "t/2/yes"] {
+        assert_eq!(anna.received5().await.topic, topic);
+    }
+    anna.ping().await;
 }

@@ -20,6 +20,18 @@ impl MqttGate for LiveGate {
         self.0.end_connection(number)
     }
 
+    fn subprotocol(&self) -> &'static str {
+        broker::SUBPROTOCOL
+    }
+
+    fn is_offered(&self, offers: &[&str]) -> bool {
+        broker::offers_mqtt(offers.iter().copied())
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        self.0.message_bytes_max()
+    }
+
     fn serve(&self, messages: Messages, replies: Replies, peer: SocketAddr) {
         self.0.serve_messages(messages, replies, peer);
     }

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use backend::{
     Backend,
-    operators::{Integrator, MqttMember},
+    operators::{Fingerprints, Integrator, MqttMember},
 };
 use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
 use protocol::{
     ModuleId,
     topics::{Kind, topic},
 };
-use std::{collections::BTreeSet, fmt, sync::OnceLock, time::Duration};
+use std::{fmt, sync::OnceLock, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// The backend's own user name at the embedded broker.
@@ -163,31 +163,46 @@ impl Credential {
     }
 
     /// Whether its password is still the one.
-    async fn is_good(&self, backend: &Backend) -> backend::Result<bool> {
+    fn is_good(&self, now: &Fingerprints) -> bool {
         let (now, then) = match self {
-            Self::Integrator { slug, fingerprint } => (backend.integrator_fingerprint(slug).await?, fingerprint),
-            Self::Member { member_id, fingerprint, .. } => (backend.member_fingerprint(*member_id).await?, fingerprint),
+            Self::Integrator { slug, fingerprint } => (now.integrators.get(slug), fingerprint),
+            Self::Member { member_id, fingerprint, .. } => (now.members.get(member_id), fingerprint),
         };
-        Ok(now.as_ref() == Some(then))
+        now == Some(then)
     }
 }
 
-/// Drops the connections of integrators and members whose password was changed, by whatever process, until it is told to
-/// end.
+/// The fingerprints that the passwords of some credentials have now.
+async fn fingerprints(backend: &Backend, of: &[(Box<str>, Credential)]) -> backend::Result<Fingerprints> {
+    let (mut slugs, mut member_ids) = (Vec::new(), Vec::new());
+    for (_, credential) in of {
+        match credential {
+            Credential::Integrator { slug, .. } => slugs.push(slug.clone()),
+            Credential::Member { member_id, .. } => member_ids.push(*member_id),
+        }
+    }
+    backend.fingerprints(slugs, member_ids).await
+}
+
+/// Drops the connections and sessions of integrators and members whose password was changed, by whatever process, until it
+/// is told to end.
 pub async fn drop_revoked(broker: Broker, backend: Backend, closing: CancellationToken) {
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
-        let connected = broker.connections().into_iter().filter(|connection| connection.lane == Lane::Client);
-        let credentials: BTreeSet<String> = connected.map(|connection| connection.credential).collect();
-        for text in credentials {
-            let Some(credential) = Credential::parse(&text) else { continue };
-            match credential.is_good(&backend).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    let dropped = broker.disconnect(&text);
-                    tracing::info!(%credential, dropped, "its password was changed");
-                }
-                Err(error) => tracing::warn!(%error, "could not check an MQTT password; trying again"),
+        let parsed = |text: Box<str>| Credential::parse(&text).map(|credential| (text, credential));
+        let credentials: Vec<_> = broker.credentials().into_iter().filter_map(parsed).collect();
+        if credentials.is_empty() {
+            continue;
+        }
+        let now = match fingerprints(&backend, &credentials).await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!(%error, "could not check MQTT passwords; trying again");
+                continue;
             }
+        };
+        for (text, credential) in credentials.iter().filter(|(_, credential)| !credential.is_good(&now)) {
+            let dropped = broker.disconnect(text);
+            tracing::info!(%credential, dropped, "its password was changed");
         }
     }
 }

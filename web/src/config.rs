@@ -59,6 +59,12 @@ pub trait MqttGate: Send + Sync {
     fn connections(&self) -> Vec<MqttConnection>;
     /// Tells a client to go; false if there is no such connection.
     fn end_connection(&self, number: u64) -> bool;
+    /// The subprotocol of MQTT on a WebSocket.
+    fn subprotocol(&self) -> &'static str;
+    /// Whether the values of a client's `Sec-WebSocket-Protocol` headers offer it.
+    fn is_offered(&self, offers: &[&str]) -> bool;
+    /// Longest WebSocket message to be taken, in bytes.
+    fn message_bytes_max(&self) -> usize;
     /// Serves an MQTT client on the binary messages of a WebSocket.
     fn serve(&self, messages: Messages, replies: Replies, peer: SocketAddr);
 }

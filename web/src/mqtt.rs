@@ -13,10 +13,6 @@ use poem::{
 };
 use std::{io, net::SocketAddr};
 
-/// The WebSocket subprotocol of MQTT (MQTT 5 section 6).
-const SUBPROTOCOL: &str = "mqtt";
-/// Longest message taken. A packet may be cut into several messages.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// What a connection reads at once; the library's own default is 128 KiB, kept while it idles.
 const READ_BYTES: usize = 4 * 1024;
 
@@ -31,16 +27,16 @@ pub(crate) async fn connect(
 ) -> Result<Response, Failure> {
     let gate = page.app.config.mqtt.clone().ok_or(Failure::NotFound)?;
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    if !offers.flat_map(|value| value.split(',')).any(|protocol| protocol.trim() == SUBPROTOCOL) {
+    if !gate.is_offered(&offers.collect::<Vec<_>>()) {
         let told = "offer the WebSocket subprotocol mqtt\n";
         return Ok(Response::builder().status(StatusCode::BAD_REQUEST).body(told));
     }
     let peer = SocketAddr::new(ip, remote.as_socket_addr().map_or(0, SocketAddr::port));
     let bounds = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .max_message_size(Some(gate.message_bytes_max()))
+        .max_frame_size(Some(gate.message_bytes_max()))
         .read_buffer_size(READ_BYTES);
-    let upgrade = socket.protocols([SUBPROTOCOL]).config(bounds).on_upgrade(move |socket| async move {
+    let upgrade = socket.protocols([gate.subprotocol()]).config(bounds).on_upgrade(move |socket| async move {
         let (sink, stream) = socket.split();
         let messages = stream.try_filter_map(|message| {
             future::ready(match message {

@@ -7,7 +7,7 @@ pub(crate) mod session;
 mod sign_in;
 
 pub use registry::NewOperator;
-pub use sign_in::{Integrator, MqttMember};
+pub use sign_in::{Fingerprints, Integrator, MqttMember};
 
 use serde::Serialize;
 

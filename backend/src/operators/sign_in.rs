@@ -9,6 +9,7 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 use std::{
+    collections::BTreeMap,
     num::NonZeroUsize,
     sync::{Arc, OnceLock},
 };
@@ -32,6 +33,15 @@ pub struct MqttMember {
     pub filter: String,
     /// Changes whenever the password does. Not a secret.
     pub fingerprint: String,
+}
+
+/// What tells one password from another, of several at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// Of integrators, by their operator's short name.
+    pub integrators: BTreeMap<String, String>,
+    /// Of members, by number.
+    pub members: BTreeMap<i64, String>,
 }
 
 /// An operator's topics for its own programs and people.
@@ -76,10 +86,22 @@ impl Backend {
         Ok(fingerprint.map(|fingerprint| MqttMember { filter: topics_of(&member.slug), fingerprint, member }))
     }
 
-    /// The fingerprint of the password that a member has now; none if the member is gone.
-    pub async fn member_fingerprint(&self, member_id: i64) -> Result<Option<String>> {
+    async fn member_fingerprint(&self, member_id: i64) -> Result<Option<String>> {
         let found = member::Entity::find_by_id(member_id).one(self.db.read()).await?;
         Ok(found.map(|member| fingerprint(&member.password_hash)))
+    }
+
+    /// The fingerprints that some integrators' and members' passwords have now, without those who have none.
+    pub async fn fingerprints(&self, slugs: Vec<String>, member_ids: Vec<i64>) -> Result<Fingerprints> {
+        let operators =
+            operator::Entity::find().filter(operator::Column::Slug.is_in(slugs)).all(self.db.read()).await?;
+        let members = member::Entity::find().filter(member::Column::Id.is_in(member_ids)).all(self.db.read()).await?;
+        let integrators = operators.into_iter().filter_map(|operator| {
+            let hash = operator.integrator_password_hash?;
+            Some((operator.slug, fingerprint(&hash)))
+        });
+        let members = members.into_iter().map(|member| (member.id, fingerprint(&member.password_hash)));
+        Ok(Fingerprints { integrators: integrators.collect(), members: members.collect() })
     }
 
     /// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
@@ -88,11 +110,6 @@ impl Backend {
         let fingerprint = hash.as_deref().map(fingerprint);
         let verified = verify(password, hash).await;
         Ok(fingerprint.filter(|_| verified).map(|fingerprint| Integrator { filter: topics_of(slug), fingerprint }))
-    }
-
-    /// The fingerprint of the password that an operator's integrator has now; none if it has none.
-    pub async fn integrator_fingerprint(&self, slug: &str) -> Result<Option<String>> {
-        Ok(self.integrator_hash(slug).await?.as_deref().map(fingerprint))
     }
 
     async fn integrator_hash(&self, slug: &str) -> Result<Option<String>> {
@@ -171,9 +188,8 @@ fn fingerprint(hash: &str) -> String {
 async fn verify(password: &str, hash: Option<String>) -> bool {
     static NOBODYS: OnceLock<String> = OnceLock::new();
     static AT_A_TIME: OnceLock<Arc<Semaphore>> = OnceLock::new();
-    let at_a_time = AT_A_TIME.get_or_init(|| {
-        Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)))
-    });
+    let at_a_time = AT_A_TIME
+        .get_or_init(|| Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))));
     let Ok(permit) = at_a_time.clone().acquire_owned().await else { return false };
     let password = password.to_owned();
     tokio::task::spawn_blocking(move || {

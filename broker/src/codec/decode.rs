@@ -32,6 +32,8 @@ pub(crate) enum BadConnect {
     Malformed,
     /// MQTT 5, but broken: answered with this.
     MalformedV5,
+    /// MQTT 5 that says what it may not.
+    ProtocolV5,
     /// MQTT 5 with a password and no user name: good, but the library does not read it.
     NoUserName,
     /// MQTT of another version.
@@ -48,6 +50,9 @@ pub(crate) fn connect(raw: &RawPacket, properties_max: usize) -> Result<Connect,
             let flags_good = raw.data_as_slice().get(CONNECT_FLAGS_AT).is_some_and(|flags| connect_flags_good(*flags));
             if !flags_good || packet.props.len() + packet.will_props.len() > properties_max {
                 return Err(BadConnect::MalformedV5);
+            }
+            if packet.will_props.iter().any(is_wild_response_topic) {
+                return Err(BadConnect::ProtocolV5);
             }
             Ok(connect_v5(packet))
         }
@@ -70,6 +75,14 @@ pub(crate) fn connect(raw: &RawPacket, properties_max: usize) -> Result<Connect,
         }
         Err(_) => Err(BadConnect::Malformed),
     }
+}
+
+/// Whether a connection's first bytes are those of a CONNECT of MQTT 5, however long it says it is.
+pub(crate) fn begins_v5_connect(bytes: &[u8]) -> bool {
+    let Some((first, rest)) = bytes.split_first() else { return false };
+    // The remaining length: up to four bytes, all but the last with the high bit set (MQTT 5 section 1.5.5).
+    let length_bytes = rest.iter().take(4).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    *first == CONNECT << 4 && rest.get(length_bytes..).is_some_and(|body| body.starts_with(b"\0\x04MQTT\x05"))
 }
 
 /// Reserved bit clear; no will QoS 3; no will QoS or retain without a will (MQTT 5 section 3.1.2.3 to 3.1.2.7).
@@ -303,13 +316,16 @@ fn publish_v5(raw: &RawPacket, properties_max: usize) -> Result<InboundPublish, 
             Property::MessageExpiryInterval(seconds) => publish.expiry_s = Some(seconds.val()),
             // Only a server may send these.
             Property::SubscriptionIdentifier(_) => return Err(DisconnectReasonCode::ProtocolError),
-            Property::ResponseTopic(topic) if topic.val().contains(['+', '#', '\0']) => {
-                return Err(DisconnectReasonCode::ProtocolError);
-            }
+            other if is_wild_response_topic(&other) => return Err(DisconnectReasonCode::ProtocolError),
             other => publish.properties.push(other),
         }
     }
     Ok(publish)
+}
+
+/// A response topic is a topic name, without wildcards (MQTT 5 section 3.3.2.3.5).
+fn is_wild_response_topic(property: &Property) -> bool {
+    matches!(property, Property::ResponseTopic(topic) if topic.val().contains(['+', '#', '\0']))
 }
 
 fn entry(entry: &SubEntry) -> SubscribeEntry {

@@ -6,7 +6,7 @@ use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, MaximumPacketSize, MessageExpiryInterval, ReceiveMaximum, ServerKeepAlive,
     SessionExpiryInterval, SharedSubscriptionAvailable, SubscriptionIdentifier, TopicAliasMaximum, v3_1_1, v5_0,
 };
-use mqtt_protocol_core::mqtt::result_code::{PubcompReasonCode, PubrecReasonCode, PubrelReasonCode, SubackReturnCode};
+use mqtt_protocol_core::mqtt::result_code::SubackReturnCode;
 
 use super::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, Properties, Property, PubackReasonCode, Qos,
@@ -148,65 +148,37 @@ pub(crate) fn publish(out: &mut Vec<u8>, version: Version, outgoing: &Outgoing<'
 
 /// PUBACK. A 3.1.1 client is told no reason: whoever may not publish is disconnected instead.
 pub(crate) fn puback(out: &mut Vec<u8>, version: Version, id: u16, code: PubackReasonCode) {
-    let buffer = match version {
-        Version::V311 => v3_1_1::Puback::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
-        Version::V5 => {
-            let builder = v5_0::Puback::builder().packet_id(id);
-            let builder = if code == PubackReasonCode::Success { builder } else { builder.reason_code(code) };
-            builder.build().expect(VALID).to_continuous_buffer()
-        }
-    };
-    out.extend_from_slice(&buffer);
+    acknowledgement(out, 0x40, version, id, code as u8);
 }
 
-/// PUBREC, with the same reasons as a PUBACK.
+/// PUBREC, with the same reasons as a PUBACK (MQTT 5 sections 3.4.2.1 and 3.5.2.1).
 pub(crate) fn pubrec(out: &mut Vec<u8>, version: Version, id: u16, code: PubackReasonCode) {
-    let buffer = match version {
-        Version::V311 => v3_1_1::Pubrec::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
-        Version::V5 => {
-            let code = match code {
-                PubackReasonCode::Success => None,
-                PubackReasonCode::NotAuthorized => Some(PubrecReasonCode::NotAuthorized),
-                PubackReasonCode::TopicNameInvalid => Some(PubrecReasonCode::TopicNameInvalid),
-                PubackReasonCode::QuotaExceeded => Some(PubrecReasonCode::QuotaExceeded),
-                _ => Some(PubrecReasonCode::UnspecifiedError),
-            };
-            let builder = v5_0::Pubrec::builder().packet_id(id);
-            let builder = match code {
-                None => builder,
-                Some(code) => builder.reason_code(code),
-            };
-            builder.build().expect(VALID).to_continuous_buffer()
-        }
-    };
-    out.extend_from_slice(&buffer);
+    acknowledgement(out, 0x50, version, id, code as u8);
 }
 
 /// PUBREL.
 pub(crate) fn pubrel(out: &mut Vec<u8>, version: Version, id: u16, found: bool) {
-    let buffer = match version {
-        Version::V311 => v3_1_1::Pubrel::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
-        Version::V5 => {
-            let builder = v5_0::Pubrel::builder().packet_id(id);
-            let builder = if found { builder } else { builder.reason_code(PubrelReasonCode::PacketIdentifierNotFound) };
-            builder.build().expect(VALID).to_continuous_buffer()
-        }
-    };
-    out.extend_from_slice(&buffer);
+    acknowledgement(out, 0x62, version, id, if found { SUCCESS } else { ID_NOT_FOUND });
 }
 
 /// PUBCOMP.
 pub(crate) fn pubcomp(out: &mut Vec<u8>, version: Version, id: u16, found: bool) {
-    let buffer = match version {
-        Version::V311 => v3_1_1::Pubcomp::builder().packet_id(id).build().expect(VALID).to_continuous_buffer(),
-        Version::V5 => {
-            let builder = v5_0::Pubcomp::builder().packet_id(id);
-            let builder =
-                if found { builder } else { builder.reason_code(PubcompReasonCode::PacketIdentifierNotFound) };
-            builder.build().expect(VALID).to_continuous_buffer()
-        }
-    };
-    out.extend_from_slice(&buffer);
+    acknowledgement(out, 0x70, version, id, if found { SUCCESS } else { ID_NOT_FOUND });
+}
+
+const SUCCESS: u8 = 0;
+/// Packet Identifier not found, of PUBREL and PUBCOMP (MQTT 5 section 2.4).
+const ID_NOT_FOUND: u8 = 0x92;
+
+/// The four acknowledgements have one shape: the packet identifier, then a reason, which 3.1.1 does not know and which may
+/// be left out where it is success (MQTT 5 sections 3.4 to 3.7).
+fn acknowledgement(out: &mut Vec<u8>, first: u8, version: Version, id: u16, code: u8) {
+    let [high, low] = id.to_be_bytes();
+    if version == Version::V311 || code == SUCCESS {
+        out.extend_from_slice(&[first, 2, high, low]);
+    } else {
+        out.extend_from_slice(&[first, 3, high, low, code]);
+    }
 }
 
 /// SUBACK, one code per filter asked for.

@@ -1,20 +1,21 @@
 //! From a client's first packet to its session: CONNECT, login, grants, takeover, CONNACK.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use metrics::counter;
 use rand::Rng;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::stream::{PacketStream, Turn};
+use super::stream::{PacketStream, StreamEnd, Turn};
 use crate::auth::{ClientIdRule, Lane, Login, Refusal, Rules, Version};
 use crate::codec::decode::{self, BadConnect};
 use crate::codec::encode::{self, Welcome};
 use crate::codec::{Connect, ConnectReasonCode, ConnectWill, RawPacket};
 use crate::gate::Gate;
+use crate::listener::Arrival;
 use crate::message::Message;
 use crate::session::{Attach, Attached, ConnectionInfo, Session, Will, Window};
 use crate::topic;
@@ -45,23 +46,70 @@ pub(super) struct Accepted {
 /// Why a CONNECT is refused: what the client is told, and the reason in logs and metrics.
 type Refused = (ConnectReasonCode, &'static str);
 
+/// Why a client is not waited for any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// It, or the decision on its login, takes too long.
+    Late,
+    /// Others that come need its place.
+    Displaced,
+    /// The broker is ending.
+    Closing,
+}
+
+impl Cut {
+    fn as_str(self) -> &'static str {
+        match self {
+            Cut::Late => "connect_timeout",
+            Cut::Displaced => "displaced",
+            Cut::Closing => "shutdown",
+        }
+    }
+}
+
+/// Waits for a step of an arrival, within what an arrival is given.
+async fn in_time<T>(gate: &Gate, limits: &Patience, step: impl Future<Output = T>) -> Result<T, Cut> {
+    tokio::select! {
+        done = tokio::time::timeout_at(limits.deadline, step) => done.map_err(|_| Cut::Late),
+        () = limits.displaced.cancelled() => Err(Cut::Displaced),
+        () = gate.closing.cancelled() => Err(Cut::Closing),
+    }
+}
+
+/// How long an arrival is waited for.
+struct Patience {
+    deadline: tokio::time::Instant,
+    displaced: CancellationToken,
+}
+
 /// Reads a CONNECT and answers it. The error is the reason for logs and metrics; the client has been told what it may be
 /// told, once the stream's output is written.
 pub(super) async fn accept<S>(
     gate: &Arc<Gate>,
     stream: &mut PacketStream<S>,
-    peer: SocketAddr,
+    arrival: &mut Arrival,
 ) -> Result<Accepted, &'static str>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let raw = first_packet(stream).await?;
+    let patience = Patience { deadline: arrival.deadline, displaced: arrival.displaced.clone() };
+    let raw = match in_time(gate, &patience, first_packet(stream)).await.map_err(Cut::as_str)? {
+        Ok(raw) => raw,
+        Err(StreamEnd::TooLong) => {
+            if decode::begins_v5_connect(stream.first_bytes()) {
+                encode::connack_refused(stream.out(), Version::V5, ConnectReasonCode::PacketTooLarge);
+            }
+            return Err("packet_too_large");
+        }
+        Err(StreamEnd::Closed | StreamEnd::Malformed) => return Err("closed"),
+    };
     let connect = match decode::connect(&raw, gate.limits.properties) {
         Ok(connect) => connect,
         Err(bad) => {
             let (version, code) = match bad {
                 BadConnect::Malformed => return Err("malformed"),
                 BadConnect::MalformedV5 => (Version::V5, ConnectReasonCode::MalformedPacket),
+                BadConnect::ProtocolV5 => (Version::V5, ConnectReasonCode::ProtocolError),
                 BadConnect::NoUserName => (Version::V5, ConnectReasonCode::BadUserNameOrPassword),
                 BadConnect::Version => (Version::V311, ConnectReasonCode::UnsupportedProtocolVersion),
             };
@@ -71,7 +119,16 @@ where
     };
     drop(raw);
     let version = connect.version;
-    match admit(gate, connect, peer).await {
+    let admitted = in_time(gate, &patience, admit(gate, connect, arrival)).await;
+    let admitted = admitted.unwrap_or_else(|cut| {
+        let code = match cut {
+            Cut::Displaced => ConnectReasonCode::ServerBusy,
+            // MQTT 5 has no other for a server that ends: 0x8B is a DISCONNECT's.
+            Cut::Late | Cut::Closing => ConnectReasonCode::ServerUnavailable,
+        };
+        Err((code, cut.as_str()))
+    });
+    match admitted {
         Ok((accepted, welcome)) => {
             let assigned = welcome.assigned.then_some(&*accepted.session.key.client_id);
             let welcome = Welcome {
@@ -96,14 +153,13 @@ where
     }
 }
 
-async fn first_packet<S>(stream: &mut PacketStream<S>) -> Result<RawPacket, &'static str>
+async fn first_packet<S>(stream: &mut PacketStream<S>) -> Result<RawPacket, StreamEnd>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
         match stream.next_packet() {
-            Some(Ok(packet)) => return Ok(packet),
-            Some(Err(_)) => return Err("closed"),
+            Some(packet) => return packet,
             None => {
                 let _: Turn = stream.turn(std::future::pending()).await;
             }
@@ -118,7 +174,8 @@ struct Told {
     keep_alive_s: Option<u16>,
 }
 
-async fn admit(gate: &Arc<Gate>, mut connect: Connect, peer: SocketAddr) -> Result<(Accepted, Told), Refused> {
+async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) -> Result<(Accepted, Told), Refused> {
+    let peer = arrival.peer;
     if connect.extended_auth {
         return Err((ConnectReasonCode::BadAuthenticationMethod, "auth_method"));
     }
@@ -160,6 +217,9 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, peer: SocketAddr) -> Resu
             will: will.take(),
             revocations,
         };
+        if !arrival.place.settle() {
+            return Err((ConnectReasonCode::ServerBusy, Cut::Displaced.as_str()));
+        }
         // From here to the return nothing is awaited: a login that runs out of time cannot leave a session owned by nobody.
         match gate.sessions.attach(attach) {
             Attached::Revoked(attach) => will = attach.will,

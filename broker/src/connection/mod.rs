@@ -26,23 +26,23 @@ use stream::PacketStream;
 const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Serves one client on a stream that is ready for MQTT, until it ends.
-pub(crate) async fn serve<S>(gate: Arc<Gate>, stream: S, arrival: Arrival)
+pub(crate) async fn serve<S>(gate: Arc<Gate>, stream: S, mut arrival: Arrival)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let peer = arrival.peer;
     let mut stream = PacketStream::new(stream, gate.limits.packet_bytes);
     // Boxed, so that what a login takes is not carried by every connection for its life.
-    let accepted = Box::pin(connect::accept(&gate, &mut stream, peer));
-    let accepted = tokio::select! {
-        accepted = tokio::time::timeout_at(arrival.deadline, accepted) => accepted,
-        () = gate.closing.cancelled() => return,
-    };
-    let mut accepted = match accepted.unwrap_or(Err("connect_timeout")) {
+    let accepted = Box::pin(connect::accept(&gate, &mut stream, &mut arrival)).await;
+    let mut accepted = match accepted {
         Ok(accepted) => accepted,
         Err(reason) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
             debug!(%peer, reason, "refused");
+            if stream.waiting() == 0 {
+                // There is nothing to be told.
+                return;
+            }
             let _ = tokio::time::timeout(FINISH_TIMEOUT, stream.finish()).await;
             return;
         }

@@ -60,6 +60,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         topic: Box<str>,
         publish: InboundPublish,
     ) -> Result<PubackReasonCode, DisconnectReasonCode> {
+        // First: what is refused is not free.
+        if self.pace.as_ref().is_some_and(|pace| pace.check().is_err()) {
+            return Err(DisconnectReasonCode::MessageRateTooHigh);
+        }
         match topic::check_name(&topic, self.gate.limits.topic_bounds()) {
             Ok(()) => {}
             Err(TopicError::Malformed) => return Err(DisconnectReasonCode::TopicNameInvalid),
@@ -68,9 +72,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.rules.may_publish(&topic) {
             debug!(client = %self.session.key.client_id, %topic, "publish outside the grants");
             return Ok(PubackReasonCode::NotAuthorized);
-        }
-        if self.pace.as_ref().is_some_and(|pace| pace.check().is_err()) {
-            return Err(DisconnectReasonCode::MessageRateTooHigh);
         }
         self.gate.meters.publishes_in.increment(1);
         let message = Message {
@@ -110,7 +111,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.aliases.resize(at + 1, None);
         }
         let topic: Box<str> = topic.into();
-        self.aliases[at] = Some(topic.clone());
+        // One that is too long is refused in what follows; it is not kept, and what the alias meant before it means no more.
+        let kept = topic.len() <= self.gate.limits.topic_bytes;
+        self.aliases[at] = kept.then(|| topic.clone());
         Ok(topic)
     }
 }

@@ -171,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Takes up an earlier session: feeds it again and repeats what was in flight.
+    /// Takes up an earlier session: feeds it again.
     async fn resume(&mut self) -> Result<(), DisconnectReasonCode> {
         if !self.session.state().subscriptions.is_empty() {
             self.feed().await?;
@@ -181,7 +181,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             warn!(client = %self.session.key.client_id, dropped = state.dropped, "messages were lost while it was away");
             state.dropped = 0;
         }
-        state.outbox.resend(self.stream.out(), self.window, std::time::Instant::now());
         Ok(())
     }
 
@@ -207,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             Inbound::PubRec { id, failed } => {
-                let found = self.session.state().outbox.received(id, failed);
+                let found = self.session.state().outbox.received(id, failed, std::time::Instant::now());
                 if !failed {
                     encode::pubrel(self.stream.out(), version, id, found);
                 }

@@ -18,6 +18,12 @@ const READ_BYTES: usize = 8 * 1024;
 /// Writing is put off no longer once this much waits; reading is, while more than this waits.
 pub(crate) const OUT_FULL_BYTES: usize = 32 * 1024;
 
+/// How much of a connection's beginning is remembered: enough to tell the version of a CONNECT that is too long to be read.
+const FIRST_BYTES: usize = 12;
+/// Input taken after the end of our output, so that the client can read its reason before a reset. Beyond, it is not worth
+/// the time.
+const DRAINED_BYTES_MAX: usize = 1024 * 1024;
+
 /// Why a connection's stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamEnd {
@@ -41,10 +47,11 @@ pub(crate) struct PacketStream<S> {
     /// Bytes written but not flushed (TLS and WebSocket buffer).
     unflushed: bool,
     end: Option<StreamEnd>,
-    /// When bytes last came in.
+    /// When a whole packet last came in: bytes of one keep nobody alive (MQTT 5 section 3.1.2.10).
     pub last_read: Instant,
     /// When the client last took bytes, or the oldest that wait for it were made.
     pub last_written: Instant,
+    first: [u8; FIRST_BYTES],
     pub bytes_in: u64,
     pub bytes_out: u64,
 }
@@ -71,9 +78,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
             end: None,
             last_read: now,
             last_written: now,
+            first: [0; FIRST_BYTES],
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    /// The connection's first bytes, as far as they came.
+    pub fn first_bytes(&self) -> &[u8] {
+        let count = usize::try_from(self.bytes_in).unwrap_or(FIRST_BYTES);
+        &self.first[..count.min(FIRST_BYTES)]
     }
 
     /// The next whole packet that came in; an end of the stream shows only after all packets before it.
@@ -124,9 +138,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
             Poll::Pending => false,
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                self.last_read = Instant::now();
-                self.bytes_in += buffer.filled().len() as u64;
-                self.take_in(buffer.filled());
+                let (known, bytes) = (self.first_bytes().len(), buffer.filled());
+                let more = bytes.len().min(FIRST_BYTES - known);
+                self.first[known..known + more].copy_from_slice(&bytes[..more]);
+                self.bytes_in += bytes.len() as u64;
+                self.take_in(bytes);
                 true
             }
             Poll::Ready(_) => {
@@ -140,7 +156,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         let mut cursor = Cursor::new(bytes);
         while cursor.position() < bytes.len() as u64 {
             match self.builder.feed(&mut cursor) {
-                PacketBuildResult::Complete(packet) => self.inbox.push_back(packet),
+                PacketBuildResult::Complete(packet) => {
+                    self.last_read = Instant::now();
+                    self.inbox.push_back(packet);
+                }
                 PacketBuildResult::Incomplete => {}
                 PacketBuildResult::Error(error) => {
                     let too_long = error == MqttError::PacketTooLarge;
@@ -189,12 +208,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         drained
     }
 
-    /// Writes what waits, then closes the stream.
+    /// Writes what waits, then closes the stream, and takes what the client still sends until it closes too: a socket that is
+    /// closed on unread input resets the connection, and what was written may never be read.
     pub async fn finish(&mut self) -> io::Result<()> {
         use tokio::io::AsyncWriteExt;
         self.stream.write_all(&self.out[self.written..]).await?;
         self.bytes_out += self.waiting() as u64;
         self.written = self.out.len();
-        self.stream.shutdown().await
+        self.stream.shutdown().await?;
+        let mut left = DRAINED_BYTES_MAX;
+        while left > 0 {
+            // The buffer is on the stack only while reading.
+            let count = poll_fn(|cx| {
+                let mut room = [MaybeUninit::<u8>::uninit(); READ_BYTES];
+                let mut buffer = ReadBuf::uninit(&mut room);
+                let polled = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+                polled.map_ok(|()| buffer.filled().len())
+            });
+            match count.await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok(())
     }
 }

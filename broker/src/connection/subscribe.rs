@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let invalid = |_| SubackReasonCode::TopicFilterInvalid;
         let (group, text) = match topic::shared(text) {
             None => (None, text),
-            Some(_) if !self.rules.shared => return Err(SubackReasonCode::NotAuthorized),
+            Some(_) if !self.rules.shared => return Err(SubackReasonCode::SharedSubscriptionsNotSupported),
             Some(parts) => parts.map(|(group, filter)| (Some(group.into()), filter)).map_err(invalid)?,
         };
         let filter = Filter::parse(text, self.gate.limits.topic_bounds()).map_err(invalid)?;
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             RetainHandling::DoNotSendRetained => false,
         };
         if wants_retained {
-            let walk = self.gate.retained.walk(filter);
+            let walk = self.gate.walk(filter);
             self.session.state().outbox.replay(Replay { walk, qos: entry.qos, identifier });
         }
         Ok(granted)
@@ -193,6 +193,7 @@ fn refusal(code: SubackReasonCode) -> &'static str {
         SubackReasonCode::NotAuthorized => "not_authorized",
         SubackReasonCode::TopicFilterInvalid => "filter",
         SubackReasonCode::QuotaExceeded => "quota",
+        SubackReasonCode::SharedSubscriptionsNotSupported => "shared",
         _ => "other",
     }
 }

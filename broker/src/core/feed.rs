@@ -38,8 +38,24 @@ struct Way {
 impl Feed {
     pub(super) async fn open(core: Arc<Core>, filters: &[Filter]) -> Result<Feed, CoreError> {
         let mut generation = core.generation.subscribe();
-        generation.mark_unchanged();
-        let link = subscribed(&core, filters.iter()).await?;
+        let opening = async {
+            loop {
+                generation.mark_unchanged();
+                let link = tokio::select! {
+                    biased;
+                    // A link to a router that was given up may never open, or be of no use.
+                    _ = generation.changed() => continue,
+                    link = subscribed(&core, filters.iter()) => link,
+                };
+                match link {
+                    Ok(link) => return link,
+                    Err(_) => {
+                        let _ = tokio::time::timeout(RESTART_PAUSE, generation.changed()).await;
+                    }
+                }
+            }
+        };
+        let link = tokio::time::timeout(core.wait, opening).await.map_err(|_| CoreError::Unavailable)?;
         let seen = core.publisher.lock().sent;
         let ways = filters.iter().map(|filter| Way { filter: filter.clone(), seen, next_offset: None }).collect();
         Ok(Feed { core, link, generation, ways, missed: VecDeque::new() })

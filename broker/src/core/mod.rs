@@ -130,18 +130,31 @@ impl Core {
         self.healthy.load(Ordering::Relaxed)
     }
 
-    /// Hands a message over. Waits while the core is behind or being replaced, within the configured bound.
-    pub async fn publish(&self, message: &Arc<Message>) -> Result<(), CoreError> {
+    /// Hands a message over, and calls `taken` when it was, before any other message is. Waits while the core is behind or
+    /// being replaced, within the configured bound.
+    pub async fn publish(&self, message: &Arc<Message>, taken: impl Fn()) -> Result<(), CoreError> {
         self.count_topic(&message.topic)?;
         let mut envelope = Envelope::new(message);
         let deadline = Instant::now() + self.wait;
-        while !self.publisher.lock().push(message, &mut envelope, self.window_bytes) {
+        loop {
+            {
+                let mut publisher = self.publisher.lock();
+                if publisher.push(message, &mut envelope, self.window_bytes) {
+                    taken();
+                    return Ok(());
+                }
+            }
             if Instant::now() >= deadline {
                 return Err(CoreError::Unavailable);
             }
             tokio::time::sleep(RETRY_EVERY).await;
         }
-        Ok(())
+    }
+
+    /// Does something while no message is being handed over.
+    pub fn between_publishes<T>(&self, what: impl FnOnce() -> T) -> T {
+        let _publisher = self.publisher.lock();
+        what()
     }
 
     fn count_topic(&self, topic: &str) -> Result<(), CoreError> {
@@ -157,7 +170,7 @@ impl Core {
     }
 
     /// Opens a feed of all messages within `filters`, which must not overlap (each message then comes once). Messages
-    /// published after this returned are in it.
+    /// published after this returned are in it. Waits while the core is being replaced, within the configured bound.
     pub async fn open(self: &Arc<Self>, filters: &[Filter]) -> Result<Feed, CoreError> {
         Feed::open(self.clone(), filters).await
     }
@@ -197,10 +210,14 @@ impl Core {
 
     /// Returns when the running core is gone: its link ended, or it missed its probes.
     async fn watch_running(&self) {
-        let Ok(mut link) = self.router().link().await else { return };
-        if link.subscribe([PROBE_TOPIC].into_iter()).await.is_err() {
-            return;
-        }
+        let opening = async {
+            let mut link = self.router().link().await?;
+            link.subscribe([PROBE_TOPIC].into_iter()).await?;
+            Ok::<_, CoreError>(link)
+        };
+        // A core that sticks before it is watched is given up as soon as one that sticks later.
+        let patience = (PROBE_EVERY + PROBE_TIMEOUT) * PROBES_MISSED;
+        let Ok(Ok(mut link)) = tokio::time::timeout(patience, opening).await else { return };
         let mut missed = 0;
         while missed < PROBES_MISSED {
             if let Ok(None) = tokio::time::timeout(PROBE_EVERY, link.next()).await {
@@ -318,8 +335,8 @@ mod tests {
         let core = Core::start(&Limits::default()).await.unwrap();
         let mut feed = core.open(&[filter("a/#")]).await.unwrap();
         let sent = message("a/b");
-        core.publish(&Arc::new(message("b/a"))).await.unwrap();
-        core.publish(&Arc::new(sent.clone())).await.unwrap();
+        core.publish(&Arc::new(message("b/a")), || {}).await.unwrap();
+        core.publish(&Arc::new(sent.clone()), || {}).await.unwrap();
         let received = feed.next().await;
         assert_eq!((&received.topic, &received.payload), (&sent.topic, &sent.payload));
         assert_eq!((received.qos, received.retain, received.origin), (sent.qos, sent.retain, sent.origin));
@@ -336,7 +353,7 @@ mod tests {
         let publisher = core.clone();
         let publishing = tokio::spawn(async move {
             for number in 0..5_000_u64 {
-                publisher.publish(&Arc::new(Message { origin: number, ..message("a/b") })).await.unwrap();
+                publisher.publish(&Arc::new(Message { origin: number, ..message("a/b") }), || {}).await.unwrap();
             }
         });
         for number in 0..5_000 {
@@ -357,7 +374,7 @@ mod tests {
                 let payload = Bytes::from(vec![0; 20_000]);
                 for number in 0..EACH {
                     let origin = publisher * EACH + number;
-                    core.publish(&Arc::new(Message { origin, payload: payload.clone(), ..message("a/b") }))
+                    core.publish(&Arc::new(Message { origin, payload: payload.clone(), ..message("a/b") }), || {})
                         .await
                         .unwrap();
                 }
@@ -375,10 +392,10 @@ mod tests {
     #[tokio::test]
     async fn distinct_topics_are_bounded() {
         let core = Core::start(&Limits { core_topics: 2, ..Limits::default() }).await.unwrap();
-        core.publish(&Arc::new(message("a"))).await.unwrap();
-        core.publish(&Arc::new(message("b"))).await.unwrap();
-        core.publish(&Arc::new(message("a"))).await.unwrap();
-        assert_eq!(core.publish(&Arc::new(message("c"))).await, Err(CoreError::TooManyTopics));
+        core.publish(&Arc::new(message("a")), || {}).await.unwrap();
+        core.publish(&Arc::new(message("b")), || {}).await.unwrap();
+        core.publish(&Arc::new(message("a")), || {}).await.unwrap();
+        assert_eq!(core.publish(&Arc::new(message("c")), || {}).await, Err(CoreError::TooManyTopics));
     }
 
     /// The router is killed again and again while messages go through: every one that was taken comes, once, in order, by
@@ -401,7 +418,7 @@ mod tests {
         let publishing = tokio::spawn(async move {
             for number in 0..MESSAGES {
                 let topic = ["a/b", "b/c", "c/d"][number as usize % 3];
-                publisher.publish(&Arc::new(Message { origin: number, ..message(topic) })).await.unwrap();
+                publisher.publish(&Arc::new(Message { origin: number, ..message(topic) }), || {}).await.unwrap();
                 if number % 50 == 0 {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
@@ -428,7 +445,7 @@ mod tests {
         let mut generation = core.generation.subscribe();
         let replaced = generation.wait_for(|now| *now == 2);
         tokio::time::timeout(Duration::from_secs(2), replaced).await.expect("it took too long").unwrap();
-        core.publish(&Arc::new(message("a/b"))).await.unwrap();
+        core.publish(&Arc::new(message("a/b")), || {}).await.unwrap();
         assert_eq!(&*feed.next().await.topic, "a/b");
         assert!(core.healthy());
         supervisor.abort();

@@ -126,7 +126,8 @@ struct InFlight {
     delivery: Delivery,
     /// QoS 2: the client has it, and a PUBREL was sent.
     released: bool,
-    sent: Instant,
+    /// When it, or its PUBREL, was sent on this connection; none if that is still to be done.
+    sent: Option<Instant>,
 }
 
 /// Messages on the way to one client, oldest first.
@@ -212,11 +213,12 @@ impl Outbox {
         now: Instant,
     ) -> Filled {
         let mut filled = Filled::default();
+        let Some(mut awaited) = self.repeat(out, full_bytes, window, now, &mut filled) else { return filled };
         let mut steps = STEPS_MAX;
         while out.len() < full_bytes {
             let next = self.replays.front().map(|replay| replay.qos).or(self.queue.front().map(|next| next.qos));
             let Some(qos) = next else { break };
-            if qos != Qos::AtMostOnce && self.in_flight.len() >= usize::from(window.in_flight) {
+            if qos != Qos::AtMostOnce && awaited >= usize::from(window.in_flight) {
                 break;
             }
             let delivery = match self.replays.front_mut() {
@@ -247,7 +249,8 @@ impl Outbox {
             }
             filled.sent += 1;
             if delivery.qos != Qos::AtMostOnce {
-                self.in_flight.push_back(InFlight { id, delivery, released: false, sent: now });
+                awaited += 1;
+                self.in_flight.push_back(InFlight { id, delivery, released: false, sent: Some(now) });
             }
         }
         if self.queue.is_empty() && self.replays.is_empty() {
@@ -285,11 +288,11 @@ impl Outbox {
     /// PUBACK; gives how long it took, or `None` when nothing of QoS 1 is in flight under this identifier.
     pub fn acknowledged(&mut self, id: u16, now: Instant) -> Option<Duration> {
         let message = self.remove(|message| message.id == id && message.delivery.qos == Qos::AtLeastOnce)?;
-        Some(now.saturating_duration_since(message.sent))
+        message.sent.map(|sent| now.saturating_duration_since(sent))
     }
 
     /// PUBREC. False when nothing of QoS 2 is in flight under this identifier; else a PUBREL is due unless it failed.
-    pub fn received(&mut self, id: u16, failed: bool) -> bool {
+    pub fn received(&mut self, id: u16, failed: bool, now: Instant) -> bool {
         if failed {
             return self.remove(|message| message.id == id && message.delivery.qos == Qos::ExactlyOnce).is_some();
         }
@@ -297,6 +300,7 @@ impl Outbox {
         match found {
             Some(message) if message.delivery.qos == Qos::ExactlyOnce => {
                 message.released = true;
+                message.sent = Some(now);
                 true
             }
             _ => false,
@@ -313,16 +317,61 @@ impl Outbox {
         self.in_flight.remove(at)
     }
 
-    /// Writes again what was in flight when the last connection ended.
-    pub fn resend(&mut self, out: &mut Vec<u8>, window: Window, now: Instant) {
-        self.in_flight.retain_mut(|message| {
-            message.sent = now;
-            if message.released {
-                encode::pubrel(out, window.version, message.id, true);
-                return true;
+    /// Another connection begins: what is in flight has to be sent again.
+    pub fn reconnected(&mut self) {
+        for message in &mut self.in_flight {
+            message.sent = None;
+        }
+    }
+
+    /// Writes again what was in flight when the last connection ended, as far as the window goes. Gives how much awaits its
+    /// acknowledgement once all is repeated.
+    fn repeat(
+        &mut self,
+        out: &mut Vec<u8>,
+        full_bytes: usize,
+        window: Window,
+        now: Instant,
+        filled: &mut Filled,
+    ) -> Option<usize> {
+        let mut awaited = self.in_flight.iter().filter(|message| message.sent.is_some()).count();
+        let mut at = 0;
+        while let Some(message) = self.in_flight.get_mut(at) {
+            if message.sent.is_none() {
+                if out.len() >= full_bytes || awaited >= usize::from(window.in_flight) {
+                    return None;
+                }
+                if message.released {
+                    encode::pubrel(out, window.version, message.id, true);
+                } else {
+                    let delivery = &message.delivery;
+                    // A message of QoS 2 that was sent does not expire (MQTT 5 section 4.3.3).
+                    let expired = delivery.qos == Qos::AtLeastOnce && delivery.message.expired(now);
+                    if expired || !write(out, delivery, message.id, true, window, now) {
+                        filled.dropped += 1;
+                        self.in_flight.remove(at);
+                        continue;
+                    }
+                    filled.sent += 1;
+                }
+                message.sent = Some(now);
+                awaited += 1;
             }
-            !message.delivery.message.expired(now) && write(out, &message.delivery, message.id, true, window, now)
-        });
+            at += 1;
+        }
+        Some(awaited)
+    }
+}
+
+impl Replay {
+    fn delivery(&self, message: Arc<Message>) -> Delivery {
+        Delivery {
+            qos: self.qos.min(message.qos),
+            message,
+            retain: true,
+            identifiers: self.identifier.into_iter().collect(),
+            group: None,
+        }
     }
 }
 
@@ -353,10 +402,10 @@ impl Drop for Outbox {
 }
 
 fn write(out: &mut Vec<u8>, delivery: &Delivery, id: u16, dup: bool, window: Window, now: Instant) -> bool {
-    // What is left of its life, rounded up: never "forever" by mistake and never zero.
+    // What is left of its life, rounded up: never "forever" by mistake, and never zero, though it is repeated after its time.
     let expiry_s = delivery.message.expires_at.map(|at| {
         let left_ms = at.saturating_duration_since(now).as_millis();
-        u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX)
+        u32::try_from(left_ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX)
     });
     let outgoing = Outgoing {
         message: &delivery.message,
@@ -433,7 +482,10 @@ mod tests {
         }
         assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1, None), Presence::Connected), Err(Overflow));
         assert_eq!(fill(&mut outbox, now), Filled { sent: 2, dropped: 0, more: false });
-        assert!(outbox.acknowledged(9, now).is_none() && !outbox.received(1, false), "not in flight, not of QoS 2");
+        assert!(
+            outbox.acknowledged(9, now).is_none() && !outbox.received(1, false, now),
+            "not in flight, not of QoS 2"
+        );
         assert_eq!(
             outbox.acknowledged(2, now + Duration::from_millis(7)),
             Some(Duration::from_millis(7)),
@@ -461,9 +513,10 @@ mod tests {
         outbox.push(delivery(Qos::ExactlyOnce, 1, None), Presence::Connected).unwrap();
         outbox.push(delivery(Qos::AtLeastOnce, 1, None), Presence::Connected).unwrap();
         fill(&mut outbox, now);
-        assert!(outbox.received(1, false));
+        assert!(outbox.received(1, false, now));
+        outbox.reconnected();
         let mut out = Vec::new();
-        outbox.resend(&mut out, WINDOW, now);
+        outbox.fill(&mut out, 10_000, WINDOW, &Retained::new(&Limits::default()), now);
         assert_eq!(out[..4], [0x62, 2, 0, 1], "PUBREL 1");
         assert_eq!(out[4], 0x3a, "PUBLISH, DUP, QoS 1");
         assert!(outbox.completed(1) && !outbox.completed(1));

@@ -2,7 +2,7 @@
 //!
 //! Lock order: the registry's map, then a session's state.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ struct Held {
     /// Those without a connection.
     offline: HashSet<Key>,
     /// Credentials with client-lane sessions.
-    client_lane: HashMap<Box<str>, Account>,
+    client_lane: BTreeMap<Box<str>, Account>,
     /// Client-lane sessions in all.
     client_lane_total: usize,
 }
@@ -185,10 +185,10 @@ impl Sessions {
             return None;
         }
         held.client_lane_total += 1;
-        let account = held.client_lane.entry(credential.into()).or_insert_with(|| Account {
-            sessions: 0,
-            queued: Arc::new(Queued::new(self.credential_bytes)),
-        });
+        let account = held
+            .client_lane
+            .entry(credential.into())
+            .or_insert_with(|| Account { sessions: 0, queued: Arc::new(Queued::new(self.credential_bytes)) });
         account.sessions += 1;
         Some(account.queued.clone())
     }
@@ -198,6 +198,8 @@ impl Sessions {
         state.owner = attach.owner;
         state.info = Some(attach.info);
         state.kick = None;
+        state.round_trip = None;
+        state.outbox.reconnected();
         state.catching_up = state.outbox.is_half_full();
         // Subscriptions are held against the grants of today.
         state.subscriptions.retain(|subscription| {
@@ -312,6 +314,11 @@ impl Sessions {
     /// The live connections.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.held.lock().sessions.values().filter_map(|session| session.connection()).collect()
+    }
+
+    /// Credentials with sessions of the client lane, connected or not.
+    pub fn credentials(&self) -> Vec<Box<str>> {
+        self.held.lock().client_lane.keys().cloned().collect()
     }
 
     /// The sessions of the client lane.

@@ -3,7 +3,7 @@
 //! A group is a credential's, by name and filter. It is fed by the core as one subscriber, deals its messages out to its
 //! members in turn, and takes back what a member that ended had not taken.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -16,11 +16,13 @@ use crate::message::Message;
 use crate::topic::Filter;
 
 /// What makes a group one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupKey {
     pub credential: Box<str>,
     pub name: Box<str>,
     pub filter: Filter,
+    /// What the core feeds it with: the grant that the filter lies in.
+    pub source: Filter,
 }
 
 /// A group with at least one member.
@@ -152,8 +154,9 @@ impl Drop for Membership {
 
 /// All groups.
 pub(crate) struct Groups {
-    groups: Mutex<HashMap<GroupKey, Weak<Group>>>,
+    groups: Mutex<BTreeMap<GroupKey, Weak<Group>>>,
     limit: usize,
+    of_credential_max: usize,
 }
 
 /// There are too many groups.
@@ -161,8 +164,8 @@ pub(crate) struct Groups {
 pub(crate) struct TooManyGroups;
 
 impl Groups {
-    pub fn new(limit: usize) -> Groups {
-        Groups { groups: Mutex::default(), limit }
+    pub fn new(limit: usize, of_credential_max: usize) -> Groups {
+        Groups { groups: Mutex::default(), limit, of_credential_max }
     }
 
     /// A group that has members.
@@ -177,7 +180,8 @@ impl Groups {
             return Ok(Some(there));
         }
         groups.retain(|_, group| group.strong_count() > 0);
-        if groups.len() >= self.limit {
+        let of_credential = groups.keys().filter(|key| key.credential == group.key.credential).count();
+        if groups.len() >= self.limit || of_credential >= self.of_credential_max {
             return Err(TooManyGroups);
         }
         groups.insert(group.key.clone(), Arc::downgrade(group));

@@ -223,7 +223,8 @@ impl Raw {
             .unwrap();
         self.send(&packet.to_continuous_buffer()).await;
         let (kind, body) = self.body().await;
-        assert_eq!((kind, u16::from_be_bytes([body[0], body[1]])), (9, id), "SUBACK");
+        assert_eq!(kind, 9, "SUBACK, not {body:x?}");
+        assert_eq!(u16::from_be_bytes([body[0], body[1]]), id);
         body[3..].to_vec()
     }
 
@@ -242,7 +243,8 @@ impl Raw {
             .unwrap();
         self.send(&packet.to_continuous_buffer()).await;
         let (kind, body) = self.body().await;
-        assert_eq!((kind, u16::from_be_bytes([body[0], body[1]])), (9, id), "SUBACK");
+        assert_eq!(kind, 9, "SUBACK, not {body:x?}");
+        assert_eq!(u16::from_be_bytes([body[0], body[1]]), id);
         body[2]
     }
 

@@ -1,0 +1,138 @@
+//! Places of connections: so many in all and of one address, and fewer of those that have not logged in. Where a place is
+//! wanting, whoever has waited longest to log in gives way to whoever comes: a client that says who it is takes
+//! milliseconds, so sockets that say nothing keep nobody out, however many there are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Limits;
+
+/// The places.
+pub(crate) struct Places {
+    taken: Mutex<Taken>,
+    connections_max: usize,
+    of_address_max: usize,
+    arriving_max: usize,
+    arriving_of_address_max: usize,
+}
+
+#[derive(Default)]
+struct Taken {
+    connections: usize,
+    addresses: HashMap<IpAddr, Count>,
+    /// Connections that have not logged in, by their numbers: the oldest is first.
+    arriving: BTreeMap<u64, Arriving>,
+    last_number: u64,
+}
+
+/// Connections of an address.
+#[derive(Default, Clone, Copy)]
+struct Count {
+    all: usize,
+    arriving: usize,
+}
+
+struct Arriving {
+    address: IpAddr,
+    displaced: CancellationToken,
+}
+
+/// A connection's place, given back when dropped.
+pub(crate) struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+    /// While it has not logged in.
+    arriving: Option<u64>,
+}
+
+impl Places {
+    pub fn new(limits: &Limits) -> Places {
+        Places {
+            taken: Mutex::default(),
+            connections_max: limits.connections,
+            of_address_max: limits.connections_per_address,
+            arriving_max: limits.arriving,
+            arriving_of_address_max: limits.arriving_per_address,
+        }
+    }
+
+    /// Takes a place for a connection; it has to be given up, too, when the token is cancelled. The error is the limit that
+    /// is reached.
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<(Place, CancellationToken), &'static str> {
+        let mut taken = self.taken.lock();
+        let of_address = taken.addresses.get(&address).copied().unwrap_or_default();
+        let address_full = of_address.all >= self.of_address_max || of_address.arriving >= self.arriving_of_address_max;
+        if address_full && !taken.displace(|arriving| arriving.address == address) {
+            return Err("address_limit");
+        }
+        let full = taken.connections >= self.connections_max || taken.arriving.len() >= self.arriving_max;
+        if full && !taken.displace(|_| true) {
+            return Err("connection_limit");
+        }
+        taken.last_number += 1;
+        let number = taken.last_number;
+        let displaced = CancellationToken::new();
+        taken.arriving.insert(number, Arriving { address, displaced: displaced.clone() });
+        taken.connections += 1;
+        let count = taken.addresses.entry(address).or_default();
+        count.all += 1;
+        count.arriving += 1;
+        Ok((Place { places: self.clone(), address, arriving: Some(number) }, displaced))
+    }
+}
+
+impl Taken {
+    /// Takes the place of the oldest of some that have not logged in.
+    fn displace(&mut self, of: impl Fn(&Arriving) -> bool) -> bool {
+        let oldest = self.arriving.iter().find(|(_, arriving)| of(arriving)).map(|(number, _)| *number);
+        let Some(arriving) = oldest.and_then(|number| self.arriving.remove(&number)) else { return false };
+        arriving.displaced.cancel();
+        self.uncount(arriving.address, true);
+        true
+    }
+
+    fn uncount(&mut self, address: IpAddr, was_arriving: bool) {
+        self.connections -= 1;
+        if let Some(count) = self.addresses.get_mut(&address) {
+            count.all -= 1;
+            count.arriving -= usize::from(was_arriving);
+            if count.all == 0 {
+                self.addresses.remove(&address);
+            }
+        }
+    }
+}
+
+impl Place {
+    /// The client has logged in; false when its place was given to another.
+    pub fn settle(&mut self) -> bool {
+        let Some(number) = self.arriving else { return true };
+        let mut taken = self.places.taken.lock();
+        let is_there = taken.arriving.remove(&number).is_some();
+        if is_there {
+            self.arriving = None;
+            if let Some(count) = taken.addresses.get_mut(&self.address) {
+                count.arriving -= 1;
+            }
+        }
+        is_there
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock();
+        match self.arriving {
+            None => taken.uncount(self.address, false),
+            Some(number) => {
+                if taken.arriving.remove(&number).is_some() {
+                    taken.uncount(self.address, true);
+                }
+            }
+        }
+    }
+}
