@@ -60,6 +60,11 @@ fn rustup_has_target() -> bool {
     libraries.is_ok_and(|path| Path::new(path.trim()).is_dir())
 }
 
+/// Whether there is a compiler for the processor.
+pub fn has_compiler() -> bool {
+    rustup_has_target() || (Path::new(DEBIANS_RUSTC).is_file() && Path::new(DEBIANS_SOURCE).is_dir())
+}
+
 /// Cargo in the board's folder, with the compiler that there is.
 fn cargo(args: &[&str]) -> Result<Program> {
     let target = board().join("target");
@@ -67,7 +72,7 @@ fn cargo(args: &[&str]) -> Result<Program> {
     if rustup_has_target() {
         return Ok(cargo);
     }
-    if !Path::new(DEBIANS_RUSTC).is_file() || !Path::new(DEBIANS_SOURCE).is_dir() {
+    if !has_compiler() {
         bail!(
             "there is no compiler for {TARGET}: `rustup target add {TARGET}`, or on Debian install rustc-web, \
              rust-web-src and binutils-arm-none-eabi (`cargo xtask setup`)"
@@ -204,7 +209,10 @@ fn ways(image: &Path) -> Result<BTreeMap<Way, BTreeSet<String>>> {
         }
     }
     let of_interest = |(_, caller, callee): &&(&str, &str, &str)| {
-        *callee != RESUMED && (is_panic(callee) || outlined.contains(callee)) && !is_panic(caller) && !outlined.contains(caller)
+        *callee != RESUMED
+            && (is_panic(callee) || outlined.contains(callee))
+            && !is_panic(caller)
+            && !outlined.contains(caller)
     };
     let calls: Vec<_> = calls.iter().filter(of_interest).collect();
     if calls.is_empty() {
@@ -242,7 +250,7 @@ fn calls(code: &str) -> Vec<(&str, &str, &str)> {
         }
         let Some(callee) = instruction.split_once(" <").and_then(|(_, name)| name.strip_suffix('>')) else { continue };
         // With an offset it is a jump within a function.
-        if !callee.rsplit_once("+0x").is_some_and(|(_, offset)| u64::from_str_radix(offset, 16).is_ok()) {
+        if callee.rsplit_once("+0x").is_none_or(|(_, offset)| u64::from_str_radix(offset, 16).is_err()) {
             calls.push((address, caller, callee));
         }
     }
