@@ -47,7 +47,7 @@ pub async fn run<R: Read, W: Write, K: OutputPin, P: OutputPin>(
     seed: u64,
 ) -> Infallible {
     let timeouts = &config.timeouts;
-    let line = Line::new(uart.0, uart.1, modem, Duration::from_millis(timeouts.answer_max_ms.into()));
+    let line = Line::new(uart.0, uart.1, modem, timeouts);
     let mut actor = Actor {
         modem,
         config,
@@ -133,10 +133,6 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         self.power_times().boot_ms.into()
     }
 
-    fn quiet(&self) -> Duration {
-        Duration::from_millis(self.timeouts().quiet_ms.into())
-    }
-
     /// Switches the modem on, or off and on. Its PWRKEY toggles, and nothing tells whether it is on: where it does not
     /// answer, the two are done by turns.
     async fn switch(&mut self) {
@@ -161,7 +157,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         let deadline = Instant::now() + Duration::from_millis(within_ms);
         loop {
             if self.line.knock(&At).await.is_ok() {
-                self.line.hear_out(self.quiet()).await;
+                self.line.hear_out().await;
                 self.line.news = News::default();
                 self.line.unanswered = 0;
                 self.silences = 0;
@@ -171,7 +167,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             if Instant::now() >= deadline {
                 return false;
             }
-            self.line.hear_out(self.quiet()).await;
+            self.line.hear_out().await;
         }
     }
 
@@ -193,10 +189,10 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
 
     async fn get_in_step(&mut self) -> Result<(), End> {
         for _ in 0..UNANSWERED_MAX {
-            self.line.hear_out(self.quiet()).await;
+            self.line.hear_out().await;
             if self.line.knock(&At).await.is_ok() {
                 // An answer that came late may have been taken for this one's: this one's is not to be for the next.
-                self.line.hear_out(self.quiet()).await;
+                self.line.hear_out().await;
                 return Ok(());
             }
         }
@@ -393,6 +389,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
                 let news = &self.line.news;
                 (news.restarted || news.network_lost, news.closed)
             };
+            if self.line.news.out_of_step {
+                return Err(Error::InvalidResponse);
+            }
             if gone || self.modem.wanted.get() != number {
                 return Ok(());
             }

@@ -24,6 +24,14 @@ pub(super) struct LineDigester {
     pub(super) prompt_expected: bool,
 }
 
+impl LineDigester {
+    /// Whether this is an answer with data.
+    pub(super) fn is_data(&self, answer: &[u8]) -> bool {
+        let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        self.data_header.is_some_and(|header| header.count(line).is_some())
+    }
+}
+
 impl Digester for LineDigester {
     fn digest<'a>(&mut self, buffer: &'a [u8]) -> (DigestResult<'a>, usize) {
         let blanks = buffer.iter().take_while(|byte| is_blank(**byte)).count();

@@ -9,8 +9,9 @@ use super::{
     command::{COMMAND_BYTES, urc::Urc},
     digest::LineDigester,
     family::DataHeader,
+    settings::Timeouts,
 };
-use atat::{AtatCmd, AtatUrc, DigestResult, Digester, Error};
+use atat::{AtatCmd, AtatUrc, DigestResult, Digester, Error, InternalError};
 use core::{
     future::{Future, ready},
     pin::pin,
@@ -30,7 +31,7 @@ const PROMPT_MS: u32 = 5_000;
 /// Data is written in pieces of this.
 const PIECE_BYTES: usize = 64;
 /// What has arrived is looked through in so many reads at most before the next command goes out.
-const READS_BEFORE_COMMAND: usize = 16;
+const READS_BEFORE_COMMAND: usize = 32;
 /// After the line failed to read, it is read again this much later.
 const READ_RETRY: Duration = Duration::from_millis(2);
 /// Cancels a command that waits for data (A76XX V1.09, 15.2.4), and ends whatever it may be taken for.
@@ -57,6 +58,8 @@ pub(super) struct News {
     pub(super) opened: Option<bool>,
     /// Whether what was sent was taken whole.
     pub(super) sent: Option<bool>,
+    /// Data came that nobody asked for: an answer was late, or doubled, and the stream may have a gap or a repetition.
+    pub(super) out_of_step: bool,
     /// There is no data to read, which is told like an error.
     pub(super) no_data: bool,
 }
@@ -81,14 +84,14 @@ pub(super) struct Line<'a, R, W> {
     skipping: bool,
     digester: LineDigester,
     answer_max: Duration,
+    quiet: Duration,
     /// Commands without an answer since the last answer.
     pub(super) unanswered: u8,
     pub(super) news: News,
 }
 
 impl<'a, R: Read, W: Write> Line<'a, R, W> {
-    /// `answer_max` shortens the longest that any answer is waited for.
-    pub(super) fn new(reader: R, writer: W, modem: &'a Modem, answer_max: Duration) -> Self {
+    pub(super) fn new(reader: R, writer: W, modem: &'a Modem, timeouts: &Timeouts) -> Self {
         Self {
             reader,
             writer,
@@ -97,7 +100,8 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             filled: 0,
             skipping: false,
             digester: LineDigester::default(),
-            answer_max,
+            answer_max: Duration::from_millis(timeouts.answer_max_ms.into()),
+            quiet: Duration::from_millis(timeouts.quiet_ms.into()),
             unanswered: 0,
             news: News::default(),
         }
@@ -171,11 +175,11 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         Timer::after(Duration::from_millis(longest_ms.into()).min(self.answer_max))
     }
 
-    /// Listens until nothing was said for so long, or for ten times as long.
-    pub(super) async fn hear_out(&mut self, quiet: Duration) {
+    /// Listens until the line is quiet, or for ten times as long as that takes.
+    pub(super) async fn hear_out(&mut self) {
         for _ in 0..10 {
             self.digest_all();
-            if with_timeout(quiet, self.fill()).await.is_err() {
+            if with_timeout(self.quiet, self.fill()).await.is_err() {
                 // The rest of something that will not come any more.
                 self.forget();
                 return;
@@ -253,16 +257,19 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 
     async fn write_command<C: AtatCmd>(&mut self, command: &C) -> Result<(), Error> {
-        // What was said up to now is no answer to this.
+        // What was said up to now is no answer to this; what is being said is let finish.
         for _ in 0..READS_BEFORE_COMMAND {
             self.digest_all();
             let before = self.filled;
-            select(self.fill(), ready(())).await;
-            if self.filled == before {
+            if before == 0 {
+                select(self.fill(), ready(())).await;
+            } else if with_timeout(self.quiet, self.fill()).await.is_err() && self.filled == before {
+                self.forget();
+            }
+            if self.filled == 0 {
                 break;
             }
         }
-        self.digest_all();
         self.news.no_data = false;
         let mut bytes = [0; COMMAND_BYTES];
         let length = command.write(&mut bytes);
@@ -319,11 +326,16 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             Taken::Part => Digested::Something,
             Taken::No => {
                 match said {
+                    DigestResult::Response(Ok(line)) if self.digester.is_data(line) => {
+                        self.news.out_of_step = true;
+                        garbage = line.len();
+                    }
                     DigestResult::Response(Ok(line)) if !line.is_empty() => {
                         if !self.news.take(line, self.modem) {
                             garbage = line.len();
                         }
                     }
+                    DigestResult::Response(Err(InternalError::InvalidResponse)) => self.news.out_of_step = true,
                     _ => {}
                 }
                 if swallowed == 0 { Digested::Nothing } else { Digested::Something }
