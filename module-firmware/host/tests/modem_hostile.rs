@@ -147,10 +147,10 @@ async fn one_that_is_off_is_switched_on() {
         .await;
 }
 
-/// From any command on it says nothing more, until it is switched off and on.
+/// From any command up to the connection on it says nothing more, until it is switched off and on.
 #[tokio::test]
 async fn a_silent_one_is_switched_off_and_on() {
-    let cases = KINDS.into_iter().flat_map(|kind| (0..24).map(move |after| (kind, after)));
+    let cases = KINDS.into_iter().flat_map(|kind| (0..13).map(move |after| (kind, after)));
     let cases = cases.map(|(kind, after)| async move {
         let outcome = until_connected(kind, honest(), |modem| modem.hangs_after = Some(after)).await;
         // Silent from the first: it is taken for one that is off, and so it takes the key once more.
@@ -181,16 +181,19 @@ async fn answers_may_come_twice() {
     let cases = KINDS.into_iter().flat_map(|kind| (0..ANSWERS).map(move |nth| (kind, nth)));
     let cases = cases.flat_map(|(kind, nth)| [(kind, nth, 0), (kind, nth, 3), (kind, nth, 50)]);
     let cases = cases.map(|(kind, nth, pause_ms)| {
-        let twice = move |answer: Vec<u8>| {
-            vec![(Duration::ZERO, answer.clone()), (Duration::from_millis(pause_ms), answer)]
-        };
+        let twice =
+            move |answer: Vec<u8>| vec![(Duration::ZERO, answer.clone()), (Duration::from_millis(pause_ms), answer)];
         until_connected(kind, once(nth, twice), |_| {})
     });
     LocalSet::new().run_until(all(cases)).await;
     // All of them, for a while.
     let cases = KINDS.into_iter().map(|kind| {
         let mangle = Box::new(|at, answer: Vec<u8>| {
-            if at < 60 { vec![(Duration::ZERO, [answer.clone(), answer].concat())] } else { vec![(Duration::ZERO, answer)] }
+            if at < 60 {
+                vec![(Duration::ZERO, [answer.clone(), answer].concat())]
+            } else {
+                vec![(Duration::ZERO, answer)]
+            }
         });
         until_connected(kind, mangle, |_| {})
     });
@@ -248,7 +251,7 @@ async fn lengths_may_be_wrong() {
 /// Lines without end, at any time.
 #[tokio::test]
 async fn lines_may_be_endless() {
-    let cases = KINDS.into_iter().flat_map(|kind| (0..ANSWERS).step_by(3).map(move |nth| (kind, nth)));
+    let cases = KINDS.into_iter().flat_map(|kind| (0..18).map(move |nth| (kind, nth)));
     let cases = cases.map(|(kind, nth)| async move {
         let endless = |answer: Vec<u8>| vec![(Duration::ZERO, [vec![b'x'; 5000], answer].concat())];
         until_connected(kind, once(nth, endless), |_| {}).await
@@ -260,11 +263,8 @@ async fn lines_may_be_endless() {
 /// Says a piece before its nth answer.
 fn noisy(noise: Vec<(usize, Vec<u8>)>) -> Mangle {
     Box::new(move |at, answer| {
-        let mut said: Vec<_> = noise
-            .iter()
-            .filter(|(nth, _)| *nth == at)
-            .map(|(_, noise)| (Duration::ZERO, noise.clone()))
-            .collect();
+        let mut said: Vec<_> =
+            noise.iter().filter(|(nth, _)| *nth == at).map(|(_, noise)| (Duration::ZERO, noise.clone())).collect();
         said.push((Duration::ZERO, answer));
         said
     })
@@ -313,7 +313,7 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Sixteen modems a case, each saying whatever at some times.
     #[test]

@@ -291,6 +291,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     }
 
     async fn look_at_signal(&mut self) -> Result<(), End> {
+        self.modem.review_supply();
         self.next_signal = Instant::now() + Duration::from_millis(self.timeouts().signal_ms.into());
         if let Ok(signal) = self.ask(&AskSignal).await? {
             let known = signal.csq != CSQ_UNKNOWN && signal.csq <= CSQ_MAX;
@@ -331,6 +332,12 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     /// Waits until a connection is wanted; `None` if the network is lost.
     async fn wait_for_wish(&mut self) -> Result<Option<Number>, End> {
         loop {
+            // Before any wish: it could not be fulfilled.
+            match (self.line.news.restarted, self.line.news.network_lost) {
+                (true, _) => return Err(End::Restarted),
+                (_, true) => return Ok(None),
+                _ => {}
+            }
             let (at, _) = self.modem.stands.get();
             let wanted = self.modem.wanted.get();
             if wanted != 0 && wanted != at {
@@ -344,12 +351,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             let until = async {
                 select(modem.to_actor.wait(), Timer::at(self.next_signal)).await;
             };
-            let lost = self.line.hear(until, |news| (news.restarted || news.network_lost).then_some(news.restarted));
-            match lost.await {
-                Some(true) => return Err(End::Restarted),
-                Some(false) => return Ok(None),
-                None => {}
-            }
+            self.line.hear(until, |news| (news.restarted || news.network_lost).then_some(())).await;
         }
     }
 

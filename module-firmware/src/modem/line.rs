@@ -325,19 +325,19 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             Taken::Answer(answer) => Digested::Answer(answer),
             Taken::Part => Digested::Something,
             Taken::No => {
-                match said {
+                garbage = match said {
                     DigestResult::Response(Ok(line)) if self.digester.is_data(line) => {
                         self.news.out_of_step = true;
-                        garbage = line.len();
+                        line.len()
                     }
-                    DigestResult::Response(Ok(line)) if !line.is_empty() => {
-                        if !self.news.take(line, self.modem) {
-                            garbage = line.len();
-                        }
+                    DigestResult::Response(Ok(line)) if line.is_empty() || self.news.take(line, self.modem) => 0,
+                    DigestResult::Response(Ok(line)) => line.len(),
+                    DigestResult::Response(Err(InternalError::InvalidResponse)) => {
+                        self.news.out_of_step = true;
+                        swallowed
                     }
-                    DigestResult::Response(Err(InternalError::InvalidResponse)) => self.news.out_of_step = true,
-                    _ => {}
-                }
+                    _ => 0,
+                };
                 if swallowed == 0 { Digested::Nothing } else { Digested::Something }
             }
         };
@@ -387,9 +387,9 @@ impl News {
             }
             Urc::UnderVoltageDown | Urc::UnderVoltageWarningDown => {
                 (self.restarted, self.stopped) = (true, true);
-                modem.set_supply_low(true);
+                modem.supply_is_low();
             }
-            Urc::UnderVoltageWarnning | Urc::UnderVoltageWarning => modem.set_supply_low(true),
+            Urc::UnderVoltageWarnning | Urc::UnderVoltageWarning => modem.supply_is_low(),
             Urc::Sim(said) => self.restarted |= said.state.starts_with("NOT"),
             Urc::Connected => self.opened = Some(true),
             Urc::AlreadyConnected | Urc::ConnectFailed => self.opened = Some(false),
