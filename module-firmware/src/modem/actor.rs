@@ -15,7 +15,6 @@ use super::{
 use crate::backoff::Backoff;
 use atat::{AtatCmd, Error};
 use core::convert::Infallible;
-use embassy_futures::select::select;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_hal::digital::OutputPin;
 use embedded_io_async::{Read, Write};
@@ -159,7 +158,6 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             if self.line.knock(&At).await.is_ok() {
                 self.line.hear_out().await;
                 self.line.news = News::default();
-                self.line.unanswered = 0;
                 self.silences = 0;
                 self.was_on = true;
                 return true;
@@ -174,17 +172,15 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     /// Asks; after a command without an answer, first makes sure that the modem is there and its answers are in step.
     async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<Result<C::Response, Error>, End> {
         let answer = self.line.ask(command).await;
-        self.after(answer).await
+        self.after(answer.as_ref().err()).await?;
+        Ok(answer)
     }
 
-    async fn after<T>(&mut self, answer: Result<T, Error>) -> Result<Result<T, Error>, End> {
-        if matches!(answer, Err(Error::Timeout | Error::Write | Error::InvalidResponse)) {
+    async fn after(&mut self, error: Option<&Error>) -> Result<(), End> {
+        if matches!(error, Some(Error::Timeout | Error::Write | Error::InvalidResponse)) {
             self.get_in_step().await?;
         }
-        if self.line.news.restarted {
-            return Err(End::Restarted);
-        }
-        Ok(answer)
+        if self.line.news.restarted { Err(End::Restarted) } else { Ok(()) }
     }
 
     async fn get_in_step(&mut self) -> Result<(), End> {
@@ -201,8 +197,8 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
 
     /// Listens for so long; the modem's end, if it ends meanwhile.
     async fn pause(&mut self, pause_ms: u64) -> Result<(), End> {
-        let restarted = self.line.hear(Timer::after_millis(pause_ms), |news| news.restarted.then_some(())).await;
-        restarted.map_or(Ok(()), |()| Err(End::Restarted))
+        let until = Instant::now() + Duration::from_millis(pause_ms);
+        if self.line.hear(until, false, &|news| news.restarted).await { Err(End::Restarted) } else { Ok(()) }
     }
 
     async fn serve(&mut self) -> Result<Infallible, End> {
@@ -216,7 +212,8 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             self.wait_for_network(family).await?;
             self.modem.set_state(State::Attaching);
             let attached = socket::attach(&mut self.line, family, self.config).await;
-            if self.after(attached).await?.is_ok() {
+            self.after(attached.as_ref().err()).await?;
+            if attached.is_ok() {
                 failures = 0;
                 self.serve_attached(family).await?;
             } else {
@@ -307,10 +304,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             self.modem.set_state(State::Attached);
             let Some(number) = self.wait_for_wish().await? else { return Ok(()) };
             let opened = socket::open(&mut self.line, family, self.config).await;
-            let opened = self.after(opened).await;
-            if !matches!(opened, Ok(Ok(()))) {
+            if opened.is_err() || self.line.news.restarted {
                 self.modem.settle(number, Stand::Failed);
-                opened?.ok();
+                self.after(opened.as_ref().err()).await?;
                 failures += 1;
                 self.open_failures += 1;
                 if self.open_failures >= OPEN_FAILURES_CYCLE << self.open_doublings {
@@ -347,11 +343,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
                 self.look_at_signal().await?;
                 continue;
             }
-            let modem = self.modem;
-            let until = async {
-                select(modem.to_actor.wait(), Timer::at(self.next_signal)).await;
-            };
-            self.line.hear(until, |news| (news.restarted || news.network_lost).then_some(())).await;
+            self.line.hear(self.next_signal, true, &|news| news.restarted || news.network_lost).await;
         }
     }
 
@@ -368,10 +360,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         }
         self.end_connection();
         self.modem.set_state(State::Attached);
-        self.after(ended).await?.ok();
+        self.after(ended.as_ref().err()).await?;
         let closed = socket::close(&mut self.line, family).await;
-        self.after(closed).await?.ok();
-        Ok(())
+        self.after(closed.as_ref().err()).await
     }
 
     fn end_connection(&self) {
@@ -411,7 +402,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             let count = self.modem.tx.len();
             if count > 0 && !closed {
                 self.modem.sending.set(true);
-                let sent = socket::send(&mut self.line, family, self.modem, count).await;
+                let sent = socket::send(&mut self.line, family, count).await;
                 self.modem.sending.set(false);
                 self.modem.to_stream.signal(());
                 sent?;
@@ -432,13 +423,10 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
 
     async fn wait_for_either_side(&mut self, closed: bool, until: Instant) {
         let modem = self.modem;
-        let until = async {
-            select(modem.to_actor.wait(), Timer::at(until)).await;
-        };
         let something = |news: &News| {
             let readable = news.data_waits && modem.rx.free_capacity() > 0;
-            (news.restarted || news.network_lost || readable || news.closed != closed).then_some(())
+            news.restarted || news.network_lost || news.out_of_step || readable || news.closed != closed
         };
-        self.line.hear(until, something).await;
+        self.line.hear(until, true, &something).await;
     }
 }

@@ -13,14 +13,13 @@ use super::{
 };
 use atat::{AtatCmd, AtatUrc, DigestResult, Digester, Error, InternalError};
 use core::{
-    future::{Future, ready},
+    future::{pending, ready},
     pin::pin,
 };
 use embassy_futures::{
     select::{Either, select},
     yield_now,
 };
-use embassy_sync::{blocking_mutex::raw::NoopRawMutex, pipe::Pipe};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
 
@@ -65,13 +64,23 @@ pub(super) struct News {
 }
 
 /// What becomes of something said while an answer is awaited.
-enum Taken<T> {
+enum Taken {
     /// It is the answer.
-    Answer(T),
+    Answer(Result<(), Error>),
     /// It is part of it.
     Part,
     /// It has nothing to do with it.
     No,
+}
+
+/// What there is to an exchange beside its words.
+struct Terms {
+    /// The longest that the answer may take, in milliseconds.
+    longest_ms: u32,
+    /// Whether `OK` is the end of the answer.
+    ends_with_code: bool,
+    /// Bytes to send after the prompt.
+    data_bytes: usize,
 }
 
 pub(super) struct Line<'a, R, W> {
@@ -85,8 +94,6 @@ pub(super) struct Line<'a, R, W> {
     digester: LineDigester,
     answer_max: Duration,
     quiet: Duration,
-    /// Commands without an answer since the last answer.
-    pub(super) unanswered: u8,
     pub(super) news: News,
 }
 
@@ -102,7 +109,6 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             digester: LineDigester::default(),
             answer_max: Duration::from_millis(timeouts.answer_max_ms.into()),
             quiet: Duration::from_millis(timeouts.quiet_ms.into()),
-            unanswered: 0,
             news: News::default(),
         }
     }
@@ -114,65 +120,60 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
 
     /// Asks, and gives the answer.
     pub(super) async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        self.write_command(command).await?;
-        let answer = self.answer(command).await;
-        self.count(answer)
-    }
-
-    /// Asks for leave to send, sends `length` bytes out of the pipe, and gives the answer.
-    pub(super) async fn ask_with_data<C: AtatCmd, const N: usize>(
-        &mut self,
-        command: &C,
-        data: &Pipe<NoopRawMutex, N>,
-        length: usize,
-    ) -> Result<C::Response, Error> {
-        self.digester.prompt_expected = true;
-        let prompt = self.prompt(command).await;
-        self.digester.prompt_expected = false;
-        let prompt = self.count(prompt);
-        if matches!(prompt, Err(Error::Timeout)) {
-            let _ = self.write(CANCEL).await;
-        }
-        prompt?;
-        let mut piece = [0; PIECE_BYTES];
-        let mut left = length;
-        while left > 0 {
-            let most = left.min(PIECE_BYTES);
-            let Ok(count) = data.try_read(&mut piece[..most]) else { return Err(Error::Write) };
-            self.write(&piece[..count]).await?;
-            left -= count;
-        }
-        let answer = self.answer(command).await;
-        self.count(answer)
+        let answer = self.knock(command).await;
+        self.count(answer.as_ref().err());
+        answer
     }
 
     /// Asks without counting the outcome: a modem that starts is allowed not to answer.
     pub(super) async fn knock<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        self.write_command(command).await?;
-        self.answer(command).await
+        self.ask_and_send(command, 0).await
     }
 
-    /// Listens until the news satisfy; `None` if they do not before `until` is done.
-    pub(super) async fn hear<T>(
-        &mut self,
-        until: impl Future<Output = ()>,
-        news: impl Fn(&News) -> Option<T>,
-    ) -> Option<T> {
-        let mut until = pin!(until);
+    /// Asks for leave to send, sends `length` bytes of those that were written, and gives the answer.
+    pub(super) async fn ask_with_data<C: AtatCmd>(&mut self, command: &C, length: usize) -> Result<C::Response, Error> {
+        let answer = self.ask_and_send(command, length).await;
+        self.count(answer.as_ref().err());
+        answer
+    }
+
+    /// What depends on the command is only this much: the exchange itself is compiled once.
+    async fn ask_and_send<C: AtatCmd>(&mut self, command: &C, length: usize) -> Result<C::Response, Error> {
+        let mut answer = None;
+        self.exchange(
+            &|buffer| command.write(buffer),
+            &Terms { longest_ms: C::MAX_TIMEOUT_MS, ends_with_code: C::EXPECTS_RESPONSE_CODE, data_bytes: length },
+            &mut |said| {
+                answer = Some(command.parse(said)?);
+                Ok(())
+            },
+        )
+        .await?;
+        answer.ok_or(Error::Parse)
+    }
+
+    /// Listens until the news satisfy; false if they do not until then, or until there is news from the link where
+    /// `or_link` says so.
+    pub(super) async fn hear(&mut self, until: Instant, or_link: bool, news: &dyn Fn(&News) -> bool) -> bool {
+        let modem = self.modem;
+        let mut end = pin!(async {
+            let link = async { if or_link { modem.to_actor.wait().await } else { pending().await } };
+            select(Timer::at(until), link).await;
+        });
         loop {
             self.digest_all();
-            if let Some(value) = news(&self.news) {
-                return Some(value);
+            if news(&self.news) {
+                return true;
             }
-            if let Either::First(()) = select(until.as_mut(), self.fill()).await {
-                return None;
+            if let Either::First(()) = select(end.as_mut(), self.fill()).await {
+                return false;
             }
         }
     }
 
-    /// The longest to wait for a later part of an answer.
-    pub(super) fn patience(&self, longest_ms: u32) -> Timer {
-        Timer::after(Duration::from_millis(longest_ms.into()).min(self.answer_max))
+    /// When to give up waiting for a later part of an answer.
+    pub(super) fn patience(&self, longest_ms: u32) -> Instant {
+        Instant::now() + Duration::from_millis(longest_ms.into()).min(self.answer_max)
     }
 
     /// Listens until the line is quiet, or for ten times as long as that takes.
@@ -187,77 +188,97 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         }
     }
 
-    async fn prompt<C: AtatCmd>(&mut self, command: &C) -> Result<(), Error> {
-        self.write_command(command).await?;
-        self.await_answer(PROMPT_MS, |said| match said {
-            DigestResult::Prompt(_) => Taken::Answer(Ok(())),
-            DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
-            _ => Taken::No,
-        })
-        .await
-    }
-
-    async fn answer<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        let mut told = None;
-        self.await_answer(C::MAX_TIMEOUT_MS, |said| match said {
-            DigestResult::Response(Ok(line)) if !line.is_empty() => match command.parse(Ok(line)) {
-                Ok(answer) if C::EXPECTS_RESPONSE_CODE => {
-                    told = Some(answer);
+    /// One exchange: the command, its data if there is any, and its answer, which is handed to `take`.
+    async fn exchange(
+        &mut self,
+        command: &dyn Fn(&mut [u8]) -> usize,
+        terms: &Terms,
+        take: &mut dyn FnMut(Result<&[u8], InternalError<'_>>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.let_finish().await;
+        self.news.no_data = false;
+        let mut bytes = [0; COMMAND_BYTES];
+        let length = command(&mut bytes);
+        self.digester.prompt_expected = terms.data_bytes > 0;
+        self.write(bytes.get(..length).unwrap_or_default()).await?;
+        if terms.data_bytes > 0 {
+            let mut prompt = |said: &DigestResult<'_>| match said {
+                DigestResult::Prompt(_) => Taken::Answer(Ok(())),
+                DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
+                _ => Taken::No,
+            };
+            let prompt = self.await_answer(PROMPT_MS, &mut prompt).await;
+            self.digester.prompt_expected = false;
+            if matches!(prompt, Err(Error::Timeout)) {
+                let _ = self.write(CANCEL).await;
+            }
+            prompt?;
+            self.write_data(terms.data_bytes).await?;
+        }
+        let mut told = false;
+        self.await_answer(terms.longest_ms, &mut |said| match said {
+            DigestResult::Response(Ok(line)) if !line.is_empty() => match take(Ok(line)) {
+                Ok(()) if terms.ends_with_code => {
+                    told = true;
                     Taken::Part
                 }
-                Ok(answer) => Taken::Answer(Ok(answer)),
                 Err(Error::Parse) => Taken::No,
-                Err(error) => Taken::Answer(Err(error)),
+                outcome => Taken::Answer(outcome),
             },
-            DigestResult::Response(Ok(_)) if C::EXPECTS_RESPONSE_CODE => match told.take() {
-                Some(answer) => Taken::Answer(Ok(answer)),
-                None => command.parse(Ok(&[])).map_or(Taken::No, |answer| Taken::Answer(Ok(answer))),
-            },
-            DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
+            DigestResult::Response(Ok(_)) if told => Taken::Answer(Ok(())),
+            DigestResult::Response(Ok(_)) if terms.ends_with_code && take(Ok(&[])).is_ok() => Taken::Answer(Ok(())),
+            DigestResult::Response(Err(error)) => Taken::Answer(take(Err(error.clone()))),
             _ => Taken::No,
         })
         .await
     }
 
-    async fn await_answer<T>(
+    /// Data goes from the pipe to the line in pieces.
+    async fn write_data(&mut self, mut left: usize) -> Result<(), Error> {
+        let mut piece = [0; PIECE_BYTES];
+        while left > 0 {
+            let most = left.min(PIECE_BYTES);
+            let Ok(count) = self.modem.tx.try_read(&mut piece[..most]) else { return Err(Error::Write) };
+            self.write(&piece[..count]).await?;
+            left -= count;
+        }
+        Ok(())
+    }
+
+    async fn await_answer(
         &mut self,
         longest_ms: u32,
-        mut take: impl FnMut(&DigestResult<'_>) -> Taken<Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let longest = Duration::from_millis(longest_ms.into()).min(self.answer_max);
-        let deadline = Instant::now() + longest;
+        take: &mut dyn FnMut(&DigestResult<'_>) -> Taken,
+    ) -> Result<(), Error> {
+        let mut deadline = pin!(Timer::at(self.patience(longest_ms)));
         loop {
             loop {
-                match self.digest(&mut take) {
+                match self.digest(take) {
                     Digested::Answer(answer) => return answer,
                     Digested::Something => {}
                     Digested::Nothing => break,
                 }
             }
-            if let Either::First(()) = select(Timer::at(deadline), self.fill()).await {
+            if let Either::First(()) = select(deadline.as_mut(), self.fill()).await {
                 return Err(Error::Timeout);
             }
         }
     }
 
-    fn count<T>(&mut self, answer: Result<T, Error>) -> Result<T, Error> {
-        match &answer {
-            Ok(_) => self.unanswered = 0,
-            Err(Error::Timeout | Error::Write) => {
-                self.unanswered = self.unanswered.saturating_add(1);
+    fn count(&mut self, error: Option<&Error>) {
+        match error {
+            Some(Error::Timeout | Error::Write) => {
                 self.modem.count(|counters| counters.timeouts = counters.timeouts.saturating_add(1));
             }
-            Err(_) if self.news.no_data => self.unanswered = 0,
-            Err(_) => {
-                self.unanswered = 0;
+            Some(_) if !self.news.no_data => {
                 self.modem.count(|counters| counters.errors = counters.errors.saturating_add(1));
             }
+            _ => {}
         }
-        answer
     }
 
-    async fn write_command<C: AtatCmd>(&mut self, command: &C) -> Result<(), Error> {
-        // What was said up to now is no answer to this; what is being said is let finish.
+    /// What was said up to now is no answer to what is asked next; what is being said is let finish.
+    async fn let_finish(&mut self) {
         for _ in 0..READS_BEFORE_COMMAND {
             self.digest_all();
             let before = self.filled;
@@ -270,10 +291,6 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
                 break;
             }
         }
-        self.news.no_data = false;
-        let mut bytes = [0; COMMAND_BYTES];
-        let length = command.write(&mut bytes);
-        self.write(bytes.get(..length).unwrap_or_default()).await
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -307,10 +324,10 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 
     fn digest_all(&mut self) {
-        while !matches!(self.digest(&mut |_| Taken::<()>::No), Digested::Nothing) {}
+        while !matches!(self.digest(&mut |_| Taken::No), Digested::Nothing) {}
     }
 
-    fn digest<T>(&mut self, take: &mut impl FnMut(&DigestResult<'_>) -> Taken<T>) -> Digested<T> {
+    fn digest(&mut self, take: &mut dyn FnMut(&DigestResult<'_>) -> Taken) -> Digested {
         if self.skipping {
             let said = &self.buffer[..self.filled];
             let end = said.iter().position(|byte| *byte == b'\n');
@@ -366,8 +383,8 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 }
 
-enum Digested<T> {
-    Answer(T),
+enum Digested {
+    Answer(Result<(), Error>),
     Something,
     Nothing,
 }
