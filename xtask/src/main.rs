@@ -5,6 +5,7 @@
 
 mod ci;
 mod database;
+mod firmware;
 mod fuzz;
 mod program;
 mod setup;
@@ -24,6 +25,7 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
     cargo xtask test [sqlite]            all Rust tests, the store's on SQLite
     cargo xtask test mariadb             the store's tests on a MariaDB of their own, started and ended here
     cargo xtask browser [FILE...]        the pages in a real browser; pictures go to target/screenshots
+    cargo xtask firmware                 build the module's image, print its size, hold its panics against the list
     cargo xtask fuzz [TARGET] [--seconds N]
                                          fuzz the broker: before_connect, session, or both, a minute each
     cargo xtask fuzz TARGET FILE...      replay inputs
@@ -60,6 +62,7 @@ fn run(args: Vec<String>) -> Result<()> {
         ["test"] | ["test", "sqlite"] => ci::tests(),
         ["test", "mariadb"] => ci::tests_on_mariadb(),
         ["browser", files @ ..] => ci::browser(files),
+        ["firmware"] => firmware::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["sim", rest @ ..] => {
             ci::release_binaries()?;

@@ -293,6 +293,14 @@ impl Sampler {
 }
 
 pub(crate) fn median(samples_ms: &mut [u16]) -> u16 {
-    samples_ms.sort_unstable();
+    // A few values: insertion, in a tenth of the code that the library's sort brings.
+    for end in 1..samples_ms.len() {
+        for at in (1..=end).rev() {
+            if samples_ms.get(at) >= samples_ms.get(at - 1) {
+                break;
+            }
+            samples_ms.swap(at, at - 1);
+        }
+    }
     samples_ms.get(samples_ms.len() / 2).copied().unwrap_or(0)
 }
