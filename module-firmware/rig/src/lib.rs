@@ -11,6 +11,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod board;
 pub mod kick;
 pub mod modem;
 pub mod pulses;

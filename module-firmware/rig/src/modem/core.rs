@@ -205,6 +205,8 @@ pub struct Core {
     received: VecDeque<u8>,
     connection: u32,
     effects: Vec<Effect>,
+    /// What the command at hand says after its answer.
+    afterwards: Vec<(u64, String)>,
     counters: Counters,
 }
 
@@ -242,6 +244,7 @@ impl Core {
             received: VecDeque::new(),
             connection: 0,
             effects: vec![],
+            afterwards: vec![],
             counters: Counters::default(),
         }
     }
@@ -440,7 +443,7 @@ impl Core {
         }
         let fault = self.planned_fault(line);
         if fault == Some(Answer::Refused) {
-            let error = self.error(0);
+            let error = self.error(100);
             return self.answer(error, None);
         }
         let command = at::parse(line);
@@ -578,10 +581,9 @@ impl Core {
         self.say_at(at, framed(text));
     }
 
-    /// Says a line so much later.
+    /// Says a line so much after the answer to the command at hand.
     pub(super) fn say_later(&mut self, ms: u64, text: &str) {
-        let at = self.answered_at.max(self.now) + Duration::from_millis(ms);
-        self.say_at(at, framed(text));
+        self.afterwards.push((ms, text.into()));
     }
 
     /// Switches off in order.
@@ -610,6 +612,9 @@ impl Core {
         let late_ms = if let Some(Answer::Late(ms)) = fault { ms } else { 0 };
         let delay_ms = self.draw(self.plan.answer_ms.clone()) + reply.after_ms + late_ms;
         let at = (self.now + Duration::from_millis(delay_ms)).max(self.last_line_at);
+        for (ms, text) in std::mem::take(&mut self.afterwards) {
+            self.at(at + Duration::from_millis(ms), Event::Line(framed(&text)));
+        }
         if fault == Some(Answer::Never) {
             return;
         }
