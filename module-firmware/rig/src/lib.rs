@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod board;
+pub mod console;
 pub mod kick;
 pub mod modem;
 pub mod pulses;
