@@ -159,6 +159,8 @@ impl<F: NorFlash> Module<F> {
                 }
             }
             Key::Born => self.born_dirty = false,
+            // Written by `provision` alone.
+            Key::Owner | Key::Identity | Key::Server | Key::Access => {}
             Key::Credit(slot) => {
                 if let Ok(bytes) = bytes.as_slice().try_into() {
                     let before = self.journal.credit_pulses_saved();
