@@ -15,6 +15,7 @@ pub mod board;
 pub mod console;
 pub mod kick;
 pub mod modem;
+pub mod packets;
 pub mod pulses;
 pub mod qemu;
 pub mod qtest;

@@ -117,6 +117,16 @@ impl Server {
         timeout(PATIENCE, self.listen()).await.expect("a message of the module")
     }
 
+    /// The next message, if one comes in time.
+    pub async fn next_within(&mut self, patience: Duration) -> Option<Said> {
+        timeout(patience, self.listen()).await.ok()
+    }
+
+    /// Whether a message waits.
+    pub fn has_heard(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
     async fn listen(&mut self) -> Said {
         loop {
             let (name, payload) = self.messages.recv().await.expect("the listener runs");
@@ -151,17 +161,23 @@ impl Server {
     }
 
     /// Waits until the module is there and knows the time.
-    pub async fn until_ready(&mut self) -> Heard {
-        loop {
-            match self.next().await {
-                Said::Status(status) if status.online && status.at_ms.is_some() => return status,
-                // The sync is answered; a status follows only when one is due.
-                Said::Ack(ack) if ack.at_ms.is_some() => {
-                    return Heard { online: true, boot: ack.boot, faults: 0, credit_pulses: 0, at_ms: ack.at_ms };
+    pub async fn until_ready(&mut self) {
+        self.until_ready_within(PATIENCE).await;
+    }
+
+    /// The same, with more patience.
+    pub async fn until_ready_within(&mut self, patience: Duration) {
+        let ready = async {
+            loop {
+                match self.listen().await {
+                    Said::Status(status) if status.online && status.at_ms.is_some() => return,
+                    // The sync is answered; a status follows only when one is due.
+                    Said::Ack(ack) if ack.at_ms.is_some() => return,
+                    _ => {}
                 }
-                _ => {}
             }
-        }
+        };
+        timeout(patience, ready).await.expect("the module comes and takes the time");
     }
 
     /// A new command.
@@ -176,12 +192,17 @@ impl Server {
         }
     }
 
-    /// Publishes a command; the same again is the same bytes.
-    pub async fn send(&self, command: &Command) {
+    /// A command's payload.
+    pub fn sealed(&self, command: &Command) -> Vec<u8> {
         let name = topic(self.id, Kind::Command);
         let mut buffer = [0; PAYLOAD_MAX_BYTES];
         let length = seal(&self.key, &name, command, &mut buffer).unwrap();
-        self.send_raw(buffer[..length].to_vec()).await;
+        buffer[..length].to_vec()
+    }
+
+    /// Publishes a command; the same again is the same bytes.
+    pub async fn send(&self, command: &Command) {
+        self.send_raw(self.sealed(command)).await;
     }
 
     /// Publishes any bytes as a command.

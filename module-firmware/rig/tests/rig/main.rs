@@ -7,10 +7,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod backend;
+mod bytes;
 mod coins;
 mod commands;
 mod connect;
 mod demo;
+mod hostile;
 mod outage;
 mod sale;
 mod stand;
