@@ -6,7 +6,7 @@
 //!   `duplicate`, whatever the clock says. One at or below the floor, or issued before this flash remembers, is
 //!   refused as `too_old`. Any other answer but `clock` is final and is journaled, refusals too: a delayed copy of a
 //!   refused (and perhaps refunded) credit must not be given later.
-//! - `settings`, `lock` and `restart` each have an order of their own: older than the newest taken is `superseded`,
+//! - `settings`, `lock`, `reboot` and `learn` each have an order of their own: older than the newest taken is `superseded`,
 //!   the newest again is `duplicate`.
 //! - Expiry is judged by the module's clock. Without one, or with one that is evidently behind the server's, a command
 //!   is answered `clock`. `sync` needs none: the bound on its round trip stands for it. `probe` needs none: it changes
@@ -15,6 +15,7 @@
 
 use crate::{
     clock::{AHEAD_MAX_MS, Clock},
+    coinline::learner::Learner,
     journal::Outcome,
     module::{Module, WAITING_MAX},
     outbox::Word,
@@ -42,6 +43,8 @@ pub struct Waiting {
     pub pulses: u16,
     /// Not to begin after this unix time, in milliseconds.
     pub expires_ms: u64,
+    /// The cap per minute kept it waiting.
+    pub held: bool,
 }
 
 /// How a command's time stands.
@@ -81,7 +84,12 @@ impl<F: NorFlash> Module<F> {
                 Timing::Good | Timing::Unknown => self.on_probe(now_us, command),
             },
             Action::Unknown(_) => self.answer(command, Stage::Failed, Some(Reason::Unsupported), now_us),
-            Action::Settings(_) | Action::Lock { .. } | Action::Reboot | Action::Locate => {
+            Action::Settings(_)
+            | Action::Lock { .. }
+            | Action::Reboot
+            | Action::Locate
+            | Action::Learn(_)
+            | Action::Diagnose => {
                 self.on_state(now_us, command);
             }
         }
@@ -113,13 +121,14 @@ impl<F: NorFlash> Module<F> {
         }
         let most = self.settings.value.credit_pulses_max.min(CREDIT_PULSES_MAX);
         if !(1..=most).contains(&pulses) {
+            self.counters.credits_capped = self.counters.credits_capped.saturating_add(u32::from(pulses > most));
             return self.refuse(command, Outcome::Failed(Reason::Invalid), now_us);
         }
         if let Some(reason) = self.obstacle() {
             return self.refuse(command, Outcome::Failed(reason), now_us);
         }
         let (id, sequence, expires_ms) = (command.id, command.sequence, command.expires_ms);
-        match self.waiting.push_back(Waiting { command: id, sequence, pulses, expires_ms }) {
+        match self.waiting.push_back(Waiting { command: id, sequence, pulses, expires_ms, held: false }) {
             Ok(()) => self.answer(command, Stage::Received, None, now_us),
             Err(_) => self.refuse(command, Outcome::Failed(Reason::Busy), now_us),
         }
@@ -159,11 +168,24 @@ impl<F: NorFlash> Module<F> {
     }
 
     fn on_probe(&mut self, now_us: u64, command: &Command) {
-        let full = (self.waiting.len() >= WAITING_MAX).then_some(Reason::Busy);
-        match self.obstacle().or(full) {
+        let busy =
+            (self.waiting.len() >= WAITING_MAX || self.is_capped(now_us) || self.is_trying()).then_some(Reason::Busy);
+        match self.obstacle().or(busy) {
             Some(reason) => self.answer(command, Stage::Failed, Some(reason), now_us),
             None => self.answer(command, Stage::Done, None, now_us),
         }
+    }
+
+    /// Whether the cap per minute might keep a credit waiting that is paid for now.
+    fn is_capped(&self, now_us: u64) -> bool {
+        let settings = &self.settings.value;
+        let waiting = self.waiting.iter().fold(settings.credit_pulses_max, |sum, next| sum.saturating_add(next.pulses));
+        !self.budget.has_room(waiting, settings.credit_pulses_per_minute(), now_us)
+    }
+
+    /// Whether pulses of a learning are tried on the machine.
+    fn is_trying(&self) -> bool {
+        self.learning.learner().is_some_and(Learner::is_confirming)
     }
 
     fn on_sync(&mut self, now_us: u64, command: &Command, sync: &Sync) {
@@ -183,6 +205,7 @@ impl<F: NorFlash> Module<F> {
             Action::Settings(_) => self.pending.settings.map_or(self.settings.sequence, |(_, set)| set.sequence),
             Action::Lock { .. } => self.pending.lock.map_or(self.lock.sequence, |(_, set)| set.sequence),
             Action::Reboot => self.pending.reboot.map_or(self.reboot_sequence, |(_, sequence)| sequence),
+            Action::Learn(_) => self.learning.newest(),
             _ => 0,
         };
         if command.sequence == newest && newest > 0 {
@@ -219,6 +242,11 @@ impl<F: NorFlash> Module<F> {
                 self.locate_until_us = now_us.saturating_add(LOCATE_US);
                 self.answer(command, Stage::Done, None, now_us);
             }
+            Action::Learn(learn) => self.on_learn(now_us, command, &learn),
+            Action::Diagnose => {
+                self.ask_for_diagnostics();
+                self.answer(command, Stage::Done, None, now_us);
+            }
             Action::Probe | Action::Credit { .. } | Action::Sync(_) | Action::Unknown(_) => {}
         }
     }
@@ -237,6 +265,7 @@ impl<F: NorFlash> Module<F> {
             Action::Settings(_) => self.pending.settings.is_some(),
             Action::Lock { .. } => self.pending.lock.is_some(),
             Action::Reboot => self.pending.reboot.is_some(),
+            Action::Learn(_) => self.learning.is_pending(),
             _ => false,
         }
     }

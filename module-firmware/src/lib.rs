@@ -29,11 +29,15 @@
 #[cfg(test)]
 extern crate std;
 
+mod budget;
+mod button;
 pub mod clock;
 pub mod coinline;
 pub mod commands;
 pub mod console;
 pub mod journal;
+mod learning;
+pub mod light;
 pub mod link;
 mod memory;
 pub mod module;
@@ -43,7 +47,9 @@ mod report;
 pub mod settings;
 pub mod store;
 
-pub use module::{Counters, Health, Identity, Module, Outputs};
+pub use button::LONG_US as BUTTON_LONG_US;
+pub use learning::RESULT_SHOWN_US;
+pub use module::{BootReport, Counters, Health, Identity, Module, Outputs};
 pub use outbox::{Outgoing, Payload, Token};
 pub use report::{FIRMWARE, STATUS_STATE_GAP_US, STATUS_TOTALS_GAP_US};
 pub use store::StoreError;

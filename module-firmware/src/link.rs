@@ -11,7 +11,7 @@
 //!
 //! minimq's calls may be cancelled where the stream's reads and writes may; [`Dial::Stream`] must see to that.
 
-use crate::module::{Identity, Module, Outputs};
+use crate::module::{Health, Identity, Module, Outputs};
 use crate::outbox::{IN_FLIGHT_MAX, Outgoing, Token};
 use core::{future::Future, pin::pin};
 use embassy_futures::select::{Either, select};
@@ -63,6 +63,13 @@ pub enum Input {
         /// Whether it runs.
         running: bool,
     },
+    /// The button was pressed, or let go; bounce may be in it.
+    Button {
+        /// Whether it is pressed.
+        pressed: bool,
+    },
+    /// The board or its modem has something new to tell of itself.
+    Health(Health),
 }
 
 /// Pins and clock.
@@ -159,6 +166,8 @@ impl<F: NorFlash, B: Board> Node<'_, F, B> {
                 match input {
                     Input::Edge { at_us, level_high } => self.module.on_edge(at_us, level_high),
                     Input::Sense { running } => self.module.on_sense(running),
+                    Input::Button { pressed } => self.module.on_button(now_us, pressed),
+                    Input::Health(health) => self.module.set_health(health),
                 }
             }
             let deadline_us = self.module.poll(now_us).await;

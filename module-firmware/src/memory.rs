@@ -2,6 +2,7 @@
 
 use crate::{
     journal::Journal,
+    learning::Learning,
     module::{FLASH_RETRY_US, Module, REBOOT_WAIT_MAX_US},
     settings::{Bytes, Set},
     store::{Key, StoreError, VALUE_MAX_BYTES},
@@ -9,7 +10,7 @@ use crate::{
 use embedded_storage_async::nor_flash::NorFlash;
 use protocol::{
     limits::CREDIT_WINDOW,
-    messages::{Reason, Settings, Stage, faults},
+    messages::{LearnFailure, Reason, Settings, Stage, faults},
 };
 
 fn u32_of(bytes: &[u8]) -> Option<u32> {
@@ -35,6 +36,7 @@ impl<F: NorFlash> Module<F> {
             self.journal = Journal::default();
             (self.boot, self.coin_pulses, self.noise_before, self.born_ms) = (0, 0, 0, 0);
             (self.coin_pulses_saved, self.noise_saved) = (0, 0);
+            self.learning = Learning::default();
         }
         if outcome.is_err() {
             self.flash_lost = true;
@@ -47,8 +49,9 @@ impl<F: NorFlash> Module<F> {
         while rest && self.boot_dirty && self.faults & faults::FLASH == 0 {
             rest = self.write_next(now_us).await;
         }
-        let newest = [self.settings.sequence, self.lock.sequence, self.reboot_sequence, self.journal.highest()];
-        self.last_command = newest.into_iter().max().unwrap_or(0);
+        let states = [self.settings.sequence, self.lock.sequence, self.reboot_sequence, self.learning.newest()];
+        let newest = states.into_iter().chain([self.journal.highest()]);
+        self.last_command = newest.max().unwrap_or(0);
     }
 
     async fn restore(&mut self, now_us: u64) -> Result<(), StoreError> {
@@ -63,7 +66,6 @@ impl<F: NorFlash> Module<F> {
         }
         if let Some(settings) = self.load(Key::Settings, &mut value).await?.and_then(Set::<Settings>::from_bytes) {
             self.settings = settings;
-            self.coins.set_profile(&settings.value.profile, now_us);
         }
         if let Some(lock) = self.load(Key::Lock, &mut value).await?.and_then(Set::<bool>::from_bytes) {
             self.lock = lock;
@@ -74,6 +76,11 @@ impl<F: NorFlash> Module<F> {
         if let Some(bytes) = self.load(Key::Born, &mut value).await? {
             self.born_ms = u64_of(bytes).unwrap_or(0);
         }
+        if let Some(bytes) = self.load(Key::Learning, &mut value).await? {
+            self.learning.restore(bytes);
+        }
+        // After both: which of the two profiles is in force depends on both.
+        self.coins.set_profile(&self.profile(), now_us);
         for slot in 0..CREDIT_WINDOW as u8 {
             if let Some(bytes) = self.load(Key::Credit(slot), &mut value).await? {
                 self.journal.restore(slot, bytes);
@@ -123,6 +130,9 @@ impl<F: NorFlash> Module<F> {
         if let Some((_, sequence)) = self.pending.reboot {
             return Some((Key::Reboot, bytes_of(&sequence.to_le_bytes())?));
         }
+        if let Some(bytes) = self.learning.unwritten() {
+            return Some((Key::Learning, bytes));
+        }
         self.born_dirty.then_some((Key::Born, bytes_of(&self.born_ms.to_le_bytes())?))
     }
 
@@ -159,6 +169,7 @@ impl<F: NorFlash> Module<F> {
                 }
             }
             Key::Born => self.born_dirty = false,
+            Key::Learning => self.learning_written(now_us),
             // Written by `provision` alone.
             Key::Owner | Key::Identity | Key::Server | Key::Access => {}
             Key::Credit(slot) => {
@@ -193,10 +204,13 @@ impl<F: NorFlash> Module<F> {
     }
 
     fn apply_settings(&mut self, settings: Set<Settings>, now_us: u64) {
-        if settings.value.profile != self.settings.value.profile {
-            self.coins.set_profile(&settings.value.profile, now_us);
-        }
+        let before = self.profile();
         self.settings = settings;
+        if self.learning.learner().is_some() {
+            self.fail_learning(LearnFailure::Settings, now_us);
+        } else if self.profile() != before {
+            self.coins.set_profile(&self.profile(), now_us);
+        }
         self.report.state_changed = true;
         self.set_fault(faults::MACHINE_SILENT, false);
     }
@@ -205,6 +219,7 @@ impl<F: NorFlash> Module<F> {
         let settings = self.pending.settings.take().map(|(command, set)| (command, set.sequence));
         let lock = self.pending.lock.take().map(|(command, set)| (command, set.sequence));
         let reboot = self.pending.reboot.take();
+        self.learning_unwritten(now_us);
         for (command, sequence) in [settings, lock, reboot].into_iter().flatten() {
             self.say(command, sequence, Stage::Failed, Some(Reason::Flash), now_us);
         }

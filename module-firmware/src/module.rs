@@ -1,14 +1,19 @@
 //! The core: everything a module decides, without a clock, a network or a pin of its own.
 
 use crate::{
+    budget::Budget,
+    button::Button,
     clock::Clock,
     coinline::{
         CoinLine,
         driver::{Driver, Step},
+        learner::Learner,
         relay::{OWED_INHIBIT, RelayEvent},
     },
     commands::Waiting,
     journal::{Journal, Outcome},
+    learning::Learning,
+    light::{self, Sign},
     outbox::{Counted, Outbox},
     settings::Set,
     store::{Store, StoreError},
@@ -17,7 +22,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Deque;
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,
-    messages::{Mark, Reason, Settings, Totals, faults},
+    messages::{Learned, Mark, Panic, Reason, ResetCause, Settings, Totals, faults},
     topics::{self, Kind, Topic},
 };
 
@@ -37,7 +42,7 @@ pub struct Identity {
     pub secret: ModuleSecret,
 }
 
-/// What the board measures beside the coin line.
+/// What the board measures beside the coin line, and what its modem says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Health {
     /// Signal as CSQ (3GPP TS 27.007), if a modem says so.
@@ -46,6 +51,29 @@ pub struct Health {
     pub supply_mv: Option<u16>,
     /// Whether the supply is too low to drive pulses.
     pub supply_low: bool,
+    /// Times that the modem was started anew since boot: it restarted by itself, or its power was cycled.
+    pub modem_restarts: u16,
+    /// Commands that the modem did not answer in time, since boot.
+    pub modem_timeouts: u16,
+    /// Commands that the modem answered with an error, since boot.
+    pub modem_errors: u16,
+    /// Bytes of the modem that made no sense, since boot.
+    pub modem_garbage_bytes: u32,
+    /// Connections to the server that were lost, since boot.
+    pub links_lost: u16,
+    /// Edges of the coin line that found the capture queue full, since boot.
+    pub edges_lost: u32,
+}
+
+/// What the board knows of how it came to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BootReport {
+    /// Why it started, if the processor says so.
+    pub reset_cause: Option<ResetCause>,
+    /// The last panic on record.
+    pub panic: Option<Panic>,
+    /// How long the boot before ran, in seconds, if that is on record.
+    pub uptime_before_s: Option<u32>,
 }
 
 /// The output pins. `coin` and `credit` are never active together nor without a gap between, so that a board may tie
@@ -58,8 +86,8 @@ pub struct Outputs {
     pub credit: bool,
     /// Coins shall not be accepted for now.
     pub inhibit: bool,
-    /// Blink, to be found.
-    pub locate: bool,
+    /// The light is lit: see [`crate::light`].
+    pub light: bool,
 }
 
 /// Counters for diagnosis, since boot.
@@ -71,6 +99,8 @@ pub struct Counters {
     pub bad_payloads: u32,
     /// Writes to flash that failed.
     pub flash_failures: u32,
+    /// Credits that a cap refused or kept waiting.
+    pub credits_capped: u32,
 }
 
 /// Changes that a command asked for and that wait to be written.
@@ -116,7 +146,11 @@ pub struct Module<F: NorFlash> {
     pub(crate) flash_retry_us: u64,
     /// What flash remembers could not be read: nothing is written until the next boot.
     pub(crate) flash_lost: bool,
-    sense_active: bool,
+    pub(crate) sense_active: bool,
+    pub(crate) boot_report: BootReport,
+    pub(crate) budget: Budget,
+    pub(crate) learning: Learning,
+    button: Button,
     pub(crate) locate_until_us: u64,
     pub(crate) reboot_at_us: Option<u64>,
 }
@@ -133,6 +167,17 @@ pub(crate) struct Report {
     pub(crate) state_changed: bool,
     /// A total changed that the last status does not have.
     pub(crate) totals_changed: bool,
+    /// Diagnostics were asked for and not heard yet.
+    pub(crate) diagnose: bool,
+    /// What the status on its way has beside.
+    pub(crate) telling: Option<Detail>,
+}
+
+/// What a status has beside, of which a payload takes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    Learned(Learned),
+    Diagnostics,
 }
 
 impl<F: NorFlash> Module<F> {
@@ -176,6 +221,10 @@ impl<F: NorFlash> Module<F> {
             flash_retry_us: 0,
             flash_lost: false,
             sense_active: false,
+            boot_report: BootReport::default(),
+            budget: Budget::default(),
+            learning: Learning::default(),
+            button: Button::default(),
             locate_until_us: 0,
             reboot_at_us: None,
         };
@@ -185,6 +234,9 @@ impl<F: NorFlash> Module<F> {
 
     /// Takes an edge of the coin line, captured at uptime `at_us`. Hand in all edges up to a time before polling at it.
     pub fn on_edge(&mut self, at_us: u64, level_high: bool) {
+        if let Some(learner) = self.learning.learner_mut() {
+            learner.edge(at_us, level_high);
+        }
         self.coins.edge(at_us, level_high);
         self.count_coins();
     }
@@ -192,12 +244,27 @@ impl<F: NorFlash> Module<F> {
     /// Takes a change of the sense input: `running` while the machine says that it runs.
     pub fn on_sense(&mut self, running: bool) {
         self.sense_active = running;
+        if let Some(learner) = self.learning.learner_mut() {
+            learner.sense(running);
+        }
         if running {
             if let Some(driver) = self.driver.as_mut() {
                 driver.sensed();
             }
             self.set_fault(faults::MACHINE_SILENT, false);
         }
+    }
+
+    /// Takes a change of the button.
+    pub fn on_button(&mut self, now_us: u64, pressed: bool) {
+        if let Some(press) = self.button.change(pressed, now_us) {
+            self.on_press(press, now_us);
+        }
+    }
+
+    /// Takes what the board knows of how it came to start; for diagnostics.
+    pub fn set_boot_report(&mut self, report: BootReport) {
+        self.boot_report = report;
     }
 
     /// Takes what the board measured.
@@ -219,6 +286,9 @@ impl<F: NorFlash> Module<F> {
         if event == Some(RelayEvent::CreditPulse) {
             self.credit_pulse_given(now_us);
         }
+        if let Some(press) = self.button.advance(now_us) {
+            self.on_press(press, now_us);
+        }
         self.watch_line();
         if self.outputs(now_us) != before {
             return now_us;
@@ -238,8 +308,46 @@ impl<F: NorFlash> Module<F> {
         Outputs {
             coin: relay.coin_active(),
             credit: relay.credit_active(),
-            inhibit: relay.owed() >= OWED_INHIBIT,
-            locate: now_us < self.locate_until_us,
+            inhibit: self.inhibits(relay.owed()),
+            light: self.sign(now_us).at(now_us).0,
+        }
+    }
+
+    /// Whether the acceptor shall take no coins: the machine would not get them, or they would not be read. Never for
+    /// the network, the lock or the flash: there coins go on.
+    fn inhibits(&self, owed: u16) -> bool {
+        owed >= OWED_INHIBIT
+            || self.faults & (faults::COIN_LINE_STUCK | faults::SUPPLY_LOW) != 0
+            || self.reboot_at_us.is_some()
+            || self.learning.learner().is_some_and(Learner::wants_rest)
+    }
+
+    /// What the light says at uptime `now_us`.
+    pub fn sign(&self, now_us: u64) -> Sign {
+        if now_us < self.locate_until_us {
+            return Sign::Locate;
+        }
+        if let Some(learner) = self.learning.learner() {
+            return match learner {
+                learner if learner.wants_rest() => Sign::LearnQuiet,
+                learner if learner.is_busy() => Sign::LearnBusy,
+                learner if learner.is_confirming() => Sign::LearnPress,
+                _ => Sign::LearnCoin,
+            };
+        }
+        if let Some((stored, _)) = self.learning.shown(now_us) {
+            return if stored { Sign::LearnStored } else { Sign::LearnFailed };
+        }
+        if let Some(flashes) = light::fault_flashes(self.faults) {
+            Sign::Fault(flashes)
+        } else if self.driver.is_some() {
+            Sign::Crediting
+        } else if self.lock.value {
+            Sign::Locked
+        } else if !self.report.connected {
+            Sign::NoNetwork
+        } else {
+            Sign::Well
         }
     }
 
@@ -345,6 +453,9 @@ impl<F: NorFlash> Module<F> {
         if counted > 0 {
             self.coin_pulses = self.coin_pulses.saturating_add(u64::from(counted));
             self.coins_dirty = true;
+            if let Some(learner) = self.learning.learner_mut() {
+                learner.interrupt();
+            }
         }
         while let Some(burst) = self.coins.take_burst() {
             self.outbox.count(Counted { burst, total: self.coin_pulses });
@@ -360,12 +471,16 @@ impl<F: NorFlash> Module<F> {
         if let Some(driver) = self.driver.as_mut() {
             driver.pulse_given(now_us);
             self.journal.pulse_given(driver.sequence(), now_us);
+        } else if let Some(learner) = self.learning.learner_mut() {
+            learner.pulse_given();
         }
     }
 
     /// Moves credits on; true if something changed and polling shall go on at once.
     fn advance_credits(&mut self, now_us: u64) -> bool {
-        let Some(driver) = self.driver.as_mut() else { return self.next_credit(now_us) };
+        let Some(driver) = self.driver.as_mut() else {
+            return self.next_credit(now_us) || self.advance_learning(now_us);
+        };
         if self.sense_active {
             driver.sensed();
         }
@@ -417,6 +532,10 @@ impl<F: NorFlash> Module<F> {
         let outcome = match refusal {
             Some(refusal) => refusal,
             None if self.reboot_at_us.is_some() || !self.coins.is_free(now_us) => return false,
+            None if !self.budget.has_room(next.pulses, self.settings.value.credit_pulses_per_minute(), now_us) => {
+                self.hold_back();
+                return false;
+            }
             None => Outcome::Started,
         };
         self.waiting.pop_front();
@@ -424,8 +543,20 @@ impl<F: NorFlash> Module<F> {
         if opened && outcome == Outcome::Started {
             let sense = self.settings.value.sense;
             self.driver = Some(Driver::new(next.sequence, next.pulses, sense, now_us));
+            self.budget.spend(next.pulses, now_us);
+            if let Some(learner) = self.learning.learner_mut() {
+                learner.interrupt();
+            }
         }
         true
+    }
+
+    /// The cap per minute keeps the next credit waiting.
+    fn hold_back(&mut self) {
+        if let Some(next) = self.waiting.front_mut().filter(|next| !next.held) {
+            next.held = true;
+            self.counters.credits_capped = self.counters.credits_capped.saturating_add(1);
+        }
     }
 
     fn next_deadline_us(&self, now_us: u64) -> u64 {
@@ -441,8 +572,13 @@ impl<F: NorFlash> Module<F> {
         let flash = (self.may_write() && self.next_write().is_some()).then_some(self.flash_retry_us);
         let locate = (now_us < self.locate_until_us).then_some(self.locate_until_us);
         let reboot = self.reboot_at_us.filter(|at_us| *at_us > now_us);
+        let shown = self.learning.shown(now_us).map(|(_, until_us)| until_us);
+        let light = self.sign(now_us).at(now_us).1;
+        let held = self.waiting.front().filter(|next| next.held).map(|_| self.budget.next_us(now_us));
+        let learning = self.learning.learner().map(Learner::deadline_us);
+        let button = self.button.deadline_us();
         let line = self.coins.deadline_us(now_us);
-        [credit, expiry, flash, locate, reboot, line, self.status_due_us()]
+        [credit, expiry, flash, locate, reboot, line, shown, light, held, learning, button, self.status_due_us()]
             .into_iter()
             .flatten()
             .min()

@@ -1,14 +1,14 @@
 //! Reports: statuses, bursts and acks, stamped and signed when they go out.
 
 use crate::{
-    module::Module,
+    module::{Detail, Health, Module},
     outbox::{Counted, Outgoing, Payload, Source, Token, Word},
 };
 use embedded_storage_async::nor_flash::NorFlash;
 use minicbor::Encode;
 use protocol::{
     limits::{PAYLOAD_MAX_BYTES, WILL_SEQUENCE},
-    messages::{Ack, Pulse, Status, Totals, faults},
+    messages::{Ack, Diagnostics, Pulse, Status, Totals, faults},
     seal,
     topics::{Kind, topic},
 };
@@ -29,7 +29,7 @@ impl<F: NorFlash> Module<F> {
         self.report.session = self.report.session.saturating_add(1);
         self.report.status_sequence = 0;
         self.report.pulse_sequence = 0;
-        self.status(false, WILL_SEQUENCE, now_us)
+        self.status(false, WILL_SEQUENCE, None, now_us)
     }
 
     /// The broker accepted the session begun last; a status goes out at once.
@@ -41,6 +41,7 @@ impl<F: NorFlash> Module<F> {
     /// The connection is gone. What was on its way goes out again on the next one.
     pub fn on_disconnected(&mut self) {
         self.report.connected = false;
+        self.report.telling = None;
         self.outbox.disconnect();
         self.journal.untell();
     }
@@ -52,7 +53,7 @@ impl<F: NorFlash> Module<F> {
 
     /// A farewell: a status that says offline, to publish before leaving on purpose.
     pub fn farewell(&self, now_us: u64) -> Payload {
-        self.status(false, WILL_SEQUENCE, now_us)
+        self.status(false, WILL_SEQUENCE, None, now_us)
     }
 
     /// The next message to publish, if there is one and fewer than [`crate::outbox::IN_FLIGHT_MAX`] are on their way.
@@ -91,8 +92,57 @@ impl<F: NorFlash> Module<F> {
 
     /// The broker acknowledged a message. Tokens of an earlier connection are ignored.
     pub fn published(&mut self, token: Token) {
-        if let Some(Source::Outcome(sequence)) = self.outbox.sent(token) {
-            self.journal.told(sequence);
+        match self.outbox.sent(token) {
+            Some(Source::Outcome(sequence)) => self.journal.told(sequence),
+            Some(Source::Status) => self.detail_heard(),
+            Some(Source::Ack | Source::Burst) | None => {}
+        }
+    }
+
+    /// Diagnostics go with the next status, and what was learned last with the one after it.
+    pub(crate) fn ask_for_diagnostics(&mut self) {
+        self.report.diagnose = true;
+        self.learning.unheard = self.learning.told().is_some();
+        self.report.state_changed = true;
+    }
+
+    /// What the next status has beside, if anything.
+    fn next_detail(&self) -> Option<Detail> {
+        if self.report.diagnose {
+            return Some(Detail::Diagnostics);
+        }
+        self.learning.told().filter(|_| self.learning.unheard).map(Detail::Learned)
+    }
+
+    fn detail_heard(&mut self) {
+        match self.report.telling.take() {
+            Some(Detail::Diagnostics) => self.report.diagnose = false,
+            Some(Detail::Learned(learned)) => self.learning.unheard &= self.learning.told() != Some(learned),
+            None => {}
+        }
+        self.report.state_changed |= self.next_detail().is_some();
+    }
+
+    fn diagnostics(&self) -> Diagnostics {
+        let Health {
+            modem_restarts, modem_timeouts, modem_errors, modem_garbage_bytes, links_lost, edges_lost, ..
+        } = self.health;
+        Diagnostics {
+            reset_cause: self.boot_report.reset_cause,
+            panic: self.boot_report.panic,
+            uptime_before_s: self.boot_report.uptime_before_s,
+            bad_tags: self.counters.bad_tags,
+            bad_payloads: self.counters.bad_payloads,
+            flash_failures: self.counters.flash_failures,
+            flash_writes: u32::try_from(self.store.writes()).unwrap_or(u32::MAX),
+            sessions: self.report.session,
+            modem_restarts: modem_restarts.into(),
+            modem_timeouts: modem_timeouts.into(),
+            modem_garbage: modem_garbage_bytes,
+            edges_lost,
+            credits_capped: self.counters.credits_capped,
+            modem_errors: modem_errors.into(),
+            links_lost: links_lost.into(),
         }
     }
 
@@ -120,7 +170,9 @@ impl<F: NorFlash> Module<F> {
         // Noise alone is written before it is told at most once a status: it must not wear out the flash.
         self.coins_dirty |= self.totals().noise_edges != self.noise_saved;
         self.report.status_sequence = self.report.status_sequence.saturating_add(1).min(WILL_SEQUENCE - 1);
-        let payload = self.status(true, self.report.status_sequence, now_us);
+        let detail = self.next_detail();
+        self.report.telling = detail;
+        let payload = self.status(true, self.report.status_sequence, detail, now_us);
         let token = self.outbox.send(Source::Status);
         Outgoing { token, kind: Kind::Status, retain: true, payload }
     }
@@ -157,7 +209,12 @@ impl<F: NorFlash> Module<F> {
         }
     }
 
-    fn status(&self, online: bool, sequence: u32, now_us: u64) -> Payload {
+    fn status(&self, online: bool, sequence: u32, detail: Option<Detail>, now_us: u64) -> Payload {
+        let (learned, diagnostics) = match detail {
+            Some(Detail::Learned(learned)) => (Some(learned), None),
+            Some(Detail::Diagnostics) => (None, Some(self.diagnostics())),
+            None => (None, None),
+        };
         let status = Status {
             mark: self.mark(sequence),
             online,
@@ -171,6 +228,8 @@ impl<F: NorFlash> Module<F> {
             totals: self.told_totals(),
             faults: self.faults,
             locked: Some(self.lock.value),
+            learned,
+            diagnostics,
         };
         self.seal(Kind::Status, &status)
     }

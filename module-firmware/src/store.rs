@@ -12,7 +12,7 @@ use sequential_storage::{
 };
 
 /// Bytes of the longest value.
-pub const VALUE_MAX_BYTES: usize = 96;
+pub const VALUE_MAX_BYTES: usize = 144;
 /// Key, value and rounding to the flash's word.
 const BUFFER_BYTES: usize = 160;
 /// The least flash the store works with, in bytes: the live values once over, and two pages to turn.
@@ -33,6 +33,8 @@ pub enum Key {
     Reboot,
     /// Since when this flash remembers.
     Born,
+    /// Learning: see `learning`.
+    Learning,
     /// Whose memory this is (see `provision`).
     Owner,
     /// Id and secret (in the provision's own pages, as the following).
@@ -56,6 +58,7 @@ impl Key {
             Key::Lock => 3,
             Key::Reboot => 4,
             Key::Born => 5,
+            Key::Learning => 6,
             Key::Owner => 12,
             Key::Identity => 13,
             Key::Server => 14,

@@ -6,7 +6,7 @@ mod support;
 use minicbor::{Encode, Encoder, encode};
 use proptest::prelude::*;
 use protocol::{
-    messages::{Action, Command, Settings, Stage},
+    messages::{Action, Command, Learn, Settings, Stage},
     seal,
     topics::{Kind, topic},
 };
@@ -87,6 +87,8 @@ fn commands() -> Vec<Command> {
         command(Action::Settings(Settings { version: 1, ..Settings::default() })),
         command(Action::Lock { locked: true }),
         command(Action::Reboot),
+        command(Action::Learn(Learn { coins: 10, confirm: true, test_pulses: 0 })),
+        command(Action::Diagnose),
     ]
 }
 
@@ -132,7 +134,7 @@ proptest! {
     /// Any numbers in a signed command, times and sequences at their ends too.
     #[test]
     fn no_signed_numbers_panic(
-        numbers in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u64>(), any::<u64>(), any::<u16>(), 0_u8..8), 1..20),
+        numbers in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u64>(), any::<u64>(), any::<u16>(), 0_u8..11), 1..20),
     ) {
         let mut bench = Bench::ready(Flash::blank(4));
         for (id, sequence, issued_ms, expires_ms, pulses, action) in numbers {
@@ -144,6 +146,12 @@ proptest! {
                 4 => Action::Lock { locked: false },
                 5 => Action::Reboot,
                 6 => Action::Settings(Settings { version: sequence, status_period_s: pulses, ..Settings::default() }),
+                7 | 8 => Action::Learn(Learn {
+                    coins: pulses.to_be_bytes()[0],
+                    confirm: pulses.is_multiple_of(2),
+                    test_pulses: pulses.to_be_bytes()[1],
+                }),
+                9 => Action::Diagnose,
                 _ => Action::Locate,
             };
             bench.send(&Command { id, sequence, issued_ms, expires_ms, action });

@@ -3,7 +3,7 @@
 
 mod support;
 
-use module_firmware::{commands::LOCATE_US, module::REBOOT_WAIT_MAX_US};
+use module_firmware::{commands::LOCATE_US, light::Sign, module::REBOOT_WAIT_MAX_US};
 use protocol::messages::{Action, Command, Reason, Settings, Stage, Sync};
 use support::{Bench, Flash, UNIX_MS};
 
@@ -86,11 +86,13 @@ fn locate_blinks_for_its_time_each_time() {
         let locate = bench.command(sequence, Action::Locate);
         bench.send(&locate);
         let begin_us = bench.now_us;
-        assert!(bench.outputs.locate);
+        assert_eq!(bench.module.sign(bench.now_us), Sign::Locate);
         assert_eq!(last(&bench), (Stage::Done, None, None));
         bench.run_to(begin_us + LOCATE_US);
-        assert!(!bench.outputs.locate);
-        assert_eq!(bench.changes.last().unwrap().at_us, begin_us + LOCATE_US);
+        assert_eq!(bench.module.sign(bench.now_us), Sign::Well);
+        let blinks = bench.changes.iter().filter(|change| change.at_us >= begin_us && change.outputs.light).count();
+        assert!(blinks >= 300, "{blinks} blinks");
+        bench.changes.clear();
     }
 }
 

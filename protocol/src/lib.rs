@@ -13,11 +13,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod console;
+mod diagnostics;
 pub mod envelope;
 pub mod ids;
 pub mod keys;
+mod learn;
 pub mod limits;
 pub mod messages;
+mod open_enum;
+mod settings;
 pub mod topics;
 
 pub use envelope::{OpenError, SealError, open, seal};

@@ -12,6 +12,16 @@ pub const FIRMWARE_MAX_CHARS: usize = 24;
 pub const CREDIT_WINDOW: usize = 32;
 /// A single credit gives at most this many pulses, whatever a command says.
 pub const CREDIT_PULSES_MAX: u16 = 200;
+/// The greatest cap on credit pulses per minute that settings may have.
+pub const CREDIT_PULSES_PER_MINUTE_MAX: u16 = 6_000;
+/// The cap on credit pulses per minute of settings that have none.
+pub const CREDIT_PULSES_PER_MINUTE_DEFAULT: u16 = 240;
+/// Coins a learning samples, at least.
+pub const LEARN_COINS_MIN: u8 = 10;
+/// Coins a learning samples, at most.
+pub const LEARN_COINS_MAX: u8 = 50;
+/// Pulses of one test credit of a learning, at most.
+pub const LEARN_TEST_PULSES_MAX: u8 = 10;
 /// A `sync` whose round trip took longer than this is not used: the clock would be off by half of it.
 pub const SYNC_ROUND_TRIP_MAX_MS: u32 = 10_000;
 /// The message sequence of a will: after everything else its session says.

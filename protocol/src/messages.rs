@@ -3,8 +3,14 @@
 //! Times: `uptime_ms` counts from the module's boot and is always there; `at_ms` is unix time in milliseconds and is
 //! there only once the module's clock was set by a [`Action::Sync`].
 
-use crate::limits::FIRMWARE_MAX_CHARS;
+use crate::{limits::FIRMWARE_MAX_CHARS, open_enum::open_enum};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
+pub use crate::{
+    diagnostics::{Diagnostics, Panic, ResetCause},
+    learn::{Learn, LearnFailure, LearnStage, Learned, Spread},
+    settings::{CoinProfile, Settings},
+};
 
 /// Where in a module's life a message was made. Orders by boot, then session, then sequence.
 ///
@@ -94,6 +100,13 @@ pub struct Status<'a> {
     /// Whether the module is locked (gives no credits).
     #[n(11)]
     pub locked: Option<bool>,
+    /// How far learning the coin line is: from each change of it until a status with it was heard, and after
+    /// [`Action::Diagnose`]. Never together with `diagnostics`: both at their largest would not fit a payload.
+    #[n(12)]
+    pub learned: Option<Learned>,
+    /// After [`Action::Diagnose`], until heard.
+    #[n(13)]
+    pub diagnostics: Option<Diagnostics>,
 }
 
 /// Cuts a version rather than refusing it: a status is worth more than its label, and storage has room for so much.
@@ -127,48 +140,6 @@ pub struct Pulse {
     /// Measured gap between pulses, median, in milliseconds; 0 for a single pulse.
     #[n(6)]
     pub gap_ms: u16,
-}
-
-/// An enumeration that a later version may extend: a code it does not know is kept as `Unknown`.
-macro_rules! open_enum {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $code:literal => $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$vmeta])* $variant,)+
-            /// A code of a later version.
-            Unknown(u8),
-        }
-
-        impl $name {
-            /// The code on the wire.
-            pub fn code(self) -> u8 {
-                match self { $($name::$variant => $code,)+ $name::Unknown(code) => code }
-            }
-
-            /// Reads a code.
-            pub fn from_code(code: u8) -> Self {
-                match code { $($code => $name::$variant,)+ code => $name::Unknown(code) }
-            }
-
-            /// The word for it, in lower case.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text,)+ $name::Unknown(_) => "unknown" }
-            }
-        }
-
-        impl<C> Encode<C> for $name {
-            fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
-                e.u8(self.code())?.ok()
-            }
-        }
-
-        impl<'b, C> Decode<'b, C> for $name {
-            fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
-                Ok(Self::from_code(d.u8()?))
-            }
-        }
-    };
 }
 
 open_enum! {
@@ -273,6 +244,10 @@ pub enum Action {
     Reboot,
     /// Show itself: blink for a while.
     Locate,
+    /// Learn the coin line, or stop learning it. State-setting.
+    Learn(Learn),
+    /// Send diagnostics with the next status, and what was learned last with the one after.
+    Diagnose,
     /// An action of a later version, by its code. Comes from decoding only: with the code of an action known here it
     /// would be sent without that action's value, and refused.
     Unknown(u8),
@@ -289,6 +264,8 @@ impl Action {
             Action::Lock { .. } => 5,
             Action::Reboot => 6,
             Action::Locate => 7,
+            Action::Learn(_) => 8,
+            Action::Diagnose => 9,
             Action::Unknown(code) => *code,
         }
     }
@@ -303,6 +280,8 @@ impl Action {
             Action::Lock { .. } => "lock",
             Action::Reboot => "reboot",
             Action::Locate => "locate",
+            Action::Learn(_) => "learn",
+            Action::Diagnose => "diagnose",
             Action::Unknown(_) => "unknown",
         }
     }
@@ -324,102 +303,6 @@ pub struct Sync {
     /// `uptime_ms` of the message this answers.
     #[n(2)]
     pub echo_uptime_ms: u64,
-}
-
-/// How the coin line behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct CoinProfile {
-    /// Whether the line is high at rest (normally open contact with pull-up).
-    #[n(0)]
-    pub idle_high: bool,
-    /// A pulse is at least this wide, in milliseconds; shorter is noise.
-    #[n(1)]
-    pub width_min_ms: u16,
-    /// A pulse is at most this wide, in milliseconds; longer is a stuck line.
-    #[n(2)]
-    pub width_max_ms: u16,
-    /// Two pulses have at least this gap, in milliseconds; a shorter one is bounce.
-    #[n(3)]
-    pub gap_min_ms: u16,
-    /// So much quiet, in milliseconds, ends a burst.
-    #[n(4)]
-    pub burst_end_ms: u16,
-    /// Width of the pulses given, in milliseconds.
-    #[n(5)]
-    pub credit_width_ms: u16,
-    /// Gap between the pulses given, in milliseconds.
-    #[n(6)]
-    pub credit_gap_ms: u16,
-}
-
-impl Default for CoinProfile {
-    /// The commonest acceptor: 50 ms pulses at rest high, wide bounds.
-    fn default() -> Self {
-        Self {
-            idle_high: true,
-            width_min_ms: 15,
-            width_max_ms: 600,
-            gap_min_ms: 15,
-            burst_end_ms: 300,
-            credit_width_ms: 50,
-            credit_gap_ms: 50,
-        }
-    }
-}
-
-impl CoinProfile {
-    /// Whether the numbers fit together: all within 1 to 2000 ms, minimum below maximum.
-    pub fn is_valid(&self) -> bool {
-        let all = [
-            self.width_min_ms,
-            self.width_max_ms,
-            self.gap_min_ms,
-            self.burst_end_ms,
-            self.credit_width_ms,
-            self.credit_gap_ms,
-        ];
-        all.iter().all(|ms| (1..=2000).contains(ms))
-            && self.width_min_ms < self.width_max_ms
-            && self.gap_min_ms < self.burst_end_ms
-    }
-}
-
-/// A module's settings, as a whole: the newest version replaces all of an older one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Settings {
-    /// Counts up with each change at the server; from 1.
-    #[n(0)]
-    pub version: u32,
-    /// The coin line.
-    #[n(1)]
-    pub profile: CoinProfile,
-    /// Credits above this many pulses are refused as invalid.
-    #[n(2)]
-    pub credit_pulses_max: u16,
-    /// A status is published at least this often, in seconds.
-    #[n(3)]
-    pub status_period_s: u16,
-    /// Whether a sense input says that the machine runs; then `done` waits for it.
-    #[n(4)]
-    pub sense: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { version: 0, profile: CoinProfile::default(), credit_pulses_max: 50, status_period_s: 1800, sense: false }
-    }
-}
-
-impl Settings {
-    /// Whether every value is within its bounds.
-    pub fn is_valid(&self) -> bool {
-        self.version > 0
-            && self.profile.is_valid()
-            && (1..=crate::limits::CREDIT_PULSES_MAX).contains(&self.credit_pulses_max)
-            && (10..=43_200).contains(&self.status_period_s)
-    }
 }
 
 /// An instruction. Topic `m/<module>/command`.
@@ -461,6 +344,8 @@ struct CommandFields {
     settings: Option<Settings>,
     #[n(8)]
     locked: Option<bool>,
+    #[n(9)]
+    learn: Option<Learn>,
 }
 
 impl<C> Encode<C> for Command {
@@ -476,13 +361,15 @@ impl<C> Encode<C> for Command {
             sync: None,
             settings: None,
             locked: None,
+            learn: None,
         };
         match self.action {
             Action::Credit { pulses } => fields.pulses = Some(pulses),
             Action::Sync(sync) => fields.sync = Some(sync),
             Action::Settings(settings) => fields.settings = Some(settings),
             Action::Lock { locked } => fields.locked = Some(locked),
-            Action::Probe | Action::Reboot | Action::Locate | Action::Unknown(_) => {}
+            Action::Learn(learn) => fields.learn = Some(learn),
+            Action::Probe | Action::Reboot | Action::Locate | Action::Diagnose | Action::Unknown(_) => {}
         }
         fields.encode(e, ctx)
     }
@@ -500,6 +387,8 @@ impl<'b, C> Decode<'b, C> for Command {
             5 => Action::Lock { locked: fields.locked.ok_or_else(missing)? },
             6 => Action::Reboot,
             7 => Action::Locate,
+            8 => Action::Learn(fields.learn.ok_or_else(missing)?),
+            9 => Action::Diagnose,
             code => Action::Unknown(code),
         };
         Ok(Command {

@@ -43,14 +43,88 @@ fn totals() -> impl Strategy<Value = Totals> {
     })
 }
 
+fn profile() -> impl Strategy<Value = CoinProfile> {
+    any::<(bool, [u16; 6])>().prop_map(|(idle_high, ms)| CoinProfile {
+        idle_high,
+        width_min_ms: ms[0],
+        width_max_ms: ms[1],
+        gap_min_ms: ms[2],
+        burst_end_ms: ms[3],
+        credit_width_ms: ms[4],
+        credit_gap_ms: ms[5],
+    })
+}
+
+fn spread() -> impl Strategy<Value = Spread> {
+    any::<[u16; 3]>().prop_map(|[min, median, max]| Spread { min, median, max })
+}
+
+fn learned() -> impl Strategy<Value = Learned> {
+    let progress = any::<(u8, u32, u8, u8, Option<u8>)>();
+    let measured = (option::of(profile()), [option::of(spread()), option::of(spread()), option::of(spread())]);
+    (progress, measured, any::<(u16, u16, u16, Option<bool>)>()).prop_map(
+        |((stage, command, coins, coins_asked, failure), (profile, spreads), numbers)| Learned {
+            stage: LearnStage::from_code(stage),
+            command,
+            coins,
+            coins_asked,
+            failure: failure.map(LearnFailure::from_code),
+            profile,
+            widths_ms: spreads[0],
+            gaps_ms: spreads[1],
+            coin_pulses: spreads[2],
+            bounce_us: numbers.0,
+            noise_edges: numbers.1,
+            test_pulses: numbers.2,
+            confirmed: numbers.3,
+        },
+    )
+}
+
+/// Counters, zero half of the time.
+fn counters() -> impl Strategy<Value = [u32; 12]> {
+    prop::array::uniform12(prop_oneof![Just(0), any::<u32>()])
+}
+
+fn diagnostics() -> impl Strategy<Value = Diagnostics> {
+    (any::<(Option<u8>, Option<(u32, u32)>, Option<u32>)>(), counters()).prop_map(
+        |((reset_cause, panic, uptime_before_s), n)| Diagnostics {
+            reset_cause: reset_cause.map(ResetCause::from_code),
+            panic: panic.map(|(file_hash, line)| Panic { file_hash, line }),
+            uptime_before_s,
+            bad_tags: n[0],
+            bad_payloads: n[1],
+            flash_failures: n[2],
+            flash_writes: n[3],
+            sessions: n[4],
+            modem_restarts: n[5],
+            modem_timeouts: n[6],
+            modem_garbage: n[7],
+            edges_lost: n[8],
+            credits_capped: n[9],
+            modem_errors: n[10],
+            links_lost: n[11],
+        },
+    )
+}
+
+/// What may be in a status beside: one of the two, or neither.
+fn detail() -> impl Strategy<Value = (Option<Learned>, Option<Diagnostics>)> {
+    prop_oneof![
+        Just((None, None)),
+        learned().prop_map(|learned| (Some(learned), None)),
+        diagnostics().prop_map(|diagnostics| (None, Some(diagnostics))),
+    ]
+}
+
 /// A status without its firmware version, which is borrowed.
 fn status() -> impl Strategy<Value = (Status<'static>, String)> {
     let times = (any::<u64>(), option::of(any::<u64>()));
     let numbers = (any::<u32>(), any::<u32>(), any::<u32>());
     let optional = (option::of(any::<u8>()), option::of(any::<u16>()), option::of(any::<bool>()));
     let firmware = vec(prop::char::range(' ', '~'), 0..=FIRMWARE_MAX_CHARS).prop_map(String::from_iter);
-    (mark(), any::<bool>(), times, numbers, optional, totals(), firmware).prop_map(
-        |(mark, online, (uptime_ms, at_ms), numbers, (signal_csq, supply_mv, locked), totals, firmware)| {
+    (mark(), any::<bool>(), times, numbers, optional, totals(), firmware, detail()).prop_map(
+        |(mark, online, (uptime_ms, at_ms), numbers, (signal_csq, supply_mv, locked), totals, firmware, detail)| {
             let (last_command, settings_version, faults) = numbers;
             let status = Status {
                 mark,
@@ -65,6 +139,8 @@ fn status() -> impl Strategy<Value = (Status<'static>, String)> {
                 totals,
                 faults,
                 locked,
+                learned: detail.0,
+                diagnostics: detail.1,
             };
             (status, firmware)
         },
@@ -103,21 +179,14 @@ fn ack() -> impl Strategy<Value = Ack> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    any::<(u32, bool, [u16; 6], u16, u16, bool)>().prop_map(
-        |(version, idle_high, ms, credit_pulses_max, status_period_s, sense)| Settings {
+    (any::<(u32, u16, u16, bool, u16)>(), profile()).prop_map(
+        |((version, credit_pulses_max, status_period_s, sense, credit_pulses_per_minute_max), profile)| Settings {
             version,
-            profile: CoinProfile {
-                idle_high,
-                width_min_ms: ms[0],
-                width_max_ms: ms[1],
-                gap_min_ms: ms[2],
-                burst_end_ms: ms[3],
-                credit_width_ms: ms[4],
-                credit_gap_ms: ms[5],
-            },
+            profile,
             credit_pulses_max,
             status_period_s,
             sense,
+            credit_pulses_per_minute_max,
         },
     )
 }
@@ -135,7 +204,13 @@ fn action() -> impl Strategy<Value = Action> {
         any::<bool>().prop_map(|locked| Action::Lock { locked }),
         Just(Action::Reboot),
         Just(Action::Locate),
-        prop_oneof![Just(0), 8..=u8::MAX].prop_map(Action::Unknown),
+        any::<(u8, bool, u8)>().prop_map(|(coins, confirm, test_pulses)| Action::Learn(Learn {
+            coins,
+            confirm,
+            test_pulses
+        })),
+        Just(Action::Diagnose),
+        prop_oneof![Just(0), 10..=u8::MAX].prop_map(Action::Unknown),
     ]
 }
 
@@ -389,6 +464,7 @@ proptest! {
 
     #[test]
     fn an_overlong_firmware_version_is_cut((status, _) in status(), firmware in "\\PC{25,40}") {
+        let status = Status { learned: None, diagnostics: None, ..status };
         let message = Status { firmware: &firmware, ..status };
         let body = encoded(&message);
         let read = minicbor::decode::<Status>(&body).unwrap();

@@ -52,6 +52,8 @@ fn the_largest_of_each_fits() {
         totals: Totals { coin_pulses: u64::MAX, credit_pulses: u64::MAX, noise_edges: u64::MAX },
         faults: u32::MAX,
         locked: Some(true),
+        learned: None,
+        diagnostics: None,
     };
     assert_eq!(status.firmware.len(), FIRMWARE_MAX_CHARS);
     let pulse = Pulse {
@@ -84,17 +86,60 @@ fn the_largest_of_each_fits() {
         credit_width_ms: ms,
         credit_gap_ms: ms,
     };
-    let settings =
-        Settings { version: u32::MAX, profile, credit_pulses_max: u16::MAX, status_period_s: u16::MAX, sense: true };
+    let settings = Settings {
+        version: u32::MAX,
+        profile,
+        credit_pulses_max: u16::MAX,
+        status_period_s: u16::MAX,
+        sense: true,
+        credit_pulses_per_minute_max: u16::MAX,
+    };
+    let spread = Spread { min: ms, median: ms, max: ms };
+    let learned = Learned {
+        stage: LearnStage::Unknown(u8::MAX),
+        command: u32::MAX,
+        coins: u8::MAX,
+        coins_asked: u8::MAX,
+        failure: Some(LearnFailure::Unknown(u8::MAX)),
+        profile: Some(profile),
+        widths_ms: Some(spread),
+        gaps_ms: Some(spread),
+        coin_pulses: Some(spread),
+        bounce_us: u16::MAX,
+        noise_edges: u16::MAX,
+        test_pulses: u16::MAX,
+        confirmed: Some(true),
+    };
+    let diagnostics = Diagnostics {
+        reset_cause: Some(ResetCause::Unknown(u8::MAX)),
+        panic: Some(Panic { file_hash: u32::MAX, line: u32::MAX }),
+        uptime_before_s: Some(u32::MAX),
+        bad_tags: u32::MAX,
+        bad_payloads: u32::MAX,
+        flash_failures: u32::MAX,
+        flash_writes: u32::MAX,
+        sessions: u32::MAX,
+        modem_restarts: u32::MAX,
+        modem_timeouts: u32::MAX,
+        modem_garbage: u32::MAX,
+        edges_lost: u32::MAX,
+        credits_capped: u32::MAX,
+        modem_errors: u32::MAX,
+        links_lost: u32::MAX,
+    };
+    let learn = Learn { coins: u8::MAX, confirm: true, test_pulses: u8::MAX };
     let sync = Sync { server_ms: u64::MAX, echo_boot: u32::MAX, echo_uptime_ms: u64::MAX };
 
     // The figures stand in docs/PROTOCOL.md; a change here is a change there.
     assert_eq!(payload_bytes(Kind::Status, &status), 142);
+    assert_eq!(payload_bytes(Kind::Status, &Status { learned: Some(learned), ..status }), 237);
+    assert_eq!(payload_bytes(Kind::Status, &Status { diagnostics: Some(diagnostics), ..status }), 237);
     assert_eq!(payload_bytes(Kind::Pulse, &pulse), 76);
     assert_eq!(payload_bytes(Kind::Ack, &ack), 72);
-    assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Settings(settings))), 97);
+    assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Settings(settings))), 101);
     assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Sync(sync))), 79);
     assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Credit { pulses: u16::MAX })), 55);
+    assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Learn(learn))), 61);
     assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Unknown(u8::MAX))), 52);
 }
 

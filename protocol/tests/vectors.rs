@@ -105,6 +105,60 @@ fn status<'a>(f: &mut Fields, firmware: &'a str) -> Status<'a> {
         }),
         faults: f.number("faults"),
         locked: f.0.contains_key("locked").then(|| f.truth("locked")),
+        learned: f.0.contains_key("learned").then(|| f.nested("learned", learned)),
+        diagnostics: f.0.contains_key("diagnostics").then(|| f.nested("diagnostics", diagnostics)),
+    }
+}
+
+fn spread(f: &mut Fields) -> Spread {
+    Spread { min: f.number("min"), median: f.number("median"), max: f.number("max") }
+}
+
+fn learned(f: &mut Fields) -> Learned {
+    Learned {
+        stage: word_or_code(&f.take("stage"), &LEARN_STAGES, LearnStage::as_str, LearnStage::from_code),
+        command: f.maybe("command").unwrap_or(0),
+        coins: f.number("coins"),
+        coins_asked: f.number("coins_asked"),
+        failure: f
+            .0
+            .remove("failure")
+            .map(|v| word_or_code(&v, &LEARN_FAILURES, LearnFailure::as_str, LearnFailure::from_code)),
+        profile: f.0.contains_key("profile").then(|| f.nested("profile", profile)),
+        widths_ms: f.0.contains_key("widths_ms").then(|| f.nested("widths_ms", spread)),
+        gaps_ms: f.0.contains_key("gaps_ms").then(|| f.nested("gaps_ms", spread)),
+        coin_pulses: f.0.contains_key("coin_pulses").then(|| f.nested("coin_pulses", spread)),
+        bounce_us: f.maybe("bounce_us").unwrap_or(0),
+        noise_edges: f.maybe("noise_edges").unwrap_or(0),
+        test_pulses: f.maybe("test_pulses").unwrap_or(0),
+        confirmed: f.0.contains_key("confirmed").then(|| f.truth("confirmed")),
+    }
+}
+
+fn diagnostics(f: &mut Fields) -> Diagnostics {
+    let mut counter = |name| f.maybe(name).unwrap_or(0);
+    Diagnostics {
+        bad_tags: counter("bad_tags"),
+        bad_payloads: counter("bad_payloads"),
+        flash_failures: counter("flash_failures"),
+        flash_writes: counter("flash_writes"),
+        sessions: counter("sessions"),
+        modem_restarts: counter("modem_restarts"),
+        modem_timeouts: counter("modem_timeouts"),
+        modem_garbage: counter("modem_garbage"),
+        edges_lost: counter("edges_lost"),
+        credits_capped: counter("credits_capped"),
+        modem_errors: counter("modem_errors"),
+        links_lost: counter("links_lost"),
+        reset_cause: f
+            .0
+            .remove("reset_cause")
+            .map(|v| word_or_code(&v, &RESET_CAUSES, ResetCause::as_str, ResetCause::from_code)),
+        panic: f
+            .0
+            .contains_key("panic")
+            .then(|| f.nested("panic", |f| Panic { file_hash: f.number("file_hash"), line: f.number("line") })),
+        uptime_before_s: f.maybe("uptime_before_s"),
     }
 }
 
@@ -137,18 +191,47 @@ const REASONS: [Reason; 11] = [
     Reason::SlowSync,
 ];
 
-fn stage(value: &Value) -> Stage {
+const LEARN_STAGES: [LearnStage; 5] =
+    [LearnStage::Quiet, LearnStage::Sampling, LearnStage::Confirming, LearnStage::Stored, LearnStage::Failed];
+
+const LEARN_FAILURES: [LearnFailure; 11] = [
+    LearnFailure::NoCoins,
+    LearnFailure::LineStuck,
+    LearnFailure::Noise,
+    LearnFailure::Uneven,
+    LearnFailure::Unconfirmed,
+    LearnFailure::Cancelled,
+    LearnFailure::Restarted,
+    LearnFailure::Locked,
+    LearnFailure::Fault,
+    LearnFailure::Flash,
+    LearnFailure::Settings,
+];
+
+const RESET_CAUSES: [ResetCause; 7] = [
+    ResetCause::PowerOn,
+    ResetCause::BrownOut,
+    ResetCause::ResetPin,
+    ResetCause::Software,
+    ResetCause::Watchdog,
+    ResetCause::Panic,
+    ResetCause::Other,
+];
+
+/// Reads a word of an open enumeration, or the code of a later version's.
+fn word_or_code<T: Copy>(value: &Value, all: &[T], word: fn(T) -> &'static str, from_code: fn(u8) -> T) -> T {
     match value.as_u64() {
-        Some(code) => Stage::from_code(code.try_into().unwrap()),
-        None => *STAGES.iter().find(|s| value == s.as_str()).unwrap(),
+        Some(code) => from_code(code.try_into().unwrap()),
+        None => *all.iter().find(|one| value == word(**one)).unwrap(),
     }
 }
 
+fn stage(value: &Value) -> Stage {
+    word_or_code(value, &STAGES, Stage::as_str, Stage::from_code)
+}
+
 fn reason(value: &Value) -> Reason {
-    match value.as_u64() {
-        Some(code) => Reason::from_code(code.try_into().unwrap()),
-        None => *REASONS.iter().find(|r| value == r.as_str()).unwrap(),
-    }
+    word_or_code(value, &REASONS, Reason::as_str, Reason::from_code)
 }
 
 fn ack(f: &mut Fields) -> Ack {
@@ -184,6 +267,7 @@ fn settings(f: &mut Fields) -> Settings {
         credit_pulses_max: f.number("credit_pulses_max"),
         status_period_s: f.number("status_period_s"),
         sense: f.truth("sense"),
+        credit_pulses_per_minute_max: f.maybe("credit_pulses_per_minute_max").unwrap_or(0),
     }
 }
 
@@ -202,6 +286,12 @@ fn action(f: &mut Fields) -> Action {
         Some("lock") => Action::Lock { locked: f.truth("locked") },
         Some("reboot") => Action::Reboot,
         Some("locate") => Action::Locate,
+        Some("learn") => Action::Learn(f.nested("learn", |f| Learn {
+            coins: f.number("coins"),
+            confirm: f.truth("confirm"),
+            test_pulses: f.maybe("test_pulses").unwrap_or(0),
+        })),
+        Some("diagnose") => Action::Diagnose,
         Some(other) => panic!("no such action: {other}"),
     }
 }
@@ -266,10 +356,16 @@ fn keys_and_passwords() {
 
 #[test]
 fn statuses() {
-    hold_all("status.json", 8, |vector, fields, payload| {
+    let mut seen = std::collections::HashSet::new();
+    hold_all("status.json", 28, |vector, fields, payload| {
         let firmware = text(&vector["message"], "firmware");
-        hold(vector, Kind::Status, status(fields, firmware), payload);
+        let status = status(fields, firmware);
+        seen.extend(status.learned.map(|l| l.stage.as_str()));
+        seen.extend(status.learned.and_then(|l| l.failure).map(LearnFailure::as_str));
+        seen.extend(status.diagnostics.and_then(|d| d.reset_cause).map(ResetCause::as_str));
+        hold(vector, Kind::Status, status, payload);
     });
+    assert_eq!(seen.len(), 5 + 11 + 7 + 1, "every stage, failure and cause, and unknown: {seen:?}");
 }
 
 #[test]
@@ -292,12 +388,12 @@ fn acks() {
 #[test]
 fn commands() {
     let mut seen = std::collections::HashSet::new();
-    hold_all("command.json", 18, |vector, fields, payload| {
+    hold_all("command.json", 24, |vector, fields, payload| {
         let command = command(fields);
         seen.insert(command.action.as_str());
         hold(vector, Kind::Command, command, payload);
     });
-    assert_eq!(seen.len(), 7 + 1, "every action, and unknown: {seen:?}");
+    assert_eq!(seen.len(), 9 + 1, "every action, and unknown: {seen:?}");
 }
 
 #[test]
@@ -334,7 +430,10 @@ fn the_document_agrees() {
     let cddl = std::fs::read_to_string(format!("{root}/vectors/messages.cddl")).unwrap();
     assert!(document.contains(&format!("```cddl\n{cddl}```")), "the CDDL of docs/PROTOCOL.md is another");
 
+    let learning = LEARN_STAGES.map(|s| (s.code(), s.as_str())).into_iter();
+    let learning = learning.chain(LEARN_FAILURES.map(|f| (f.code(), f.as_str())));
     let rows = STAGES.map(|s| (s.code(), s.as_str())).into_iter().chain(REASONS.map(|r| (r.code(), r.as_str())));
+    let rows = rows.chain(learning).chain(RESET_CAUSES.map(|c| (c.code(), c.as_str())));
     let sync = Sync { server_ms: 0, echo_boot: 0, echo_uptime_ms: 0 };
     let actions = [
         Action::Probe,
@@ -344,6 +443,8 @@ fn the_document_agrees() {
         Action::Lock { locked: true },
         Action::Reboot,
         Action::Locate,
+        Action::Learn(Learn { coins: 10, confirm: true, test_pulses: 0 }),
+        Action::Diagnose,
     ];
     for (code, word) in rows.chain(actions.map(|a| (a.code(), a.as_str()))) {
         assert!(document.contains(&format!("\n| {code} | `{word}` |")), "{code} {word}");

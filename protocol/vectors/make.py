@@ -71,9 +71,23 @@ def self_test():
 # The messages' field numbers. A name maps to its key, or to its key and the table of what is nested there.
 
 TOTALS = {"coin_pulses": 0, "credit_pulses": 1, "noise_edges": 2}
+PROFILE = {
+    "idle_high": 0, "width_min_ms": 1, "width_max_ms": 2, "gap_min_ms": 3, "burst_end_ms": 4, "credit_width_ms": 5,
+    "credit_gap_ms": 6,
+}
+LEARNED = {
+    "stage": 0, "command": 1, "coins": 2, "coins_asked": 3, "failure": 4, "profile": (5, PROFILE), "widths_ms": 6,
+    "gaps_ms": 7, "coin_pulses": 8, "bounce_us": 9, "noise_edges": 10, "test_pulses": 11, "confirmed": 12,
+}
+DIAGNOSTICS = {
+    "reset_cause": 0, "panic": 1, "uptime_before_s": 2, "bad_tags": 3, "bad_payloads": 4, "flash_failures": 5,
+    "flash_writes": 6, "sessions": 7, "modem_restarts": 8, "modem_timeouts": 9, "modem_garbage": 10, "edges_lost": 11,
+    "credits_capped": 12, "modem_errors": 13, "links_lost": 14,
+}
 STATUS = {
     "mark": 0, "online": 1, "uptime_ms": 2, "at_ms": 3, "last_command": 4, "settings_version": 5, "firmware": 6,
     "signal_csq": 7, "supply_mv": 8, "totals": (9, TOTALS), "faults": 10, "locked": 11,
+    "learned": (12, LEARNED), "diagnostics": (13, DIAGNOSTICS),
 }
 PULSE = {
     "mark": 0, "uptime_ms": 1, "at_ms": 2, "pulses": 3, "coin_pulses_total": 4, "width_ms": 5, "gap_ms": 6,
@@ -83,22 +97,48 @@ ACK = {
     "first": 8,
 }
 SYNC = {"server_ms": 0, "echo_boot": 1, "echo_uptime_ms": 2}
-PROFILE = {
-    "idle_high": 0, "width_min_ms": 1, "width_max_ms": 2, "gap_min_ms": 3, "burst_end_ms": 4, "credit_width_ms": 5,
-    "credit_gap_ms": 6,
+SETTINGS = {
+    "version": 0, "profile": (1, PROFILE), "credit_pulses_max": 2, "status_period_s": 3, "sense": 4,
+    "credit_pulses_per_minute_max": 5,
 }
-SETTINGS = {"version": 0, "profile": (1, PROFILE), "credit_pulses_max": 2, "status_period_s": 3, "sense": 4}
+LEARN = {"coins": 0, "confirm": 1, "test_pulses": 2}
 COMMAND = {
     "id": 0, "sequence": 1, "issued_ms": 2, "lifetime_ms": 3, "action": 4, "pulses": 5, "sync": (6, SYNC),
-    "settings": (7, SETTINGS), "locked": 8,
+    "settings": (7, SETTINGS), "locked": 8, "learn": (9, LEARN),
 }
 STAGES = {"received": 1, "done": 2, "failed": 3, "expired": 4, "duplicate": 5, "clock": 6}
 REASONS = {
     "power_lost": 1, "locked": 2, "busy": 3, "fault": 4, "unsupported": 5, "too_old": 6, "superseded": 7,
     "invalid": 8, "machine_silent": 9, "flash": 10, "slow_sync": 11,
 }
-ACTIONS = {"probe": 1, "credit": 2, "sync": 3, "settings": 4, "lock": 5, "reboot": 6, "locate": 7}
-CODES = {"stage": STAGES, "first": STAGES, "reason": REASONS, "action": ACTIONS}
+ACTIONS = {
+    "probe": 1, "credit": 2, "sync": 3, "settings": 4, "lock": 5, "reboot": 6, "locate": 7, "learn": 8, "diagnose": 9,
+}
+LEARN_STAGES = {"quiet": 1, "sampling": 2, "confirming": 3, "stored": 4, "failed": 5}
+LEARN_FAILURES = {
+    "no_coins": 1, "line_stuck": 2, "noise": 3, "uneven": 4, "unconfirmed": 5, "cancelled": 6, "restarted": 7,
+    "locked": 8, "fault": 9, "flash": 10, "settings": 11,
+}
+RESET_CAUSES = {
+    "power_on": 1, "brown_out": 2, "reset_pin": 3, "software": 4, "watchdog": 5, "panic": 6, "other": 7,
+}
+ARRAYS = {
+    "mark": ("boot", "session", "sequence"), "widths_ms": ("min", "median", "max"), "gaps_ms": ("min", "median", "max"),
+    "coin_pulses": ("min", "median", "max"), "panic": ("file_hash", "line"),
+}
+
+
+def code(table, name, value):
+    """The number for a word; a number is a later version's and stays."""
+    if table is LEARNED:
+        words = {"stage": LEARN_STAGES, "failure": LEARN_FAILURES}.get(name)
+    elif table is DIAGNOSTICS:
+        words = {"reset_cause": RESET_CAUSES}.get(name)
+    else:
+        words = {"stage": STAGES, "first": STAGES, "reason": REASONS, "action": ACTIONS}.get(name)
+    return words[value] if words and isinstance(value, str) else value
+
+
 KINDS = {"status": STATUS, "pulse": PULSE, "ack": ACK, "command": COMMAND}
 
 
@@ -110,10 +150,10 @@ def numbered(table, message):
         if isinstance(key, tuple):
             key, nested = key
             value = numbered(nested, value)
-        elif name == "mark":
-            value = [value["boot"], value["session"], value["sequence"]]
-        elif name in CODES and isinstance(value, str):
-            value = CODES[name][value]
+        elif name in ARRAYS and isinstance(value, dict):
+            value = [value[element] for element in ARRAYS[name]]
+        else:
+            value = code(table, name, value)
         out[key] = value
     return dict(sorted(out.items()))
 
@@ -190,6 +230,33 @@ STATUS_LARGEST = {
     "locked": True,
 }
 
+LEARNED_PROFILE = {
+    "idle_high": True, "width_min_ms": 33, "width_max_ms": 72, "gap_min_ms": 25, "burst_end_ms": 180,
+    "credit_width_ms": 50, "credit_gap_ms": 50,
+}
+LEARNED_SAMPLING = {"stage": "sampling", "command": 1210, "coins": 4, "coins_asked": 10, "noise_edges": 2}
+LEARNED_STORED = {
+    "stage": "stored", "command": 1210, "coins": 10, "coins_asked": 10, "profile": LEARNED_PROFILE,
+    "widths_ms": {"min": 43, "median": 49, "max": 58}, "gaps_ms": {"min": 51, "median": 55, "max": 61},
+    "coin_pulses": {"min": 2, "median": 2, "max": 40}, "bounce_us": 1250, "noise_edges": 2, "test_pulses": 6,
+    "confirmed": True,
+}
+LEARNED_BUTTON = {"stage": "quiet", "coins": 0, "coins_asked": 10}
+LEARNED_LARGEST = {
+    "stage": U8, "command": U32, "coins": U8, "coins_asked": U8, "failure": U8,
+    "profile": {"idle_high": True} | {name: U16 for name in PROFILE if name != "idle_high"},
+    "widths_ms": {"min": U16, "median": U16, "max": U16}, "gaps_ms": {"min": U16, "median": U16, "max": U16},
+    "coin_pulses": {"min": U16, "median": U16, "max": U16}, "bounce_us": U16, "noise_edges": U16, "test_pulses": U16,
+    "confirmed": True,
+}
+DIAGNOSTICS_USUAL = {"reset_cause": "power_on", "flash_writes": 412, "sessions": 3, "modem_timeouts": 1}
+DIAGNOSTICS_PANIC = {
+    "reset_cause": "panic", "panic": {"file_hash": 0x811C9DC5, "line": 217}, "uptime_before_s": 86_400, "sessions": 1,
+}
+DIAGNOSTICS_LARGEST = {
+    "reset_cause": U8, "panic": {"file_hash": U32, "line": U32},
+} | {name: U32 for name in DIAGNOSTICS if name not in ("reset_cause", "panic")}
+
 PULSE_USUAL = {
     "mark": {"boot": 12, "session": 3, "sequence": 7}, "uptime_ms": 86_500_120, "at_ms": AT_MS + 87_775, "pulses": 4,
     "coin_pulses_total": 48_215, "width_ms": 51, "gap_ms": 49,
@@ -231,7 +298,7 @@ SETTINGS_LARGEST = {
         "idle_high": False, "width_min_ms": U16, "width_max_ms": U16, "gap_min_ms": U16, "burst_end_ms": U16,
         "credit_width_ms": U16, "credit_gap_ms": U16,
     },
-    "credit_pulses_max": U16, "status_period_s": U16, "sense": True,
+    "credit_pulses_max": U16, "status_period_s": U16, "sense": True, "credit_pulses_per_minute_max": U16,
 }
 SYNC_USUAL = {"server_ms": AT_MS, "echo_boot": 12, "echo_uptime_ms": 4210}
 SYNC_LARGEST = {"server_ms": U64, "echo_boot": U32, "echo_uptime_ms": U64}
@@ -261,6 +328,31 @@ def statuses():
     }, True)
     later = body | {0: body[0] + [9, "x"], 9: body[9] | {30: 5}}
     yield vector("unknown elements of mark, unknown fields of totals", "status", STATUS_USUAL, later, True)
+    yield vector("learning: quiet, begun by the button", "status", STATUS_USUAL | {"learned": LEARNED_BUTTON})
+    yield vector("learning: sampling", "status", STATUS_USUAL | {"learned": LEARNED_SAMPLING})
+    yield vector("learning: confirming", "status", STATUS_USUAL | {"learned": {
+        name: value for name, value in LEARNED_STORED.items() if name != "confirmed"
+    } | {"stage": "confirming"}})
+    yield vector("learning: stored", "status", STATUS_USUAL | {"learned": LEARNED_STORED})
+    for failure in LEARN_FAILURES:
+        yield vector(f"learning failed: {failure}", "status", STATUS_USUAL | {"learned": LEARNED_SAMPLING | {
+            "stage": "failed", "failure": failure,
+        }})
+    yield vector("learning: largest; unknown stage and failure", "status", STATUS_LARGEST | {
+        "learned": LEARNED_LARGEST,
+    })
+    yield vector("diagnostics", "status", STATUS_USUAL | {"diagnostics": DIAGNOSTICS_USUAL})
+    yield vector("diagnostics after a panic", "status", STATUS_USUAL | {"diagnostics": DIAGNOSTICS_PANIC})
+    for cause in RESET_CAUSES:
+        yield vector(f"diagnostics: {cause}", "status", STATUS_USUAL | {"diagnostics": {"reset_cause": cause}})
+    yield vector("diagnostics with nothing to say", "status", STATUS_USUAL | {"diagnostics": {}})
+    yield vector("diagnostics: largest; unknown cause", "status", STATUS_LARGEST | {"diagnostics": DIAGNOSTICS_LARGEST})
+    both = STATUS_USUAL | {"learned": LEARNED_STORED, "diagnostics": DIAGNOSTICS_USUAL}
+    nested = body_of("status", both)
+    nested[12] = nested[12] | {6: [43, 49, 58, 7], 30: 1}
+    nested[13] = nested[13] | {3: 0, 200: {0: [1]}}
+    yield vector("unknown fields of what is learned and of diagnostics, a zero written out, and both in one", "status",
+                 both, nested, True)
     yield vector("firmware longer than its limit is cut", "status",
                  STATUS_USUAL | {"firmware": "x" * 24}, body | {6: "x" * 40}, True)
 
@@ -298,19 +390,32 @@ def commands():
     yield vector("unlock", "command", command("lock", locked=False))
     yield vector("reboot", "command", command("reboot"))
     yield vector("locate", "command", command("locate"))
-    yield vector("unknown action", "command", command(8))
+    yield vector("learn", "command", command("learn", learn={"coins": 10, "confirm": True}))
+    yield vector("learn without confirming", "command", command("learn", learn={"coins": 50, "confirm": False}))
+    yield vector("learn, two pulses a credit", "command", command("learn", learn={
+        "coins": 12, "confirm": True, "test_pulses": 2,
+    }))
+    yield vector("learn no longer", "command", command("learn", learn={"coins": 0, "confirm": False}))
+    yield vector("diagnose", "command", command("diagnose"))
+    yield vector("settings with a cap per minute", "command", command("settings", 3_600_000, settings=SETTINGS_USUAL | {
+        "credit_pulses_per_minute_max": 120,
+    }))
+    yield vector("unknown action", "command", command(10))
     yield vector("unknown action, largest code", "command", command(U8))
     yield vector("largest credit", "command", command_largest("credit", pulses=U16))
     yield vector("largest sync", "command", command_largest("sync", sync=SYNC_LARGEST))
+    yield vector("largest learn", "command", command_largest("learn", learn={
+        "coins": U8, "confirm": True, "test_pulses": U8,
+    }))
     yield vector("largest settings", "command", command_largest("settings", settings=SETTINGS_LARGEST))
     credit = command("credit", pulses=4)
-    yield vector("unknown field", "command", credit, body_of("command", credit) | {9: "later", 200: [1]}, True)
-    unknown = command(8)
+    yield vector("unknown field", "command", credit, body_of("command", credit) | {23: "later", 200: [1]}, True)
+    unknown = command(10)
     yield vector("unknown action with a value of its own", "command", unknown,
-                 body_of("command", unknown) | {9: {0: 1}}, True)
+                 body_of("command", unknown) | {10: {0: 1}}, True)
     settings = command("settings", settings=SETTINGS_USUAL)
     body = body_of("command", settings)
-    body[7] = body[7] | {1: body[7][1] | {7: 3}, 5: True}
+    body[7] = body[7] | {1: body[7][1] | {7: 3}, 6: True}
     yield vector("unknown fields of settings and profile", "command", settings, body, True)
     yield vector("value of another action is ignored", "command", command("probe"),
                  body_of("command", command("probe")) | {5: 4}, True)
@@ -359,7 +464,7 @@ def refusals():
         if key_number in fields:
             without = {k: v for k, v in fields.items() if k != key_number}
             yield refused(f"signed, credit without {name}", "command", signed(cbor(without)), "body")
-    for action in ("sync", "settings", "lock"):
+    for action in ("sync", "settings", "lock", "learn"):
         yield refused(f"signed, {action} without its value", "command",
                       signed(cbor(body_of("command", command(action)))), "body")
     yield refused("signed, sequence beyond 32 bits", "command", signed(cbor(fields | {1: U32 + 1})), "body")

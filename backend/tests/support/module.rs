@@ -106,6 +106,8 @@ impl TestModule {
             totals: life.totals,
             faults: 0,
             locked: Some(false),
+            learned: None,
+            diagnostics: None,
         };
         change(&mut status);
         self.seal(Kind::Status, &status)

@@ -1,8 +1,12 @@
-//! The coin line: [`sampler`] reads it, [`relay`] passes it on to the machine, [`driver`] gives credits between.
+//! The coin line: [`sampler`] reads it, [`relay`] passes it on to the machine, [`driver`] gives credits between;
+//! [`learner`] finds out how it behaves ([`meter`]) and what the machine takes ([`trial`]).
 
 pub mod driver;
+pub mod learner;
+pub mod meter;
 pub mod relay;
 pub mod sampler;
+pub mod trial;
 
 use heapless::Deque;
 use protocol::messages::CoinProfile;
@@ -15,8 +19,12 @@ const BURSTS_MAX: usize = 4;
 /// Sampler and relay together.
 #[derive(Debug, Clone)]
 pub struct CoinLine {
+    profile: CoinProfile,
     sampler: Sampler,
     relay: Relay,
+    /// The line was active when it began to be read: that is not passed on as it comes, for it may be no coin but a line
+    /// read wrong. If it proves to be a coin, it is owed.
+    missed: bool,
     counted: u32,
     bursts: Deque<Burst, BURSTS_MAX>,
     stuck: bool,
@@ -27,6 +35,8 @@ impl CoinLine {
     /// Begins with the coin line's present level.
     pub fn new(profile: &CoinProfile, level_high: bool, now_us: u64) -> Self {
         Self {
+            profile: *profile,
+            missed: level_high != profile.idle_high,
             sampler: Sampler::new(profile, level_high, now_us),
             relay: Relay::new(profile),
             counted: 0,
@@ -36,11 +46,19 @@ impl CoinLine {
         }
     }
 
-    /// Takes a new profile. A pulse in progress is read anew by it; what was counted and what is owed stays.
+    /// Takes a new profile. A pulse in progress is read anew by it, and goes on to the machine if it was on its way; what
+    /// was counted and what is owed stays.
     pub fn set_profile(&mut self, profile: &CoinProfile, now_us: u64) {
+        if *profile == self.profile {
+            return;
+        }
+        self.profile = *profile;
         self.noise_before += self.sampler.noise_edges();
         self.sampler = Sampler::new(profile, self.sampler.level_high(), now_us);
-        self.relay.coin_stuck(now_us);
+        self.missed = !self.sampler.rests();
+        if !self.missed {
+            self.relay.coin_stuck(now_us);
+        }
         self.relay.set_profile(profile);
         self.stuck = false;
     }
@@ -57,11 +75,13 @@ impl CoinLine {
     }
 
     fn run(&mut self, now_us: u64, step: impl FnOnce(&mut Sampler, &mut dyn FnMut(LineEvent))) {
-        let Self { sampler, relay, counted, bursts, stuck, .. } = self;
+        let Self { sampler, relay, missed, counted, bursts, stuck, .. } = self;
         step(sampler, &mut |event| match event {
+            LineEvent::Active { again: false } if *missed => relay.hold(),
             LineEvent::Active { again: false } => relay.coin_begins(now_us),
             LineEvent::Active { again: true } => {}
             LineEvent::Idle { width_us, counted: now_counted } => {
+                *missed = false;
                 *counted += u32::from(now_counted);
                 relay.coin_ends(now_us, width_us, now_counted);
             }
@@ -103,6 +123,16 @@ impl CoinLine {
     /// Starts a credit pulse; call only when [`CoinLine::is_free`].
     pub fn give_credit_pulse(&mut self, now_us: u64) {
         self.relay.give_credit_pulse(now_us);
+    }
+
+    /// Starts a test pulse of the given width and rest after it; call only when [`CoinLine::is_free`].
+    pub fn give_test_pulse(&mut self, width_ms: u16, gap_ms: u16, now_us: u64) {
+        self.relay.give_test_pulse(width_ms, gap_ms, now_us);
+    }
+
+    /// The line's present level as last handed in.
+    pub fn level_high(&self) -> bool {
+        self.sampler.level_high()
     }
 
     /// Edges since boot that fit no profile.

@@ -24,9 +24,10 @@ enum Line {
     Owed {
         until_us: u64,
     },
-    /// A credit pulse is given.
+    /// A credit pulse is given, or a test pulse: the rest after it is its own.
     Credit {
         until_us: u64,
+        gap_us: u64,
     },
 }
 
@@ -84,6 +85,11 @@ impl Relay {
         }
     }
 
+    /// A coin pulse that may be none is not passed as it comes: once it counts, it is owed.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
     /// The coin pulse ended; `counted` says whether it was one by the profile.
     pub fn coin_ends(&mut self, now_us: u64, width_us: u64, counted: bool) {
         match self.line {
@@ -110,7 +116,13 @@ impl Relay {
 
     /// Starts a credit pulse; call only when [`Relay::is_free`].
     pub fn give_credit_pulse(&mut self, now_us: u64) {
-        self.line = Line::Credit { until_us: now_us + self.width_us };
+        self.line = Line::Credit { until_us: now_us + self.width_us, gap_us: self.gap_us };
+    }
+
+    /// Starts a test pulse of the given width and rest after it; call only when [`Relay::is_free`].
+    pub fn give_test_pulse(&mut self, width_ms: u16, gap_ms: u16, now_us: u64) {
+        let us = |ms: u16| u64::from(ms) * 1000;
+        self.line = Line::Credit { until_us: now_us + us(width_ms), gap_us: us(gap_ms) };
     }
 
     /// Lets time pass.
@@ -124,8 +136,8 @@ impl Relay {
                 self.owed = self.owed.saturating_sub(1);
                 self.rest(now_us);
             }
-            Line::Credit { until_us } if now_us >= until_us => {
-                self.rest(now_us);
+            Line::Credit { until_us, gap_us } if now_us >= until_us => {
+                self.rest_for(gap_us, now_us);
                 return Some(RelayEvent::CreditPulse);
             }
             Line::Rest if self.owed > 0 && now_us >= self.own_free_us => {
@@ -137,15 +149,19 @@ impl Relay {
     }
 
     fn rest(&mut self, now_us: u64) {
+        self.rest_for(self.gap_us, now_us);
+    }
+
+    fn rest_for(&mut self, gap_us: u64, now_us: u64) {
         self.line = Line::Rest;
-        self.own_free_us = now_us + self.gap_us;
-        self.coin_free_us = now_us + self.gap_us;
+        self.own_free_us = now_us + gap_us;
+        self.coin_free_us = now_us + gap_us;
     }
 
     /// When [`Relay::advance`] or a waiting credit pulse is next due.
     pub fn deadline_us(&self, now_us: u64) -> Option<u64> {
         match self.line {
-            Line::CoinEnd { until_us } | Line::Owed { until_us } | Line::Credit { until_us } => Some(until_us),
+            Line::CoinEnd { until_us } | Line::Owed { until_us } | Line::Credit { until_us, .. } => Some(until_us),
             Line::Rest if self.owed > 0 || now_us < self.own_free_us => Some(self.own_free_us),
             Line::Rest | Line::Coin { .. } => None,
         }

@@ -284,7 +284,7 @@ impl Sampler {
     }
 }
 
-fn median(samples_ms: &mut [u16]) -> u16 {
+pub(crate) fn median(samples_ms: &mut [u16]) -> u16 {
     samples_ms.sort_unstable();
     samples_ms.get(samples_ms.len() / 2).copied().unwrap_or(0)
 }

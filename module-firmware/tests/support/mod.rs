@@ -2,12 +2,14 @@
 //! that counts pulses.
 #![allow(dead_code)]
 
+pub mod acceptor;
+
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 use module_firmware::{Identity, Module, Outgoing, Outputs};
 use protocol::{
     ModuleId, ModuleSecret,
-    messages::{Ack, Action, Command, Pulse, Settings, Status, Sync},
+    messages::{Ack, Action, Command, Diagnostics, Learn, Learned, Pulse, Settings, Status, Sync},
     open, seal,
     topics::{Kind, topic},
 };
@@ -163,7 +165,18 @@ pub fn identity() -> Identity {
 /// A message the module published, read as the server would.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
-    Status { online: bool, boot: u32, session: u32, sequence: u32, faults: u32, coins: u64, credits: u64, locked: bool },
+    Status {
+        online: bool,
+        boot: u32,
+        session: u32,
+        sequence: u32,
+        faults: u32,
+        coins: u64,
+        credits: u64,
+        locked: bool,
+        learned: Option<Learned>,
+        diagnostics: Option<Diagnostics>,
+    },
     Pulse(Pulse),
     Ack(Ack),
 }
@@ -184,6 +197,8 @@ pub fn read(kind: Kind, payload: &[u8]) -> Said {
                 coins: status.totals.coin_pulses,
                 credits: status.totals.credit_pulses,
                 locked: status.locked.unwrap(),
+                learned: status.learned,
+                diagnostics: status.diagnostics,
             }
         }
         Kind::Pulse => Said::Pulse(open(&key, &topic, payload).unwrap()),
@@ -221,7 +236,12 @@ pub struct Bench {
 impl Bench {
     /// Boots at uptime 0 with the coin line at rest.
     pub fn boot(flash: Flash) -> Self {
-        let module = block_on(Module::boot(flash, &identity(), true, 0)).unwrap();
+        Self::boot_with(flash, true)
+    }
+
+    /// Boots at uptime 0 with the coin line at the given level.
+    pub fn boot_with(flash: Flash, level_high: bool) -> Self {
+        let module = block_on(Module::boot(flash, &identity(), level_high, 0)).unwrap();
         let mut bench =
             Self { module, now_us: 0, outputs: Outputs::default(), changes: vec![], said: vec![], online: false };
         bench.settle();
@@ -237,6 +257,15 @@ impl Bench {
         let mut bench = Self::boot(flash);
         bench.connect();
         bench.sync_at(unix_ms);
+        bench.said.clear();
+        bench
+    }
+
+    /// As [`Bench::ready`], with the coin line low.
+    pub fn ready_low(flash: Flash) -> Self {
+        let mut bench = Self::boot_with(flash, false);
+        bench.connect();
+        bench.sync_at(UNIX_MS);
         bench.said.clear();
         bench
     }
@@ -350,6 +379,24 @@ impl Bench {
     pub fn settings(&mut self, sequence: u32, settings: Settings) {
         let command = self.command(sequence, Action::Settings(settings));
         self.send(&command);
+    }
+
+    /// The button is pressed for so long, and a while passes.
+    pub fn press_ms(&mut self, ms: u64) {
+        self.module.on_button(self.now_us, true);
+        self.run_ms(ms);
+        self.module.on_button(self.now_us, false);
+        self.run_ms(100);
+    }
+
+    pub fn learn(&mut self, sequence: u32, coins: u8, confirm: bool) {
+        let command = self.command(sequence, Action::Learn(Learn { coins, confirm, test_pulses: 0 }));
+        self.send(&command);
+    }
+
+    /// What the newest status that told of learning said.
+    pub fn learned(&self) -> Option<Learned> {
+        self.said.iter().rev().find_map(|said| if let Said::Status { learned, .. } = said { *learned } else { None })
     }
 
     pub fn acks(&self) -> Vec<Ack> {

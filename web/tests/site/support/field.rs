@@ -154,6 +154,8 @@ impl Field {
             totals: Totals::default(),
             faults: 0,
             locked: Some(false),
+            learned: None,
+            diagnostics: None,
         };
         let (topic, payload) = sealed!(identity, Kind::Status, &status);
         self.backend().on_message(&topic, &payload).await.unwrap();

@@ -1,0 +1,379 @@
+//! Learning, in the core: begun by a command or the button, its steps carried out, its result in flash and in the status.
+//!
+//! One value in flash has it all: the newest learn command, how far it came, and the profile in force with the settings
+//! it belongs to. So a stored profile is in force exactly until other settings are taken, and a cut at any write leaves
+//! either the state before or the one after. A learning does not outlive a restart: it is `failed`, `restarted` then.
+//!
+//! Test pulses are no credits: they are in no total and no journal, have no part in the cap per minute, and whatever the
+//! machine makes of them is no fault. Their count is written before they are given. A credit that comes meanwhile goes
+//! first, and the burst on trial is begun anew.
+
+use crate::{
+    button::Press,
+    coinline::{
+        learner::{Ask, Learner, Step},
+        trial::Witness,
+    },
+    module::Module,
+    settings::Bytes,
+    store::VALUE_MAX_BYTES,
+};
+use embedded_storage_async::nor_flash::NorFlash;
+use minicbor::{Decode, Decoder, Encode, encode::write::Cursor};
+use protocol::{
+    limits::LEARN_COINS_MIN,
+    messages::{CoinProfile, Command, Learn, LearnFailure, LearnStage, Learned, Reason, Stage, faults},
+};
+
+/// The light says how a learning ended for so long, in microseconds.
+pub const RESULT_SHOWN_US: u64 = 10_000_000;
+
+/// Learning as it stands in flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Record {
+    /// Sequence of the newest learn command.
+    #[n(0)]
+    pub(crate) sequence: u32,
+    /// Sequence of the settings that `profile` takes the place of.
+    #[n(1)]
+    settings: u32,
+    /// A profile that was learned.
+    #[n(2)]
+    profile: Option<CoinProfile>,
+    /// How far it is, or how it ended; none if a command ended what was not begun.
+    #[n(3)]
+    learned: Option<Learned>,
+}
+
+impl Record {
+    fn to_bytes(self) -> Option<Bytes> {
+        let mut room = [0; VALUE_MAX_BYTES];
+        let mut cursor = Cursor::new(&mut room[..]);
+        minicbor::encode(self, &mut cursor).ok()?;
+        let length = cursor.position();
+        Bytes::from_slice(room.get(..length)?).ok()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let record: Self = Decoder::new(bytes).decode().ok()?;
+        record.profile.is_none_or(|profile| profile.is_valid()).then_some(record)
+    }
+}
+
+/// What becomes of a record once it is written.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    /// A command is answered, and a learning begins or ends.
+    Obey { command: u64, ask: Option<Ask> },
+    /// The button began it.
+    Begin(Ask),
+    /// Test pulses may be given.
+    Try,
+    /// It is over.
+    End,
+}
+
+/// Where learning stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Learning {
+    record: Option<Record>,
+    staged: Option<(Record, Then)>,
+    learner: Option<Learner>,
+    /// What the status says of it.
+    told: Option<Learned>,
+    /// No status with it was heard yet.
+    pub(crate) unheard: bool,
+    ended_us: Option<u64>,
+}
+
+impl Learning {
+    /// Takes up what flash has; a learning that was in progress ended with the restart.
+    pub(crate) fn restore(&mut self, bytes: &[u8]) {
+        let Some(mut record) = Record::from_bytes(bytes) else { return };
+        if let Some(learned) = record.learned.as_mut()
+            && !matches!(learned.stage, LearnStage::Stored | LearnStage::Failed)
+        {
+            learned.stage = LearnStage::Failed;
+            learned.failure = Some(LearnFailure::Restarted);
+        }
+        self.told = record.learned;
+        self.unheard = self.told.is_some();
+        self.record = Some(record);
+    }
+
+    /// The profile learned, if it belongs to the settings in force.
+    pub(crate) fn profile(&self, settings_sequence: u32) -> Option<CoinProfile> {
+        self.record.filter(|record| record.settings == settings_sequence)?.profile
+    }
+
+    /// Sequence of the newest learn command.
+    pub(crate) fn newest(&self) -> u32 {
+        self.staged.map(|(record, _)| record).or(self.record).map_or(0, |record| record.sequence)
+    }
+
+    /// Whether the command with the newest sequence is not obeyed yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self.staged, Some((_, Then::Obey { .. })))
+    }
+
+    /// The value to write.
+    pub(crate) fn unwritten(&self) -> Option<Bytes> {
+        self.staged?.0.to_bytes()
+    }
+
+    /// What a status says of it.
+    pub(crate) fn told(&self) -> Option<Learned> {
+        self.told
+    }
+
+    /// The learner, while it learns.
+    pub(crate) fn learner(&self) -> Option<&Learner> {
+        self.learner.as_ref()
+    }
+
+    /// The learner, while it learns.
+    pub(crate) fn learner_mut(&mut self) -> Option<&mut Learner> {
+        self.learner.as_mut()
+    }
+
+    /// How the last learning ended, while the light says so, and until when.
+    pub(crate) fn shown(&self, now_us: u64) -> Option<(bool, u64)> {
+        let until_us = self.ended_us?.saturating_add(RESULT_SHOWN_US);
+        let stored = self.told.is_some_and(|learned| learned.stage == LearnStage::Stored);
+        (now_us < until_us).then_some((stored, until_us))
+    }
+}
+
+impl<F: NorFlash> Module<F> {
+    /// The coin profile in force: the one learned last, if no settings came since; else that of the settings.
+    pub fn profile(&self) -> CoinProfile {
+        self.learning.profile(self.settings.sequence).unwrap_or(self.settings.value.profile)
+    }
+
+    /// Takes a learn command that is new and in time.
+    pub(crate) fn on_learn(&mut self, now_us: u64, command: &Command, learn: &Learn) {
+        let refusal = match self.learn_obstacle(learn.confirm) {
+            _ if !learn.is_valid() => Some(Reason::Invalid),
+            _ if learn.is_cancel() => None,
+            Some(LearnFailure::Locked) => Some(Reason::Locked),
+            obstacle => obstacle.map(|_| Reason::Fault),
+        };
+        if let Some(reason) = refusal {
+            return self.say(command.id, command.sequence, Stage::Failed, Some(reason), now_us);
+        }
+        if let Some((older, Then::Obey { command, .. })) = self.learning.staged.take() {
+            self.say(command, older.sequence, Stage::Failed, Some(Reason::Superseded), now_us);
+        }
+        let ask = (!learn.is_cancel()).then(|| Ask {
+            command: command.sequence,
+            coins: learn.coins,
+            witness: learn.confirm.then(|| self.witness()),
+            test_pulses: learn.test_pulses,
+        });
+        let learned = match ask {
+            Some(ask) => Some(self.fresh(ask, now_us).learned()),
+            None => match self.learning.learner.as_ref() {
+                Some(learner) => Some(learner.failed(LearnFailure::Cancelled)),
+                None => self.learning.told,
+            },
+        };
+        let record = Record { sequence: command.sequence, learned, ..self.learning_record() };
+        self.learning.staged = Some((record, Then::Obey { command: command.id, ask }));
+    }
+
+    /// Takes a press of the button.
+    pub(crate) fn on_press(&mut self, press: Press, now_us: u64) {
+        match (press, self.learning.learner.as_mut()) {
+            (Press::Short, Some(learner)) => learner.pressed(now_us),
+            (Press::Short, None) => {}
+            (Press::Long, Some(_)) => self.fail_learning(LearnFailure::Cancelled, now_us),
+            // A command on its way to flash goes first.
+            (Press::Long, None) if self.learning.staged.is_some() => {}
+            (Press::Long, None) => {
+                let witness = Some(self.witness());
+                let ask = Ask { command: 0, coins: LEARN_COINS_MIN, witness, test_pulses: 0 };
+                let learned = Some(self.fresh(ask, now_us).learned());
+                let record = Record { learned, ..self.learning_record() };
+                self.learning.staged = Some((record, Then::Begin(ask)));
+            }
+        }
+    }
+
+    fn witness(&self) -> Witness {
+        if self.settings.value.sense { Witness::Sense } else { Witness::Person }
+    }
+
+    fn fresh(&self, ask: Ask, now_us: u64) -> Learner {
+        Learner::new(ask, &self.profile(), self.coins.level_high(), self.sense_active, now_us)
+    }
+
+    /// The record as it stands, with no profile that other settings replaced.
+    fn learning_record(&self) -> Record {
+        let profile = self.learning.profile(self.settings.sequence);
+        let sequence = self.learning.record.map_or(0, |record| record.sequence);
+        Record { sequence, settings: self.settings.sequence, profile, learned: None }
+    }
+
+    /// Why no learning can go on. What it may mend (a line read wrong, a silent machine) is no obstacle.
+    fn learn_obstacle(&self, tries_pulses: bool) -> Option<LearnFailure> {
+        if tries_pulses && self.lock.value {
+            Some(LearnFailure::Locked)
+        } else if self.faults & (faults::FLASH | faults::SUPPLY_LOW) != 0 {
+            Some(LearnFailure::Fault)
+        } else {
+            None
+        }
+    }
+
+    /// Carries learning on; true if something changed and polling shall go on at once.
+    pub(crate) fn advance_learning(&mut self, now_us: u64) -> bool {
+        if self.learning.staged.is_some() {
+            return false;
+        }
+        let free = self.driver.is_none()
+            && self.waiting.is_empty()
+            && self.reboot_at_us.is_none()
+            && self.coins.is_free(now_us);
+        let Some(learner) = self.learning.learner.as_mut() else { return false };
+        let confirming = learner.is_confirming();
+        let step = learner.step(free, now_us);
+        let learned = learner.learned();
+        if let Some(failure) = self.learn_obstacle(confirming) {
+            self.fail_learning(failure, now_us);
+            return true;
+        }
+        match step {
+            Step::Wait => {}
+            Step::Line(profile) => self.coins.set_profile(&profile, now_us),
+            Step::Save => {
+                let record = Record { learned: Some(learned), ..self.learning_record() };
+                self.learning.staged = Some((record, Then::Try));
+            }
+            Step::Pulse { width_ms, gap_ms } => self.coins.give_test_pulse(width_ms, gap_ms, now_us),
+            Step::Stored(profile) => self.store_learned(profile),
+            Step::Failed(failure) => self.fail_learning(failure, now_us),
+        }
+        if step == Step::Wait {
+            // Coins are told as they come, and pairs as they are tried; bounce and noise alone are not news.
+            let progress = |l: &Learned| (l.stage, l.coins, l.profile, l.test_pulses);
+            if self.learning.told.as_ref().map(progress) != Some(progress(&learned)) {
+                self.tell_learned(learned);
+            }
+        }
+        step != Step::Wait
+    }
+
+    fn store_learned(&mut self, profile: CoinProfile) {
+        let Some(learner) = self.learning.learner.as_ref() else { return };
+        let learned = Some(learner.stored(&profile));
+        let record = Record { profile: Some(profile), learned, ..self.learning_record() };
+        self.learning.staged = Some((record, Then::End));
+    }
+
+    /// Ends a learning without result; the profile from before is in force again at once.
+    pub(crate) fn fail_learning(&mut self, failure: LearnFailure, now_us: u64) {
+        let Some(learner) = self.learning.learner.take() else { return };
+        let learned = learner.failed(failure);
+        let record = Record { learned: Some(learned), ..self.learning_record() };
+        // A command that waits for flash has its own record, and goes first.
+        if !self.learning.is_pending() {
+            self.learning.staged = Some((record, Then::End));
+        }
+        self.end_learning(learned, now_us);
+    }
+
+    fn end_learning(&mut self, learned: Learned, now_us: u64) {
+        self.learning.learner = None;
+        self.learning.ended_us = Some(now_us);
+        self.coins.set_profile(&self.profile(), now_us);
+        self.tell_learned(learned);
+    }
+
+    fn tell_learned(&mut self, learned: Learned) {
+        if self.learning.told != Some(learned) {
+            self.learning.told = Some(learned);
+            self.learning.unheard = true;
+            self.report.state_changed = true;
+        }
+    }
+
+    /// The record is in flash.
+    pub(crate) fn learning_written(&mut self, now_us: u64) {
+        let Some((record, then)) = self.learning.staged.take() else { return };
+        self.learning.record = Some(record);
+        let ask = match then {
+            Then::Obey { command, ask } => {
+                self.say(command, record.sequence, Stage::Done, None, now_us);
+                ask
+            }
+            Then::Begin(ask) => Some(ask),
+            Then::Try => {
+                if let Some(learner) = self.learning.learner.as_mut() {
+                    learner.saved();
+                }
+                return;
+            }
+            Then::End => None,
+        };
+        match (ask, record.learned) {
+            (Some(ask), _) => {
+                self.learning.ended_us = None;
+                self.coins.set_profile(&self.profile(), now_us);
+                let learner = self.fresh(ask, now_us);
+                self.tell_learned(learner.learned());
+                self.learning.learner = Some(learner);
+            }
+            (None, Some(learned)) if self.learning.learner.is_some() => self.end_learning(learned, now_us),
+            (None, _) => {}
+        }
+    }
+
+    /// The record could not be written.
+    pub(crate) fn learning_unwritten(&mut self, now_us: u64) {
+        let Some((record, then)) = self.learning.staged.take() else { return };
+        if let Then::Obey { command, .. } = then {
+            self.say(command, record.sequence, Stage::Failed, Some(Reason::Flash), now_us);
+        }
+        if let Some(learner) = self.learning.learner.as_ref() {
+            let learned = learner.failed(LearnFailure::Flash);
+            self.end_learning(learned, now_us);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::messages::Spread;
+
+    #[test]
+    fn the_largest_record_fits_and_comes_back() {
+        let ms = u16::MAX;
+        let profile =
+            CoinProfile { width_max_ms: 2000, burst_end_ms: 2000, width_min_ms: 1999, ..CoinProfile::default() };
+        let profile = CoinProfile { gap_min_ms: 1999, credit_width_ms: 2000, credit_gap_ms: 2000, ..profile };
+        let spread = Some(Spread { min: ms, median: ms, max: ms });
+        let learned = Learned {
+            stage: LearnStage::Stored,
+            command: u32::MAX,
+            coins: u8::MAX,
+            coins_asked: u8::MAX,
+            failure: Some(LearnFailure::Unknown(u8::MAX)),
+            profile: Some(profile),
+            widths_ms: spread,
+            gaps_ms: spread,
+            coin_pulses: spread,
+            bounce_us: ms,
+            noise_edges: ms,
+            test_pulses: ms,
+            confirmed: Some(true),
+        };
+        let record = Record { sequence: u32::MAX, settings: u32::MAX, profile: Some(profile), learned: Some(learned) };
+        let bytes = record.to_bytes().unwrap();
+        assert_eq!(Record::from_bytes(&bytes), Some(record));
+        for cut in 0..bytes.len() {
+            assert_eq!(Record::from_bytes(&bytes[..cut]), None);
+        }
+    }
+}

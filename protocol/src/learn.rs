@@ -1,0 +1,145 @@
+//! Learning the coin line: what is asked for, how far it is, and what came of it.
+
+use crate::{
+    limits::{LEARN_COINS_MAX, LEARN_COINS_MIN, LEARN_TEST_PULSES_MAX},
+    messages::CoinProfile,
+    open_enum::open_enum,
+};
+use minicbor::{Decode, Encode};
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
+}
+
+/// What a learning shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Learn {
+    /// Coins to sample: [`LEARN_COINS_MIN`] to [`LEARN_COINS_MAX`], or 0 to end the learning in progress.
+    #[n(0)]
+    pub coins: u8,
+    /// Whether to confirm the pulses given by giving some: the sense input says what the machine made of them if the
+    /// settings have one, else a person does, by the button.
+    #[n(1)]
+    pub confirm: bool,
+    /// Pulses that make the machine give one credit, at most [`LEARN_TEST_PULSES_MAX`]; 0 (left out on the wire) for
+    /// those of the smallest coin sampled.
+    #[cbor(n(2), skip_if = "is_zero")]
+    pub test_pulses: u8,
+}
+
+impl Learn {
+    /// Whether this ends a learning.
+    pub fn is_cancel(&self) -> bool {
+        self.coins == 0
+    }
+
+    /// Whether the numbers are within their bounds.
+    pub fn is_valid(&self) -> bool {
+        (self.is_cancel() || (LEARN_COINS_MIN..=LEARN_COINS_MAX).contains(&self.coins))
+            && self.test_pulses <= LEARN_TEST_PULSES_MAX
+    }
+}
+
+open_enum! {
+    /// How far a learning is.
+    LearnStage {
+        /// Listening to the line at rest: no coin yet.
+        Quiet = 1 => "quiet",
+        /// Coins are sampled: `coins` of `coins_asked`.
+        Sampling = 2 => "sampling",
+        /// The profile is derived; pulses of it are tried on the machine. `profile` has those on trial.
+        Confirming = 3 => "confirming",
+        /// The profile is in flash and in force, until other settings come.
+        Stored = 4 => "stored",
+        /// Ended without: see `failure`. The profile from before is in force.
+        Failed = 5 => "failed",
+    }
+}
+
+open_enum! {
+    /// Why a learning failed.
+    LearnFailure {
+        /// Too few coins came in time.
+        NoCoins = 1 => "no_coins",
+        /// The line stays active for longer than any pulse.
+        LineStuck = 2 => "line_stuck",
+        /// The line does not come to rest, or more noise than pulses came.
+        Noise = 3 => "noise",
+        /// The pulses differ too much to be those of one acceptor.
+        Uneven = 4 => "uneven",
+        /// None of the pulses tried made the machine credit each time. `profile` has what was derived.
+        Unconfirmed = 5 => "unconfirmed",
+        /// A command, or the button, ended it.
+        Cancelled = 6 => "cancelled",
+        /// The module restarted meanwhile.
+        Restarted = 7 => "restarted",
+        /// The module is locked, so that no pulses can be tried.
+        Locked = 8 => "locked",
+        /// A blocking fault; see the status.
+        Fault = 9 => "fault",
+        /// The result could not be written.
+        Flash = 10 => "flash",
+        /// Other settings came meanwhile.
+        Settings = 11 => "settings",
+    }
+}
+
+/// The least, the middle and the greatest of what was measured. An array on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Spread {
+    /// The least.
+    #[n(0)]
+    pub min: u16,
+    /// The median.
+    #[n(1)]
+    pub median: u16,
+    /// The greatest.
+    #[n(2)]
+    pub max: u16,
+}
+
+/// How far a learning is, and what it measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Learned {
+    /// How far.
+    #[n(0)]
+    pub stage: LearnStage,
+    /// Sequence of the learn command; 0 if the button began it.
+    #[cbor(n(1), skip_if = "is_zero")]
+    pub command: u32,
+    /// Coins sampled so far.
+    #[n(2)]
+    pub coins: u8,
+    /// Coins to sample.
+    #[n(3)]
+    pub coins_asked: u8,
+    /// With `failed`: why.
+    #[n(4)]
+    pub failure: Option<LearnFailure>,
+    /// The profile derived, once all coins are sampled.
+    #[n(5)]
+    pub profile: Option<CoinProfile>,
+    /// Widths of pulses, in milliseconds.
+    #[n(6)]
+    pub widths_ms: Option<Spread>,
+    /// Gaps between the pulses of a coin, in milliseconds; absent if each gave a single one.
+    #[n(7)]
+    pub gaps_ms: Option<Spread>,
+    /// Pulses per coin.
+    #[n(8)]
+    pub coin_pulses: Option<Spread>,
+    /// The longest bounce, in microseconds.
+    #[cbor(n(9), skip_if = "is_zero")]
+    pub bounce_us: u16,
+    /// Edges while no coin came and the line should have rested.
+    #[cbor(n(10), skip_if = "is_zero")]
+    pub noise_edges: u16,
+    /// Pulses given on trial. They are no credits, and in no total.
+    #[cbor(n(11), skip_if = "is_zero")]
+    pub test_pulses: u16,
+    /// With `stored`: whether the machine was seen to credit on the pulses of `profile`.
+    #[n(12)]
+    pub confirmed: Option<bool>,
+}

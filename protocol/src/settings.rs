@@ -1,0 +1,124 @@
+//! Settings: how the coin line behaves, and the caps on credits.
+
+use crate::limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_DEFAULT, CREDIT_PULSES_PER_MINUTE_MAX};
+use minicbor::{Decode, Encode};
+
+fn is_zero(number: &u16) -> bool {
+    *number == 0
+}
+
+/// How the coin line behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CoinProfile {
+    /// Whether the line is high at rest (normally open contact with pull-up).
+    #[n(0)]
+    pub idle_high: bool,
+    /// A pulse is at least this wide, in milliseconds; shorter is noise.
+    #[n(1)]
+    pub width_min_ms: u16,
+    /// A pulse is at most this wide, in milliseconds; longer is a stuck line.
+    #[n(2)]
+    pub width_max_ms: u16,
+    /// Two pulses have at least this gap, in milliseconds; a shorter one is bounce.
+    #[n(3)]
+    pub gap_min_ms: u16,
+    /// So much quiet, in milliseconds, ends a burst.
+    #[n(4)]
+    pub burst_end_ms: u16,
+    /// Width of the pulses given, in milliseconds.
+    #[n(5)]
+    pub credit_width_ms: u16,
+    /// Gap between the pulses given, in milliseconds.
+    #[n(6)]
+    pub credit_gap_ms: u16,
+}
+
+impl Default for CoinProfile {
+    /// The commonest acceptor: 50 ms pulses at rest high, wide bounds.
+    fn default() -> Self {
+        Self {
+            idle_high: true,
+            width_min_ms: 15,
+            width_max_ms: 600,
+            gap_min_ms: 15,
+            burst_end_ms: 300,
+            credit_width_ms: 50,
+            credit_gap_ms: 50,
+        }
+    }
+}
+
+impl CoinProfile {
+    /// Whether the numbers fit together: all within 1 to 2000 ms, minimum below maximum.
+    pub fn is_valid(&self) -> bool {
+        let all = [
+            self.width_min_ms,
+            self.width_max_ms,
+            self.gap_min_ms,
+            self.burst_end_ms,
+            self.credit_width_ms,
+            self.credit_gap_ms,
+        ];
+        all.iter().all(|ms| (1..=2000).contains(ms))
+            && self.width_min_ms < self.width_max_ms
+            && self.gap_min_ms < self.burst_end_ms
+    }
+}
+
+/// A module's settings, as a whole: the newest version replaces all of an older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Settings {
+    /// Counts up with each change at the server; from 1.
+    #[n(0)]
+    pub version: u32,
+    /// The coin line.
+    #[n(1)]
+    pub profile: CoinProfile,
+    /// Credits above this many pulses are refused as invalid.
+    #[n(2)]
+    pub credit_pulses_max: u16,
+    /// A status is published at least this often, in seconds.
+    #[n(3)]
+    pub status_period_s: u16,
+    /// Whether a sense input says that the machine runs; then `done` waits for it.
+    #[n(4)]
+    pub sense: bool,
+    /// No more credit pulses than this are begun within any minute; a credit beyond waits. 0 (left out on the wire)
+    /// for [`CREDIT_PULSES_PER_MINUTE_DEFAULT`].
+    #[cbor(n(5), skip_if = "is_zero")]
+    pub credit_pulses_per_minute_max: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            profile: CoinProfile::default(),
+            credit_pulses_max: 50,
+            status_period_s: 1800,
+            sense: false,
+            credit_pulses_per_minute_max: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether every value is within its bounds.
+    pub fn is_valid(&self) -> bool {
+        self.version > 0
+            && self.profile.is_valid()
+            && (1..=CREDIT_PULSES_MAX).contains(&self.credit_pulses_max)
+            && (10..=43_200).contains(&self.status_period_s)
+            && (self.credit_pulses_max..=CREDIT_PULSES_PER_MINUTE_MAX).contains(&self.credit_pulses_per_minute())
+    }
+
+    /// The cap on credit pulses per minute in force. Valid settings have room in it for the largest credit.
+    pub fn credit_pulses_per_minute(&self) -> u16 {
+        match self.credit_pulses_per_minute_max {
+            0 => CREDIT_PULSES_PER_MINUTE_DEFAULT,
+            cap => cap,
+        }
+    }
+}
