@@ -62,7 +62,7 @@ pub struct Board {
 struct Powered {
     qemu: Arc<Mutex<Qemu>>,
     console: Option<Serial>,
-    keys: Keys,
+    _keys: Keys,
 }
 
 impl Board {
@@ -84,7 +84,7 @@ impl Board {
         qemu.go()?;
         let qemu = Arc::new(Mutex::new(qemu));
         let keys = Keys::watch(qemu.clone(), self.modem.clone());
-        self.power = Some(Powered { qemu, console: Some(console), keys });
+        self.power = Some(Powered { qemu, console: Some(console), _keys: keys });
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use broker::{Authenticate, Broker, ClientIdRule, Config, Grants, Lane, Limits, L
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,
     limits::PAYLOAD_MAX_BYTES,
-    messages::{Ack, Action, Command, Status, Sync},
+    messages::{Ack, Action, Command, Diagnostics, Learned, Status, Sync},
     open, seal,
     topics::{Kind, topic},
 };
@@ -69,6 +69,8 @@ pub struct Heard {
     pub faults: u32,
     pub credit_pulses: u64,
     pub at_ms: Option<u64>,
+    pub learned: Option<Learned>,
+    pub diagnostics: Option<Diagnostics>,
 }
 
 /// The server for one module: it answers a clock that is not set, and nothing else by itself.
@@ -138,6 +140,8 @@ impl Server {
                     faults: status.faults,
                     credit_pulses: status.totals.credit_pulses,
                     at_ms: status.at_ms,
+                    learned: status.learned,
+                    diagnostics: status.diagnostics,
                 };
                 let (boot, uptime_ms) = (status.mark.boot, status.uptime_ms);
                 if status.online && status.at_ms.is_none() {
@@ -187,7 +191,7 @@ impl Server {
             id: 0xC0DE_0000_0000 + u64::from(self.commands),
             sequence: self.commands,
             issued_ms: now_ms(),
-            lifetime_ms: 120_000,
+            expires_ms: now_ms() + 120_000,
             action,
         }
     }

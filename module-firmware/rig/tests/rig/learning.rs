@@ -8,10 +8,7 @@ use module_rig::{
     board::Output,
     modem::{Family, Plan},
 };
-use protocol::{
-    learn::{Learn, LearnStage, Learned},
-    messages::Action,
-};
+use protocol::messages::{Action, Learn, LearnStage, Learned};
 use std::time::Duration;
 
 /// An acceptor at the line.

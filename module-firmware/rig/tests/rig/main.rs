@@ -13,6 +13,7 @@ mod commands;
 mod connect;
 mod demo;
 mod hostile;
+mod learning;
 mod outage;
 mod sale;
 mod stand;
