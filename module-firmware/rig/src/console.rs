@@ -14,7 +14,7 @@ use tokio::{
 };
 
 /// A request unanswered for so long is asked again: the board may have been starting.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// After so long it is given up.
 const PATIENCE: Duration = Duration::from_secs(40);
 
