@@ -11,8 +11,11 @@
 //!
 //! minimq's calls may be cancelled where the stream's reads and writes may; [`Dial::Stream`] must see to that.
 
-use crate::module::{Health, Identity, Module, Outputs};
-use crate::outbox::{IN_FLIGHT_MAX, Outgoing, Token};
+use crate::{
+    backoff::Backoff,
+    module::{Health, Identity, Module, Outputs},
+    outbox::{IN_FLIGHT_MAX, Outgoing, Token},
+};
 use core::{future::Future, pin::pin};
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Timer, with_timeout};
@@ -110,7 +113,7 @@ pub async fn run<F: NorFlash, B: Board, D: Dial>(
     seed: u64,
 ) -> Ended {
     let mut node = Node { module, board };
-    let mut backoff = Backoff::new(seed);
+    let mut backoff = Backoff::new(BACKOFF_FIRST_MS, BACKOFF_MAX_MS, seed);
     loop {
         let ended = node.session(identity, dial, &mut backoff).await;
         node.module.on_disconnected();
@@ -121,33 +124,6 @@ pub async fn run<F: NorFlash, B: Board, D: Dial>(
         if node.beside(wait).await.is_none() {
             return Ended::Reboot;
         }
-    }
-}
-
-/// The waits between attempts.
-struct Backoff {
-    tries: u32,
-    random: u64,
-}
-
-impl Backoff {
-    fn new(seed: u64) -> Self {
-        // Zero would stay zero for ever.
-        Self { tries: 0, random: seed | 1 }
-    }
-
-    fn next_ms(&mut self) -> u64 {
-        let whole = BACKOFF_FIRST_MS.saturating_mul(1 << self.tries.min(16)).min(BACKOFF_MAX_MS);
-        self.tries = self.tries.saturating_add(1);
-        // Xorshift (Marsaglia 2003): enough to keep a fleet from dialling in step.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        whole / 2 + self.random % (whole / 2 + 1)
-    }
-
-    fn settled(&mut self) {
-        self.tries = 0;
     }
 }
 
