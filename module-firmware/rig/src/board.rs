@@ -178,8 +178,8 @@ impl Keys {
                 if let Some(pressed) = changed(MODEM_POWER_KEY) {
                     modem.with(|core| core.power_key(pressed));
                 }
-                if changed(MODEM_RESET) == Some(true) {
-                    modem.with(crate::modem::Core::restart);
+                if let Some(held) = changed(MODEM_RESET) {
+                    modem.with(|core| core.reset_line(held));
                 }
                 before = levels;
                 thread::sleep(LOOK);

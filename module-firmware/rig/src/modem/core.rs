@@ -59,6 +59,8 @@ enum Event {
 pub enum Power {
     /// Off: only the key wakes it.
     Off,
+    /// Held in reset.
+    Held,
     /// Starting.
     Booting,
     /// On.
@@ -312,6 +314,17 @@ impl Core {
         self.switch_on();
     }
 
+    /// The host pulls the reset line, or lets go.
+    pub fn reset_line(&mut self, held: bool) {
+        if held {
+            self.switch_off();
+            self.effects.push(Effect::Hang);
+            self.power = Power::Held;
+        } else if self.power == Power::Held {
+            self.switch_on();
+        }
+    }
+
     /// Its firmware hangs. The network notices nothing.
     pub fn hang(&mut self) {
         if self.power != Power::Off {
@@ -369,7 +382,7 @@ impl Core {
 
     /// Bytes from the host's line.
     pub fn from_line(&mut self, bytes: &[u8]) {
-        if matches!(self.power, Power::Off | Power::Booting | Power::Stuck) {
+        if matches!(self.power, Power::Off | Power::Held | Power::Booting | Power::Stuck) {
             return;
         }
         self.backlog.extend(bytes);
@@ -682,6 +695,7 @@ impl Core {
             Event::Registered => self.later(1000, Event::Registered),
             Event::KeyHeld => match self.power {
                 Power::Off => self.switch_on(),
+                Power::Held => {}
                 Power::Booting | Power::On | Power::Stuck => {
                     if self.power == Power::On
                         && let Some(word) = self.family.power_down_word()

@@ -94,6 +94,11 @@ impl Modem {
         self.with(|core| change(&mut core.plan));
     }
 
+    /// Puts bytes on the line that nobody meant.
+    pub fn noise(&self, bytes: &[u8]) {
+        self.with(|core| core.noise(bytes));
+    }
+
     /// What happened so far.
     pub fn counters(&self) -> Counters {
         self.shared.core().counters()
