@@ -23,7 +23,9 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Vec;
 use minimq::{Buffers, ConfigBuilder, Connection, InboundPublish, Op, Publication, QoS, Session, TopicFilter, Will};
 use protocol::{
+    console::Info,
     limits::PAYLOAD_MAX_BYTES,
+    messages::Settings,
     topics::{Kind, topic},
 };
 
@@ -73,6 +75,10 @@ pub enum Input {
     },
     /// The board or its modem has something new to tell of itself.
     Health(Health),
+    /// Settings that somebody at the board gives.
+    Settings(Settings),
+    /// Somebody at the board asks how the module fares: see [`Board::tell`].
+    Tell,
 }
 
 /// Pins and clock.
@@ -83,6 +89,8 @@ pub trait Board {
     fn apply(&mut self, outputs: Outputs);
     /// The next input captured and not taken yet, in order.
     fn take_input(&mut self) -> Option<Input>;
+    /// Takes how the module fares, asked for by [`Input::Tell`]; of no use to a board where nobody asks.
+    fn tell(&mut self, _info: &Info<'static>) {}
     /// Waits until an input is captured, or the uptime is reached. Must be safe to cancel.
     fn wait(&mut self, until_us: u64) -> impl Future<Output = ()>;
 }
@@ -144,6 +152,8 @@ impl<F: NorFlash, B: Board> Node<'_, F, B> {
                     Input::Sense { running } => self.module.on_sense(running),
                     Input::Button { pressed } => self.module.on_button(now_us, pressed),
                     Input::Health(health) => self.module.set_health(health),
+                    Input::Settings(settings) => self.module.take_settings(settings),
+                    Input::Tell => self.board.tell(&self.module.info(now_us)),
                 }
             }
             let deadline_us = self.module.poll(now_us).await;

@@ -107,6 +107,8 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Pending {
     pub(crate) settings: Option<(u64, Set<Settings>)>,
+    /// Settings that no command asked for.
+    pub(crate) local_settings: Option<Settings>,
     pub(crate) lock: Option<(u64, Set<bool>)>,
     pub(crate) reboot: Option<(u64, u32)>,
 }

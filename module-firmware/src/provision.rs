@@ -12,7 +12,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::{String, Vec};
 use protocol::{
     ModuleId, ModuleSecret,
-    console::{APN_MAX_BYTES, HOST_MAX_BYTES, Server},
+    console::{APN_MAX_BYTES, CREDENTIAL_MAX_BYTES, HOST_MAX_BYTES, Server},
     keys::SECRET_BYTES,
 };
 
@@ -26,21 +26,20 @@ pub struct ServerAddress {
     /// Access point name.
     pub apn: String<APN_MAX_BYTES>,
     /// User at the access point.
-    pub user: String<APN_MAX_BYTES>,
+    pub user: String<CREDENTIAL_MAX_BYTES>,
     /// Password at the access point.
-    pub password: String<APN_MAX_BYTES>,
+    pub password: String<CREDENTIAL_MAX_BYTES>,
 }
 
 impl ServerAddress {
     /// Takes what was asked for; `None` if a value is out of bounds.
     pub fn new(server: &Server<'_>) -> Option<Self> {
-        let text = |text: &str| String::try_from(text).ok();
         server.is_valid().then_some(Self {
             host: String::try_from(server.host).ok()?,
             port: server.port,
-            apn: text(server.apn)?,
-            user: text(server.user)?,
-            password: text(server.password)?,
+            apn: String::try_from(server.apn).ok()?,
+            user: String::try_from(server.user).ok()?,
+            password: String::try_from(server.password).ok()?,
         })
     }
 

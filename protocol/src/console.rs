@@ -8,19 +8,23 @@
 use crate::{
     ModuleId, ModuleSecret,
     keys::SECRET_BYTES,
-    messages::{Settings, Totals},
+    messages::{Diagnostics, Learned, Settings, Totals},
 };
 use core::fmt;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode, encode::write::Cursor};
 
 /// A body is at most this long, in bytes.
-pub const BODY_MAX_BYTES: usize = 400;
-/// A frame is at most this long between its zero bytes: body, CRC, and a byte of COBS per 254.
+pub const BODY_MAX_BYTES: usize = 560;
+/// A frame is at most this long between its zero bytes: body, CRC, and a byte of COBS for each 254 begun.
 pub const FRAME_MAX_BYTES: usize = BODY_MAX_BYTES + CRC_BYTES + (BODY_MAX_BYTES + CRC_BYTES) / 254 + 1;
+/// A request's frame is at most this long: a module takes no longer ones.
+pub const REQUEST_MAX_BYTES: usize = 320;
 /// The server's host name is at most this long, in bytes.
 pub const HOST_MAX_BYTES: usize = 64;
-/// APN, its user and its password are at most this long each, in bytes.
-pub const APN_MAX_BYTES: usize = 28;
+/// The access point's name is at most this long, in bytes.
+pub const APN_MAX_BYTES: usize = 63;
+/// The access point's user name and password are at most this long each, in bytes.
+pub const CREDENTIAL_MAX_BYTES: usize = 32;
 
 const CRC_BYTES: usize = 4;
 
@@ -52,11 +56,12 @@ impl Server<'_> {
         let plain = |text: &str, max: usize| {
             text.len() <= max && text.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'"' | b',' | b'\\'))
         };
-        let access = [self.apn, self.user, self.password];
         !self.host.is_empty()
             && plain(self.host, HOST_MAX_BYTES)
             && self.port > 0
-            && access.iter().all(|text| plain(text, APN_MAX_BYTES))
+            && plain(self.apn, APN_MAX_BYTES)
+            && plain(self.user, CREDENTIAL_MAX_BYTES)
+            && plain(self.password, CREDENTIAL_MAX_BYTES)
     }
 }
 
@@ -82,7 +87,7 @@ pub enum Request<'a> {
     /// Connect to this server, from the next restart on.
     #[n(2)]
     SetServer(#[b(0)] Server<'a>),
-    /// Take these settings, as if the server had sent them; newer ones of the server replace them.
+    /// Take these settings; any that the server sends replace them. A learned profile stays in force.
     #[n(3)]
     SetSettings(#[n(0)] Settings),
     /// Restart.
@@ -154,14 +159,41 @@ pub struct Info<'a> {
     /// Running totals as counted.
     #[n(8)]
     pub totals: Totals,
-    /// Settings in force.
+    /// Settings in force; their profile is the learned one where that is in force.
     #[n(9)]
     pub settings: Settings,
-    /// Bytes of the stack that were never used since boot, if the board can tell.
+    /// How far learning is, or what came of the last.
     #[n(10)]
-    pub stack_unused_bytes: Option<u32>,
-    /// Frames that made no sense since boot.
+    pub learned: Option<Learned>,
+    /// Why it last started, and what it counted since.
     #[n(11)]
+    pub diagnostics: Diagnostics,
+    /// What only its board knows.
+    #[n(12)]
+    pub hardware: Hardware,
+}
+
+/// What only the board knows. Counters count since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Hardware {
+    /// Whether this is an emulator.
+    #[n(0)]
+    pub emulated: bool,
+    /// Bytes of the stack that were never used.
+    #[n(1)]
+    pub stack_unused_bytes: u32,
+    /// Words of flash that could not be read whole.
+    #[n(2)]
+    pub flash_bad_words: u32,
+    /// Times that the modem's line dropped bytes.
+    #[n(3)]
+    pub modem_overruns: u32,
+    /// Times that the console's line dropped bytes.
+    #[n(4)]
+    pub console_overruns: u32,
+    /// Frames on the console that made no sense.
+    #[n(5)]
     pub bad_frames: u32,
 }
 
@@ -204,7 +236,7 @@ pub struct TooLong;
 /// Why a frame is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameError {
-    /// Longer than [`FRAME_MAX_BYTES`].
+    /// Longer than the reader takes.
     Length,
     /// Not COBS, or the CRC does not fit.
     Damaged,
@@ -256,15 +288,15 @@ pub fn parse<'a, T: Decode<'a, ()>>(body: &'a [u8]) -> Option<(u32, Option<T>)> 
     Some((number, message.filter(|_| whole)))
 }
 
-/// Collects bytes to frames.
+/// Collects bytes to frames of up to `MAX` bytes.
 #[derive(Debug, Clone, Default)]
-pub struct Deframer {
-    bytes: heapless::Vec<u8, FRAME_MAX_BYTES>,
+pub struct Deframer<const MAX: usize> {
+    bytes: heapless::Vec<u8, MAX>,
     /// Since the last zero byte: how many bytes came, those that found no room included.
     came: usize,
 }
 
-impl Deframer {
+impl<const MAX: usize> Deframer<MAX> {
     /// Takes a byte; gives the body of a frame that it ends, or why there is none.
     pub fn push(&mut self, byte: u8) -> Option<Result<&[u8], FrameError>> {
         if self.came == 0 {
@@ -324,26 +356,4 @@ fn crc_32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { POLYNOMIAL } else { 0 })
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(bytes: &[u8]) -> Option<(u32, Option<Request<'static>>)> {
-        let mut deframer = Deframer::default();
-        let mut found = None;
-        for byte in bytes {
-            if let Some(Ok(body)) = deframer.push(*byte) {
-                found = parse::<Request<'_>>(body).map(|(number, request)| (number, request.map(|_| Request::Info)));
-            }
-        }
-        found
-    }
-
-    #[test]
-    fn reads_what_it_writes() {
-        let frame = frame(7, &Request::Info).unwrap();
-        assert_eq!(request(&frame), Some((7, Some(Request::Info))));
-    }
 }

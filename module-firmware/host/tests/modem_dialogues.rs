@@ -247,3 +247,29 @@ async fn they_are_when_each_byte_comes_alone() {
         play(&steps, Cut::Bytes).await;
     }
 }
+
+/// As often as a dialogue has bytes, each time cut at another: the driver sees each word in two parts.
+#[tokio::test]
+async fn they_are_wherever_the_modem_hesitates() {
+    for (name, steps) in dialogues() {
+        // The key's dialogues have seconds of silence in them: cut into bytes they are played above.
+        if steps.iter().any(|(_, step)| step.starts_with("= key")) {
+            continue;
+        }
+        let length = play(&steps, Cut::Whole).await;
+        println!("{name}: {length} bytes");
+        for chunk in (1..length).collect::<Vec<_>>().chunks(64) {
+            all_of(chunk.iter().map(|place| play(&steps, Cut::At(*place)))).await;
+        }
+    }
+}
+
+/// Many at once in one task: what they wait for is mostly time.
+async fn all_of(plays: impl Iterator<Item = impl Future<Output = usize>>) {
+    let mut plays: Vec<_> = plays.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        plays.retain_mut(|play| play.as_mut().poll(context).is_pending());
+        if plays.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}

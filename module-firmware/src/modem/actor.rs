@@ -104,7 +104,13 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             self.end_connection();
             self.modem.set_state(State::Silent);
             self.modem.set_signal(None);
-            there = end == End::Restarted && self.answers(self.boot_ms()).await;
+            if self.line.news.stopped {
+                // It is off, which is seldom known.
+                (self.was_on, self.silences) = (false, 0);
+                there = false;
+            } else {
+                there = end == End::Restarted && self.answers(self.boot_ms()).await;
+            }
         }
     }
 

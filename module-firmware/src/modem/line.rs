@@ -41,6 +41,8 @@ const CANCEL: &[u8] = b"\x1b\r";
 pub(super) struct News {
     /// The modem starts or stops: whatever was set up is gone.
     pub(super) restarted: bool,
+    /// It stops, and does not start by itself.
+    pub(super) stopped: bool,
     /// The connection is gone.
     pub(super) closed: bool,
     /// The network is gone, and the connection with it.
@@ -261,6 +263,7 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             }
         }
         self.digest_all();
+        self.news.no_data = false;
         let mut bytes = [0; COMMAND_BYTES];
         let length = command.write(&mut bytes);
         self.write(bytes.get(..length).unwrap_or_default()).await
@@ -366,15 +369,12 @@ impl News {
         }
         let Some(urc) = Urc::parse(line) else { return false };
         match urc {
-            Urc::Ready
-            | Urc::ApplicationReady
-            | Urc::AtReady
-            | Urc::PowerDown
-            | Urc::PoweredDown
-            | Urc::OverVoltageDown
-            | Urc::OverVoltageWarningDown => self.restarted = true,
+            Urc::Ready | Urc::ApplicationReady | Urc::AtReady => self.restarted = true,
+            Urc::PowerDown | Urc::PoweredDown | Urc::OverVoltageDown | Urc::OverVoltageWarningDown => {
+                (self.restarted, self.stopped) = (true, true);
+            }
             Urc::UnderVoltageDown | Urc::UnderVoltageWarningDown => {
-                self.restarted = true;
+                (self.restarted, self.stopped) = (true, true);
                 modem.set_supply_low(true);
             }
             Urc::UnderVoltageWarnning | Urc::UnderVoltageWarning => modem.set_supply_low(true),

@@ -184,7 +184,6 @@ impl Modem {
         let counters = self.counters.get();
         Health {
             signal_csq: self.csq.get(),
-            supply_mv: None,
             supply_low: self.supply_low.get(),
             modem_restarts: counters.restarts,
             modem_timeouts: counters.timeouts,

@@ -151,7 +151,6 @@ pub(super) async fn receive<R: Read, W: Write>(
         length: u16::try_from(room).unwrap_or(u16::MAX),
         into: &modem.rx,
     };
-    line.news.no_data = false;
     match line.ask(&command).await {
         Err(Error::Error | Error::CmeError(_)) if line.news.no_data => Ok(Received { count: 0, left: Some(0) }),
         answer => answer,
