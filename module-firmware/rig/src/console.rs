@@ -4,8 +4,8 @@ use crate::qemu::Serial;
 use anyhow::{Context, Result, bail};
 use protocol::{
     ModuleId, ModuleSecret,
-    console::{Deframer, Refusal, Reply, Request, Server, frame, parse},
-    messages::{Settings, Totals},
+    console::{Deframer, FRAME_MAX_BYTES, Hardware, Refusal, Reply, Request, Server, frame, parse},
+    messages::{Diagnostics, Settings, Totals},
 };
 use std::time::{Duration, Instant};
 use tokio::{
@@ -37,16 +37,16 @@ pub struct Info {
     pub totals: Totals,
     /// Settings in force.
     pub settings: Settings,
-    /// Bytes of the stack never used.
-    pub stack_unused_bytes: Option<u32>,
-    /// Frames that made no sense.
-    pub bad_frames: u32,
+    /// What it counted.
+    pub diagnostics: Diagnostics,
+    /// What its board counted.
+    pub hardware: Hardware,
 }
 
 /// The console's line.
 pub struct Console {
     line: Serial,
-    deframer: Deframer,
+    deframer: Deframer<FRAME_MAX_BYTES>,
     number: u32,
 }
 
@@ -74,8 +74,8 @@ impl Console {
                 faults: info.faults,
                 totals: info.totals,
                 settings: info.settings,
-                stack_unused_bytes: info.stack_unused_bytes,
-                bad_frames: info.bad_frames,
+                diagnostics: info.diagnostics,
+                hardware: info.hardware,
             }),
             Reply::Done => bail!("it says done to a question"),
             Reply::Refused(refusal) => bail!("refused: {}", refusal.as_str()),

@@ -1,6 +1,6 @@
 //! From a blank board to the server's page, with each family of modems.
 
-use crate::{demo::Demo, stand::Stand, until};
+use crate::{demo::Demo, stand::Stand};
 use module_rig::modem::{Family, Plan};
 use std::time::Instant;
 
@@ -28,8 +28,10 @@ async fn first_connect(family: Family) {
 
     let counters = stand.board.modem.counters();
     assert_eq!((counters.boots, counters.connections, counters.impatient), (1, 1, 0), "{counters:?}");
-    let stack = until("the stack's mark", async || stand.console.info().await.unwrap().stack_unused_bytes).await;
-    println!("{family:?}: {stack} bytes of the stack were never used");
+    let hardware = stand.console.info().await.unwrap().hardware;
+    println!("{family:?}: {} bytes of the stack were never used", hardware.stack_unused_bytes);
+    assert!(hardware.emulated && hardware.stack_unused_bytes > 0, "{hardware:?}");
+    assert_eq!((hardware.modem_overruns, hardware.console_overruns, hardware.bad_frames), (0, 0, 0), "{hardware:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
