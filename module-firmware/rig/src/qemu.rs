@@ -74,9 +74,8 @@ impl Qemu {
             .context("cannot run qemu-system-arm (`cargo xtask setup` installs it)")?;
         let stderr = path("stderr");
         let mut accept = |listener: Result<UnixListener>| accept(&listener?, &mut child, &stderr);
-        let sockets = (|| -> Result<_> {
-            Ok((accept(console)?, accept(kick)?, accept(modem)?, accept(qtest)?, accept(qmp)?))
-        })();
+        let sockets =
+            (|| -> Result<_> { Ok((accept(console)?, accept(kick)?, accept(modem)?, accept(qtest)?, accept(qmp)?)) })();
         let (console, kick, modem, qtest, qmp) = match sockets {
             Ok(sockets) => sockets,
             Err(error) => {

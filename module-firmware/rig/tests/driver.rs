@@ -95,7 +95,8 @@ async fn run(family: Family, plan: Plan, meddle: impl AsyncFn(&Modem)) -> Arc<Mo
     let (reader, writer) = split(near);
     let host = at.ip().to_string();
     let mut config = Config::new(&host, at.port(), Access { apn: "internet", user: "", password: "" }).unwrap();
-    config.timeouts = Timeouts { probe_ms: 300, poll_ms: 200, data_poll_ms: 3000, boot_ms: Some(4000), ..Timeouts::default() };
+    config.timeouts =
+        Timeouts { probe_ms: 300, poll_ms: 200, data_poll_ms: 3000, boot_ms: Some(4000), ..Timeouts::default() };
     let power = driver::Power::new(Key(modem.clone()), PinState::High);
     let (meet, uart) = (driver::Modem::new(), (FromTokio::new(reader), FromTokio::new(writer)));
     let mut dial = ModemDial::new(&meet);

@@ -5,9 +5,9 @@
 //! It is strict: an unknown command is an ERROR, a command in the wrong state the maker's own error, a line sent before
 //! the last was answered is counted.
 
+mod a7670;
 pub mod at;
 pub mod core;
-mod a7670;
 mod family;
 pub mod meter;
 pub mod plan;

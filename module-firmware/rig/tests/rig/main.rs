@@ -31,13 +31,22 @@ const GLANCE: Duration = Duration::from_millis(100);
 
 /// Looks again and again until there is something to see.
 pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    until_or(look).await.unwrap_or_else(|| panic!("waited {} s for {what}", PATIENCE.as_secs()))
+    until_within(PATIENCE, what, look).await
+}
+
+/// The same, with another patience.
+pub async fn until_within<T>(patience: Duration, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    look_for(patience, look).await.unwrap_or_else(|| panic!("waited {} s for {what}", patience.as_secs()))
 }
 
 /// As [`until`], for those who have more to say than what they waited for.
-pub async fn until_or<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+pub async fn until_or<T>(look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    look_for(PATIENCE, look).await
+}
+
+async fn look_for<T>(patience: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < patience {
         if let Some(seen) = look().await {
             return Some(seen);
         }

@@ -61,7 +61,7 @@ impl Drop for Stand {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let transcript = self.board.modem.transcript();
-            let tail: Vec<&str> = transcript.lines().rev().take(80).collect();
+            let tail: Vec<&str> = transcript.lines().rev().take(25).collect();
             eprintln!("the modem's line:");
             for line in tail.iter().rev() {
                 eprintln!("{line}");
