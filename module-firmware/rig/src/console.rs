@@ -15,6 +15,8 @@ use tokio::{
 
 /// A request unanswered for so long is asked again: the board may have been starting.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often it is looked after.
+const GLANCE: Duration = Duration::from_millis(100);
 /// After so long it is given up.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -99,17 +101,18 @@ impl Console {
 
     /// Restarts it, and waits until it has.
     pub async fn reboot(&mut self) -> Result<Info> {
-        let before = self.info().await?;
-        self.order(&Request::Reboot).await??;
         let begun = Instant::now();
+        self.order(&Request::Reboot).await??;
         loop {
             let info = self.info().await?;
-            if info.uptime_ms < before.uptime_ms || info.boot != before.boot {
+            // It has not been up for longer than since it was told to.
+            if u128::from(info.uptime_ms) <= begun.elapsed().as_millis() {
                 return Ok(info);
             }
             if begun.elapsed() > PATIENCE {
                 bail!("it does not restart");
             }
+            tokio::time::sleep(GLANCE).await;
         }
     }
 
