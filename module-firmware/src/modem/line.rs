@@ -62,13 +62,72 @@ pub(super) struct News {
 }
 
 /// What becomes of something said while an answer is awaited.
-enum Taken<T> {
-    /// It is the answer.
-    Answer(T),
-    /// It is part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// It ends the waiting.
+    Whole,
+    /// It is part of the answer.
     Part,
     /// It has nothing to do with it.
     No,
+}
+
+/// What judges that. A reference to any such function: what awaits an answer is there once, not once per command.
+type Judge<'j> = &'j mut dyn FnMut(&DigestResult<'_>) -> Taken;
+
+/// A command as it is written.
+struct Written {
+    bytes: [u8; COMMAND_BYTES],
+    length: usize,
+}
+
+impl Written {
+    fn new<C: AtatCmd>(command: &C) -> Self {
+        let mut bytes = [0; COMMAND_BYTES];
+        let length = command.write(&mut bytes);
+        Self { bytes, length }
+    }
+}
+
+/// Collects a command's answer.
+struct Answer<'c, C: AtatCmd> {
+    command: &'c C,
+    /// What was told, its `OK` still to come.
+    told: Option<C::Response>,
+    answer: Option<Result<C::Response, Error>>,
+}
+
+impl<'c, C: AtatCmd> Answer<'c, C> {
+    fn new(command: &'c C) -> Self {
+        Self { command, told: None, answer: None }
+    }
+
+    fn judge(&mut self, said: &DigestResult<'_>) -> Taken {
+        let answer = match said {
+            DigestResult::Response(Ok(line)) if !line.is_empty() => match self.command.parse(Ok(line)) {
+                Ok(answer) if C::EXPECTS_RESPONSE_CODE => {
+                    self.told = Some(answer);
+                    return Taken::Part;
+                }
+                Err(Error::Parse) => return Taken::No,
+                answer => answer,
+            },
+            DigestResult::Response(Ok(_)) if C::EXPECTS_RESPONSE_CODE => {
+                match self.told.take().or_else(|| self.command.parse(Ok(&[])).ok()) {
+                    Some(answer) => Ok(answer),
+                    None => return Taken::No,
+                }
+            }
+            DigestResult::Response(Err(error)) => Err(error.clone().into()),
+            _ => return Taken::No,
+        };
+        self.answer = Some(answer);
+        Taken::Whole
+    }
+
+    fn take(self) -> Result<C::Response, Error> {
+        self.answer.unwrap_or(Err(Error::Timeout))
+    }
 }
 
 pub(super) struct Line<'a, R, W> {
@@ -110,9 +169,12 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
 
     /// Asks, and gives the answer.
     pub(super) async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        self.write_command(command).await?;
-        let answer = self.answer(command).await;
-        self.count(answer)
+        let mut answer = Answer::new(command);
+        let written = Written::new(command);
+        let asked = self.exchange(&written, C::MAX_TIMEOUT_MS, &mut |said| answer.judge(said)).await;
+        let answer = asked.and_then(|()| answer.take());
+        self.count(answer.as_ref().err());
+        answer
     }
 
     /// Asks for leave to send, sends `length` bytes out of the pipe, and gives the answer.
@@ -122,10 +184,8 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         data: &Pipe<NoopRawMutex, N>,
         length: usize,
     ) -> Result<C::Response, Error> {
-        self.digester.prompt_expected = true;
-        let prompt = self.prompt(command).await;
-        self.digester.prompt_expected = false;
-        let prompt = self.count(prompt);
+        let prompt = self.prompt(&Written::new(command)).await;
+        self.count(prompt.as_ref().err());
         if matches!(prompt, Err(Error::Timeout)) {
             let _ = self.write(CANCEL).await;
         }
@@ -138,14 +198,18 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             self.write(&piece[..count]).await?;
             left -= count;
         }
-        let answer = self.answer(command).await;
-        self.count(answer)
+        let mut answer = Answer::new(command);
+        let said = self.await_answer(C::MAX_TIMEOUT_MS, &mut |said| answer.judge(said)).await;
+        let answer = said.and_then(|()| answer.take());
+        self.count(answer.as_ref().err());
+        answer
     }
 
     /// Asks without counting the outcome: a modem that starts is allowed not to answer.
     pub(super) async fn knock<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        self.write_command(command).await?;
-        self.answer(command).await
+        let mut answer = Answer::new(command);
+        self.exchange(&Written::new(command), C::MAX_TIMEOUT_MS, &mut |said| answer.judge(said)).await?;
+        answer.take()
     }
 
     /// Listens until the news satisfy; `None` if they do not before `until` is done.
@@ -183,76 +247,24 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         }
     }
 
-    async fn prompt<C: AtatCmd>(&mut self, command: &C) -> Result<(), Error> {
-        self.write_command(command).await?;
-        self.await_answer(PROMPT_MS, |said| match said {
-            DigestResult::Prompt(_) => Taken::Answer(Ok(())),
-            DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
-            _ => Taken::No,
-        })
-        .await
-    }
-
-    async fn answer<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        let mut told = None;
-        self.await_answer(C::MAX_TIMEOUT_MS, |said| match said {
-            DigestResult::Response(Ok(line)) if !line.is_empty() => match command.parse(Ok(line)) {
-                Ok(answer) if C::EXPECTS_RESPONSE_CODE => {
-                    told = Some(answer);
-                    Taken::Part
+    async fn prompt(&mut self, command: &Written) -> Result<(), Error> {
+        self.digester.prompt_expected = true;
+        let mut refused = None;
+        let said = self
+            .exchange(command, PROMPT_MS, &mut |said| match said {
+                DigestResult::Prompt(_) => Taken::Whole,
+                DigestResult::Response(Err(error)) => {
+                    refused = Some(error.clone().into());
+                    Taken::Whole
                 }
-                Ok(answer) => Taken::Answer(Ok(answer)),
-                Err(Error::Parse) => Taken::No,
-                Err(error) => Taken::Answer(Err(error)),
-            },
-            DigestResult::Response(Ok(_)) if C::EXPECTS_RESPONSE_CODE => match told.take() {
-                Some(answer) => Taken::Answer(Ok(answer)),
-                None => command.parse(Ok(&[])).map_or(Taken::No, |answer| Taken::Answer(Ok(answer))),
-            },
-            DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
-            _ => Taken::No,
-        })
-        .await
+                _ => Taken::No,
+            })
+            .await;
+        self.digester.prompt_expected = false;
+        refused.map_or(said, Err)
     }
 
-    async fn await_answer<T>(
-        &mut self,
-        longest_ms: u32,
-        mut take: impl FnMut(&DigestResult<'_>) -> Taken<Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let longest = Duration::from_millis(longest_ms.into()).min(self.answer_max);
-        let deadline = Instant::now() + longest;
-        loop {
-            loop {
-                match self.digest(&mut take) {
-                    Digested::Answer(answer) => return answer,
-                    Digested::Something => {}
-                    Digested::Nothing => break,
-                }
-            }
-            if let Either::First(()) = select(Timer::at(deadline), self.fill()).await {
-                return Err(Error::Timeout);
-            }
-        }
-    }
-
-    fn count<T>(&mut self, answer: Result<T, Error>) -> Result<T, Error> {
-        match &answer {
-            Ok(_) => self.unanswered = 0,
-            Err(Error::Timeout | Error::Write) => {
-                self.unanswered = self.unanswered.saturating_add(1);
-                self.modem.count(|counters| counters.timeouts = counters.timeouts.saturating_add(1));
-            }
-            Err(_) if self.news.no_data => self.unanswered = 0,
-            Err(_) => {
-                self.unanswered = 0;
-                self.modem.count(|counters| counters.errors = counters.errors.saturating_add(1));
-            }
-        }
-        answer
-    }
-
-    async fn write_command<C: AtatCmd>(&mut self, command: &C) -> Result<(), Error> {
+    async fn exchange(&mut self, command: &Written, longest_ms: u32, judge: Judge<'_>) -> Result<(), Error> {
         // What was said up to now is no answer to this.
         for _ in 0..READS_BEFORE_COMMAND {
             self.digest_all();
@@ -263,10 +275,40 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             }
         }
         self.digest_all();
-        self.news.no_data = false;
-        let mut bytes = [0; COMMAND_BYTES];
-        let length = command.write(&mut bytes);
-        self.write(bytes.get(..length).unwrap_or_default()).await
+        self.write(command.bytes.get(..command.length).unwrap_or_default()).await?;
+        self.await_answer(longest_ms, judge).await
+    }
+
+    async fn await_answer(&mut self, longest_ms: u32, judge: Judge<'_>) -> Result<(), Error> {
+        let longest = Duration::from_millis(longest_ms.into()).min(self.answer_max);
+        let deadline = Instant::now() + longest;
+        loop {
+            loop {
+                match self.digest(judge) {
+                    Digested::Whole => return Ok(()),
+                    Digested::Something => {}
+                    Digested::Nothing => break,
+                }
+            }
+            if let Either::First(()) = select(Timer::at(deadline), self.fill()).await {
+                return Err(Error::Timeout);
+            }
+        }
+    }
+
+    fn count(&mut self, error: Option<&Error>) {
+        match error {
+            None => self.unanswered = 0,
+            Some(Error::Timeout | Error::Write) => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                self.modem.count(|counters| counters.timeouts = counters.timeouts.saturating_add(1));
+            }
+            Some(_) if self.news.no_data => self.unanswered = 0,
+            Some(_) => {
+                self.unanswered = 0;
+                self.modem.count(|counters| counters.errors = counters.errors.saturating_add(1));
+            }
+        }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -300,10 +342,10 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 
     fn digest_all(&mut self) {
-        while !matches!(self.digest(&mut |_| Taken::<()>::No), Digested::Nothing) {}
+        while self.digest(&mut |_| Taken::No) != Digested::Nothing {}
     }
 
-    fn digest<T>(&mut self, take: &mut impl FnMut(&DigestResult<'_>) -> Taken<T>) -> Digested<T> {
+    fn digest(&mut self, judge: Judge<'_>) -> Digested {
         if self.skipping {
             let said = &self.buffer[..self.filled];
             let end = said.iter().position(|byte| *byte == b'\n');
@@ -314,8 +356,8 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         }
         let (said, swallowed) = self.digester.digest(&self.buffer[..self.filled]);
         let mut garbage = 0;
-        let digested = match take(&said) {
-            Taken::Answer(answer) => Digested::Answer(answer),
+        let digested = match judge(&said) {
+            Taken::Whole => Digested::Whole,
             Taken::Part => Digested::Something,
             Taken::No => {
                 match said {
@@ -354,8 +396,9 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 }
 
-enum Digested<T> {
-    Answer(T),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Digested {
+    Whole,
     Something,
     Nothing,
 }

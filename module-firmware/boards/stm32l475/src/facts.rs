@@ -41,6 +41,21 @@ pub const MODEM_RTS: Pin = Pin { port: Port::A, number: 15 };
 /// Alternate function of the modem's pins.
 pub const MODEM_AF: u8 = 8;
 
+/// The supply through a divider, A0.
+pub const SUPPLY_SENSE: Pin = Pin { port: Port::C, number: 5 };
+/// The ADC's channel at that pin.
+pub const SUPPLY_CHANNEL: u8 = 14;
+/// The divider: 100 kiloohms to the supply, 10 to ground.
+pub const SUPPLY_DIVIDER: u32 = 11;
+/// The ADC's reference in millivolts: the board's 3.3 V.
+pub const VDDA_MV: u32 = 3_300;
+/// Less than this, in millivolts, is no supply but a pin without a divider.
+pub const SUPPLY_PRESENT_MV: u16 = 2_000;
+/// A 12 V supply below this, in millivolts, is too low for acceptor and relays,
+pub const SUPPLY_LOW_MV: u16 = 9_000;
+/// and above this, in millivolts, it is well again.
+pub const SUPPLY_OK_MV: u16 = 9_500;
+
 /// USART1 to the board's ST-Link, which shows it as a USB serial port; alternate function 7.
 pub const CONSOLE_TX: Pin = Pin { port: Port::B, number: 6 };
 /// See [`CONSOLE_TX`].
@@ -50,9 +65,8 @@ pub const CONSOLE_AF: u8 = 7;
 
 /// Bytes of a flash page.
 pub const PAGE_BYTES: u32 = 2048;
-/// The bank that the processor runs from is always seen here.
-pub const FLASH_START: u32 = 0x0800_0000;
-/// The other bank is always seen here (whichever it is: an update over the air swaps them).
+/// The bank that the processor does not run from is always seen here, whichever it is (an update over the air swaps
+/// them); the one it runs from is seen at 0x0800_0000.
 pub const OTHER_BANK_START: u32 = 0x0808_0000;
 /// Pages of a bank.
 pub const BANK_PAGES: u32 = 256;

@@ -74,16 +74,6 @@ fn clear(line: usize) {
     EXTI.pr(0).write_value(lines);
 }
 
-/// Whether the button is pressed.
-pub fn button_pressed() -> bool {
-    !BUTTON.high()
-}
-
-/// Whether the machine says that it runs.
-pub fn machine_runs() -> bool {
-    !SENSE.high()
-}
-
 /// Edges lost since boot because too many waited.
 pub fn lost() -> u32 {
     LOST.load(Ordering::Relaxed)

@@ -5,6 +5,8 @@ use crate::{facts::LEGACY_START, time};
 use core::panic::PanicInfo;
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
+use module_firmware::BootReport;
+use protocol::messages::{Panic, ResetCause};
 use stm32_metapac::RCC;
 
 /// Says that the rest is ours: SRAM2 begins with noise.
@@ -42,62 +44,39 @@ fn set(word: Word, value: u32) {
     unsafe { pointer(word).write_volatile(value) }
 }
 
-/// Why this boot came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// Power came or sagged.
-    Power,
-    /// The reset pin.
-    Pin,
-    /// The firmware restarted on purpose.
-    Software,
-    /// The watchdog bit.
-    Watchdog,
-    /// The firmware panicked.
-    Panic,
-    /// Anything else, or the processor does not say.
-    Other,
-}
-
-/// The boot before.
-#[derive(Debug, Clone, Copy)]
-pub struct Before {
-    /// Why it ended.
-    pub cause: Cause,
-    /// How long it ran, in seconds, if known.
-    pub uptime_s: Option<u32>,
-    /// Where the firmware last panicked: a hash (FNV-1a) of the file's name, and the line.
-    pub panic: Option<(u32, u32)>,
-}
-
 /// Reads what the boot before left, and begins anew.
-pub fn take() -> Before {
+pub fn take() -> BootReport {
     let flags = RCC.csr().read();
     RCC.csr().modify(|w| w.set_rmvf(true));
-    if get(Word::Ours) != OURS {
+    let kept = get(Word::Ours) == OURS;
+    if !kept {
         for word in [Word::Formatted, Word::Ended, Word::UptimeS, Word::PanicFile, Word::PanicLine, Word::Panics] {
             set(word, 0);
         }
         set(Word::Ours, OURS);
     }
-    // A reset of any kind pulls the pin's flag too.
-    let cause = match get(Word::Ended) {
-        PANICKED => Cause::Panic,
-        ON_PURPOSE => Cause::Software,
-        _ if flags.borrstf() => Cause::Power,
-        _ if flags.iwdgrstf() || flags.wwdgrstf() => Cause::Watchdog,
-        _ if flags.sftrstf() => Cause::Software,
-        _ if flags.pinrstf() => Cause::Pin,
-        _ => Cause::Other,
+    // Any reset pulls the pin's flag too. An emulator sets none.
+    let reset_cause = match get(Word::Ended) {
+        PANICKED => Some(ResetCause::Panic),
+        ON_PURPOSE => Some(ResetCause::Software),
+        _ if flags.iwdgrstf() || flags.wwdgrstf() => Some(ResetCause::Watchdog),
+        // Power that came anew, and power that sagged, are one flag; memory that was kept tells them apart.
+        _ if flags.borrstf() && kept => Some(ResetCause::BrownOut),
+        _ if flags.borrstf() => Some(ResetCause::PowerOn),
+        _ if flags.sftrstf() => Some(ResetCause::Software),
+        _ if flags.pinrstf() => Some(ResetCause::ResetPin),
+        _ if flags.oblrstf() || flags.fwrstf() || flags.lpwrrstf() => Some(ResetCause::Other),
+        _ => None,
     };
-    let before = Before {
-        cause,
-        uptime_s: Some(get(Word::UptimeS)).filter(|uptime_s| *uptime_s > 0),
-        panic: (get(Word::Panics) > 0).then(|| (get(Word::PanicFile), get(Word::PanicLine))),
+    let report = BootReport {
+        reset_cause,
+        panic: (get(Word::Panics) > 0)
+            .then(|| Panic { file_hash: get(Word::PanicFile), line: get(Word::PanicLine) }),
+        uptime_before_s: kept.then(|| get(Word::UptimeS)),
     };
     set(Word::Ended, 0);
     set(Word::UptimeS, 0);
-    before
+    report
 }
 
 /// Whether the emulated flash is from an earlier boot; it counts as made from now on.

@@ -67,9 +67,15 @@ impl Pin {
         self.mode(Moder::INPUT, Pupdr::PULL_UP);
     }
 
-    /// Makes it an analog input.
+    /// Makes it an input that is pulled down.
+    pub fn input_pulled_down(self) {
+        self.mode(Moder::INPUT, Pupdr::PULL_DOWN);
+    }
+
+    /// Makes it an input of the ADC.
     pub fn analog(self) {
         self.mode(Moder::ANALOG, Pupdr::FLOATING);
+        critical_section::with(|_| self.port.registers().ascr().modify(|w| w.set_asc(self.n(), true)));
     }
 
     /// Makes it an output, low from the first moment.
