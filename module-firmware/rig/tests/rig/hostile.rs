@@ -76,7 +76,7 @@ async fn a_modem_that_answers_wrong_late_twice_or_never() {
 
         // Junk between answers, while it works.
         let mut dice = Dice(11);
-        stand.board.modem.plan(|plan| plan.noise = 100);
+        stand.board.modem.plan(|plan| plan.noise = 300);
         for _ in 0..20 {
             let junk = dice.bytes(40);
             stand.board.modem.with(|core| core.noise(&junk));
@@ -101,8 +101,11 @@ async fn a_modem_that_answers_wrong_late_twice_or_never() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         stand.board.modem.plan(|plan| plan.corruption = 0);
         works(&mut server, &stand).await;
-        assert_eq!(stand.console.info().await.unwrap().boot, boot, "{family:?}: it restarted");
-        println!("{family:?}: {:?}", stand.board.modem.counters());
+        let info = stand.console.info().await.unwrap();
+        assert_eq!((info.boot, info.diagnostics.panic), (boot, None), "{family:?}: it restarted");
+        let counted = info.diagnostics;
+        println!("{family:?}: {:?}, and the module counted {counted:?}", stand.board.modem.counters());
+        assert!(counted.modem_garbage > 0 && counted.modem_timeouts > 0 && counted.modem_errors > 0, "{counted:?}");
     }
 }
 
@@ -128,7 +131,9 @@ async fn a_modem_that_hangs_restarts_or_is_refused() {
     stand.board.modem.with(|core| core.hang());
     until("the modem's power cycle", async || (stand.board.modem.counters().boots > boots).then_some(())).await;
     works(&mut server, &stand).await;
-    assert_eq!(stand.console.info().await.unwrap().boot, boot, "it restarted");
+    let info = stand.console.info().await.unwrap();
+    assert_eq!(info.boot, boot, "it restarted");
+    assert!(info.diagnostics.modem_restarts >= 3 && info.diagnostics.links_lost > 0, "{:?}", info.diagnostics);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,6 +194,7 @@ async fn commands_that_are_none() {
     let info = stand.console.info().await.unwrap();
     assert_eq!(info.boot, boot, "it restarted");
     assert_ne!(info.faults & faults::BAD_SIGNATURES, 0, "{info:?}");
+    assert!(info.diagnostics.bad_tags > 0 && info.diagnostics.bad_payloads > 0, "{:?}", info.diagnostics);
 }
 
 /// A server that speaks no MQTT, or bad one, to so many that come; then it hands over to a real broker.

@@ -16,7 +16,6 @@ mod hostile;
 mod learning;
 mod outage;
 mod sale;
-mod scratch;
 mod stand;
 // The visitor of the server's own tests: there it has more to do.
 #[allow(dead_code)]
