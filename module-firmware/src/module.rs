@@ -394,6 +394,11 @@ impl<F: NorFlash> Module<F> {
         self.driver.is_some()
     }
 
+    /// Whether a credit pulse could start now: no coin is coming in, passed or owed.
+    pub fn is_line_quiet(&self, now_us: u64) -> bool {
+        self.coins.is_free(now_us)
+    }
+
     /// Unix time in milliseconds, once known.
     pub fn unix_ms(&self, now_us: u64) -> Option<u64> {
         self.clock.unix_ms(now_us)

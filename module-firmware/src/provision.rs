@@ -7,7 +7,6 @@ use crate::{
     module::Identity,
     store::{Key, Store, StoreError, VALUE_MAX_BYTES},
 };
-use core::fmt::Write;
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::{String, Vec};
 use protocol::{
@@ -98,9 +97,11 @@ impl<F: NorFlash> Provision<F> {
     /// Writes where the server is. A cut in between leaves the one before, or the new access with the old host: it is
     /// not answered then, and asked again.
     pub async fn set_server(&mut self, server: &ServerAddress) -> Result<(), StoreError> {
-        let mut access = String::<VALUE_MAX_BYTES>::new();
-        write!(access, "{}\n{}\n{}", server.apn, server.user, server.password).map_err(|_| StoreError::Damaged)?;
-        self.0.write(Key::Access, access.as_bytes()).await?;
+        let mut access = Value::new();
+        for part in [&*server.apn, "\n", &*server.user, "\n", &*server.password] {
+            access.extend_from_slice(part.as_bytes()).map_err(|_| StoreError::Damaged)?;
+        }
+        self.0.write(Key::Access, &access).await?;
         let mut host = Value::from_slice(&server.port.to_le_bytes()).map_err(|_| StoreError::Damaged)?;
         host.extend_from_slice(server.host.as_bytes()).map_err(|_| StoreError::Damaged)?;
         self.0.write(Key::Server, &host).await

@@ -1,7 +1,7 @@
 //! What is derived from a module's secret: the key of its messages and its MQTT password.
 
 use crate::ModuleId;
-use core::fmt::{self, Write};
+use core::fmt;
 use heapless::String;
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -41,8 +41,9 @@ impl ModuleSecret {
         let mut bytes = [0; PASSWORD_CHARS / 2];
         self.derive(module, PASSWORD_INFO, &mut bytes);
         let mut text = String::new();
-        for byte in bytes {
-            write!(text, "{byte:02x}").expect("two characters a byte fit");
+        for nibble in bytes.into_iter().flat_map(|byte| [byte >> 4, byte & 0xF]) {
+            let digit = char::from_digit(nibble.into(), 16).expect("a nibble is a digit");
+            text.push(digit).expect("two characters a byte fit");
         }
         text
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     database::{Commits, MariaDb},
-    fuzz,
+    firmware, fuzz,
     program::{Program, binary, root, target},
     setup,
 };
@@ -22,6 +22,8 @@ pub fn everything() -> Result<()> {
         ("golden vectors", vectors),
         ("clippy", clippy),
         ("documentation", documentation),
+        ("the image's formatting and clippy", firmware::lints),
+        ("the image, its size and its panics", firmware::run),
         ("tests, on SQLite", tests),
         ("the store's tests, on MariaDB", tests_on_mariadb),
         ("pages in a browser", || browser(&[])),

@@ -5,6 +5,7 @@
 
 mod ci;
 mod database;
+mod firmware;
 mod fuzz;
 mod program;
 mod setup;
@@ -24,12 +25,15 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
     cargo xtask test [sqlite]            all Rust tests, the store's on SQLite
     cargo xtask test mariadb             the store's tests on a MariaDB of their own, started and ended here
     cargo xtask browser [FILE...]        the pages in a real browser; pictures go to target/screenshots
+    cargo xtask firmware                 build the module's image, print its size, hold its panics against the list
     cargo xtask fuzz [TARGET] [--seconds N]
                                          fuzz the broker: before_connect, session, or both, a minute each
     cargo xtask fuzz TARGET FILE...      replay inputs
     cargo xtask sim [--seeds N] [...]    the simulation; what follows goes to it (--help)
+    cargo xtask bench coins [PULSES]     the coin line: a million pulses with bounce and noise, none lost, none invented
     cargo xtask bench sale [...]         the whole sale's speed over real sockets
     cargo xtask bench sale --mariadb     the same on a MariaDB of its own, every commit durable
+    cargo xtask bench broker [...]       the gate beside mosquitto
 
 A test alone: cargo test --workspace --test NAME. With COINWIRE_TEST_DATABASE=mysql://root@HOST:PORT set, the
 store's tests run on that server instead of SQLite.
@@ -58,10 +62,17 @@ fn run(args: Vec<String>) -> Result<()> {
         ["test"] | ["test", "sqlite"] => ci::tests(),
         ["test", "mariadb"] => ci::tests_on_mariadb(),
         ["browser", files @ ..] => ci::browser(files),
+        ["firmware"] => firmware::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["sim", rest @ ..] => {
             ci::release_binaries()?;
             ci::simulation("release", rest)
+        }
+        // The module's logic alone: nothing of the server is built for it.
+        ["bench", "coins", rest @ ..] => {
+            Program::cargo(&["build", "--quiet", "--release", "--package", "module-host", "--bin", "bench-coins"])
+                .run()?;
+            Program::new(binary("release", "bench-coins")).args(rest).run()
         }
         ["bench", "sale", "--mariadb", rest @ ..] => {
             ci::release_binaries()?;

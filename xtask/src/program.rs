@@ -95,6 +95,15 @@ impl Program {
         Ok(status.with_context(|| format!("cannot run {}", self.line))?.success())
     }
 
+    /// Runs it to its end, and gives what it wrote; fails if it does.
+    pub fn output(mut self) -> Result<String> {
+        let output = self.command.output().with_context(|| format!("cannot run {}", self.line))?;
+        if !output.status.success() {
+            bail!("failed ({}): {}\n{}", output.status, self.line, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs it silently, and tells whether it went well and wrote anything.
     pub fn says_something(mut self) -> bool {
         self.command.output().is_ok_and(|output| output.status.success() && !output.stdout.is_empty())

@@ -1,7 +1,10 @@
 //! What the tests need and a machine may lack: Debian's packages, and from npm and PyPI the browser tests' own packages
 //! and the MQTT clients that the broker is tried with.
 
-use crate::program::{Program, exists, root, target};
+use crate::{
+    firmware,
+    program::{Program, exists, root, target},
+};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -9,7 +12,7 @@ use std::{
 };
 
 /// A command, and Debian's packages that bring it.
-const COMMANDS: [(&str, &[&str]); 9] = [
+const COMMANDS: [(&str, &[&str]); 10] = [
     ("cc", &["gcc", "libc6-dev"]),
     ("c++", &["g++"]),
     ("python3", &["python3"]),
@@ -20,7 +23,13 @@ const COMMANDS: [(&str, &[&str]); 9] = [
     ("chromium", &["chromium"]),
     ("node", &["nodejs"]),
     ("npm", &["npm"]),
+    ("arm-none-eabi-ld", &["binutils-arm-none-eabi"]),
 ];
+/// A compiler for the module's processor, where rustup has none.
+const COMPILER: [&str; 2] = ["rustc-web", "rust-web-src"];
+/// The emulator of the module's board. Bookworm's own does not know that board; its backports' does.
+const EMULATOR: &str = "qemu-system-arm";
+const BACKPORTS: &str = "bookworm-backports";
 /// Chinese glyphs, so that pictures of Chinese pages show words instead of boxes.
 const CHINESE_FONT: &str = "fonts-wqy-microhei";
 /// Python's means to make an environment of its own, which Debian leaves out of python3.
@@ -44,6 +53,7 @@ pub fn is_root() -> bool {
 pub fn install_missing() -> Result<()> {
     toolchain()?;
     debian()?;
+    emulator()?;
     npm(&browser_tests())?;
     npm(&mqtt_clients().join("mqttjs"))?;
     pip(&mqtt_clients().join("paho"))
@@ -78,6 +88,9 @@ fn debian() -> Result<()> {
     if !Program::new("python3").args(&["-c", "import ensurepip, sys; print(sys.version)"]).says_something() {
         packages.push(PYTHON_ENVIRONMENTS);
     }
+    if !firmware::has_compiler() {
+        packages.extend(COMPILER);
+    }
     if packages.is_empty() {
         println!("no Debian package is missing");
         return Ok(());
@@ -91,9 +104,68 @@ fn debian() -> Result<()> {
             COMMANDS.map(|(command, _)| command).join(", ")
         );
     }
-    let apt = |args: &[&str]| Program::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive");
     apt(&["update", "-q"]).run()?;
     apt(&["install", "-q", "-y", "--no-install-recommends"]).args(&packages).run()
+}
+
+fn apt(args: &[&str]) -> Program {
+    Program::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive")
+}
+
+/// Installs an emulator that knows the module's board.
+fn emulator() -> Result<()> {
+    let knows =
+        || Program::new(EMULATOR).args(&["-M", "help"]).output().is_ok_and(|list| list.contains("b-l475e-iot01a"));
+    if knows() {
+        println!("the emulator of the module's board is there");
+        return Ok(());
+    }
+    let sources = Path::new("/etc/apt/sources.list.d");
+    if !is_root() || !exists("apt-get") {
+        bail!("{EMULATOR} 10 or later is missing: on Debian 12, as root, install it from {BACKPORTS}");
+    }
+    let bookworm = fs::read_to_string("/etc/os-release").is_ok_and(|text| text.contains("VERSION_CODENAME=bookworm"));
+    if !bookworm {
+        // Every later Debian has one that is new enough.
+        apt(&["update", "-q"]).run()?;
+        return apt(&["install", "-q", "-y", "--no-install-recommends", EMULATOR]).run();
+    }
+    let file = sources.join("backports.sources");
+    if !names_backports(sources)? {
+        fs::write(&file, backports(sources)).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    apt(&["update", "-q"]).run()?;
+    apt(&["install", "-q", "-y", "--no-install-recommends", "-t", BACKPORTS, EMULATOR]).run()?;
+    if !knows() {
+        bail!("{EMULATOR} from {BACKPORTS} does not know the board");
+    }
+    Ok(())
+}
+
+/// Whether a source of packages names the backports already.
+fn names_backports(sources: &Path) -> Result<bool> {
+    for entry in fs::read_dir(sources).with_context(|| format!("cannot read {}", sources.display()))? {
+        let path = entry?.path();
+        let read = path.extension().is_some_and(|extension| extension == "sources" || extension == "list");
+        if read && fs::read_to_string(&path).is_ok_and(|text| text.contains(BACKPORTS)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A source of packages for the backports, from where and by whose key this machine gets the others.
+fn backports(sources: &Path) -> String {
+    let debian = fs::read_to_string(sources.join("debian.sources")).unwrap_or_default();
+    let field = |name: &str, without: &str| {
+        let line = debian.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap_or(without).trim().to_owned()
+    };
+    format!(
+        "Types: deb\nURIs: {}\nSuites: {BACKPORTS}\nComponents: main\nSigned-By: {}\n",
+        field("URIs", "http://deb.debian.org/debian"),
+        field("Signed-By", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+    )
 }
 
 /// Installs what the folder's lock file names.

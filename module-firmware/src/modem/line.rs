@@ -75,6 +75,18 @@ enum Taken {
 /// What judges that. A reference to any such function: what awaits an answer is there once, not once per command.
 type Judge<'j> = &'j mut dyn FnMut(&DigestResult<'_>) -> Taken;
 
+/// A command that is asked, whichever it is.
+trait Asked {
+    /// The command as it is written.
+    fn written(&self) -> Written;
+    /// The longest to wait for its answer, in milliseconds.
+    fn longest_ms(&self) -> u32;
+    /// What something said has to do with its answer.
+    fn judge(&mut self, said: &DigestResult<'_>) -> Taken;
+    /// Why it was refused, if it was.
+    fn refusal(&self) -> Option<&Error>;
+}
+
 /// A command as it is written.
 struct Written {
     bytes: [u8; COMMAND_BYTES],
@@ -102,6 +114,20 @@ impl<'c, C: AtatCmd> Answer<'c, C> {
         Self { command, told: None, answer: None }
     }
 
+    fn take(self) -> Result<C::Response, Error> {
+        self.answer.unwrap_or(Err(Error::Timeout))
+    }
+}
+
+impl<C: AtatCmd> Asked for Answer<'_, C> {
+    fn written(&self) -> Written {
+        Written::new(self.command)
+    }
+
+    fn longest_ms(&self) -> u32 {
+        C::MAX_TIMEOUT_MS
+    }
+
     fn judge(&mut self, said: &DigestResult<'_>) -> Taken {
         let answer = match said {
             DigestResult::Response(Ok(line)) if !line.is_empty() => match self.command.parse(Ok(line)) {
@@ -125,8 +151,8 @@ impl<'c, C: AtatCmd> Answer<'c, C> {
         Taken::Whole
     }
 
-    fn take(self) -> Result<C::Response, Error> {
-        self.answer.unwrap_or(Err(Error::Timeout))
+    fn refusal(&self) -> Option<&Error> {
+        self.answer.as_ref()?.as_ref().err()
     }
 }
 
@@ -170,11 +196,23 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     /// Asks, and gives the answer.
     pub(super) async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
         let mut answer = Answer::new(command);
-        let written = Written::new(command);
-        let asked = self.exchange(&written, C::MAX_TIMEOUT_MS, &mut |said| answer.judge(said)).await;
-        let answer = asked.and_then(|()| answer.take());
-        self.count(answer.as_ref().err());
-        answer
+        self.ask_any(&mut answer, true).await?;
+        answer.take()
+    }
+
+    /// Asks without counting the outcome: a modem that starts is allowed not to answer.
+    pub(super) async fn knock<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
+        let mut answer = Answer::new(command);
+        self.ask_any(&mut answer, false).await?;
+        answer.take()
+    }
+
+    async fn ask_any(&mut self, asked: &mut dyn Asked, counted: bool) -> Result<(), Error> {
+        let done = self.exchange(&asked.written(), asked.longest_ms(), &mut |said| asked.judge(said)).await;
+        if counted {
+            self.count(done.as_ref().err().or(asked.refusal()));
+        }
+        done
     }
 
     /// Asks for leave to send, sends `length` bytes out of the pipe, and gives the answer.
@@ -203,13 +241,6 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         let answer = said.and_then(|()| answer.take());
         self.count(answer.as_ref().err());
         answer
-    }
-
-    /// Asks without counting the outcome: a modem that starts is allowed not to answer.
-    pub(super) async fn knock<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        let mut answer = Answer::new(command);
-        self.exchange(&Written::new(command), C::MAX_TIMEOUT_MS, &mut |said| answer.judge(said)).await?;
-        answer.take()
     }
 
     /// Listens until the news satisfy; `None` if they do not before `until` is done.

@@ -70,9 +70,9 @@ pub const PAGE_BYTES: u32 = 2048;
 pub const OTHER_BANK_START: u32 = 0x0808_0000;
 /// Pages of a bank.
 pub const BANK_PAGES: u32 = 256;
-/// Pages set apart for an image, at the beginning of each bank: 128 KB. The image runs from one, an update over the
+/// Pages set apart for an image, at the beginning of each bank: 192 KB. The image runs from one, an update over the
 /// air is written to the other.
-pub const IMAGE_PAGES: u32 = 64;
+pub const IMAGE_PAGES: u32 = 96;
 /// First of the pages that hold identity and server, in the other bank, so that the processor goes on while they are
 /// written. The same pages of the running bank are kept free: an update moves the data when it swaps the banks.
 pub const PROVISION_PAGE: u32 = IMAGE_PAGES;
@@ -81,14 +81,14 @@ pub const PROVISION_PAGES: u32 = 2;
 /// First of the pages that hold settings, totals and journal, in the other bank.
 pub const STORE_PAGE: u32 = PROVISION_PAGE + PROVISION_PAGES;
 /// Pages that hold settings, totals and journal: for ten years at 500 events a day (docs/MODULE.md, "Flash").
-pub const STORE_PAGES: u32 = 12;
+pub const STORE_PAGES: u32 = 32;
 
 /// SRAM2, which keeps its content over a reset.
 pub const SRAM2_START: u32 = 0x1000_0000;
-/// In an emulator, which has no flash that can be written, the pages are here instead, provision first.
-pub const EMULATED_PAGES: u32 = PROVISION_PAGES + STORE_PAGES;
+/// In an emulator, which has no flash that can be written, pages are here instead, provision first, fewer of the others.
+pub const EMULATED_STORE_PAGES: u32 = 12;
 /// What is told from one boot to the next, behind the emulated pages.
 pub const LEGACY_START: u32 = SRAM2_START + 15 * PAGE_BYTES;
 
-const _: () = assert!(EMULATED_PAGES <= 15, "the emulated pages end before what is told to the next boot");
+const _: () = assert!(PROVISION_PAGES + EMULATED_STORE_PAGES <= 15, "the emulated pages end before what is told to the next boot");
 const _: () = assert!(STORE_PAGE + STORE_PAGES <= BANK_PAGES, "the data fits its bank");

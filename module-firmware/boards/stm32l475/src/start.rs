@@ -2,7 +2,7 @@
 
 use crate::{
     facts::{
-        CONSOLE_AF, CONSOLE_RX, CONSOLE_TX, EMULATED_PAGES, MODEM_AF, MODEM_RTS, MODEM_RX, MODEM_TX, PROVISION_PAGE,
+        CONSOLE_AF, CONSOLE_RX, CONSOLE_TX, EMULATED_STORE_PAGES, MODEM_AF, MODEM_RTS, MODEM_RX, MODEM_TX, PROVISION_PAGE,
         PROVISION_PAGES, STORE_PAGE, STORE_PAGES,
     },
     flash::Flash,
@@ -11,8 +11,6 @@ use crate::{
 };
 use cortex_m::peripheral::NVIC;
 use stm32_metapac::{DBGMCU, FLASH, Interrupt, RCC, rcc::vals::Sw};
-
-const _: () = assert!(EMULATED_PAGES == PROVISION_PAGES + STORE_PAGES);
 
 /// Whether this is an emulator, which has no flash that can be written and no ADC: there the identity of the chip reads
 /// zero.
@@ -68,7 +66,7 @@ pub fn flash() -> (Flash, Flash) {
     if emulated() {
         let formatted = legacy::is_formatted();
         let provision = Flash::in_sram2(0, PROVISION_PAGES, formatted);
-        (provision, Flash::in_sram2(PROVISION_PAGES, STORE_PAGES, formatted))
+        (provision, Flash::in_sram2(PROVISION_PAGES, EMULATED_STORE_PAGES, formatted))
     } else {
         (Flash::on_chip(PROVISION_PAGE, PROVISION_PAGES), Flash::on_chip(STORE_PAGE, STORE_PAGES))
     }

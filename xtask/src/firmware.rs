@@ -1,0 +1,294 @@
+//! The module's image: built by whichever compiler there is for its processor, weighed, and its ways into a panic held
+//! against a list of those that were looked at.
+
+use crate::program::{Program, root};
+use anyhow::{Context, Result, bail};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+const TARGET: &str = "thumbv7em-none-eabihf";
+/// Debian's compiler for the web packages, with its source.
+const DEBIANS_RUSTC: &str = "/usr/bin/rustc";
+const DEBIANS_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core";
+const BINUTILS: &str = "arm-none-eabi";
+/// What the image may take of the processor's memories, in bytes: its slot (`memory.x`, `facts.rs`), and all its RAM.
+const FLASH_MAX: u64 = 192 * 1024;
+const RAM_MAX: u64 = 32 * 1024;
+/// What it is meant to take of flash, in bytes.
+const FLASH_AIM: u64 = 128 * 1024;
+
+/// The board's folder: a workspace of its own.
+pub fn board() -> PathBuf {
+    root().join("module-firmware/boards/stm32l475")
+}
+
+/// The image, once built.
+pub fn image() -> PathBuf {
+    board().join("target").join(TARGET).join("release/coinwire-stm32l475")
+}
+
+/// Builds the image, prints its size, and checks size and panics.
+pub fn run() -> Result<()> {
+    build()?;
+    let image = image();
+    let weighed = weigh(&image);
+    panics(&image)?;
+    weighed
+}
+
+/// Builds the image.
+pub fn build() -> Result<()> {
+    cargo(&["build", "--release"])?.run()
+}
+
+/// Formatting, and clippy where there is one for the compiler.
+pub fn lints() -> Result<()> {
+    Program::cargo(&["fmt", "--check"]).inside(&board()).run()?;
+    if rustup_has_target() {
+        return cargo(&["clippy", "--release", "--", "-D", "warnings"])?.run();
+    }
+    println!("no clippy for the image: Debian's compiler comes without");
+    Ok(())
+}
+
+/// Whether rustup's toolchain can build for the processor, as a person with a board has it.
+fn rustup_has_target() -> bool {
+    let libraries = Program::new("rustc").args(&["--print", "target-libdir", "--target", TARGET]).output();
+    libraries.is_ok_and(|path| Path::new(path.trim()).is_dir())
+}
+
+/// Whether there is a compiler for the processor.
+pub fn has_compiler() -> bool {
+    rustup_has_target() || (Path::new(DEBIANS_RUSTC).is_file() && Path::new(DEBIANS_SOURCE).is_dir())
+}
+
+/// Cargo in the board's folder, with the compiler that there is.
+fn cargo(args: &[&str]) -> Result<Program> {
+    let target = board().join("target");
+    let cargo = Program::cargo(args).inside(&board()).env("CARGO_TARGET_DIR", target);
+    if rustup_has_target() {
+        return Ok(cargo);
+    }
+    if !has_compiler() {
+        bail!(
+            "there is no compiler for {TARGET}: `rustup target add {TARGET}`, or on Debian install rustc-web, \
+             rust-web-src and binutils-arm-none-eabi (`cargo xtask setup`)"
+        );
+    }
+    // Debian has the library as source only; building it is a feature that the stable compiler must be told to have.
+    Ok(cargo
+        .env("RUSTC", DEBIANS_RUSTC)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_UNSTABLE_BUILD_STD", "core,alloc")
+        .env("CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER", format!("{BINUTILS}-ld")))
+}
+
+fn binutil(name: &str) -> Program {
+    Program::new(format!("{BINUTILS}-{name}"))
+}
+
+/// Prints the image's size by section, and fails beyond the limits.
+fn weigh(image: &Path) -> Result<()> {
+    let sizes = binutil("size").arg("-A").arg(image).output()?;
+    let section = |name: &str| {
+        let line = sizes.lines().find(|line| line.split_whitespace().next() == Some(name));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    // What lies in flash, and what of that is copied to RAM; what lies in RAM alone.
+    let sections = [
+        (".vector_table", true, false),
+        (".text", true, false),
+        (".rodata", true, false),
+        (".data", true, true),
+        (".bss", false, true),
+        (".uninit", false, true),
+    ];
+    if section(".text") == 0 {
+        bail!("{} has no code", image.display());
+    }
+    println!("{:<14} {:>9} {:>9}", "section", "flash", "RAM");
+    let (mut flash, mut ram) = (0, 0);
+    for (name, in_flash, in_ram) in sections {
+        let size = section(name);
+        let column = |there: bool| if there { size } else { 0 };
+        println!("{name:<14} {:>9} {:>9}", column(in_flash), column(in_ram));
+        flash += column(in_flash);
+        ram += column(in_ram);
+    }
+    let stack = symbol(image, "_stack_start")?.saturating_sub(symbol(image, "_stack_end")?);
+    ram += stack;
+    println!("{:<14} {:>9} {:>9}", "stack", 0, stack);
+    println!("{:<14} {:>9} {:>9}", "in all", flash, ram);
+    println!("{:<14} {FLASH_MAX:>9} {RAM_MAX:>9}", "at most");
+    if flash > FLASH_AIM {
+        println!("it is {} bytes of flash above the {FLASH_AIM} it is meant to take", flash - FLASH_AIM);
+    }
+    if flash > FLASH_MAX || ram > RAM_MAX {
+        bail!("the image is too large: {flash} bytes of flash of {FLASH_MAX}, {ram} bytes of RAM of {RAM_MAX}");
+    }
+    Ok(())
+}
+
+fn symbol(image: &Path, name: &str) -> Result<u64> {
+    let symbols = binutil("nm").arg(image).output()?;
+    let line = symbols.lines().find(|line| line.split_whitespace().nth(2) == Some(name));
+    let address = line.and_then(|line| line.split_whitespace().next()).context("the image lacks a symbol")?;
+    u64::from_str_radix(address, 16).with_context(|| format!("the address of {name}"))
+}
+
+/// A call that ends in a panic: the source file that makes it, and what it calls.
+type Way = (String, String);
+
+/// Lists every place in the image that calls into a panic, by the source line it was compiled from, and holds it
+/// against the board's list: a place that is not there was not looked at.
+fn panics(image: &Path) -> Result<()> {
+    let found = ways(image)?;
+    let list = board().join("panics.txt");
+    let text = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let mut allowed: BTreeMap<Way, usize> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let mut words = line.split_whitespace();
+        let (Some(file), Some(callee), Some(lines), Some(_why)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            bail!("{}: not FILE CALLEE LINES WHY: {line}", list.display());
+        };
+        allowed.insert((file.into(), callee.into()), lines.parse().with_context(|| line.to_owned())?);
+    }
+    let mut unknown = vec![];
+    for ((file, callee), lines) in &found {
+        let known = allowed.get(&(file.clone(), callee.clone())).copied().unwrap_or(0);
+        if lines.len() > known {
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            unknown.push(format!("{file} {callee}: lines {}, {known} known", lines.join(" ")));
+        }
+    }
+    println!(
+        "{} places call into a panic; {} kinds are listed",
+        found.values().map(BTreeSet::len).sum::<usize>(),
+        allowed.len()
+    );
+    if !unknown.is_empty() {
+        bail!("places that may panic and are not in {}:\n    {}", list.display(), unknown.join("\n    "));
+    }
+    Ok(())
+}
+
+/// An async function that is polled after its end panics; each has that check. Nothing outside reaches it: a future is
+/// polled by its own `await`, by `select`, or by the executor, none of which goes on after the end.
+const RESUMED: &str = "core::panicking::panic_const::panic_const_async_fn_resumed";
+
+/// What a call into a panic goes to. Every panic of Rust's library goes through one of these.
+fn is_panic(callee: &str) -> bool {
+    let exact = ["core::option::unwrap_failed", "core::option::expect_failed", "core::result::unwrap_failed"];
+    let within =
+        ["core::panicking::", "core::slice::index::slice_", "core::cell::panic_", "core::str::slice_error_fail"];
+    exact.contains(&callee)
+        || within.iter().any(|prefix| callee.starts_with(prefix))
+        || callee.contains("len_mismatch_fail")
+}
+
+fn ways(image: &Path) -> Result<BTreeMap<Way, BTreeSet<String>>> {
+    let code = binutil("objdump").args(&["-d", "-C", "--no-show-raw-insn"]).arg(image).output()?;
+    let calls = calls(&code);
+    // The compiler puts equal ends of functions into functions of their own; those are no source line's.
+    let mut outlined: HashSet<&str> = HashSet::new();
+    loop {
+        let before = outlined.len();
+        for (_, caller, callee) in &calls {
+            let panics = (is_panic(callee) && *callee != RESUMED) || outlined.contains(callee);
+            if caller.starts_with("OUTLINED_FUNCTION") && panics {
+                outlined.insert(caller);
+            }
+        }
+        if outlined.len() == before {
+            break;
+        }
+    }
+    let of_interest = |(_, caller, callee): &&(&str, &str, &str)| {
+        *callee != RESUMED
+            && (is_panic(callee) || outlined.contains(callee))
+            && !is_panic(caller)
+            && !outlined.contains(caller)
+    };
+    let calls: Vec<_> = calls.iter().filter(of_interest).collect();
+    if calls.is_empty() {
+        bail!("no call into a panic was found: the check is blind");
+    }
+    let addresses: Vec<&str> = calls.iter().map(|(address, ..)| *address).collect();
+    let lines = binutil("addr2line").args(&["-f", "-i", "-C", "-a", "-e"]).arg(image).args(&addresses).output()?;
+    let places = places(&lines);
+    let mut found: BTreeMap<Way, BTreeSet<String>> = BTreeMap::new();
+    for (address, caller, callee) in calls {
+        let (file, line) = match u64::from_str_radix(address, 16).ok().and_then(|at| places.get(&at)) {
+            Some((file, line)) => (file.clone(), line.clone()),
+            None => ((*caller).to_owned(), "?".to_owned()),
+        };
+        let callee = if callee.starts_with("OUTLINED") { "outlined" } else { callee };
+        let callee = callee.split('<').next().unwrap_or(callee).trim_end_matches("::");
+        let callee = callee.rsplit("::").next().unwrap_or(callee);
+        found.entry((file, callee.to_owned())).or_default().insert(line);
+    }
+    Ok(found)
+}
+
+/// Branches and calls to the beginning of a function: address, caller, callee.
+fn calls(code: &str) -> Vec<(&str, &str, &str)> {
+    let mut caller = "";
+    let mut calls = vec![];
+    for line in code.lines() {
+        if let Some((_, name)) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
+            caller = name;
+            continue;
+        }
+        let Some((address, instruction)) = line.trim_start().split_once(":\t") else { continue };
+        if !instruction.starts_with('b') {
+            continue;
+        }
+        let Some(callee) = instruction.split_once(" <").and_then(|(_, name)| name.strip_suffix('>')) else { continue };
+        // With an offset it is a jump within a function.
+        if callee.rsplit_once("+0x").is_none_or(|(_, offset)| u64::from_str_radix(offset, 16).is_err()) {
+            calls.push((address, caller, callee));
+        }
+    }
+    calls
+}
+
+/// Of addr2line's answer, per address the innermost line that is not of Rust's own library.
+fn places(text: &str) -> BTreeMap<u64, (String, String)> {
+    let mut places = BTreeMap::new();
+    let mut lines = text.lines();
+    let mut address = 0;
+    while let Some(line) = lines.next() {
+        if let Some(number) = line.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+            address = number;
+            continue;
+        }
+        let Some(place) = lines.next() else { break };
+        let place = place.split(" (").next().unwrap_or(place);
+        let Some((file, number)) = place.rsplit_once(':') else { continue };
+        let of_the_library = file.contains("/library/") || file.starts_with('?');
+        let known: Option<&(String, String)> = places.get(&address);
+        // Until something better comes, what addr2line says last: the outermost.
+        if known.is_none_or(|(known, _)| known.starts_with("rust/")) {
+            let file = if of_the_library { library_file(file) } else { source_file(file) };
+            places.insert(address, (file, number.to_owned()));
+        }
+    }
+    places
+}
+
+fn library_file(file: &str) -> String {
+    format!("rust/{}", file.rsplit_once("/library/").map_or(file, |(_, file)| file))
+}
+
+/// A file's name as it is the same on every machine: within the repository, or within its crate.
+fn source_file(file: &str) -> String {
+    let in_repository = file.strip_prefix(&format!("{}/", root().display()));
+    let in_registry =
+        || file.split_once("/registry/src/").and_then(|(_, file)| file.split_once('/')).map(|(_, file)| file);
+    in_repository.or_else(in_registry).unwrap_or(file).to_owned()
+}
