@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use protocol::{
     ModuleId, ModuleSecret,
     console::{Deframer, FRAME_MAX_BYTES, Hardware, Refusal, Reply, Request, Server, frame, parse},
-    messages::{Diagnostics, Settings, Totals},
+    messages::{Diagnostics, Learned, Settings, Totals},
 };
 use std::time::{Duration, Instant};
 use tokio::{
@@ -39,6 +39,8 @@ pub struct Info {
     pub totals: Totals,
     /// Settings in force.
     pub settings: Settings,
+    /// How far learning is.
+    pub learned: Option<Learned>,
     /// What it counted.
     pub diagnostics: Diagnostics,
     /// What its board counted.
@@ -76,6 +78,7 @@ impl Console {
                 faults: info.faults,
                 totals: info.totals,
                 settings: info.settings,
+                learned: info.learned,
                 diagnostics: info.diagnostics,
                 hardware: info.hardware,
             }),

@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -28,34 +28,16 @@ pub struct Edge {
 
 /// All edges so far.
 #[derive(Default)]
-pub struct Edges {
-    list: Mutex<Vec<Edge>>,
-    more: Condvar,
-    listeners: Mutex<Vec<Box<dyn Fn(Edge) + Send>>>,
-}
+pub struct Edges(Mutex<Vec<Edge>>);
 
 impl Edges {
     /// Those from number `from` on.
     pub fn since(&self, from: usize) -> Vec<Edge> {
-        self.list.lock().expect("no panic inside").get(from..).map(<[Edge]>::to_vec).unwrap_or_default()
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.list.lock().expect("no panic inside").len()
-    }
-
-    /// Calls `deed` at each edge to come. It must not take long.
-    pub fn listen(&self, deed: impl Fn(Edge) + Send + 'static) {
-        self.listeners.lock().expect("no panic inside").push(Box::new(deed));
+        self.0.lock().expect("no panic inside").get(from..).map(<[Edge]>::to_vec).unwrap_or_default()
     }
 
     fn push(&self, edge: Edge) {
-        self.list.lock().expect("no panic inside").push(edge);
-        self.more.notify_all();
-        for listener in self.listeners.lock().expect("no panic inside").iter() {
-            listener(edge);
-        }
+        self.0.lock().expect("no panic inside").push(edge);
     }
 }
 

@@ -5,7 +5,7 @@ use broker::{Authenticate, Broker, ClientIdRule, Config, Grants, Lane, Limits, L
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,
     limits::PAYLOAD_MAX_BYTES,
-    messages::{Ack, Action, Command, Diagnostics, Learned, Status, Sync},
+    messages::{Ack, Action, Command, LearnStage, Learned, Status, Sync},
     open, seal,
     topics::{Kind, topic},
 };
@@ -65,12 +65,8 @@ pub enum Said {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heard {
     pub online: bool,
-    pub boot: u32,
-    pub faults: u32,
-    pub credit_pulses: u64,
     pub at_ms: Option<u64>,
     pub learned: Option<Learned>,
-    pub diagnostics: Option<Diagnostics>,
 }
 
 /// The server for one module: it answers a clock that is not set, and nothing else by itself.
@@ -134,15 +130,7 @@ impl Server {
             let (name, payload) = self.messages.recv().await.expect("the listener runs");
             if name == *topic(self.id, Kind::Status) {
                 let status: Status = open(&self.key, &name, &payload).unwrap();
-                let heard = Heard {
-                    online: status.online,
-                    boot: status.mark.boot,
-                    faults: status.faults,
-                    credit_pulses: status.totals.credit_pulses,
-                    at_ms: status.at_ms,
-                    learned: status.learned,
-                    diagnostics: status.diagnostics,
-                };
+                let heard = Heard { online: status.online, at_ms: status.at_ms, learned: status.learned };
                 let (boot, uptime_ms) = (status.mark.boot, status.uptime_ms);
                 if status.online && status.at_ms.is_none() {
                     self.sync(boot, uptime_ms).await;
@@ -182,6 +170,17 @@ impl Server {
             }
         };
         timeout(patience, ready).await.expect("the module comes and takes the time");
+    }
+
+    /// Waits for a status that tells of a learning at this stage.
+    pub async fn until_learned(&mut self, stage: LearnStage) -> Learned {
+        loop {
+            if let Said::Status(status) = self.next().await
+                && let Some(learned) = status.learned.filter(|learned| learned.stage == stage)
+            {
+                return learned;
+            }
+        }
     }
 
     /// A new command.

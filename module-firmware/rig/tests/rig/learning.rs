@@ -8,7 +8,7 @@ use module_rig::{
     board::Output,
     modem::{Family, Plan},
 };
-use protocol::messages::{Action, Learn, LearnStage, Learned};
+use protocol::messages::{Action, Learn, LearnStage, Learned, Settings};
 use std::time::Duration;
 
 /// An acceptor at the line.
@@ -27,6 +27,8 @@ const ACCEPTORS: [Acceptor; 3] = [
     Acceptor { name: "normally closed, 65 ms", idle_high: false, pulses: 3, width_ms: 65, gap_ms: 80 },
 ];
 const COINS: u8 = 10;
+/// The machine of the second test takes no shorter pulses: of those tried (25, 50, 100, 250 ms) the third is the first.
+const TAKES_MS: u64 = 80;
 /// How far an emulated measurement may be off on a busy machine.
 const SLACK_MS: u16 = 20;
 
@@ -102,6 +104,65 @@ async fn until_stored(server: &mut Server, stand: &Stand, acceptor: &Acceptor, c
             LearnStage::Stored => return learned,
             LearnStage::Failed => panic!("{}: {learned:?}", acceptor.name),
             _ => sampling = true,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the image: cargo xtask rig"]
+async fn the_button_begins_learning_and_the_machines_word_confirms_the_pulses() {
+    let (_broker, at) = broker().await;
+    let module = module(9);
+    let mut server = Server::start(at, &module).await;
+    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &module, at).await;
+    stand.console.settings(Settings { version: 1, sense: true, ..Settings::default() }).await.unwrap();
+    server.until_ready().await;
+
+    stand.board.button(true).unwrap();
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    stand.board.button(false).unwrap();
+    let acceptor = &ACCEPTORS[0];
+    let mut seen = 0;
+    let mut stage = LearnStage::Quiet;
+    let learned = loop {
+        match stage {
+            LearnStage::Sampling => insert(&stand, acceptor),
+            LearnStage::Confirming => run_on(&stand, &mut seen).await,
+            _ => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+        let learned = stand.console.info().await.unwrap().learned;
+        match learned {
+            Some(learned) if learned.stage == LearnStage::Stored => break learned,
+            Some(learned) if learned.stage == LearnStage::Failed => panic!("{learned:?}"),
+            // The line was heard at rest for long enough.
+            Some(learned) if learned.stage == LearnStage::Quiet && stage == LearnStage::Quiet => {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                stage = LearnStage::Sampling;
+            }
+            Some(learned) => stage = if learned.stage == LearnStage::Quiet { stage } else { learned.stage },
+            None => {}
+        }
+    };
+    println!("{learned:?}");
+    assert_eq!((learned.command, learned.confirmed), (0, Some(true)));
+    let profile = learned.profile.expect("a stored profile");
+    assert_eq!(profile.credit_width_ms, 100, "the shortest that the machine takes");
+    // Test pulses are no credits.
+    assert_eq!(stand.console.info().await.unwrap().totals.credit_pulses, 0);
+    assert_eq!(server.until_learned(LearnStage::Stored).await.profile, Some(profile));
+}
+
+/// The machine's part for half a second: it runs for a while on each pulse that is long enough for it.
+async fn run_on(stand: &Stand, seen: &mut usize) {
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let pulses = stand.board.pulses(Output::Credit).unwrap();
+        let new = &pulses[*seen..];
+        *seen = pulses.len();
+        if new.iter().any(|pulse| pulse.width >= Duration::from_millis(TAKES_MS)) {
+            stand.board.machine_runs(true).unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            stand.board.machine_runs(false).unwrap();
         }
     }
 }
