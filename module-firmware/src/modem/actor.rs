@@ -15,7 +15,6 @@ use super::{
 use crate::backoff::Backoff;
 use atat::{AtatCmd, Error};
 use core::convert::Infallible;
-use embassy_futures::select::select;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_hal::digital::OutputPin;
 use embedded_io_async::{Read, Write};
@@ -47,7 +46,7 @@ pub async fn run<R: Read, W: Write, K: OutputPin, P: OutputPin>(
     seed: u64,
 ) -> Infallible {
     let timeouts = &config.timeouts;
-    let line = Line::new(uart.0, uart.1, modem, Duration::from_millis(timeouts.answer_max_ms.into()));
+    let line = Line::new(uart.0, uart.1, modem, timeouts);
     let mut actor = Actor {
         modem,
         config,
@@ -133,10 +132,6 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         self.power_times().boot_ms.into()
     }
 
-    fn quiet(&self) -> Duration {
-        Duration::from_millis(self.timeouts().quiet_ms.into())
-    }
-
     /// Switches the modem on, or off and on. Its PWRKEY toggles, and nothing tells whether it is on: where it does not
     /// answer, the two are done by turns.
     async fn switch(&mut self) {
@@ -161,9 +156,8 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         let deadline = Instant::now() + Duration::from_millis(within_ms);
         loop {
             if self.line.knock(&At).await.is_ok() {
-                self.line.hear_out(self.quiet()).await;
+                self.line.hear_out().await;
                 self.line.news = News::default();
-                self.line.unanswered = 0;
                 self.silences = 0;
                 self.was_on = true;
                 return true;
@@ -171,32 +165,30 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             if Instant::now() >= deadline {
                 return false;
             }
-            self.line.hear_out(self.quiet()).await;
+            self.line.hear_out().await;
         }
     }
 
     /// Asks; after a command without an answer, first makes sure that the modem is there and its answers are in step.
     async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<Result<C::Response, Error>, End> {
         let answer = self.line.ask(command).await;
-        self.after(answer).await
+        self.after(answer.as_ref().err()).await?;
+        Ok(answer)
     }
 
-    async fn after<T>(&mut self, answer: Result<T, Error>) -> Result<Result<T, Error>, End> {
-        if matches!(answer, Err(Error::Timeout | Error::Write | Error::InvalidResponse)) {
+    async fn after(&mut self, error: Option<&Error>) -> Result<(), End> {
+        if matches!(error, Some(Error::Timeout | Error::Write | Error::InvalidResponse)) {
             self.get_in_step().await?;
         }
-        if self.line.news.restarted {
-            return Err(End::Restarted);
-        }
-        Ok(answer)
+        if self.line.news.restarted { Err(End::Restarted) } else { Ok(()) }
     }
 
     async fn get_in_step(&mut self) -> Result<(), End> {
         for _ in 0..UNANSWERED_MAX {
-            self.line.hear_out(self.quiet()).await;
+            self.line.hear_out().await;
             if self.line.knock(&At).await.is_ok() {
                 // An answer that came late may have been taken for this one's: this one's is not to be for the next.
-                self.line.hear_out(self.quiet()).await;
+                self.line.hear_out().await;
                 return Ok(());
             }
         }
@@ -205,8 +197,8 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
 
     /// Listens for so long; the modem's end, if it ends meanwhile.
     async fn pause(&mut self, pause_ms: u64) -> Result<(), End> {
-        let restarted = self.line.hear(Timer::after_millis(pause_ms), |news| news.restarted.then_some(())).await;
-        restarted.map_or(Ok(()), |()| Err(End::Restarted))
+        let until = Instant::now() + Duration::from_millis(pause_ms);
+        if self.line.hear(until, false, &|news| news.restarted).await { Err(End::Restarted) } else { Ok(()) }
     }
 
     async fn serve(&mut self) -> Result<Infallible, End> {
@@ -220,7 +212,8 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             self.wait_for_network(family).await?;
             self.modem.set_state(State::Attaching);
             let attached = socket::attach(&mut self.line, family, self.config).await;
-            if self.after(attached).await?.is_ok() {
+            self.after(attached.as_ref().err()).await?;
+            if attached.is_ok() {
                 failures = 0;
                 self.serve_attached(family).await?;
             } else {
@@ -295,6 +288,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     }
 
     async fn look_at_signal(&mut self) -> Result<(), End> {
+        self.modem.review_supply();
         self.next_signal = Instant::now() + Duration::from_millis(self.timeouts().signal_ms.into());
         if let Ok(signal) = self.ask(&AskSignal).await? {
             let known = signal.csq != CSQ_UNKNOWN && signal.csq <= CSQ_MAX;
@@ -310,10 +304,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             self.modem.set_state(State::Attached);
             let Some(number) = self.wait_for_wish().await? else { return Ok(()) };
             let opened = socket::open(&mut self.line, family, self.config).await;
-            let opened = self.after(opened).await;
-            if !matches!(opened, Ok(Ok(()))) {
+            if opened.is_err() || self.line.news.restarted {
                 self.modem.settle(number, Stand::Failed);
-                opened?.ok();
+                self.after(opened.as_ref().err()).await?;
                 failures += 1;
                 self.open_failures += 1;
                 if self.open_failures >= OPEN_FAILURES_CYCLE << self.open_doublings {
@@ -335,6 +328,12 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     /// Waits until a connection is wanted; `None` if the network is lost.
     async fn wait_for_wish(&mut self) -> Result<Option<Number>, End> {
         loop {
+            // Before any wish: it could not be fulfilled.
+            match (self.line.news.restarted, self.line.news.network_lost) {
+                (true, _) => return Err(End::Restarted),
+                (_, true) => return Ok(None),
+                _ => {}
+            }
             let (at, _) = self.modem.stands.get();
             let wanted = self.modem.wanted.get();
             if wanted != 0 && wanted != at {
@@ -344,16 +343,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
                 self.look_at_signal().await?;
                 continue;
             }
-            let modem = self.modem;
-            let until = async {
-                select(modem.to_actor.wait(), Timer::at(self.next_signal)).await;
-            };
-            let lost = self.line.hear(until, |news| (news.restarted || news.network_lost).then_some(news.restarted));
-            match lost.await {
-                Some(true) => return Err(End::Restarted),
-                Some(false) => return Ok(None),
-                None => {}
-            }
+            self.line.hear(self.next_signal, true, &|news| news.restarted || news.network_lost).await;
         }
     }
 
@@ -370,10 +360,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         }
         self.end_connection();
         self.modem.set_state(State::Attached);
-        self.after(ended).await?.ok();
+        self.after(ended.as_ref().err()).await?;
         let closed = socket::close(&mut self.line, family).await;
-        self.after(closed).await?.ok();
-        Ok(())
+        self.after(closed.as_ref().err()).await
     }
 
     fn end_connection(&self) {
@@ -393,6 +382,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
                 let news = &self.line.news;
                 (news.restarted || news.network_lost, news.closed)
             };
+            if self.line.news.out_of_step {
+                return Err(Error::InvalidResponse);
+            }
             if gone || self.modem.wanted.get() != number {
                 return Ok(());
             }
@@ -410,7 +402,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             let count = self.modem.tx.len();
             if count > 0 && !closed {
                 self.modem.sending.set(true);
-                let sent = socket::send(&mut self.line, family, self.modem, count).await;
+                let sent = socket::send(&mut self.line, family, count).await;
                 self.modem.sending.set(false);
                 self.modem.to_stream.signal(());
                 sent?;
@@ -431,13 +423,10 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
 
     async fn wait_for_either_side(&mut self, closed: bool, until: Instant) {
         let modem = self.modem;
-        let until = async {
-            select(modem.to_actor.wait(), Timer::at(until)).await;
-        };
         let something = |news: &News| {
             let readable = news.data_waits && modem.rx.free_capacity() > 0;
-            (news.restarted || news.network_lost || readable || news.closed != closed).then_some(())
+            news.restarted || news.network_lost || news.out_of_step || readable || news.closed != closed
         };
-        self.line.hear(until, something).await;
+        self.line.hear(until, true, &something).await;
     }
 }

@@ -13,7 +13,7 @@ use super::{
     command::{decimal, urc::Urc},
     family::DataHeader,
 };
-use atat::{AtatUrc, DigestResult, Digester, InternalError};
+use atat::{AtatUrc, CmeError, DigestResult, Digester, InternalError};
 
 /// Cuts lines, prompts and data.
 #[derive(Debug, Default)]
@@ -22,6 +22,14 @@ pub(super) struct LineDigester {
     pub(super) data_header: Option<&'static DataHeader>,
     /// Whether a `>` is a prompt now.
     pub(super) prompt_expected: bool,
+}
+
+impl LineDigester {
+    /// Whether this is an answer with data.
+    pub(super) fn is_data(&self, answer: &[u8]) -> bool {
+        let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        self.data_header.is_some_and(|header| header.count(line).is_some())
+    }
 }
 
 impl Digester for LineDigester {
@@ -57,13 +65,24 @@ fn result(line: &[u8]) -> Result<&[u8], InternalError<'_>> {
         b"ERROR" => Err(InternalError::Error),
         _ => {
             if let Some(number) = line.strip_prefix(b"+CME ERROR:") {
-                return Err(InternalError::CmeError(decimal(number).unwrap_or(u16::MAX).into()));
+                return Err(InternalError::CmeError(cme_error(decimal(number))));
             }
-            if let Some(number) = line.strip_prefix(b"+CMS ERROR:") {
-                return Err(InternalError::CmsError(decimal(number).unwrap_or(u16::MAX).into()));
+            if line.starts_with(b"+CMS ERROR:") {
+                return Err(InternalError::Error);
             }
             Ok(line)
         }
+    }
+}
+
+/// Those that make a difference here (3GPP TS 27.007, 9.2): atat's table of all takes a kilobyte.
+fn cme_error(number: Option<u16>) -> CmeError {
+    match number {
+        Some(5) => CmeError::PhSimPin,
+        Some(10) => CmeError::SimNotInserted,
+        Some(11) => CmeError::SimPin,
+        Some(12) => CmeError::SimPuk,
+        _ => CmeError::Unknown,
     }
 }
 

@@ -9,17 +9,17 @@ use super::{
     command::{COMMAND_BYTES, urc::Urc},
     digest::LineDigester,
     family::DataHeader,
+    settings::Timeouts,
 };
-use atat::{AtatCmd, AtatUrc, DigestResult, Digester, Error};
+use atat::{AtatCmd, AtatUrc, DigestResult, Digester, Error, InternalError};
 use core::{
-    future::{Future, ready},
+    future::{pending, ready},
     pin::pin,
 };
 use embassy_futures::{
     select::{Either, select},
     yield_now,
 };
-use embassy_sync::{blocking_mutex::raw::NoopRawMutex, pipe::Pipe};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
 
@@ -30,7 +30,7 @@ const PROMPT_MS: u32 = 5_000;
 /// Data is written in pieces of this.
 const PIECE_BYTES: usize = 64;
 /// What has arrived is looked through in so many reads at most before the next command goes out.
-const READS_BEFORE_COMMAND: usize = 16;
+const READS_BEFORE_COMMAND: usize = 32;
 /// After the line failed to read, it is read again this much later.
 const READ_RETRY: Duration = Duration::from_millis(2);
 /// Cancels a command that waits for data (A76XX V1.09, 15.2.4), and ends whatever it may be taken for.
@@ -57,103 +57,30 @@ pub(super) struct News {
     pub(super) opened: Option<bool>,
     /// Whether what was sent was taken whole.
     pub(super) sent: Option<bool>,
+    /// Data came that nobody asked for: an answer was late, or doubled, and the stream may have a gap or a repetition.
+    pub(super) out_of_step: bool,
     /// There is no data to read, which is told like an error.
     pub(super) no_data: bool,
 }
 
 /// What becomes of something said while an answer is awaited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taken {
-    /// It ends the waiting.
-    Whole,
-    /// It is part of the answer.
+    /// It is the answer.
+    Answer(Result<(), Error>),
+    /// It is part of it.
     Part,
     /// It has nothing to do with it.
     No,
 }
 
-/// What judges that. A reference to any such function: what awaits an answer is there once, not once per command.
-type Judge<'j> = &'j mut dyn FnMut(&DigestResult<'_>) -> Taken;
-
-/// A command that is asked, whichever it is.
-trait Asked {
-    /// The command as it is written.
-    fn written(&self) -> Written;
-    /// The longest to wait for its answer, in milliseconds.
-    fn longest_ms(&self) -> u32;
-    /// What something said has to do with its answer.
-    fn judge(&mut self, said: &DigestResult<'_>) -> Taken;
-    /// Why it was refused, if it was.
-    fn refusal(&self) -> Option<&Error>;
-}
-
-/// A command as it is written.
-struct Written {
-    bytes: [u8; COMMAND_BYTES],
-    length: usize,
-}
-
-impl Written {
-    fn new<C: AtatCmd>(command: &C) -> Self {
-        let mut bytes = [0; COMMAND_BYTES];
-        let length = command.write(&mut bytes);
-        Self { bytes, length }
-    }
-}
-
-/// Collects a command's answer.
-struct Answer<'c, C: AtatCmd> {
-    command: &'c C,
-    /// What was told, its `OK` still to come.
-    told: Option<C::Response>,
-    answer: Option<Result<C::Response, Error>>,
-}
-
-impl<'c, C: AtatCmd> Answer<'c, C> {
-    fn new(command: &'c C) -> Self {
-        Self { command, told: None, answer: None }
-    }
-
-    fn take(self) -> Result<C::Response, Error> {
-        self.answer.unwrap_or(Err(Error::Timeout))
-    }
-}
-
-impl<C: AtatCmd> Asked for Answer<'_, C> {
-    fn written(&self) -> Written {
-        Written::new(self.command)
-    }
-
-    fn longest_ms(&self) -> u32 {
-        C::MAX_TIMEOUT_MS
-    }
-
-    fn judge(&mut self, said: &DigestResult<'_>) -> Taken {
-        let answer = match said {
-            DigestResult::Response(Ok(line)) if !line.is_empty() => match self.command.parse(Ok(line)) {
-                Ok(answer) if C::EXPECTS_RESPONSE_CODE => {
-                    self.told = Some(answer);
-                    return Taken::Part;
-                }
-                Err(Error::Parse) => return Taken::No,
-                answer => answer,
-            },
-            DigestResult::Response(Ok(_)) if C::EXPECTS_RESPONSE_CODE => {
-                match self.told.take().or_else(|| self.command.parse(Ok(&[])).ok()) {
-                    Some(answer) => Ok(answer),
-                    None => return Taken::No,
-                }
-            }
-            DigestResult::Response(Err(error)) => Err(error.clone().into()),
-            _ => return Taken::No,
-        };
-        self.answer = Some(answer);
-        Taken::Whole
-    }
-
-    fn refusal(&self) -> Option<&Error> {
-        self.answer.as_ref()?.as_ref().err()
-    }
+/// What there is to an exchange beside its words.
+struct Terms {
+    /// The longest that the answer may take, in milliseconds.
+    longest_ms: u32,
+    /// Whether `OK` is the end of the answer.
+    ends_with_code: bool,
+    /// Bytes to send after the prompt.
+    data_bytes: usize,
 }
 
 pub(super) struct Line<'a, R, W> {
@@ -166,14 +93,12 @@ pub(super) struct Line<'a, R, W> {
     skipping: bool,
     digester: LineDigester,
     answer_max: Duration,
-    /// Commands without an answer since the last answer.
-    pub(super) unanswered: u8,
+    quiet: Duration,
     pub(super) news: News,
 }
 
 impl<'a, R: Read, W: Write> Line<'a, R, W> {
-    /// `answer_max` shortens the longest that any answer is waited for.
-    pub(super) fn new(reader: R, writer: W, modem: &'a Modem, answer_max: Duration) -> Self {
+    pub(super) fn new(reader: R, writer: W, modem: &'a Modem, timeouts: &Timeouts) -> Self {
         Self {
             reader,
             writer,
@@ -182,8 +107,8 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             filled: 0,
             skipping: false,
             digester: LineDigester::default(),
-            answer_max,
-            unanswered: 0,
+            answer_max: Duration::from_millis(timeouts.answer_max_ms.into()),
+            quiet: Duration::from_millis(timeouts.quiet_ms.into()),
             news: News::default(),
         }
     }
@@ -195,82 +120,67 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
 
     /// Asks, and gives the answer.
     pub(super) async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        let mut answer = Answer::new(command);
-        self.ask_any(&mut answer, true).await?;
-        answer.take()
-    }
-
-    /// Asks without counting the outcome: a modem that starts is allowed not to answer.
-    pub(super) async fn knock<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        let mut answer = Answer::new(command);
-        self.ask_any(&mut answer, false).await?;
-        answer.take()
-    }
-
-    async fn ask_any(&mut self, asked: &mut dyn Asked, counted: bool) -> Result<(), Error> {
-        let done = self.exchange(&asked.written(), asked.longest_ms(), &mut |said| asked.judge(said)).await;
-        if counted {
-            self.count(done.as_ref().err().or(asked.refusal()));
-        }
-        done
-    }
-
-    /// Asks for leave to send, sends `length` bytes out of the pipe, and gives the answer.
-    pub(super) async fn ask_with_data<C: AtatCmd, const N: usize>(
-        &mut self,
-        command: &C,
-        data: &Pipe<NoopRawMutex, N>,
-        length: usize,
-    ) -> Result<C::Response, Error> {
-        let prompt = self.prompt(&Written::new(command)).await;
-        self.count(prompt.as_ref().err());
-        if matches!(prompt, Err(Error::Timeout)) {
-            let _ = self.write(CANCEL).await;
-        }
-        prompt?;
-        let mut piece = [0; PIECE_BYTES];
-        let mut left = length;
-        while left > 0 {
-            let most = left.min(PIECE_BYTES);
-            let Ok(count) = data.try_read(&mut piece[..most]) else { return Err(Error::Write) };
-            self.write(&piece[..count]).await?;
-            left -= count;
-        }
-        let mut answer = Answer::new(command);
-        let said = self.await_answer(C::MAX_TIMEOUT_MS, &mut |said| answer.judge(said)).await;
-        let answer = said.and_then(|()| answer.take());
+        let answer = self.knock(command).await;
         self.count(answer.as_ref().err());
         answer
     }
 
-    /// Listens until the news satisfy; `None` if they do not before `until` is done.
-    pub(super) async fn hear<T>(
-        &mut self,
-        until: impl Future<Output = ()>,
-        news: impl Fn(&News) -> Option<T>,
-    ) -> Option<T> {
-        let mut until = pin!(until);
+    /// Asks without counting the outcome: a modem that starts is allowed not to answer.
+    pub(super) async fn knock<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
+        self.ask_and_send(command, 0).await
+    }
+
+    /// Asks for leave to send, sends `length` bytes of those that were written, and gives the answer.
+    pub(super) async fn ask_with_data<C: AtatCmd>(&mut self, command: &C, length: usize) -> Result<C::Response, Error> {
+        let answer = self.ask_and_send(command, length).await;
+        self.count(answer.as_ref().err());
+        answer
+    }
+
+    /// What depends on the command is only this much: the exchange itself is compiled once.
+    async fn ask_and_send<C: AtatCmd>(&mut self, command: &C, length: usize) -> Result<C::Response, Error> {
+        let mut answer = None;
+        self.exchange(
+            &|buffer| command.write(buffer),
+            &Terms { longest_ms: C::MAX_TIMEOUT_MS, ends_with_code: C::EXPECTS_RESPONSE_CODE, data_bytes: length },
+            &mut |said| {
+                answer = Some(command.parse(said)?);
+                Ok(())
+            },
+        )
+        .await?;
+        answer.ok_or(Error::Parse)
+    }
+
+    /// Listens until the news satisfy; false if they do not until then, or until there is news from the link where
+    /// `or_link` says so.
+    pub(super) async fn hear(&mut self, until: Instant, or_link: bool, news: &dyn Fn(&News) -> bool) -> bool {
+        let modem = self.modem;
+        let mut end = pin!(async {
+            let link = async { if or_link { modem.to_actor.wait().await } else { pending().await } };
+            select(Timer::at(until), link).await;
+        });
         loop {
             self.digest_all();
-            if let Some(value) = news(&self.news) {
-                return Some(value);
+            if news(&self.news) {
+                return true;
             }
-            if let Either::First(()) = select(until.as_mut(), self.fill()).await {
-                return None;
+            if let Either::First(()) = select(end.as_mut(), self.fill()).await {
+                return false;
             }
         }
     }
 
-    /// The longest to wait for a later part of an answer.
-    pub(super) fn patience(&self, longest_ms: u32) -> Timer {
-        Timer::after(Duration::from_millis(longest_ms.into()).min(self.answer_max))
+    /// When to give up waiting for a later part of an answer.
+    pub(super) fn patience(&self, longest_ms: u32) -> Instant {
+        Instant::now() + Duration::from_millis(longest_ms.into()).min(self.answer_max)
     }
 
-    /// Listens until nothing was said for so long, or for ten times as long.
-    pub(super) async fn hear_out(&mut self, quiet: Duration) {
+    /// Listens until the line is quiet, or for ten times as long as that takes.
+    pub(super) async fn hear_out(&mut self) {
         for _ in 0..10 {
             self.digest_all();
-            if with_timeout(quiet, self.fill()).await.is_err() {
+            if with_timeout(self.quiet, self.fill()).await.is_err() {
                 // The rest of something that will not come any more.
                 self.forget();
                 return;
@@ -278,50 +188,78 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         }
     }
 
-    async fn prompt(&mut self, command: &Written) -> Result<(), Error> {
-        self.digester.prompt_expected = true;
-        let mut refused = None;
-        let said = self
-            .exchange(command, PROMPT_MS, &mut |said| match said {
-                DigestResult::Prompt(_) => Taken::Whole,
-                DigestResult::Response(Err(error)) => {
-                    refused = Some(error.clone().into());
-                    Taken::Whole
-                }
+    /// One exchange: the command, its data if there is any, and its answer, which is handed to `take`.
+    async fn exchange(
+        &mut self,
+        command: &dyn Fn(&mut [u8]) -> usize,
+        terms: &Terms,
+        take: &mut dyn FnMut(Result<&[u8], InternalError<'_>>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.let_finish().await;
+        self.news.no_data = false;
+        let mut bytes = [0; COMMAND_BYTES];
+        let length = command(&mut bytes);
+        self.digester.prompt_expected = terms.data_bytes > 0;
+        self.write(bytes.get(..length).unwrap_or_default()).await?;
+        if terms.data_bytes > 0 {
+            let mut prompt = |said: &DigestResult<'_>| match said {
+                DigestResult::Prompt(_) => Taken::Answer(Ok(())),
+                DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
                 _ => Taken::No,
-            })
-            .await;
-        self.digester.prompt_expected = false;
-        refused.map_or(said, Err)
-    }
-
-    async fn exchange(&mut self, command: &Written, longest_ms: u32, judge: Judge<'_>) -> Result<(), Error> {
-        // What was said up to now is no answer to this.
-        for _ in 0..READS_BEFORE_COMMAND {
-            self.digest_all();
-            let before = self.filled;
-            select(self.fill(), ready(())).await;
-            if self.filled == before {
-                break;
+            };
+            let prompt = self.await_answer(PROMPT_MS, &mut prompt).await;
+            self.digester.prompt_expected = false;
+            if matches!(prompt, Err(Error::Timeout)) {
+                let _ = self.write(CANCEL).await;
             }
+            prompt?;
+            self.write_data(terms.data_bytes).await?;
         }
-        self.digest_all();
-        self.write(command.bytes.get(..command.length).unwrap_or_default()).await?;
-        self.await_answer(longest_ms, judge).await
+        let mut told = false;
+        self.await_answer(terms.longest_ms, &mut |said| match said {
+            DigestResult::Response(Ok(line)) if !line.is_empty() => match take(Ok(line)) {
+                Ok(()) if terms.ends_with_code => {
+                    told = true;
+                    Taken::Part
+                }
+                Err(Error::Parse) => Taken::No,
+                outcome => Taken::Answer(outcome),
+            },
+            DigestResult::Response(Ok(_)) if told => Taken::Answer(Ok(())),
+            DigestResult::Response(Ok(_)) if terms.ends_with_code && take(Ok(&[])).is_ok() => Taken::Answer(Ok(())),
+            DigestResult::Response(Err(error)) => Taken::Answer(take(Err(error.clone()))),
+            _ => Taken::No,
+        })
+        .await
     }
 
-    async fn await_answer(&mut self, longest_ms: u32, judge: Judge<'_>) -> Result<(), Error> {
-        let longest = Duration::from_millis(longest_ms.into()).min(self.answer_max);
-        let deadline = Instant::now() + longest;
+    /// Data goes from the pipe to the line in pieces.
+    async fn write_data(&mut self, mut left: usize) -> Result<(), Error> {
+        let mut piece = [0; PIECE_BYTES];
+        while left > 0 {
+            let most = left.min(PIECE_BYTES);
+            let Ok(count) = self.modem.tx.try_read(&mut piece[..most]) else { return Err(Error::Write) };
+            self.write(&piece[..count]).await?;
+            left -= count;
+        }
+        Ok(())
+    }
+
+    async fn await_answer(
+        &mut self,
+        longest_ms: u32,
+        take: &mut dyn FnMut(&DigestResult<'_>) -> Taken,
+    ) -> Result<(), Error> {
+        let mut deadline = pin!(Timer::at(self.patience(longest_ms)));
         loop {
             loop {
-                match self.digest(judge) {
-                    Digested::Whole => return Ok(()),
+                match self.digest(take) {
+                    Digested::Answer(answer) => return answer,
                     Digested::Something => {}
                     Digested::Nothing => break,
                 }
             }
-            if let Either::First(()) = select(Timer::at(deadline), self.fill()).await {
+            if let Either::First(()) = select(deadline.as_mut(), self.fill()).await {
                 return Err(Error::Timeout);
             }
         }
@@ -329,15 +267,28 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
 
     fn count(&mut self, error: Option<&Error>) {
         match error {
-            None => self.unanswered = 0,
             Some(Error::Timeout | Error::Write) => {
-                self.unanswered = self.unanswered.saturating_add(1);
                 self.modem.count(|counters| counters.timeouts = counters.timeouts.saturating_add(1));
             }
-            Some(_) if self.news.no_data => self.unanswered = 0,
-            Some(_) => {
-                self.unanswered = 0;
+            Some(_) if !self.news.no_data => {
                 self.modem.count(|counters| counters.errors = counters.errors.saturating_add(1));
+            }
+            _ => {}
+        }
+    }
+
+    /// What was said up to now is no answer to what is asked next; what is being said is let finish.
+    async fn let_finish(&mut self) {
+        for _ in 0..READS_BEFORE_COMMAND {
+            self.digest_all();
+            let before = self.filled;
+            if before == 0 {
+                select(self.fill(), ready(())).await;
+            } else if with_timeout(self.quiet, self.fill()).await.is_err() && self.filled == before {
+                self.forget();
+            }
+            if self.filled == 0 {
+                break;
             }
         }
     }
@@ -373,10 +324,10 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 
     fn digest_all(&mut self) {
-        while self.digest(&mut |_| Taken::No) != Digested::Nothing {}
+        while !matches!(self.digest(&mut |_| Taken::No), Digested::Nothing) {}
     }
 
-    fn digest(&mut self, judge: Judge<'_>) -> Digested {
+    fn digest(&mut self, take: &mut dyn FnMut(&DigestResult<'_>) -> Taken) -> Digested {
         if self.skipping {
             let said = &self.buffer[..self.filled];
             let end = said.iter().position(|byte| *byte == b'\n');
@@ -387,18 +338,23 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         }
         let (said, swallowed) = self.digester.digest(&self.buffer[..self.filled]);
         let mut garbage = 0;
-        let digested = match judge(&said) {
-            Taken::Whole => Digested::Whole,
+        let digested = match take(&said) {
+            Taken::Answer(answer) => Digested::Answer(answer),
             Taken::Part => Digested::Something,
             Taken::No => {
-                match said {
-                    DigestResult::Response(Ok(line)) if !line.is_empty() => {
-                        if !self.news.take(line, self.modem) {
-                            garbage = line.len();
-                        }
+                garbage = match said {
+                    DigestResult::Response(Ok(line)) if self.digester.is_data(line) => {
+                        self.news.out_of_step = true;
+                        line.len()
                     }
-                    _ => {}
-                }
+                    DigestResult::Response(Ok(line)) if line.is_empty() || self.news.take(line, self.modem) => 0,
+                    DigestResult::Response(Ok(line)) => line.len(),
+                    DigestResult::Response(Err(InternalError::InvalidResponse)) => {
+                        self.news.out_of_step = true;
+                        swallowed
+                    }
+                    _ => 0,
+                };
                 if swallowed == 0 { Digested::Nothing } else { Digested::Something }
             }
         };
@@ -427,9 +383,8 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Digested {
-    Whole,
+    Answer(Result<(), Error>),
     Something,
     Nothing,
 }
@@ -449,9 +404,9 @@ impl News {
             }
             Urc::UnderVoltageDown | Urc::UnderVoltageWarningDown => {
                 (self.restarted, self.stopped) = (true, true);
-                modem.set_supply_low(true);
+                modem.supply_is_low();
             }
-            Urc::UnderVoltageWarnning | Urc::UnderVoltageWarning => modem.set_supply_low(true),
+            Urc::UnderVoltageWarnning | Urc::UnderVoltageWarning => modem.supply_is_low(),
             Urc::Sim(said) => self.restarted |= said.state.starts_with("NOT"),
             Urc::Connected => self.opened = Some(true),
             Urc::AlreadyConnected | Urc::ConnectFailed => self.opened = Some(false),

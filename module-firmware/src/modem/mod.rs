@@ -40,6 +40,7 @@ pub use settings::{Access, Config, ConfigError, Timeouts};
 use crate::module::Health;
 use core::cell::Cell;
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, pipe::Pipe, signal::Signal};
+use embassy_time::{Duration, Instant};
 
 /// Bytes that came and were not read yet; more wait in the modem.
 pub const RX_BYTES: usize = 512;
@@ -49,6 +50,9 @@ pub const TX_BYTES: usize = 512;
 pub const RECEIVE_MAX_BYTES: usize = 512;
 /// Bytes of the line that are looked at together: an answer with data, and what follows it. No line is longer.
 pub const LINE_BYTES: usize = RECEIVE_MAX_BYTES + 128;
+
+/// A supply counts as low for so long after the modem said so; it repeats it (A76XX V1.09, 11.2.1: every 10 s).
+pub const SUPPLY_LOW_KEPT: Duration = Duration::from_secs(60);
 
 /// Where the modem stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,7 +129,8 @@ pub struct Modem {
     health_changed: Signal<NoopRawMutex, ()>,
     state: Cell<State>,
     csq: Cell<Option<u8>>,
-    supply_low: Cell<bool>,
+    /// When the modem said last that its supply is low, as long as that counts.
+    supply_low: Cell<Option<Instant>>,
     counters: Cell<Counters>,
     iccid: Cell<Option<Iccid>>,
     family: Cell<Option<&'static family::Family>>,
@@ -152,7 +157,7 @@ impl Modem {
             health_changed: Signal::new(),
             state: Cell::new(State::Silent),
             csq: Cell::new(None),
-            supply_low: Cell::new(false),
+            supply_low: Cell::new(None),
             counters: Cell::new(Counters { garbage_bytes: 0, timeouts: 0, errors: 0, restarts: 0, links_lost: 0 }),
             iccid: Cell::new(None),
             family: Cell::new(None),
@@ -184,7 +189,7 @@ impl Modem {
         let counters = self.counters.get();
         Health {
             signal_csq: self.csq.get(),
-            supply_low: self.supply_low.get(),
+            supply_low: self.supply_low.get().is_some(),
             modem_restarts: counters.restarts,
             modem_timeouts: counters.timeouts,
             modem_errors: counters.errors,
@@ -215,8 +220,16 @@ impl Modem {
         }
     }
 
-    fn set_supply_low(&self, low: bool) {
-        if self.supply_low.replace(low) != low {
+    fn supply_is_low(&self) {
+        if self.supply_low.replace(Some(Instant::now())).is_none() {
+            self.health_changed.signal(());
+        }
+    }
+
+    /// A low supply that was not told again is not low any more.
+    fn review_supply(&self) {
+        if self.supply_low.get().is_some_and(|told| told.elapsed() >= SUPPLY_LOW_KEPT) {
+            self.supply_low.set(None);
             self.health_changed.signal(());
         }
     }

@@ -11,6 +11,7 @@ use super::{
     settings::Config,
 };
 use atat::Error;
+use embassy_time::{Duration, Instant};
 use embedded_io_async::{Read, Write};
 
 /// The A7670's later part of an answer about the network comes within this, in milliseconds (15.2.1).
@@ -56,12 +57,13 @@ pub(super) async fn attach<R: Read, W: Write>(
             if line.ask(&a7670::AskNetwork).await?.open != 0 {
                 line.news.network_stopped = false;
                 if_answered(line.ask(&a7670::CloseNetwork).await)?;
-                later(line, NETWORK_MS, |news| news.network_stopped.then_some(())).await?;
+                later(line, NETWORK_MS, &|news| news.network_stopped).await?;
             }
             line.ask(&a7670::ReadByHand).await?;
             line.news.network_opened = None;
             line.ask(&a7670::OpenNetwork).await?;
-            if !later(line, NETWORK_MS, |news| news.network_opened).await? {
+            later(line, NETWORK_MS, &|news| news.network_opened.is_some()).await?;
+            if line.news.network_opened != Some(true) {
                 return Err(Error::Error);
             }
         }
@@ -102,11 +104,9 @@ pub(super) async fn open<R: Read, W: Write>(
             line.ask(&open).await?
         }
     };
-    let gone = |news: &News| (news.closed || news.network_lost || news.restarted).then_some(false);
-    let opened = line
-        .hear(embassy_time::Timer::after_millis(config.timeouts.open_ms.into()), |news| news.opened.or(gone(news)))
-        .await;
-    if opened == Some(true) {
+    let until = Instant::now() + Duration::from_millis(config.timeouts.open_ms.into());
+    line.hear(until, false, &|news| news.opened.is_some() || gone(news)).await;
+    if line.news.opened == Some(true) && !gone(&line.news) {
         return Ok(());
     }
     // It may still come: it is not wanted then.
@@ -118,19 +118,18 @@ pub(super) async fn open<R: Read, W: Write>(
 pub(super) async fn send<R: Read, W: Write>(
     line: &mut Line<'_, R, W>,
     family: &Family,
-    modem: &Modem,
     count: usize,
 ) -> Result<(), Error> {
     let command = Send { name: family.send, length: u16::try_from(count).map_err(|_| Error::Write)? };
     match family.stack {
         Stack::Sim800 | Stack::Quectel => {
-            line.ask_with_data(&command, &modem.tx, count).await?;
+            line.ask_with_data(&command, count).await?;
         }
         Stack::A7670 => {
             line.news.sent = None;
-            line.ask_with_data(&SendCounted(command), &modem.tx, count).await?;
-            let gone = |news: &News| (news.closed || news.network_lost || news.restarted).then_some(false);
-            if !later(line, SENT_MS, |news| news.sent.or(gone(news))).await? {
+            line.ask_with_data(&SendCounted(command), count).await?;
+            later(line, SENT_MS, &|news| news.sent.is_some() || gone(news)).await?;
+            if line.news.sent != Some(true) {
                 return Err(Error::Error);
             }
         }
@@ -164,7 +163,7 @@ pub(super) async fn close<R: Read, W: Write>(line: &mut Line<'_, R, W>, family: 
         Stack::A7670 => {
             line.news.closed = false;
             if line.ask(&a7670::Close).await.is_ok() {
-                later(line, CLOSED_MS, |news| news.closed.then_some(())).await?;
+                later(line, CLOSED_MS, &|news| news.closed).await?;
             }
         }
         Stack::Quectel => if_answered(line.ask(&quectel::Close).await)?,
@@ -180,11 +179,15 @@ fn if_answered<T>(answer: Result<T, Error>) -> Result<(), Error> {
     }
 }
 
-async fn later<R: Read, W: Write, T>(
+fn gone(news: &News) -> bool {
+    news.closed || news.network_lost || news.restarted
+}
+
+async fn later<R: Read, W: Write>(
     line: &mut Line<'_, R, W>,
     longest_ms: u32,
-    news: impl Fn(&News) -> Option<T>,
-) -> Result<T, Error> {
-    let patience = line.patience(longest_ms);
-    line.hear(patience, news).await.ok_or(Error::Timeout)
+    news: &dyn Fn(&News) -> bool,
+) -> Result<(), Error> {
+    let until = line.patience(longest_ms);
+    if line.hear(until, false, news).await { Ok(()) } else { Err(Error::Timeout) }
 }
