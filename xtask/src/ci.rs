@@ -4,7 +4,7 @@ use crate::{
     database::{Commits, MariaDb},
     firmware, fuzz,
     program::{Program, binary, root, target},
-    setup,
+    rig, setup,
 };
 use anyhow::{Context, Result, bail};
 use std::{fs, time::Instant};
@@ -25,6 +25,7 @@ pub fn everything() -> Result<()> {
         ("the image's formatting and clippy", firmware::lints),
         ("the image, its size and its panics", firmware::run),
         ("tests, on SQLite", tests),
+        ("the image on the rig", || rig::run(&[])),
         ("the store's tests, on MariaDB", tests_on_mariadb),
         ("pages in a browser", || browser(&[])),
         ("the broker, fuzzed", fuzz::briefly),
@@ -85,7 +86,7 @@ pub fn tests() -> Result<()> {
 }
 
 /// The binaries, with the features the tests were built with.
-fn binaries() -> Result<()> {
+pub fn binaries() -> Result<()> {
     Program::cargo(&["build", "--quiet", "--workspace", "--bins"]).run()
 }
 

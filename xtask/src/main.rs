@@ -8,6 +8,7 @@ mod database;
 mod firmware;
 mod fuzz;
 mod program;
+mod rig;
 mod setup;
 
 use anyhow::{Result, bail};
@@ -26,6 +27,8 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
     cargo xtask test mariadb             the store's tests on a MariaDB of their own, started and ended here
     cargo xtask browser [FILE...]        the pages in a real browser; pictures go to target/screenshots
     cargo xtask firmware                 build the module's image, print its size, hold its panics against the list
+    cargo xtask rig [WORD...]            run the image in an emulator with a simulated modem, against the server: all of
+                                         the rig's tests, or those whose names hold a word
     cargo xtask fuzz [TARGET] [--seconds N]
                                          fuzz the broker: before_connect, session, or both, a minute each
     cargo xtask fuzz TARGET FILE...      replay inputs
@@ -63,6 +66,7 @@ fn run(args: Vec<String>) -> Result<()> {
         ["test", "mariadb"] => ci::tests_on_mariadb(),
         ["browser", files @ ..] => ci::browser(files),
         ["firmware"] => firmware::run(),
+        ["rig", words @ ..] => rig::run(words),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["sim", rest @ ..] => {
             ci::release_binaries()?;

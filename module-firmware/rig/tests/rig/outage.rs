@@ -1,0 +1,64 @@
+//! What is lost in the middle of a credit: the link, or all power.
+
+use crate::{demo::Demo, stand::Stand, until, visitor::Visitor};
+use module_rig::{
+    board::Output,
+    modem::{Family, Plan},
+};
+use std::time::Duration;
+
+/// So slow that the middle of a credit can be met.
+const PACE_MS: u16 = 300;
+
+/// Buys the second price, of six pulses, and gives the sale's path.
+async fn buy_six(visitor: &Visitor, code: &str) -> String {
+    let forms = visitor.price_forms(code).await;
+    let ordered = visitor.submit(&forms[1]).await;
+    let provider = ordered.location.unwrap_or_else(|| panic!("not ordered: {}", ordered.html));
+    let payment = visitor.get(provider.as_str()).await.forms("/h5/pay").pop().expect("the provider's form");
+    visitor.try_approve(&payment).await.unwrap()
+}
+
+async fn pulses_seen(stand: &Stand, count: usize) {
+    until("pulses", async || (stand.board.pulses(Output::Credit).unwrap().len() >= count).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the image: cargo xtask rig"]
+async fn a_link_lost_in_mid_credit_costs_nothing_but_time() {
+    let demo = Demo::start().await;
+    let code = demo.spare_code().await;
+    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &demo.module(), demo.broker()).await;
+    stand.pace(PACE_MS, PACE_MS).await;
+    let visitor = demo.visitor();
+    let path = buy_six(&visitor, &code).await;
+    pulses_seen(&stand, 1).await;
+
+    stand.board.modem.with(|core| core.drop_bearer());
+    visitor.sale_state(&path, &["credited"]).await;
+    assert_eq!(stand.board.pulses(Output::Credit).unwrap().len(), 6);
+    assert!(stand.board.modem.counters().connections >= 2, "the link was not lost");
+    // Repeats of the command found it done.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stand.board.pulses(Output::Credit).unwrap().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the image: cargo xtask rig"]
+async fn a_power_cut_in_mid_credit_is_told_not_resumed_and_refunded() {
+    let demo = Demo::start().await;
+    let code = demo.spare_code().await;
+    let mut stand = Stand::provisioned(Family::A7670, Plan::default(), &demo.module(), demo.broker()).await;
+    stand.pace(PACE_MS, PACE_MS).await;
+    let visitor = demo.visitor();
+    let path = buy_six(&visitor, &code).await;
+    pulses_seen(&stand, 2).await;
+
+    stand.power_cycle(Duration::from_secs(1)).await;
+    visitor.sale_state(&path, &["refunded"]).await;
+    let page = visitor.get(&path).await;
+    assert_eq!(page.texts("h1"), ["Refunded"]);
+    assert_eq!(stand.board.pulses(Output::Credit).unwrap(), [], "it went on by itself");
+    let told = page.texts(".receipt dd");
+    assert!(told.iter().any(|text| text.starts_with("2 of 6")), "{told:?}");
+}
