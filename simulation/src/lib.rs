@@ -19,6 +19,7 @@ pub mod check;
 pub mod flash;
 pub mod machine;
 mod network;
+mod operators;
 mod people;
 mod power;
 pub mod provider;
