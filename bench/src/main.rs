@@ -2,7 +2,9 @@
 //!
 //! `sale`: the whole way of a sale. The house (gate, backend, web), the provider's sandbox and the virtual modules all
 //! share this process and this machine's cores, as section 11 of the design wants it.
+//! `broker`: the gate beside mosquitto.
 
+mod broker;
 mod disk;
 mod house;
 mod load;
@@ -23,6 +25,14 @@ struct Cli {
 enum Command {
     /// The whole way of a sale: callback in, command out, acks, credited in the store.
     Sale(SaleOptions),
+    /// The gate beside mosquitto: throughput, round trips, a fleet, and how others fare beside nuisances.
+    Broker(broker::Options),
+    /// The gate in a process of its own, for the broker benchmark.
+    #[command(hide = true)]
+    Gate,
+    /// Clients that nobody wants, for the broker benchmark.
+    #[command(hide = true)]
+    Nuisance { kind: broker::Kind, at: std::net::SocketAddr, seconds: u64 },
 }
 
 /// How the sale benchmark runs.
@@ -50,8 +60,14 @@ fn main() -> Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was installed twice"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let Command::Sale(options) = Cli::parse().command;
-    runtime.block_on(sale(options))
+    runtime.block_on(async {
+        match Cli::parse().command {
+            Command::Sale(options) => sale(options).await,
+            Command::Broker(options) => broker::run(options).await,
+            Command::Gate => broker::serve().await,
+            Command::Nuisance { kind, at, seconds } => broker::be_a_nuisance(kind, at, seconds).await,
+        }
+    })
 }
 
 async fn sale(options: SaleOptions) -> Result<()> {

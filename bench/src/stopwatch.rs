@@ -61,6 +61,11 @@ impl Durations {
         self.0.push(duration);
     }
 
+    /// Adds all of others.
+    pub fn extend(&mut self, others: Durations) {
+        self.0.extend(others.0);
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()

@@ -2,12 +2,12 @@
 //!
 //! What it is: a `no_std` library without allocation. The core ([`Module`]) does no I/O but to the flash it is given:
 //! edges, messages and the uptime are handed in, outputs and messages are asked for. [`link`] is the one loop around
-//! it, over an `embedded-io-async` stream, minimq and embassy-time. What it is not: a board (pins, clock, flash and
-//! modem are the board's), a modem driver, or an executor.
+//! it, over an `embedded-io-async` stream, minimq and embassy-time; [`modem`] gives such a stream over a modem's line.
+//! What it is not: a board (pins, clock, flash and line are the board's), or an executor.
 //!
-//! Enter at [`module`] for the core, [`link`] for the loop. The way of a credit: `commands` (signature, order, expiry,
-//! dedupe) -> `journal` (written before the first pulse) -> `coinline::driver` and `coinline::relay` (the pulses) ->
-//! `journal` (after each pulse and the last) -> `report` (the ack, told until heard).
+//! Enter at [`module`] for the core, [`link`] for the loop, [`modem`] for the way to the network. The way of a credit:
+//! `commands` (signature, order, expiry, dedupe) -> `journal` (written before the first pulse) -> `coinline::driver` and
+//! `coinline::relay` (the pulses) -> `journal` (after each pulse and the last) -> `report` (the ack, told until heard).
 //!
 //! To drive the core: read the clock; hand in all edges captured up to then; [`Module::poll`]; apply
 //! [`Module::outputs`]; if the deadline given is not in the future, do it again at once; else send what
@@ -29,18 +29,22 @@
 #[cfg(test)]
 extern crate std;
 
+mod backoff;
 mod budget;
 mod button;
 pub mod clock;
 pub mod coinline;
 pub mod commands;
+pub mod console;
 pub mod journal;
 mod learning;
 pub mod light;
 pub mod link;
 mod memory;
+pub mod modem;
 pub mod module;
 pub mod outbox;
+pub mod provision;
 mod report;
 pub mod settings;
 pub mod store;

@@ -11,8 +11,11 @@
 //!
 //! minimq's calls may be cancelled where the stream's reads and writes may; [`Dial::Stream`] must see to that.
 
-use crate::module::{Health, Identity, Module, Outputs};
-use crate::outbox::{IN_FLIGHT_MAX, Outgoing, Token};
+use crate::{
+    backoff::Backoff,
+    module::{Health, Identity, Module, Outputs},
+    outbox::{IN_FLIGHT_MAX, Outgoing, Token},
+};
 use core::{future::Future, pin::pin};
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Timer, with_timeout};
@@ -20,7 +23,9 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Vec;
 use minimq::{Buffers, ConfigBuilder, Connection, InboundPublish, Op, Publication, QoS, Session, TopicFilter, Will};
 use protocol::{
+    console::Info,
     limits::PAYLOAD_MAX_BYTES,
+    messages::Settings,
     topics::{Kind, topic},
 };
 
@@ -70,6 +75,10 @@ pub enum Input {
     },
     /// The board or its modem has something new to tell of itself.
     Health(Health),
+    /// Settings that somebody at the board gives.
+    Settings(Settings),
+    /// Somebody at the board asks how the module fares: see [`Board::tell`].
+    Tell,
 }
 
 /// Pins and clock.
@@ -80,6 +89,8 @@ pub trait Board {
     fn apply(&mut self, outputs: Outputs);
     /// The next input captured and not taken yet, in order.
     fn take_input(&mut self) -> Option<Input>;
+    /// Takes how the module fares, asked for by [`Input::Tell`]; of no use to a board where nobody asks.
+    fn tell(&mut self, _info: &Info<'static>) {}
     /// Waits until an input is captured, or the uptime is reached. Must be safe to cancel.
     fn wait(&mut self, until_us: u64) -> impl Future<Output = ()>;
 }
@@ -110,7 +121,7 @@ pub async fn run<F: NorFlash, B: Board, D: Dial>(
     seed: u64,
 ) -> Ended {
     let mut node = Node { module, board };
-    let mut backoff = Backoff::new(seed);
+    let mut backoff = Backoff::new(BACKOFF_FIRST_MS, BACKOFF_MAX_MS, seed);
     loop {
         let ended = node.session(identity, dial, &mut backoff).await;
         node.module.on_disconnected();
@@ -121,33 +132,6 @@ pub async fn run<F: NorFlash, B: Board, D: Dial>(
         if node.beside(wait).await.is_none() {
             return Ended::Reboot;
         }
-    }
-}
-
-/// The waits between attempts.
-struct Backoff {
-    tries: u32,
-    random: u64,
-}
-
-impl Backoff {
-    fn new(seed: u64) -> Self {
-        // Zero would stay zero for ever.
-        Self { tries: 0, random: seed | 1 }
-    }
-
-    fn next_ms(&mut self) -> u64 {
-        let whole = BACKOFF_FIRST_MS.saturating_mul(1 << self.tries.min(16)).min(BACKOFF_MAX_MS);
-        self.tries = self.tries.saturating_add(1);
-        // Xorshift (Marsaglia 2003): enough to keep a fleet from dialling in step.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        whole / 2 + self.random % (whole / 2 + 1)
-    }
-
-    fn settled(&mut self) {
-        self.tries = 0;
     }
 }
 
@@ -168,6 +152,8 @@ impl<F: NorFlash, B: Board> Node<'_, F, B> {
                     Input::Sense { running } => self.module.on_sense(running),
                     Input::Button { pressed } => self.module.on_button(now_us, pressed),
                     Input::Health(health) => self.module.set_health(health),
+                    Input::Settings(settings) => self.module.take_settings(settings),
+                    Input::Tell => self.board.tell(&self.module.info(now_us)),
                 }
             }
             let deadline_us = self.module.poll(now_us).await;

@@ -121,7 +121,7 @@ impl<F: NorFlash> Module<F> {
             bytes.extend_from_slice(&self.totals().noise_edges.to_le_bytes()).ok()?;
             return Some((Key::Coins, bytes));
         }
-        if let Some((_, settings)) = self.pending.settings {
+        if let Some(settings) = self.pending_settings() {
             return Some((Key::Settings, settings.to_bytes()?));
         }
         if let Some((_, lock)) = self.pending.lock {
@@ -170,6 +170,8 @@ impl<F: NorFlash> Module<F> {
             }
             Key::Born => self.born_dirty = false,
             Key::Learning => self.learning_written(now_us),
+            // Written by `provision` alone.
+            Key::Owner | Key::Identity | Key::Server | Key::Access => {}
             Key::Credit(slot) => {
                 if let Ok(bytes) = bytes.as_slice().try_into() {
                     let before = self.journal.credit_pulses_saved();
@@ -178,8 +180,14 @@ impl<F: NorFlash> Module<F> {
                 }
             }
             Key::Settings => {
-                if let Some((command, settings)) = self.pending.settings.take() {
+                let settings = self.pending_settings();
+                let command = self.pending.settings.take().map(|(command, _)| command);
+                // The server's, if both wait.
+                self.pending.local_settings = None;
+                if let Some(settings) = settings {
                     self.apply_settings(settings, now_us);
+                }
+                if let Some((command, settings)) = command.zip(settings) {
                     self.say(command, settings.sequence, Stage::Done, None, now_us);
                 }
             }
@@ -201,6 +209,12 @@ impl<F: NorFlash> Module<F> {
         }
     }
 
+    /// Settings to write. Those given at the board take no place in the order of commands.
+    fn pending_settings(&self) -> Option<Set<Settings>> {
+        let local = self.pending.local_settings.map(|value| Set { sequence: self.settings.sequence, value });
+        self.pending.settings.map(|(_, settings)| settings).or(local)
+    }
+
     fn apply_settings(&mut self, settings: Set<Settings>, now_us: u64) {
         let before = self.profile();
         self.settings = settings;
@@ -217,6 +231,7 @@ impl<F: NorFlash> Module<F> {
         let settings = self.pending.settings.take().map(|(command, set)| (command, set.sequence));
         let lock = self.pending.lock.take().map(|(command, set)| (command, set.sequence));
         let reboot = self.pending.reboot.take();
+        self.pending.local_settings = None;
         self.learning_unwritten(now_us);
         for (command, sequence) in [settings, lock, reboot].into_iter().flatten() {
             self.say(command, sequence, Stage::Failed, Some(Reason::Flash), now_us);

@@ -107,6 +107,8 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Pending {
     pub(crate) settings: Option<(u64, Set<Settings>)>,
+    /// Settings that no command asked for.
+    pub(crate) local_settings: Option<Settings>,
     pub(crate) lock: Option<(u64, Set<bool>)>,
     pub(crate) reboot: Option<(u64, u32)>,
 }
@@ -390,6 +392,11 @@ impl<F: NorFlash> Module<F> {
     /// Whether a credit is being given.
     pub fn is_crediting(&self) -> bool {
         self.driver.is_some()
+    }
+
+    /// Whether a credit pulse could start now: no coin is coming in, passed or owed.
+    pub fn is_line_quiet(&self, now_us: u64) -> bool {
+        self.coins.is_free(now_us)
     }
 
     /// Unix time in milliseconds, once known.

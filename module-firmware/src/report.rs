@@ -123,7 +123,7 @@ impl<F: NorFlash> Module<F> {
         self.report.state_changed |= self.next_detail().is_some();
     }
 
-    fn diagnostics(&self) -> Diagnostics {
+    pub(crate) fn diagnostics(&self) -> Diagnostics {
         let Health {
             modem_restarts, modem_timeouts, modem_errors, modem_garbage_bytes, links_lost, edges_lost, ..
         } = self.health;

@@ -35,6 +35,14 @@ pub enum Key {
     Born,
     /// Learning: see `learning`.
     Learning,
+    /// Whose memory this is (see `provision`).
+    Owner,
+    /// Id and secret (in the provision's own pages, as the following).
+    Identity,
+    /// The server's host and port.
+    Server,
+    /// Access point, its user and password.
+    Access,
     /// A slot of the credit window.
     Credit(u8),
 }
@@ -51,6 +59,10 @@ impl Key {
             Key::Reboot => 4,
             Key::Born => 5,
             Key::Learning => 6,
+            Key::Owner => 12,
+            Key::Identity => 13,
+            Key::Server => 14,
+            Key::Access => 15,
             Key::Credit(slot) => Self::CREDITS + slot,
         }
     }

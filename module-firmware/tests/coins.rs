@@ -209,3 +209,38 @@ fn a_locked_module_still_passes_and_counts_coins() {
     bench.run_ms(1000);
     assert_eq!((bench.coin_train().len(), bench.module.totals().coin_pulses), (2, 2));
 }
+
+#[test]
+fn a_coin_that_comes_in_at_power_up_is_counted_and_owed_and_a_line_read_wrong_gives_the_machine_nothing() {
+    let mut bench = Bench::boot_with(Flash::blank(8), false);
+    bench.run_ms(40);
+    assert!(bench.coin_train().is_empty());
+    bench.edge(true);
+    bench.run_ms(1000);
+    assert_eq!((bench.module.totals().coin_pulses, bench.coin_train().len()), (1, 1));
+
+    let mut bench = Bench::boot_with(Flash::blank(8), false);
+    bench.run_ms(10_000);
+    assert_eq!(bench.module.faults(), faults::COIN_LINE_STUCK);
+    assert!(bench.coin_train().is_empty());
+}
+
+#[test]
+fn settings_that_come_with_a_coin_half_way_give_the_machine_one_whole_pulse() {
+    for after_ms in [1, 10, 30, 49] {
+        let mut bench = Bench::ready(Flash::blank(8));
+        bench.run_ms(1000);
+        bench.edge(false);
+        bench.run_ms(after_ms);
+        let profile = CoinProfile { credit_width_ms: 80, ..CoinProfile::default() };
+        bench.settings(1, Settings { version: 1, profile, ..Settings::default() });
+        bench.run_ms(50 - after_ms);
+        bench.edge(true);
+        bench.run_ms(2000);
+        let train = bench.coin_train();
+        assert_eq!((bench.module.totals().coin_pulses, train.len()), (1, 1), "after {after_ms} ms");
+        // What was not on its way yet is owed.
+        let width_us = if after_ms < 4 { 80_000 } else { 50_000 };
+        assert_eq!(train[0].1 - train[0].0, width_us, "after {after_ms} ms");
+    }
+}

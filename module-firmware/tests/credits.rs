@@ -366,3 +366,50 @@ fn flash_that_forgot_refuses_what_it_may_have_given() {
     bench.send(&after);
     assert_eq!(bench.last_ack().stage, Stage::Received);
 }
+
+#[test]
+fn the_cap_per_minute_holds_credits_back_and_loses_none() {
+    let mut bench = Bench::ready(Flash::blank(8));
+    let capped =
+        Settings { version: 1, credit_pulses_max: 10, credit_pulses_per_minute_max: 20, ..Settings::default() };
+    bench.settings(1, capped);
+    bench.run_ms(100);
+    let credit = |bench: &mut Bench, sequence, lifetime_ms| {
+        let mut command = bench.command(sequence, Action::Credit { pulses: 8 });
+        command.expires_ms = command.issued_ms + lifetime_ms;
+        bench.send(&command);
+    };
+    credit(&mut bench, 2, 20_000);
+    bench.run_ms(2000);
+    let probe = bench.command(3, Action::Probe);
+    bench.send(&probe);
+    assert_eq!(bench.last_ack().stage, Stage::Done, "there is room for the largest");
+    credit(&mut bench, 4, 20_000);
+    bench.run_ms(2000);
+    assert_eq!((bench.last_ack().sequence, bench.last_ack().stage), (4, Stage::Done));
+    let probe = bench.command(5, Action::Probe);
+    bench.send(&probe);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().reason), (Stage::Failed, Some(Reason::Busy)));
+    // One paid for before: it waits as long as it may, whole, and is told if that was too short.
+    credit(&mut bench, 6, 10_000);
+    credit(&mut bench, 7, 90_000);
+    assert_eq!(bench.last_ack().stage, Stage::Received);
+    bench.run_ms(11_000);
+    assert_eq!((bench.last_ack().sequence, bench.last_ack().stage), (6, Stage::Expired));
+    assert_eq!(bench.credit_train().len(), 16);
+    bench.run_ms(60_000);
+    let ack = bench.last_ack();
+    assert_eq!((ack.sequence, ack.stage, ack.pulses), (7, Stage::Done, Some(8)));
+    let train = bench.credit_train();
+    for (at_us, _) in &train {
+        let minute = train.iter().filter(|(from_us, _)| (*at_us..at_us + 60_000_000).contains(from_us)).count();
+        assert!(minute <= 20, "{minute} in a minute");
+    }
+    assert_eq!(bench.module.counters().credits_capped, 2);
+    let probe = bench.command(8, Action::Probe);
+    bench.send(&probe);
+    assert_eq!(bench.last_ack().stage, Stage::Done);
+    // Room for less than one credit of the largest is no cap but a lock.
+    bench.settings(10, Settings { credit_pulses_per_minute_max: 9, ..capped });
+    assert_eq!(bench.last_ack().reason, Some(Reason::Invalid));
+}

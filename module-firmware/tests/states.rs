@@ -3,9 +3,9 @@
 
 mod support;
 
-use module_firmware::{commands::LOCATE_US, light::Sign, module::REBOOT_WAIT_MAX_US};
-use protocol::messages::{Action, Command, Reason, Settings, Stage, Sync};
-use support::{Bench, Flash, UNIX_MS};
+use module_firmware::{BootReport, Health, commands::LOCATE_US, light::Sign, module::REBOOT_WAIT_MAX_US};
+use protocol::messages::{Action, Command, Diagnostics, Panic, Reason, ResetCause, Settings, Stage, Sync};
+use support::{Bench, Flash, Said, UNIX_MS};
 
 fn settings(version: u32) -> Action {
     Action::Settings(Settings { version, ..Settings::default() })
@@ -94,6 +94,96 @@ fn locate_blinks_for_its_time_each_time() {
         assert!(blinks >= 300, "{blinks} blinks");
         bench.changes.clear();
     }
+}
+
+fn diagnostics(bench: &Bench) -> Vec<Diagnostics> {
+    let of = |said: &Said| if let Said::Status { diagnostics, .. } = said { *diagnostics } else { None };
+    bench.said.iter().filter_map(of).collect()
+}
+
+#[test]
+fn diagnose_is_answered_by_the_next_status_until_it_is_heard() {
+    let mut bench = Bench::ready(Flash::blank(8));
+    let panic = Some(Panic { file_hash: 7, line: 217 });
+    let report = BootReport { reset_cause: Some(ResetCause::Panic), panic, uptime_before_s: Some(60) };
+    bench.module.set_boot_report(report);
+    bench.module.set_health(Health { modem_restarts: 1, modem_timeouts: 2, edges_lost: 3, ..Health::default() });
+    bench.send_bytes(b"nothing that is signed");
+    bench.credit(1, 51);
+    bench.run_ms(5_000);
+    assert_eq!(diagnostics(&bench), [], "nobody asked");
+    let diagnose = bench.command(2, Action::Diagnose);
+    bench.send(&diagnose);
+    assert_eq!(last(&bench), (Stage::Done, None, None));
+    bench.run_ms(5_000);
+    let writes = diagnostics(&bench)[0].flash_writes;
+    let expected = Diagnostics {
+        reset_cause: Some(ResetCause::Panic),
+        panic,
+        uptime_before_s: Some(60),
+        bad_tags: 1,
+        flash_writes: writes,
+        sessions: 1,
+        modem_restarts: 1,
+        modem_timeouts: 2,
+        edges_lost: 3,
+        credits_capped: 1,
+        ..Diagnostics::default()
+    };
+    assert_eq!(diagnostics(&bench), [expected], "once");
+    assert!((3..10).contains(&writes), "{writes}");
+
+    // A status on its way when the connection goes was not heard.
+    bench.online = false;
+    let again = bench.command(3, Action::Diagnose);
+    bench.send(&again);
+    bench.now_us += 2_000_000;
+    bench.settle();
+    while bench.module.outgoing(bench.now_us).is_some() {}
+    bench.disconnect();
+    bench.said.clear();
+    bench.connect();
+    assert_eq!(
+        diagnostics(&bench),
+        [Diagnostics { sessions: 2, flash_writes: diagnostics(&bench)[0].flash_writes, ..expected }]
+    );
+}
+
+#[test]
+fn the_light_says_how_the_module_is() {
+    let mut bench = Bench::boot(Flash::blank(8));
+    assert_eq!(bench.module.sign(0), Sign::NoNetwork);
+    bench.connect();
+    bench.sync_at(UNIX_MS);
+    assert_eq!(bench.module.sign(bench.now_us), Sign::Well);
+    assert!(bench.outputs.light);
+    let changes = bench.changes.len();
+    bench.run_ms(1_000_000);
+    assert_eq!(bench.changes.len(), changes, "it stays lit, and nothing wakes for it");
+    bench.credit(1, 3);
+    bench.run_ms(100);
+    assert_eq!(bench.module.sign(bench.now_us), Sign::Crediting);
+    bench.run_ms(1000);
+    let lock = bench.command(2, Action::Lock { locked: true });
+    bench.send(&lock);
+    assert_eq!(bench.module.sign(bench.now_us), Sign::Locked);
+    bench.module.set_health(Health { supply_low: true, ..Health::default() });
+    bench.run_ms(10);
+    assert_eq!(bench.module.sign(bench.now_us), Sign::Fault(5));
+    assert!(bench.outputs.inhibit, "a machine that cannot be driven takes no coins");
+    bench.module.set_health(Health::default());
+    bench.run_ms(10);
+    assert!(!bench.outputs.inhibit, "a locked one does");
+    bench.edge(false);
+    bench.run_ms(700);
+    assert_eq!(bench.module.sign(bench.now_us), Sign::Fault(2));
+    assert!(bench.outputs.inhibit, "a line that cannot be read takes no coins");
+    bench.edge(true);
+    bench.run_ms(10);
+    assert!(!bench.outputs.inhibit);
+    let restart = bench.command(3, Action::Reboot);
+    bench.send(&restart);
+    assert!(bench.outputs.inhibit, "nobody reads the line while it restarts");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Ids: a module's name on the wire.
 
 use core::fmt;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 /// Crockford's base32 alphabet: no I, L, O, U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -83,6 +84,19 @@ impl fmt::Display for ModuleId {
 impl fmt::Debug for ModuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// A text string.
+impl<C> Encode<C> for ModuleId {
+    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.str(self.as_str())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for ModuleId {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        Self::parse(d.str()?).map_err(|_| decode::Error::message("not a module id"))
     }
 }
 

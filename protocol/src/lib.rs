@@ -12,6 +12,7 @@
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod console;
 mod diagnostics;
 pub mod envelope;
 pub mod ids;

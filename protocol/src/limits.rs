@@ -14,7 +14,7 @@ pub const CREDIT_WINDOW: usize = 32;
 pub const CREDIT_PULSES_MAX: u16 = 200;
 /// The greatest cap on credit pulses per minute that settings may have.
 pub const CREDIT_PULSES_PER_MINUTE_MAX: u16 = 6_000;
-/// The cap on credit pulses per minute of settings that have none.
+/// The least cap on credit pulses per minute of settings that have none.
 pub const CREDIT_PULSES_PER_MINUTE_DEFAULT: u16 = 240;
 /// Coins a learning samples, at least.
 pub const LEARN_COINS_MIN: u8 = 10;

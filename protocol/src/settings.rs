@@ -86,7 +86,7 @@ pub struct Settings {
     #[n(4)]
     pub sense: bool,
     /// No more credit pulses than this are begun within any minute; a credit beyond waits. 0 (left out on the wire)
-    /// for [`CREDIT_PULSES_PER_MINUTE_DEFAULT`].
+    /// for four times `credit_pulses_max`, and [`CREDIT_PULSES_PER_MINUTE_DEFAULT`] at least.
     #[cbor(n(5), skip_if = "is_zero")]
     pub credit_pulses_per_minute_max: u16,
 }
@@ -117,7 +117,7 @@ impl Settings {
     /// The cap on credit pulses per minute in force. Valid settings have room in it for the largest credit.
     pub fn credit_pulses_per_minute(&self) -> u16 {
         match self.credit_pulses_per_minute_max {
-            0 => CREDIT_PULSES_PER_MINUTE_DEFAULT,
+            0 => self.credit_pulses_max.saturating_mul(4).max(CREDIT_PULSES_PER_MINUTE_DEFAULT),
             cap => cap,
         }
     }

@@ -28,8 +28,10 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
                                          fuzz the broker: before_connect, session, or both, a minute each
     cargo xtask fuzz TARGET FILE...      replay inputs
     cargo xtask sim [--seeds N] [...]    the simulation; what follows goes to it (--help)
+    cargo xtask bench coins [PULSES]     the coin line: a million pulses with bounce and noise, none lost, none invented
     cargo xtask bench sale [...]         the whole sale's speed over real sockets
     cargo xtask bench sale --mariadb     the same on a MariaDB of its own, every commit durable
+    cargo xtask bench broker [...]       the gate beside mosquitto
 
 A test alone: cargo test --workspace --test NAME. With COINWIRE_TEST_DATABASE=mysql://root@HOST:PORT set, the
 store's tests run on that server instead of SQLite.
@@ -62,6 +64,12 @@ fn run(args: Vec<String>) -> Result<()> {
         ["sim", rest @ ..] => {
             ci::release_binaries()?;
             ci::simulation("release", rest)
+        }
+        // The module's logic alone: nothing of the server is built for it.
+        ["bench", "coins", rest @ ..] => {
+            Program::cargo(&["build", "--quiet", "--release", "--package", "module-host", "--bin", "bench-coins"])
+                .run()?;
+            Program::new(binary("release", "bench-coins")).args(rest).run()
         }
         ["bench", "sale", "--mariadb", rest @ ..] => {
             ci::release_binaries()?;

@@ -15,5 +15,5 @@ mod machine;
 mod time;
 mod virtual_module;
 
-pub use flash::Flash;
+pub use flash::{Chip, Flash, FlashError};
 pub use virtual_module::{Config, Snapshot, VirtualModule};

@@ -92,8 +92,11 @@ impl Rest {
     }
 
     fn deadline_us(&self) -> u64 {
-        let settles_us = if self.raw_high == self.high { u64::MAX } else { self.raw_since_us + SOLID_US };
-        settles_us.min(self.since_us + QUIET_US).min(self.began_us + QUIET_MAX_US)
+        let next_us = match self.raw_high == self.high {
+            true => self.since_us + QUIET_US,
+            false => self.raw_since_us + SOLID_US,
+        };
+        next_us.min(self.began_us + QUIET_MAX_US)
     }
 }
 

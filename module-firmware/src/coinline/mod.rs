@@ -54,7 +54,7 @@ impl CoinLine {
         }
         self.profile = *profile;
         self.noise_before += self.sampler.noise_edges();
-        self.sampler = Sampler::new(profile, self.sampler.level_high(), now_us);
+        self.sampler = self.sampler.read_anew(profile);
         self.missed = !self.sampler.rests();
         if !self.missed {
             self.relay.coin_stuck(now_us);

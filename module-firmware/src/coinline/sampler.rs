@@ -129,6 +129,14 @@ impl Sampler {
         }
     }
 
+    /// Begins anew by another profile, with what the line did last.
+    pub fn read_anew(&self, profile: &CoinProfile) -> Self {
+        let mut anew = Self::new(profile, self.level_high(), self.now_us);
+        let begun_us = self.candidate.filter(|candidate| self.active && !candidate.counted).map(|c| c.start_us);
+        anew.raw_since_us = begun_us.unwrap_or(self.raw_since_us);
+        anew
+    }
+
     /// Takes an edge: the line has `level_high` from `at_us` on. Edges come in order; one from the past is taken as
     /// of now.
     pub fn edge(&mut self, at_us: u64, level_high: bool, event: &mut dyn FnMut(LineEvent)) {

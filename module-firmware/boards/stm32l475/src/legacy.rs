@@ -1,0 +1,121 @@
+//! What one boot tells the next: why it ended, where it panicked, how long it ran. Kept at the end of SRAM2, which loses its
+//! content with its power only.
+
+use crate::{facts::LEGACY_START, time};
+use core::panic::PanicInfo;
+use cortex_m::peripheral::SCB;
+use cortex_m_rt::{ExceptionFrame, exception};
+use module_firmware::BootReport;
+use protocol::messages::{Panic, ResetCause};
+use stm32_metapac::RCC;
+
+/// Says that the rest is ours: SRAM2 begins with noise.
+const OURS: u32 = 0xC019_31DE;
+/// Says that the emulated flash was made.
+const FORMATTED: u32 = 0xF1A5_4ED0;
+/// Why the firmware restarted itself.
+const ON_PURPOSE: u32 = 1;
+const PANICKED: u32 = 2;
+
+/// The words, by their place.
+#[derive(Clone, Copy)]
+enum Word {
+    Ours,
+    Formatted,
+    Ended,
+    UptimeS,
+    PanicFile,
+    PanicLine,
+    Panics,
+}
+
+fn pointer(word: Word) -> *mut u32 {
+    (LEGACY_START as *mut u32).wrapping_add(word as usize)
+}
+
+fn get(word: Word) -> u32 {
+    // SAFETY: within SRAM2, behind the emulated flash, where no Rust object lives; aligned. One loop and the handlers that
+    // end it use it.
+    unsafe { pointer(word).read_volatile() }
+}
+
+fn set(word: Word, value: u32) {
+    // SAFETY: as above.
+    unsafe { pointer(word).write_volatile(value) }
+}
+
+/// Reads what the boot before left, and begins anew.
+pub fn take() -> BootReport {
+    let flags = RCC.csr().read();
+    RCC.csr().modify(|w| w.set_rmvf(true));
+    let kept = get(Word::Ours) == OURS;
+    if !kept {
+        for word in [Word::Formatted, Word::Ended, Word::UptimeS, Word::PanicFile, Word::PanicLine, Word::Panics] {
+            set(word, 0);
+        }
+        set(Word::Ours, OURS);
+    }
+    // Any reset pulls the pin's flag too. An emulator sets none.
+    let reset_cause = match get(Word::Ended) {
+        PANICKED => Some(ResetCause::Panic),
+        ON_PURPOSE => Some(ResetCause::Software),
+        _ if flags.iwdgrstf() || flags.wwdgrstf() => Some(ResetCause::Watchdog),
+        // Power that came anew, and power that sagged, are one flag; memory that was kept tells them apart.
+        _ if flags.borrstf() && kept => Some(ResetCause::BrownOut),
+        _ if flags.borrstf() => Some(ResetCause::PowerOn),
+        _ if flags.sftrstf() => Some(ResetCause::Software),
+        _ if flags.pinrstf() => Some(ResetCause::ResetPin),
+        _ if flags.oblrstf() || flags.fwrstf() || flags.lpwrrstf() => Some(ResetCause::Other),
+        _ => None,
+    };
+    let report = BootReport {
+        reset_cause,
+        panic: (get(Word::Panics) > 0)
+            .then(|| Panic { file_hash: get(Word::PanicFile), line: get(Word::PanicLine) }),
+        uptime_before_s: kept.then(|| get(Word::UptimeS)),
+    };
+    set(Word::Ended, 0);
+    set(Word::UptimeS, 0);
+    report
+}
+
+/// Whether the emulated flash is from an earlier boot; it counts as made from now on.
+pub fn is_formatted() -> bool {
+    let formatted = get(Word::Formatted) == FORMATTED;
+    set(Word::Formatted, FORMATTED);
+    formatted
+}
+
+/// Notes how long this boot runs.
+pub fn note_uptime() {
+    set(Word::UptimeS, u32::try_from(time::now_us() / 1_000_000).unwrap_or(u32::MAX));
+}
+
+/// Restarts.
+pub fn restart() -> ! {
+    set(Word::Ended, ON_PURPOSE);
+    SCB::sys_reset();
+}
+
+fn record_panic(file: &str, line: u32) -> ! {
+    let hash = file.bytes().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    set(Word::PanicFile, hash);
+    set(Word::PanicLine, line);
+    set(Word::Panics, get(Word::Panics).saturating_add(1).max(1));
+    set(Word::Ended, PANICKED);
+    SCB::sys_reset();
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    match info.location() {
+        Some(location) => record_panic(location.file(), location.line()),
+        None => record_panic("", 0),
+    }
+}
+
+/// A fault is recorded as a panic without a file, the line being the address it came from.
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    record_panic("", frame.pc())
+}

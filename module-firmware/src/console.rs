@@ -1,0 +1,250 @@
+//! The console's end in the module: frames in, frames out. `protocol::console` says what is said.
+//!
+//! What makes no sense is counted, and never done: a person at a terminal, a boot loader's greeting or noise get nothing
+//! harmful. A request that repeats does the same again, which changes nothing.
+//!
+//! The console runs beside the link's loop, which alone holds the running module. What it wants of that goes over the
+//! [`Desk`]: the board hands it to the loop as an input, and hands what the loop tells back.
+
+use crate::{
+    link::Input,
+    module::{Identity, Module},
+    provision::{Provision, ServerAddress},
+    report::FIRMWARE,
+};
+use core::cell::Cell;
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use embassy_time::{Duration, Timer, with_timeout};
+use embedded_io_async::{Read, Write};
+use embedded_storage_async::nor_flash::NorFlash;
+use protocol::{
+    ModuleId,
+    console::{Deframer, Hardware, Info, REQUEST_MAX_BYTES, Refusal, Reply, Request, frame, parse},
+    messages::Settings,
+};
+
+/// Bytes taken from the line at once.
+const READ_BYTES: usize = 64;
+/// The link's loop comes round within this, or the module has worse than a console to care for.
+const TELL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Settings are looked for this often until they are in force.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Settings are in force after so many looks, or flash failed: 5 s.
+const LOOKS_MAX: usize = 250;
+
+/// Where console and link's loop meet. One executor polls both: it is not for several threads.
+pub struct Desk {
+    settings: Cell<Option<Settings>>,
+    wants_info: Cell<bool>,
+    asked: Signal<NoopRawMutex, ()>,
+    told: Signal<NoopRawMutex, Info<'static>>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Desk {
+    /// Nothing asked, nothing told.
+    pub const fn new() -> Self {
+        Self { settings: Cell::new(None), wants_info: Cell::new(false), asked: Signal::new(), told: Signal::new() }
+    }
+
+    /// For [`crate::link::Board::take_input`].
+    pub fn take_input(&self) -> Option<Input> {
+        if let Some(settings) = self.settings.take() {
+            return Some(Input::Settings(settings));
+        }
+        self.wants_info.take().then_some(Input::Tell)
+    }
+
+    /// Waits until there is an input to take: for [`crate::link::Board::wait`].
+    pub async fn asked(&self) {
+        self.asked.wait().await;
+    }
+
+    /// For [`crate::link::Board::tell`].
+    pub fn tell(&self, info: &Info<'static>) {
+        self.told.signal(*info);
+    }
+
+    async fn info(&self) -> Option<Info<'static>> {
+        self.told.reset();
+        self.wants_info.set(true);
+        self.asked.signal(());
+        with_timeout(TELL_TIMEOUT, self.told.wait()).await.ok()
+    }
+
+    /// Has the module take settings; true once they are in flash and in force.
+    async fn take_settings(&self, settings: Settings) -> bool {
+        self.settings.set(Some(settings));
+        for _ in 0..LOOKS_MAX {
+            let Some(info) = self.info().await else { return false };
+            // A learned profile stays in force.
+            if (Settings { profile: settings.profile, ..info.settings }) == settings {
+                return true;
+            }
+            Timer::after(LOOK_AGAIN).await;
+        }
+        false
+    }
+}
+
+impl<F: NorFlash> Module<F> {
+    /// Takes settings that did not come from the server. They are written, and in force then; the server's next
+    /// settings replace them.
+    pub fn take_settings(&mut self, settings: Settings) {
+        self.pending.local_settings = Some(settings);
+    }
+
+    /// How the module fares; what it does not know itself is left for the board and the console to fill in.
+    pub fn info(&self, now_us: u64) -> Info<'static> {
+        Info {
+            firmware: FIRMWARE,
+            board: "",
+            id: None,
+            server: None,
+            uptime_ms: now_us / 1000,
+            boot: self.boots(),
+            connected: self.is_connected(),
+            faults: self.faults(),
+            totals: self.totals(),
+            settings: Settings { profile: self.profile(), ..*self.settings() },
+            learned: self.learning.told(),
+            diagnostics: self.diagnostics(),
+            hardware: Hardware::default(),
+        }
+    }
+}
+
+/// The console's state over what comes in.
+#[derive(Debug, Default)]
+struct Console {
+    deframer: Deframer<REQUEST_MAX_BYTES>,
+    bad_frames: u32,
+}
+
+/// What a frame asked for.
+enum Asked<'a> {
+    Request(u32, Request<'a>),
+    /// A whole frame, and no request of this firmware.
+    Nonsense(u32),
+}
+
+impl Console {
+    fn push(&mut self, byte: u8) -> Option<Asked<'_>> {
+        let asked = match self.deframer.push(byte)? {
+            Ok(body) => parse(body).map(|(number, request)| match request {
+                Some(request) => Asked::Request(number, request),
+                None => Asked::Nonsense(number),
+            }),
+            Err(_) => None,
+        };
+        if !matches!(asked, Some(Asked::Request(..))) {
+            self.bad_frames = self.bad_frames.saturating_add(1);
+        }
+        asked
+    }
+}
+
+/// Why [`run`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// A restart was asked for, and answered.
+    Restart,
+}
+
+/// Answers requests until one asks for a restart, or the line fails. `id` is who the module is since boot.
+///
+/// # Errors
+/// What the line gives.
+pub async fn run<P: Read + Write, F: NorFlash>(
+    port: &mut P,
+    provision: &mut Provision<F>,
+    id: Option<ModuleId>,
+    desk: &Desk,
+) -> Result<Ended, P::Error> {
+    let mut console = Console::default();
+    let mut bytes = [0; READ_BYTES];
+    loop {
+        let count = port.read(&mut bytes).await?;
+        for byte in bytes.iter().take(count) {
+            let bad_frames = console.bad_frames;
+            match console.push(*byte) {
+                None => {}
+                Some(Asked::Nonsense(number)) => say(port, number, &Reply::Refused(Refusal::Invalid)).await?,
+                Some(Asked::Request(number, Request::Info)) => {
+                    tell(port, number, provision, id, bad_frames, desk).await?;
+                }
+                Some(Asked::Request(number, request)) => {
+                    let restarts = matches!(request, Request::Reboot | Request::Erase);
+                    let done = change(provision, id, desk, request).await;
+                    let reply = match done {
+                        Ok(()) => Reply::Done,
+                        Err(refusal) => Reply::Refused(refusal),
+                    };
+                    say(port, number, &reply).await?;
+                    if restarts && done.is_ok() {
+                        return Ok(Ended::Restart);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn change<F: NorFlash>(
+    provision: &mut Provision<F>,
+    id: Option<ModuleId>,
+    desk: &Desk,
+    request: Request<'_>,
+) -> Result<(), Refusal> {
+    match request {
+        Request::Info | Request::Reboot => Ok(()),
+        Request::SetIdentity { id, secret, replace } => {
+            let identity = Identity { id, secret };
+            let before = provision.identity().await.map_err(|_| Refusal::Flash)?;
+            let other = before.is_some_and(|before| before.id != identity.id || before.secret != identity.secret);
+            if other && !replace {
+                return Err(Refusal::Taken);
+            }
+            provision.set_identity(&identity).await.map_err(|_| Refusal::Flash)
+        }
+        Request::SetServer(server) => {
+            let server = ServerAddress::new(&server).ok_or(Refusal::Invalid)?;
+            provision.set_server(&server).await.map_err(|_| Refusal::Flash)
+        }
+        // Settings of a module without identity would be erased when it gets one.
+        Request::SetSettings(_) if id.is_none() => Err(Refusal::NoIdentity),
+        Request::SetSettings(settings) if !settings.is_valid() => Err(Refusal::Invalid),
+        Request::SetSettings(settings) => desk.take_settings(settings).await.then_some(()).ok_or(Refusal::Flash),
+        // Totals and journal go at the next boot, being nobody's then.
+        Request::Erase => provision.erase().await.map_err(|_| Refusal::Flash),
+    }
+}
+
+async fn tell<P: Read + Write, F: NorFlash>(
+    port: &mut P,
+    number: u32,
+    provision: &mut Provision<F>,
+    id: Option<ModuleId>,
+    bad_frames: u32,
+    desk: &Desk,
+) -> Result<(), P::Error> {
+    // A loop that does not come round is the watchdog's to see.
+    let Some(info) = desk.info().await else { return Ok(()) };
+    // As stored: what a restart will take up.
+    let server = provision.server().await.ok().flatten();
+    let hardware = Hardware { bad_frames, ..info.hardware };
+    let info = Info { id, server: server.as_ref().map(ServerAddress::told), hardware, ..info };
+    say(port, number, &Reply::Info(info)).await
+}
+
+async fn say<P: Write>(port: &mut P, number: u32, reply: &Reply<'_>) -> Result<(), P::Error> {
+    // Every reply fits a frame: a test frames the longest.
+    let Ok(frame) = frame(number, reply) else { return Ok(()) };
+    port.write_all(&frame).await?;
+    port.flush().await
+}

@@ -1,0 +1,443 @@
+//! The way from power-up to a connection, and back.
+
+use super::{
+    Modem, Number, Stand, State,
+    command::general::{
+        AskIccid, AskIdentity, AskModel, AskRegistration, AskSignal, AskSim, At, EchoOff, NumberErrors, Registration,
+        SimState,
+    },
+    family::{Family, PowerTimes, UNKNOWN_POWER},
+    line::{Line, News},
+    power::Power,
+    settings::{Config, Timeouts},
+    socket,
+};
+use crate::backoff::Backoff;
+use atat::{AtatCmd, Error};
+use core::convert::Infallible;
+use embassy_futures::select::select;
+use embassy_time::{Duration, Instant, Timer};
+use embedded_hal::digital::OutputPin;
+use embedded_io_async::{Read, Write};
+
+/// A modem that does not answer this often in a row is stuck.
+const UNANSWERED_MAX: u8 = 5;
+/// Attaching may fail so often in a row before the modem is switched off and on.
+const ATTACH_FAILURES_MAX: u32 = 5;
+/// Connecting may fail so often in a row before the modem attaches anew.
+const OPEN_FAILURES_ATTACH: u32 = 3;
+/// .. before it is switched off and on; doubled each time, since the server may be what is down.
+const OPEN_FAILURES_CYCLE: u32 = 10;
+/// .. at most so many times doubled.
+const OPEN_DOUBLINGS_MAX: u32 = 4;
+/// CSQ that says "not known" (3GPP TS 27.007, 8.5).
+const CSQ_UNKNOWN: u8 = 99;
+/// The greatest CSQ there is.
+const CSQ_MAX: u8 = 31;
+
+/// Runs a modem for ever: on `uart`'s reader and writer, switched by `power`. `seed` spreads the waits of many modules.
+///
+/// The reader's `read` must be safe to cancel: a byte is given out or kept. Poll it beside [`crate::link::run`], in the
+/// same executor.
+pub async fn run<R: Read, W: Write, K: OutputPin, P: OutputPin>(
+    modem: &Modem,
+    config: &Config<'_>,
+    uart: (R, W),
+    power: Power<K, P>,
+    seed: u64,
+) -> Infallible {
+    let timeouts = &config.timeouts;
+    let line = Line::new(uart.0, uart.1, modem, Duration::from_millis(timeouts.answer_max_ms.into()));
+    let mut actor = Actor {
+        modem,
+        config,
+        line,
+        power,
+        cycles: Backoff::new(timeouts.cycle_first_ms, timeouts.cycle_max_ms, seed),
+        cycled: false,
+        silences: 0,
+        was_on: false,
+        open_failures: 0,
+        open_doublings: 0,
+        next_signal: Instant::now(),
+    };
+    actor.live().await
+}
+
+/// Why what was set up is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The modem restarted by itself.
+    Restarted,
+    /// It does not do what it should: switch it off and on.
+    Stuck,
+}
+
+struct Actor<'a, R, W, K, P> {
+    modem: &'a Modem,
+    config: &'a Config<'a>,
+    line: Line<'a, R, W>,
+    power: Power<K, P>,
+    cycles: Backoff,
+    /// It was switched before: the next time is waited with.
+    cycled: bool,
+    /// Times in a row that it did not answer after it was switched.
+    silences: u32,
+    /// It answered since it was switched.
+    was_on: bool,
+    open_failures: u32,
+    open_doublings: u32,
+    next_signal: Instant,
+}
+
+impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
+    async fn live(&mut self) -> Infallible {
+        // This processor's restart is none of the modem's: it may be on.
+        let mut there = self.answers(self.timeouts().probe_ms.into()).await;
+        loop {
+            while !there {
+                self.switch().await;
+                there = self.answers(self.boot_ms()).await;
+            }
+            let Err(end) = self.serve().await;
+            self.modem.count(|counters| counters.restarts = counters.restarts.saturating_add(1));
+            self.end_connection();
+            self.modem.set_state(State::Silent);
+            self.modem.set_signal(None);
+            if self.line.news.stopped {
+                // It is off, which is seldom known.
+                (self.was_on, self.silences) = (false, 0);
+                there = false;
+            } else {
+                there = end == End::Restarted && self.answers(self.boot_ms()).await;
+            }
+        }
+    }
+
+    fn timeouts(&self) -> &Timeouts {
+        &self.config.timeouts
+    }
+
+    fn power_times(&self) -> PowerTimes {
+        let times = self.modem.family.get().map_or(UNKNOWN_POWER, |family| family.power);
+        let most = self.timeouts().power_max_ms;
+        PowerTimes {
+            on_ms: times.on_ms.min(most),
+            off_ms: times.off_ms.min(most),
+            down_ms: times.down_ms.min(most),
+            boot_ms: self.timeouts().boot_ms.unwrap_or(times.boot_ms),
+        }
+    }
+
+    fn boot_ms(&self) -> u64 {
+        self.power_times().boot_ms.into()
+    }
+
+    fn quiet(&self) -> Duration {
+        Duration::from_millis(self.timeouts().quiet_ms.into())
+    }
+
+    /// Switches the modem on, or off and on. Its PWRKEY toggles, and nothing tells whether it is on: where it does not
+    /// answer, the two are done by turns.
+    async fn switch(&mut self) {
+        if self.cycled {
+            Timer::after_millis(self.cycles.next_ms()).await;
+        }
+        self.cycled = true;
+        let times = self.power_times();
+        let off_first = (self.silences + u32::from(self.was_on)) % 2 == 1;
+        if !off_first {
+            self.power.on(&times).await;
+        } else if !self.power.reset(&times).await {
+            self.power.off(&times).await;
+            self.power.on(&times).await;
+        }
+        // Whichever it was, it is known to be on when it answers.
+        self.silences = self.silences.wrapping_add(1);
+    }
+
+    /// Whether the modem answers within the time.
+    async fn answers(&mut self, within_ms: u64) -> bool {
+        let deadline = Instant::now() + Duration::from_millis(within_ms);
+        loop {
+            if self.line.knock(&At).await.is_ok() {
+                self.line.hear_out(self.quiet()).await;
+                self.line.news = News::default();
+                self.line.unanswered = 0;
+                self.silences = 0;
+                self.was_on = true;
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            self.line.hear_out(self.quiet()).await;
+        }
+    }
+
+    /// Asks; after a command without an answer, first makes sure that the modem is there and its answers are in step.
+    async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<Result<C::Response, Error>, End> {
+        let answer = self.line.ask(command).await;
+        self.after(answer).await
+    }
+
+    async fn after<T>(&mut self, answer: Result<T, Error>) -> Result<Result<T, Error>, End> {
+        if matches!(answer, Err(Error::Timeout | Error::Write | Error::InvalidResponse)) {
+            self.get_in_step().await?;
+        }
+        if self.line.news.restarted {
+            return Err(End::Restarted);
+        }
+        Ok(answer)
+    }
+
+    async fn get_in_step(&mut self) -> Result<(), End> {
+        for _ in 0..UNANSWERED_MAX {
+            self.line.hear_out(self.quiet()).await;
+            if self.line.knock(&At).await.is_ok() {
+                // An answer that came late may have been taken for this one's: this one's is not to be for the next.
+                self.line.hear_out(self.quiet()).await;
+                return Ok(());
+            }
+        }
+        Err(End::Stuck)
+    }
+
+    /// Listens for so long; the modem's end, if it ends meanwhile.
+    async fn pause(&mut self, pause_ms: u64) -> Result<(), End> {
+        let restarted = self.line.hear(Timer::after_millis(pause_ms), |news| news.restarted.then_some(())).await;
+        restarted.map_or(Ok(()), |()| Err(End::Restarted))
+    }
+
+    async fn serve(&mut self) -> Result<Infallible, End> {
+        let family = self.set_up().await?;
+        self.wait_for_sim().await?;
+        if let Ok(iccid) = self.ask(&AskIccid(family.iccid)).await? {
+            self.modem.iccid.set(Some(iccid));
+        }
+        let mut failures = 0;
+        loop {
+            self.wait_for_network(family).await?;
+            self.modem.set_state(State::Attaching);
+            let attached = socket::attach(&mut self.line, family, self.config).await;
+            if self.after(attached).await?.is_ok() {
+                failures = 0;
+                self.serve_attached(family).await?;
+            } else {
+                failures += 1;
+                if failures >= ATTACH_FAILURES_MAX {
+                    return Err(End::Stuck);
+                }
+                let wait_ms = self.cycles.next_ms();
+                self.pause(wait_ms).await?;
+            }
+        }
+    }
+
+    async fn set_up(&mut self) -> Result<&'static Family, End> {
+        self.line.expect_data(None);
+        // Where these are not known nothing is lost.
+        let _ = self.ask(&EchoOff).await?;
+        let _ = self.ask(&NumberErrors).await?;
+        let family = match self.ask(&AskModel).await? {
+            Ok(model) => model.0,
+            Err(_) => match self.ask(&AskIdentity).await? {
+                Ok(model) => model.0,
+                Err(_) => {
+                    self.modem.set_state(State::Unknown);
+                    return Err(End::Stuck);
+                }
+            },
+        };
+        self.modem.family.set(Some(family));
+        self.line.expect_data(Some(&family.data_header));
+        Ok(family)
+    }
+
+    async fn wait_for_sim(&mut self) -> Result<(), End> {
+        let deadline = Instant::now() + Duration::from_millis(self.timeouts().registration_ms.into());
+        loop {
+            let state = match self.ask(&AskSim).await? {
+                Ok(state) => Some(state),
+                Err(error) => SimState::of_error(&error),
+            };
+            match state {
+                Some(SimState::Ready) => return Ok(()),
+                Some(SimState::Absent) => self.modem.set_state(State::NoSim),
+                Some(SimState::Locked) => self.modem.set_state(State::SimLocked),
+                Some(SimState::NotReady) | None => self.modem.set_state(State::SimNotReady),
+            }
+            if Instant::now() >= deadline {
+                return Err(End::Stuck);
+            }
+            self.pause(self.timeouts().poll_ms.into()).await?;
+        }
+    }
+
+    async fn wait_for_network(&mut self, family: &'static Family) -> Result<(), End> {
+        let deadline = Instant::now() + Duration::from_millis(self.timeouts().registration_ms.into());
+        loop {
+            self.look_at_signal().await?;
+            let mut denied = false;
+            for domain in family.domains {
+                match self.ask(&AskRegistration(*domain)).await? {
+                    Ok(Registration::Registered) => return Ok(()),
+                    Ok(Registration::Denied) => denied = true,
+                    Ok(Registration::Searching) | Err(_) => {}
+                }
+            }
+            self.modem.set_state(if denied { State::Denied } else { State::Searching });
+            if Instant::now() >= deadline {
+                return Err(End::Stuck);
+            }
+            self.pause(self.timeouts().poll_ms.into()).await?;
+        }
+    }
+
+    async fn look_at_signal(&mut self) -> Result<(), End> {
+        self.next_signal = Instant::now() + Duration::from_millis(self.timeouts().signal_ms.into());
+        if let Ok(signal) = self.ask(&AskSignal).await? {
+            let known = signal.csq != CSQ_UNKNOWN && signal.csq <= CSQ_MAX;
+            self.modem.set_signal(known.then_some(signal.csq));
+        }
+        Ok(())
+    }
+
+    /// Connects whenever asked to, until the network is lost or seems to be.
+    async fn serve_attached(&mut self, family: &'static Family) -> Result<(), End> {
+        let mut failures = 0;
+        while failures < OPEN_FAILURES_ATTACH {
+            self.modem.set_state(State::Attached);
+            let Some(number) = self.wait_for_wish().await? else { return Ok(()) };
+            let opened = socket::open(&mut self.line, family, self.config).await;
+            let opened = self.after(opened).await;
+            if !matches!(opened, Ok(Ok(()))) {
+                self.modem.settle(number, Stand::Failed);
+                opened?.ok();
+                failures += 1;
+                self.open_failures += 1;
+                if self.open_failures >= OPEN_FAILURES_CYCLE << self.open_doublings {
+                    self.open_failures = 0;
+                    self.open_doublings = (self.open_doublings + 1).min(OPEN_DOUBLINGS_MAX);
+                    return Err(End::Stuck);
+                }
+                continue;
+            }
+            failures = 0;
+            self.open_failures = 0;
+            self.open_doublings = 0;
+            self.cycles.settled();
+            self.connected(family, number).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a connection is wanted; `None` if the network is lost.
+    async fn wait_for_wish(&mut self) -> Result<Option<Number>, End> {
+        loop {
+            let (at, _) = self.modem.stands.get();
+            let wanted = self.modem.wanted.get();
+            if wanted != 0 && wanted != at {
+                return Ok(Some(wanted));
+            }
+            if Instant::now() >= self.next_signal {
+                self.look_at_signal().await?;
+                continue;
+            }
+            let modem = self.modem;
+            let until = async {
+                select(modem.to_actor.wait(), Timer::at(self.next_signal)).await;
+            };
+            let lost = self.line.hear(until, |news| (news.restarted || news.network_lost).then_some(news.restarted));
+            match lost.await {
+                Some(true) => return Err(End::Restarted),
+                Some(false) => return Ok(None),
+                None => {}
+            }
+        }
+    }
+
+    /// Serves a connection to its end, and closes it.
+    async fn connected(&mut self, family: &'static Family, number: Number) -> Result<(), End> {
+        self.modem.rx.clear();
+        self.modem.tx.clear();
+        self.modem.sending.set(false);
+        self.modem.settle(number, Stand::Open);
+        self.modem.set_state(State::Connected);
+        let ended = self.converse(family, number).await;
+        if self.modem.wanted.get() == number {
+            self.modem.count(|counters| counters.links_lost = counters.links_lost.saturating_add(1));
+        }
+        self.end_connection();
+        self.modem.set_state(State::Attached);
+        self.after(ended).await?.ok();
+        let closed = socket::close(&mut self.line, family).await;
+        self.after(closed).await?.ok();
+        Ok(())
+    }
+
+    fn end_connection(&self) {
+        self.modem.sending.set(false);
+        let (number, stand) = self.modem.stands.get();
+        if stand == Stand::Open {
+            self.modem.settle(number, Stand::Ended);
+        }
+    }
+
+    /// Moves bytes both ways until the connection ends, or a command fails.
+    async fn converse(&mut self, family: &'static Family, number: Number) -> Result<(), Error> {
+        let poll = Duration::from_millis(self.timeouts().data_poll_ms.into());
+        let mut next_poll = Instant::now() + poll;
+        loop {
+            let (gone, closed) = {
+                let news = &self.line.news;
+                (news.restarted || news.network_lost, news.closed)
+            };
+            if gone || self.modem.wanted.get() != number {
+                return Ok(());
+            }
+            let room = self.modem.rx.free_capacity();
+            if room > 0 && (self.line.news.data_waits || closed || Instant::now() >= next_poll) {
+                next_poll = Instant::now() + poll;
+                self.line.news.data_waits = false;
+                let received = socket::receive(&mut self.line, family, self.modem).await?;
+                // Where the modem does not tell what is left, an empty read shows that nothing is.
+                self.line.news.data_waits |= received.left.map_or(received.count > 0, |left| left > 0);
+                if closed && received.count == 0 {
+                    return Ok(());
+                }
+            }
+            let count = self.modem.tx.len();
+            if count > 0 && !closed {
+                self.modem.sending.set(true);
+                let sent = socket::send(&mut self.line, family, self.modem, count).await;
+                self.modem.sending.set(false);
+                self.modem.to_stream.signal(());
+                sent?;
+                continue;
+            }
+            if Instant::now() >= self.next_signal {
+                self.look_at_signal_meanwhile().await?;
+                continue;
+            }
+            self.wait_for_either_side(closed, next_poll.min(self.next_signal)).await;
+        }
+    }
+
+    /// Looks at the signal without giving the connection up for an answer that does not come.
+    async fn look_at_signal_meanwhile(&mut self) -> Result<(), Error> {
+        self.look_at_signal().await.map_err(|_| Error::Timeout)
+    }
+
+    async fn wait_for_either_side(&mut self, closed: bool, until: Instant) {
+        let modem = self.modem;
+        let until = async {
+            select(modem.to_actor.wait(), Timer::at(until)).await;
+        };
+        let something = |news: &News| {
+            let readable = news.data_waits && modem.rx.free_capacity() > 0;
+            (news.restarted || news.network_lost || readable || news.closed != closed).then_some(())
+        };
+        self.line.hear(until, something).await;
+    }
+}

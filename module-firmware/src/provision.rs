@@ -1,0 +1,142 @@
+//! Who the module is and where it connects to: a store in pages of its own, written over the console, read at boot.
+//!
+//! Totals and journal belong to an identity. They lie in other pages, which the running module holds; so they are held
+//! against the identity at the next boot ([`adopt`]), and erased there if they are another's.
+
+use crate::{
+    module::Identity,
+    store::{Key, Store, StoreError, VALUE_MAX_BYTES},
+};
+use core::fmt::Write;
+use embedded_storage_async::nor_flash::NorFlash;
+use heapless::{String, Vec};
+use protocol::{
+    ModuleId, ModuleSecret,
+    console::{APN_MAX_BYTES, CREDENTIAL_MAX_BYTES, HOST_MAX_BYTES, Server},
+    keys::SECRET_BYTES,
+};
+
+/// Where the server is, and how the modem gets to the network; see [`Server`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerAddress {
+    /// Host name or address.
+    pub host: String<HOST_MAX_BYTES>,
+    /// TCP port.
+    pub port: u16,
+    /// Access point name.
+    pub apn: String<APN_MAX_BYTES>,
+    /// User at the access point.
+    pub user: String<CREDENTIAL_MAX_BYTES>,
+    /// Password at the access point.
+    pub password: String<CREDENTIAL_MAX_BYTES>,
+}
+
+impl ServerAddress {
+    /// Takes what was asked for; `None` if a value is out of bounds.
+    pub fn new(server: &Server<'_>) -> Option<Self> {
+        server.is_valid().then_some(Self {
+            host: String::try_from(server.host).ok()?,
+            port: server.port,
+            apn: String::try_from(server.apn).ok()?,
+            user: String::try_from(server.user).ok()?,
+            password: String::try_from(server.password).ok()?,
+        })
+    }
+
+    /// As it is told: without the password.
+    pub fn told(&self) -> Server<'_> {
+        Server { host: &self.host, port: self.port, apn: &self.apn, user: &self.user, password: "" }
+    }
+}
+
+/// The provision's pages.
+pub struct Provision<F: NorFlash>(Store<F>);
+
+type Value = Vec<u8, VALUE_MAX_BYTES>;
+
+impl<F: NorFlash> Provision<F> {
+    /// Takes the whole of `flash`.
+    ///
+    /// # Errors
+    /// [`StoreError::Geometry`], for a flash that can never work.
+    pub fn new(flash: F) -> Result<Self, StoreError> {
+        Store::new(flash).map(Self)
+    }
+
+    async fn load(&mut self, key: Key) -> Result<Option<Value>, StoreError> {
+        let mut value = [0; VALUE_MAX_BYTES];
+        let length = self.0.read(key, &mut value).await?;
+        Ok(length.and_then(|length| Value::from_slice(value.get(..length)?).ok()))
+    }
+
+    /// Who the module is; `None` if it was never told. What makes no sense counts as never told.
+    pub async fn identity(&mut self) -> Result<Option<Identity>, StoreError> {
+        Ok(self.load(Key::Identity).await?.and_then(|bytes| {
+            let (id, secret) = bytes.split_first_chunk::<{ ModuleId::CHARS }>()?;
+            let id = ModuleId::parse(core::str::from_utf8(id).ok()?).ok()?;
+            let secret: [u8; SECRET_BYTES] = secret.try_into().ok()?;
+            Some(Identity { id, secret: ModuleSecret::new(secret) })
+        }))
+    }
+
+    /// Writes who the module is.
+    pub async fn set_identity(&mut self, identity: &Identity) -> Result<(), StoreError> {
+        let mut bytes = [0; ModuleId::CHARS + SECRET_BYTES];
+        bytes[..ModuleId::CHARS].copy_from_slice(identity.id.as_str().as_bytes());
+        bytes[ModuleId::CHARS..].copy_from_slice(identity.secret.expose());
+        self.0.write(Key::Identity, &bytes).await
+    }
+
+    /// Where the server is; `None` if it was never told.
+    pub async fn server(&mut self) -> Result<Option<ServerAddress>, StoreError> {
+        let (Some(server), Some(access)) = (self.load(Key::Server).await?, self.load(Key::Access).await?) else {
+            return Ok(None);
+        };
+        Ok(server_of(&server, &access))
+    }
+
+    /// Writes where the server is. A cut in between leaves the one before, or the new access with the old host: it is
+    /// not answered then, and asked again.
+    pub async fn set_server(&mut self, server: &ServerAddress) -> Result<(), StoreError> {
+        let mut access = String::<VALUE_MAX_BYTES>::new();
+        write!(access, "{}\n{}\n{}", server.apn, server.user, server.password).map_err(|_| StoreError::Damaged)?;
+        self.0.write(Key::Access, access.as_bytes()).await?;
+        let mut host = Value::from_slice(&server.port.to_le_bytes()).map_err(|_| StoreError::Damaged)?;
+        host.extend_from_slice(server.host.as_bytes()).map_err(|_| StoreError::Damaged)?;
+        self.0.write(Key::Server, &host).await
+    }
+
+    /// Forgets everything.
+    pub async fn erase(&mut self) -> Result<(), StoreError> {
+        self.0.erase().await
+    }
+}
+
+fn server_of(server: &[u8], access: &[u8]) -> Option<ServerAddress> {
+    let (port, host) = server.split_first_chunk()?;
+    let mut access = core::str::from_utf8(access).ok()?.splitn(3, '\n');
+    ServerAddress::new(&Server {
+        host: core::str::from_utf8(host).ok()?,
+        port: u16::from_le_bytes(*port),
+        apn: access.next()?,
+        user: access.next()?,
+        password: access.next()?,
+    })
+}
+
+/// Sees to it that what `flash` remembers is this module's, before [`crate::Module::boot`] takes it up: what is another's
+/// is erased. Flash that fails is left as it is, which the module will find for itself.
+pub async fn adopt<F: NorFlash>(flash: F, id: ModuleId) -> Result<F, StoreError> {
+    let mut store = Store::new(flash)?;
+    let mut value = [0; VALUE_MAX_BYTES];
+    let owned = match store.read(Key::Owner, &mut value).await {
+        Ok(length) => length.and_then(|length| value.get(..length)) == Some(id.as_str().as_bytes()),
+        Err(StoreError::Damaged) => false,
+        Err(_) => return Ok(store.into_flash()),
+    };
+    // Owned only once it is empty: a cut in between erases once more.
+    if !owned && store.erase().await.is_ok() {
+        let _ = store.write(Key::Owner, id.as_str().as_bytes()).await;
+    }
+    Ok(store.into_flash())
+}

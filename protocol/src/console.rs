@@ -1,0 +1,360 @@
+//! The console: a minimal exchange over the module's serial port, for whoever sets it up on a bench. Requests go in, each
+//! is answered by one reply with its number. What is said here is not signed: whoever holds the port holds the module.
+//!
+//! A frame is `00 ‖ COBS(body ‖ CRC-32 of body, lowest byte first) ‖ 00`. COBS (Cheshire and Baker, 1999) leaves zero bytes
+//! to the ends of frames, so that a reader finds the next one whatever came before. The CRC is that of IEEE 802.3. The
+//! body is CBOR: the array `[number, request]` or `[number, reply]`.
+
+use crate::{
+    ModuleId, ModuleSecret,
+    keys::SECRET_BYTES,
+    messages::{Diagnostics, Learned, Settings, Totals},
+};
+use core::fmt;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode, encode::write::Cursor};
+
+/// A body is at most this long, in bytes.
+pub const BODY_MAX_BYTES: usize = 560;
+/// A frame is at most this long between its zero bytes: body, CRC, and a byte of COBS for each 254 begun.
+pub const FRAME_MAX_BYTES: usize = BODY_MAX_BYTES + CRC_BYTES + (BODY_MAX_BYTES + CRC_BYTES) / 254 + 1;
+/// A request's frame is at most this long: a module takes no longer ones.
+pub const REQUEST_MAX_BYTES: usize = 320;
+/// The server's host name is at most this long, in bytes.
+pub const HOST_MAX_BYTES: usize = 64;
+/// The access point's name is at most this long, in bytes.
+pub const APN_MAX_BYTES: usize = 63;
+/// The access point's user name and password are at most this long each, in bytes.
+pub const CREDENTIAL_MAX_BYTES: usize = 32;
+
+const CRC_BYTES: usize = 4;
+
+/// Where the server is, and how the modem gets to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Server<'a> {
+    /// Host name or address, at most [`HOST_MAX_BYTES`].
+    #[b(0)]
+    pub host: &'a str,
+    /// TCP port.
+    #[n(1)]
+    pub port: u16,
+    /// Access point name of the SIM's network, at most [`APN_MAX_BYTES`]; empty for the network's own choice.
+    #[b(2)]
+    pub apn: &'a str,
+    /// User name at the access point, mostly empty.
+    #[b(3)]
+    pub user: &'a str,
+    /// Password at the access point, mostly empty.
+    #[b(4)]
+    pub password: &'a str,
+}
+
+impl Server<'_> {
+    /// Whether every value is within its bounds: printable ASCII without blanks, quotes and commas, since they go into a
+    /// modem's commands.
+    pub fn is_valid(&self) -> bool {
+        let plain = |text: &str, max: usize| {
+            text.len() <= max && text.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'"' | b',' | b'\\'))
+        };
+        !self.host.is_empty()
+            && plain(self.host, HOST_MAX_BYTES)
+            && self.port > 0
+            && plain(self.apn, APN_MAX_BYTES)
+            && plain(self.user, CREDENTIAL_MAX_BYTES)
+            && plain(self.password, CREDENTIAL_MAX_BYTES)
+    }
+}
+
+/// What is asked of a module.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Request<'a> {
+    /// Tell what you are. Changes nothing.
+    #[n(0)]
+    Info,
+    /// Be this module, from the next restart on. Refused if it is another one already, unless `replace`.
+    #[n(1)]
+    SetIdentity {
+        /// Its id.
+        #[n(0)]
+        id: ModuleId,
+        /// Its secret.
+        #[cbor(n(1), with = "module_secret")]
+        secret: ModuleSecret,
+        /// Whether to forget who it was: totals and journal are another module's then, and erased.
+        #[n(2)]
+        replace: bool,
+    },
+    /// Connect to this server, from the next restart on.
+    #[n(2)]
+    SetServer(#[b(0)] Server<'a>),
+    /// Take these settings; any that the server sends replace them. A learned profile stays in force.
+    #[n(3)]
+    SetSettings(#[n(0)] Settings),
+    /// Restart.
+    #[n(4)]
+    Reboot,
+    /// Forget identity, server, settings, totals and journal, and restart.
+    #[n(5)]
+    Erase,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Refusal {
+    /// Not a request of this firmware, or a value out of bounds.
+    #[n(0)]
+    Invalid,
+    /// It is another module already.
+    #[n(1)]
+    Taken,
+    /// It needs an identity first.
+    #[n(2)]
+    NoIdentity,
+    /// Flash could not be written.
+    #[n(3)]
+    Flash,
+}
+
+impl Refusal {
+    /// A sentence for a person.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refusal::Invalid => "the module does not know this request, or a value in it is out of bounds",
+            Refusal::Taken => "the module has another identity already",
+            Refusal::NoIdentity => "the module has no identity yet",
+            Refusal::Flash => "the module could not write its flash",
+        }
+    }
+}
+
+/// What a module is and how it fares. The secret is never told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Info<'a> {
+    /// Firmware version.
+    #[b(0)]
+    pub firmware: &'a str,
+    /// The board's name.
+    #[b(1)]
+    pub board: &'a str,
+    /// Its id, if it has one.
+    #[n(2)]
+    pub id: Option<ModuleId>,
+    /// Where it connects to, without the access point's password.
+    #[b(3)]
+    pub server: Option<Server<'a>>,
+    /// Milliseconds since boot.
+    #[n(4)]
+    pub uptime_ms: u64,
+    /// Boots so far, counted in flash; 0 if flash failed.
+    #[n(5)]
+    pub boot: u32,
+    /// Whether it has a session with the broker.
+    #[n(6)]
+    pub connected: bool,
+    /// Bits of [`crate::messages::faults`].
+    #[n(7)]
+    pub faults: u32,
+    /// Running totals as counted.
+    #[n(8)]
+    pub totals: Totals,
+    /// Settings in force; their profile is the learned one where that is in force.
+    #[n(9)]
+    pub settings: Settings,
+    /// How far learning is, or what came of the last.
+    #[n(10)]
+    pub learned: Option<Learned>,
+    /// Why it last started, and what it counted since.
+    #[n(11)]
+    pub diagnostics: Diagnostics,
+    /// What only its board knows.
+    #[n(12)]
+    pub hardware: Hardware,
+}
+
+/// What only the board knows. Counters count since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Hardware {
+    /// Whether this is an emulator.
+    #[n(0)]
+    pub emulated: bool,
+    /// Bytes of the stack that were never used.
+    #[n(1)]
+    pub stack_unused_bytes: u32,
+    /// Words of flash that could not be read whole.
+    #[n(2)]
+    pub flash_bad_words: u32,
+    /// Times that the modem's line dropped bytes.
+    #[n(3)]
+    pub modem_overruns: u32,
+    /// Times that the console's line dropped bytes.
+    #[n(4)]
+    pub console_overruns: u32,
+    /// Frames on the console that made no sense.
+    #[n(5)]
+    pub bad_frames: u32,
+}
+
+/// A module's answer.
+#[expect(clippy::large_enum_variant, reason = "there is no heap to put it in, and one at a time")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Reply<'a> {
+    /// To [`Request::Info`].
+    #[n(0)]
+    Info(#[b(0)] Info<'a>),
+    /// Done, and durable.
+    #[n(1)]
+    Done,
+    /// Not done.
+    #[n(2)]
+    Refused(#[n(0)] Refusal),
+}
+
+mod module_secret {
+    use super::*;
+
+    pub fn encode<C, W: encode::Write>(
+        secret: &ModuleSecret,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.bytes(secret.expose())?.ok()
+    }
+
+    pub fn decode<'b, C>(d: &mut Decoder<'b>, _: &mut C) -> Result<ModuleSecret, decode::Error> {
+        let bytes: [u8; SECRET_BYTES] =
+            d.bytes()?.try_into().map_err(|_| decode::Error::message("a secret has 32 bytes"))?;
+        Ok(ModuleSecret::new(bytes))
+    }
+}
+
+/// The body is longer than [`BODY_MAX_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Why a frame is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameError {
+    /// Longer than the reader takes.
+    Length,
+    /// Not COBS, or the CRC does not fit.
+    Damaged,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the message does not fit a frame")
+    }
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FrameError::Length => "a frame is too long",
+            FrameError::Damaged => "a frame is damaged",
+        })
+    }
+}
+
+impl core::error::Error for TooLong {}
+impl core::error::Error for FrameError {}
+
+/// A frame with both its zero bytes.
+pub type Frame = heapless::Vec<u8, { FRAME_MAX_BYTES + 2 }>;
+
+/// Frames a request or a reply under a number.
+pub fn frame<T: Encode<()>>(number: u32, message: &T) -> Result<Frame, TooLong> {
+    let mut body = [0; BODY_MAX_BYTES + CRC_BYTES];
+    let mut cursor = Cursor::new(&mut body[..BODY_MAX_BYTES]);
+    minicbor::encode((number, message), &mut cursor).map_err(|_| TooLong)?;
+    let length = cursor.position();
+    let crc = crc_32(&body[..length]).to_le_bytes();
+    body[length..length + CRC_BYTES].copy_from_slice(&crc);
+    let mut frame = Frame::new();
+    stuff(&body[..length + CRC_BYTES], &mut frame).ok_or(TooLong)?;
+    Ok(frame)
+}
+
+/// Reads a body: the number always, if there is one, and the message if it is one.
+pub fn parse<'a, T: Decode<'a, ()>>(body: &'a [u8]) -> Option<(u32, Option<T>)> {
+    let mut decoder = Decoder::new(body);
+    if decoder.array().ok()? != Some(2) {
+        return None;
+    }
+    let number = decoder.u32().ok()?;
+    let message = decoder.decode().ok();
+    let whole = decoder.position() == body.len();
+    Some((number, message.filter(|_| whole)))
+}
+
+/// Collects bytes to frames of up to `MAX` bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Deframer<const MAX: usize> {
+    bytes: heapless::Vec<u8, MAX>,
+    /// Since the last zero byte: how many bytes came, those that found no room included.
+    came: usize,
+}
+
+impl<const MAX: usize> Deframer<MAX> {
+    /// Takes a byte; gives the body of a frame that it ends, or why there is none.
+    pub fn push(&mut self, byte: u8) -> Option<Result<&[u8], FrameError>> {
+        if self.came == 0 {
+            self.bytes.clear();
+        }
+        if byte != 0 {
+            self.came = self.came.saturating_add(1);
+            // What finds no room makes the frame too long.
+            let _ = self.bytes.push(byte);
+            return None;
+        }
+        match core::mem::take(&mut self.came) {
+            0 => None,
+            came if came > self.bytes.len() => Some(Err(FrameError::Length)),
+            _ => Some(body_of(&mut self.bytes).ok_or(FrameError::Damaged)),
+        }
+    }
+}
+
+/// Takes COBS and CRC off a frame, in place: what comes out is never longer than what was read.
+fn body_of(bytes: &mut [u8]) -> Option<&[u8]> {
+    let (mut from, mut to) = (0, 0);
+    while let Some(code) = bytes.get(from).copied() {
+        let count = usize::from(code).checked_sub(1)?;
+        bytes.get(from + 1..from + 1 + count)?;
+        bytes.copy_within(from + 1..from + 1 + count, to);
+        (from, to) = (from + 1 + count, to + count);
+        if code != 0xFF && from < bytes.len() {
+            *bytes.get_mut(to)? = 0;
+            to += 1;
+        }
+    }
+    let (body, crc) = bytes.get(..to)?.split_last_chunk::<CRC_BYTES>()?;
+    (crc_32(body) == u32::from_le_bytes(*crc)).then_some(body)
+}
+
+fn stuff(bytes: &[u8], frame: &mut Frame) -> Option<()> {
+    frame.push(0).ok()?;
+    let mut code_at = frame.len();
+    frame.push(1).ok()?;
+    for byte in bytes {
+        if *byte != 0 {
+            frame.push(*byte).ok()?;
+            *frame.get_mut(code_at)? += 1;
+        }
+        if *byte == 0 || frame.get(code_at) == Some(&0xFF) {
+            code_at = frame.len();
+            frame.push(1).ok()?;
+        }
+    }
+    frame.push(0).ok()
+}
+
+/// CRC-32 of IEEE 802.3, bit by bit: frames are short.
+fn crc_32(bytes: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0xEDB8_8320;
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { POLYNOMIAL } else { 0 })
+    })
+}
