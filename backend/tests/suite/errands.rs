@@ -222,8 +222,11 @@ async fn what_is_discarded_is_put_back() {
     let heard_ms = lesson(&app).await.heard_ms;
     judge(&app, heard_ms, false).await.unwrap();
     judge(&app, heard_ms, false).await.unwrap();
-    assert_eq!(settings_sent(&app), [(1, CoinProfile::default())]);
+    let sent = take(&app, "settings");
+    let [Command { action: Action::Settings(settings), .. }] = sent[..] else { panic!("{sent:?}") };
+    assert_eq!((settings.version, settings.profile), (1, CoinProfile::default()));
     assert_eq!(lesson(&app).await.verdict, "discarded");
+    app.deliver(&app.shop.module.ack(&app, &sent[0], stage(Stage::Done))).await;
 
     // What failed is not in force: nothing is sent. But what was measured may be used.
     tells(&app, 1, learned(LearnStage::Failed, 10)).await;
