@@ -80,9 +80,8 @@ async fn a_goodbye_does_not_keep_a_revoked_session() {
     let _held = stick(&running).await;
     // The goodbye waits behind a publish that waits for the core, and is heard after the revocation.
     let publish = once("t/x", 1, false);
-    let goodbye = v5_0::Disconnect::builder().reason_code(
-        mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode::NormalDisconnection,
-    );
+    let goodbye = v5_0::Disconnect::builder()
+        .reason_code(mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode::NormalDisconnection);
     let goodbye = goodbye.props(kept()).build().unwrap().to_continuous_buffer();
     let before = SystemTime::now();
     tokio::time::sleep(Duration::from_millis(2)).await;

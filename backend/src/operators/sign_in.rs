@@ -171,9 +171,8 @@ fn fingerprint(hash: &str) -> String {
 async fn verify(password: &str, hash: Option<String>) -> bool {
     static NOBODYS: OnceLock<String> = OnceLock::new();
     static AT_A_TIME: OnceLock<Arc<Semaphore>> = OnceLock::new();
-    let at_a_time = AT_A_TIME.get_or_init(|| {
-        Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)))
-    });
+    let at_a_time = AT_A_TIME
+        .get_or_init(|| Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))));
     let Ok(permit) = at_a_time.clone().acquire_owned().await else { return false };
     let password = password.to_owned();
     tokio::task::spawn_blocking(move || {

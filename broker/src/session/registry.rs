@@ -185,10 +185,10 @@ impl Sessions {
             return None;
         }
         held.client_lane_total += 1;
-        let account = held.client_lane.entry(credential.into()).or_insert_with(|| Account {
-            sessions: 0,
-            queued: Arc::new(Queued::new(self.credential_bytes)),
-        });
+        let account = held
+            .client_lane
+            .entry(credential.into())
+            .or_insert_with(|| Account { sessions: 0, queued: Arc::new(Queued::new(self.credential_bytes)) });
         account.sessions += 1;
         Some(account.queued.clone())
     }

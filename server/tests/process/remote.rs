@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 
 /// Coins that the module asks for.
 const COINS: u8 = 10;
+const LEARNINGS_MAX: u64 = 3;
 
 /// The page of the first machine's module.
 async fn module_page(member: &Visitor, machine: &str) -> String {
@@ -33,6 +34,24 @@ async fn send(member: &Visitor, path: &str, action: &str, fields: &[(&str, &str)
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.html);
 }
 
+/// Has the module learn, and inserts the coins it waits for. Gives the word for how that ended.
+async fn learn(member: &Visitor, visitor: &Visitor, path: &str, module: &str) -> String {
+    let coins = COINS.to_string();
+    send(member, path, "/module/learn", &[("coins", &coins), ("confirm", "false"), ("test_pulses", "")]).await;
+    shows(member, path, "[data-stage=sampling]").await;
+    for coin in 1..COINS {
+        visitor.demo_button(module, "coin").await;
+        let what = format!("coin {coin} to be measured");
+        until(&what, async || member.get(path).await.attribute(&format!("progress[value='{coin}']"), "value")).await;
+    }
+    visitor.demo_button(module, "coin").await;
+    until("the end of it", async || {
+        let stage = member.get(path).await.attribute("[data-stage]", "data-stage")?;
+        ["stored", "failed"].contains(&stage.as_str()).then_some(stage)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_module_learns_coins_and_the_operator_accepts_what_it_learned() {
     let dir = tempfile::tempdir().unwrap();
@@ -44,17 +63,12 @@ async fn a_module_learns_coins_and_the_operator_accepts_what_it_learned() {
     let path = module_page(&member, &machine.machine).await;
     let before = visitor.machine_pulses(&machine.module).await;
 
-    let coins = COINS.to_string();
-    send(&member, &path, "/module/learn", &[("coins", &coins), ("confirm", "false"), ("test_pulses", "")]).await;
-    shows(&member, &path, "[data-stage=sampling]").await;
-    for coin in 1..=COINS {
-        visitor.demo_button(&machine.module, "coin").await;
-        let counted = if coin == COINS { "[data-stage=stored]".into() } else { format!("progress[value='{coin}']") };
-        until(&format!("coin {coin} to be measured"), async || {
-            let page = member.get(&path).await;
-            page.attribute(&counted, "class").or_else(|| page.attribute(&counted, "value"))
-        })
-        .await;
+    // The virtual acceptor keeps its widths as well as the tester's machine keeps time: where that is busy, the coins
+    // may be too uneven to learn from, and the module says so.
+    let mut learnings = 1;
+    while learn(&member, &visitor, &path, &machine.module).await != "stored" {
+        assert!(learnings < LEARNINGS_MAX, "{:?}", member.get(&path).await.texts("#lesson ~ p"));
+        learnings += 1;
     }
     let page = member.get(&path).await;
     let widths: Vec<u16> =
@@ -72,7 +86,7 @@ async fn a_module_learns_coins_and_the_operator_accepts_what_it_learned() {
     visitor.demo_button(&machine.module, "coin").await;
     let bought = visitor.buy(&machine.code).await;
     visitor.sale_state(&bought.path, &["credited"]).await;
-    let after = before + u64::from(COINS) + 1 + bought.pulses;
+    let after = before + learnings * u64::from(COINS) + 1 + bought.pulses;
     assert_eq!(visitor.machine_pulses(&machine.module).await, after);
 }
 
@@ -94,12 +108,17 @@ async fn a_module_takes_settings_restarts_and_tells_how_it_is() {
     visitor.demo_button(&machine.module, "start").await;
     shows(&member, &path, "[data-standing=in_force]").await;
 
-    for (errand, action) in [("locate", "locate"), ("diagnose", "diagnose"), ("restart", "reboot")] {
+    for (errand, action, shown) in [
+        ("locate", "locate", "[data-state=done]"),
+        // What it tells comes with its next status: it must not restart before that.
+        ("diagnose", "diagnose", "#diagnostics ~ .pairs"),
+        ("restart", "reboot", "[data-state=done]"),
+    ] {
         send(&member, &path, "/module/errands", &[("errand", errand)]).await;
         shows(&member, &path, &format!("[data-errand={action}][data-state=done]")).await;
+        shows(&member, &path, shown).await;
     }
-    let page = shows(&member, &path, "#diagnostics ~ .pairs").await;
-    let rows = page.texts(".pairs tr");
+    let rows = member.get(&path).await.texts(".pairs tr");
     assert!(rows.iter().any(|row| row.starts_with("Attempts to connect")), "{rows:?}");
     // It comes back with what it was given.
     visitor.price_forms(&machine.code).await;
