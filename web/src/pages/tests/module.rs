@@ -121,6 +121,8 @@ fn every_word_of_a_module_has_its_text() {
         view.errands = actions.map(|action| errand(action, "failed", reason)).into();
         render(&format!("module-reason-{reason}"), &view, None, None);
     }
+    view.lesson = Some(LessonView { confirmed: Some(false), test_pulses: 0, ..lesson("stored") });
+    assert!(render("module-lesson-untried", &view, None, None)[1].contains("Not tried"));
     view.errands = ["pending", "done", "failed", "expired"].map(|state| errand("reboot", state, "busy")).into();
     let html = render("module-errands", &view, None, None);
     assert!(html[1].contains("It will not be done any more"));
