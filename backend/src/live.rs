@@ -26,6 +26,8 @@ pub struct LiveEvent {
 pub enum LiveKind {
     /// A module's status moved: online or offline, faults, signal.
     Status,
+    /// What a module is told, or its word on it, moved.
+    Module,
     /// Coins fell.
     Pulse {
         /// Pulses newly counted.

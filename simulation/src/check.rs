@@ -130,9 +130,14 @@ impl Checker {
         let mut lines = vec![];
         for (known, machine) in self.known.iter().zip(machines) {
             let view = backend.machine(known.operator_id, known.machine_id).await?;
-            let heard = view.row.module.map_or(0, |module| module.coin_pulses);
+            let Some(module) = view.row.module else { continue };
+            let heard = module.coin_pulses;
             if u64::try_from(heard).unwrap_or(0) < machine.coin_total() {
                 lines.push(format!("of {} coin pulses {heard} are heard", machine.coin_total()));
+            }
+            if module.settings_version != module.settings_wanted {
+                let (has, wanted) = (module.settings_version, module.settings_wanted);
+                lines.push(format!("a module has settings {has}, wanted are {wanted}"));
             }
         }
         Ok(lines)
@@ -216,6 +221,7 @@ impl Checker {
                 machine.lock_ordered,
                 module.locked
             );
+            check_settings(machine, module.settings_wanted)?;
         }
         let till = locked(till);
         for (number, trade) in till.trades() {
@@ -331,6 +337,19 @@ fn check_sale_at_rest(facts: &Facts<'_>) -> Checked {
         }
         other => return Err(Violation(format!("sale {token} rests as {other}"))),
     }
+    Ok(())
+}
+
+/// A module works by what its operator chose last, under the version that the server thinks of.
+fn check_settings(machine: &Machine, wanted: i64) -> Checked {
+    let Some(ordered) = machine.settings_ordered else { return Ok(()) };
+    let Some(module) = machine.module.as_ref() else { return Err(Violation("at rest without power".into())) };
+    let has = module.settings();
+    hold!(i64::from(has.version) == wanted, "settings {wanted} are wanted, the module has {}", has.version);
+    let profile = &has.profile;
+    let has = (profile.credit_width_ms, profile.credit_gap_ms, has.credit_pulses_max, has.status_period_s);
+    let ordered = (ordered.credit_width_ms, ordered.credit_gap_ms, ordered.credit_pulses_max, ordered.status_period_s);
+    hold!(has == ordered, "settings: {ordered:?} were ordered, the module has {has:?}");
     Ok(())
 }
 

@@ -6,7 +6,8 @@
 //!
 //! Enter at [`run`]. A run has three parts: busy (payers, coins, faults), healed (no more faults; everything must come
 //! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `world` is the one driver; it does one thing
-//! at a time, in the order of simulated time. The faults: [`weather`], [`provider`], [`flash`], `network`, `power`.
+//! at a time, in the order of simulated time. The faults: [`weather`], [`provider`], [`flash`], `network`, `power`. Who does
+//! what: `people` buy, `operators` set modules up and restart them.
 //!
 //! Invariants:
 //! - Nothing here looks at a real clock or at chance that is not the seed's; nothing iterates over a hash map.
@@ -19,6 +20,7 @@ pub mod check;
 pub mod flash;
 pub mod machine;
 mod network;
+mod operators;
 mod people;
 mod power;
 pub mod provider;

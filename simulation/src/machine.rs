@@ -2,6 +2,7 @@
 //! machine behind it that counts pulses. The module's logic is the real one.
 
 use crate::{chance::Chance, flash::Flash};
+use backend::modules::ModuleSettings;
 use module_firmware::{
     Identity, Module, Outgoing, Outputs,
     journal::Journal,
@@ -97,6 +98,8 @@ pub struct Machine {
     pub coin_busy_until_us: u64,
     /// What the operator last ordered of its lock.
     pub lock_ordered: bool,
+    /// What the operator last ordered of its settings.
+    pub settings_ordered: Option<ModuleSettings>,
     /// Whether each credit is given twice: for proving that the checkers see it.
     pub gives_twice: bool,
     /// Whether the machine misses the first pulse of each credit: for the same.
@@ -126,6 +129,7 @@ impl Machine {
             coin_active: false,
             coin_busy_until_us: 0,
             lock_ordered: false,
+            settings_ordered: None,
             gives_twice: false,
             misses_first: false,
             train: None,

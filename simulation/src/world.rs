@@ -5,6 +5,7 @@ use crate::{
     chance::{Chance, SeededRandom},
     check::Checker,
     machine::{Link, Machine},
+    operators::Order,
     people::{Consumer, People},
     provider::Till,
     server::{Bus, Server},
@@ -114,6 +115,8 @@ pub(crate) enum Event {
     TimerJumps { machine: usize, by_us: u64 },
     /// The operator locks a machine, or unlocks it.
     Lock { machine: usize, locked: bool },
+    /// The operator orders something else of a module.
+    Order { machine: usize, order: Order },
     /// Nothing fails any more.
     Heal,
     /// A look at whether all has come to rest.
@@ -221,6 +224,7 @@ impl World {
         world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         world.found(&mut chance).await?;
         world.plan_all(&mut chance);
+        world.plan_orders(&mut Chance::new(seed, "operators"));
         Ok(world)
     }
 
@@ -359,6 +363,7 @@ impl World {
             Event::ClockJumps { by_ms } => self.clock_jumps(by_ms),
             Event::TimerJumps { machine, by_us } => self.timer_jumps(machine, by_us).await?,
             Event::Lock { machine, locked } => self.lock(machine, locked).await?,
+            Event::Order { machine, order } => self.order_of(machine, order).await?,
             Event::Heal => self.heal().await?,
             Event::Rested => return self.rested().await,
         }

@@ -6,7 +6,7 @@ use crate::{
     guard::{csrf, envelope, limits::RateLimits, session},
     locale::Language,
     mqtt,
-    pages::{connections, demo, fleet, health, machine, sale, sales, scan, sign_in},
+    pages::{connections, demo, fleet, health, machine, module, sale, sales, scan, sign_in},
     serve::WebError,
     templates::Templates,
 };
@@ -90,6 +90,12 @@ fn operator(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/machines/:id/active", post(machine::set_active))
         .at("/machines/:id/locked", post(machine::set_locked))
         .at("/machines/:id/prices/:price", post(machine::change_price))
+        .at("/machines/:id/module", get(module::show))
+        .at("/machines/:id/module/events", get(module::events))
+        .at("/machines/:id/module/settings", post(module::set_settings))
+        .at("/machines/:id/module/errands", post(module::send))
+        .at("/machines/:id/module/learn", post(module::learn))
+        .at("/machines/:id/module/learned", post(module::judge))
         .at("/sales", get(sales::show))
         .at("/sales/events", get(sales::events))
         .at("/connections", get(connections::show))

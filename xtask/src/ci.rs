@@ -130,7 +130,7 @@ pub fn browser(files: &[&str]) -> Result<()> {
     let dir = setup::browser_tests();
     let screenshots = target().join("screenshots");
     fs::create_dir_all(&screenshots).with_context(|| format!("cannot make {}", screenshots.display()))?;
-    let all = ["consumer.test.mjs", "operator.test.mjs", "outage.test.mjs"];
+    let all = ["consumer.test.mjs", "module.test.mjs", "operator.test.mjs", "outage.test.mjs"];
     Program::new("node")
         .args(&["--test", "--test-reporter=spec"])
         .args(if files.is_empty() { &all } else { files })

@@ -62,7 +62,7 @@ impl Backend {
         })
     }
 
-    async fn fleet_rows(&self, operator_id: i64, machines: Vec<machine::Model>) -> Result<Vec<FleetRow>> {
+    pub(super) async fn fleet_rows(&self, operator_id: i64, machines: Vec<machine::Model>) -> Result<Vec<FleetRow>> {
         let operator = self.operator_row(operator_id).await?;
         let sums = self.sums_today(&operator).await?;
         let coins = self.coins_today(&operator).await?;
@@ -137,6 +137,7 @@ impl ModuleView {
             coin_pulses: module.coin_pulses,
             credit_pulses: module.credit_pulses,
             settings_version: module.settings_version,
+            settings_wanted: module.settings_wanted,
         }
     }
 }

@@ -4,8 +4,10 @@ pub(crate) mod fleet;
 pub(crate) mod machine;
 pub(crate) mod price;
 mod registry;
+mod remote;
 
 pub use registry::NewMachine;
+pub use remote::{RemoteView, SettingsChange};
 
 use crate::sales::PriceView;
 use serde::Serialize;
@@ -58,8 +60,10 @@ pub struct ModuleView {
     pub coin_pulses: i64,
     /// Credit pulses in all.
     pub credit_pulses: i64,
-    /// Settings in force.
+    /// Version of the settings in force; 0 for those built in.
     pub settings_version: i64,
+    /// Version of the settings wanted; 0 if none were chosen.
+    pub settings_wanted: i64,
 }
 
 /// A machine's page.

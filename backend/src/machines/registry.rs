@@ -144,7 +144,8 @@ impl Backend {
             .write(|txn| async move {
                 let txn = &*txn;
                 let mut after = After::default();
-                after.command(self.queue_command(txn, module_id, None, Action::Lock { locked }, lifetime_ms).await?);
+                after.command(self.queue_newest(txn, module_id, Action::Lock { locked }, lifetime_ms).await?);
+                after.module(module_id.clone());
                 Ok(after)
             })
             .await?;

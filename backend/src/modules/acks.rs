@@ -7,11 +7,12 @@ use super::{
 };
 use crate::{
     Backend, Error, Result,
+    machines::machine,
     sales::{After, Event},
 };
 use protocol::{
     ModuleId,
-    messages::{Ack, Action, Command, Stage},
+    messages::{Ack, Action, Command, Reason, Stage},
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
 
@@ -110,6 +111,12 @@ impl Backend {
         if word == Word::Done {
             note_lock(txn, &command).await?;
         }
+        if sale.is_none() {
+            after.module(command.module_id.clone());
+            if word == Word::Failed {
+                tell_operator(txn, &command, ack.reason, &mut after).await?;
+            }
+        }
         let pulses = ack.pulses.map_or(0, i32::from);
         let now_ms = self.now_ms();
         let mut change: ActiveModel = command.into();
@@ -132,6 +139,22 @@ impl Backend {
         }
         Ok(after)
     }
+}
+
+/// A module that does not know an action, or finds a value out of bounds, will not get over it by itself.
+async fn tell_operator(
+    txn: &DatabaseTransaction,
+    command: &command::Model,
+    reason: Option<Reason>,
+    after: &mut After,
+) -> Result<()> {
+    let Some(reason @ (Reason::Unsupported | Reason::Invalid)) = reason else { return Ok(()) };
+    let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(&command.module_id)).one(txn).await?;
+    if let Some(machine) = machine {
+        let message = format!("the module does not carry out `{}`: {}", command.action, reason.as_str());
+        after.alarm(machine.operator_id, Some(machine.id), message);
+    }
+    Ok(())
 }
 
 /// A lock that was carried out is known from its ack, not only from the next status, which may be lost or be long in

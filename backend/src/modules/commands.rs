@@ -31,6 +31,8 @@ pub(crate) mod command_state {
     pub const EXPIRED: &str = "expired";
     /// No word until expiry and grace.
     pub const SILENT: &str = "silent";
+    /// A newer one took its place before the module had its word.
+    pub const SUPERSEDED: &str = "superseded";
 }
 
 /// What to do with a command now.
@@ -106,6 +108,28 @@ impl Backend {
         command.payload = minicbor::to_vec(on_wire(&command, action)).expect("encoding into memory cannot fail");
         let row: ActiveModel = command.clone().into();
         Entity::insert(row).exec_without_returning(txn).await?;
+        Ok(command)
+    }
+
+    /// Queues a command that takes the place of those of its action which the module had no word on yet: they are not
+    /// sent again. What it has taken already it orders by itself.
+    pub(crate) async fn queue_newest(
+        &self,
+        txn: &DatabaseTransaction,
+        module_id: &str,
+        action: Action,
+        lifetime_ms: i64,
+    ) -> Result<command::Model> {
+        let command = self.queue_command(txn, module_id, None, action, lifetime_ms).await?;
+        Entity::update_many()
+            .col_expr(Column::State, Expr::value(command_state::SUPERSEDED))
+            .col_expr(Column::DueMs, Expr::value(Option::<i64>::None))
+            .filter(Column::ModuleId.eq(module_id))
+            .filter(Column::Action.eq(action.as_str()))
+            .filter(Column::Sequence.lt(command.sequence))
+            .filter(Column::State.is_in([command_state::SENT, command_state::RECEIVED]))
+            .exec(txn)
+            .await?;
         Ok(command)
     }
 
@@ -199,6 +223,9 @@ impl Backend {
                 let is_first = current.state != command_state::SILENT;
                 let memory_ms = self.rules.credit_memory_ms;
                 let forget_ms = current.sale_id.filter(|_| is_first).map(|_| current.issued_ms + memory_ms);
+                if current.sale_id.is_none() {
+                    after.module(current.module_id.clone());
+                }
                 let mut change: ActiveModel = current.into();
                 change.state = Set(command_state::SILENT.into());
                 change.due_ms = Set(forget_ms);

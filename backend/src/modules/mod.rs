@@ -1,21 +1,32 @@
 //! Modules: who they are, what they say, what they are told.
 //!
 //! [`Backend::on_message`](crate::Backend::on_message) takes what arrives and opens its envelope; `status`, `pulses`
-//! and `acks` take it further. `commands` queues, sends again and gives up; `probe` asks whether a module could credit.
+//! and `acks` take it further, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
+//! gives up; `probe` asks whether a module could credit; `settings` are wanted of it, `errands` done once.
 
 mod acks;
 pub(crate) mod command;
 mod commands;
+mod diagnosis;
+pub(crate) mod diagnostics;
+pub(crate) mod errands;
 pub(crate) mod keys;
+mod lesson;
+pub(crate) mod lessons;
 pub(crate) mod module;
 mod probe;
 pub(crate) mod pulse;
 mod pulses;
 pub(crate) mod questions;
 mod registry;
+pub(crate) mod settings;
 mod status;
 
+pub use diagnostics::DiagnosticsView;
+pub use errands::{Errand, ErrandView, LearnOptions};
+pub use lessons::{LessonView, ProfileView};
 pub use registry::Provisioned;
+pub use settings::ModuleSettings;
 
 use crate::{Backend, Result};
 use protocol::{

@@ -28,6 +28,11 @@ pub struct Model {
     pub coin_pulses: i64,
     pub credit_pulses: i64,
     pub noise_edges: i64,
+    /// Version of the settings wanted; 0 if none were ever chosen here.
+    pub settings_wanted: i64,
+    /// The settings wanted, as the protocol writes them.
+    pub settings_body: Option<Vec<u8>>,
+    pub settings_changed_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -51,6 +51,9 @@ impl Backend {
             coin_pulses: Set(0),
             credit_pulses: Set(0),
             noise_edges: Set(0),
+            settings_wanted: Set(0),
+            settings_body: Set(None),
+            settings_changed_ms: Set(None),
         };
         let row = &row;
         let stored = self

@@ -16,6 +16,9 @@ use protocol::{
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, prelude::*};
 
+/// A module that knows of more commands than this beyond ours is broken, and must not make us count to the end.
+const SEQUENCE_LEAD_MAX: i64 = 1_000_000;
+
 /// What became of a status.
 enum Taken {
     /// It moved something.
@@ -29,7 +32,7 @@ enum Taken {
 impl Backend {
     /// Takes a module's status, or its will.
     pub(crate) async fn on_status(&self, module: ModuleId, status: &Status<'_>) -> Result<()> {
-        let (taken, machine, rise) = self
+        let (taken, machine, rise, wanted) = self
             .db
             .write(|txn| async move {
                 let txn = &*txn;
@@ -40,8 +43,9 @@ impl Backend {
                     sequence: u32::try_from(row.status_sequence).unwrap_or(u32::MAX),
                 };
                 let machine = wired_machine(txn, module).await?;
+                let wanted = row.settings_wanted;
                 if status.mark < mark {
-                    return Ok((Taken::Old, machine, Rise::Pulses(0)));
+                    return Ok((Taken::Old, machine, Rise::Pulses(0), wanted));
                 }
                 let known = status.mark == mark && row.online == status.online;
                 let now_ms = self.now_ms();
@@ -51,14 +55,22 @@ impl Backend {
                 change.coin_pulses = Set(coin_pulses);
                 change.seen_ms = Set(Some(now_ms));
                 change.update(txn).await?;
-                Ok((if known { Taken::Known } else { Taken::New }, machine, rise))
+                if status.online && !known {
+                    if let Some(learned) = &status.learned {
+                        self.note_lesson(txn, module, learned).await?;
+                    }
+                    if let Some(told) = &status.diagnostics {
+                        self.note_diagnostics(txn, module, told).await?;
+                    }
+                }
+                Ok((if known { Taken::Known } else { Taken::New }, machine, rise, wanted))
             })
             .await?;
         if let Taken::Old = taken {
             return super::count_dropped("old");
         }
         if status.online {
-            self.bring_up_to_date(module, status).await?;
+            self.bring_up_to_date(module, status, wanted).await?;
         } else {
             self.questions.forget(module);
         }
@@ -77,13 +89,18 @@ impl Backend {
         Ok(())
     }
 
-    /// Sets the module's clock if it needs to be, and sends what it has not heard.
-    async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>) -> Result<()> {
+    /// Sets the module's clock if it needs to be, sends what it has not heard, and its settings if it has others than are
+    /// wanted.
+    async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>, wanted: i64) -> Result<()> {
         let off_ms = status.at_ms.map(|at_ms| column(at_ms).abs_diff(self.now_ms()));
         if off_ms.is_none_or(|off_ms| off_ms > self.rules.clock_drift_max_ms.unsigned_abs()) {
             self.sync_clock(module, status.mark.boot, status.uptime_ms).await;
         }
-        self.send_pending(module).await
+        self.send_pending(module).await?;
+        if wanted != 0 && wanted != i64::from(status.settings_version) {
+            self.bring_settings(module, status.settings_version).await?;
+        }
+        Ok(())
     }
 }
 
@@ -99,7 +116,12 @@ pub(super) async fn wired_machine(txn: &DatabaseTransaction, module: ModuleId) -
 
 fn apply(row: module::Model, status: &Status<'_>) -> ActiveModel {
     let totals = status.totals;
+    let lead = i64::from(status.last_command) - row.command_sequence;
     let mut change: ActiveModel = row.into();
+    // A store that was put back from a copy has forgotten numbers that the module has not: they are not given twice.
+    if status.online && (1..=SEQUENCE_LEAD_MAX).contains(&lead) {
+        change.command_sequence = Set(status.last_command.into());
+    }
     change.online = Set(status.online);
     change.status_boot = Set(status.mark.boot.into());
     change.status_session = Set(status.mark.session.into());

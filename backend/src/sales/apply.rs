@@ -21,6 +21,7 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, prelude::*};
 pub(crate) struct After {
     commands: Vec<command::Model>,
     sales: Vec<sale::Model>,
+    modules: Vec<String>,
     alarms: Vec<(i64, Option<i64>, String)>,
 }
 
@@ -33,6 +34,11 @@ impl After {
     /// A command was queued.
     pub fn command(&mut self, command: command::Model) {
         self.commands.push(command);
+    }
+
+    /// What a module is told, or its word on it, moved.
+    pub fn module(&mut self, module_id: String) {
+        self.modules.push(module_id);
     }
 }
 
@@ -51,6 +57,9 @@ impl Backend {
                 at_ms: self.now_ms(),
             });
             self.tell_integrators_of_sale(&sale).await;
+        }
+        for module_id in &after.modules {
+            self.tell_of_module(module_id).await;
         }
         for (operator_id, machine_id, message) in after.alarms {
             self.alarm(operator_id, machine_id, message);

@@ -1,9 +1,21 @@
 //! The store: made from nothing, in the way, full, gone.
 
-use crate::support::{Options, TestApp, app::PRICE_PULSES, done, store::Store};
-use backend::{Error, db::Db, money::Currency, operators::NewOperator, payments::CallbackFailure};
+use crate::support::{
+    Options, TestApp,
+    app::PRICE_PULSES,
+    done,
+    store::{self, Store},
+};
+use backend::{
+    Error,
+    db::{Db, migration::Migrator},
+    money::Currency,
+    operators::NewOperator,
+    payments::CallbackFailure,
+};
 use futures_util::FutureExt;
 use sea_orm::ConnectionTrait;
+use sea_orm_migration::MigratorTrait;
 
 #[tokio::test]
 async fn migrations_apply_to_an_empty_store_and_only_once() {
@@ -19,6 +31,27 @@ async fn migrations_apply_to_an_empty_store_and_only_once() {
         again.migrate().await.unwrap();
         assert_eq!(again.pending_migrations().await.unwrap(), 0);
     }
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_release_is_brought_up_to_date_with_what_is_in_it() {
+    let store = Store::create().await;
+    if store.is_volatile() {
+        return;
+    }
+    let stranger = store.stranger().await;
+    Migrator::up(&stranger, Some(1)).await.unwrap();
+    let module = "INSERT INTO modules VALUES ('0123456789', 'sealed', 1, 5, TRUE, NULL, 1, 1, 1, 0, 0, 0, 'old', NULL,
+        NULL, 0, FALSE, 3, 7, 0, 0)";
+    stranger.execute_unprepared(module).await.unwrap();
+    let db = Db::open(&store.url).await.unwrap();
+    assert!(db.pending_migrations().await.unwrap() > 0);
+    db.migrate().await.unwrap();
+    assert_eq!(db.pending_migrations().await.unwrap(), 0);
+    let rows = store::rows(db.read(), "SELECT settings_version, settings_wanted, settings_body FROM modules").await;
+    let (reported, wanted): (i64, i64) = (rows[0].try_get_by_index(0).unwrap(), rows[0].try_get_by_index(1).unwrap());
+    assert_eq!((rows.len(), reported, wanted), (1, 3, 0));
+    assert_eq!(rows[0].try_get_by_index::<Option<Vec<u8>>>(2).unwrap(), None);
 }
 
 #[tokio::test]

@@ -248,7 +248,7 @@ impl TestApp {
             .into_iter()
             .filter_map(|event| match event.what {
                 LiveKind::Alarm { message } => Some(message),
-                LiveKind::Status | LiveKind::Pulse { .. } | LiveKind::Sale { .. } => None,
+                LiveKind::Status | LiveKind::Module | LiveKind::Pulse { .. } | LiveKind::Sale { .. } => None,
             })
             .collect()
     }

@@ -13,6 +13,7 @@ mod integrators;
 mod modules;
 mod mosquitto;
 mod refusals;
+mod remote;
 mod sale;
 mod serving;
 mod settings;

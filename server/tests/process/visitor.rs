@@ -49,7 +49,8 @@ impl Page {
         html.select(&selector).map(text).collect()
     }
 
-    fn attribute(&self, selector: &str, name: &str) -> Option<String> {
+    /// An attribute of the first that a CSS selector finds.
+    pub fn attribute(&self, selector: &str, name: &str) -> Option<String> {
         let selector = Selector::parse(selector).unwrap();
         let html = Html::parse_document(&self.html);
         html.select(&selector).next()?.attr(name).map(str::to_owned)

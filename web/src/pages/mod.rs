@@ -5,6 +5,8 @@ pub(crate) mod demo;
 pub(crate) mod fleet;
 pub(crate) mod health;
 pub(crate) mod machine;
+pub(crate) mod module;
+mod module_settings;
 pub(crate) mod sale;
 pub(crate) mod sales;
 pub(crate) mod scan;

@@ -2,6 +2,8 @@
 //!
 //! With `COINWIRE_RENDER_DIR` set, the pages are also written there, to be looked at.
 
+mod module;
+
 use super::{connections, demo, fleet, machine, sale, sales, scan, sign_in};
 use crate::{
     config::{DemoControl, DemoModule, DemoPanel, MqttConnection, MqttParty},
@@ -156,6 +158,7 @@ fn module(online: bool) -> ModuleView {
         coin_pulses: 1234,
         credit_pulses: 567,
         settings_version: 2,
+        settings_wanted: 2,
     }
 }
 

@@ -4,6 +4,7 @@
 mod callbacks;
 mod consumer;
 mod guard;
+mod module;
 mod operator;
 mod serving;
 mod support;

@@ -139,11 +139,16 @@ impl Field {
     }
 
     async fn report(&self, id: &str, online: bool) {
+        self.tell(id, |status| status.online = online).await;
+    }
+
+    /// A module's next status.
+    pub async fn tell(&self, id: &str, change: impl FnOnce(&mut Status)) {
         let (identity, mark) = self.next_mark(id);
         let now_ms = u64::try_from(self.backend().now_ms()).unwrap();
-        let status = Status {
+        let mut status = Status {
             mark,
-            online,
+            online: true,
             uptime_ms: 60_000,
             at_ms: Some(now_ms),
             last_command: 0,
@@ -157,6 +162,7 @@ impl Field {
             learned: None,
             diagnostics: None,
         };
+        change(&mut status);
         let (topic, payload) = sealed!(identity, Kind::Status, &status);
         self.backend().on_message(&topic, &payload).await.unwrap();
     }

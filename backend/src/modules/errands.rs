@@ -1,0 +1,144 @@
+//! Errands: what an operator has a module do once, and what became of the newest of each kind.
+
+use super::{
+    command::{self, Column, Entity},
+    commands::command_state,
+    status::lock_module,
+};
+use crate::{Backend, Error, Result, sales::After};
+use protocol::{
+    ModuleId,
+    messages::{Action, Command, Learn},
+};
+use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, prelude::*};
+use serde::Serialize;
+
+/// Something that a module is to do once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// Start anew.
+    Restart,
+    /// Show where it is.
+    Locate,
+    /// Learn the coin line.
+    Learn(LearnOptions),
+    /// End the learning in progress.
+    StopLearning,
+    /// Tell how it is.
+    Diagnose,
+}
+
+/// How a coin line is to be learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LearnOptions {
+    /// Coins to sample, 10 to 50.
+    pub coins: u8,
+    /// Whether to try the pulses on the machine: by the sense input if the settings have one, else a person at the
+    /// module's button says what came of them.
+    pub confirm: bool,
+    /// Pulses for which the machine gives one credit, 1 to 10; 0 for those of the smallest coin.
+    pub test_pulses: u8,
+}
+
+impl Errand {
+    fn action(self) -> Result<Action> {
+        let learn = |learn: Learn| match learn.is_valid() {
+            true => Ok(Action::Learn(learn)),
+            false => Err(Error::invalid("learn", "10 to 50 coins, and up to 10 pulses a credit")),
+        };
+        match self {
+            Errand::Restart => Ok(Action::Reboot),
+            Errand::Locate => Ok(Action::Locate),
+            Errand::Learn(LearnOptions { coins: 0, .. }) => Err(Error::invalid("learn", "10 to 50 coins")),
+            Errand::Learn(LearnOptions { coins, confirm, test_pulses }) => learn(Learn { coins, confirm, test_pulses }),
+            Errand::StopLearning => learn(Learn { coins: 0, confirm: false, test_pulses: 0 }),
+            Errand::Diagnose => Ok(Action::Diagnose),
+        }
+    }
+}
+
+/// The newest command of a kind, for its operator.
+#[derive(Debug, Clone, Serialize)]
+pub struct ErrandView {
+    /// The protocol's word for what was ordered: `settings`, `lock`, `learn`, `reboot`, `locate`, `diagnose`.
+    pub action: &'static str,
+    /// `pending`, `done`, `failed`, `expired`.
+    pub state: &'static str,
+    /// Why it failed: the protocol's word, or empty.
+    pub reason: String,
+    /// When it was ordered (unix milliseconds).
+    pub ordered_ms: i64,
+    /// When the module last had its word on it.
+    pub heard_ms: Option<i64>,
+}
+
+/// What a person may order, as the protocol calls it.
+const ACTIONS: [&str; 6] = ["settings", "lock", "learn", "reboot", "locate", "diagnose"];
+
+impl ErrandView {
+    fn of(action: &'static str, command: command::Model) -> Self {
+        let state = match command.state.as_str() {
+            command_state::SENT | command_state::RECEIVED => "pending",
+            command_state::DONE => "done",
+            command_state::FAILED => "failed",
+            // It was told too late, or never heard of.
+            _ => "expired",
+        };
+        let (reason, ordered_ms, heard_ms) = (command.reason, command.issued_ms, command.heard_ms);
+        Self { action, state, reason, ordered_ms, heard_ms }
+    }
+}
+
+/// The newest command of an action that a module was sent.
+pub(super) async fn newest(db: &impl ConnectionTrait, module_id: &str, action: &str) -> Result<Option<command::Model>> {
+    Ok(Entity::find()
+        .filter(Column::ModuleId.eq(module_id))
+        .filter(Column::Action.eq(action))
+        .order_by_desc(Column::Sequence)
+        .limit(1)
+        .one(db)
+        .await?)
+}
+
+impl Backend {
+    /// Sends a module on an errand. The same one again while it is under way, or right behind it, is a second click.
+    pub(crate) async fn send_on_errand(&self, module: ModuleId, errand: Errand) -> Result<()> {
+        let action = errand.action()?;
+        let after = self
+            .db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut after = After::default();
+                // So that two clicks take turns.
+                let row = lock_module(txn, module).await?;
+                let before = newest(txn, &row.id, action.as_str()).await?;
+                if before.is_some_and(|before| self.is_second_click(&before, action)) {
+                    return Ok(after);
+                }
+                after.command(self.queue_newest(txn, &row.id, action, self.rules.errand_lifetime_ms).await?);
+                after.module(row.id);
+                Ok(after)
+            })
+            .await?;
+        self.follow_up(after).await;
+        Ok(())
+    }
+
+    fn is_second_click(&self, before: &command::Model, action: Action) -> bool {
+        use command_state::*;
+        let same = minicbor::decode::<Command>(&before.payload).is_ok_and(|command| command.action == action);
+        let spaced_ms = before.issued_ms..before.issued_ms + self.rules.errand_spacing_ms;
+        let behind = [DONE, RECEIVED].contains(&before.state.as_str()) && spaced_ms.contains(&self.now_ms());
+        same && (before.state == SENT || behind)
+    }
+
+    /// The newest of each kind that a module was sent, in the order of [`ACTIONS`].
+    pub(crate) async fn errands(&self, module_id: &str) -> Result<Vec<ErrandView>> {
+        let mut views = vec![];
+        for action in ACTIONS {
+            let newest = newest(self.db.read(), module_id, action).await?;
+            views.extend(newest.map(|command| ErrandView::of(action, command)));
+        }
+        Ok(views)
+    }
+}

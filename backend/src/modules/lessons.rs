@@ -1,0 +1,241 @@
+//! Lessons: what a module learned of its coin line, as its statuses tell, and what the operator makes of it.
+//!
+//! A profile that a module stored is in force there until settings come. Accepting it makes it the wanted settings'; then
+//! nothing changes for the module but the version. Discarding it sends the wanted settings again.
+
+use super::{
+    lesson::{ActiveModel, Entity, Model},
+    settings,
+    status::lock_module,
+};
+use crate::{Backend, Error, Result, sales::After};
+use protocol::{
+    ModuleId,
+    messages::{CoinProfile, LearnStage, Learned, Spread},
+};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, prelude::*};
+use serde::Serialize;
+
+/// Words for what an operator made of a lesson, as stored.
+pub(crate) mod verdict {
+    /// Nothing yet.
+    pub const OPEN: &str = "open";
+    /// The profile is that of the wanted settings.
+    pub const ACCEPTED: &str = "accepted";
+    /// It is not used.
+    pub const DISCARDED: &str = "discarded";
+}
+
+/// What a module learned, for its operator.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LessonView {
+    /// When it was first told (unix milliseconds): names the lesson when it is judged.
+    pub heard_ms: i64,
+    /// `quiet`, `sampling`, `confirming`, `stored`, `failed`, or `unknown` for one of a later version.
+    pub stage: &'static str,
+    /// Whether it is over.
+    pub ended: bool,
+    /// Whether the module's button began it.
+    pub by_button: bool,
+    /// Coins sampled so far.
+    pub coins: u8,
+    /// Coins to sample.
+    pub coins_asked: u8,
+    /// The protocol's word for why it failed.
+    pub failure: Option<&'static str>,
+    /// The profile derived.
+    pub profile: Option<ProfileView>,
+    /// Widths of pulses in milliseconds: least, median, greatest.
+    pub widths_ms: Option<[u16; 3]>,
+    /// Gaps between the pulses of a coin in milliseconds.
+    pub gaps_ms: Option<[u16; 3]>,
+    /// Pulses per coin.
+    pub coin_pulses: Option<[u16; 3]>,
+    /// The longest bounce in microseconds.
+    pub bounce_us: u16,
+    /// Edges while the line should have rested.
+    pub noise_edges: u16,
+    /// Pulses given on trial.
+    pub test_pulses: u16,
+    /// Whether the machine was seen to credit.
+    pub confirmed: Option<bool>,
+    /// What the operator made of it: `open`, `accepted`, `discarded`.
+    pub verdict: String,
+    /// Whether it can be accepted now.
+    pub acceptable: bool,
+}
+
+/// How a coin line behaves, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ProfileView {
+    /// Whether it is high at rest.
+    pub idle_high: bool,
+    /// A pulse is at least this wide.
+    pub width_min_ms: u16,
+    /// A pulse is at most this wide.
+    pub width_max_ms: u16,
+    /// Two pulses have at least this gap.
+    pub gap_min_ms: u16,
+    /// So much quiet ends a burst.
+    pub burst_end_ms: u16,
+    /// Width of the pulses given.
+    pub credit_width_ms: u16,
+    /// Gap between the pulses given.
+    pub credit_gap_ms: u16,
+}
+
+impl ProfileView {
+    fn of(profile: &CoinProfile) -> Self {
+        Self {
+            idle_high: profile.idle_high,
+            width_min_ms: profile.width_min_ms,
+            width_max_ms: profile.width_max_ms,
+            gap_min_ms: profile.gap_min_ms,
+            burst_end_ms: profile.burst_end_ms,
+            credit_width_ms: profile.credit_width_ms,
+            credit_gap_ms: profile.credit_gap_ms,
+        }
+    }
+}
+
+fn learned(lesson: &Model) -> Option<Learned> {
+    minicbor::decode(&lesson.body).ok()
+}
+
+fn ends(stage: LearnStage) -> bool {
+    match stage {
+        LearnStage::Stored | LearnStage::Failed => true,
+        LearnStage::Quiet | LearnStage::Sampling | LearnStage::Confirming | LearnStage::Unknown(_) => false,
+    }
+}
+
+/// Whether the module is through with it.
+pub(super) fn has_ended(lesson: &Model) -> bool {
+    learned(lesson).is_some_and(|learned| ends(learned.stage))
+}
+
+/// Whether the module works by it, and nobody judged it.
+pub(super) fn is_in_force(lesson: &Model) -> bool {
+    lesson.verdict == verdict::OPEN && learned(lesson).is_some_and(|learned| learned.stage == LearnStage::Stored)
+}
+
+/// The profile that can be taken from it: it is over and has one.
+fn acceptable(learned: &Learned) -> Option<CoinProfile> {
+    learned.profile.filter(|profile| ends(learned.stage) && profile.is_valid())
+}
+
+pub(super) async fn of_module(db: &impl ConnectionTrait, module_id: &str) -> Result<Option<Model>> {
+    Ok(Entity::find_by_id(module_id).one(db).await?)
+}
+
+impl LessonView {
+    fn of(lesson: Model) -> Option<Self> {
+        let learned = learned(&lesson)?;
+        let spread = |spread: Spread| [spread.min, spread.median, spread.max];
+        Some(Self {
+            heard_ms: lesson.heard_ms,
+            stage: learned.stage.as_str(),
+            ended: ends(learned.stage),
+            by_button: learned.command == 0,
+            coins: learned.coins,
+            coins_asked: learned.coins_asked,
+            failure: learned.failure.map(|failure| failure.as_str()),
+            profile: learned.profile.as_ref().map(ProfileView::of),
+            widths_ms: learned.widths_ms.map(spread),
+            gaps_ms: learned.gaps_ms.map(spread),
+            coin_pulses: learned.coin_pulses.map(spread),
+            bounce_us: learned.bounce_us,
+            noise_edges: learned.noise_edges,
+            test_pulses: learned.test_pulses,
+            confirmed: learned.confirmed,
+            acceptable: lesson.verdict == verdict::OPEN && acceptable(&learned).is_some(),
+            verdict: lesson.verdict,
+        })
+    }
+}
+
+impl Backend {
+    /// Keeps what a (locked) module says it learned. The same again is nothing new: it is told until it is heard, and
+    /// whenever the module is asked how it is.
+    pub(super) async fn note_lesson(
+        &self,
+        txn: &DatabaseTransaction,
+        module: ModuleId,
+        learned: &Learned,
+    ) -> Result<()> {
+        let body = minicbor::to_vec(learned).expect("encoding into memory cannot fail");
+        let known = of_module(txn, module.as_str()).await?;
+        if known.as_ref().is_some_and(|known| known.body == body) {
+            return Ok(());
+        }
+        let row = ActiveModel {
+            module_id: Set(module.to_string()),
+            body: Set(body),
+            verdict: Set(verdict::OPEN.into()),
+            heard_ms: Set(self.now_ms()),
+        };
+        match known {
+            Some(_) => {
+                row.update(txn).await?;
+            }
+            None => {
+                Entity::insert(row).exec_without_returning(txn).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a module last learned.
+    pub(crate) async fn lesson(&self, module_id: &str) -> Result<Option<LessonView>> {
+        Ok(of_module(self.db.read(), module_id).await?.and_then(LessonView::of))
+    }
+
+    /// Takes the profile of the lesson first told at `heard_ms` into the wanted settings, or leaves it and sends those
+    /// again. Judging it the same way twice is nothing new.
+    pub(crate) async fn judge(&self, module: ModuleId, heard_ms: i64, accept: bool) -> Result<()> {
+        let after = self
+            .db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut after = After::default();
+                let row = lock_module(txn, module).await?;
+                let lesson = of_module(txn, &row.id).await?.filter(|lesson| lesson.heard_ms == heard_ms);
+                let Some(lesson) = lesson else { return Err(Error::Conflict("what was learned")) };
+                let judged = if accept { verdict::ACCEPTED } else { verdict::DISCARDED };
+                if lesson.verdict == judged {
+                    return Ok(after);
+                }
+                let learned = learned(&lesson).filter(|learned| lesson.verdict == verdict::OPEN && ends(learned.stage));
+                let Some(learned) = learned else { return Err(Error::Conflict("what was learned")) };
+                let wanted = settings::wanted(&row);
+                let settings = match accept {
+                    true => wanted.on_profile(&acceptable(&learned).ok_or(Error::Conflict("what was learned"))?),
+                    false => wanted,
+                };
+                let module_id = row.id.clone();
+                if accept || learned.stage == LearnStage::Stored {
+                    self.want_settings(txn, row, settings, judged, &mut after).await?;
+                } else {
+                    // What failed is not in force: there is nothing to put back.
+                    self.judge_lesson(txn, &module_id, judged).await?;
+                    after.module(module_id);
+                }
+                Ok(after)
+            })
+            .await?;
+        self.follow_up(after).await;
+        Ok(())
+    }
+
+    /// What the operator makes of an open lesson, if there is one that is over.
+    pub(super) async fn judge_lesson(&self, txn: &DatabaseTransaction, module_id: &str, judged: &str) -> Result<()> {
+        let lesson = of_module(txn, module_id).await?;
+        let Some(lesson) = lesson.filter(|lesson| lesson.verdict == verdict::OPEN && has_ended(lesson)) else {
+            return Ok(());
+        };
+        let mut change: ActiveModel = lesson.into();
+        change.verdict = Set(judged.into());
+        change.update(txn).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,374 @@
+//! Settings: what is wanted of a module, and getting it there.
+//!
+//! Wanted settings are stored with a version that counts up, and a change queues one command. What a module has in force
+//! is known by the version in its status; a module that says another than is wanted is sent them again, whether the
+//! command expired while it was away or its flash was lost. Where the module's version is the higher one (it was set up
+//! by another database, or ours was put back from a copy), ours are numbered anew above it, so that one number never
+//! stands for two contents; where nothing was ever chosen here, what it has stays.
+
+use super::{
+    command,
+    commands::command_state,
+    lessons::verdict,
+    module::{self, ActiveModel},
+    status::lock_module,
+};
+use crate::{Backend, Error, Result, Rules, sales::After};
+use protocol::{
+    ModuleId,
+    limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX},
+    messages::{Action, CoinProfile, Reason, Settings},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+use serde::Serialize;
+
+/// The protocol's word for the action.
+const SETTINGS: &str = "settings";
+
+/// What an operator chooses of a module. Times in milliseconds unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ModuleSettings {
+    /// Whether the coin line is high at rest.
+    pub idle_high: bool,
+    /// A pulse is at least this wide.
+    pub width_min_ms: u16,
+    /// A pulse is at most this wide.
+    pub width_max_ms: u16,
+    /// Two pulses have at least this gap.
+    pub gap_min_ms: u16,
+    /// So much quiet ends a burst.
+    pub burst_end_ms: u16,
+    /// Width of the pulses given.
+    pub credit_width_ms: u16,
+    /// Gap between the pulses given.
+    pub credit_gap_ms: u16,
+    /// Most pulses of one credit.
+    pub credit_pulses_max: u16,
+    /// Most credit pulses within any minute.
+    pub credit_pulses_per_minute_max: u16,
+    /// Seconds between statuses at most.
+    pub status_period_s: u16,
+    /// Whether a sense input says that the machine runs.
+    pub sense: bool,
+}
+
+impl Default for ModuleSettings {
+    /// Those built into the firmware.
+    fn default() -> Self {
+        Self::of(&Settings::default())
+    }
+}
+
+impl ModuleSettings {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            credit_pulses_max: settings.credit_pulses_max,
+            credit_pulses_per_minute_max: settings.credit_pulses_per_minute(),
+            status_period_s: settings.status_period_s,
+            sense: settings.sense,
+            ..Self::with_profile(&settings.profile)
+        }
+    }
+
+    fn with_profile(profile: &CoinProfile) -> Self {
+        let built_in = Settings::default();
+        Self {
+            idle_high: profile.idle_high,
+            width_min_ms: profile.width_min_ms,
+            width_max_ms: profile.width_max_ms,
+            gap_min_ms: profile.gap_min_ms,
+            burst_end_ms: profile.burst_end_ms,
+            credit_width_ms: profile.credit_width_ms,
+            credit_gap_ms: profile.credit_gap_ms,
+            credit_pulses_max: built_in.credit_pulses_max,
+            credit_pulses_per_minute_max: built_in.credit_pulses_per_minute(),
+            status_period_s: built_in.status_period_s,
+            sense: built_in.sense,
+        }
+    }
+
+    /// The same with another coin line.
+    pub(crate) fn on_profile(self, profile: &CoinProfile) -> Self {
+        Self {
+            credit_pulses_max: self.credit_pulses_max,
+            credit_pulses_per_minute_max: self.credit_pulses_per_minute_max,
+            status_period_s: self.status_period_s,
+            sense: self.sense,
+            ..Self::with_profile(profile)
+        }
+    }
+
+    fn on_wire(self, version: u32) -> Settings {
+        Settings {
+            version,
+            profile: CoinProfile {
+                idle_high: self.idle_high,
+                width_min_ms: self.width_min_ms,
+                width_max_ms: self.width_max_ms,
+                gap_min_ms: self.gap_min_ms,
+                burst_end_ms: self.burst_end_ms,
+                credit_width_ms: self.credit_width_ms,
+                credit_gap_ms: self.credit_gap_ms,
+            },
+            credit_pulses_max: self.credit_pulses_max,
+            status_period_s: self.status_period_s,
+            sense: self.sense,
+            credit_pulses_per_minute_max: self.credit_pulses_per_minute_max,
+        }
+    }
+
+    /// Whether a module would take them; an error names the field. `price_pulses_max` is the most that a price gives.
+    pub(crate) fn check(self, price_pulses_max: i32) -> Result<()> {
+        let time = |ms: u16| (1..=2000).contains(&ms);
+        let times = [
+            ("width_min_ms", self.width_min_ms),
+            ("width_max_ms", self.width_max_ms),
+            ("gap_min_ms", self.gap_min_ms),
+            ("burst_end_ms", self.burst_end_ms),
+            ("credit_width_ms", self.credit_width_ms),
+            ("credit_gap_ms", self.credit_gap_ms),
+        ];
+        if let Some((field, _)) = times.into_iter().find(|(_, ms)| !time(*ms)) {
+            return Err(Error::invalid(field, "must be from 1 to 2,000 ms"));
+        }
+        if self.width_min_ms >= self.width_max_ms {
+            return Err(Error::invalid("width_max_ms", "must be above the least width"));
+        }
+        if self.gap_min_ms >= self.burst_end_ms {
+            return Err(Error::invalid("burst_end_ms", "must be above the least gap"));
+        }
+        if !(1..=CREDIT_PULSES_MAX).contains(&self.credit_pulses_max) {
+            return Err(Error::invalid("credit_pulses_max", "must be from 1 to 200"));
+        }
+        // Such a sale would be paid, refused by the module and refunded, each time.
+        if i32::from(self.credit_pulses_max) < price_pulses_max {
+            return Err(Error::invalid("price_pulses", "a price of this machine gives more pulses"));
+        }
+        if !(self.credit_pulses_max..=CREDIT_PULSES_PER_MINUTE_MAX).contains(&self.credit_pulses_per_minute_max) {
+            let message = "must be from the most pulses of one credit to 6,000";
+            return Err(Error::invalid("credit_pulses_per_minute_max", message));
+        }
+        if !(10..=43_200).contains(&self.status_period_s) {
+            return Err(Error::invalid("status_period_s", "must be from 10 to 43,200 s"));
+        }
+        if !self.on_wire(1).is_valid() {
+            return Err(Error::invalid("settings", "no module would take them"));
+        }
+        Ok(())
+    }
+}
+
+/// The settings wanted of a module; those built in if none were ever chosen here.
+pub(crate) fn wanted(module: &module::Model) -> ModuleSettings {
+    let stored = module.settings_body.as_deref().and_then(|body| minicbor::decode::<Settings>(body).ok());
+    ModuleSettings::of(&stored.unwrap_or_default())
+}
+
+/// How the settings of a module stand: a word for the page.
+pub(crate) fn standing(module: &module::Model, newest: Option<&command::Model>) -> &'static str {
+    match (module.settings_wanted, module.settings_version) {
+        (0, 0) => "built_in",
+        (0, _) => "foreign",
+        (wanted, reported) if wanted == reported => "in_force",
+        _ if newest.is_some_and(|newest| newest.state == command_state::FAILED) => "failed",
+        _ => "waiting",
+    }
+}
+
+/// What to do about a module that says another version than is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    /// Send what is wanted, under this version.
+    Send {
+        version: i64,
+    },
+}
+
+/// Decides by the newest settings command of the module.
+fn next_step(rules: &Rules, wanted: i64, reported: i64, newest: Option<&command::Model>, now_ms: i64) -> Step {
+    use command_state::*;
+    if wanted == 0 || wanted == reported {
+        return Step::Nothing;
+    }
+    let shall = newest.is_none_or(|newest| match newest.state.as_str() {
+        SENT | RECEIVED => false,
+        // It has them, but for a flash that was lost. A status from before may still have been on its way.
+        DONE => newest.heard_ms.is_none_or(|at_ms| !(at_ms..at_ms + rules.settings_again_ms).contains(&now_ms)),
+        // It will not take them; a person has to choose others. Unless it was another's number that was in the way.
+        FAILED => newest.reason == Reason::Superseded.as_str(),
+        _ => true,
+    });
+    if shall { Step::Send { version: above(wanted - 1, reported) } } else { Step::Nothing }
+}
+
+/// The next version after both, as far as a module can count.
+fn above(wanted: i64, reported: i64) -> i64 {
+    (wanted.max(reported) + 1).min(u32::MAX.into())
+}
+
+impl Backend {
+    /// The newest settings command of a module.
+    pub(crate) async fn newest_settings(&self, module_id: &str) -> Result<Option<command::Model>> {
+        super::errands::newest(self.db.read(), module_id, SETTINGS).await
+    }
+
+    /// Changes what is wanted, if it is still what it was under `since_version`. The same as is wanted changes nothing,
+    /// unless the module refused it.
+    pub(crate) async fn change_settings(
+        &self,
+        txn: &DatabaseTransaction,
+        module: ModuleId,
+        since_version: i64,
+        settings: ModuleSettings,
+        after: &mut After,
+    ) -> Result<()> {
+        let row = lock_module(txn, module).await?;
+        let newest = super::errands::newest(txn, &row.id, SETTINGS).await?;
+        let refused = standing(&row, newest.as_ref()) == "failed";
+        // A profile that the module learned and nobody judged is in force there, whatever is wanted.
+        let lesson = super::lessons::of_module(txn, &row.id).await?;
+        let learned = lesson.is_some_and(|lesson| super::lessons::is_in_force(&lesson));
+        if row.settings_wanted != 0 && settings == wanted(&row) && !refused && !learned {
+            return Ok(());
+        }
+        if row.settings_wanted != since_version {
+            return Err(Error::Conflict("the settings"));
+        }
+        self.want_settings(txn, row, settings, verdict::DISCARDED, after).await
+    }
+
+    /// Stores what is wanted of a (locked) module from now on, and queues it. `judged` is what becomes of an open lesson.
+    pub(crate) async fn want_settings(
+        &self,
+        txn: &DatabaseTransaction,
+        row: module::Model,
+        settings: ModuleSettings,
+        judged: &str,
+        after: &mut After,
+    ) -> Result<()> {
+        let version = above(row.settings_wanted, row.settings_version);
+        self.judge_lesson(txn, &row.id, judged).await?;
+        self.store_settings(txn, row, settings, version, after).await
+    }
+
+    async fn store_settings(
+        &self,
+        txn: &DatabaseTransaction,
+        row: module::Model,
+        settings: ModuleSettings,
+        version: i64,
+        after: &mut After,
+    ) -> Result<()> {
+        let on_wire = settings.on_wire(u32::try_from(version).unwrap_or(u32::MAX));
+        let module_id = row.id.clone();
+        let mut change: ActiveModel = row.into();
+        change.settings_wanted = Set(version);
+        change.settings_body = Set(Some(minicbor::to_vec(on_wire).expect("encoding into memory cannot fail")));
+        change.settings_changed_ms = Set(Some(self.now_ms()));
+        change.update(txn).await?;
+        let lifetime_ms = self.rules.setting_lifetime_ms;
+        after.command(self.queue_newest(txn, &module_id, Action::Settings(on_wire), lifetime_ms).await?);
+        after.module(module_id);
+        Ok(())
+    }
+
+    /// A module said that it has this version in force: sends what is wanted if it is another.
+    pub(super) async fn bring_settings(&self, module: ModuleId, reported: u32) -> Result<()> {
+        let after = self
+            .db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut after = After::default();
+                let row = lock_module(txn, module).await?;
+                let newest = super::errands::newest(txn, module.as_str(), SETTINGS).await?;
+                let step = next_step(&self.rules, row.settings_wanted, reported.into(), newest.as_ref(), self.now_ms());
+                if let Step::Send { version } = step {
+                    let settings = wanted(&row);
+                    self.store_settings(txn, row, settings, version, &mut after).await?;
+                }
+                Ok(after)
+            })
+            .await?;
+        self.follow_up(after).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn newest(state: &str, reason: &str, heard_ms: Option<i64>) -> command::Model {
+        command::Model {
+            id: 1,
+            module_id: String::new(),
+            sequence: 1,
+            sale_id: None,
+            action: "settings".into(),
+            payload: vec![],
+            state: state.into(),
+            reason: reason.into(),
+            pulses: 0,
+            sends: 1,
+            issued_ms: 0,
+            expires_ms: 1,
+            heard_ms,
+            due_ms: None,
+        }
+    }
+
+    #[test]
+    fn sends_what_a_module_has_not_and_may_still_take() {
+        let rules = Rules::default();
+        let step =
+            |wanted, reported, newest: Option<&command::Model>| next_step(&rules, wanted, reported, newest, 1_000_000);
+        let send = |version| Step::Send { version };
+        assert_eq!(step(0, 7, None), Step::Nothing, "nothing was chosen here: what it has stays");
+        assert_eq!(step(3, 3, None), Step::Nothing);
+        assert_eq!(step(3, 2, None), send(3));
+        assert_eq!(step(3, 5, None), send(6), "above what another database gave it");
+        assert_eq!(step(u32::MAX.into(), 2, None), send(u32::MAX.into()));
+        for (state, reason, heard_ms, expected) in [
+            ("sent", "", None, Step::Nothing),
+            ("received", "", None, Step::Nothing),
+            ("silent", "", None, send(3)),
+            ("expired", "", Some(0), send(3)),
+            ("done", "", Some(0), send(3)),
+            ("done", "", Some(999_999), Step::Nothing),
+            ("done", "", Some(2_000_000), send(3)),
+            ("failed", "invalid", Some(0), Step::Nothing),
+            ("failed", "superseded", Some(0), send(3)),
+        ] {
+            assert_eq!(step(3, 2, Some(&newest(state, reason, heard_ms))), expected, "{state} {reason} {heard_ms:?}");
+        }
+    }
+
+    #[test]
+    fn what_passes_the_check_is_what_a_module_takes() {
+        let good = ModuleSettings::default();
+        good.check(0).unwrap();
+        let edges = [0, 1, 2, 9, 10, 15, 49, 50, 51, 200, 201, 299, 300, 301, 2000, 2001, 6000, 6001, 43_200, 43_201];
+        let fields: [fn(&mut ModuleSettings) -> &mut u16; 9] = [
+            |s| &mut s.width_min_ms,
+            |s| &mut s.width_max_ms,
+            |s| &mut s.gap_min_ms,
+            |s| &mut s.burst_end_ms,
+            |s| &mut s.credit_width_ms,
+            |s| &mut s.credit_gap_ms,
+            |s| &mut s.credit_pulses_max,
+            |s| &mut s.credit_pulses_per_minute_max,
+            |s| &mut s.status_period_s,
+        ];
+        for (index, field) in fields.into_iter().enumerate() {
+            for value in edges {
+                let mut settings = good;
+                *field(&mut settings) = value;
+                // On the wire 0 stands for the default of the pulses per minute; a person says what they mean.
+                let valid = settings.on_wire(1).is_valid() && settings.credit_pulses_per_minute_max > 0;
+                assert_eq!(settings.check(0).is_ok(), valid, "field {index} = {value}");
+            }
+        }
+        assert!(ModuleSettings { credit_pulses_max: 9, ..good }.check(10).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Operators: at any time they choose other settings for a module, restart it, have it blink, or ask it how it is.
+
+use crate::{
+    chance::Chance,
+    world::{Checked, Event, World},
+};
+use backend::{
+    machines::SettingsChange,
+    modules::{Errand, ModuleSettings},
+};
+
+/// Something that an operator orders.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    /// Other settings.
+    Settings(ModuleSettings),
+    /// Something to be done once.
+    Errand(Errand),
+}
+
+impl Order {
+    fn of(chance: &mut Chance) -> Self {
+        match chance.between(0..=5) {
+            0 => Order::Errand(Errand::Restart),
+            1 => Order::Errand(Errand::Locate),
+            2 => Order::Errand(Errand::Diagnose),
+            // The acceptor's pulses stay as they are, and so do the bounds on them; prices give 10 pulses at most.
+            _ => Order::Settings(ModuleSettings {
+                credit_width_ms: chance.pick(&[30, 50, 120]),
+                credit_gap_ms: chance.pick(&[30, 50, 200]),
+                credit_pulses_max: chance.pick(&[10, 50, 200]),
+                credit_pulses_per_minute_max: chance.pick(&[200, 600]),
+                status_period_s: chance.pick(&[60, 600, 1800]),
+                ..ModuleSettings::default()
+            }),
+        }
+    }
+}
+
+impl World {
+    /// Plans what operators will order: in half of the seeds nothing.
+    pub fn plan_orders(&mut self, chance: &mut Chance) {
+        let busy_us = self.options.busy_ms * 1000;
+        let orders = chance.pick(&[0, 0, 2, 6]);
+        for machine in 0..self.options.modules {
+            for _ in 0..orders {
+                self.plan(chance.between(0..=busy_us), Event::Order { machine, order: Order::of(chance) });
+            }
+        }
+    }
+
+    /// An operator orders something, if the server is there to be asked.
+    pub async fn order_of(&mut self, machine: usize, order: Order) -> Checked {
+        let Some(backend) = self.server.reach() else { return Ok(()) };
+        let now_us = self.time.now_us();
+        self.trace.note(now_us, format_args!("operator: module {machine}: {order:?}"));
+        let (operator_id, machine_id) = self.checker.ids(machine);
+        match order {
+            Order::Errand(errand) => backend.send_module(operator_id, machine_id, errand).await?,
+            Order::Settings(settings) => {
+                let module = backend.remote(operator_id, machine_id).await?.row.module;
+                let since_version = module.map_or(0, |module| module.settings_wanted);
+                let change = SettingsChange { since_version, settings };
+                backend.set_settings(operator_id, machine_id, change).await?;
+                self.machines[machine].settings_ordered = Some(settings);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+// Point 3: an operator sets a module up from afar: settings, errands, learning; live, in two languages, on desk and phone,
+// and without JavaScript.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { desk, inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
+import { startDemo } from "./demo.mjs";
+import { demoButton, markPage, signIn } from "./pages.mjs";
+import { until } from "./waiting.mjs";
+
+const COINS = 10;
+
+let demo;
+let browser;
+before(async () => {
+  [demo, browser] = await Promise.all([startDemo(), startBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await demo?.end();
+});
+
+/** Goes from the fleet to the page of a machine's module; gives its address. */
+async function openModule(page, machine) {
+  await page.goto(`${demo.http}/operator`);
+  await page.locator(".machine h3").getByRole("link", { name: machine.machine, exact: true }).click();
+  await page.getByRole("link", { name: /Settings and tools|设置与工具/ }).click();
+  await page.waitForURL("**/module");
+  return page.url();
+}
+
+const looks = [
+  { name: "desk-en-light", ...desk },
+  { name: "desk-zh-dark", ...desk, colorScheme: "dark" },
+  { name: "phone-en-dark", ...phone, colorScheme: "dark" },
+  { name: "phone-zh-light", ...phone },
+];
+
+/** Takes the page's picture in all looks, or in those given. */
+async function inspectAll(url, name, these = looks) {
+  for (const { name: look, ...options } of these) {
+    const visit = await visitor(browser, options);
+    await signIn(visit.page, demo);
+    await visit.page.goto(`${url}?lang=${look.includes("zh") ? "zh" : "en"}`);
+    await inspect(visit.page, `${name}-${look}`);
+    await leave(visit);
+  }
+}
+
+test("settings are saved, waited for and in force, live", async () => {
+  const machine = demo.machines[0];
+  const [visit, acting] = await Promise.all([visitor(browser, desk), visitor(browser, phone)]);
+  const { page } = visit;
+  await signIn(page, demo);
+  const url = await openModule(page, machine);
+  await inspectAll(url, "module-fresh");
+
+  await page.getByLabel("Quiet that ends a coin").fill("10");
+  await page.getByRole("button", { name: "Save and send" }).click();
+  await page.getByRole("alert").waitFor();
+  assert.equal(await page.getByLabel("Quiet that ends a coin").inputValue(), "10", "what was typed is there");
+  await inspect(page, "module-refused-en-light");
+
+  await demoButton(acting.page, demo, machine, "power");
+  await page.getByText("Offline").waitFor();
+  await page.getByLabel("Quiet that ends a coin").fill("400");
+  await page.getByRole("button", { name: "Save and send" }).click();
+  await page.locator("[data-standing=waiting]").waitFor();
+  await page.getByText("It gets them when it is back").waitFor();
+  await inspectAll(url, "module-waiting");
+  const notReloaded = await markPage(page);
+  await demoButton(acting.page, demo, machine, "power");
+  await page.locator("[data-standing=in_force]").waitFor();
+  await notReloaded();
+  await Promise.all([leave(visit), leave(acting)]);
+});
+
+test("errands are answered on the page, also without JavaScript", async () => {
+  for (const javaScriptEnabled of [true, false]) {
+    const machine = demo.machines[1];
+    const visit = await visitor(browser, { ...phone, javaScriptEnabled });
+    const { page } = visit;
+    await signIn(page, demo);
+    const url = await openModule(page, machine);
+    for (const [button, action] of [["Make it blink", "locate"], ["Ask how it is", "diagnose"]]) {
+      await page.getByRole("button", { name: button }).click();
+      await page.waitForURL("**/module?done=*");
+      const done = page.locator(`[data-errand=${action}][data-state=done]`);
+      if (javaScriptEnabled) {
+        await done.waitFor();
+      } else {
+        await until(action, async () => {
+          await page.goto(url);
+          return (await done.count()) > 0;
+        });
+      }
+    }
+    const counter = page.getByRole("row", { name: "Attempts to connect" });
+    if (javaScriptEnabled) await counter.waitFor();
+    else await until("diagnostics", async () => (await page.goto(url)) && (await counter.count()) > 0);
+    await leave(visit);
+  }
+});
+
+test("a coin line is learned under the operator's eyes, and accepted", async () => {
+  const machine = demo.machines[2];
+  const [visit, acting] = await Promise.all([visitor(browser, desk), visitor(browser, phone)]);
+  const { page } = visit;
+  await signIn(page, demo);
+  const url = await openModule(page, machine);
+  await page.getByLabel("Only measure").check();
+  await page.getByRole("button", { name: "Start learning" }).click();
+  await page.locator("[data-stage=sampling]").waitFor();
+  const notReloaded = await markPage(page);
+  for (let coin = 1; coin <= COINS; coin += 1) {
+    await demoButton(acting.page, demo, machine, "coin");
+    if (coin === COINS) break;
+    await page.locator(`progress[value="${coin}"]`).waitFor();
+    if (coin === 4) {
+      await inspect(page, "module-learning-desk-en-light");
+      // The next coin is not waited for long.
+      await inspectAll(url, "module-learning", looks.slice(3));
+    }
+  }
+  await page.locator("[data-stage=stored]").waitFor();
+  await notReloaded();
+  await page.getByRole("button", { name: "Ask how it is" }).click();
+  await page.getByRole("row", { name: "Attempts to connect" }).waitFor();
+  await inspectAll(url, "module-learned");
+  await page.getByRole("button", { name: "Use for the settings" }).click();
+  await page.locator("[data-verdict=accepted]").waitFor();
+  await page.locator("[data-standing=in_force]").waitFor();
+  await inspect(page, "module-accepted-en-light");
+  await Promise.all([leave(visit), leave(acting)]);
+});

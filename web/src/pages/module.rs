@@ -1,0 +1,310 @@
+//! A machine's module: its settings, what it can be told to do, what it learned, and how it is.
+
+use crate::{
+    failure::Failure,
+    guard::session::Signed,
+    live::{self, Fragment},
+    page::{Page, see_other},
+    pages::{fleet::PACE, module_settings::SettingsForm},
+};
+use backend::{
+    Error,
+    machines::{RemoteView, SettingsChange},
+    modules::{Errand, ErrandView, LearnOptions},
+    operators::Member,
+};
+use poem::{
+    Response, handler,
+    http::StatusCode,
+    web::{Form, Path, Query},
+};
+use protocol::limits::{LEARN_COINS_MAX, LEARN_COINS_MIN, LEARN_TEST_PULSES_MAX};
+use serde::{Deserialize, Serialize};
+use tera::Context;
+
+/// What was done, for the notice above the page: `module-done-<word>` in the locales.
+pub(crate) const DEEDS: [&str; 8] =
+    ["settings", "locate", "restart", "diagnose", "learn", "stop", "accepted", "discarded"];
+
+/// Why the page refuses: `module-refused-<word>` in the locales.
+#[cfg(test)]
+pub(crate) const REFUSALS: [&str; 10] = [
+    "widths",
+    "gaps",
+    "credit",
+    "pulses-max",
+    "price-pulses",
+    "per-minute",
+    "status-period",
+    "learn",
+    "meanwhile",
+    "other",
+];
+
+/// Why a module does not do what it was told: `module-reason-<word>`; those of a later version are `unknown`.
+pub(crate) const REASONS: [&str; 11] = [
+    "power_lost",
+    "locked",
+    "busy",
+    "fault",
+    "unsupported",
+    "too_old",
+    "superseded",
+    "invalid",
+    "machine_silent",
+    "flash",
+    "slow_sync",
+];
+
+/// How far a learning is: `learn-stage-<word>`.
+pub(crate) const STAGES: [&str; 5] = ["quiet", "sampling", "confirming", "stored", "failed"];
+
+/// Why it failed: `learn-failure-<word>`.
+pub(crate) const FAILURES: [&str; 11] = [
+    "no_coins",
+    "line_stuck",
+    "noise",
+    "uneven",
+    "unconfirmed",
+    "cancelled",
+    "restarted",
+    "locked",
+    "fault",
+    "flash",
+    "settings",
+];
+
+/// Why a module last started: `reset-<word>`.
+pub(crate) const CAUSES: [&str; 7] = ["power_on", "brown_out", "reset_pin", "software", "watchdog", "panic", "other"];
+
+/// The word, if there are texts for it.
+fn known<'a>(words: &[&'a str], word: &str) -> &'a str {
+    words.iter().find(|known| **known == word).copied().unwrap_or("unknown")
+}
+
+/// An errand with a reason that has a text.
+#[derive(Serialize)]
+struct ErrandRow<'a> {
+    #[serde(flatten)]
+    view: &'a ErrandView,
+    reason_word: &'static str,
+}
+
+/// What the live part names.
+pub(crate) fn state_context(member: &Member, view: &RemoteView) -> Context {
+    let rows: Vec<ErrandRow<'_>> =
+        view.errands.iter().map(|view| ErrandRow { view, reason_word: known(&REASONS, &view.reason) }).collect();
+    let refused = view.errands.iter().find(|errand| errand.action == "settings");
+    let lesson = view.lesson.as_ref();
+    let mut context = Context::new();
+    context.insert("member", member);
+    context.insert("tab", "fleet");
+    context.insert("view", view);
+    context.insert("errands", &rows);
+    context.insert("settings_reason", &refused.map_or("unknown", |errand| known(&REASONS, &errand.reason)));
+    context.insert("learn_stage", &lesson.map(|lesson| known(&STAGES, lesson.stage)));
+    context.insert("learn_failure", &lesson.and_then(|lesson| lesson.failure).map(|word| known(&FAILURES, word)));
+    let cause = view.diagnostics.as_ref().and_then(|told| told.reset_cause);
+    context.insert("reset_cause", &cause.map(|word| known(&CAUSES, word)));
+    context
+}
+
+/// What the templates name.
+pub(crate) fn context(
+    member: &Member,
+    view: &RemoteView,
+    form: &SettingsForm,
+    done: Option<&str>,
+    refusal: Option<&str>,
+) -> Context {
+    let mut context = state_context(member, view);
+    context.insert("form", form);
+    context.insert("groups", &form.groups(refusal));
+    context.insert("coins_min", &LEARN_COINS_MIN);
+    context.insert("coins_max", &LEARN_COINS_MAX);
+    context.insert("test_pulses_max", &LEARN_TEST_PULSES_MAX);
+    context.insert("done", &done);
+    context.insert("refusal", &refusal);
+    context
+}
+
+fn address(id: i64) -> String {
+    format!("/operator/machines/{id}/module")
+}
+
+/// What the address may say.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    done: String,
+}
+
+/// `GET /operator/machines/{id}/module`
+#[handler]
+pub(crate) async fn show(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Failure> {
+    let view = page.app.backend.remote(signed.member.operator_id, id).await?;
+    let done = DEEDS.into_iter().find(|deed| *deed == asked.done);
+    let context = context(&signed.member, &view, &SettingsForm::of(&view), done, None);
+    page.at(address(id)).render("module.html", context)
+}
+
+/// `GET /operator/machines/{id}/module/events`
+#[handler]
+pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
+    let operator_id = signed.member.operator_id;
+    // Not found here is an answer; later it would end a stream.
+    page.app.backend.remote(operator_id, id).await?;
+    let rendering = page.clone();
+    live::fragments(
+        &page,
+        PACE,
+        move |event| event.operator_id == operator_id && event.machine_id == Some(id),
+        move || {
+            let (page, signed) = (rendering.clone(), signed.clone());
+            async move {
+                signed.still_in(&page.app.backend).await?;
+                let view = page.app.backend.remote(operator_id, id).await?;
+                let context = state_context(&signed.member, &view);
+                Ok(Fragment { html: page.fragment("module_state.html", context)?, last: false })
+            }
+        },
+    )
+}
+
+/// `POST /operator/machines/{id}/module/settings`
+#[handler]
+pub(crate) async fn set_settings(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Form(form): Form<SettingsForm>,
+) -> Result<Response, Failure> {
+    let settings = match form.parse() {
+        Ok(settings) => settings,
+        Err(word) => return refuse(page, &signed, id, Some(form), word).await,
+    };
+    let change = SettingsChange { since_version: form.version, settings };
+    let outcome = page.app.backend.set_settings(signed.member.operator_id, id, change).await;
+    after(page, &signed, id, Some(form), "settings", outcome).await
+}
+
+/// An errand's form.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ErrandForm {
+    errand: String,
+}
+
+/// `POST /operator/machines/{id}/module/errands`
+#[handler]
+pub(crate) async fn send(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Form(form): Form<ErrandForm>,
+) -> Result<Response, Failure> {
+    let (errand, deed) = match form.errand.as_str() {
+        "locate" => (Errand::Locate, "locate"),
+        "restart" => (Errand::Restart, "restart"),
+        "diagnose" => (Errand::Diagnose, "diagnose"),
+        "stop" => (Errand::StopLearning, "stop"),
+        _ => return Err(Failure::Malformed("there is no such errand")),
+    };
+    let outcome = page.app.backend.send_module(signed.member.operator_id, id, errand).await;
+    after(page, &signed, id, None, deed, outcome).await
+}
+
+/// How the coin line shall be learned.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LearnForm {
+    coins: String,
+    confirm: bool,
+    #[serde(default)]
+    test_pulses: String,
+}
+
+/// `POST /operator/machines/{id}/module/learn`
+#[handler]
+pub(crate) async fn learn(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Form(form): Form<LearnForm>,
+) -> Result<Response, Failure> {
+    let test_pulses = match form.test_pulses.trim() {
+        "" => Ok(0),
+        number => number.parse(),
+    };
+    let (Ok(coins), Ok(test_pulses)) = (form.coins.trim().parse(), test_pulses) else {
+        return refuse(page, &signed, id, None, "learn").await;
+    };
+    let errand = Errand::Learn(LearnOptions { coins, confirm: form.confirm, test_pulses });
+    let outcome = page.app.backend.send_module(signed.member.operator_id, id, errand).await;
+    after(page, &signed, id, None, "learn", outcome).await
+}
+
+/// What the operator makes of what was learned.
+#[derive(Debug, Deserialize)]
+pub(crate) struct JudgeForm {
+    heard_ms: i64,
+    accept: bool,
+}
+
+/// `POST /operator/machines/{id}/module/learned`
+#[handler]
+pub(crate) async fn judge(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Form(form): Form<JudgeForm>,
+) -> Result<Response, Failure> {
+    let outcome = page.app.backend.judge_learned(signed.member.operator_id, id, form.heard_ms, form.accept).await;
+    after(page, &signed, id, None, if form.accept { "accepted" } else { "discarded" }, outcome).await
+}
+
+/// Back to the page with what was done, or with what was refused.
+async fn after(
+    page: Page,
+    signed: &Signed,
+    id: i64,
+    form: Option<SettingsForm>,
+    deed: &str,
+    outcome: backend::Result<()>,
+) -> Result<Response, Failure> {
+    let word = match outcome {
+        Ok(()) => return Ok(see_other(&format!("{}?done={deed}", address(id)))),
+        Err(Error::Invalid { field, .. }) => match field {
+            "width_min_ms" | "width_max_ms" => "widths",
+            "gap_min_ms" | "burst_end_ms" => "gaps",
+            "credit_width_ms" | "credit_gap_ms" => "credit",
+            "credit_pulses_max" => "pulses-max",
+            "price_pulses" => "price-pulses",
+            "credit_pulses_per_minute_max" => "per-minute",
+            "status_period_s" => "status-period",
+            "learn" => "learn",
+            _ => "other",
+        },
+        // What lay in the form was made of what is no more: the form shows what is.
+        Err(Error::Conflict(_)) => return refuse(page, signed, id, None, "meanwhile").await,
+        Err(error) => return Err(error.into()),
+    };
+    refuse(page, signed, id, form, word).await
+}
+
+/// The page again, with what was typed.
+async fn refuse(
+    page: Page,
+    signed: &Signed,
+    id: i64,
+    form: Option<SettingsForm>,
+    word: &str,
+) -> Result<Response, Failure> {
+    let view = page.app.backend.remote(signed.member.operator_id, id).await?;
+    let form = form.unwrap_or_else(|| SettingsForm::of(&view));
+    let context = context(&signed.member, &view, &form, None, Some(word));
+    page.at(address(id)).render_as(StatusCode::UNPROCESSABLE_ENTITY, "module.html", context)
+}

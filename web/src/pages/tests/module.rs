@@ -1,0 +1,191 @@
+//! The module's page in every state.
+
+use super::{each, fleet_row, member, module as module_view, templates};
+use crate::pages::{
+    module::{self, CAUSES, DEEDS, FAILURES, REASONS, REFUSALS, STAGES},
+    module_settings::SettingsForm,
+};
+use backend::{
+    machines::RemoteView,
+    modules::{DiagnosticsView, ErrandView, LessonView, ModuleSettings, ProfileView},
+};
+
+const AT_MS: i64 = 1_795_404_636_000;
+
+fn errand(action: &'static str, state: &'static str, reason: &str) -> ErrandView {
+    ErrandView { action, state, reason: reason.into(), ordered_ms: AT_MS, heard_ms: Some(AT_MS + 900) }
+}
+
+fn lesson(stage: &'static str) -> LessonView {
+    let ended = ["stored", "failed"].contains(&stage);
+    let profile = ProfileView {
+        idle_high: true,
+        width_min_ms: 30,
+        width_max_ms: 80,
+        gap_min_ms: 40,
+        burst_end_ms: 250,
+        credit_width_ms: 50,
+        credit_gap_ms: 60,
+    };
+    LessonView {
+        heard_ms: AT_MS,
+        stage,
+        ended,
+        by_button: false,
+        coins: if ended { 10 } else { 4 },
+        coins_asked: 10,
+        failure: (stage == "failed").then_some("unconfirmed"),
+        profile: ended.then_some(profile),
+        widths_ms: (stage != "quiet").then_some([48, 50, 53]),
+        gaps_ms: ended.then_some([58, 60, 66]),
+        coin_pulses: ended.then_some([1, 1, 5]),
+        bounce_us: 850,
+        noise_edges: 2,
+        test_pulses: 3,
+        confirmed: (stage == "stored").then_some(true),
+        verdict: "open".into(),
+        acceptable: ended,
+    }
+}
+
+fn diagnostics(cause: Option<&'static str>) -> DiagnosticsView {
+    DiagnosticsView {
+        heard_ms: AT_MS,
+        reset_cause: cause,
+        panic: cause.map(|_| "0badcafe:57".into()),
+        uptime_before_s: cause.map(|_| 86_400),
+        counters: [
+            "bad_tags",
+            "bad_payloads",
+            "flash_failures",
+            "flash_writes",
+            "sessions",
+            "links_lost",
+            "modem_restarts",
+            "modem_timeouts",
+            "modem_errors",
+            "modem_garbage",
+            "edges_lost",
+            "credits_capped",
+        ]
+        .map(|name| (name, 3))
+        .into(),
+    }
+}
+
+fn remote(standing: &'static str, online: bool) -> RemoteView {
+    let mut module = module_view(online);
+    (module.settings_version, module.settings_wanted) = match standing {
+        "built_in" => (0, 0),
+        "foreign" => (7, 0),
+        "in_force" => (3, 3),
+        _ => (2, 3),
+    };
+    RemoteView {
+        row: fleet_row(1, "Carousel <1>", Some(module)),
+        settings: ModuleSettings::default(),
+        settings_changed_ms: (standing != "built_in").then_some(AT_MS),
+        settings_standing: standing,
+        errands: vec![],
+        lesson: None,
+        diagnostics: None,
+    }
+}
+
+fn render(name: &str, view: &RemoteView, done: Option<&str>, refusal: Option<&str>) -> [String; 2] {
+    let form = SettingsForm::of(view);
+    each(&templates(), name, "module.html", &module::context(&member(), view, &form, done, refusal))
+}
+
+#[test]
+fn settings_in_every_standing() {
+    for standing in ["built_in", "foreign", "in_force", "waiting", "failed"] {
+        for online in [true, false] {
+            let mut view = remote(standing, online);
+            if standing == "failed" {
+                view.errands = vec![errand("settings", "failed", "invalid")];
+            }
+            let html = render(&format!("module-{standing}-{online}"), &view, None, None);
+            assert!(html[1].contains(&format!("data-standing=\"{standing}\"")));
+            assert!(html[1].contains("Carousel &lt;1&gt;"), "what operators write is escaped");
+            assert_eq!(html[1].matches("method=\"post\"").count(), 6, "sign out, three errands, settings, learning");
+        }
+    }
+}
+
+#[test]
+fn every_word_of_a_module_has_its_text() {
+    let mut view = remote("failed", true);
+    for reason in REASONS.into_iter().chain(["", "something_new"]) {
+        let actions = ["settings", "lock", "learn", "reboot", "locate", "diagnose"];
+        view.errands = actions.map(|action| errand(action, "failed", reason)).into();
+        render(&format!("module-reason-{reason}"), &view, None, None);
+    }
+    view.lesson = Some(LessonView { confirmed: Some(false), test_pulses: 0, ..lesson("stored") });
+    assert!(render("module-lesson-untried", &view, None, None)[1].contains("Not tried"));
+    view.errands = ["pending", "done", "failed", "expired"].map(|state| errand("reboot", state, "busy")).into();
+    let html = render("module-errands", &view, None, None);
+    assert!(html[1].contains("It will not be done any more"));
+    for stage in STAGES.into_iter().chain(["unknown", "something_new"]) {
+        for verdict in ["open", "accepted", "discarded"] {
+            let open = verdict == "open";
+            let base = lesson(stage);
+            let acceptable = base.acceptable && open;
+            view.lesson = Some(LessonView { verdict: verdict.into(), acceptable, ..base });
+            let html = render(&format!("module-lesson-{stage}-{verdict}"), &view, None, None);
+            let ended = ["stored", "failed"].contains(&stage);
+            assert_eq!(html[1].contains("id=\"accept\""), ended && open, "{stage} {verdict}");
+            assert_eq!(html[1].contains("id=\"discard\""), ended && open, "{stage} {verdict}");
+            assert_eq!(html[1].contains("id=\"stop\""), !ended, "{stage} {verdict}");
+        }
+    }
+    for failure in FAILURES.into_iter().chain(["something_new"]) {
+        let bare = LessonView { profile: None, widths_ms: None, acceptable: false, ..lesson("failed") };
+        view.lesson = Some(LessonView { failure: Some(failure), ..bare });
+        let html = render(&format!("module-failure-{failure}"), &view, None, None);
+        assert!(!html[1].contains("id=\"accept\"") && html[1].contains("id=\"discard\""));
+    }
+    for cause in CAUSES.into_iter().map(Some).chain([Some("something_new"), None]) {
+        view.diagnostics = Some(diagnostics(cause));
+        render(&format!("module-reset-{}", cause.unwrap_or("none")), &view, None, None);
+    }
+}
+
+#[test]
+fn notices_and_refusals() {
+    let view = remote("in_force", true);
+    for deed in DEEDS {
+        render(&format!("module-done-{deed}"), &view, Some(deed), None);
+    }
+    for word in REFUSALS {
+        let html = render(&format!("module-refused-{word}"), &view, None, Some(word));
+        assert_eq!(html[1].matches("role=\"alert\"").count(), 1, "{word}");
+        let about_a_field = !["learn", "meanwhile", "other"].contains(&word);
+        assert_eq!(html[1].contains("aria-invalid"), about_a_field, "{word}: its fields are marked");
+    }
+}
+
+#[test]
+fn with_everything_and_with_nothing() {
+    let mut view = remote("waiting", true);
+    view.errands = vec![
+        errand("settings", "pending", ""),
+        errand("lock", "done", ""),
+        errand("learn", "done", ""),
+        errand("reboot", "failed", "busy"),
+        errand("locate", "expired", ""),
+    ];
+    view.lesson = Some(lesson("stored"));
+    view.diagnostics = Some(diagnostics(Some("watchdog")));
+    let html = render("module", &view, None, None);
+    assert!(html[1].contains("Waiting for the module") && html[1].contains("0badcafe:57"));
+    let context = module::state_context(&member(), &view);
+    each(&templates(), "module-fragment", "module_state.html", &context);
+
+    view = remote("built_in", true);
+    view.settings.sense = true;
+    assert!(render("module-fresh", &view, None, None)[1].contains("the sense input tells"));
+    view.row.module = None;
+    let html = render("module-none", &view, None, None);
+    assert!(html[1].contains("No module is wired") && !html[1].contains("/module/settings"));
+}
