@@ -375,18 +375,6 @@ impl Replay {
     }
 }
 
-impl Replay {
-    fn delivery(&self, message: Arc<Message>) -> Delivery {
-        Delivery {
-            qos: self.qos.min(message.qos),
-            message,
-            retain: true,
-            identifiers: self.identifier.into_iter().collect(),
-            group: None,
-        }
-    }
-}
-
 impl Drop for Outbox {
     /// The client is gone for good: what it shared with others and did not take is theirs.
     fn drop(&mut self) {
