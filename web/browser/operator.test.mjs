@@ -71,10 +71,10 @@ test("each page of the operator is fit for desk and phone, light and dark, Engli
       await page.locator("a.switch").click();
       await page.locator("html[lang^=zh]").waitFor();
     }
-    await page.goto(`${demo.http}/operator`);
-    await inspect(page, `fleet-${name}`);
     await page.goto(`${demo.http}/operator/connections`);
     await inspect(page, `connections-${name}`);
+    await page.goto(`${demo.http}/operator`);
+    await inspect(page, `fleet-${name}`);
     await page.locator(".machine h3").getByRole("link", { name: demo.machines[0].machine, exact: true }).click();
     await page.waitForURL("**/operator/machines/*");
     await inspect(page, `machine-${name}`);
