@@ -14,7 +14,7 @@ use core::fmt;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode, encode::write::Cursor};
 
 /// A body is at most this long, in bytes.
-pub const BODY_MAX_BYTES: usize = 560;
+pub const BODY_MAX_BYTES: usize = 640;
 /// A frame is at most this long between its zero bytes: body, CRC, and a byte of COBS for each 254 begun.
 pub const FRAME_MAX_BYTES: usize = BODY_MAX_BYTES + CRC_BYTES + (BODY_MAX_BYTES + CRC_BYTES) / 254 + 1;
 /// A request's frame is at most this long: a module takes no longer ones.

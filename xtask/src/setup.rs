@@ -26,7 +26,7 @@ const COMMANDS: [(&str, &[&str]); 10] = [
     ("arm-none-eabi-ld", &["binutils-arm-none-eabi"]),
 ];
 /// A compiler for the module's processor, where rustup has none.
-const COMPILER: [&str; 2] = ["rustc-web", "rust-web-src"];
+const COMPILER: [&str; 3] = ["rustc-web", "rust-web-src", "rust-web-clippy"];
 /// The emulator of the module's board. Bookworm's own does not know that board; its backports' does.
 const EMULATOR: &str = "qemu-system-arm";
 const BACKPORTS: &str = "bookworm-backports";

@@ -90,5 +90,8 @@ pub const EMULATED_STORE_PAGES: u32 = 12;
 /// What is told from one boot to the next, behind the emulated pages.
 pub const LEGACY_START: u32 = SRAM2_START + 15 * PAGE_BYTES;
 
-const _: () = assert!(PROVISION_PAGES + EMULATED_STORE_PAGES <= 15, "the emulated pages end before what is told to the next boot");
+const _: () = assert!(
+    PROVISION_PAGES + EMULATED_STORE_PAGES <= 15,
+    "the emulated pages end before what is told to the next boot"
+);
 const _: () = assert!(STORE_PAGE + STORE_PAGES <= BANK_PAGES, "the data fits its bank");

@@ -70,8 +70,7 @@ pub fn take() -> BootReport {
     };
     let report = BootReport {
         reset_cause,
-        panic: (get(Word::Panics) > 0)
-            .then(|| Panic { file_hash: get(Word::PanicFile), line: get(Word::PanicLine) }),
+        panic: (get(Word::Panics) > 0).then(|| Panic { file_hash: get(Word::PanicFile), line: get(Word::PanicLine) }),
         uptime_before_s: kept.then(|| get(Word::UptimeS)),
     };
     set(Word::Ended, 0);

@@ -64,12 +64,7 @@ impl<'a> Line<'a> {
         }
         (self.reading, self.edges_lost) = (reading, edges_lost);
         let modem = self.modem.health();
-        Some(Health {
-            supply_mv: reading.supply_mv,
-            supply_low: reading.low || modem.supply_low,
-            edges_lost,
-            ..modem
-        })
+        Some(Health { supply_mv: reading.supply_mv, supply_low: reading.low || modem.supply_low, edges_lost, ..modem })
     }
 }
 
