@@ -122,6 +122,13 @@ pub enum Refusal {
 pub trait Authenticate: Send + Sync {
     /// The grants of this login, or why it is refused.
     async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal>;
+
+    /// Whether the password behind this login could be guessed. One that cannot (a long random key that is checked quickly)
+    /// is always heard, whatever failed from its address: else somebody who guesses behind a carrier's gateway keeps the
+    /// fleet behind it out.
+    fn is_guessable(&self, _login: &Login) -> bool {
+        true
+    }
 }
 
 /// Grants with their filters parsed.

@@ -183,6 +183,12 @@ impl Broker {
         self.gate.core.kill();
     }
 
+    /// Makes the core stick for so long, as a fault of it would; the supervisor replaces it. For tests, as above.
+    #[cfg(debug_assertions)]
+    pub async fn stall_core(&self, duration: Duration) {
+        self.gate.core.stall(duration).await;
+    }
+
     /// Ends the broker within 2 s: closes the listeners, tells MQTT 5 clients that the server shuts down, and publishes no
     /// wills. Sessions and retained messages are gone.
     pub async fn shutdown(self) {

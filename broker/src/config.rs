@@ -46,13 +46,17 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Client-lane sessions, connected or not. Each holds a link to the core (about 45 KB).
     pub client_sessions: usize,
+    /// Of those, kept for credentials that have no session yet: so many sessions of some do not keep others out.
+    pub client_sessions_for_first: usize,
     /// Groups of shared subscriptions. Each holds a link to the core.
     pub shared_groups: usize,
     /// Client-lane sessions of one credential.
     pub sessions_per_credential: usize,
     /// From the accepted connection to an accepted CONNECT, authentication included.
     pub connect_timeout: Duration,
-    /// Failed logins from one address in a minute; beyond, its logins are refused unheard until the minute is over.
+    /// Failed logins from one address in a minute, those under way included; beyond, its logins are refused unheard until the
+    /// minute is over. Not counted, and always heard, are those that nobody guesses ([`crate::Authenticate::is_guessable`]);
+    /// a user who got in from the address within a day has failures of its own there: as many as a name.
     pub failed_logins_per_address: u32,
     /// Failed logins to one user name in a minute; beyond, each further failure is answered late. The right password is
     /// always heard, so that nobody can lock another out.
@@ -63,6 +67,10 @@ pub struct Limits {
     pub module_publishes_per_minute: u32,
     /// Longest packet taken, in bytes, fixed header included.
     pub packet_bytes: u32,
+    /// Longest user name, in bytes.
+    pub user_name_bytes: usize,
+    /// Longest password, in bytes.
+    pub password_bytes: usize,
     /// Longest client identifier, in bytes.
     pub client_id_bytes: usize,
     /// Longest topic name or filter, in bytes.
@@ -79,7 +87,7 @@ pub struct Limits {
     pub receive_maximum: u16,
     /// Topic aliases a client may set.
     pub topic_aliases: u16,
-    /// Subscriptions of a client.
+    /// Subscriptions of a client, and filters in one SUBSCRIBE or UNSUBSCRIBE.
     pub subscriptions: usize,
     /// Messages on the way to a client-lane client, not yet acknowledged.
     pub client_in_flight: u16,
@@ -93,7 +101,10 @@ pub struct Limits {
     pub module_queue_messages: usize,
     /// Bytes waiting for a connected module.
     pub module_queue_bytes: usize,
-    /// Bytes waiting for all clients together.
+    /// Bytes waiting for all client-lane clients of one credential together, connected or not.
+    pub credential_queue_bytes: usize,
+    /// Bytes waiting for all clients together, beyond which nothing more is kept for who is away. Who is connected has the
+    /// bounds above, and is not cut for what others leave waiting.
     pub queued_bytes: usize,
     /// How long a session may outlive its connection; what a 3.1.1 client with a persistent session gets.
     pub session_expiry_max: Duration,
@@ -116,14 +127,17 @@ impl Default for Limits {
             connections: 19_000,
             connections_per_address: 10_000,
             client_sessions: 1_000,
+            client_sessions_for_first: 200,
             shared_groups: 64,
-            sessions_per_credential: 64,
+            sessions_per_credential: 32,
             connect_timeout: Duration::from_secs(10),
             failed_logins_per_address: 60,
             failed_logins_per_name: 10,
             failed_login_delay: Duration::from_secs(3),
             module_publishes_per_minute: 600,
             packet_bytes: 64 * 1024,
+            user_name_bytes: 254,
+            password_bytes: 1024,
             client_id_bytes: 128,
             topic_bytes: 256,
             topic_levels: 16,
@@ -139,6 +153,7 @@ impl Default for Limits {
             client_queue_bytes: 16 * 1024 * 1024,
             module_queue_messages: 64,
             module_queue_bytes: 64 * 1024,
+            credential_queue_bytes: 64 * 1024 * 1024,
             queued_bytes: 512 * 1024 * 1024,
             session_expiry_max: Duration::from_secs(24 * 3_600),
             retained_messages: 100_000,

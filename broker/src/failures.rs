@@ -1,4 +1,8 @@
 //! Failed logins, counted by address and by user name, so that guessing is slow and locks nobody out.
+//!
+//! An address has so many failures in a minute. What is under way counts as failed until it is known not to be, or many
+//! guesses at once would all be heard. A user who got in from an address lately has failures of its own there: somebody
+//! who guesses behind the same carrier's gateway does not lock out who is known.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,29 +11,110 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::config::Limits;
+
 /// Failures are counted over this long from the first.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses, and names, counted at a time. Beyond, those whose window has passed make room, or the new one goes
-/// uncounted: a flood of addresses must not cost memory without end.
+/// How long a user is known at an address after getting in.
+const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// Addresses, names, and users known at an address, counted at a time. Beyond, those whose time has passed make room, or
+/// the new one goes uncounted: a flood of addresses must not cost memory without end.
 const COUNTED_MAX: usize = 20_000;
 
 /// Counts of failed logins.
-#[derive(Default)]
 pub(crate) struct FailedLogins {
-    addresses: Mutex<Windows<IpAddr>>,
-    names: Mutex<Windows<Box<str>>>,
+    counts: Mutex<Counts>,
+    address_max: u32,
+    /// Of a user known at an address, there.
+    known_max: u32,
+}
+
+#[derive(Default)]
+struct Counts {
+    addresses: Windows<IpAddr>,
+    names: Windows<Box<str>>,
+    known: HashMap<Known, Instant>,
+    /// Failures of those.
+    of_known: Windows<Known>,
+}
+
+type Known = (IpAddr, Box<str>);
+
+/// A login that is being decided: it counts as failed until it is dropped, or for good once it has [`Attempt::failed`].
+pub(crate) struct Attempt<'a> {
+    logins: &'a FailedLogins,
+    who: Known,
+    /// Which count it is in.
+    is_known: bool,
+    settled: bool,
 }
 
 impl FailedLogins {
-    /// Failures from an address in its window.
-    pub fn of_address(&self, address: IpAddr, now: Instant) -> u32 {
-        self.addresses.lock().count(&address, now)
+    pub fn new(limits: &Limits) -> FailedLogins {
+        FailedLogins {
+            counts: Mutex::default(),
+            address_max: limits.failed_logins_per_address,
+            known_max: limits.failed_logins_per_name,
+        }
     }
 
-    /// Counts a failure, and gives how many there were to that name in its window.
-    pub fn failed(&self, address: IpAddr, name: Option<&str>, now: Instant) -> u32 {
-        self.addresses.lock().add(address, now);
-        self.names.lock().add(name.unwrap_or_default().into(), now)
+    /// Begins to decide a login; `None` when there were too many failures.
+    pub fn attempt(&self, address: IpAddr, name: &str, now: Instant) -> Option<Attempt<'_>> {
+        let who: Known = (address, name.into());
+        let mut counts = self.counts.lock();
+        let is_known = counts.known.get(&who).is_some_and(|at| now < *at + KNOWN_FOR);
+        let heard = if is_known {
+            let heard = counts.of_known.count(&who, now) < self.known_max;
+            heard.then(|| counts.of_known.add(who.clone(), now))
+        } else {
+            let heard = counts.addresses.count(&address, now) < self.address_max;
+            heard.then(|| counts.addresses.add(address, now))
+        };
+        heard?;
+        Some(Attempt { logins: self, who, is_known, settled: false })
+    }
+
+    /// Counts a failure to a name, and gives how many there were in its window.
+    pub fn failed_name(&self, name: &str, now: Instant) -> u32 {
+        self.counts.lock().names.add(name.into(), now)
+    }
+
+    /// Forgets what counts no longer.
+    pub fn sweep(&self, now: Instant) {
+        let mut counts = self.counts.lock();
+        counts.addresses.sweep(now);
+        counts.names.sweep(now);
+        counts.of_known.sweep(now);
+        counts.known.retain(|_, at| now < *at + KNOWN_FOR);
+    }
+}
+
+impl Attempt<'_> {
+    /// The password was wrong.
+    pub fn failed(mut self) {
+        self.settled = true;
+    }
+
+    /// The password was right: the user is known here from now on.
+    pub fn succeeded(self, now: Instant) {
+        let mut counts = self.logins.counts.lock();
+        if counts.known.len() < COUNTED_MAX || counts.known.contains_key(&self.who) {
+            counts.known.insert(self.who.clone(), now);
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let mut counts = self.logins.counts.lock();
+        if self.is_known {
+            counts.of_known.take_back(&self.who);
+        } else {
+            counts.addresses.take_back(&self.who.0);
+        }
     }
 }
 
@@ -48,7 +133,7 @@ impl<K: Hash + Eq> Windows<K> {
 
     fn add(&mut self, key: K, now: Instant) -> u32 {
         if self.0.len() >= COUNTED_MAX && !self.0.contains_key(&key) {
-            self.0.retain(|_, (began, _)| now < *began + WINDOW);
+            self.sweep(now);
             if self.0.len() >= COUNTED_MAX {
                 return 1;
             }
@@ -60,6 +145,16 @@ impl<K: Hash + Eq> Windows<K> {
         *count = count.saturating_add(1);
         *count
     }
+
+    fn take_back(&mut self, key: &K) {
+        if let Some((_, count)) = self.0.get_mut(key) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.0.retain(|_, (began, _)| now < *began + WINDOW);
+    }
 }
 
 #[cfg(test)]
@@ -68,27 +163,57 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    #[test]
-    fn counts_by_address_and_by_name_until_the_window_has_passed() {
-        let (failed, start) = (FailedLogins::default(), Instant::now());
-        assert_eq!(failed.of_address(HERE, start), 0);
-        assert_eq!(failed.failed(HERE, Some("anna"), start), 1);
-        assert_eq!(failed.failed(HERE, Some("ben"), start), 1);
-        let elsewhere = [10, 0, 0, 1].into();
-        assert_eq!(failed.failed(elsewhere, Some("anna"), start + WINDOW / 2), 2);
-        assert_eq!(failed.of_address(HERE, start + WINDOW / 2), 2);
-        assert_eq!(failed.of_address(HERE, start + WINDOW), 0);
-        assert_eq!(failed.failed(HERE, Some("anna"), start + WINDOW), 1);
+    fn logins() -> FailedLogins {
+        let limits = Limits { failed_logins_per_address: 3, failed_logins_per_name: 2, ..Limits::default() };
+        FailedLogins::new(&limits)
     }
 
     #[test]
-    fn a_flood_of_names_costs_bounded_memory() {
-        let (failed, start) = (FailedLogins::default(), Instant::now());
-        for number in 0..2 * COUNTED_MAX {
-            failed.failed(HERE, Some(&number.to_string()), start);
+    fn an_address_has_so_many_failures_until_the_window_has_passed() {
+        let (logins, start) = (logins(), Instant::now());
+        for name in ["anna", "ben", "anna"] {
+            logins.attempt(HERE, name, start).unwrap().failed();
         }
-        assert_eq!(failed.names.lock().0.len(), COUNTED_MAX);
-        failed.failed(HERE, Some("late"), start + WINDOW);
-        assert_eq!(failed.names.lock().0.len(), 1);
+        assert!(logins.attempt(HERE, "carl", start + WINDOW / 2).is_none());
+        assert!(logins.attempt([10, 0, 0, 1].into(), "anna", start).is_some());
+        assert!(logins.attempt(HERE, "carl", start + WINDOW).is_some());
+    }
+
+    #[test]
+    fn what_is_under_way_counts_until_it_is_over() {
+        let (logins, start) = (logins(), Instant::now());
+        let under_way: Vec<_> = (0..3).map(|_| logins.attempt(HERE, "anna", start).unwrap()).collect();
+        assert!(logins.attempt(HERE, "ben", start).is_none());
+        drop(under_way);
+        assert!(logins.attempt(HERE, "ben", start).is_some());
+    }
+
+    #[test]
+    fn who_is_known_is_not_locked_out_by_others_and_may_not_guess_without_end() {
+        let (logins, start) = (logins(), Instant::now());
+        logins.attempt(HERE, "anna", start).unwrap().succeeded(start);
+        for _ in 0..3 {
+            logins.attempt(HERE, "ben", start).unwrap().failed();
+        }
+        assert!(logins.attempt(HERE, "ben", start).is_none());
+        for _ in 0..2 {
+            logins.attempt(HERE, "anna", start).unwrap().failed();
+        }
+        assert!(logins.attempt(HERE, "anna", start).is_none());
+        assert!(logins.attempt(HERE, "anna", start + WINDOW).is_some());
+    }
+
+    #[test]
+    fn names_are_counted_and_forgotten() {
+        let (logins, start) = (logins(), Instant::now());
+        assert_eq!(logins.failed_name("anna", start), 1);
+        assert_eq!(logins.failed_name("anna", start), 2);
+        assert_eq!(logins.failed_name("anna", start + WINDOW), 1);
+        for number in 0..2 * COUNTED_MAX {
+            logins.failed_name(&number.to_string(), start + WINDOW);
+        }
+        assert_eq!(logins.counts.lock().names.0.len(), COUNTED_MAX);
+        logins.sweep(start + 2 * WINDOW);
+        assert_eq!(logins.counts.lock().names.0.len(), 0);
     }
 }

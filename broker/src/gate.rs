@@ -108,7 +108,7 @@ impl Gate {
             meters: Meters::new(),
             connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             addresses: Arc::default(),
-            failed_logins: FailedLogins::default(),
+            failed_logins: FailedLogins::new(&limits),
             connection_numbers: AtomicU64::new(1),
             closing: CancellationToken::new(),
             aborted: CancellationToken::new(),
@@ -293,6 +293,7 @@ impl Gate {
                 self.meters.sessions.set(self.sessions.len() as f64);
                 self.meters.queued.set(self.sessions.queued.messages() as f64);
                 self.meters.queued_bytes.set(self.sessions.queued.bytes() as f64);
+                self.failed_logins.sweep(now);
                 self.meters.retained.set(self.retained.sweep(now) as f64);
                 if now >= figures_due {
                     figures_due = now + SYSTEM_EVERY;

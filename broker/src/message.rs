@@ -26,8 +26,9 @@ pub(crate) struct Message {
 impl Message {
     /// What it is reckoned at in queues and in the retained map, in bytes.
     pub fn cost_bytes(&self) -> usize {
-        // The properties' heap is bounded by the packet they came in; the constant stands for the structs around it.
-        64 + self.topic.len() + self.payload.len() + self.properties.len() * 64
+        // The constants stand for the structs around it.
+        let properties: usize = self.properties.iter().map(|property| 64 + property.size()).sum();
+        64 + self.topic.len() + self.payload.len() + properties
     }
 
     /// Whether nobody needs it any more.

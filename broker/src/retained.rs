@@ -1,6 +1,7 @@
 //! Retained messages, kept by the gate: the core would serve a new subscriber only a part of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,8 +20,34 @@ pub(crate) struct Retained {
 
 #[derive(Default)]
 struct Kept {
-    messages: HashMap<Box<str>, Arc<Message>>,
+    messages: BTreeMap<Box<str>, Entry>,
     bytes: usize,
+    /// How many messages were kept so far.
+    stored: u64,
+}
+
+struct Entry {
+    message: Arc<Message>,
+    /// It was the so many-th.
+    number: u64,
+}
+
+/// A walk through the messages within a filter, for one subscriber. It holds none of them: each is looked up when its turn
+/// has come, so that a client that does not read costs nothing but this.
+pub(crate) struct Walk {
+    pub filter: Filter,
+    /// Messages kept later than this came to the subscriber as they were published.
+    up_to: u64,
+    /// The topic it has come to.
+    after: Option<Box<str>>,
+}
+
+/// What a step of a walk came to.
+pub(crate) enum Step {
+    Message(Arc<Message>),
+    /// There may be more, but not in as many steps.
+    Later,
+    End,
 }
 
 /// The bound is reached: the message was not kept.
@@ -39,7 +66,7 @@ impl Retained {
     /// Keeps a message in place of its topic's last one; an empty payload clears the topic.
     pub fn store(&self, message: &Arc<Message>) -> Result<(), Full> {
         let mut kept = self.kept.write();
-        let replaced = kept.messages.get(&message.topic).map_or(0, |old| old.cost_bytes());
+        let replaced = kept.messages.get(&message.topic).map_or(0, |old| old.message.cost_bytes());
         if message.payload.is_empty() {
             kept.messages.remove(&message.topic);
             kept.bytes -= replaced;
@@ -50,19 +77,41 @@ impl Retained {
         if kept.messages.len() + grows > self.messages_max || bytes > self.bytes_max {
             return Err(Full);
         }
-        kept.messages.insert(message.topic.clone(), message.clone());
+        kept.stored += 1;
+        let entry = Entry { message: message.clone(), number: kept.stored };
+        kept.messages.insert(message.topic.clone(), entry);
         kept.bytes = bytes;
         Ok(())
     }
 
-    /// The live messages within a filter.
-    pub fn matching(&self, filter: &Filter, now: Instant) -> Vec<Arc<Message>> {
+    /// Begins a walk through what is kept now.
+    pub fn walk(&self, filter: Filter) -> Walk {
+        Walk { filter, up_to: self.kept.read().stored, after: None }
+    }
+
+    /// The next live message of a walk. Looks at no more than `steps` topics, and takes off those it looked at.
+    pub fn next(&self, walk: &mut Walk, now: Instant, steps: &mut usize) -> Step {
         let kept = self.kept.read();
-        let live = |message: &&Arc<Message>| !message.expired(now);
-        if filter.is_literal() {
-            return kept.messages.get(filter.as_str()).filter(live).cloned().into_iter().collect();
+        let prefix = walk.filter.literal_prefix();
+        let from = walk.after.as_deref().map_or(Bound::Included(prefix), Bound::Excluded);
+        let to = if walk.filter.is_literal() { Bound::Included(prefix) } else { Bound::Unbounded };
+        let mut seen = None;
+        for (topic, entry) in kept.messages.range::<str, _>((from, to)) {
+            if !topic.starts_with(prefix) {
+                return Step::End;
+            }
+            if *steps == 0 {
+                walk.after = seen.or(walk.after.take());
+                return Step::Later;
+            }
+            *steps -= 1;
+            if entry.number <= walk.up_to && !entry.message.expired(now) && walk.filter.matches(topic) {
+                walk.after = Some(topic.clone());
+                return Step::Message(entry.message.clone());
+            }
+            seen = Some(topic.clone());
         }
-        kept.messages.values().filter(live).filter(|message| filter.matches(&message.topic)).cloned().collect()
+        Step::End
     }
 
     /// How many there are.
@@ -74,10 +123,10 @@ impl Retained {
     pub fn sweep(&self, now: Instant) -> usize {
         let mut kept = self.kept.write();
         let mut freed = 0;
-        kept.messages.retain(|_, message| {
-            let expired = message.expired(now);
+        kept.messages.retain(|_, entry| {
+            let expired = entry.message.expired(now);
             if expired {
-                freed += message.cost_bytes();
+                freed += entry.message.cost_bytes();
             }
             !expired
         });
@@ -109,7 +158,36 @@ mod tests {
 
     fn count(retained: &Retained, filter: &str, now: Instant) -> usize {
         let filter = Filter::parse(filter, TopicBounds { length: 64, levels: 8 }).unwrap();
-        retained.matching(&filter, now).len()
+        let mut walk = retained.walk(filter);
+        let mut found = 0;
+        loop {
+            match retained.next(&mut walk, now, &mut 1) {
+                Step::Message(_) => found += 1,
+                Step::Later => {}
+                Step::End => return found,
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_finds_what_was_kept_when_it_began_and_still_is() {
+        let retained = Retained::new(&Limits::default());
+        let now = Instant::now();
+        for topic in ["a", "a/b", "a/b/c", "a-", "b/b"] {
+            retained.store(&message(topic, "x", None)).unwrap();
+        }
+        for (filter, found) in [("a/#", 3), ("#", 5), ("+/b", 2), ("a/b", 1), ("a/+", 1), ("c", 0)] {
+            assert_eq!(count(&retained, filter, now), found, "{filter}");
+        }
+        let mut walk = retained.walk(Filter::parse("#", TopicBounds { length: 64, levels: 8 }).unwrap());
+        retained.store(&message("a", "", None)).unwrap();
+        retained.store(&message("a/b", "later", None)).unwrap();
+        retained.store(&message("z", "later", None)).unwrap();
+        let mut topics = Vec::new();
+        while let Step::Message(message) = retained.next(&mut walk, now, &mut 100) {
+            topics.push(message.topic.clone());
+        }
+        assert_eq!(topics.iter().map(|topic| &**topic).collect::<Vec<_>>(), ["a-", "a/b/c", "b/b"]);
     }
 
     #[test]

@@ -98,6 +98,14 @@ impl Filter {
         !self.0.contains(['+', '#'])
     }
 
+    /// How every topic that matches begins.
+    pub fn literal_prefix(&self) -> &str {
+        let Some(at) = self.0.find(['+', '#']) else { return &self.0 };
+        let (prefix, rest) = self.0.split_at(at);
+        // "x/#" also means "x".
+        if rest == "#" { prefix.strip_suffix('/').unwrap_or(prefix) } else { prefix }
+    }
+
     /// Whether a topic name matches.
     pub fn matches(&self, name: &str) -> bool {
         if self.is_blind_to(name) {
@@ -291,6 +299,7 @@ mod tests {
         fn matching_agrees_with_the_definition(f in any_filter()) {
             for topic in topics() {
                 prop_assert_eq!(f.matches(&topic), brute(&f, &topic), "{} {}", f.as_str(), topic);
+                prop_assert!(!brute(&f, &topic) || topic.starts_with(f.literal_prefix()), "{} {}", f.as_str(), topic);
             }
         }
 

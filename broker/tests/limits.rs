@@ -26,6 +26,59 @@ async fn an_address_that_guesses_is_refused_unheard_in_both_versions() {
 }
 
 #[tokio::test]
+async fn guesses_at_once_are_no_more_than_guesses_in_a_row() {
+    let at = start_with(Limits { failed_logins_per_address: 3, ..Limits::default() }).await.address;
+    let guesses: Vec<_> = (0..10)
+        .map(|_| {
+            tokio::spawn(async move {
+                let guess = login("slow", "x").password("guess").v5();
+                Raw::open(at).await.connect5(guess).await.reason_code() as u8
+            })
+        })
+        .collect();
+    let mut codes = Vec::new();
+    for guess in guesses {
+        codes.push(guess.await.unwrap());
+    }
+    codes.sort_unstable();
+    assert_eq!(codes, [[0x86; 3].as_slice(), &[0x9f; 7]].concat());
+}
+
+#[tokio::test]
+async fn who_guesses_locks_out_neither_modules_nor_who_is_known_there() {
+    let limits = Limits { failed_logins_per_address: 3, failed_logins_per_name: 2, ..Limits::default() };
+    let at = start_with(limits).await.address;
+    let _known = Raw::client5(at, "anna", "known").await;
+    let guess = async |user: &str| {
+        let guess = login(user, "x").password("guess").v5();
+        Raw::open(at).await.connect5(guess).await.reason_code() as u8
+    };
+    for _ in 0..3 {
+        assert_eq!(guess("ben").await, 0x86);
+    }
+    assert_eq!(guess("ben").await, 0x9f);
+    let _module = Raw::client5(at, "module-one", "one").await;
+    let _again = Raw::client5(at, "anna", "again").await;
+    // Nor may a known name be guessed at without end.
+    for _ in 0..2 {
+        assert_eq!(guess("anna").await, 0x86);
+    }
+    assert_eq!(guess("anna").await, 0x9f);
+}
+
+#[tokio::test]
+async fn credentials_longer_than_any_are_wrong() {
+    let at = start_with(Limits { user_name_bytes: 8, password_bytes: 8, ..Limits::default() }).await.address;
+    let long_name = login("module-long", "long");
+    let long_password = login("anna", "a").password("password!");
+    for login in [long_name, long_password] {
+        assert_eq!(Raw::open(at).await.connect5(login.v5()).await.reason_code() as u8, 0x86);
+        assert_eq!(Raw::open(at).await.connect4(login.v4()).await.return_code() as u8, 4);
+    }
+    let _fits = Raw::client5(at, "observer", "o").await;
+}
+
+#[tokio::test]
 async fn guesses_at_a_name_are_answered_late_and_its_owner_at_once() {
     let delay = Duration::from_secs(2);
     let limits = Limits { failed_logins_per_name: 2, failed_login_delay: delay, ..Limits::default() };

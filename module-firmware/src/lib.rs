@@ -8,6 +8,8 @@
 //! Enter at [`module`] for the core, [`link`] for the loop, [`modem`] for the way to the network. The way of a credit:
 //! `commands` (signature, order, expiry, dedupe) -> `journal` (written before the first pulse) -> `coinline::driver` and
 //! `coinline::relay` (the pulses) -> `journal` (after each pulse and the last) -> `report` (the ack, told until heard).
+//! The way of a learning: `learning` (begun, carried out, stored) -> `coinline::learner` (what comes next) ->
+//! `coinline::meter` (what the line does) and `coinline::trial` (what the machine takes) -> `report`.
 //!
 //! To drive the core: read the clock; hand in all edges captured up to then; [`Module::poll`]; apply
 //! [`Module::outputs`]; if the deadline given is not in the future, do it again at once; else send what

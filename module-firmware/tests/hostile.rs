@@ -4,9 +4,10 @@
 mod support;
 
 use minicbor::{Encode, Encoder, encode};
+use module_firmware::coinline::trial::TEST_PULSES_MAX;
 use proptest::prelude::*;
 use protocol::{
-    messages::{Action, Command, Learn, Settings, Stage},
+    messages::{Action, CoinProfile, Command, Learn, LearnStage, Settings, Stage},
     seal,
     topics::{Kind, topic},
 };
@@ -129,6 +130,60 @@ proptest! {
             bench.send_bytes(&signed(body));
         }
         bench.run_ms(100);
+    }
+
+    /// Any edges, presses and words of the machine while it learns: it ends, in bounded time, with a profile that makes
+    /// sense or with the one from before, and what is given on trial is bounded.
+    #[test]
+    fn no_line_leads_a_learning_astray(
+        seed: u64,
+        kinds in prop::collection::vec((0_u8..8, 1_u64..60_000, 1_u64..400), 1..120),
+        confirm: bool,
+        sense: bool,
+    ) {
+        let mut bench = Bench::ready(Flash::blank(8));
+        bench.settings(1, Settings { version: 1, sense, ..Settings::default() });
+        bench.learn(2, 10, confirm);
+        bench.run_ms(3_100);
+        let mut level = true;
+        let mut dice = support::acceptor::Dice(seed);
+        for (kind, us, ms) in kinds {
+            match kind {
+                // A few edges, each after a time of its own.
+                0..=3 => for _ in 0..dice.within(1, 12) {
+                    level = !level;
+                    bench.edge(level);
+                    bench.run_to(bench.now_us + dice.within(1, us));
+                },
+                // A proper coin now and then, so that it gets somewhere.
+                4 | 5 => {
+                    if !level {
+                        level = true;
+                        bench.edge(true);
+                        bench.run_ms(400);
+                    }
+                    bench.coins(dice.within(1, 3) as u32, 50, 50);
+                    bench.run_ms(ms + 300);
+                }
+                6 => bench.press_ms(ms),
+                _ => {
+                    bench.module.on_sense(ms % 2 == 0);
+                    bench.run_ms(ms);
+                }
+            }
+        }
+        bench.edge(true);
+        bench.module.on_sense(false);
+        bench.run_ms(3_600_000);
+        let learned = bench.learned().unwrap();
+        prop_assert!(matches!(learned.stage, LearnStage::Stored | LearnStage::Failed), "{learned:?}");
+        let before = CoinProfile::default();
+        let expected = if learned.stage == LearnStage::Stored { learned.profile.unwrap() } else { before };
+        prop_assert_eq!(bench.module.profile(), expected);
+        prop_assert!(expected.is_valid(), "{expected:?}");
+        prop_assert!(bench.credit_train().len() <= usize::from(learned.test_pulses));
+        prop_assert!(learned.test_pulses <= TEST_PULSES_MAX);
+        prop_assert_eq!(bench.module.totals().credit_pulses, 0);
     }
 
     /// Any numbers in a signed command, times and sequences at their ends too.

@@ -198,6 +198,7 @@ pub struct Hardware {
 }
 
 /// A module's answer.
+#[expect(clippy::large_enum_variant, reason = "there is no heap to put it in, and one at a time")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Reply<'a> {
     /// To [`Request::Info`].

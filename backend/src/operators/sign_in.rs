@@ -8,7 +8,11 @@ use sea_orm::{
     prelude::*,
     sea_query::{Expr, OnConflict},
 };
-use std::sync::OnceLock;
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, OnceLock},
+};
+use tokio::sync::Semaphore;
 
 /// What an operator's programs may read by MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,11 +167,18 @@ fn fingerprint(hash: &str) -> String {
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Verifies off the async threads; without a hash against one that fits nothing, so that both take as long.
+/// Verifies off the async threads, no more at a time than there are processors: each takes one, and 19 MiB. Without a hash against one that fits nothing, so that both take as long.
 async fn verify(password: &str, hash: Option<String>) -> bool {
     static NOBODYS: OnceLock<String> = OnceLock::new();
+    static AT_A_TIME: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    let at_a_time = AT_A_TIME.get_or_init(|| {
+        Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)))
+    });
+    let Ok(permit) = at_a_time.clone().acquire_owned().await else { return false };
     let password = password.to_owned();
     tokio::task::spawn_blocking(move || {
+        // Held until it is done, though nobody may wait for it any more.
+        let _permit = permit;
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| NOBODYS.get_or_init(|| password_auth::generate_hash("nobody")).clone());
         password_auth::verify_password(password, &hash).is_ok() && known

@@ -68,7 +68,8 @@ impl Authenticate for Logins {
         let let_in = LetIn { user: user.clone(), client_id: login.client_id.clone() };
         self.let_in.lock().expect("a panic ends the process").insert(login.peer, let_in);
         let owned = |filters: &[&str]| filters.iter().map(|filter| (*filter).to_owned()).collect();
-        Ok(Grants { credential: user, lane, client_id, publish: owned(publish), subscribe: owned(subscribe) })
+        let shared = lane == Lane::Client;
+        Ok(Grants { credential: user, lane, client_id, publish: owned(publish), subscribe: owned(subscribe), shared })
     }
 }
 

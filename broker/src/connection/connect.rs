@@ -21,6 +21,8 @@ use crate::topic;
 
 /// How often a login is decided again because credentials were revoked while it was decided.
 const DECIDE_AGAIN: usize = 8;
+/// Characters of a user name that are logged.
+const LOGGED_CHARS: usize = 64;
 /// Characters of a client identifier the broker assigns.
 const ASSIGNED_CHARS: usize = 16;
 
@@ -121,6 +123,7 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, peer: SocketAddr) -> Resu
         return Err((ConnectReasonCode::BadAuthenticationMethod, "auth_method"));
     }
     check_client_id(gate, &connect)?;
+    check_credentials(gate, &connect)?;
     let mut will = connect.will.take().map(|will| check_will(gate, will)).transpose()?;
     let login = Login {
         client_id: std::mem::take(&mut connect.client_id),
@@ -231,6 +234,16 @@ fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Longer ones are nobody's; they would cost time and memory to check and to count.
+fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), Refused> {
+    let user_name_bytes = connect.username.as_ref().map_or(0, String::len);
+    let password_bytes = connect.password.as_ref().map_or(0, Vec::len);
+    if user_name_bytes > gate.limits.user_name_bytes || password_bytes > gate.limits.password_bytes {
+        return Err((ConnectReasonCode::BadUserNameOrPassword, "credentials_too_long"));
+    }
+    Ok(())
+}
+
 fn check_will(gate: &Gate, will: ConnectWill) -> Result<Will, Refused> {
     if topic::check_name(&will.topic, gate.limits.topic_bounds()).is_err() {
         return Err((ConnectReasonCode::TopicNameInvalid, "will_topic"));
@@ -252,23 +265,33 @@ fn check_will(gate: &Gate, will: ConnectWill) -> Result<Will, Refused> {
 }
 
 async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refused> {
-    let (address, now) = (login.peer.ip(), Instant::now());
-    if gate.failed_logins.of_address(address, now) >= gate.limits.failed_logins_per_address {
-        return Err((ConnectReasonCode::ConnectionRateExceeded, "failed_logins"));
-    }
+    let name = login.username.as_deref().unwrap_or_default();
+    let attempt = if gate.auth.is_guessable(login) {
+        let attempt = gate.failed_logins.attempt(login.peer.ip(), name, Instant::now());
+        Some(attempt.ok_or((ConnectReasonCode::ConnectionRateExceeded, "failed_logins"))?)
+    } else {
+        None
+    };
     let grants = match gate.auth.authenticate(login).await {
         Ok(grants) => grants,
         Err(Refusal::Unavailable) => return Err((ConnectReasonCode::ServerUnavailable, "unavailable")),
         Err(Refusal::NotAuthorized) => return Err((ConnectReasonCode::NotAuthorized, "not_authorized")),
         Err(Refusal::BadCredentials) => {
-            let failures = gate.failed_logins.failed(address, login.username.as_deref(), now);
-            warn!(peer = %login.peer, user = login.username.as_deref(), "a login failed");
+            if let Some(attempt) = attempt {
+                attempt.failed();
+            }
+            let failures = gate.failed_logins.failed_name(name, Instant::now());
+            let user: String = name.chars().take(LOGGED_CHARS).collect();
+            warn!(peer = %login.peer, user, "a login failed");
             if failures > gate.limits.failed_logins_per_name {
                 tokio::time::sleep(gate.limits.failed_login_delay).await;
             }
             return Err((ConnectReasonCode::BadUserNameOrPassword, "credentials"));
         }
     };
+    if let Some(attempt) = attempt {
+        attempt.succeeded(Instant::now());
+    }
     let credential = grants.credential.clone();
     let rules = Rules::new(grants, gate.limits.topic_bounds()).map_err(|error| {
         error!(credential, %error, "grants with an invalid filter");

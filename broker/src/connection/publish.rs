@@ -40,9 +40,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Qos::AtMostOnce => {}
             Qos::AtLeastOnce => encode::puback(self.stream.out(), version, id, code),
             Qos::ExactlyOnce => {
-                if code == PubackReasonCode::Success {
-                    self.session.state().received.push(id);
+                let mut state = self.session.state();
+                if state.owner != self.owner {
+                    // The client repeats it to the connection that took over.
+                    return Err(DisconnectReasonCode::SessionTakenOver);
                 }
+                if code == PubackReasonCode::Success {
+                    state.received.push(id);
+                }
+                drop(state);
                 encode::pubrec(self.stream.out(), version, id, code);
             }
         }
@@ -76,7 +82,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             expires_at: publish.expiry_s.map(|seconds| Instant::now() + Duration::from_secs(seconds.into())),
             properties: publish.properties.into(),
         };
-        match self.gate.publish(message).await {
+        // While it waits for the core another connection may take the session over; nothing may come after that one's first.
+        let taken = tokio::select! {
+            biased;
+            () = self.session.lost_by(self.owner) => return Err(DisconnectReasonCode::SessionTakenOver),
+            taken = self.gate.publish(message) => taken,
+        };
+        match taken {
             Ok(()) => Ok(PubackReasonCode::Success),
             Err(PublishError::Quota) => Ok(PubackReasonCode::QuotaExceeded),
             Err(PublishError::Unavailable) => Err(DisconnectReasonCode::ServerBusy),

@@ -59,6 +59,14 @@ impl End {
     }
 }
 
+/// Whether all was written that could be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    Done,
+    /// After a pause there may be more.
+    More,
+}
+
 /// An accepted connection.
 pub(super) struct Connection<S> {
     pub gate: Arc<Gate>,
@@ -66,7 +74,7 @@ pub(super) struct Connection<S> {
     pub session: Arc<Session>,
     pub rules: Arc<Rules>,
     pub window: Window,
-    owner: u64,
+    pub owner: u64,
     silence_max: Duration,
     session_expiry_s: u32,
     session_present: bool,
@@ -128,8 +136,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return end;
                 }
             }
-            if let Err(code) = self.fill() {
-                return End::Server(code);
+            // Before the look into the session: what is queued or decided in between is not missed.
+            let woken = session.wake.notified();
+            match self.fill() {
+                Ok(Fill::Done) => {}
+                Ok(Fill::More) => {
+                    session.wake.notify_one();
+                    tokio::task::yield_now().await;
+                }
+                Err(code) => return End::Server(code),
             }
             self.count_bytes();
             if self.next_deadline() < deadline.deadline() {
@@ -138,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut closes = false;
             let other = async {
                 tokio::select! {
-                    () = session.wake.notified() => {}
+                    () = woken => {}
                     () = deadline.as_mut() => {}
                     () = closing.as_mut() => closes = true,
                 }
@@ -235,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Writes messages that wait for this client, as far as it takes them.
-    fn fill(&mut self) -> Result<(), DisconnectReasonCode> {
+    fn fill(&mut self) -> Result<Fill, DisconnectReasonCode> {
         let mut state = self.session.state();
         if state.owner != self.owner {
             return Err(DisconnectReasonCode::SessionTakenOver);
@@ -245,11 +260,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let waiting = self.stream.waiting();
         if waiting >= OUT_FULL_BYTES {
-            return Ok(());
+            return Ok(Fill::Done);
         }
         let out = self.stream.out();
         let full = out.len() + (OUT_FULL_BYTES - waiting);
-        let filled = state.outbox.fill(out, full, self.window, std::time::Instant::now());
+        let retained = &self.gate.retained;
+        let filled = state.outbox.fill(out, full, self.window, retained, std::time::Instant::now());
         state.catching_up &= state.outbox.is_half_full();
         drop(state);
         if filled.sent > 0 {
@@ -258,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if filled.dropped > 0 {
             self.gate.meters.dropped.increment(filled.dropped);
         }
-        Ok(())
+        Ok(if filled.more { Fill::More } else { Fill::Done })
     }
 
     fn next_deadline(&self) -> Instant {

@@ -1,7 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE: filters against grants, retained messages, and where messages come from.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,7 +12,7 @@ use crate::codec::{
     DisconnectReasonCode, Qos, RetainHandling, SubackReasonCode, SubscribeEntry, UnsubackReasonCode, encode,
 };
 use crate::gate::PublishError;
-use crate::session::{Delivery, Subscription};
+use crate::session::{Replay, Subscription};
 use crate::topic::{self, Filter};
 
 /// What a client asks for, checked.
@@ -33,6 +32,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<(), DisconnectReasonCode> {
         if entries.is_empty() {
             return Err(DisconnectReasonCode::ProtocolError);
+        }
+        if entries.len() > self.gate.limits.subscriptions {
+            return Err(DisconnectReasonCode::QuotaExceeded);
         }
         let mut codes = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -139,27 +141,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             RetainHandling::SendRetainedIfNotExists => !existed,
             RetainHandling::DoNotSendRetained => false,
         };
-        if wants_retained && !self.replay_retained(&filter, entry.qos, identifier) {
-            return Ok(SubackReasonCode::QuotaExceeded);
+        if wants_retained {
+            let walk = self.gate.retained.walk(filter);
+            self.session.state().outbox.replay(Replay { walk, qos: entry.qos, identifier });
         }
         Ok(granted)
-    }
-
-    /// Queues the retained messages of a new subscription; false when a client asks again and again without reading.
-    fn replay_retained(&self, filter: &Filter, qos: Qos, identifier: Option<u32>) -> bool {
-        let messages = self.gate.retained.matching(filter, Instant::now());
-        let mut state = self.session.state();
-        if !messages.is_empty() && state.outbox.replaying() + messages.len() > self.gate.limits.retained_messages {
-            return false;
-        }
-        state.outbox.replay(messages.into_iter().map(|message| Delivery {
-            qos: qos.min(message.qos),
-            message,
-            retain: true,
-            identifiers: identifier.into_iter().collect(),
-            group: None,
-        }));
-        true
     }
 
     /// Answers an UNSUBSCRIBE.
@@ -167,11 +153,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if filters.is_empty() {
             return Err(DisconnectReasonCode::ProtocolError);
         }
+        if filters.len() > self.gate.limits.subscriptions {
+            return Err(DisconnectReasonCode::QuotaExceeded);
+        }
         let mut codes = Vec::with_capacity(filters.len());
         for filter in filters {
             let mut state = self.session.state();
             let at = state.subscriptions.iter().position(|known| known.is(filter));
             let removed = at.map(|at| state.subscriptions.remove(at));
+            if let Some(removed) = removed.as_ref().filter(|removed| removed.membership.is_none()) {
+                state.outbox.keep_replays(|filter| *filter != removed.filter);
+            }
             drop(state);
             codes.push(match removed {
                 None => UnsubackReasonCode::NoSubscriptionExisted,

@@ -169,6 +169,13 @@ impl Core {
         let _ = self.publisher.lock().link.push(poison);
     }
 
+    /// Makes the router stick for so long; returns when it does, or is gone.
+    #[cfg(debug_assertions)]
+    pub async fn stall(&self, duration: Duration) {
+        let Ok(mut link) = self.router().link().await else { return };
+        std::thread::spawn(move || link.hold_router(duration));
+    }
+
     fn router(&self) -> Arc<Router> {
         self.router.read().clone()
     }

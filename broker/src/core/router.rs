@@ -131,6 +131,20 @@ impl Link {
         }
     }
 
+    /// Makes the router stick for so long: it waits for a lock that is held here. Blocks as long.
+    #[cfg(debug_assertions)]
+    pub fn hold_router(&mut self, duration: std::time::Duration) {
+        loop {
+            let _ = self.tx.send(Packet::PingReq(rumqttd::protocol::PingReq)).now_or_never();
+            let waiting = self.tx.buffer();
+            if !waiting.is_empty() {
+                // The router has yet to take this, and cannot.
+                std::thread::sleep(duration);
+                return;
+            }
+        }
+    }
+
     /// Subscribes to filters, which the gate has checked. When this returned the router has them: a message pushed before
     /// may come or not, one pushed after does.
     pub async fn subscribe(&mut self, filters: impl Iterator<Item = &str>) -> Result<(), CoreError> {

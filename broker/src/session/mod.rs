@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Queued, Window};
+pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Presence, Queued, Replay, Window};
 pub(crate) use registry::{Attach, Attached, Key, Sessions};
 pub(crate) use shared::Membership;
 
@@ -111,6 +111,8 @@ pub(crate) struct State {
     pub info: Option<ConnectionInfo>,
     /// Why the owner has to go.
     pub kick: Option<DisconnectReasonCode>,
+    /// Its credential was revoked: it ends with its connection, and nobody resumes it.
+    pub revoked: bool,
     pub rules: Arc<Rules>,
     pub subscriptions: Vec<Subscription>,
     pub outbox: Outbox,
@@ -144,6 +146,7 @@ impl Session {
                 owner: 0,
                 info: None,
                 kick: None,
+                revoked: false,
                 rules,
                 subscriptions: Vec::new(),
                 outbox,
@@ -178,6 +181,18 @@ impl Session {
         Some(ConnectionInfo { heard_at: heard_at.max(info.connected_at), round_trip: state.round_trip, ..info })
     }
 
+    /// Returns once a connection no longer owns it.
+    pub async fn lost_by(&self, owner: u64) {
+        loop {
+            // Before the look: a takeover in between is not missed.
+            let woken = self.wake.notified();
+            if self.state().owner != owner {
+                return;
+            }
+            woken.await;
+        }
+    }
+
     /// Queues a message if a subscription matches; true if the queue had no room for it. A connected client whose queue
     /// is full reads too slowly and is cut; a session without a connection loses the message, which is counted.
     pub fn deliver(&self, message: Arc<Message>) -> bool {
@@ -192,7 +207,8 @@ impl Session {
 
     /// Queues a delivery, if there is room; whoever is connected, is not catching up and has none is cut.
     fn queue(&self, state: &mut State, delivery: Delivery) -> bool {
-        let taken = state.outbox.push(delivery).is_ok();
+        let presence = if state.owner == 0 { Presence::Away } else { Presence::Connected };
+        let taken = state.outbox.push(delivery, presence).is_ok();
         if !taken {
             state.dropped += 1;
             if state.owner != 0 && state.kick.is_none() && !state.catching_up {
@@ -245,7 +261,7 @@ mod tests {
         };
         let key = Key { credential: "anna".into(), client_id: "a".into() };
         let rules = Arc::new(Rules::new(grants, bounds).unwrap());
-        let outbox = Outbox::new(OutboxBounds { messages: 2, bytes: 10_000 }, Arc::new(Queued::new(10_000)));
+        let outbox = Outbox::new(OutboxBounds { messages: 2, bytes: 10_000 }, None, Arc::new(Queued::new(10_000)));
         let session = Session::new(1, key, outbox, rules);
         session.state().subscriptions.push(Subscription {
             filter: Filter::parse("t/#", bounds).unwrap(),

@@ -1,4 +1,4 @@
-//! What is on its way to one client: replayed retained messages, the queue, and what awaits acknowledgement.
+//! What is on its way to one client: retained messages for new subscriptions, the queue, and what awaits acknowledgement.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,12 @@ use crate::auth::Version;
 use crate::codec::Qos;
 use crate::codec::encode::{self, Outgoing};
 use crate::message::Message;
+use crate::retained::{Retained, Step, Walk};
 use crate::session::shared::Group;
+use crate::topic::Filter;
+
+/// Retained topics looked at in one [`Outbox::fill`], so that a wide filter takes no long turn at a time.
+const STEPS_MAX: usize = 1_000;
 
 /// A message and how it goes to this client.
 pub(crate) struct Delivery {
@@ -30,7 +35,7 @@ pub(crate) struct OutboxBounds {
     pub bytes: usize,
 }
 
-/// What all queues hold together.
+/// What some queues hold together: all, or those of a credential.
 pub(crate) struct Queued {
     messages: AtomicUsize,
     bytes: AtomicUsize,
@@ -52,6 +57,11 @@ impl Queued {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes().saturating_add(bytes) <= self.bytes_max
+    }
+
+    /// Counts a message if there is room for it.
     fn take(&self, bytes: usize) -> bool {
         let sum = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
         let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok();
@@ -59,6 +69,12 @@ impl Queued {
             self.messages.fetch_add(1, Ordering::Relaxed);
         }
         taken
+    }
+
+    /// Counts a message for which room is made.
+    fn add(&self, bytes: usize) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn give_back(&self, messages: usize, bytes: usize) {
@@ -70,6 +86,13 @@ impl Queued {
 /// The queue is full: the message was not queued.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
+
+/// Whether a client is there to take what is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Connected,
+    Away,
+}
 
 /// How the connected client takes messages.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +109,16 @@ pub(crate) struct Filled {
     pub sent: u64,
     /// Expired, or longer than the client takes.
     pub dropped: u64,
+    /// There are more retained topics to look at, though nothing else will say so.
+    pub more: bool,
+}
+
+/// Retained messages that are to be sent for a subscription.
+pub(crate) struct Replay {
+    pub walk: Walk,
+    /// The subscription's.
+    pub qos: Qos,
+    pub identifier: Option<u32>,
 }
 
 struct InFlight {
@@ -99,10 +132,12 @@ struct InFlight {
 /// Messages on the way to one client, oldest first.
 pub(crate) struct Outbox {
     bounds: OutboxBounds,
+    /// Of all outboxes of the credential together; none if it has but one.
+    of_credential: Option<Arc<Queued>>,
     /// Of all outboxes together.
     all: Arc<Queued>,
-    /// Retained messages for new subscriptions: bounded by the retained map, which holds the messages anyway.
-    replay: VecDeque<Delivery>,
+    /// At most one for each subscription.
+    replays: VecDeque<Replay>,
     queue: VecDeque<Delivery>,
     queued_bytes: usize,
     in_flight: VecDeque<InFlight>,
@@ -110,11 +145,12 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub fn new(bounds: OutboxBounds, all: Arc<Queued>) -> Outbox {
+    pub fn new(bounds: OutboxBounds, of_credential: Option<Arc<Queued>>, all: Arc<Queued>) -> Outbox {
         Outbox {
             bounds,
+            of_credential,
             all,
-            replay: VecDeque::new(),
+            replays: VecDeque::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             in_flight: VecDeque::new(),
@@ -122,9 +158,11 @@ impl Outbox {
         }
     }
 
-    /// Whether a message would be queued, but for the bound on all queues.
+    /// Whether a message would be queued for who is connected.
     pub fn has_room(&self, message: &Message) -> bool {
-        self.queue.len() < self.bounds.messages && self.queued_bytes + message.cost_bytes() <= self.bounds.bytes
+        let bytes = message.cost_bytes();
+        let fits = self.queue.len() < self.bounds.messages && self.queued_bytes + bytes <= self.bounds.bytes;
+        fits && self.of_credential.as_ref().is_none_or(|own| own.has_room(bytes))
     }
 
     /// Whether more than half of a bound is used up.
@@ -133,36 +171,71 @@ impl Outbox {
     }
 
     /// Queues a message.
-    pub fn push(&mut self, delivery: Delivery) -> Result<(), Overflow> {
+    pub fn push(&mut self, delivery: Delivery, presence: Presence) -> Result<(), Overflow> {
         let bytes = delivery.message.cost_bytes();
-        if !self.has_room(&delivery.message) || !self.all.take(bytes) {
+        if !self.has_room(&delivery.message) || self.of_credential.as_ref().is_some_and(|own| !own.take(bytes)) {
             return Err(Overflow);
+        }
+        match presence {
+            Presence::Connected => self.all.add(bytes),
+            Presence::Away if self.all.take(bytes) => {}
+            Presence::Away => {
+                if let Some(own) = &self.of_credential {
+                    own.give_back(1, bytes);
+                }
+                return Err(Overflow);
+            }
         }
         self.queued_bytes += bytes;
         self.queue.push_back(delivery);
         Ok(())
     }
 
-    /// Queues retained messages, ahead of the queue.
-    pub fn replay(&mut self, deliveries: impl Iterator<Item = Delivery>) {
-        self.replay.extend(deliveries);
+    /// Will send retained messages, ahead of the queue; in place of those still to be sent for the same filter.
+    pub fn replay(&mut self, replay: Replay) {
+        self.keep_replays(|filter| *filter != replay.walk.filter);
+        self.replays.push_back(replay);
     }
 
-    /// Retained messages still to be sent.
-    pub fn replaying(&self) -> usize {
-        self.replay.len()
+    /// Sends no retained messages of other filters any more.
+    pub fn keep_replays(&mut self, keep: impl Fn(&Filter) -> bool) {
+        self.replays.retain(|replay| keep(&replay.walk.filter));
     }
 
     /// Writes packets into `out` until it holds `full_bytes`, the window is full, or there is no more.
-    pub fn fill(&mut self, out: &mut Vec<u8>, full_bytes: usize, window: Window, now: Instant) -> Filled {
+    pub fn fill(
+        &mut self,
+        out: &mut Vec<u8>,
+        full_bytes: usize,
+        window: Window,
+        retained: &Retained,
+        now: Instant,
+    ) -> Filled {
         let mut filled = Filled::default();
+        let mut steps = STEPS_MAX;
         while out.len() < full_bytes {
-            let next = self.replay.front().or(self.queue.front());
-            let Some(next) = next else { break };
-            if next.qos != Qos::AtMostOnce && self.in_flight.len() >= usize::from(window.in_flight) {
+            let next = self.replays.front().map(|replay| replay.qos).or(self.queue.front().map(|next| next.qos));
+            let Some(qos) = next else { break };
+            if qos != Qos::AtMostOnce && self.in_flight.len() >= usize::from(window.in_flight) {
                 break;
             }
-            let Some(delivery) = self.pop() else { break };
+            let delivery = match self.replays.front_mut() {
+                Some(replay) => match retained.next(&mut replay.walk, now, &mut steps) {
+                    Step::Message(message) => replay.delivery(message),
+                    Step::Later => {
+                        filled.more = true;
+                        break;
+                    }
+                    Step::End => {
+                        self.replays.pop_front();
+                        continue;
+                    }
+                },
+                None => match self.pop() {
+                    Some(delivery) => delivery,
+                    None => break,
+                },
+            };
             if delivery.message.expired(now) {
                 filled.dropped += 1;
                 continue;
@@ -177,23 +250,26 @@ impl Outbox {
                 self.in_flight.push_back(InFlight { id, delivery, released: false, sent: now });
             }
         }
-        if self.queue.is_empty() && self.replay.is_empty() {
+        if self.queue.is_empty() && self.replays.is_empty() {
             // An idle client keeps no room for the burst it once had.
             self.queue.shrink_to(0);
-            self.replay.shrink_to(0);
+            self.replays.shrink_to(0);
         }
         filled
     }
 
     fn pop(&mut self) -> Option<Delivery> {
-        if let Some(delivery) = self.replay.pop_front() {
-            return Some(delivery);
-        }
         let delivery = self.queue.pop_front()?;
         let bytes = delivery.message.cost_bytes();
         self.queued_bytes -= bytes;
-        self.all.give_back(1, bytes);
+        self.give_back(1, bytes);
         Some(delivery)
+    }
+
+    fn give_back(&self, messages: usize, bytes: usize) {
+        for shared in self.of_credential.iter().chain([&self.all]) {
+            shared.give_back(messages, bytes);
+        }
     }
 
     /// A packet identifier that is not in flight. There always is one: the window is smaller than their number.
@@ -250,10 +326,22 @@ impl Outbox {
     }
 }
 
+impl Replay {
+    fn delivery(&self, message: Arc<Message>) -> Delivery {
+        Delivery {
+            qos: self.qos.min(message.qos),
+            message,
+            retain: true,
+            identifiers: self.identifier.into_iter().collect(),
+            group: None,
+        }
+    }
+}
+
 impl Drop for Outbox {
     /// The client is gone for good: what it shared with others and did not take is theirs.
     fn drop(&mut self) {
-        self.all.give_back(self.queue.len(), self.queued_bytes);
+        self.give_back(self.queue.len(), self.queued_bytes);
         // A message of QoS 2 that was sent may have arrived, and must go to no other (MQTT 5 section 4.8.2).
         let unheard = self.in_flight.drain(..).filter(|message| message.delivery.qos == Qos::AtLeastOnce);
         for delivery in unheard.map(|message| message.delivery).chain(self.queue.drain(..)) {
@@ -286,6 +374,7 @@ fn write(out: &mut Vec<u8>, delivery: &Delivery, id: u16, dup: bool, window: Win
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::Limits;
     use bytes::Bytes;
 
     const WINDOW: Window = Window { version: Version::V5, in_flight: 2, maximum_packet_bytes: 100 };
@@ -305,66 +394,72 @@ mod tests {
     }
 
     fn outbox() -> Outbox {
-        Outbox::new(BOUNDS, Arc::new(Queued::new(usize::MAX)))
+        Outbox::new(BOUNDS, None, Arc::new(Queued::new(usize::MAX)))
     }
 
     #[test]
-    fn all_queues_together_are_bounded_and_give_back_what_they_held() {
-        let one = delivery(Qos::AtLeastOnce, 1, None).message.cost_bytes();
-        let all = Arc::new(Queued::new(3 * one));
-        let mut first = Outbox::new(BOUNDS, all.clone());
-        let mut second = Outbox::new(BOUNDS, all.clone());
+    fn queues_together_are_bounded_and_give_back_what_they_held() {
+        let message = || delivery(Qos::AtLeastOnce, 1, None);
+        let one = message().message.cost_bytes();
+        let (all, own) = (Arc::new(Queued::new(3 * one)), Arc::new(Queued::new(3 * one)));
+        let mut first = Outbox::new(BOUNDS, Some(own.clone()), all.clone());
+        let mut second = Outbox::new(BOUNDS, Some(own.clone()), all.clone());
         for _ in 0..2 {
-            first.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
+            first.push(message(), Presence::Connected).unwrap();
         }
-        second.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
-        assert_eq!(second.push(delivery(Qos::AtLeastOnce, 1, None)), Err(Overflow));
-        assert_eq!((all.messages(), all.bytes()), (3, 3 * one));
+        second.push(message(), Presence::Away).unwrap();
+        assert_eq!(second.push(message(), Presence::Connected), Err(Overflow), "the credential has no more");
+        // Another credential's, which is away, has what is left of all: nothing.
+        let mut others = Outbox::new(BOUNDS, Some(Arc::new(Queued::new(3 * one))), all.clone());
+        assert_eq!(others.push(message(), Presence::Away), Err(Overflow));
+        others.push(message(), Presence::Connected).unwrap();
+        assert_eq!((all.messages(), all.bytes()), (4, 4 * one));
         fill(&mut first, Instant::now());
-        second.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
-        drop(second);
+        second.push(message(), Presence::Away).unwrap();
+        drop((second, others));
         assert_eq!((all.messages(), all.bytes()), (0, 0));
+        assert_eq!((own.messages(), own.bytes()), (0, 0));
     }
 
     fn fill(outbox: &mut Outbox, now: Instant) -> Filled {
-        outbox.fill(&mut Vec::new(), 10_000, WINDOW, now)
+        outbox.fill(&mut Vec::new(), 10_000, WINDOW, &Retained::new(&Limits::default()), now)
     }
 
     #[test]
     fn the_queue_and_the_window_are_bounded() {
         let (mut outbox, now) = (outbox(), Instant::now());
         for _ in 0..4 {
-            outbox.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
+            outbox.push(delivery(Qos::AtLeastOnce, 1, None), Presence::Connected).unwrap();
         }
-        assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1, None)), Err(Overflow));
-        assert_eq!(fill(&mut outbox, now), Filled { sent: 2, dropped: 0 });
+        assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1, None), Presence::Connected), Err(Overflow));
+        assert_eq!(fill(&mut outbox, now), Filled { sent: 2, dropped: 0, more: false });
         assert!(outbox.acknowledged(9, now).is_none() && !outbox.received(1, false), "not in flight, not of QoS 2");
         assert_eq!(
             outbox.acknowledged(2, now + Duration::from_millis(7)),
             Some(Duration::from_millis(7)),
             "in any order"
         );
-        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0 });
+        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0, more: false });
         assert!(outbox.acknowledged(1, now).is_some() && outbox.acknowledged(3, now).is_some());
-        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0 });
-        assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1_000, None)), Err(Overflow));
+        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 0, more: false });
+        assert_eq!(outbox.push(delivery(Qos::AtMostOnce, 1_000, None), Presence::Connected), Err(Overflow));
         assert_eq!(outbox.queued_bytes, 0);
     }
 
     #[test]
     fn expired_and_oversized_messages_are_dropped() {
         let (mut outbox, now) = (outbox(), Instant::now());
-        outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now))).unwrap();
-        outbox.push(delivery(Qos::AtLeastOnce, 200, None)).unwrap();
-        outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now + Duration::from_secs(1)))).unwrap();
-        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 2 });
+        outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now)), Presence::Connected).unwrap();
+        outbox.push(delivery(Qos::AtLeastOnce, 200, None), Presence::Connected).unwrap();
+        outbox.push(delivery(Qos::AtLeastOnce, 1, Some(now + Duration::from_secs(1))), Presence::Connected).unwrap();
+        assert_eq!(fill(&mut outbox, now), Filled { sent: 1, dropped: 2, more: false });
     }
 
     #[test]
     fn what_was_in_flight_is_sent_again_as_a_duplicate() {
         let (mut outbox, now) = (outbox(), Instant::now());
-        outbox.push(delivery(Qos::ExactlyOnce, 1, None)).unwrap();
-        outbox.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
+        outbox.push(delivery(Qos::ExactlyOnce, 1, None), Presence::Connected).unwrap();
+        outbox.push(delivery(Qos::AtLeastOnce, 1, None), Presence::Connected).unwrap();
         fill(&mut outbox, now);
         assert!(outbox.received(1, false));
         let mut out = Vec::new();
@@ -379,7 +474,7 @@ mod tests {
         let (mut outbox, now) = (outbox(), Instant::now());
         outbox.last_id = u16::MAX - 1;
         for _ in 0..2 {
-            outbox.push(delivery(Qos::AtLeastOnce, 1, None)).unwrap();
+            outbox.push(delivery(Qos::AtLeastOnce, 1, None), Presence::Connected).unwrap();
         }
         fill(&mut outbox, now);
         assert!(outbox.acknowledged(u16::MAX, now).is_some() && outbox.acknowledged(1, now).is_some());

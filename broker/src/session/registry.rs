@@ -28,7 +28,10 @@ pub(crate) struct Sessions {
     /// Counts revocations: a login decided before one and attached after it is decided again.
     revocations: AtomicU64,
     client_max: usize,
+    /// Of those, kept for credentials without a session.
+    for_first: usize,
     credential_max: usize,
+    credential_bytes: usize,
     client_bounds: OutboxBounds,
     module_bounds: OutboxBounds,
     /// What all sessions' queues hold.
@@ -40,9 +43,16 @@ struct Held {
     sessions: HashMap<Key, Arc<Session>>,
     /// Those without a connection.
     offline: HashSet<Key>,
-    /// Client-lane sessions: of each credential, and in all.
-    client_lane: HashMap<Box<str>, usize>,
+    /// Credentials with client-lane sessions.
+    client_lane: HashMap<Box<str>, Account>,
+    /// Client-lane sessions in all.
     client_lane_total: usize,
+}
+
+/// What a credential's client-lane sessions hold together.
+struct Account {
+    sessions: usize,
+    queued: Arc<Queued>,
 }
 
 impl Held {
@@ -51,24 +61,13 @@ impl Held {
         self.offline.remove(&session.key);
         if lane == Lane::Client {
             self.client_lane_total -= 1;
-            if let Some(count) = self.client_lane.get_mut(&session.key.credential) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(account) = self.client_lane.get_mut(&session.key.credential) {
+                account.sessions -= 1;
+                if account.sessions == 0 {
                     self.client_lane.remove(&session.key.credential);
                 }
             }
         }
-    }
-
-    /// Counts another client-lane session, if there is room for it.
-    fn reserve(&mut self, credential: &str, total_max: usize, credential_max: usize) -> bool {
-        let count = self.client_lane.get(credential).copied().unwrap_or(0);
-        let room = self.client_lane_total < total_max && count < credential_max;
-        if room {
-            self.client_lane_total += 1;
-            self.client_lane.insert(credential.into(), count + 1);
-        }
-        room
     }
 }
 
@@ -107,6 +106,8 @@ impl Sessions {
             numbers: AtomicU64::new(1),
             revocations: AtomicU64::new(0),
             client_max: limits.client_sessions,
+            for_first: limits.client_sessions_for_first,
+            credential_bytes: limits.credential_queue_bytes,
             credential_max: limits.sessions_per_credential,
             client_bounds: OutboxBounds { messages: limits.client_queue_messages, bytes: limits.client_queue_bytes },
             module_bounds: OutboxBounds { messages: limits.module_queue_messages, bytes: limits.module_queue_bytes },
@@ -133,18 +134,19 @@ impl Sessions {
         }
         let earlier = held.sessions.get(&key).cloned();
         let mut displaced = None;
+        let mut replaces = false;
         if let Some(earlier) = &earlier {
             let mut state = earlier.state();
-            // Revoked, or past its time and not yet swept.
-            let ended = state.kick == Some(DisconnectReasonCode::AdministrativeAction)
-                || state.ends_at.is_some_and(|at| at <= Instant::now());
+            // The second: past its time and not yet swept.
+            let ended = state.revoked || state.ends_at.is_some_and(|at| at <= Instant::now());
             let resumable = !attach.clean_start && !ended && lane == Lane::Client && state.rules.lane == Lane::Client;
             let will = state.will.take();
             // A will with a delay is not sent if its session goes on in time.
             displaced = will.filter(|will| !resumable || (will.delay.is_zero() && state.owner != 0));
             if state.owner != 0 {
                 state.kick = Some(DisconnectReasonCode::SessionTakenOver);
-                earlier.wake.notify_one();
+                // All that wait: the one that takes over may wait for the same session by then.
+                earlier.wake.notify_waiters();
             }
             if resumable {
                 drop(state);
@@ -157,17 +159,38 @@ impl Sessions {
             state.feed = None;
             drop(state);
             held.remove(earlier, earlier_lane);
+            replaces = earlier_lane == lane;
         }
-        if lane == Lane::Client && !held.reserve(&key.credential, self.client_max, self.credential_max) {
-            return Attached::Full;
-        }
-        let bounds = if lane == Lane::Client { self.client_bounds } else { self.module_bounds };
+        let outbox = match lane {
+            Lane::Module => Outbox::new(self.module_bounds, None, self.queued.clone()),
+            Lane::Client => match self.reserve(&mut held, &key.credential, replaces) {
+                Some(of_credential) => Outbox::new(self.client_bounds, Some(of_credential), self.queued.clone()),
+                None => return Attached::Full,
+            },
+        };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let outbox = Outbox::new(bounds, self.queued.clone());
         let session = Arc::new(Session::new(number, key.clone(), outbox, attach.rules.clone()));
         self.take_over(&session, attach);
         held.sessions.insert(key, session.clone());
         Attached::Ready { session, present: false, displaced }
+    }
+
+    /// Counts another client-lane session, if there is room for it, and gives what the credential's queues hold. One that
+    /// replaces another has its place.
+    fn reserve(&self, held: &mut Held, credential: &str, replaces: bool) -> Option<Arc<Queued>> {
+        let total = held.client_lane_total;
+        let has = held.client_lane.get(credential).map_or(0, |account| account.sessions);
+        let kept_back = if has == 0 { 0 } else { self.for_first };
+        if !replaces && (total + kept_back >= self.client_max || has >= self.credential_max) {
+            return None;
+        }
+        held.client_lane_total += 1;
+        let account = held.client_lane.entry(credential.into()).or_insert_with(|| Account {
+            sessions: 0,
+            queued: Arc::new(Queued::new(self.credential_bytes)),
+        });
+        account.sessions += 1;
+        Some(account.queued.clone())
     }
 
     fn take_over(&self, session: &Session, attach: Attach) {
@@ -181,6 +204,7 @@ impl Sessions {
             let may_share = subscription.membership.is_none() || attach.rules.shared;
             may_share && attach.rules.may_subscribe(&subscription.filter)
         });
+        state.outbox.keep_replays(|filter| attach.rules.may_subscribe(filter));
         state.rules = attach.rules;
         state.will = attach.will;
         state.will_due = None;
@@ -199,7 +223,8 @@ impl Sessions {
         let now = Instant::now();
         state.owner = 0;
         state.info = None;
-        let ended = state.expiry.is_zero();
+        // A goodbye may ask for an expiry after the revocation.
+        let ended = state.revoked || state.expiry.is_zero();
         if !publish_will {
             state.will = None;
         }
@@ -255,10 +280,10 @@ impl Sessions {
         let mut connections = 0;
         for session in held.sessions.values().filter(|session| &*session.key.credential == credential) {
             let mut state = session.state();
+            state.revoked = true;
             if state.owner != 0 {
                 connections += 1;
                 // The owner takes its session down itself, will and all.
-                state.expiry = Duration::ZERO;
                 state.kick = Some(DisconnectReasonCode::AdministrativeAction);
                 session.wake.notify_one();
             } else {

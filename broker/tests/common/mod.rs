@@ -20,7 +20,7 @@ pub const PASSWORD: &str = "pw";
 
 /// The logins of the tests: `backend` may do all of `m/` and `v1/`; `anna` and `ben` may do all of `t/`, read `ro/` and write
 /// `wo/`; `observer` may do all, and read the broker's figures; `pre` must use client identifiers that start with `pre-`; `module-X` is module X; `down` cannot be decided,
-/// `banned` is known and refused.
+/// `banned` is known and refused; `slow` is as `anna`, and its password takes 200 ms to check.
 pub struct Logins;
 
 fn grants(login: &Login) -> Result<Grants, Refusal> {
@@ -40,7 +40,7 @@ fn grants(login: &Login) -> Result<Grants, Refusal> {
     let people: (&[&str], &[&str]) = (&["t/#", "wo/#"], &["t/#", "ro/#"]);
     match user.as_str() {
         "backend" => Ok(client(ClientIdRule::Any, &["m/+/command", "v1/#", "ro/#"], &["m/#", "v1/#", "wo/#"])),
-        "anna" | "ben" => Ok(client(ClientIdRule::Any, people.0, people.1)),
+        "anna" | "ben" | "slow" => Ok(client(ClientIdRule::Any, people.0, people.1)),
         "observer" => Ok(client(ClientIdRule::Any, &["#"], &["#", "$SYS/#"])),
         "pre" => Ok(client(ClientIdRule::Prefix("pre-".into()), people.0, people.1)),
         "down" => Err(Refusal::Unavailable),
@@ -62,7 +62,14 @@ fn grants(login: &Login) -> Result<Grants, Refusal> {
 #[async_trait::async_trait]
 impl Authenticate for Logins {
     async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal> {
+        if login.username.as_deref() == Some("slow") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         grants(login)
+    }
+
+    fn is_guessable(&self, login: &Login) -> bool {
+        !login.username.as_deref().unwrap_or_default().starts_with("module-")
     }
 }
 

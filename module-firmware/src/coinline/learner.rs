@@ -92,8 +92,11 @@ impl Rest {
     }
 
     fn deadline_us(&self) -> u64 {
-        let settles_us = if self.raw_high == self.high { u64::MAX } else { self.raw_since_us + SOLID_US };
-        settles_us.min(self.since_us + QUIET_US).min(self.began_us + QUIET_MAX_US)
+        let next_us = match self.raw_high == self.high {
+            true => self.since_us + QUIET_US,
+            false => self.raw_since_us + SOLID_US,
+        };
+        next_us.min(self.began_us + QUIET_MAX_US)
     }
 }
 
@@ -304,7 +307,11 @@ impl Learner {
                 (LearnStage::Confirming, Some(profile), trials.test_pulses())
             }
         };
-        let sampled = |spread: Option<Spread>| spread.filter(|_| stage == LearnStage::Confirming);
+        // Medians cost some sorting: only once all is sampled.
+        let sampled = |of: fn(&Meter) -> Option<Spread>| match stage {
+            LearnStage::Confirming => of(&self.meter),
+            _ => None,
+        };
         Learned {
             stage,
             command: self.ask.command,
@@ -312,9 +319,9 @@ impl Learner {
             coins_asked: self.ask.coins,
             failure: None,
             profile,
-            widths_ms: sampled(self.meter.widths_ms()),
-            gaps_ms: sampled(self.meter.gaps_ms()),
-            coin_pulses: sampled(self.meter.coin_pulses()),
+            widths_ms: sampled(Meter::widths_ms),
+            gaps_ms: sampled(Meter::gaps_ms),
+            coin_pulses: sampled(Meter::coin_pulses),
             bounce_us: self.meter.bounce_us(),
             noise_edges: self.quiet_edges.saturating_add(self.meter.noise_edges()),
             test_pulses,

@@ -30,6 +30,8 @@ const SAMPLES_MAX: usize = 128;
 const COINS_MAX: usize = protocol::limits::LEARN_COINS_MAX as usize;
 /// Edges of noise for each pulse; more, and the pulses cannot be trusted.
 const NOISE_PER_PULSE_MAX: u16 = 8;
+/// The least bound on widths, in milliseconds.
+const WIDTH_LEAST_MS: u16 = 5;
 /// The gap of the pulses given, if the acceptor shows none, in milliseconds.
 const CREDIT_GAP_MS: u16 = 100;
 
@@ -38,7 +40,7 @@ const CREDIT_GAP_MS: u16 = 100;
 pub enum Flaw {
     /// Pulses differ too much.
     Uneven,
-    /// More noise than pulses.
+    /// More noise than pulses, or bounce that cannot be told from pulses.
     Noise,
 }
 
@@ -254,15 +256,21 @@ impl Meter {
             return Err(Flaw::Uneven);
         }
         let bounce_ms = self.bounce_us.div_ceil(1000);
+        if u64::from(self.bounce_us) > REST_US {
+            return Err(Flaw::Noise);
+        }
         // The sampler begins a pulse where it stood still and ends it at the last edge: bounce may take from a gap, and
         // from a width or add to it.
         let shortest = gaps.map_or(widths.min, |gaps| gaps.min).saturating_sub(bounce_ms);
         let gap_min_ms = (shortest / 2).clamp(8, 50).max(bounce_ms + 2);
+        if gaps.is_some_and(|gaps| gaps.min <= gap_min_ms) {
+            return Err(Flaw::Noise);
+        }
         let (width_min, width_max) = (widths.min.saturating_sub(bounce_ms), widths.max + bounce_ms);
         let burst_end_ms = gaps.map_or(widths.max * 3, |gaps| gaps.max * 2).clamp(150, 2_000).max(gap_min_ms + 1);
         Ok(CoinProfile {
             idle_high: self.idle_high,
-            width_min_ms: width_min - width_min / 3,
+            width_min_ms: (width_min - width_min / 3).max(WIDTH_LEAST_MS),
             width_max_ms: width_max + width_max / 2 + 5,
             gap_min_ms,
             burst_end_ms,
