@@ -7,11 +7,12 @@ mod line;
 mod scripted;
 
 use embassy_futures::select::{Either, select};
+use embedded_hal::digital::PinState;
 use embedded_io_async::{Read as _, Write as _};
 use line::{Pin, config, drive};
 use module_firmware::{
     link::Dial,
-    modem::{Counters, Modem, ModemDial, RX_BYTES, State, TX_BYTES, Timeouts},
+    modem::{self, Counters, Modem, ModemDial, Power, RX_BYTES, State, TX_BYTES, Timeouts},
 };
 use proptest::{collection::vec, prelude::*};
 use scripted::{KINDS, Kind, Mangle, Scripted, honest};
@@ -158,6 +159,37 @@ async fn a_silent_one_is_switched_off_and_on() {
         assert!(after == 0 || outcome.counters.restarts > 0, "{kind:?} after {after}");
     });
     LocalSet::new().run_until(all(cases)).await;
+}
+
+/// Where a reset is wired, a modem that is stuck is reset, and its PWRKEY let be.
+#[tokio::test]
+async fn a_silent_one_is_reset_where_that_is_wired() {
+    let (uart, mut far) = line::line();
+    let (modem, key, reset) = (Modem::new(), Pin::default(), Pin::default());
+    let config = config(short());
+    let power = Power::with_reset(key.clone(), PinState::High, reset.clone(), PinState::High);
+    let talk = async {
+        let mut told = vec![];
+        for _ in 0..3 {
+            while told.last() != Some(&b'\r') {
+                told.push(tokio::io::AsyncReadExt::read_u8(&mut far).await.unwrap());
+            }
+            told.clear();
+            tokio::io::AsyncWriteExt::write_all(&mut far, b"\r\nOK\r\n").await.unwrap();
+        }
+        // Silence; what it is told is taken in.
+        let mut told = [0; 64];
+        while reset.0.get() == 0 {
+            tokio::io::AsyncReadExt::read(&mut far, &mut told).await.unwrap();
+        }
+    };
+    tokio::select! {
+        _ = modem::run(&modem, &config, uart, power, 1) => unreachable!(),
+        done = timeout(RECOVERY, talk) => done.expect("a reset"),
+    }
+    assert_eq!((key.0.get(), modem.counters().restarts, modem.health().modem_restarts), (0, 1, 1));
+    assert_eq!(modem.take_health().map(|health| health.modem_restarts), Some(1));
+    assert_eq!(modem.take_health(), None);
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use super::{
     Modem, Number, Stand, State,
     command::general::{
-        AskIccid, AskIdentity, AskModel, AskRegistration, AskSignal, AskSim, At, EchoOff, NumberErrors, Registration,
+        AskIccid, AskIdentity, AskModel, AskRegistration, AskSignal, AskSim, EchoOff, NumberErrors, Registration,
         SimState,
     },
     family::{Family, PowerTimes, UNKNOWN_POWER},
-    line::{Line, News},
+    line::{Line, News, Order},
     power::Power,
     settings::{Config, Timeouts},
     socket,
@@ -155,7 +155,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn answers(&mut self, within_ms: u64) -> bool {
         let deadline = Instant::now() + Duration::from_millis(within_ms);
         loop {
-            if self.line.knock(&At).await.is_ok() {
+            if self.line.knock().await.is_ok() {
                 self.line.hear_out().await;
                 self.line.news = News::default();
                 self.silences = 0;
@@ -176,6 +176,12 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         Ok(answer)
     }
 
+    async fn order(&mut self, order: &dyn Order) -> Result<Result<(), Error>, End> {
+        let outcome = self.line.order(order).await;
+        self.after(outcome.as_ref().err()).await?;
+        Ok(outcome)
+    }
+
     async fn after(&mut self, error: Option<&Error>) -> Result<(), End> {
         if matches!(error, Some(Error::Timeout | Error::Write | Error::InvalidResponse)) {
             self.get_in_step().await?;
@@ -186,7 +192,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn get_in_step(&mut self) -> Result<(), End> {
         for _ in 0..UNANSWERED_MAX {
             self.line.hear_out().await;
-            if self.line.knock(&At).await.is_ok() {
+            if self.line.knock().await.is_ok() {
                 // An answer that came late may have been taken for this one's: this one's is not to be for the next.
                 self.line.hear_out().await;
                 return Ok(());
@@ -230,8 +236,8 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn set_up(&mut self) -> Result<&'static Family, End> {
         self.line.expect_data(None);
         // Where these are not known nothing is lost.
-        let _ = self.ask(&EchoOff).await?;
-        let _ = self.ask(&NumberErrors).await?;
+        let _ = self.order(&EchoOff).await?;
+        let _ = self.order(&NumberErrors).await?;
         let family = match self.ask(&AskModel).await? {
             Ok(model) => model.0,
             Err(_) => match self.ask(&AskIdentity).await? {

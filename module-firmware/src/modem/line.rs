@@ -6,7 +6,7 @@
 
 use super::{
     LINE_BYTES, Modem,
-    command::{COMMAND_BYTES, urc::Urc},
+    command::{COMMAND_BYTES, Nothing, general::At, urc::Urc},
     digest::LineDigester,
     family::DataHeader,
     settings::Timeouts,
@@ -73,6 +73,35 @@ enum Taken {
     No,
 }
 
+/// A command whose answer is that it was taken, without its type: its exchange is compiled once for all of them.
+pub(super) trait Order {
+    fn write(&self, buffer: &mut [u8]) -> usize;
+    fn take(&self, answer: Result<&[u8], InternalError<'_>>) -> Result<(), Error>;
+    fn longest_ms(&self) -> u32;
+    fn ends_with_code(&self) -> bool;
+}
+
+impl<C: AtatCmd<Response = Nothing>> Order for C {
+    fn write(&self, buffer: &mut [u8]) -> usize {
+        AtatCmd::write(self, buffer)
+    }
+
+    fn take(&self, answer: Result<&[u8], InternalError<'_>>) -> Result<(), Error> {
+        self.parse(answer).map(|Nothing| ())
+    }
+
+    fn longest_ms(&self) -> u32 {
+        C::MAX_TIMEOUT_MS
+    }
+
+    fn ends_with_code(&self) -> bool {
+        C::EXPECTS_RESPONSE_CODE
+    }
+}
+
+/// Takes a part of an answer; see [`super::command`] for what it gives back.
+type Take<'a> = dyn FnMut(Result<&[u8], InternalError<'_>>) -> Result<(), Error> + 'a;
+
 /// What there is to an exchange beside its words.
 struct Terms {
     /// The longest that the answer may take, in milliseconds.
@@ -120,36 +149,31 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
 
     /// Asks, and gives the answer.
     pub(super) async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        let answer = self.knock(command).await;
-        self.count(answer.as_ref().err());
-        answer
-    }
-
-    /// Asks without counting the outcome: a modem that starts is allowed not to answer.
-    pub(super) async fn knock<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        self.ask_and_send(command, 0).await
-    }
-
-    /// Asks for leave to send, sends `length` bytes of those that were written, and gives the answer.
-    pub(super) async fn ask_with_data<C: AtatCmd>(&mut self, command: &C, length: usize) -> Result<C::Response, Error> {
-        let answer = self.ask_and_send(command, length).await;
-        self.count(answer.as_ref().err());
-        answer
-    }
-
-    /// What depends on the command is only this much: the exchange itself is compiled once.
-    async fn ask_and_send<C: AtatCmd>(&mut self, command: &C, length: usize) -> Result<C::Response, Error> {
         let mut answer = None;
-        self.exchange(
-            &|buffer| command.write(buffer),
-            &Terms { longest_ms: C::MAX_TIMEOUT_MS, ends_with_code: C::EXPECTS_RESPONSE_CODE, data_bytes: length },
-            &mut |said| {
-                answer = Some(command.parse(said)?);
-                Ok(())
-            },
-        )
+        let terms = Terms { longest_ms: C::MAX_TIMEOUT_MS, ends_with_code: C::EXPECTS_RESPONSE_CODE, data_bytes: 0 };
+        self.exchange_counted(&|buffer| command.write(buffer), &terms, &mut |said| {
+            answer = Some(command.parse(said)?);
+            Ok(())
+        })
         .await?;
         answer.ok_or(Error::Parse)
+    }
+
+    /// Has a command carried out.
+    pub(super) async fn order(&mut self, order: &dyn Order) -> Result<(), Error> {
+        self.order_with_data(order, 0).await
+    }
+
+    /// Has a command carried out that asks for leave to send; sends `data_bytes` of what was written to the stream.
+    pub(super) async fn order_with_data(&mut self, order: &dyn Order, data_bytes: usize) -> Result<(), Error> {
+        let terms = Terms { longest_ms: order.longest_ms(), ends_with_code: order.ends_with_code(), data_bytes };
+        self.exchange_counted(&|buffer| order.write(buffer), &terms, &mut |said| order.take(said)).await
+    }
+
+    /// Asks whether the modem is there, without counting the outcome: one that starts is allowed not to answer.
+    pub(super) async fn knock(&mut self) -> Result<(), Error> {
+        let terms = Terms { longest_ms: At::MAX_TIMEOUT_MS, ends_with_code: true, data_bytes: 0 };
+        self.exchange(&|buffer| AtatCmd::write(&At, buffer), &terms, &mut |said| Order::take(&At, said)).await
     }
 
     /// Listens until the news satisfy; false if they do not until then, or until there is news from the link where
@@ -188,12 +212,23 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         }
     }
 
+    async fn exchange_counted(
+        &mut self,
+        command: &dyn Fn(&mut [u8]) -> usize,
+        terms: &Terms,
+        take: &mut Take<'_>,
+    ) -> Result<(), Error> {
+        let outcome = self.exchange(command, terms, take).await;
+        self.count(outcome.as_ref().err());
+        outcome
+    }
+
     /// One exchange: the command, its data if there is any, and its answer, which is handed to `take`.
     async fn exchange(
         &mut self,
         command: &dyn Fn(&mut [u8]) -> usize,
         terms: &Terms,
-        take: &mut dyn FnMut(Result<&[u8], InternalError<'_>>) -> Result<(), Error>,
+        take: &mut Take<'_>,
     ) -> Result<(), Error> {
         self.let_finish().await;
         self.news.no_data = false;
@@ -407,17 +442,17 @@ impl News {
                 modem.supply_is_low();
             }
             Urc::UnderVoltageWarnning | Urc::UnderVoltageWarning => modem.supply_is_low(),
-            Urc::Sim(said) => self.restarted |= said.state.starts_with("NOT"),
+            Urc::Sim(said) => self.restarted |= said.text.starts_with("NOT"),
             Urc::Connected => self.opened = Some(true),
             Urc::AlreadyConnected | Urc::ConnectFailed => self.opened = Some(false),
             Urc::Closed | Urc::LinkClosed | Urc::LinkClosedHere => self.closed = true,
             Urc::ContextLost | Urc::NetworkClosed => self.network_lost = true,
-            Urc::DataWaits(waits) => self.data_waits |= waits.mode == 1,
-            Urc::NetworkOpened(verdict) => self.network_opened = Some(verdict.error == 0),
+            Urc::DataWaits(waits) => self.data_waits |= waits.first == 1,
+            Urc::NetworkOpened(verdict) => self.network_opened = Some(verdict.first == 0),
             Urc::NetworkStopped => self.network_stopped = true,
-            Urc::LinkOpened(verdict) | Urc::SocketOpened(verdict) => self.opened = Some(verdict.error == 0),
-            Urc::Sent(sent) => self.sent = Some(i32::from(sent.asked) == sent.taken),
-            Urc::IpError(error) => self.no_data |= matches!(error.what.as_str(), "No data" | "22"),
+            Urc::LinkOpened(verdict) | Urc::SocketOpened(verdict) => self.opened = Some(verdict.second == Some(0)),
+            Urc::Sent(sent) => self.sent = Some(sent.third.is_some() && sent.second == sent.third),
+            Urc::IpError(error) => self.no_data |= matches!(error.text.as_str(), "No data" | "22"),
             Urc::Socket(said) => match said.event.as_str() {
                 "recv" => self.data_waits = true,
                 "closed" => self.closed = true,

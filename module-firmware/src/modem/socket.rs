@@ -34,17 +34,17 @@ pub(super) async fn attach<R: Read, W: Write>(
     line.news.network_lost = false;
     match family.stack {
         Stack::Sim800 => {
-            if_answered(line.ask(&sim800::Shut).await)?;
-            line.ask(&sim800::OneConnection).await?;
-            line.ask(&sim800::ReadByHand).await?;
+            if_answered(line.order(&sim800::Shut).await)?;
+            line.order(&sim800::OneConnection).await?;
+            line.order(&sim800::ReadByHand).await?;
             let access = sim800::SetAccess { apn: access.apn, user: access.user, password: access.password };
-            line.ask(&access).await?;
-            line.ask(&sim800::BringUp).await?;
+            line.order(&access).await?;
+            line.order(&sim800::BringUp).await?;
             line.ask(&sim800::AskAddress).await?;
         }
         Stack::A7670 => {
             let context = a7670::DefineContext { context: CONTEXT, kind: "IP", apn: access.apn };
-            line.ask(&context).await?;
+            line.order(&context).await?;
             if !access.user.is_empty() {
                 let authentication = a7670::SetAuthentication {
                     context: CONTEXT,
@@ -52,24 +52,24 @@ pub(super) async fn attach<R: Read, W: Write>(
                     password: access.password,
                     user: access.user,
                 };
-                line.ask(&authentication).await?;
+                line.order(&authentication).await?;
             }
             if line.ask(&a7670::AskNetwork).await?.open != 0 {
                 line.news.network_stopped = false;
-                if_answered(line.ask(&a7670::CloseNetwork).await)?;
+                if_answered(line.order(&a7670::CloseNetwork).await)?;
                 later(line, NETWORK_MS, &|news| news.network_stopped).await?;
             }
-            line.ask(&a7670::ReadByHand).await?;
+            line.order(&a7670::ReadByHand).await?;
             line.news.network_opened = None;
-            line.ask(&a7670::OpenNetwork).await?;
+            line.order(&a7670::OpenNetwork).await?;
             later(line, NETWORK_MS, &|news| news.network_opened.is_some()).await?;
             if line.news.network_opened != Some(true) {
                 return Err(Error::Error);
             }
         }
         Stack::Quectel => {
-            if_answered(line.ask(&quectel::Close).await)?;
-            if_answered(line.ask(&quectel::Deactivate).await)?;
+            if_answered(line.order(&quectel::Close).await)?;
+            if_answered(line.order(&quectel::Deactivate).await)?;
             let access = quectel::SetAccess {
                 context: CONTEXT,
                 kind: 1,
@@ -78,8 +78,8 @@ pub(super) async fn attach<R: Read, W: Write>(
                 password: access.password,
                 authentication: u8::from(!access.user.is_empty()),
             };
-            line.ask(&access).await?;
-            line.ask(&quectel::Activate).await?;
+            line.order(&access).await?;
+            line.order(&quectel::Activate).await?;
         }
     }
     // Giving up what was there before is no loss.
@@ -96,12 +96,12 @@ pub(super) async fn open<R: Read, W: Write>(
     line.news = News { restarted: line.news.restarted, network_lost: line.news.network_lost, ..News::default() };
     let (kind, host, port) = ("TCP", config.host, config.port);
     match family.stack {
-        Stack::Sim800 => line.ask(&sim800::Open { kind, host, port }).await?,
-        Stack::A7670 => line.ask(&a7670::Open { link: LINK, kind, host, port }).await?,
+        Stack::Sim800 => line.order(&sim800::Open { kind, host, port }).await?,
+        Stack::A7670 => line.order(&a7670::Open { link: LINK, kind, host, port }).await?,
         Stack::Quectel => {
             let open =
                 quectel::Open { context: CONTEXT, socket: LINK, kind, host, port, local_port: 0, access_mode: 0 };
-            line.ask(&open).await?
+            line.order(&open).await?
         }
     };
     let until = Instant::now() + Duration::from_millis(config.timeouts.open_ms.into());
@@ -123,11 +123,11 @@ pub(super) async fn send<R: Read, W: Write>(
     let command = Send { name: family.send, length: u16::try_from(count).map_err(|_| Error::Write)? };
     match family.stack {
         Stack::Sim800 | Stack::Quectel => {
-            line.ask_with_data(&command, count).await?;
+            line.order_with_data(&command, count).await?;
         }
         Stack::A7670 => {
             line.news.sent = None;
-            line.ask_with_data(&SendCounted(command), count).await?;
+            line.order_with_data(&SendCounted(command), count).await?;
             later(line, SENT_MS, &|news| news.sent.is_some() || gone(news)).await?;
             if line.news.sent != Some(true) {
                 return Err(Error::Error);
@@ -159,14 +159,14 @@ pub(super) async fn receive<R: Read, W: Write>(
 /// Closes the connection, if there is one.
 pub(super) async fn close<R: Read, W: Write>(line: &mut Line<'_, R, W>, family: &Family) -> Result<(), Error> {
     match family.stack {
-        Stack::Sim800 => if_answered(line.ask(&sim800::Close).await)?,
+        Stack::Sim800 => if_answered(line.order(&sim800::Close).await)?,
         Stack::A7670 => {
             line.news.closed = false;
-            if line.ask(&a7670::Close).await.is_ok() {
+            if line.order(&a7670::Close).await.is_ok() {
                 later(line, CLOSED_MS, &|news| news.closed).await?;
             }
         }
-        Stack::Quectel => if_answered(line.ask(&quectel::Close).await)?,
+        Stack::Quectel => if_answered(line.order(&quectel::Close).await)?,
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub enum Urc {
     OverVoltageWarning,
     /// `+CPIN: NOT READY`: the SIM is gone, or the modem restarts.
     #[at_urc("+CPIN")]
-    Sim(SimSaid),
+    Sim(Words),
     // The connection, SIM800.
     #[at_urc("CONNECT OK")]
     Connected,
@@ -55,29 +55,34 @@ pub enum Urc {
     ContextLost,
     /// `+CIPRXGET: 1` (SIM800), `+CIPRXGET: 1,<link>` (A76XX): data waits.
     #[at_urc("+CIPRXGET")]
-    DataWaits(DataWaits),
+    DataWaits(Numbers),
     // The connection, A76XX (TCPIP Application Note V1.00, 4.2, and the later parts of answers).
     #[at_urc("+IPCLOSE")]
     LinkClosed,
     #[at_urc("+CIPEVENT")]
     NetworkClosed,
+    /// `+NETOPEN: <err>`.
     #[at_urc("+NETOPEN")]
-    NetworkOpened(Verdict),
+    NetworkOpened(Numbers),
     #[at_urc("+NETCLOSE")]
     NetworkStopped,
+    /// `+CIPOPEN: <link>,<err>`.
     #[at_urc("+CIPOPEN")]
-    LinkOpened(LinkVerdict),
+    LinkOpened(Numbers),
     #[at_urc("+CIPCLOSE")]
     LinkClosedHere,
+    /// `+CIPSEND: <link>,<asked>,<taken>`; -1 taken if the connection is gone.
     #[at_urc("+CIPSEND")]
-    Sent(Sent),
+    Sent(Numbers),
+    /// `+IP ERROR: <why>`, in words or as a number (15.3.1).
     #[at_urc("+IP ERROR")]
-    IpError(IpError),
+    IpError(Words),
     #[at_urc("+CIPERROR")]
     CipError,
     // The connection, Quectel (2.5, and the later part of an answer).
+    /// `+QIOPEN: <socket>,<err>`.
     #[at_urc("+QIOPEN")]
-    SocketOpened(LinkVerdict),
+    SocketOpened(Numbers),
     #[at_urc("+QIURC")]
     Socket(SocketSaid),
     // Said at power-up and now and then, and of no interest.
@@ -111,42 +116,19 @@ pub enum Urc {
     Ring,
 }
 
-/// The state of the SIM.
+/// Numbers, whatever they mean: one type, since each takes its place in flash.
 #[derive(Clone, Debug, AtatResp)]
-pub struct SimSaid {
-    pub state: String<24>,
+pub struct Numbers {
+    pub first: i32,
+    pub second: Option<i32>,
+    pub third: Option<i32>,
+    pub _fourth: Option<i32>,
 }
 
-/// What a `+CIPRXGET` is about.
+/// Words, up to the end of the line.
 #[derive(Clone, Debug, AtatResp)]
-pub struct DataWaits {
-    /// 1: data waits.
-    pub mode: u8,
-    pub _first: Option<u16>,
-    pub _second: Option<u16>,
-    pub _third: Option<u16>,
-}
-
-/// A result; 0 is success.
-#[derive(Clone, Debug, AtatResp)]
-pub struct Verdict {
-    pub error: u16,
-}
-
-/// A result of a connection; 0 is success.
-#[derive(Clone, Debug, AtatResp)]
-pub struct LinkVerdict {
-    pub _link: u8,
-    pub error: u16,
-}
-
-/// How much was sent.
-#[derive(Clone, Debug, AtatResp)]
-pub struct Sent {
-    pub _link: u8,
-    pub asked: u16,
-    /// -1 if the connection is gone.
-    pub taken: i32,
+pub struct Words {
+    pub text: String<48>,
 }
 
 /// What happened to a socket.
@@ -155,10 +137,4 @@ pub struct SocketSaid {
     pub event: String<16>,
     pub _socket: Option<u8>,
     pub _length: Option<u16>,
-}
-
-/// Why a command fails, in words or as a number (A76XX V1.09, 15.3.1).
-#[derive(Clone, Debug, AtatResp)]
-pub struct IpError {
-    pub what: String<48>,
 }
