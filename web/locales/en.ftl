@@ -218,6 +218,7 @@ done-unlocked = The module is being unlocked.
 refused-label = The name must have 1 to 40 characters.
 refused-amount = The amount must be between 0.01 and 10,000.00, with at most two decimals.
 refused-pulses = Pulses must be a whole number from 1 to 200.
+refused-module-pulses = The module’s settings let a credit have fewer pulses than that. Allow more there first.
 refused-meanwhile = It was changed meanwhile, so nothing was done. This is how it is now.
 refused-other = That cannot be done. Nothing was changed.
 

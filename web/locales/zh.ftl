@@ -206,6 +206,7 @@ done-unlocked = 正在解锁模块。
 refused-label = 名称须为 1 到 40 个字符。
 refused-amount = 金额须在 0.01 到 10,000.00 之间，最多两位小数。
 refused-pulses = 脉冲数须为 1 到 200 的整数。
+refused-module-pulses = 模块设置不允许单次上分这么多脉冲。请先在模块设置中放宽。
 refused-meanwhile = 在此期间内容已被修改，未执行任何操作。以下为当前状态。
 refused-other = 无法执行。未做任何更改。
 

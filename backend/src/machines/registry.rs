@@ -3,6 +3,7 @@
 use super::{PriceChange, machine, price};
 use crate::{
     Backend, Error, Result, clock,
+    modules::settings,
     operators::registry::{named, taken},
     sales::{After, PriceView},
 };
@@ -63,6 +64,9 @@ impl Backend {
         if !(0..=COIN_VALUE_MAX_MINOR).contains(&new.coin_value_minor) {
             return Err(Error::invalid("coin value", "must be from 0.00 to 10,000.00"));
         }
+        if let (Some(module), Some(pulses)) = (new.module, prices.iter().map(|price| price.pulses).max()) {
+            self.module_would_give(module.as_str(), pulses).await?;
+        }
         let row = machine::ActiveModel {
             operator_id: Set(new.operator_id),
             module_id: Set(new.module.map(|module| module.to_string())),
@@ -98,11 +102,24 @@ impl Backend {
         taken(stored, "module", "is wired to another machine")
     }
 
+    /// Refuses a price beyond what the module's settings let a credit have: such a sale would be paid, refused by the
+    /// module and refunded, each time.
+    async fn module_would_give(&self, module_id: &str, pulses: i32) -> Result<()> {
+        let settings = settings::wanted(&self.module_row(module_id).await?);
+        if pulses > i32::from(settings.credit_pulses_max) {
+            return Err(Error::invalid("module_pulses", "are more than the module's settings let a credit have"));
+        }
+        Ok(())
+    }
+
     /// Changes a price of an operator's machine. Sales made before keep the old one.
     pub async fn change_price(&self, operator_id: i64, price_id: i64, change: PriceChange) -> Result<()> {
         let change = change.checked()?;
         let price = price::Entity::find_by_id(price_id).one(self.db.read()).await?.ok_or(Error::NotFound("price"))?;
-        self.own_machine(operator_id, price.machine_id).await.map_err(|_| Error::NotFound("price"))?;
+        let machine = self.own_machine(operator_id, price.machine_id).await.map_err(|_| Error::NotFound("price"))?;
+        if let Some(module_id) = &machine.module_id {
+            self.module_would_give(module_id, change.pulses).await?;
+        }
         let price = &price;
         let change = &change;
         self.db

@@ -193,6 +193,17 @@ async fn wrong_prices_and_machines_are_refused_by_field() {
         let changed = app.backend.change_price(app.shop.operator_id, app.shop.price_id, wrong).await;
         assert!(matches!(changed, Err(Error::Invalid { field, .. }) if field == wrong_field));
     }
+    // More than a module that was never set otherwise gives for a credit.
+    let beyond = price("Ride", 100, 51);
+    let new = NewMachine { prices: vec![beyond.clone()], module: Some(app.shop.module.id), ..machine.clone() };
+    let refused = [
+        app.backend.change_price(app.shop.operator_id, app.shop.price_id, beyond).await,
+        app.backend.add_machine(new).await.map(|_| ()),
+    ];
+    for refused in refused {
+        assert!(matches!(refused, Err(Error::Invalid { field: "module_pulses", .. })));
+    }
+    app.backend.change_price(app.shop.operator_id, app.shop.price_id, price("Ride", 100, 50)).await.unwrap();
     for coin_value_minor in [-1, 1_000_001, i64::MAX] {
         let new = NewMachine { coin_value_minor, ..machine.clone() };
         assert!(matches!(app.backend.add_machine(new).await, Err(Error::Invalid { field: "coin value", .. })));

@@ -29,7 +29,8 @@ const QR_SIDE: u32 = 240;
 pub(crate) struct Refusal {
     /// The price's form, if it is about one.
     pub(crate) price_id: Option<i64>,
-    /// `refused-<word>` in the locales: `label`, `amount`, `pulses`, `meanwhile` or `other`.
+    /// `refused-<word>` in the locales: `label`, `amount`, `pulses`, `module-pulses`, `meanwhile` or
+    /// `other`.
     pub(crate) word: &'static str,
 }
 
@@ -200,6 +201,7 @@ async fn after(
             "label" => "label",
             "amount" | "amount_minor" => "amount",
             "pulses" => "pulses",
+            "module_pulses" => "module-pulses",
             _ => "other",
         },
         Err(Error::Conflict(_)) => "meanwhile",
