@@ -87,5 +87,5 @@ async fn a_sale_and_idling_cost_what_they_may() {
 fn last(stand: &Stand, name: &str) -> Option<usize> {
     let meter = stand.board.modem.meter();
     let all = [Way::Up, Way::Down].into_iter().flat_map(|way| packets(&meter.last(way)));
-    all.filter(|packet| packet.name == name).last().map(|packet| packet.bytes)
+    all.rev().find(|packet| packet.name == name).map(|packet| packet.bytes)
 }
