@@ -1,4 +1,5 @@
 //! The console's frames: what is written is read again, and nothing else is.
+#![allow(clippy::unwrap_used)]
 #![allow(missing_docs)]
 
 use proptest::{collection::vec, prelude::*};

@@ -79,8 +79,7 @@ impl Client {
         }
         client.flush().await?;
         match client.packet().await? {
-            Packet::V4(v4::Packet::ConnAck(ack)) if ack.code == v4::ConnectReturnCode::Success => Ok(client),
-            Packet::V5(v5::Packet::ConnAck(ack)) if ack.code == v5::ConnectReturnCode::Success => Ok(client),
+            Packet::Welcome => Ok(client),
             _ => bail!("{id} was not let in"),
         }
     }
@@ -103,12 +102,8 @@ impl Client {
             }
         }
         self.flush().await?;
-        loop {
-            match self.packet().await? {
-                Packet::V4(v4::Packet::SubAck(_)) | Packet::V5(v5::Packet::SubAck(_)) => return Ok(()),
-                _ => {}
-            }
-        }
+        while self.packet().await? != Packet::SubAck {}
+        Ok(())
     }
 
     fn next_id(&mut self) -> u16 {
@@ -145,11 +140,9 @@ impl Client {
     /// The next packet; a publish of QoS 1 is acknowledged. Safe to cancel while nothing has come.
     pub async fn hear(&mut self) -> Result<Heard> {
         let (id, payload) = match self.packet().await? {
-            Packet::V4(v4::Packet::Publish(publish)) => (publish.pkid, publish.payload),
-            Packet::V5(v5::Packet::Publish(publish)) => (publish.pkid, publish.payload),
-            Packet::V4(v4::Packet::PubAck(_)) => return Ok(Heard::PubAck),
-            Packet::V5(v5::Packet::PubAck(_)) => return Ok(Heard::PubAck),
-            _ => return Ok(Heard::Other),
+            Packet::Publish { id, payload } => (id, payload),
+            Packet::PubAck => return Ok(Heard::PubAck),
+            Packet::Welcome | Packet::SubAck | Packet::Other => return Ok(Heard::Other),
         };
         if id != 0 {
             match self.version {
@@ -177,22 +170,55 @@ impl Client {
     }
 
     fn parsed(&mut self) -> Result<Option<Packet>> {
-        Ok(match self.version {
+        match self.version {
             Version::V4 => match v4::Packet::read(&mut self.read, PACKET_BYTES as usize) {
-                Ok(packet) => Some(Packet::V4(packet)),
-                Err(mqttbytes::Error::InsufficientBytes(_)) => None,
+                Ok(packet) => Ok(Some(packet.into())),
+                Err(mqttbytes::Error::InsufficientBytes(_)) => Ok(None),
                 Err(error) => bail!("the broker sent nonsense: {error}"),
             },
             Version::V5 => match v5::Packet::read(&mut self.read, Some(PACKET_BYTES)) {
-                Ok(packet) => Some(Packet::V5(packet)),
-                Err(mqttbytes5::Error::InsufficientBytes(_)) => None,
+                Ok(packet) => Ok(Some(packet.into())),
+                Err(mqttbytes5::Error::InsufficientBytes(_)) => Ok(None),
                 Err(error) => bail!("the broker sent nonsense: {error}"),
             },
-        })
+        }
     }
 }
 
+/// What of a packet matters here, in both versions.
+#[derive(PartialEq)]
 enum Packet {
-    V4(v4::Packet),
-    V5(v5::Packet),
+    /// A CONNACK that lets in.
+    Welcome,
+    SubAck,
+    PubAck,
+    Publish {
+        id: u16,
+        payload: Bytes,
+    },
+    Other,
+}
+
+impl From<v4::Packet> for Packet {
+    fn from(packet: v4::Packet) -> Self {
+        match packet {
+            v4::Packet::ConnAck(ack) if ack.code == v4::ConnectReturnCode::Success => Packet::Welcome,
+            v4::Packet::SubAck(_) => Packet::SubAck,
+            v4::Packet::PubAck(_) => Packet::PubAck,
+            v4::Packet::Publish(publish) => Packet::Publish { id: publish.pkid, payload: publish.payload },
+            _ => Packet::Other,
+        }
+    }
+}
+
+impl From<v5::Packet> for Packet {
+    fn from(packet: v5::Packet) -> Self {
+        match packet {
+            v5::Packet::ConnAck(ack) if ack.code == v5::ConnectReturnCode::Success => Packet::Welcome,
+            v5::Packet::SubAck(_) => Packet::SubAck,
+            v5::Packet::PubAck(_) => Packet::PubAck,
+            v5::Packet::Publish(publish) => Packet::Publish { id: publish.pkid, payload: publish.payload },
+            _ => Packet::Other,
+        }
+    }
 }
