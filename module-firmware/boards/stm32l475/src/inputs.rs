@@ -8,7 +8,7 @@ use crate::{
 };
 use core::{
     future::poll_fn,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, Ordering},
     task::Poll,
 };
 use cortex_m::asm;
@@ -21,7 +21,8 @@ const EDGE_BYTES: usize = size_of::<u64>();
 /// Cycles for a line to rise by its pull-up of 40 kiloohms: 1 ms is enough for 5 nF.
 const SETTLE_CYCLES: u32 = 16_000;
 
-static EDGES: Ring<{ EDGES_MAX * EDGE_BYTES }> = Ring::new();
+static EDGES: Ring = Ring::new(&EDGE_PLACES);
+static EDGE_PLACES: [AtomicU8; EDGES_MAX * EDGE_BYTES] = [const { AtomicU8::new(0) }; EDGES_MAX * EDGE_BYTES];
 static CAPTURED: AtomicWaker = AtomicWaker::new();
 static LOST: AtomicU32 = AtomicU32::new(0);
 
