@@ -16,7 +16,7 @@ const DEBIANS_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core";
 const DEBIANS_CLIPPY: &str = "/usr/bin/clippy-driver";
 const BINUTILS: &str = "arm-none-eabi";
 /// What the image may take of the processor's memories, in bytes: its slot (`memory.x`, `facts.rs`), and all its RAM.
-const FLASH_MAX: u64 = 192 * 1024;
+const FLASH_MAX: u64 = 128 * 1024;
 const RAM_MAX: u64 = 32 * 1024;
 /// What it is meant to take of flash, in bytes.
 const FLASH_AIM: u64 = 128 * 1024;
