@@ -19,8 +19,9 @@ use crate::{
     store::VALUE_MAX_BYTES,
 };
 use embedded_storage_async::nor_flash::NorFlash;
-use minicbor::{Decode, Decoder, Encode, encode::write::Cursor};
+use minicbor::{Decoder, Encode, encode::write::Cursor};
 use protocol::{
+    fields,
     limits::LEARN_COINS_MIN,
     messages::{CoinProfile, Command, Learn, LearnFailure, LearnStage, Learned, Reason, Stage, faults},
 };
@@ -29,7 +30,7 @@ use protocol::{
 pub const RESULT_SHOWN_US: u64 = 10_000_000;
 
 /// Learning as it stands in flash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub(crate) struct Record {
     /// Sequence of the newest learn command.
@@ -56,7 +57,17 @@ impl Record {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let record: Self = Decoder::new(bytes).decode().ok()?;
+        let mut record = Self { sequence: 0, settings: 0, profile: None, learned: None };
+        fields::map(&mut Decoder::new(bytes), 4, fields::bits([0, 1]), &mut |number, d| {
+            match number {
+                0 => record.sequence = fields::number(d)?,
+                1 => record.settings = fields::number(d)?,
+                2 => record.profile = fields::optional(d, Decoder::decode)?,
+                _ => record.learned = fields::optional(d, Decoder::decode)?,
+            }
+            Ok(())
+        })
+        .ok()?;
         record.profile.is_none_or(|profile| profile.is_valid()).then_some(record)
     }
 }

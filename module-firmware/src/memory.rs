@@ -55,49 +55,43 @@ impl<F: NorFlash> Module<F> {
     }
 
     async fn restore(&mut self, now_us: u64) -> Result<(), StoreError> {
-        let mut value = [0; VALUE_MAX_BYTES];
-        if let Some(bytes) = self.load(Key::Boot, &mut value).await? {
-            self.boot = u32_of(bytes).unwrap_or(0);
-        }
-        if let Some((coins, noise)) = self.load(Key::Coins, &mut value).await?.and_then(|b| b.split_at_checked(8)) {
-            self.coin_pulses = u64_of(coins).unwrap_or(0);
-            self.noise_before = u64_of(noise).unwrap_or(0);
-            (self.coin_pulses_saved, self.noise_saved) = (self.coin_pulses, self.noise_before);
-        }
-        if let Some(settings) = self.load(Key::Settings, &mut value).await?.and_then(Set::<Settings>::from_bytes) {
-            self.settings = settings;
-        }
-        if let Some(lock) = self.load(Key::Lock, &mut value).await?.and_then(Set::<bool>::from_bytes) {
-            self.lock = lock;
-        }
-        if let Some(bytes) = self.load(Key::Reboot, &mut value).await? {
-            self.reboot_sequence = u32_of(bytes).unwrap_or(0);
-        }
-        if let Some(bytes) = self.load(Key::Born, &mut value).await? {
-            self.born_ms = u64_of(bytes).unwrap_or(0);
-        }
-        if let Some(bytes) = self.load(Key::Learning, &mut value).await? {
-            self.learning.restore(bytes);
-        }
-        // After both: which of the two profiles is in force depends on both.
+        let outcome = self.restore_values().await;
+        // After all: which of the two profiles is in force depends on settings and learning.
         self.coins.set_profile(&self.profile(), now_us);
-        for slot in 0..CREDIT_WINDOW as u8 {
-            if let Some(bytes) = self.load(Key::Credit(slot), &mut value).await? {
-                self.journal.restore(slot, bytes);
+        outcome
+    }
+
+    async fn restore_values(&mut self) -> Result<(), StoreError> {
+        let states = [Key::Boot, Key::Coins, Key::Settings, Key::Lock, Key::Reboot, Key::Born, Key::Learning];
+        let mut value = [0; VALUE_MAX_BYTES];
+        for key in states.into_iter().chain((0..CREDIT_WINDOW as u8).map(Key::Credit)) {
+            if let Some(length) = self.store.read(key, &mut value).await? {
+                self.restore_value(key, value.get(..length).unwrap_or_default());
             }
         }
         Ok(())
     }
 
-    async fn load<'v>(
-        &mut self,
-        key: Key,
-        value: &'v mut [u8; VALUE_MAX_BYTES],
-    ) -> Result<Option<&'v [u8]>, StoreError> {
-        Ok(match self.store.read(key, value).await? {
-            Some(length) => value.get(..length),
-            None => None,
-        })
+    /// Takes up a value; one that makes no sense is as none.
+    fn restore_value(&mut self, key: Key, bytes: &[u8]) {
+        match key {
+            Key::Boot => self.boot = u32_of(bytes).unwrap_or(0),
+            Key::Coins => {
+                if let Some((coins, noise)) = bytes.split_at_checked(8) {
+                    self.coin_pulses = u64_of(coins).unwrap_or(0);
+                    self.noise_before = u64_of(noise).unwrap_or(0);
+                    (self.coin_pulses_saved, self.noise_saved) = (self.coin_pulses, self.noise_before);
+                }
+            }
+            Key::Settings => self.settings = Set::<Settings>::from_bytes(bytes).unwrap_or(self.settings),
+            Key::Lock => self.lock = Set::<bool>::from_bytes(bytes).unwrap_or(self.lock),
+            Key::Reboot => self.reboot_sequence = u32_of(bytes).unwrap_or(0),
+            Key::Born => self.born_ms = u64_of(bytes).unwrap_or(0),
+            Key::Learning => self.learning.restore(bytes),
+            Key::Credit(slot) => self.journal.restore(slot, bytes),
+            // Taken up by `provision` alone.
+            Key::Owner | Key::Identity | Key::Server | Key::Access => {}
+        }
     }
 
     /// Whether flash may be written: never while an output is active, so that no pulse is bent.

@@ -115,13 +115,14 @@ impl<F: NorFlash> Provision<F> {
 
 fn server_of(server: &[u8], access: &[u8]) -> Option<ServerAddress> {
     let (port, host) = server.split_first_chunk()?;
-    let mut access = core::str::from_utf8(access).ok()?.splitn(3, '\n');
+    let mut access = access.splitn(3, |byte| *byte == b'\n');
+    let mut next = || core::str::from_utf8(access.next()?).ok();
     ServerAddress::new(&Server {
         host: core::str::from_utf8(host).ok()?,
         port: u16::from_le_bytes(*port),
-        apn: access.next()?,
-        user: access.next()?,
-        password: access.next()?,
+        apn: next()?,
+        user: next()?,
+        password: next()?,
     })
 }
 

@@ -6,7 +6,7 @@
 //! body is CBOR: the array `[number, request]` or `[number, reply]`.
 
 use crate::{
-    ModuleId, ModuleSecret,
+    ModuleId, ModuleSecret, fields,
     keys::SECRET_BYTES,
     messages::{Diagnostics, Learned, Settings, Totals},
 };
@@ -29,7 +29,7 @@ pub const CREDENTIAL_MAX_BYTES: usize = 32;
 const CRC_BYTES: usize = 4;
 
 /// Where the server is, and how the modem gets to the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Server<'a> {
     /// Host name or address, at most [`HOST_MAX_BYTES`].
@@ -49,6 +49,27 @@ pub struct Server<'a> {
     pub password: &'a str,
 }
 
+impl<'b, C> Decode<'b, C> for Server<'b> {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let mut server = Self { host: "", port: 0, apn: "", user: "", password: "" };
+        fields::map(d, 5, fields::bits([0, 1, 2, 3, 4]), &mut |number, d| {
+            let text = match number {
+                0 => &mut server.host,
+                1 => {
+                    server.port = fields::number(d)?;
+                    return Ok(());
+                }
+                2 => &mut server.apn,
+                3 => &mut server.user,
+                _ => &mut server.password,
+            };
+            *text = d.str()?;
+            Ok(())
+        })?;
+        Ok(server)
+    }
+}
+
 impl Server<'_> {
     /// Whether every value is within its bounds: printable ASCII without blanks, quotes and commas, since they go into a
     /// modem's commands.
@@ -66,7 +87,7 @@ impl Server<'_> {
 }
 
 /// What is asked of a module.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode)]
 pub enum Request<'a> {
     /// Tell what you are. Changes nothing.
     #[n(0)]
@@ -96,6 +117,45 @@ pub enum Request<'a> {
     /// Forget identity, server, settings, totals and journal, and restart.
     #[n(5)]
     Erase,
+}
+
+impl<'b, C> Decode<'b, C> for Request<'b> {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        if fields::count(d)? != Some(2) {
+            return Err(decode::Error::message("a request has a number and values"));
+        }
+        let (mut id, mut secret, mut replace) = (None, None, false);
+        let (mut server, mut settings) = (None, None);
+        let kind: u32 = fields::number(d)?;
+        let fields = match kind {
+            0 | 4 | 5 => 0,
+            1 => 3,
+            2 | 3 => 1,
+            _ => return Err(decode::Error::message("a request of a later version")),
+        };
+        if fields == 0 {
+            fields::skip_value(d)?;
+        } else {
+            fields::array(d, fields, (1 << fields) - 1, &mut |number, d| {
+                match (kind, number) {
+                    (1, 0) => id = Some(d.decode()?),
+                    (1, 1) => secret = Some(module_secret::decode(d, &mut ())?),
+                    (1, _) => replace = d.bool()?,
+                    (2, _) => server = Some(d.decode()?),
+                    _ => settings = Some(d.decode()?),
+                }
+                Ok(())
+            })?;
+        }
+        Ok(match (id.zip(secret), server, settings, kind) {
+            (Some((id, secret)), ..) => Request::SetIdentity { id, secret, replace },
+            (_, Some(server), ..) => Request::SetServer(server),
+            (_, _, Some(settings), _) => Request::SetSettings(settings),
+            (.., 4) => Request::Reboot,
+            (.., 5) => Request::Erase,
+            _ => Request::Info,
+        })
+    }
 }
 
 /// Why a request was refused.
@@ -280,10 +340,10 @@ pub fn frame<T: Encode<()>>(number: u32, message: &T) -> Result<Frame, TooLong> 
 /// Reads a body: the number always, if there is one, and the message if it is one.
 pub fn parse<'a, T: Decode<'a, ()>>(body: &'a [u8]) -> Option<(u32, Option<T>)> {
     let mut decoder = Decoder::new(body);
-    if decoder.array().ok()? != Some(2) {
+    if fields::count(&mut decoder).ok()? != Some(2) {
         return None;
     }
-    let number = decoder.u32().ok()?;
+    let number = fields::number(&mut decoder).ok()?;
     let message = decoder.decode().ok();
     let whole = decoder.position() == body.len();
     Some((number, message.filter(|_| whole)))

@@ -1,18 +1,19 @@
 //! Learning the coin line: what is asked for, how far it is, and what came of it.
 
 use crate::{
+    fields,
     limits::{LEARN_COINS_MAX, LEARN_COINS_MIN, LEARN_TEST_PULSES_MAX},
     messages::CoinProfile,
     open_enum::open_enum,
 };
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode, decode};
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
 /// What a learning shall do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Learn {
     /// Coins to sample: [`LEARN_COINS_MIN`] to [`LEARN_COINS_MAX`], or 0 to end the learning in progress.
@@ -26,6 +27,21 @@ pub struct Learn {
     /// those of the smallest coin sampled.
     #[cbor(n(2), skip_if = "is_zero")]
     pub test_pulses: u8,
+}
+
+impl<'b, C> Decode<'b, C> for Learn {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let mut learn = Self { coins: 0, confirm: false, test_pulses: 0 };
+        fields::map(d, 3, fields::bits([0, 1]), &mut |number, d| {
+            match number {
+                0 => learn.coins = fields::number(d)?,
+                1 => learn.confirm = d.bool()?,
+                _ => learn.test_pulses = fields::number(d)?,
+            }
+            Ok(())
+        })?;
+        Ok(learn)
+    }
 }
 
 impl Learn {
@@ -86,7 +102,7 @@ open_enum! {
 }
 
 /// The least, the middle and the greatest of what was measured. An array on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode)]
 pub struct Spread {
     /// The least.
     #[n(0)]
@@ -99,8 +115,24 @@ pub struct Spread {
     pub max: u16,
 }
 
+impl<'b, C> Decode<'b, C> for Spread {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let mut spread = Self::default();
+        fields::array(d, 3, fields::bits([0, 1, 2]), &mut |number, d| {
+            let measured = match number {
+                0 => &mut spread.min,
+                1 => &mut spread.median,
+                _ => &mut spread.max,
+            };
+            *measured = fields::number(d)?;
+            Ok(())
+        })?;
+        Ok(spread)
+    }
+}
+
 /// How far a learning is, and what it measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Learned {
     /// How far.
@@ -142,4 +174,43 @@ pub struct Learned {
     /// With `stored`: whether the machine was seen to credit on the pulses of `profile`.
     #[n(12)]
     pub confirmed: Option<bool>,
+}
+
+impl<'b, C> Decode<'b, C> for Learned {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let mut learned = Self {
+            stage: LearnStage::Unknown(0),
+            command: 0,
+            coins: 0,
+            coins_asked: 0,
+            failure: None,
+            profile: None,
+            widths_ms: None,
+            gaps_ms: None,
+            coin_pulses: None,
+            bounce_us: 0,
+            noise_edges: 0,
+            test_pulses: 0,
+            confirmed: None,
+        };
+        fields::map(d, 13, fields::bits([0, 2, 3]), &mut |number, d| {
+            match number {
+                0 => learned.stage = d.decode()?,
+                1 => learned.command = fields::number(d)?,
+                2 => learned.coins = fields::number(d)?,
+                3 => learned.coins_asked = fields::number(d)?,
+                4 => learned.failure = fields::optional(d, Decoder::decode)?,
+                5 => learned.profile = fields::optional(d, Decoder::decode)?,
+                6 => learned.widths_ms = fields::optional(d, Decoder::decode)?,
+                7 => learned.gaps_ms = fields::optional(d, Decoder::decode)?,
+                8 => learned.coin_pulses = fields::optional(d, Decoder::decode)?,
+                9 => learned.bounce_us = fields::number(d)?,
+                10 => learned.noise_edges = fields::number(d)?,
+                11 => learned.test_pulses = fields::number(d)?,
+                _ => learned.confirmed = fields::optional(d, Decoder::bool)?,
+            }
+            Ok(())
+        })?;
+        Ok(learned)
+    }
 }

@@ -15,6 +15,7 @@
 pub mod console;
 mod diagnostics;
 pub mod envelope;
+pub mod fields;
 pub mod ids;
 pub mod keys;
 mod learn;

@@ -3,7 +3,7 @@
 //! Times: `uptime_ms` counts from the module's boot and is always there; `at_ms` is unix time in milliseconds and is
 //! there only once the module's clock was set by a [`Action::Sync`].
 
-use crate::{limits::FIRMWARE_MAX_CHARS, open_enum::open_enum};
+use crate::{fields, limits::FIRMWARE_MAX_CHARS, open_enum::open_enum};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 pub use crate::{
@@ -291,7 +291,7 @@ impl Action {
 ///
 /// The module takes `server_ms` plus half the round trip for the time, the round trip being its uptime now less
 /// `echo_uptime_ms`; so a sync that was delayed or replayed cannot set the clock far wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Sync {
     /// The server's unix time in milliseconds.
@@ -303,6 +303,21 @@ pub struct Sync {
     /// `uptime_ms` of the message this answers.
     #[n(2)]
     pub echo_uptime_ms: u64,
+}
+
+impl<'b, C> Decode<'b, C> for Sync {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let mut sync = Self { server_ms: 0, echo_boot: 0, echo_uptime_ms: 0 };
+        fields::map(d, 3, fields::bits([0, 1, 2]), &mut |number, d| {
+            match number {
+                0 => sync.server_ms = fields::number(d)?,
+                1 => sync.echo_boot = fields::number(d)?,
+                _ => sync.echo_uptime_ms = fields::number(d)?,
+            }
+            Ok(())
+        })?;
+        Ok(sync)
+    }
 }
 
 /// An instruction. Topic `m/<module>/command`.
@@ -322,7 +337,7 @@ pub struct Command {
 }
 
 /// A command's fields as they stand on the wire: the action by its code, its values beside it.
-#[derive(Encode, Decode)]
+#[derive(Default, Encode)]
 #[cbor(map)]
 struct CommandFields {
     #[n(0)]
@@ -357,11 +372,7 @@ impl<C> Encode<C> for Command {
             issued_ms: self.issued_ms,
             lifetime_ms: u32::try_from(lifetime_ms).unwrap_or(u32::MAX),
             action: self.action.code(),
-            pulses: None,
-            sync: None,
-            settings: None,
-            locked: None,
-            learn: None,
+            ..CommandFields::default()
         };
         match self.action {
             Action::Credit { pulses } => fields.pulses = Some(pulses),
@@ -376,8 +387,23 @@ impl<C> Encode<C> for Command {
 }
 
 impl<'b, C> Decode<'b, C> for Command {
-    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
-        let fields = CommandFields::decode(d, ctx)?;
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let mut fields = CommandFields::default();
+        fields::map(d, 10, fields::bits([0, 1, 2, 3, 4]), &mut |number, d| {
+            match number {
+                0 => fields.id = fields::number(d)?,
+                1 => fields.sequence = fields::number(d)?,
+                2 => fields.issued_ms = fields::number(d)?,
+                3 => fields.lifetime_ms = fields::number(d)?,
+                4 => fields.action = fields::number(d)?,
+                5 => fields.pulses = fields::optional(d, fields::number)?,
+                6 => fields.sync = fields::optional(d, Decoder::decode)?,
+                7 => fields.settings = fields::optional(d, Decoder::decode)?,
+                8 => fields.locked = fields::optional(d, Decoder::bool)?,
+                _ => fields.learn = fields::optional(d, Decoder::decode)?,
+            }
+            Ok(())
+        })?;
         let missing = || decode::Error::message("the action's value is missing");
         let action = match fields.action {
             1 => Action::Probe,

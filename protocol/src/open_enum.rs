@@ -40,7 +40,7 @@ macro_rules! open_enum {
 
         impl<'b, C> minicbor::Decode<'b, C> for $name {
             fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-                Ok(Self::from_code(d.u8()?))
+                Ok(Self::from_code(crate::fields::number(d)?))
             }
         }
     };

@@ -1,14 +1,17 @@
 //! Settings: how the coin line behaves, and the caps on credits.
 
-use crate::limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_DEFAULT, CREDIT_PULSES_PER_MINUTE_MAX};
-use minicbor::{Decode, Encode};
+use crate::{
+    fields,
+    limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_DEFAULT, CREDIT_PULSES_PER_MINUTE_MAX},
+};
+use minicbor::{Decode, Decoder, Encode, decode};
 
 fn is_zero(number: &u16) -> bool {
     *number == 0
 }
 
 /// How the coin line behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct CoinProfile {
     /// Whether the line is high at rest (normally open contact with pull-up).
@@ -49,6 +52,29 @@ impl Default for CoinProfile {
     }
 }
 
+impl<'b, C> Decode<'b, C> for CoinProfile {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let mut profile = Self::default();
+        fields::map(d, 7, fields::bits([0, 1, 2, 3, 4, 5, 6]), &mut |number, d| {
+            let ms = match number {
+                0 => {
+                    profile.idle_high = d.bool()?;
+                    return Ok(());
+                }
+                1 => &mut profile.width_min_ms,
+                2 => &mut profile.width_max_ms,
+                3 => &mut profile.gap_min_ms,
+                4 => &mut profile.burst_end_ms,
+                5 => &mut profile.credit_width_ms,
+                _ => &mut profile.credit_gap_ms,
+            };
+            *ms = fields::number(d)?;
+            Ok(())
+        })?;
+        Ok(profile)
+    }
+}
+
 impl CoinProfile {
     /// Whether the numbers fit together: all within 1 to 2000 ms, minimum below maximum.
     pub fn is_valid(&self) -> bool {
@@ -67,7 +93,7 @@ impl CoinProfile {
 }
 
 /// A module's settings, as a whole: the newest version replaces all of an older one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Settings {
     /// Counts up with each change at the server; from 1.
@@ -101,6 +127,24 @@ impl Default for Settings {
             sense: false,
             credit_pulses_per_minute_max: 0,
         }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Settings {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let mut settings = Self::default();
+        fields::map(d, 6, fields::bits([0, 1, 2, 3, 4]), &mut |number, d| {
+            match number {
+                0 => settings.version = fields::number(d)?,
+                1 => settings.profile = d.decode()?,
+                2 => settings.credit_pulses_max = fields::number(d)?,
+                3 => settings.status_period_s = fields::number(d)?,
+                4 => settings.sense = d.bool()?,
+                _ => settings.credit_pulses_per_minute_max = fields::number(d)?,
+            }
+            Ok(())
+        })?;
+        Ok(settings)
     }
 }
 

@@ -15,11 +15,10 @@ const DEBIANS_RUSTC: &str = "/usr/bin/rustc";
 const DEBIANS_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core";
 const DEBIANS_CLIPPY: &str = "/usr/bin/clippy-driver";
 const BINUTILS: &str = "arm-none-eabi";
-/// What the image may take of the processor's memories, in bytes: its slot (`memory.x`, `facts.rs`), and all its RAM.
-const FLASH_MAX: u64 = 192 * 1024;
+/// What the image may take of the processor's memories, in bytes. Its slot of flash (`memory.x`, `facts.rs`) is larger, for
+/// what is to come and for compilers that make more of it.
+const FLASH_MAX: u64 = 128 * 1024;
 const RAM_MAX: u64 = 32 * 1024;
-/// What it is meant to take of flash, in bytes.
-const FLASH_AIM: u64 = 128 * 1024;
 
 /// The board's folder: a workspace of its own.
 pub fn board() -> PathBuf {
@@ -131,9 +130,6 @@ fn weigh(image: &Path) -> Result<()> {
     println!("{:<14} {:>9} {:>9}", "stack", 0, stack);
     println!("{:<14} {:>9} {:>9}", "in all", flash, ram);
     println!("{:<14} {FLASH_MAX:>9} {RAM_MAX:>9}", "at most");
-    if flash > FLASH_AIM {
-        println!("it is {} bytes of flash above the {FLASH_AIM} it is meant to take", flash - FLASH_AIM);
-    }
     if flash > FLASH_MAX || ram > RAM_MAX {
         bail!("the image is too large: {flash} bytes of flash of {FLASH_MAX}, {ram} bytes of RAM of {RAM_MAX}");
     }
@@ -199,6 +195,14 @@ fn is_panic(callee: &str) -> bool {
         || callee.contains("len_mismatch_fail")
 }
 
+/// A function of Rust's library that panics for its caller: where it is not inlined, it is the caller that is looked at.
+fn panics_for_its_caller(name: &str) -> bool {
+    name.contains(" as core::slice::index::SliceIndex<")
+        || name.contains(" as core::ops::index::Index")
+        || (name.starts_with("<core::result::Result<") || name.starts_with("<core::option::Option<"))
+            && (name.ends_with(">::expect") || name.ends_with(">::unwrap"))
+}
+
 fn ways(image: &Path) -> Result<BTreeMap<Way, BTreeSet<String>>> {
     let code = binutil("objdump").args(&["-d", "-C", "--no-show-raw-insn"]).arg(image).output()?;
     let calls = calls(&code);
@@ -208,7 +212,7 @@ fn ways(image: &Path) -> Result<BTreeMap<Way, BTreeSet<String>>> {
         let before = outlined.len();
         for (_, caller, callee) in &calls {
             let panics = (is_panic(callee) && *callee != RESUMED) || outlined.contains(callee);
-            if caller.starts_with("OUTLINED_FUNCTION") && panics {
+            if (caller.starts_with("OUTLINED_FUNCTION") || panics_for_its_caller(caller)) && panics {
                 outlined.insert(caller);
             }
         }
@@ -236,7 +240,9 @@ fn ways(image: &Path) -> Result<BTreeMap<Way, BTreeSet<String>>> {
             None => ((*caller).to_owned(), "?".to_owned()),
         };
         let callee = if callee.starts_with("OUTLINED") { "outlined" } else { callee };
-        let callee = callee.split('<').next().unwrap_or(callee).trim_end_matches("::");
+        // Type parameters behind the name are no part of it; those before are cut off below.
+        let callee = if callee.starts_with('<') { callee } else { callee.split('<').next().unwrap_or(callee) };
+        let callee = callee.trim_end_matches("::");
         let callee = callee.rsplit("::").next().unwrap_or(callee);
         found.entry((file, callee.to_owned())).or_default().insert(line);
     }

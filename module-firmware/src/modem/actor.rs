@@ -2,18 +2,21 @@
 
 use super::{
     Modem, Number, Stand, State,
-    command::general::{
-        AskIccid, AskIdentity, AskModel, AskRegistration, AskSignal, AskSim, EchoOff, NumberErrors, Registration,
-        SimState,
+    command::{
+        Answer, Command,
+        general::{
+            ASK_IDENTITY, ASK_MODEL, ASK_SIGNAL, ASK_SIM, ECHO_OFF, NUMBER_ERRORS, Registration, SimState, ask_iccid,
+            ask_registration,
+        },
     },
     family::{Family, PowerTimes, UNKNOWN_POWER},
-    line::{Line, News, Order},
+    line::{Line, News},
     power::Power,
     settings::{Config, Timeouts},
     socket,
 };
 use crate::backoff::Backoff;
-use atat::{AtatCmd, Error};
+use atat::Error;
 use core::convert::Infallible;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_hal::digital::OutputPin;
@@ -170,16 +173,10 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     }
 
     /// Asks; after a command without an answer, first makes sure that the modem is there and its answers are in step.
-    async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<Result<C::Response, Error>, End> {
+    async fn ask(&mut self, command: &Command<'_>) -> Result<Result<Answer, Error>, End> {
         let answer = self.line.ask(command).await;
         self.after(answer.as_ref().err()).await?;
         Ok(answer)
-    }
-
-    async fn order(&mut self, order: &dyn Order) -> Result<Result<(), Error>, End> {
-        let outcome = self.line.order(order).await;
-        self.after(outcome.as_ref().err()).await?;
-        Ok(outcome)
     }
 
     async fn after(&mut self, error: Option<&Error>) -> Result<(), End> {
@@ -210,7 +207,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn serve(&mut self) -> Result<Infallible, End> {
         let family = self.set_up().await?;
         self.wait_for_sim().await?;
-        if let Ok(iccid) = self.ask(&AskIccid(family.iccid)).await? {
+        if let Ok(Answer::Iccid(iccid)) = self.ask(&ask_iccid(family.iccid)).await? {
             self.modem.iccid.set(Some(iccid));
         }
         let mut failures = 0;
@@ -236,17 +233,19 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn set_up(&mut self) -> Result<&'static Family, End> {
         self.line.expect_data(None);
         // Where these are not known nothing is lost.
-        let _ = self.order(&EchoOff).await?;
-        let _ = self.order(&NumberErrors).await?;
-        let family = match self.ask(&AskModel).await? {
-            Ok(model) => model.0,
-            Err(_) => match self.ask(&AskIdentity).await? {
-                Ok(model) => model.0,
-                Err(_) => {
-                    self.modem.set_state(State::Unknown);
-                    return Err(End::Stuck);
-                }
-            },
+        let _ = self.ask(&ECHO_OFF).await?;
+        let _ = self.ask(&NUMBER_ERRORS).await?;
+        let mut known = None;
+        for question in [&ASK_MODEL, &ASK_IDENTITY] {
+            if known.is_none()
+                && let Ok(Answer::Model(family)) = self.ask(question).await?
+            {
+                known = Some(family);
+            }
+        }
+        let Some(family) = known else {
+            self.modem.set_state(State::Unknown);
+            return Err(End::Stuck);
         };
         self.modem.family.set(Some(family));
         self.line.expect_data(Some(&family.data_header));
@@ -256,8 +255,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn wait_for_sim(&mut self) -> Result<(), End> {
         let deadline = Instant::now() + Duration::from_millis(self.timeouts().registration_ms.into());
         loop {
-            let state = match self.ask(&AskSim).await? {
-                Ok(state) => Some(state),
+            let state = match self.ask(&ASK_SIM).await? {
+                Ok(Answer::Sim(state)) => Some(state),
+                Ok(_) => None,
                 Err(error) => SimState::of_error(&error),
             };
             match state {
@@ -279,10 +279,10 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             self.look_at_signal().await?;
             let mut denied = false;
             for domain in family.domains {
-                match self.ask(&AskRegistration(*domain)).await? {
-                    Ok(Registration::Registered) => return Ok(()),
-                    Ok(Registration::Denied) => denied = true,
-                    Ok(Registration::Searching) | Err(_) => {}
+                match self.ask(&ask_registration(*domain)).await? {
+                    Ok(Answer::Registration(Registration::Registered)) => return Ok(()),
+                    Ok(Answer::Registration(Registration::Denied)) => denied = true,
+                    Ok(_) | Err(_) => {}
                 }
             }
             self.modem.set_state(if denied { State::Denied } else { State::Searching });
@@ -296,9 +296,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn look_at_signal(&mut self) -> Result<(), End> {
         self.modem.review_supply();
         self.next_signal = Instant::now() + Duration::from_millis(self.timeouts().signal_ms.into());
-        if let Ok(signal) = self.ask(&AskSignal).await? {
-            let known = signal.csq != CSQ_UNKNOWN && signal.csq <= CSQ_MAX;
-            self.modem.set_signal(known.then_some(signal.csq));
+        if let Ok(Answer::Signal(csq)) = self.ask(&ASK_SIGNAL).await? {
+            let known = csq != CSQ_UNKNOWN && csq <= CSQ_MAX;
+            self.modem.set_signal(known.then_some(csq));
         }
         Ok(())
     }

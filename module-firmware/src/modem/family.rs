@@ -25,11 +25,12 @@ pub enum Domain {
 }
 
 impl Domain {
-    pub(super) fn name(self) -> &'static [u8] {
+    /// What asks for it; the answer begins with the same words.
+    pub(super) const fn question(self) -> &'static [u8] {
         match self {
-            Self::Gsm => b"+CREG",
-            Self::Packet => b"+CGREG",
-            Self::Eps => b"+CEREG",
+            Self::Gsm => b"+CREG?",
+            Self::Packet => b"+CGREG?",
+            Self::Eps => b"+CEREG?",
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The line to the modem: one command at a time, and an ear for what is said unasked.
 //!
 //! atat's clients do not fit here: their time-outs are constants of the types, their first answer is the answer
-//! whatever it says, and they have no ear while nothing is asked, or keep a second copy of each answer. So the types,
-//! the parsing and the digester's shape are atat's, and the exchange itself is this.
+//! whatever it says, and they have no ear while nothing is asked, or keep a second copy of each answer. So the errors, and
+//! the shapes of commands and digester are atat's, and the exchange itself is this.
 
 use super::{
     LINE_BYTES, Modem,
-    command::{COMMAND_BYTES, Nothing, general::At, urc::Urc},
+    command::{Answer, COMMAND_BYTES, Command, general::AT, urc::Urc},
     digest::LineDigester,
     family::DataHeader,
     settings::Timeouts,
@@ -73,45 +73,6 @@ enum Taken {
     No,
 }
 
-/// A command whose answer is that it was taken, without its type: its exchange is compiled once for all of them.
-pub(super) trait Order {
-    fn write(&self, buffer: &mut [u8]) -> usize;
-    fn take(&self, answer: Result<&[u8], InternalError<'_>>) -> Result<(), Error>;
-    fn longest_ms(&self) -> u32;
-    fn ends_with_code(&self) -> bool;
-}
-
-impl<C: AtatCmd<Response = Nothing>> Order for C {
-    fn write(&self, buffer: &mut [u8]) -> usize {
-        AtatCmd::write(self, buffer)
-    }
-
-    fn take(&self, answer: Result<&[u8], InternalError<'_>>) -> Result<(), Error> {
-        self.parse(answer).map(|Nothing| ())
-    }
-
-    fn longest_ms(&self) -> u32 {
-        C::MAX_TIMEOUT_MS
-    }
-
-    fn ends_with_code(&self) -> bool {
-        C::EXPECTS_RESPONSE_CODE
-    }
-}
-
-/// Takes a part of an answer; see [`super::command`] for what it gives back.
-type Take<'a> = dyn FnMut(Result<&[u8], InternalError<'_>>) -> Result<(), Error> + 'a;
-
-/// What there is to an exchange beside its words.
-struct Terms {
-    /// The longest that the answer may take, in milliseconds.
-    longest_ms: u32,
-    /// Whether `OK` is the end of the answer.
-    ends_with_code: bool,
-    /// Bytes to send after the prompt.
-    data_bytes: usize,
-}
-
 pub(super) struct Line<'a, R, W> {
     reader: R,
     writer: W,
@@ -148,32 +109,20 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 
     /// Asks, and gives the answer.
-    pub(super) async fn ask<C: AtatCmd>(&mut self, command: &C) -> Result<C::Response, Error> {
-        let mut answer = None;
-        let terms = Terms { longest_ms: C::MAX_TIMEOUT_MS, ends_with_code: C::EXPECTS_RESPONSE_CODE, data_bytes: 0 };
-        self.exchange_counted(&|buffer| command.write(buffer), &terms, &mut |said| {
-            answer = Some(command.parse(said)?);
-            Ok(())
-        })
-        .await?;
-        answer.ok_or(Error::Parse)
+    pub(super) async fn ask(&mut self, command: &Command<'_>) -> Result<Answer, Error> {
+        self.ask_with_data(command, 0).await
     }
 
-    /// Has a command carried out.
-    pub(super) async fn order(&mut self, order: &dyn Order) -> Result<(), Error> {
-        self.order_with_data(order, 0).await
-    }
-
-    /// Has a command carried out that asks for leave to send; sends `data_bytes` of what was written to the stream.
-    pub(super) async fn order_with_data(&mut self, order: &dyn Order, data_bytes: usize) -> Result<(), Error> {
-        let terms = Terms { longest_ms: order.longest_ms(), ends_with_code: order.ends_with_code(), data_bytes };
-        self.exchange_counted(&|buffer| order.write(buffer), &terms, &mut |said| order.take(said)).await
+    /// Asks what needs leave to send; sends `data_bytes` of what was written to the stream.
+    pub(super) async fn ask_with_data(&mut self, command: &Command<'_>, data_bytes: usize) -> Result<Answer, Error> {
+        let outcome = self.exchange(command, data_bytes).await;
+        self.count(outcome.as_ref().err());
+        outcome
     }
 
     /// Asks whether the modem is there, without counting the outcome: one that starts is allowed not to answer.
-    pub(super) async fn knock(&mut self) -> Result<(), Error> {
-        let terms = Terms { longest_ms: At::MAX_TIMEOUT_MS, ends_with_code: true, data_bytes: 0 };
-        self.exchange(&|buffer| AtatCmd::write(&At, buffer), &terms, &mut |said| Order::take(&At, said)).await
+    pub(super) async fn knock(&mut self) -> Result<Answer, Error> {
+        self.exchange(&AT, 0).await
     }
 
     /// Listens until the news satisfy; false if they do not until then, or until there is news from the link where
@@ -212,31 +161,15 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         }
     }
 
-    async fn exchange_counted(
-        &mut self,
-        command: &dyn Fn(&mut [u8]) -> usize,
-        terms: &Terms,
-        take: &mut Take<'_>,
-    ) -> Result<(), Error> {
-        let outcome = self.exchange(command, terms, take).await;
-        self.count(outcome.as_ref().err());
-        outcome
-    }
-
-    /// One exchange: the command, its data if there is any, and its answer, which is handed to `take`.
-    async fn exchange(
-        &mut self,
-        command: &dyn Fn(&mut [u8]) -> usize,
-        terms: &Terms,
-        take: &mut Take<'_>,
-    ) -> Result<(), Error> {
+    /// One exchange: the command, its data if there is any, and its answer.
+    async fn exchange(&mut self, command: &Command<'_>, data_bytes: usize) -> Result<Answer, Error> {
         self.let_finish().await;
         self.news.no_data = false;
         let mut bytes = [0; COMMAND_BYTES];
-        let length = command(&mut bytes);
-        self.digester.prompt_expected = terms.data_bytes > 0;
+        let length = command.write(&mut bytes);
+        self.digester.prompt_expected = data_bytes > 0;
         self.write(bytes.get(..length).unwrap_or_default()).await?;
-        if terms.data_bytes > 0 {
+        if data_bytes > 0 {
             let mut prompt = |said: &DigestResult<'_>| match said {
                 DigestResult::Prompt(_) => Taken::Answer(Ok(())),
                 DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
@@ -248,24 +181,27 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
                 let _ = self.write(CANCEL).await;
             }
             prompt?;
-            self.write_data(terms.data_bytes).await?;
+            self.write_data(data_bytes).await?;
         }
-        let mut told = false;
-        self.await_answer(terms.longest_ms, &mut |said| match said {
-            DigestResult::Response(Ok(line)) if !line.is_empty() => match take(Ok(line)) {
-                Ok(()) if terms.ends_with_code => {
-                    told = true;
-                    Taken::Part
+        let mut answer = None;
+        self.await_answer(command.longest_ms, &mut |said| match said {
+            DigestResult::Response(Ok(line)) if !line.is_empty() => match command.parse(Ok(line)) {
+                Ok(part) => {
+                    answer = Some(part);
+                    if command.ends_with_code() { Taken::Part } else { Taken::Answer(Ok(())) }
                 }
                 Err(Error::Parse) => Taken::No,
-                outcome => Taken::Answer(outcome),
+                Err(error) => Taken::Answer(Err(error)),
             },
-            DigestResult::Response(Ok(_)) if told => Taken::Answer(Ok(())),
-            DigestResult::Response(Ok(_)) if terms.ends_with_code && take(Ok(&[])).is_ok() => Taken::Answer(Ok(())),
-            DigestResult::Response(Err(error)) => Taken::Answer(take(Err(error.clone()))),
+            DigestResult::Response(Ok(_)) if command.ends_with_code() => {
+                answer = answer.or_else(|| command.parse(Ok(&[])).ok());
+                if answer.is_some() { Taken::Answer(Ok(())) } else { Taken::No }
+            }
+            DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
             _ => Taken::No,
         })
-        .await
+        .await?;
+        answer.ok_or(Error::Parse)
     }
 
     /// Data goes from the pipe to the line in pieces.
@@ -433,50 +369,22 @@ impl News {
         }
         let Some(urc) = Urc::parse(line) else { return false };
         match urc {
-            Urc::Ready | Urc::ApplicationReady | Urc::AtReady => self.restarted = true,
-            Urc::PowerDown | Urc::PoweredDown | Urc::OverVoltageDown | Urc::OverVoltageWarningDown => {
-                (self.restarted, self.stopped) = (true, true);
-            }
-            Urc::UnderVoltageDown | Urc::UnderVoltageWarningDown => {
+            Urc::Restarted => self.restarted = true,
+            Urc::Stopped => (self.restarted, self.stopped) = (true, true),
+            Urc::StoppedBySupply => {
                 (self.restarted, self.stopped) = (true, true);
                 modem.supply_is_low();
             }
-            Urc::UnderVoltageWarnning | Urc::UnderVoltageWarning => modem.supply_is_low(),
-            Urc::Sim(said) => self.restarted |= said.text.starts_with("NOT"),
-            Urc::Connected => self.opened = Some(true),
-            Urc::AlreadyConnected | Urc::ConnectFailed => self.opened = Some(false),
-            Urc::Closed | Urc::LinkClosed | Urc::LinkClosedHere => self.closed = true,
-            Urc::ContextLost | Urc::NetworkClosed => self.network_lost = true,
-            Urc::DataWaits(waits) => self.data_waits |= waits.first == 1,
-            Urc::NetworkOpened(verdict) => self.network_opened = Some(verdict.first == 0),
+            Urc::SupplyLow => modem.supply_is_low(),
+            Urc::Opened(well) => self.opened = Some(well),
+            Urc::Closed => self.closed = true,
+            Urc::NetworkLost => self.network_lost = true,
+            Urc::DataWaits => self.data_waits = true,
+            Urc::NetworkOpened(well) => self.network_opened = Some(well),
             Urc::NetworkStopped => self.network_stopped = true,
-            Urc::LinkOpened(verdict) | Urc::SocketOpened(verdict) => self.opened = Some(verdict.second == Some(0)),
-            Urc::Sent(sent) => self.sent = Some(sent.third.is_some() && sent.second == sent.third),
-            Urc::IpError(error) => self.no_data |= matches!(error.text.as_str(), "No data" | "22"),
-            Urc::Socket(said) => match said.event.as_str() {
-                "recv" => self.data_waits = true,
-                "closed" => self.closed = true,
-                "pdpdeact" => self.network_lost = true,
-                _ => {}
-            },
-            Urc::ConnectState
-            | Urc::OverVoltageWarnning
-            | Urc::OverVoltageWarning
-            | Urc::CipError
-            | Urc::CallReady
-            | Urc::SmsReady
-            | Urc::SmsDone
-            | Urc::PhonebookDone
-            | Urc::Functionality
-            | Urc::Indication
-            | Urc::Registered
-            | Urc::PacketRegistered
-            | Urc::EpsRegistered
-            | Urc::PacketEvent
-            | Urc::TimeZone
-            | Urc::NetworkTime
-            | Urc::DaylightSaving
-            | Urc::Ring => {}
+            Urc::Sent(whole) => self.sent = Some(whole),
+            Urc::NoData => self.no_data = true,
+            Urc::Nothing => {}
         }
         true
     }

@@ -2,19 +2,19 @@
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-/// Holds up to `N` bytes; `N` is a power of two.
-pub struct Ring<const N: usize> {
-    bytes: [AtomicU8; N],
+/// Holds as many bytes as it has places; these are a power of two.
+pub struct Ring {
+    places: &'static [AtomicU8],
     /// Bytes ever put and ever taken, wrapping.
     put: AtomicUsize,
     taken: AtomicUsize,
 }
 
-impl<const N: usize> Ring<N> {
+impl Ring {
     /// An empty queue.
-    pub const fn new() -> Self {
-        const { assert!(N.is_power_of_two(), "positions wrap with the counters") };
-        Self { bytes: [const { AtomicU8::new(0) }; N], put: AtomicUsize::new(0), taken: AtomicUsize::new(0) }
+    pub const fn new(places: &'static [AtomicU8]) -> Self {
+        assert!(places.len().is_power_of_two(), "positions wrap with the counters");
+        Self { places, put: AtomicUsize::new(0), taken: AtomicUsize::new(0) }
     }
 
     /// Bytes that wait.
@@ -24,7 +24,11 @@ impl<const N: usize> Ring<N> {
 
     /// Bytes that it would still take.
     pub fn room(&self) -> usize {
-        N.saturating_sub(self.len())
+        self.places.len().saturating_sub(self.len())
+    }
+
+    fn place(&self, position: usize) -> Option<&AtomicU8> {
+        self.places.get(position & (self.places.len() - 1))
     }
 
     /// Puts as many of the bytes as there is room for; gives how many.
@@ -32,7 +36,9 @@ impl<const N: usize> Ring<N> {
         let count = bytes.len().min(self.room());
         let put = self.put.load(Ordering::Relaxed);
         for (i, byte) in bytes.iter().take(count).enumerate() {
-            self.bytes[put.wrapping_add(i) % N].store(*byte, Ordering::Relaxed);
+            if let Some(place) = self.place(put.wrapping_add(i)) {
+                place.store(*byte, Ordering::Relaxed);
+            }
         }
         self.put.store(put.wrapping_add(count), Ordering::Release);
         count
@@ -43,7 +49,9 @@ impl<const N: usize> Ring<N> {
         let count = bytes.len().min(self.len());
         let taken = self.taken.load(Ordering::Relaxed);
         for (i, byte) in bytes.iter_mut().take(count).enumerate() {
-            *byte = self.bytes[taken.wrapping_add(i) % N].load(Ordering::Relaxed);
+            if let Some(place) = self.place(taken.wrapping_add(i)) {
+                *byte = place.load(Ordering::Relaxed);
+            }
         }
         self.taken.store(taken.wrapping_add(count), Ordering::Release);
         count

@@ -10,7 +10,7 @@ use crate::{
 use core::{
     convert::Infallible,
     future::poll_fn,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, Ordering},
     task::Poll,
 };
 use embassy_sync::waitqueue::AtomicWaker;
@@ -21,26 +21,32 @@ use stm32_metapac::{
 };
 
 /// The modem's line, UART4.
-pub static MODEM: Uart<1024, 512> = Uart::new(UART4);
+pub static MODEM: Uart = Uart::new(UART4, &MODEM_RECEIVED, &MODEM_TO_SEND);
 /// The console's line, USART1.
-pub static CONSOLE: Uart<128, 128> = Uart::new(USART1);
+pub static CONSOLE: Uart = Uart::new(USART1, &CONSOLE_RECEIVED, &CONSOLE_TO_SEND);
 
-/// A serial line with its queues: `RX` bytes in, `TX` bytes out.
-pub struct Uart<const RX: usize, const TX: usize> {
+// Apart from the lines: all zero, they take nothing of flash.
+static MODEM_RECEIVED: [AtomicU8; 1024] = [const { AtomicU8::new(0) }; 1024];
+static MODEM_TO_SEND: [AtomicU8; 512] = [const { AtomicU8::new(0) }; 512];
+static CONSOLE_RECEIVED: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
+static CONSOLE_TO_SEND: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
+
+/// A serial line with its queues. Their sizes are no part of its type: what moves bytes is compiled once.
+pub struct Uart {
     registers: Usart,
-    received: Ring<RX>,
-    to_send: Ring<TX>,
+    received: Ring,
+    to_send: Ring,
     came: AtomicWaker,
     went: AtomicWaker,
     overruns: AtomicU32,
 }
 
-impl<const RX: usize, const TX: usize> Uart<RX, TX> {
-    const fn new(registers: Usart) -> Self {
+impl Uart {
+    const fn new(registers: Usart, received: &'static [AtomicU8], to_send: &'static [AtomicU8]) -> Self {
         Self {
             registers,
-            received: Ring::new(),
-            to_send: Ring::new(),
+            received: Ring::new(received),
+            to_send: Ring::new(to_send),
             came: AtomicWaker::new(),
             went: AtomicWaker::new(),
             overruns: AtomicU32::new(0),
@@ -121,13 +127,13 @@ impl<const RX: usize, const TX: usize> Uart<RX, TX> {
 }
 
 /// The loop's end of a line. Reads and writes may be cancelled: what was not told as done was not done.
-pub struct Port<const RX: usize, const TX: usize>(pub &'static Uart<RX, TX>);
+pub struct Port(pub &'static Uart);
 
-impl<const RX: usize, const TX: usize> ErrorType for Port<RX, TX> {
+impl ErrorType for Port {
     type Error = Infallible;
 }
 
-impl<const RX: usize, const TX: usize> Read for Port<RX, TX> {
+impl Read for Port {
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Infallible> {
         if bytes.is_empty() {
             return Ok(0);
@@ -143,7 +149,7 @@ impl<const RX: usize, const TX: usize> Read for Port<RX, TX> {
     }
 }
 
-impl<const RX: usize, const TX: usize> Write for Port<RX, TX> {
+impl Write for Port {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
         if bytes.is_empty() {
             return Ok(0);

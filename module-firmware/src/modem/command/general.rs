@@ -1,51 +1,39 @@
 //! Commands that modems of all families know (ITU-T V.250, 3GPP TS 27.007).
 
-use super::{Nothing, fields, ok, write_parts};
-use crate::modem::family::{Domain, Family};
-use atat::{
-    AtatCmd, AtatResp, CmeError, Error, InternalError,
-    atat_derive::{AtatCmd, AtatResp},
-    heapless::String,
-};
+use super::{Command, Expects, decimal, numbers, word};
+use crate::modem::family::Domain;
+use atat::{CmeError, Error};
 
 /// Asks whether anybody is there.
-#[derive(AtatCmd)]
-#[at_cmd("", Nothing, timeout_ms = 1000, parse = ok)]
-pub struct At;
+pub const AT: Command<'_> = Command::order(b"", 1_000);
 
 /// Turns the echo of commands off.
-#[derive(AtatCmd)]
-#[at_cmd("E0", Nothing, timeout_ms = 2000, parse = ok)]
-pub struct EchoOff;
+pub const ECHO_OFF: Command<'_> = Command::order(b"E0", 2_000);
 
 /// Has errors told by their number.
-#[derive(AtatCmd)]
-#[at_cmd("+CMEE=1", Nothing, timeout_ms = 2000, parse = ok)]
-pub struct NumberErrors;
+pub const NUMBER_ERRORS: Command<'_> = Command::order(b"+CMEE=1", 2_000);
 
 /// Asks for the model.
-#[derive(AtatCmd)]
-#[at_cmd("+CGMM", Model, timeout_ms = 3000, parse = model)]
-pub struct AskModel;
+pub const ASK_MODEL: Command<'_> = Command::asking(b"+CGMM", 3_000, Expects::Model);
 
 /// Asks for maker, model and revision.
-#[derive(AtatCmd)]
-#[at_cmd("I", Model, timeout_ms = 3000, parse = model)]
-pub struct AskIdentity;
-
-/// The family that a model belongs to.
-pub struct Model(pub &'static Family);
-
-impl AtatResp for Model {}
-
-fn model(line: &[u8]) -> Result<Model, Error> {
-    Family::of_model(line).map(Model).ok_or(Error::Parse)
-}
+pub const ASK_IDENTITY: Command<'_> = Command::asking(b"I", 3_000, Expects::Model);
 
 /// Asks for the state of the SIM.
-#[derive(AtatCmd)]
-#[at_cmd("+CPIN?", SimState, timeout_ms = 5000, parse = sim_state)]
-pub struct AskSim;
+pub const ASK_SIM: Command<'_> = Command::asking(b"+CPIN?", 5_000, Expects::Sim);
+
+/// Asks for the signal.
+pub const ASK_SIGNAL: Command<'_> = Command::asking(b"+CSQ", 2_000, Expects::Signal);
+
+/// Asks whether the modem is registered in a domain.
+pub const fn ask_registration(domain: Domain) -> Command<'static> {
+    Command::asking(domain.question(), 5_000, Expects::Registration(domain))
+}
+
+/// Asks for the number of the SIM card. What the command is called differs.
+pub const fn ask_iccid(name: &[u8]) -> Command<'_> {
+    Command::asking(name, 5_000, Expects::Iccid)
+}
 
 /// The state of the SIM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,19 +48,15 @@ pub enum SimState {
     Absent,
 }
 
-impl AtatResp for SimState {}
+/// The longest state that there is, in bytes, and some.
+const SIM_STATE_MAX_BYTES: usize = 24;
 
-#[derive(AtatResp)]
-struct PinAnswer {
-    state: String<24>,
-}
-
-fn sim_state(line: &[u8]) -> Result<SimState, Error> {
-    let answer: PinAnswer = fields(b"+CPIN:", line)?;
-    Ok(match answer.state.as_str() {
-        "READY" => SimState::Ready,
-        "NOT READY" => SimState::NotReady,
-        "NOT INSERTED" => SimState::Absent,
+pub(super) fn sim_state(line: &[u8]) -> Option<SimState> {
+    Some(match word(line.strip_prefix(b"+CPIN:")?) {
+        b"READY" => SimState::Ready,
+        b"NOT READY" => SimState::NotReady,
+        b"NOT INSERTED" => SimState::Absent,
+        state if state.is_empty() || state.len() > SIM_STATE_MAX_BYTES || !state.is_ascii() => return None,
         _ => SimState::Locked,
     })
 }
@@ -89,26 +73,11 @@ impl SimState {
     }
 }
 
-/// Asks for the signal.
-#[derive(AtatCmd)]
-#[at_cmd("+CSQ", Signal, timeout_ms = 2000, parse = signal)]
-pub struct AskSignal;
-
-/// The signal.
-#[derive(Debug, Clone, Copy, AtatResp)]
-pub struct Signal {
-    /// 0 to 31; 99 if not known.
-    pub csq: u8,
-    /// Bit error class.
-    pub _errors: Option<u8>,
+/// The signal; behind it may stand the class of bit errors.
+pub(super) fn signal(line: &[u8]) -> Option<u8> {
+    let [Some(csq), _, None, None] = numbers(line.strip_prefix(b"+CSQ:")?)? else { return None };
+    u8::try_from(csq).ok()
 }
-
-fn signal(line: &[u8]) -> Result<Signal, Error> {
-    fields(b"+CSQ:", line)
-}
-
-/// Asks whether the modem is registered in a domain.
-pub struct AskRegistration(pub Domain);
 
 /// Where a registration stands (3GPP TS 27.007, 7.2 and 10.1.20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,38 +90,17 @@ pub enum Registration {
     Denied,
 }
 
-impl AtatResp for Registration {}
-
-#[derive(AtatResp)]
-struct RegistrationAnswer {
-    _unsolicited: u8,
-    state: u8,
-    // Location area, cell and technology may follow: they are not looked at.
-    _area: Option<String<12>>,
-    _cell: Option<String<12>>,
-    _technology: Option<u8>,
+/// Whether it is told unasked, and the state. Location area, cell and technology may follow: they are not looked at.
+pub(super) fn registration(domain: Domain, line: &[u8]) -> Option<Registration> {
+    let name = domain.question().strip_suffix(b"?")?;
+    let mut fields = line.strip_prefix(name)?.strip_prefix(b":")?.split(|byte| *byte == b',');
+    decimal(fields.next()?)?;
+    Some(match decimal(fields.next()?)? {
+        1 | 5 => Registration::Registered,
+        3 => Registration::Denied,
+        _ => Registration::Searching,
+    })
 }
-
-impl AtatCmd for AskRegistration {
-    type Response = Registration;
-    const MAX_TIMEOUT_MS: u32 = 5000;
-
-    fn write(&self, buffer: &mut [u8]) -> usize {
-        write_parts(&[b"AT", self.0.name(), b"?\r"], buffer)
-    }
-
-    fn parse(&self, answer: Result<&[u8], InternalError>) -> Result<Registration, Error> {
-        let answer: RegistrationAnswer = fields(self.0.name(), answer?)?;
-        Ok(match answer.state {
-            1 | 5 => Registration::Registered,
-            3 => Registration::Denied,
-            _ => Registration::Searching,
-        })
-    }
-}
-
-/// Asks for the number of the SIM card. What the command is called differs.
-pub struct AskIccid(pub &'static [u8]);
 
 /// The number of a SIM card: 19 or 20 digits, some makers' last is a letter (ITU-T E.118).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,27 +119,12 @@ impl Iccid {
         core::str::from_utf8(&self.digits[..self.length]).unwrap_or_default()
     }
 
-    fn find(line: &[u8]) -> Option<Self> {
+    pub(super) fn find(line: &[u8]) -> Option<Self> {
         let digits = line.split(|byte| !byte.is_ascii_alphanumeric()).find(|word| {
             (Self::MIN..=Self::MAX).contains(&word.len()) && word[..Self::MIN].iter().all(u8::is_ascii_digit)
         })?;
         let mut iccid = Self { digits: [0; Self::MAX], length: digits.len() };
         iccid.digits[..digits.len()].copy_from_slice(digits);
         Some(iccid)
-    }
-}
-
-impl AtatResp for Iccid {}
-
-impl AtatCmd for AskIccid {
-    type Response = Iccid;
-    const MAX_TIMEOUT_MS: u32 = 5000;
-
-    fn write(&self, buffer: &mut [u8]) -> usize {
-        write_parts(&[b"AT", self.0, b"\r"], buffer)
-    }
-
-    fn parse(&self, answer: Result<&[u8], InternalError>) -> Result<Iccid, Error> {
-        Iccid::find(answer?).ok_or(Error::Parse)
     }
 }

@@ -1,48 +1,20 @@
 //! TCP of the Quectel class (EC200U&EG915U Series TCP/IP Application Note V1.1, chapter 2.4), on context 1, socket 0.
 
-use super::{Nothing, ok};
-use atat::atat_derive::AtatCmd;
+use super::Command;
 
-/// Sets access point, user and password (2.4.2).
-#[derive(AtatCmd)]
-#[at_cmd("+QICSGP", Nothing, timeout_ms = 2000, parse = ok)]
-pub struct SetAccess<'a> {
-    pub context: u8,
-    /// 1 is IPv4.
-    pub kind: u8,
-    pub apn: &'a str,
-    pub user: &'a str,
-    pub password: &'a str,
-    /// 0 is none, 1 PAP.
-    pub authentication: u8,
-}
+/// Sets access point, user and password (2.4.2): context, 1 for IPv4, access point, user, password, and 1 for PAP or 0
+/// for none.
+pub const SET_ACCESS: Command<'_> = Command::order(b"+QICSGP=", 2_000);
 
 /// Activates the context (2.4.3).
-#[derive(AtatCmd)]
-#[at_cmd("+QIACT=1", Nothing, timeout_ms = 150000, parse = ok)]
-pub struct Activate;
+pub const ACTIVATE: Command<'_> = Command::order(b"+QIACT=1", 150_000);
 
 /// Deactivates the context, with any connection (2.4.4).
-#[derive(AtatCmd)]
-#[at_cmd("+QIDEACT=1", Nothing, timeout_ms = 40000, parse = ok)]
-pub struct Deactivate;
+pub const DEACTIVATE: Command<'_> = Command::order(b"+QIDEACT=1", 40_000);
 
-/// Begins to connect (2.4.7): after `OK` comes `+QIOPEN: <socket>,<err>`.
-#[derive(AtatCmd)]
-#[at_cmd("+QIOPEN", Nothing, timeout_ms = 5000, parse = ok)]
-pub struct Open<'a> {
-    pub context: u8,
-    pub socket: u8,
-    pub kind: &'a str,
-    pub host: &'a str,
-    pub port: u16,
-    /// 0: the modem chooses.
-    pub local_port: u16,
-    /// 0: data that came waits until it is read.
-    pub access_mode: u8,
-}
+/// Begins to connect (2.4.7): context, socket, kind, host, port, own port (0: the modem chooses), and 0 for data that
+/// waits until it is read. After `OK` comes `+QIOPEN: <socket>,<err>`.
+pub const OPEN: Command<'_> = Command::order(b"+QIOPEN=", 5_000);
 
 /// Closes the connection (2.4.8); without a time of its own it takes 10 s at most.
-#[derive(AtatCmd)]
-#[at_cmd("+QICLOSE=0", Nothing, timeout_ms = 12000, parse = ok)]
-pub struct Close;
+pub const CLOSE: Command<'_> = Command::order(b"+QICLOSE=0", 12_000);

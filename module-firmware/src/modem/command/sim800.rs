@@ -1,70 +1,37 @@
 //! TCP of the SIM800 class (SIM800 Series AT Command Manual V1.09, chapter 8): one connection at a time, read by hand.
 
-use super::{Nothing, ok, verdict};
-use atat::{AtatResp, Error, atat_derive::AtatCmd};
+use super::{Command, Expects, decimal};
 
 /// One connection at a time (8.2.1).
-#[derive(AtatCmd)]
-#[at_cmd("+CIPMUX=0", Nothing, timeout_ms = 2000, parse = ok)]
-pub struct OneConnection;
+pub const ONE_CONNECTION: Command<'_> = Command::order(b"+CIPMUX=0", 2_000);
 
 /// Data that came waits until it is read (8.2.26).
-#[derive(AtatCmd)]
-#[at_cmd("+CIPRXGET=1", Nothing, timeout_ms = 2000, parse = ok)]
-pub struct ReadByHand;
+pub const READ_BY_HAND: Command<'_> = Command::order(b"+CIPRXGET=1", 2_000);
 
 /// Gives the network up, with any connection (8.2.7). Answered by `SHUT OK` alone.
-#[derive(AtatCmd)]
-#[at_cmd("+CIPSHUT", Nothing, timeout_ms = 65000, response_code = false, parse = shut)]
-pub struct Shut;
-
-fn shut(line: &[u8]) -> Result<Nothing, Error> {
-    verdict(b"SHUT OK", line)
-}
+pub const SHUT: Command<'_> = Command::asking(b"+CIPSHUT", 65_000, Expects::Verdict(b"SHUT OK"));
 
 /// Sets access point, user and password (8.2.9).
-#[derive(AtatCmd)]
-#[at_cmd("+CSTT", Nothing, timeout_ms = 2000, parse = ok)]
-pub struct SetAccess<'a> {
-    pub apn: &'a str,
-    pub user: &'a str,
-    pub password: &'a str,
-}
+pub const SET_ACCESS: Command<'_> = Command::order(b"+CSTT=", 2_000);
 
 /// Brings the wireless connection up (8.2.10).
-#[derive(AtatCmd)]
-#[at_cmd("+CIICR", Nothing, timeout_ms = 85000, parse = ok)]
-pub struct BringUp;
+pub const BRING_UP: Command<'_> = Command::order(b"+CIICR", 85_000);
 
 /// Asks for the address, which has to be done before a connection (8.2.11). Answered by the address alone.
-#[derive(AtatCmd)]
-#[at_cmd("+CIFSR", Address, timeout_ms = 5000, response_code = false, parse = address)]
-pub struct AskAddress;
+pub const ASK_ADDRESS: Command<'_> = Command::asking(b"+CIFSR", 5_000, Expects::Address);
 
-/// The modem has an IPv4 address.
-pub struct Address;
-
-impl AtatResp for Address {}
-
-fn address(line: &[u8]) -> Result<Address, Error> {
-    let text = core::str::from_utf8(line).map_err(|_| Error::Parse)?;
-    text.parse::<core::net::Ipv4Addr>().map(|_| Address).map_err(|_| Error::Parse)
-}
-
-/// Begins to connect (8.2.2): after `OK` comes `CONNECT OK` or `CONNECT FAIL`.
-#[derive(AtatCmd)]
-#[at_cmd("+CIPSTART", Nothing, timeout_ms = 5000, parse = ok)]
-pub struct Open<'a> {
-    pub kind: &'a str,
-    pub host: &'a str,
-    pub port: u16,
-}
+/// Begins to connect (8.2.2): kind, host, port. After `OK` comes `CONNECT OK` or `CONNECT FAIL`.
+pub const OPEN: Command<'_> = Command::order(b"+CIPSTART=", 5_000);
 
 /// Closes at once, without waiting for the peer (8.2.6). Answered by `CLOSE OK` alone.
-#[derive(AtatCmd)]
-#[at_cmd("+CIPCLOSE=1", Nothing, timeout_ms = 5000, response_code = false, parse = closed)]
-pub struct Close;
+pub const CLOSE: Command<'_> = Command::asking(b"+CIPCLOSE=1", 5_000, Expects::Verdict(b"CLOSE OK"));
 
-fn closed(line: &[u8]) -> Result<Nothing, Error> {
-    verdict(b"CLOSE OK", line)
+/// Whether a line is an IPv4 address.
+pub(super) fn is_address(line: &[u8]) -> bool {
+    let mut parts = 0;
+    let in_bounds = line.split(|byte| *byte == b'.').all(|part| {
+        parts += 1;
+        decimal(part).is_some_and(|number| number <= 255)
+    });
+    in_bounds && parts == 4
 }

@@ -1,140 +1,143 @@
 //! What modems say unasked, all families together: no two mean different things by the same words.
 
-use atat::{
-    atat_derive::{AtatResp, AtatUrc},
-    heapless::String,
-};
+use super::{numbers, word};
+use atat::AtatUrc;
 
-/// Something said unasked, or the later part of an answer.
-#[derive(Clone, Debug, AtatUrc)]
+/// What something said unasked means, or the later part of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urc {
-    // The modem started. SIM800 V1.09 page 352 (`RDY`), A76XX V1.09 (`*ATREADY: 1`), Quectel (`RDY`, `APP RDY`).
-    #[at_urc("RDY")]
-    Ready,
-    #[at_urc("APP RDY")]
-    ApplicationReady,
-    #[at_urc("*ATREADY")]
-    AtReady,
-    // The modem stops.
-    #[at_urc("NORMAL POWER DOWN")]
-    PowerDown,
-    #[at_urc("POWERED DOWN")]
-    PoweredDown,
-    #[at_urc("UNDER-VOLTAGE POWER DOWN")]
-    UnderVoltageDown,
-    #[at_urc("UNDER-VOLTAGE WARNING POWER DOWN")]
-    UnderVoltageWarningDown,
-    #[at_urc("OVER-VOLTAGE POWER DOWN")]
-    OverVoltageDown,
-    #[at_urc("OVER-VOLTAGE WARNING POWER DOWN")]
-    OverVoltageWarningDown,
-    // The supply. SIM800 and A76XX spell it in both ways.
-    #[at_urc("UNDER-VOLTAGE WARNNING")]
-    UnderVoltageWarnning,
-    #[at_urc("UNDER-VOLTAGE WARNING")]
-    UnderVoltageWarning,
-    #[at_urc("OVER-VOLTAGE WARNNING")]
-    OverVoltageWarnning,
-    #[at_urc("OVER-VOLTAGE WARNING")]
-    OverVoltageWarning,
-    /// `+CPIN: NOT READY`: the SIM is gone, or the modem restarts.
-    #[at_urc("+CPIN")]
-    Sim(Words),
-    // The connection, SIM800.
-    #[at_urc("CONNECT OK")]
-    Connected,
-    #[at_urc("CONNECT FAIL")]
-    ConnectFailed,
-    #[at_urc("ALREADY CONNECT")]
-    AlreadyConnected,
-    #[at_urc("STATE")]
-    ConnectState,
-    #[at_urc("CLOSED")]
+    /// The modem starts, or what was set up is gone for another reason.
+    Restarted,
+    /// It stops, and does not start by itself.
+    Stopped,
+    /// It stops because its supply is low.
+    StoppedBySupply,
+    /// Its supply is low.
+    SupplyLow,
+    /// The result of opening a connection.
+    Opened(bool),
+    /// The connection is gone.
     Closed,
-    #[at_urc("+PDP")]
-    ContextLost,
-    /// `+CIPRXGET: 1` (SIM800), `+CIPRXGET: 1,<link>` (A76XX): data waits.
-    #[at_urc("+CIPRXGET")]
-    DataWaits(Numbers),
-    // The connection, A76XX (TCPIP Application Note V1.00, 4.2, and the later parts of answers).
-    #[at_urc("+IPCLOSE")]
-    LinkClosed,
-    #[at_urc("+CIPEVENT")]
-    NetworkClosed,
-    /// `+NETOPEN: <err>`.
-    #[at_urc("+NETOPEN")]
-    NetworkOpened(Numbers),
-    #[at_urc("+NETCLOSE")]
+    /// The network is gone.
+    NetworkLost,
+    /// Data waits.
+    DataWaits,
+    /// The result of opening the network.
+    NetworkOpened(bool),
+    /// The network was given up.
     NetworkStopped,
-    /// `+CIPOPEN: <link>,<err>`.
-    #[at_urc("+CIPOPEN")]
-    LinkOpened(Numbers),
-    #[at_urc("+CIPCLOSE")]
-    LinkClosedHere,
-    /// `+CIPSEND: <link>,<asked>,<taken>`; -1 taken if the connection is gone.
-    #[at_urc("+CIPSEND")]
-    Sent(Numbers),
-    /// `+IP ERROR: <why>`, in words or as a number (15.3.1).
-    #[at_urc("+IP ERROR")]
-    IpError(Words),
-    #[at_urc("+CIPERROR")]
-    CipError,
+    /// Whether what was sent was taken whole.
+    Sent(bool),
+    /// There is no data to read.
+    NoData,
+    /// Nothing of interest.
+    Nothing,
+}
+
+/// What follows the words.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// Nothing, or nothing that is looked at.
+    Any(Urc),
+    /// `NOT READY`: the SIM is gone, or the modem restarts.
+    Sim,
+    /// `1` (SIM800), `1,<link>` (A76XX): data waits.
+    DataWaits,
+    /// `<err>`.
+    NetworkError,
+    /// `<link>,<err>`.
+    OpenError,
+    /// `<link>,<asked>,<taken>`; -1 taken if the connection is gone.
+    Taken,
+    /// `<why>`, in words or as a number (A76XX 15.3.1).
+    IpError,
+    /// `"<event>",<socket>,..`.
+    Socket,
+}
+
+use Rest::Any;
+
+#[rustfmt::skip]
+const TABLE: &[(&str, Rest)] = &[
+    // The modem started. SIM800 V1.09 page 352 (`RDY`), A76XX V1.09 (`*ATREADY: 1`), Quectel (`RDY`, `APP RDY`).
+    ("RDY", Any(Urc::Restarted)),
+    ("APP RDY", Any(Urc::Restarted)),
+    ("*ATREADY", Any(Urc::Restarted)),
+    // The modem stops.
+    ("NORMAL POWER DOWN", Any(Urc::Stopped)),
+    ("POWERED DOWN", Any(Urc::Stopped)),
+    ("UNDER-VOLTAGE POWER DOWN", Any(Urc::StoppedBySupply)),
+    ("UNDER-VOLTAGE WARNING POWER DOWN", Any(Urc::StoppedBySupply)),
+    ("OVER-VOLTAGE POWER DOWN", Any(Urc::Stopped)),
+    ("OVER-VOLTAGE WARNING POWER DOWN", Any(Urc::Stopped)),
+    // The supply. SIM800 and A76XX spell it in both ways.
+    ("UNDER-VOLTAGE WARNNING", Any(Urc::SupplyLow)),
+    ("UNDER-VOLTAGE WARNING", Any(Urc::SupplyLow)),
+    ("OVER-VOLTAGE WARNNING", Any(Urc::Nothing)),
+    ("OVER-VOLTAGE WARNING", Any(Urc::Nothing)),
+    ("+CPIN", Rest::Sim),
+    // The connection, SIM800.
+    ("CONNECT OK", Any(Urc::Opened(true))),
+    ("CONNECT FAIL", Any(Urc::Opened(false))),
+    ("ALREADY CONNECT", Any(Urc::Opened(false))),
+    ("STATE", Any(Urc::Nothing)),
+    ("CLOSED", Any(Urc::Closed)),
+    ("+PDP", Any(Urc::NetworkLost)),
+    ("+CIPRXGET", Rest::DataWaits),
+    // The connection, A76XX (TCPIP Application Note V1.00, 4.2, and the later parts of answers).
+    ("+IPCLOSE", Any(Urc::Closed)),
+    ("+CIPEVENT", Any(Urc::NetworkLost)),
+    ("+NETOPEN", Rest::NetworkError),
+    ("+NETCLOSE", Any(Urc::NetworkStopped)),
+    ("+CIPOPEN", Rest::OpenError),
+    ("+CIPCLOSE", Any(Urc::Closed)),
+    ("+CIPSEND", Rest::Taken),
+    ("+IP ERROR", Rest::IpError),
+    ("+CIPERROR", Any(Urc::Nothing)),
     // The connection, Quectel (2.5, and the later part of an answer).
-    /// `+QIOPEN: <socket>,<err>`.
-    #[at_urc("+QIOPEN")]
-    SocketOpened(Numbers),
-    #[at_urc("+QIURC")]
-    Socket(SocketSaid),
+    ("+QIOPEN", Rest::OpenError),
+    ("+QIURC", Rest::Socket),
     // Said at power-up and now and then, and of no interest.
-    #[at_urc("Call Ready")]
-    CallReady,
-    #[at_urc("SMS Ready")]
-    SmsReady,
-    #[at_urc("SMS DONE")]
-    SmsDone,
-    #[at_urc("PB DONE")]
-    PhonebookDone,
-    #[at_urc("+CFUN")]
-    Functionality,
-    #[at_urc("+QIND")]
-    Indication,
-    #[at_urc("+CREG")]
-    Registered,
-    #[at_urc("+CGREG")]
-    PacketRegistered,
-    #[at_urc("+CEREG")]
-    EpsRegistered,
-    #[at_urc("+CGEV")]
-    PacketEvent,
-    #[at_urc("+CTZV")]
-    TimeZone,
-    #[at_urc("*PSUTTZ")]
-    NetworkTime,
-    #[at_urc("DST")]
-    DaylightSaving,
-    #[at_urc("RING")]
-    Ring,
-}
+    ("Call Ready", Any(Urc::Nothing)),
+    ("SMS Ready", Any(Urc::Nothing)),
+    ("SMS DONE", Any(Urc::Nothing)),
+    ("PB DONE", Any(Urc::Nothing)),
+    ("+CFUN", Any(Urc::Nothing)),
+    ("+QIND", Any(Urc::Nothing)),
+    ("+CREG", Any(Urc::Nothing)),
+    ("+CGREG", Any(Urc::Nothing)),
+    ("+CEREG", Any(Urc::Nothing)),
+    ("+CGEV", Any(Urc::Nothing)),
+    ("+CTZV", Any(Urc::Nothing)),
+    ("*PSUTTZ", Any(Urc::Nothing)),
+    ("DST", Any(Urc::Nothing)),
+    ("RING", Any(Urc::Nothing)),
+];
 
-/// Numbers, whatever they mean: one type, since each takes its place in flash.
-#[derive(Clone, Debug, AtatResp)]
-pub struct Numbers {
-    pub first: i32,
-    pub second: Option<i32>,
-    pub third: Option<i32>,
-    pub _fourth: Option<i32>,
-}
-
-/// Words, up to the end of the line.
-#[derive(Clone, Debug, AtatResp)]
-pub struct Words {
-    pub text: String<48>,
-}
-
-/// What happened to a socket.
-#[derive(Clone, Debug, AtatResp)]
-pub struct SocketSaid {
-    pub event: String<16>,
-    pub _socket: Option<u8>,
-    pub _length: Option<u16>,
+impl AtatUrc for Urc {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let end = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (words, rest) = line.split_at(end);
+        let rest = rest.strip_prefix(b":").unwrap_or_default();
+        let (_, kind) = TABLE.iter().find(|(known, _)| known.as_bytes() == words)?;
+        let meant = |urc: Urc, meant: bool| if meant { urc } else { Urc::Nothing };
+        Some(match kind {
+            Any(urc) => *urc,
+            Rest::Sim => meant(Urc::Restarted, word(rest).starts_with(b"NOT")),
+            Rest::IpError => meant(Urc::NoData, matches!(word(rest), b"No data" | b"22")),
+            Rest::DataWaits => meant(Urc::DataWaits, numbers(rest)?[0] == Some(1)),
+            Rest::NetworkError => Urc::NetworkOpened(numbers(rest)?[0] == Some(0)),
+            Rest::OpenError => Urc::Opened(numbers(rest)?[1] == Some(0)),
+            Rest::Taken => {
+                let [_, asked, taken, _] = numbers(rest)?;
+                Urc::Sent(taken.is_some() && asked == taken)
+            }
+            Rest::Socket => match word(rest.split(|byte| *byte == b',').next()?) {
+                b"recv" => Urc::DataWaits,
+                b"closed" => Urc::Closed,
+                b"pdpdeact" => Urc::NetworkLost,
+                _ => Urc::Nothing,
+            },
+        })
+    }
 }
