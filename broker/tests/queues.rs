@@ -5,10 +5,11 @@
 mod common;
 
 use broker::Limits;
-use common::{Raw, Running, login, start, start_with, until};
+use common::{PATIENCE, Raw, Running, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{
     Properties, Property, Qos, SessionExpiryInterval, SubEntry, SubOpts, UserProperty, v5_0,
 };
+use tokio::time::timeout;
 
 fn kept() -> Properties {
     vec![Property::SessionExpiryInterval(SessionExpiryInterval::new(100).unwrap())]
@@ -22,6 +23,20 @@ async fn away(running: &Running, user: &str, id: &str, filter: &str) {
     until("it is away", || running.broker.connections().iter().all(|client| client.client_id != id)).await;
 }
 
+/// Waits until the broker says that so many messages were dropped in all: then every queue has had its turn, however late.
+async fn dropped(running: &Running, count: usize) {
+    let mut observer = Raw::client5(running.address, "observer", "eye").await;
+    observer.subscribed5("$SYS/broker/publish/messages/dropped", Qos::AtMostOnce).await;
+    let count = count.to_string();
+    let saying = async {
+        // It says so every 10 s, which is as long as the client waits for anything.
+        while !matches!(timeout(PATIENCE / 2, observer.received5()).await, Ok(said) if said.payload == count.as_bytes())
+        {
+        }
+    };
+    timeout(3 * PATIENCE, saying).await.expect("other messages were dropped");
+}
+
 /// How many messages wait for it.
 async fn waiting(running: &Running, user: &str, id: &str) -> usize {
     let mut raw = Raw::open(running.address).await;
@@ -33,7 +48,7 @@ async fn waiting(running: &Running, user: &str, id: &str) -> usize {
     loop {
         let packet = match answered {
             false => raw.packet().await,
-            true => match tokio::time::timeout(std::time::Duration::from_millis(300), raw.packet()).await {
+            true => match timeout(std::time::Duration::from_millis(300), raw.packet()).await {
                 Ok(packet) => packet,
                 Err(_) => return count,
             },
@@ -54,6 +69,7 @@ async fn a_message_counts_with_its_properties() {
         let long = UserProperty::new("key", "x".repeat(30_000).as_str()).unwrap();
         assert_eq!(anna.publish5("t/x", b"", false, vec![Property::UserProperty(long)]).await, 0);
     }
+    dropped(&running, 14).await;
     assert_eq!(waiting(&running, "ben", "b").await, 6);
 }
 
@@ -76,12 +92,14 @@ async fn queues_of_who_is_away_cut_nobody_who_is_there() {
     for _ in 0..10 {
         assert_eq!(anna.publish5("t/x", &[0; 30_000], false, vec![]).await, 0);
     }
+    dropped(&running, 4).await;
     let mut there = Raw::client5(running.address, "ben", "there").await;
     there.subscribed5("t/#", Qos::AtLeastOnce).await;
     for _ in 0..10 {
         assert_eq!(anna.publish5("t/x", &[0; 30_000], false, vec![]).await, 0);
         assert_eq!(there.received5().await.payload.len(), 30_000);
     }
+    dropped(&running, 14).await;
     assert_eq!(waiting(&running, "ben", "b").await, 6);
 }
 
@@ -95,6 +113,7 @@ async fn a_credentials_queues_are_bounded_together_and_take_nothing_from_others(
     for _ in 0..5 {
         assert_eq!(anna.publish5("t/x", &[0; 30_000], false, vec![]).await, 0);
     }
+    dropped(&running, 4).await;
     assert_eq!(waiting(&running, "ben", "1").await + waiting(&running, "ben", "2").await, 6);
     assert_eq!(waiting(&running, "observer", "o").await, 5);
 }
