@@ -59,7 +59,8 @@ pub struct Limits {
     pub shared_groups_per_credential: usize,
     /// Client-lane sessions of one credential.
     pub sessions_per_credential: usize,
-    /// From the accepted connection to an accepted CONNECT, authentication included.
+    /// From the accepted connection to an accepted CONNECT, authentication included; for some peers up to a quarter less, so
+    /// that many who came together do not come again together.
     pub connect_timeout: Duration,
     /// Failed logins from one address in a minute, those under way included; beyond, its logins are refused unheard until the
     /// minute is over. Not counted, and always heard, are those that nobody guesses ([`crate::Authenticate::is_guessable`]);

@@ -90,7 +90,11 @@ pub(crate) async fn accept(gate: Arc<Gate>, listener: TcpListener, transport: Tr
 pub(crate) fn arrive(gate: &Gate, peer: SocketAddr) -> Option<Arrival> {
     match gate.places.take(peer.ip()) {
         Ok((place, displaced)) => {
-            Some(Arrival { peer, deadline: Instant::now() + gate.limits.connect_timeout, displaced, place })
+            let patience = gate.limits.connect_timeout;
+            // Up to a quarter less, by the peer's port: thousands that came together are not cut together, to come again at
+            // once.
+            let patience = patience.mul_f64(1.0 - f64::from(peer.port() % 64) / 256.0);
+            Some(Arrival { peer, deadline: Instant::now() + patience, displaced, place })
         }
         Err(reason) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
