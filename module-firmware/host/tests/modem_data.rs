@@ -17,7 +17,7 @@ use module_firmware::{
     link::Dial,
     modem::{Modem, ModemDial, State},
 };
-use scripted::{KINDS, Kind, Scripted, honest};
+use scripted::{KINDS, Kind, Scripted, echo, honest};
 use support::{Mosquitto, module};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, duplex},
@@ -71,15 +71,7 @@ async fn echoed(kind: Kind) {
     let (uart, far) = line::line();
     let (modem, key) = (Modem::new(), Pin::default());
     let config = config(dialogue_timeouts());
-    let connect = Box::new(|| {
-        let (near, far) = duplex(4096);
-        tokio::task::spawn_local(async move {
-            let (mut from, mut to) = tokio::io::split(far);
-            let _ = tokio::io::copy(&mut from, &mut to).await;
-        });
-        Some(near)
-    });
-    let scripted = Scripted::new(kind, far, key.clone(), honest(), connect);
+    let scripted = Scripted::new(kind, far, key.clone(), honest(), echo());
     tokio::task::spawn_local(scripted.live());
     let sent = much();
     let work = async {

@@ -15,9 +15,9 @@ use module_firmware::{
     modem::{self, Counters, Modem, ModemDial, Power, RX_BYTES, State, TX_BYTES, Timeouts},
 };
 use proptest::{collection::vec, prelude::*};
-use scripted::{KINDS, Kind, Mangle, Scripted, honest};
+use scripted::{KINDS, Kind, Mangle, Scripted, echo, honest};
 use std::time::{Duration, Instant};
-use tokio::{io::duplex, task::LocalSet, time::timeout};
+use tokio::{task::LocalSet, time::timeout};
 
 /// A modem that misbehaved is connected again within this: a power cycle and more, with the time-outs below.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -53,15 +53,7 @@ async fn until_connected(kind: Kind, mangle: Mangle, change: impl FnOnce(&mut Sc
     let (uart, far) = line::line();
     let (modem, key) = (Modem::new(), Pin::default());
     let config = config(short());
-    let connect = Box::new(|| {
-        let (near, far) = duplex(4096);
-        tokio::task::spawn_local(async move {
-            let (mut from, mut to) = tokio::io::split(far);
-            let _ = tokio::io::copy(&mut from, &mut to).await;
-        });
-        Some(near)
-    });
-    let mut scripted = Scripted::new(kind, far, key.clone(), mangle, connect);
+    let mut scripted = Scripted::new(kind, far, key.clone(), mangle, echo());
     change(&mut scripted);
     let living = tokio::task::spawn_local(scripted.live());
     let work = async {

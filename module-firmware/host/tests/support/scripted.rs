@@ -30,6 +30,18 @@ pub fn honest() -> Mangle {
 /// Connects to the server: gives what it says, and takes what it is told.
 pub type Connect = Box<dyn FnMut() -> Option<DuplexStream>>;
 
+/// A server that sends back each byte once.
+pub fn echo() -> Connect {
+    Box::new(|| {
+        let (near, far) = tokio::io::duplex(4096);
+        tokio::task::spawn_local(async move {
+            let (mut from, mut to) = tokio::io::split(far);
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+        });
+        Some(near)
+    })
+}
+
 pub struct Scripted {
     pub kind: Kind,
     pub far: DuplexStream,
