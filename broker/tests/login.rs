@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use broker::{Config, Limits, StartError};
 use common::{PATIENCE, Raw, login, start, start_with, until};
@@ -117,16 +117,16 @@ async fn a_will_outside_the_grants_refuses_the_login() {
 
 #[tokio::test]
 async fn whoever_says_nothing_is_cut_and_holds_up_nobody() {
-    let running = start_with(Limits { connect_timeout: Duration::from_millis(300), ..Limits::default() }).await;
+    let running = start_with(Limits { connect_timeout: Duration::from_secs(2), ..Limits::default() }).await;
     let mut idle = Vec::new();
     for _ in 0..20 {
         idle.push(Raw::open(running.address).await);
     }
     let mut half = Raw::open(running.address).await;
     half.send(&[0x10, 0x20, 0]).await;
-    let began = Instant::now();
     Raw::client5(running.address, "anna", "quick").await;
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    let still_open = tokio::time::timeout(Duration::ZERO, idle[0].closed()).await.is_err();
+    assert!(still_open, "the client was served only when the idle ones had been cut");
     for mut raw in idle {
         assert_eq!(raw.closed().await, None);
     }
