@@ -225,6 +225,8 @@ mod tests {
         let shape = (proptest::collection::vec(level, 0..4), any::<bool>(), proptest::bool::weighted(0.2));
         shape.prop_filter_map("empty", |(mut levels, hash, system)| {
             if system {
+                // One level fewer than the topics have: what tells `#` from less lies below.
+                levels.truncate(2);
                 levels.insert(0, "$SYS");
             }
             if hash {
