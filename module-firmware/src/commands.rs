@@ -21,7 +21,6 @@ use crate::{
     outbox::Word,
     settings::Set,
 };
-use embedded_storage_async::nor_flash::NorFlash;
 use protocol::{
     OpenError,
     limits::CREDIT_PULSES_MAX,
@@ -55,7 +54,7 @@ enum Timing {
     Unknown,
 }
 
-impl<F: NorFlash> Module<F> {
+impl Module {
     /// Takes a message that arrived at uptime `now_us`. Poll afterwards: what the answer depends on is written there.
     pub fn on_message(&mut self, now_us: u64, topic: &str, payload: &[u8]) {
         if topic != self.command_topic.as_str() {

@@ -92,7 +92,7 @@ impl Desk {
     }
 }
 
-impl<F: NorFlash> Module<F> {
+impl Module {
     /// Takes settings that did not come from the server. They are written, and in force then; the server's next
     /// settings replace them.
     pub fn take_settings(&mut self, settings: Settings) {

@@ -18,7 +18,6 @@ use crate::{
     settings::Bytes,
     store::VALUE_MAX_BYTES,
 };
-use embedded_storage_async::nor_flash::NorFlash;
 use minicbor::{Decoder, Encode, encode::write::Cursor};
 use protocol::{
     fields,
@@ -156,7 +155,7 @@ impl Learning {
     }
 }
 
-impl<F: NorFlash> Module<F> {
+impl Module {
     /// The coin profile in force: the one learned last, if no settings came since; else that of the settings.
     pub fn profile(&self) -> CoinProfile {
         self.learning.profile(self.settings.sequence).unwrap_or(self.settings.value.profile)
@@ -309,9 +308,11 @@ impl<F: NorFlash> Module<F> {
         }
     }
 
-    /// The record is in flash.
-    pub(crate) fn learning_written(&mut self, now_us: u64) {
-        let Some((record, then)) = self.learning.staged.take() else { return };
+    /// A record is in flash.
+    pub(crate) fn learning_written(&mut self, bytes: &[u8], now_us: u64) {
+        let written = |staged: &mut (Record, Then)| staged.0.to_bytes().is_some_and(|staged| staged == bytes);
+        // Another took its place meanwhile, and is written next.
+        let Some((record, then)) = self.learning.staged.take_if(written) else { return };
         self.learning.record = Some(record);
         let ask = match then {
             Then::Obey { command, ask } => {

@@ -1,29 +1,30 @@
 //! The cloud module's whole logic: coin line, credits, commands, journal, reports, and the link to the broker.
 //!
-//! What it is: a `no_std` library without allocation. The core ([`Module`]) does no I/O but to the flash it is given:
-//! edges, messages and the uptime are handed in, outputs and messages are asked for. [`link`] is the one loop around
-//! it, over an `embedded-io-async` stream, minimq and embassy-time; [`modem`] gives such a stream over a modem's line.
+//! What it is: a `no_std` library without allocation. The core ([`Module`]) does no I/O once it has booted: edges, messages
+//! and the uptime are handed in; outputs, writes to flash and messages are asked for. [`link`] is the loop around it, over
+//! an `embedded-io-async` stream, minimq and embassy-time; [`modem`] gives such a stream over a modem's line.
 //! What it is not: a board (pins, clock, flash and line are the board's), or an executor.
 //!
 //! Enter at [`module`] for the core, [`link`] for the loop, [`modem`] for the way to the network. The way of a credit:
-//! `commands` (signature, order, expiry, dedupe) -> `journal` (written before the first pulse) -> `coinline::driver` and
-//! `coinline::relay` (the pulses) -> `journal` (after each pulse and the last) -> `report` (the ack, told until heard).
+//! `commands` (signature, order, expiry, dedupe) -> `crediting` (one after another) -> `journal` (written before the first
+//! pulse) -> `coinline::driver` and `coinline::relay` (the pulses) -> `journal` (after each pulse and the last) -> `report` (the ack, told until heard).
 //! The way of a learning: `learning` (begun, carried out, stored) -> `coinline::learner` (what comes next) ->
 //! `coinline::meter` (what the line does) and `coinline::trial` (what the machine takes) -> `report`.
 //!
 //! To drive the core: read the clock; hand in all edges captured up to then; [`Module::poll`]; apply
-//! [`Module::outputs`]; if the deadline given is not in the future, do it again at once; else send what
-//! [`Module::outgoing`] gives and sleep until the deadline, an edge or a message.
+//! [`Module::outputs`]; if the deadline given is not in the future, do it again at once; else begin the write that
+//! [`Module::take_write`] gives, send what [`Module::outgoing`] gives, and sleep until the deadline, an edge, a message,
+//! or the end of the write. All of it goes on while flash is written: no edge waits for flash.
 //!
 //! Invariants:
 //! - A credit's sequence is given at most once, for ever, over any repeats, reordering and power cuts.
 //! - No credit pulse without its record in flash first. After a cut, the pulses known are those written after each
 //!   pulse: the pulse in progress at the cut is not among them, though the machine may have taken it. The doubt is one
 //!   pulse, in the consumer's favour.
-//! - A coin pulse is counted when its trailing edge has settled, and written at once: a cut loses at most the pulse in
-//!   progress and one counted within the last write (or within a credit pulse, since flash is not written during one).
-//!   None is ever counted twice: the total is one value, written whole.
-//! - Coins are relayed whatever the network, the lock or the flash do; no two output pulses touch.
+//! - A coin pulse is counted when its trailing edge has settled, and written as soon as flash has its turn: a cut loses at
+//!   most the pulse in progress and those counted since the write under way began (or within a credit pulse, since no write
+//!   begins during one). None is ever counted twice: the total is one value, written whole.
+//! - Coins are relayed whatever the network, the lock or the flash do, at their time; no two output pulses touch.
 //! - No bytes from outside make it panic; nothing grows without a named limit.
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -38,6 +39,7 @@ pub mod clock;
 pub mod coinline;
 pub mod commands;
 pub mod console;
+mod crediting;
 pub mod journal;
 mod learning;
 pub mod light;
@@ -53,6 +55,7 @@ pub mod store;
 
 pub use button::LONG_US as BUTTON_LONG_US;
 pub use learning::RESULT_SHOWN_US;
+pub use memory::Write;
 pub use module::{BootReport, Counters, Health, Identity, Module, Outputs};
 pub use outbox::{Outgoing, Payload, Token};
 pub use report::{FIRMWARE, STATUS_STATE_GAP_US, STATUS_TOTALS_GAP_US};

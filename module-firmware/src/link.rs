@@ -1,7 +1,8 @@
-//! The one loop of a module: it drives the core, and keeps a session with the broker.
+//! The loop of a module: it drives the core, writes what the core wants in flash, and keeps a session with the broker.
 //!
-//! The core never waits for the network: whatever is awaited here (dialling, CONNECT, a publish that is stuck) is
-//! awaited beside the core, which is polled at each of its deadlines and edges.
+//! Two futures share the core, each for the length of a call. `tend` takes the board's inputs, polls the core at
+//! each of its deadlines and sets the outputs, while a write to flash runs beside it; so an edge waits neither for flash
+//! nor for the network. `keep_connected` dials, says what is to be said and takes what comes.
 //!
 //! MQTT 5 over minimq: client id and user name are the module's id, the password is derived from its secret, the will
 //! says offline. Each attempt to connect is a session of its own: nothing is left in minimq that it could send again,
@@ -15,14 +16,22 @@ use crate::{
     backoff::Backoff,
     module::{Health, Identity, Module, Outputs},
     outbox::{IN_FLIGHT_MAX, Outgoing, Token},
+    store::Store,
 };
-use core::{future::Future, pin::pin};
-use embassy_futures::select::{Either, select};
-use embassy_time::{Duration, Timer, with_timeout};
+use core::{
+    cell::RefCell,
+    convert::Infallible,
+    future::{Future, pending},
+    pin::pin,
+};
+use embassy_futures::select::{Either, Either3, select, select3};
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Vec;
 use minimq::{Buffers, ConfigBuilder, Connection, InboundPublish, Op, Publication, QoS, Session, TopicFilter, Will};
 use protocol::{
+    ModuleId,
     console::Info,
     limits::PAYLOAD_MAX_BYTES,
     messages::Settings,
@@ -31,7 +40,7 @@ use protocol::{
 
 /// Keepalive asked for, in seconds: within the 4.5 to 5 minutes after which carriers drop idle connections.
 pub const KEEPALIVE_S: u16 = 120;
-/// Dialling and CONNECT together may take so long.
+/// Dialling, CONNECT and SUBSCRIBE together may take so long.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
 /// A publish may be stuck in the transport so long before the connection counts as lost.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,11 +49,9 @@ pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Nothing being heard, the connection is looked after this often, so that a write that got stuck unasked (a ping, an
 /// acknowledgement) is noticed.
 pub const LOOK_AFTER: Duration = Duration::from_secs(60);
-/// A session that lasted so long, in microseconds, shows that the broker has nothing against the module: the next waits
-/// begin from the first again.
-pub const SETTLED_US: u64 = 10_000_000;
-/// While the broker takes no more messages, the core is looked after so much later at the least, in microseconds.
-pub const NO_ROOM_US: u64 = 1_000;
+/// A session that lasted so long shows that the broker has nothing against the module: the next waits begin from the first
+/// again.
+pub const SETTLED: Duration = Duration::from_secs(10);
 /// First wait before dialling again; doubled up to the longest, each drawn at random from its half to its whole.
 pub const BACKOFF_FIRST_MS: u64 = 500;
 /// Longest wait before dialling again.
@@ -112,204 +119,233 @@ pub enum Ended {
     Reboot,
 }
 
-/// Runs a module for ever, or until it is told to restart. `seed` spreads the waits of many modules.
+/// Runs a module for ever, or until it is told to restart. `store` is the one that it booted from, `seed` spreads the
+/// waits of many modules.
 pub async fn run<F: NorFlash, B: Board, D: Dial>(
-    module: &mut Module<F>,
+    module: &mut Module,
+    store: &mut Store<F>,
     identity: &Identity,
     board: &mut B,
     dial: &mut D,
     seed: u64,
 ) -> Ended {
-    let mut node = Node { module, board };
-    let mut backoff = Backoff::new(BACKOFF_FIRST_MS, BACKOFF_MAX_MS, seed);
-    loop {
-        let ended = node.session(identity, dial, &mut backoff).await;
-        node.module.on_disconnected();
-        if let Some(ended) = ended {
-            return ended;
+    let node = Node {
+        boot_us: Instant::now().as_micros().saturating_sub(board.now_us()),
+        module: RefCell::new(module),
+        told: Signal::new(),
+        news: Signal::new(),
+        leave: Signal::new(),
+    };
+    let connected = async {
+        let ended = node.keep_connected(identity, dial, seed).await;
+        while node.module.borrow().is_writing() {
+            node.news.wait().await;
         }
-        let wait = Timer::after_millis(backoff.next_ms());
-        if node.beside(wait).await.is_none() {
-            return Ended::Reboot;
-        }
+        ended
+    };
+    match select(node.tend(store, board), connected).await {
+        Either::First(never) => match never {},
+        Either::Second(ended) => ended,
     }
 }
 
-struct Node<'a, F: NorFlash, B> {
-    module: &'a mut Module<F>,
-    board: &'a mut B,
+/// The core, and how the two futures around it call each other.
+struct Node<'a> {
+    /// The time driver's time of uptime zero, in microseconds.
+    boot_us: u64,
+    /// Borrowed for the length of a call that awaits nothing, so never twice.
+    module: RefCell<&'a mut Module>,
+    /// The core was told something from the network, and wants to be polled.
+    told: Signal<NoopRawMutex, ()>,
+    /// The core was polled, and may have something to say.
+    news: Signal<NoopRawMutex, ()>,
+    /// The core wants a restart.
+    leave: Signal<NoopRawMutex, ()>,
 }
 
-impl<F: NorFlash, B: Board> Node<'_, F, B> {
+impl Node<'_> {
+    fn now_us(&self) -> u64 {
+        Instant::now().as_micros().saturating_sub(self.boot_us)
+    }
+
+    /// Tells the core something.
+    fn tell(&self, something: impl FnOnce(&mut Module, u64)) {
+        let now_us = self.now_us();
+        something(&mut self.module.borrow_mut(), now_us);
+        self.news.reset();
+        self.told.signal(());
+    }
+
+    /// What the core has to say next. It is polled first, if it was told something.
+    async fn outgoing(&self) -> Option<Outgoing> {
+        if self.told.signaled() {
+            self.news.wait().await;
+        }
+        self.module.borrow_mut().outgoing(self.now_us())
+    }
+
+    /// Lets the core act, and flash be written beside it.
+    async fn tend<F: NorFlash, B: Board>(&self, store: &mut Store<F>, board: &mut B) -> Infallible {
+        loop {
+            // Between settling and waiting nothing is awaited: what the core wants is never left lying.
+            let deadline_us = self.settle(board);
+            let write = self.module.borrow_mut().take_write(board.now_us());
+            let Some(write) = write else {
+                self.wait(board, deadline_us, pending::<Infallible>()).await;
+                continue;
+            };
+            let mut writing = pin!(write.carry_out(store));
+            let outcome = loop {
+                let deadline_us = self.settle(board);
+                if let Some(outcome) = self.wait(board, deadline_us, writing.as_mut()).await {
+                    break outcome;
+                }
+            };
+            self.module.borrow_mut().written(&write, outcome, board.now_us());
+        }
+    }
+
+    /// Waits until the core has to be polled, or `work` is done.
+    async fn wait<B: Board, T>(&self, board: &mut B, until_us: u64, work: impl Future<Output = T>) -> Option<T> {
+        match select3(work, board.wait(until_us), self.told.wait()).await {
+            Either3::First(done) => Some(done),
+            Either3::Second(()) | Either3::Third(()) => None,
+        }
+    }
+
     /// Takes inputs and polls the core until nothing is to be done before the uptime given back.
-    async fn settle(&mut self) -> u64 {
+    fn settle<B: Board>(&self, board: &mut B) -> u64 {
+        let mut module = self.module.borrow_mut();
         loop {
             // Before the inputs are taken: one captured meanwhile must not be found older than the time polled at.
-            let now_us = self.board.now_us();
-            while let Some(input) = self.board.take_input() {
+            let now_us = board.now_us();
+            while let Some(input) = board.take_input() {
                 match input {
-                    Input::Edge { at_us, level_high } => self.module.on_edge(at_us, level_high),
-                    Input::Sense { running } => self.module.on_sense(running),
-                    Input::Button { pressed } => self.module.on_button(now_us, pressed),
-                    Input::Health(health) => self.module.set_health(health),
-                    Input::Settings(settings) => self.module.take_settings(settings),
-                    Input::Tell => self.board.tell(&self.module.info(now_us)),
+                    Input::Edge { at_us, level_high } => module.on_edge(at_us, level_high),
+                    Input::Sense { running } => module.on_sense(running),
+                    Input::Button { pressed } => module.on_button(now_us, pressed),
+                    Input::Health(health) => module.set_health(health),
+                    Input::Settings(settings) => module.take_settings(settings),
+                    Input::Tell => board.tell(&module.info(now_us)),
                 }
             }
-            let deadline_us = self.module.poll(now_us).await;
-            self.board.apply(self.module.outputs(now_us));
+            let deadline_us = module.poll(now_us);
+            board.apply(module.outputs(now_us));
             if deadline_us > now_us {
+                self.news.signal(());
+                if module.wants_reboot(now_us) {
+                    self.leave.signal(());
+                }
                 return deadline_us;
             }
         }
     }
 
-    /// Awaits `work` with the core running beside it; `None` if the module shall restart meanwhile.
-    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        self.beside_unless(work, |module, now_us| module.wants_reboot(now_us)).await
-    }
-
-    async fn beside_unless<T>(
-        &mut self,
-        work: impl Future<Output = T>,
-        ends: impl Fn(&Module<F>, u64) -> bool,
-    ) -> Option<T> {
-        let mut work = pin!(work);
+    /// Connects again and again, until the core wants a restart.
+    async fn keep_connected<D: Dial>(&self, identity: &Identity, dial: &mut D, seed: u64) -> Ended {
+        let mut backoff = Backoff::new(BACKOFF_FIRST_MS, BACKOFF_MAX_MS, seed);
         loop {
-            let deadline_us = self.settle().await;
-            if ends(self.module, self.board.now_us()) {
-                return None;
+            let over = self.session(identity, dial).await;
+            self.tell(|module, _| module.on_disconnected());
+            match over {
+                Over::Left => return Ended::Reboot,
+                Over::Lost { settled: true } => backoff.settled(),
+                Over::Lost { settled: false } => {}
             }
-            if let Either::First(value) = select(work.as_mut(), self.board.wait(deadline_us)).await {
-                return Some(value);
+            let wait = Timer::after_millis(backoff.next_ms());
+            if let Either::First(()) = select(self.leave.wait(), wait).await {
+                return Ended::Reboot;
             }
         }
     }
 
-    /// One session, from dialling to its loss.
-    async fn session<D: Dial>(&mut self, identity: &Identity, dial: &mut D, backoff: &mut Backoff) -> Option<Ended> {
+    /// One session, from dialling to its end.
+    async fn session<D: Dial>(&self, identity: &Identity, dial: &mut D) -> Over {
+        const NONE: Over = Over::Lost { settled: false };
         let (mut rx, mut tx) = ([0; RX_BYTES], [0; TX_BYTES]);
-        let will = self.module.begin_session(self.board.now_us());
+        let will = self.module.borrow_mut().begin_session(self.now_us());
         let password = identity.secret.mqtt_password(identity.id);
-        let config = config(&mut rx, &mut tx, identity, &password, &will)?;
+        let Some(config) = config(&mut rx, &mut tx, identity, &password, &will) else { return NONE };
         let mut session = Session::new(config);
         let connect = with_timeout(CONNECT_TIMEOUT, async {
             let stream = dial.dial().await.ok()?;
-            session.connect(stream).await.ok()
+            let mut connection = session.connect(stream).await.ok()?;
+            let command_topic = topic(identity.id, Kind::Command);
+            let options = minimq::SubscriptionOptions::default().maximum_qos(QoS::AtLeastOnce);
+            connection.subscribe(&[TopicFilter::new(&command_topic).options(options)], &[]).await.ok()?;
+            Some(connection)
         });
-        let Some(connected) = self.beside(connect).await else { return Some(Ended::Reboot) };
-        let Ok(Some(mut connection)) = connected else { return None };
-        let command_topic = topic(identity.id, Kind::Command);
-        let filters = [TopicFilter::new(&command_topic)
-            .options(minimq::SubscriptionOptions::default().maximum_qos(QoS::AtLeastOnce))];
-        let subscribe = with_timeout(WRITE_TIMEOUT, connection.subscribe(&filters, &[]));
-        match self.beside(subscribe).await {
-            None => return Some(Ended::Reboot),
-            Some(Ok(Ok(_))) => {}
-            Some(_) => return None,
-        }
-        self.module.on_connected();
-        let since_us = self.board.now_us();
-        match self.converse(&mut connection).await {
-            Over::Reboot => {
-                self.take_leave(&mut connection).await;
-                Some(Ended::Reboot)
+        let mut connection = match select(self.leave.wait(), connect).await {
+            Either::First(()) => return Over::Left,
+            Either::Second(Ok(Some(connection))) => connection,
+            Either::Second(_) => return NONE,
+        };
+        self.tell(|module, _| module.on_connected());
+        let since = Instant::now();
+        match select(self.leave.wait(), self.converse(&mut connection, identity.id)).await {
+            Either::First(()) => {
+                self.take_leave(&mut connection, identity.id).await;
+                Over::Left
             }
-            Over::Lost => {
-                if self.board.now_us().saturating_sub(since_us) >= SETTLED_US {
-                    backoff.settled();
-                }
-                None
-            }
+            Either::Second(()) => Over::Lost { settled: since.elapsed() >= SETTLED },
         }
     }
 
     /// Says what is to be said and takes what comes, until the connection is lost.
-    async fn converse<S: minimq::Io>(&mut self, connection: &mut Connection<'_, '_, S>) -> Over {
+    async fn converse<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId) {
         let mut on_their_way: Vec<(Token, Op), IN_FLIGHT_MAX> = Vec::new();
         loop {
             // What minimq itself has to write (acknowledgements, pings) goes out here, where being stuck has an end.
-            match self.beside(with_timeout(WRITE_TIMEOUT, connection.drive())).await {
-                None => return Over::Reboot,
-                Some(Ok(Ok(Some(message)))) => self.take(&message),
-                Some(Ok(Ok(None))) => {}
-                Some(_) => return Over::Lost,
+            match with_timeout(WRITE_TIMEOUT, connection.drive()).await {
+                Ok(Ok(Some(message))) => self.take(&message),
+                Ok(Ok(None)) => {}
+                _ => return,
             }
             on_their_way.retain(|(token, op)| {
                 let heard = connection.is_complete(op);
                 if heard {
-                    self.module.published(*token);
+                    self.tell(|module, _| module.published(*token));
                 }
                 !heard
             });
-            let deadline_us = self.settle().await;
-            if self.module.wants_reboot(self.board.now_us()) {
-                return Over::Reboot;
-            }
-            // Between settling and waiting nothing else is awaited: what the core has to say is never left lying.
             let room = connection.can_publish(QoS::AtLeastOnce) && !on_their_way.is_full();
-            let outgoing = if room { self.module.outgoing(self.board.now_us()) } else { None };
-            let went_on = match outgoing {
-                Some(outgoing) => self.publish(connection, &outgoing, &mut on_their_way).await,
-                None if room => self.hear(connection, deadline_us).await,
-                // A status may be overdue that a broker of few messages at once has no room for: that is no cause to spin.
-                None => self.hear(connection, deadline_us.max(self.board.now_us() + NO_ROOM_US)).await,
+            let outgoing = if room { self.outgoing().await } else { None };
+            let Some(outgoing) = outgoing else {
+                match select(self.news.wait(), with_timeout(self.patience(room), connection.poll())).await {
+                    Either::Second(Ok(Ok(Some(message)))) => self.take(&message),
+                    Either::Second(Ok(Err(_))) => return,
+                    Either::First(()) | Either::Second(Ok(Ok(None)) | Err(_)) => {}
+                }
+                continue;
             };
-            if let Err(over) = went_on {
-                return over;
+            let topic = topic(id, outgoing.kind);
+            let mut publication = Publication::bytes(&topic, &outgoing.payload).qos(QoS::AtLeastOnce);
+            if outgoing.retain {
+                publication = publication.retain();
             }
+            let Ok(Ok(Some(op))) = with_timeout(WRITE_TIMEOUT, connection.publish(publication)).await else { return };
+            // There is room: it was looked for before the core was asked.
+            let _ = on_their_way.push((outgoing.token, op));
         }
     }
 
-    fn take(&mut self, message: &InboundPublish<'_>) {
+    /// How long to listen for, nothing being heard and nothing to say: to the next status, where it can be said.
+    fn patience(&self, room: bool) -> Duration {
+        let due_us = self.module.borrow().status_due_us().filter(|_| room);
+        let wait = |due_us: u64| LOOK_AFTER.min(Duration::from_micros(due_us.saturating_sub(self.now_us())));
+        due_us.map_or(LOOK_AFTER, wait)
+    }
+
+    fn take(&self, message: &InboundPublish<'_>) {
         // Longer than any command of ours: for the core it is no command either.
         let payload = message.payload().get(..=PAYLOAD_MAX_BYTES).unwrap_or(message.payload());
-        self.module.on_message(self.board.now_us(), message.topic(), payload);
-    }
-
-    /// Publishes one message.
-    async fn publish<S: minimq::Io>(
-        &mut self,
-        connection: &mut Connection<'_, '_, S>,
-        outgoing: &Outgoing,
-        on_their_way: &mut Vec<(Token, Op), IN_FLIGHT_MAX>,
-    ) -> Result<(), Over> {
-        let topic = topic(self.module.id(), outgoing.kind);
-        let mut publication = Publication::bytes(&topic, &outgoing.payload).qos(QoS::AtLeastOnce);
-        if outgoing.retain {
-            publication = publication.retain();
-        }
-        let publish = with_timeout(WRITE_TIMEOUT, connection.publish(publication));
-        match self.beside(publish).await {
-            None => Err(Over::Reboot),
-            Some(Ok(Ok(Some(op)))) => {
-                // There is room: it was looked for before the core was asked.
-                let _ = on_their_way.push((outgoing.token, op));
-                Ok(())
-            }
-            Some(_) => Err(Over::Lost),
-        }
-    }
-
-    /// Waits until a message or an acknowledgement comes, or the core has something to do.
-    async fn hear<S: minimq::Io>(
-        &mut self,
-        connection: &mut Connection<'_, '_, S>,
-        deadline_us: u64,
-    ) -> Result<(), Over> {
-        let news = with_timeout(LOOK_AFTER, connection.poll());
-        match select(news, self.board.wait(deadline_us)).await {
-            Either::First(Ok(Ok(Some(message)))) => self.take(&message),
-            Either::First(Ok(Err(_))) => return Err(Over::Lost),
-            Either::First(Ok(Ok(None)) | Err(_)) | Either::Second(()) => {}
-        }
-        Ok(())
+        self.tell(|module, now_us| module.on_message(now_us, message.topic(), payload));
     }
 
     /// Says that the module leaves on purpose, if the connection takes it.
-    async fn take_leave<S: minimq::Io>(&mut self, connection: &mut Connection<'_, '_, S>) {
-        let farewell = self.module.farewell(self.board.now_us());
-        let topic = topic(self.module.id(), Kind::Status);
+    async fn take_leave<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId) {
+        let farewell = self.module.borrow().farewell(self.now_us());
+        let topic = topic(id, Kind::Status);
         let leave = with_timeout(FAREWELL_TIMEOUT, async {
             let publication = Publication::bytes(&topic, &farewell).qos(QoS::AtLeastOnce).retain();
             if connection.publish(publication).await.is_ok() {
@@ -317,15 +353,16 @@ impl<F: NorFlash, B: Board> Node<'_, F, B> {
                 let _ = connection.disconnect().await;
             }
         });
-        // Coins are passed on meanwhile; the restart waits.
-        self.beside_unless(leave, |_, _| false).await;
+        let _ = leave.await;
     }
 }
 
-/// Why a conversation is over.
+/// How a session ended.
 enum Over {
-    Lost,
-    Reboot,
+    /// The connection was lost, or never made; `settled` if it had lasted.
+    Lost { settled: bool },
+    /// The module leaves on purpose.
+    Left,
 }
 
 fn config<'a>(

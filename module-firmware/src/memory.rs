@@ -5,7 +5,7 @@ use crate::{
     learning::Learning,
     module::{FLASH_RETRY_US, Module, REBOOT_WAIT_MAX_US},
     settings::{Bytes, Set},
-    store::{Key, StoreError, VALUE_MAX_BYTES},
+    store::{Key, Store, StoreError, VALUE_MAX_BYTES},
 };
 use embedded_storage_async::nor_flash::NorFlash;
 use protocol::{
@@ -25,14 +25,31 @@ fn bytes_of(bytes: &[u8]) -> Option<Bytes> {
     Bytes::from_slice(bytes).ok()
 }
 
-impl<F: NorFlash> Module<F> {
+/// A value to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    key: Key,
+    bytes: Bytes,
+}
+
+impl Write {
+    /// Writes it; durable once this returns.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn carry_out<F: NorFlash>(&self, store: &mut Store<F>) -> Result<(), StoreError> {
+        store.write(self.key, &self.bytes).await
+    }
+}
+
+impl Module {
     /// Takes up what flash remembers. Content that makes no sense even after repair is erased: the module goes on
     /// with nothing remembered, and refuses the credits that it may have forgotten (see `born_ms`). Flash that
     /// cannot be read at all is left alone, and is a fault until the next boot.
-    pub(crate) async fn take_up(&mut self, now_us: u64) {
-        let mut outcome = self.restore(now_us).await;
+    pub(crate) async fn take_up<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) {
+        let mut outcome = self.restore(store, now_us).await;
         if outcome == Err(StoreError::Damaged) {
-            outcome = self.store.erase().await;
+            outcome = store.erase().await;
             self.journal = Journal::default();
             (self.boot, self.coin_pulses, self.noise_before, self.born_ms) = (0, 0, 0, 0);
             (self.coin_pulses_saved, self.noise_saved) = (0, 0);
@@ -47,25 +64,25 @@ impl<F: NorFlash> Module<F> {
         self.boot_dirty = true;
         let mut rest = true;
         while rest && self.boot_dirty && self.faults & faults::FLASH == 0 {
-            rest = self.write_next(now_us).await;
+            rest = self.write_next(store, now_us).await;
         }
         let states = [self.settings.sequence, self.lock.sequence, self.reboot_sequence, self.learning.newest()];
         let newest = states.into_iter().chain([self.journal.highest()]);
         self.last_command = newest.max().unwrap_or(0);
     }
 
-    async fn restore(&mut self, now_us: u64) -> Result<(), StoreError> {
-        let outcome = self.restore_values().await;
+    async fn restore<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) -> Result<(), StoreError> {
+        let outcome = self.restore_values(store).await;
         // After all: which of the two profiles is in force depends on settings and learning.
         self.coins.set_profile(&self.profile(), now_us);
         outcome
     }
 
-    async fn restore_values(&mut self) -> Result<(), StoreError> {
+    async fn restore_values<F: NorFlash>(&mut self, store: &mut Store<F>) -> Result<(), StoreError> {
         let states = [Key::Boot, Key::Coins, Key::Settings, Key::Lock, Key::Reboot, Key::Born, Key::Learning];
         let mut value = [0; VALUE_MAX_BYTES];
         for key in states.into_iter().chain((0..CREDIT_WINDOW as u8).map(Key::Credit)) {
-            if let Some(length) = self.store.read(key, &mut value).await? {
+            if let Some(length) = store.read(key, &mut value).await? {
                 self.restore_value(key, value.get(..length).unwrap_or_default());
             }
         }
@@ -94,7 +111,7 @@ impl<F: NorFlash> Module<F> {
         }
     }
 
-    /// Whether flash may be written: never while an output is active, so that no pulse is bent.
+    /// Whether a write may begin: never while an output is active, so that a supply at its limit has one thing to do.
     pub(crate) fn may_write(&self) -> bool {
         let relay = self.coins.relay();
         !self.flash_lost && !relay.coin_active() && !relay.credit_active()
@@ -130,16 +147,30 @@ impl<F: NorFlash> Module<F> {
         self.born_dirty.then_some((Key::Born, bytes_of(&self.born_ms.to_le_bytes())?))
     }
 
-    /// Writes the next value, if there is one and flash may be written; true if it tried.
-    pub(crate) async fn write_next(&mut self, now_us: u64) -> bool {
-        if !self.may_write() || now_us < self.flash_retry_us {
-            return false;
+    /// Whether there is something to write, and it may begin.
+    pub(crate) fn wants_write(&self, now_us: u64) -> bool {
+        !self.writing && self.may_write() && now_us >= self.flash_retry_us && self.next_write().is_some()
+    }
+
+    /// The next value to write, if there is one and it may begin: one at a time. Tell how it ended by
+    /// [`Module::written`]; everything else may be called meanwhile.
+    pub fn take_write(&mut self, now_us: u64) -> Option<Write> {
+        if !self.wants_write(now_us) {
+            return None;
         }
-        let Some((key, bytes)) = self.next_write() else { return false };
-        match self.store.write(key, &bytes).await {
+        let (key, bytes) = self.next_write()?;
+        self.writing = true;
+        self.counters.flash_writes = self.counters.flash_writes.saturating_add(1);
+        Some(Write { key, bytes })
+    }
+
+    /// Takes how a write ended, and calls for [`Module::poll`].
+    pub fn written(&mut self, write: &Write, outcome: Result<(), StoreError>, now_us: u64) {
+        self.writing = false;
+        match outcome {
             Ok(()) => {
                 self.set_fault(faults::FLASH, false);
-                self.note_written(key, &bytes, now_us);
+                self.note_written(write.key, &write.bytes, now_us);
             }
             Err(_) => {
                 self.counters.flash_failures = self.counters.flash_failures.saturating_add(1);
@@ -148,22 +179,30 @@ impl<F: NorFlash> Module<F> {
                 self.refuse_pending(now_us);
             }
         }
+    }
+
+    /// Takes the next write and carries it out, where nothing has to go on meanwhile; true if there was one.
+    pub async fn write_next<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) -> bool {
+        let Some(write) = self.take_write(now_us) else { return false };
+        let outcome = write.carry_out(store).await;
+        self.written(&write, outcome, now_us);
         true
     }
 
+    /// A value is in flash. What was asked for since it was taken stays to be written.
     fn note_written(&mut self, key: Key, bytes: &Bytes, now_us: u64) {
         match key {
             Key::Boot => self.boot_dirty = false,
             Key::Coins => {
-                self.coins_dirty = false;
                 if let Some((coins, noise)) = bytes.split_at_checked(8) {
                     self.report.totals_changed |= u64_of(coins) != Some(self.coin_pulses_saved);
                     self.coin_pulses_saved = u64_of(coins).unwrap_or(self.coin_pulses_saved);
                     self.noise_saved = u64_of(noise).unwrap_or(self.noise_saved);
+                    self.coins_dirty = self.coin_pulses_saved != self.coin_pulses;
                 }
             }
             Key::Born => self.born_dirty = false,
-            Key::Learning => self.learning_written(now_us),
+            Key::Learning => self.learning_written(bytes, now_us),
             // Written by `provision` alone.
             Key::Owner | Key::Identity | Key::Server | Key::Access => {}
             Key::Credit(slot) => {
@@ -174,32 +213,38 @@ impl<F: NorFlash> Module<F> {
                 }
             }
             Key::Settings => {
-                let settings = self.pending_settings();
-                let command = self.pending.settings.take().map(|(command, _)| command);
-                // The server's, if both wait.
-                self.pending.local_settings = None;
-                if let Some(settings) = settings {
-                    self.apply_settings(settings, now_us);
-                }
-                if let Some((command, settings)) = command.zip(settings) {
-                    self.say(command, settings.sequence, Stage::Done, None, now_us);
+                if let Some(settings) = Set::<Settings>::from_bytes(bytes) {
+                    self.settings_written(settings, now_us);
                 }
             }
             Key::Lock => {
-                if let Some((command, lock)) = self.pending.lock.take() {
+                if let Some(lock) = Set::<bool>::from_bytes(bytes) {
                     self.report.state_changed |= self.lock.value != lock.value;
                     self.lock = lock;
                     self.set_fault(faults::MACHINE_SILENT, false);
-                    self.say(command, lock.sequence, Stage::Done, None, now_us);
+                    if let Some((command, _)) = self.pending.lock.take_if(|(_, set)| *set == lock) {
+                        self.say(command, lock.sequence, Stage::Done, None, now_us);
+                    }
                 }
             }
             Key::Reboot => {
-                if let Some((command, sequence)) = self.pending.reboot.take() {
-                    self.reboot_sequence = sequence;
+                self.reboot_sequence = u32_of(bytes).unwrap_or(self.reboot_sequence);
+                let written = self.reboot_sequence;
+                if let Some((command, sequence)) = self.pending.reboot.take_if(|(_, sequence)| *sequence == written) {
                     self.reboot_at_us = Some(now_us.saturating_add(REBOOT_WAIT_MAX_US));
                     self.say(command, sequence, Stage::Done, None, now_us);
                 }
             }
+        }
+    }
+
+    fn settings_written(&mut self, settings: Set<Settings>, now_us: u64) {
+        self.apply_settings(settings, now_us);
+        self.pending.local_settings.take_if(|local| *local == settings.value);
+        if let Some((command, _)) = self.pending.settings.take_if(|(_, set)| *set == settings) {
+            // The server's, if both waited.
+            self.pending.local_settings = None;
+            self.say(command, settings.sequence, Stage::Done, None, now_us);
         }
     }
 

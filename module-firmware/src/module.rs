@@ -6,23 +6,23 @@ use crate::{
     clock::Clock,
     coinline::{
         CoinLine,
-        driver::{Driver, Step},
+        driver::Driver,
         learner::Learner,
         relay::{OWED_INHIBIT, RelayEvent},
     },
     commands::Waiting,
-    journal::{Journal, Outcome},
+    journal::Journal,
     learning::Learning,
     light::{self, Sign},
     outbox::{Counted, Outbox},
     settings::Set,
-    store::{Store, StoreError},
+    store::Store,
 };
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Deque;
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,
-    messages::{Learned, Mark, Panic, Reason, ResetCause, Settings, Totals, faults},
+    messages::{Learned, Mark, Panic, ResetCause, Settings, Totals, faults},
     topics::{self, Kind, Topic},
 };
 
@@ -97,6 +97,8 @@ pub struct Counters {
     pub bad_tags: u32,
     /// Payloads too short, too long, or authentic but not a command; and messages on a foreign topic.
     pub bad_payloads: u32,
+    /// Writes to flash.
+    pub flash_writes: u32,
     /// Writes to flash that failed.
     pub flash_failures: u32,
     /// Credits that a cap refused or kept waiting.
@@ -114,11 +116,10 @@ pub(crate) struct Pending {
 }
 
 /// A module's whole state. See the crate's documentation for how to drive it.
-pub struct Module<F: NorFlash> {
+pub struct Module {
     pub(crate) id: ModuleId,
     pub(crate) key: MessageKey,
     pub(crate) command_topic: Topic,
-    pub(crate) store: Store<F>,
     pub(crate) boot: u32,
     pub(crate) boot_dirty: bool,
     pub(crate) clock: Clock,
@@ -148,6 +149,8 @@ pub struct Module<F: NorFlash> {
     pub(crate) flash_retry_us: u64,
     /// What flash remembers could not be read: nothing is written until the next boot.
     pub(crate) flash_lost: bool,
+    /// A write was taken and its end is not known yet.
+    pub(crate) writing: bool,
     pub(crate) sense_active: bool,
     pub(crate) boot_report: BootReport,
     pub(crate) budget: Budget,
@@ -182,20 +185,22 @@ pub(crate) enum Detail {
     Diagnostics,
 }
 
-impl<F: NorFlash> Module<F> {
+impl Module {
     /// Starts a module: counts the boot, and takes up what the flash remembers. `now_us` is the uptime,
     /// `coin_level_high` the coin line's present level.
     ///
-    /// # Errors
-    /// Only [`StoreError::Geometry`], for a flash that can never work. Flash that fails or makes no sense is a fault
-    /// of the running module: coins are still relayed, credits are refused.
-    pub async fn boot(flash: F, identity: &Identity, coin_level_high: bool, now_us: u64) -> Result<Self, StoreError> {
+    /// Flash that fails or makes no sense is a fault of the running module: coins are still relayed, credits are refused.
+    pub async fn boot<F: NorFlash>(
+        store: &mut Store<F>,
+        identity: &Identity,
+        coin_level_high: bool,
+        now_us: u64,
+    ) -> Self {
         let settings = Set::<Settings>::default();
         let mut module = Self {
             id: identity.id,
             key: identity.secret.message_key(identity.id),
             command_topic: topics::topic(identity.id, Kind::Command),
-            store: Store::new(flash)?,
             boot: 0,
             boot_dirty: false,
             clock: Clock::default(),
@@ -222,6 +227,7 @@ impl<F: NorFlash> Module<F> {
             last_command: 0,
             flash_retry_us: 0,
             flash_lost: false,
+            writing: false,
             sense_active: false,
             boot_report: BootReport::default(),
             budget: Budget::default(),
@@ -230,8 +236,8 @@ impl<F: NorFlash> Module<F> {
             locate_until_us: 0,
             reboot_at_us: None,
         };
-        module.take_up(now_us).await;
-        Ok(module)
+        module.take_up(store, now_us).await;
+        module
     }
 
     /// Takes an edge of the coin line, captured at uptime `at_us`. Hand in all edges up to a time before polling at it.
@@ -275,13 +281,12 @@ impl<F: NorFlash> Module<F> {
         self.set_fault(faults::SUPPLY_LOW, health.supply_low);
     }
 
-    /// Advances everything to uptime `now_us`: pulses, journal, waiting credits. Gives the uptime at which to call
-    /// again at the latest.
+    /// Advances everything to uptime `now_us`: pulses, waiting credits. Gives the uptime at which to call again at the
+    /// latest.
     ///
-    /// Apply [`Module::outputs`] after each call; when the answer is not after `now_us`, read the clock and call again
-    /// at once. Outputs move and flash is written in separate calls, so that a slow write never bends a pulse. Do not
-    /// cancel the future.
-    pub async fn poll(&mut self, now_us: u64) -> u64 {
+    /// Apply [`Module::outputs`] after each call; when the answer is not after `now_us`, read the clock and call again at
+    /// once. Otherwise carry out the write that [`Module::take_write`] gives, if any, and go on calling meanwhile.
+    pub fn poll(&mut self, now_us: u64) -> u64 {
         let before = self.outputs(now_us);
         let event = self.coins.advance(now_us);
         self.count_coins();
@@ -295,13 +300,12 @@ impl<F: NorFlash> Module<F> {
         if self.outputs(now_us) != before {
             return now_us;
         }
-        if self.write_next(now_us).await {
+        // What is known is written before anything more is begun.
+        let writes = self.writing || self.wants_write(now_us);
+        if !writes && self.advance_credits(now_us) {
             return now_us;
         }
-        if self.advance_credits(now_us) {
-            return now_us;
-        }
-        self.next_deadline_us(now_us)
+        self.next_deadline_us(now_us, writes)
     }
 
     /// The output pins at uptime `now_us`.
@@ -357,7 +361,12 @@ impl<F: NorFlash> Module<F> {
     /// waited for long enough.
     pub fn wants_reboot(&self, now_us: u64) -> bool {
         let ready = !self.outbox.has_acks() && self.coins.is_free(now_us);
-        self.reboot_at_us.is_some_and(|at_us| now_us >= at_us || ready) && self.driver.is_none()
+        self.reboot_at_us.is_some_and(|at_us| now_us >= at_us || ready) && self.driver.is_none() && !self.writing
+    }
+
+    /// Whether a write was taken and has not ended.
+    pub fn is_writing(&self) -> bool {
+        self.writing
     }
 
     /// Running totals as counted; what is told is what flash has of them.
@@ -419,26 +428,10 @@ impl<F: NorFlash> Module<F> {
         &self.command_topic
     }
 
-    /// Gives the flash back, as a power cut would leave it.
-    pub fn into_flash(self) -> F {
-        self.store.into_flash()
-    }
-
     pub(crate) fn set_fault(&mut self, fault: u32, present: bool) {
         let faults = if present { self.faults | fault } else { self.faults & !fault };
         self.report.state_changed |= faults != self.faults;
         self.faults = faults;
-    }
-
-    /// Why no credit can be given now, but for a full queue.
-    pub(crate) fn obstacle(&self) -> Option<Reason> {
-        if self.lock.value {
-            Some(Reason::Locked)
-        } else if self.faults & faults::BLOCKING != 0 {
-            Some(Reason::Fault)
-        } else {
-            None
-        }
     }
 
     pub(crate) fn mark(&self, sequence: u32) -> Mark {
@@ -474,118 +467,16 @@ impl<F: NorFlash> Module<F> {
         self.set_fault(faults::COIN_LINE_STUCK, stuck);
     }
 
-    fn credit_pulse_given(&mut self, now_us: u64) {
-        if let Some(driver) = self.driver.as_mut() {
-            driver.pulse_given(now_us);
-            self.journal.pulse_given(driver.sequence(), now_us);
-        } else if let Some(learner) = self.learning.learner_mut() {
-            learner.pulse_given();
-        }
-    }
-
-    /// Moves credits on; true if something changed and polling shall go on at once.
-    fn advance_credits(&mut self, now_us: u64) -> bool {
-        let Some(driver) = self.driver.as_mut() else {
-            return self.next_credit(now_us) || self.advance_learning(now_us);
-        };
-        if self.sense_active {
-            driver.sensed();
-        }
-        let driver = *driver;
-        let sequence = driver.sequence();
-        if !self.journal.is_durable(sequence) {
-            // Flash fails: what is not journaled is not given. `write_next` sets the fault and tries again.
-            if self.faults & faults::FLASH != 0 && !self.coins.relay().credit_active() {
-                self.end_credit(sequence, Outcome::Failed(Reason::Flash), now_us);
-                return true;
-            }
-            return false;
-        }
-        match driver.step(self.coins.is_free(now_us), now_us) {
-            Step::Wait { .. } => false,
-            Step::Pulse => {
-                self.coins.give_credit_pulse(now_us);
-                true
-            }
-            Step::Done => {
-                self.end_credit(sequence, Outcome::Done, now_us);
-                true
-            }
-            Step::Silent => {
-                self.set_fault(faults::MACHINE_SILENT, true);
-                self.end_credit(sequence, Outcome::Failed(Reason::MachineSilent), now_us);
-                true
-            }
-            Step::Stalled => {
-                self.end_credit(sequence, Outcome::Failed(Reason::Fault), now_us);
-                true
-            }
-        }
-    }
-
-    fn end_credit(&mut self, sequence: u32, outcome: Outcome, now_us: u64) {
-        self.journal.close(sequence, outcome, now_us);
-        self.driver = None;
-    }
-
-    /// Opens the next waiting credit, or settles it if it cannot be given any more.
-    fn next_credit(&mut self, now_us: u64) -> bool {
-        let Some(next) = self.waiting.front().copied() else { return false };
-        let refusal = if self.clock.unix_ms(now_us).is_none_or(|unix_ms| unix_ms > next.expires_ms) {
-            Some(Outcome::Expired)
-        } else {
-            self.obstacle().map(Outcome::Failed)
-        };
-        let outcome = match refusal {
-            Some(refusal) => refusal,
-            None if self.reboot_at_us.is_some() || !self.coins.is_free(now_us) => return false,
-            None if !self.budget.has_room(next.pulses, self.settings.value.credit_pulses_per_minute(), now_us) => {
-                self.hold_back();
-                return false;
-            }
-            None => Outcome::Started,
-        };
-        self.waiting.pop_front();
-        let opened = self.journal.open(next.command, next.sequence, outcome, now_us);
-        if opened && outcome == Outcome::Started {
-            let sense = self.settings.value.sense;
-            self.driver = Some(Driver::new(next.sequence, next.pulses, sense, now_us));
-            self.budget.spend(next.pulses, now_us);
-            if let Some(learner) = self.learning.learner_mut() {
-                learner.interrupt();
-            }
-        }
-        true
-    }
-
-    /// The cap per minute keeps the next credit waiting.
-    fn hold_back(&mut self) {
-        if let Some(next) = self.waiting.front_mut().filter(|next| !next.held) {
-            next.held = true;
-            self.counters.credits_capped = self.counters.credits_capped.saturating_add(1);
-        }
-    }
-
-    fn next_deadline_us(&self, now_us: u64) -> u64 {
-        let stepping = self.driver.as_ref().filter(|driver| self.journal.is_durable(driver.sequence()));
-        let credit = stepping.and_then(|driver| match driver.step(false, now_us) {
-            Step::Wait { until_us } => Some(until_us),
-            _ => None,
-        });
-        let expiry = self.waiting.front().and_then(|next| {
-            let unix_ms = self.clock.unix_ms(now_us)?;
-            Some(now_us.saturating_add(next.expires_ms.saturating_sub(unix_ms).saturating_add(1).saturating_mul(1000)))
-        });
-        let flash = (self.may_write() && self.next_write().is_some()).then_some(self.flash_retry_us);
+    fn next_deadline_us(&self, now_us: u64, writes: bool) -> u64 {
+        let flash = (!self.writing && self.may_write() && self.next_write().is_some()).then_some(self.flash_retry_us);
         let locate = (now_us < self.locate_until_us).then_some(self.locate_until_us);
         let reboot = self.reboot_at_us.filter(|at_us| *at_us > now_us);
         let shown = self.learning.shown(now_us).map(|(_, until_us)| until_us);
         let light = self.sign(now_us).at(now_us).1;
-        let held = self.waiting.front().filter(|next| next.held).map(|_| self.budget.next_us(now_us));
-        let learning = self.learning.learner().map(Learner::deadline_us);
         let button = self.button.deadline_us();
         let line = self.coins.deadline_us(now_us);
-        [credit, expiry, flash, locate, reboot, line, shown, light, held, learning, button, self.status_due_us()]
+        let credits = if writes { None } else { self.credits_due_us(now_us) };
+        [flash, locate, reboot, shown, light, button, line, credits]
             .into_iter()
             .flatten()
             .min()

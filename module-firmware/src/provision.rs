@@ -126,19 +126,17 @@ fn server_of(server: &[u8], access: &[u8]) -> Option<ServerAddress> {
     })
 }
 
-/// Sees to it that what `flash` remembers is this module's, before [`crate::Module::boot`] takes it up: what is another's
+/// Sees to it that what `store` remembers is this module's, before [`crate::Module::boot`] takes it up: what is another's
 /// is erased. Flash that fails is left as it is, which the module will find for itself.
-pub async fn adopt<F: NorFlash>(flash: F, id: ModuleId) -> Result<F, StoreError> {
-    let mut store = Store::new(flash)?;
+pub async fn adopt<F: NorFlash>(store: &mut Store<F>, id: ModuleId) {
     let mut value = [0; VALUE_MAX_BYTES];
     let owned = match store.read(Key::Owner, &mut value).await {
         Ok(length) => length.and_then(|length| value.get(..length)) == Some(id.as_str().as_bytes()),
         Err(StoreError::Damaged) => false,
-        Err(_) => return Ok(store.into_flash()),
+        Err(_) => return,
     };
     // Owned only once it is empty: a cut in between erases once more.
     if !owned && store.erase().await.is_ok() {
         let _ = store.write(Key::Owner, id.as_str().as_bytes()).await;
     }
-    Ok(store.into_flash())
 }

@@ -4,7 +4,6 @@ use crate::{
     module::{Detail, Health, Module},
     outbox::{Counted, Outgoing, Payload, Source, Token, Word},
 };
-use embedded_storage_async::nor_flash::NorFlash;
 use minicbor::Encode;
 use protocol::{
     limits::{PAYLOAD_MAX_BYTES, WILL_SEQUENCE},
@@ -20,7 +19,7 @@ pub const STATUS_STATE_GAP_US: u64 = 1_000_000;
 /// After a status, the next for a changed total waits this long, in microseconds: pulses and acks tell it sooner.
 pub const STATUS_TOTALS_GAP_US: u64 = 60_000_000;
 
-impl<F: NorFlash> Module<F> {
+impl Module {
     /// Begins an attempt to connect: counts the session, and gives the will to connect with (a retained status on the
     /// status topic). Each attempt has a session of its own, so that the will of one that half succeeded cannot
     /// outlive a later one's statuses.
@@ -134,7 +133,7 @@ impl<F: NorFlash> Module<F> {
             bad_tags: self.counters.bad_tags,
             bad_payloads: self.counters.bad_payloads,
             flash_failures: self.counters.flash_failures,
-            flash_writes: u32::try_from(self.store.writes()).unwrap_or(u32::MAX),
+            flash_writes: self.counters.flash_writes,
             sessions: self.report.session,
             modem_restarts: modem_restarts.into(),
             modem_timeouts: modem_timeouts.into(),
@@ -146,8 +145,9 @@ impl<F: NorFlash> Module<F> {
         }
     }
 
-    /// When the next status is due; `None` while one is on its way or there is no connection.
-    pub(crate) fn status_due_us(&self) -> Option<u64> {
+    /// When the next status is due: ask for [`Module::outgoing`] then, whatever else happens. `None` while one is on its
+    /// way or there is no connection.
+    pub fn status_due_us(&self) -> Option<u64> {
         if !self.report.connected || self.outbox.is_full() || self.outbox.is_in_flight(Source::Status) {
             return None;
         }

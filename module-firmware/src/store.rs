@@ -107,7 +107,6 @@ impl StoreError {
 /// The map in flash.
 pub struct Store<F: NorFlash> {
     map: MapStorage<u8, F, Cache<Uncached, Uncached, Uncached, u8>>,
-    writes: u64,
 }
 
 impl<F: NorFlash> Store<F> {
@@ -119,7 +118,7 @@ impl<F: NorFlash> Store<F> {
             return Err(StoreError::Geometry);
         }
         let config = MapConfig::try_new(0..end).map_err(|_| StoreError::Geometry)?;
-        Ok(Self { map: MapStorage::new(flash, config, Cache::new_uncached()), writes: 0 })
+        Ok(Self { map: MapStorage::new(flash, config, Cache::new_uncached()) })
     }
 
     /// Reads the newest value of `key` into `value`; gives its length, or `None` if there is none.
@@ -134,18 +133,12 @@ impl<F: NorFlash> Store<F> {
     /// Writes a value; it is durable once this returns.
     pub async fn write(&mut self, key: Key, value: &[u8]) -> Result<(), StoreError> {
         let mut buffer = [0; BUFFER_BYTES];
-        self.writes += 1;
         self.map.store_item(&mut buffer, &key.byte(), &value).await.map_err(StoreError::from_map)
     }
 
     /// Erases everything.
     pub async fn erase(&mut self) -> Result<(), StoreError> {
         self.map.erase_all().await.map_err(StoreError::from_map)
-    }
-
-    /// Values written since this was made.
-    pub fn writes(&self) -> u64 {
-        self.writes
     }
 
     /// Gives the flash back.

@@ -244,3 +244,29 @@ fn settings_that_come_with_a_coin_half_way_give_the_machine_one_whole_pulse() {
         assert_eq!(train[0].1 - train[0].0, width_us, "after {after_ms} ms");
     }
 }
+
+/// Coins keep a credit from going on, and end just before it is given up: the pulse begun then is counted like any other.
+#[test]
+fn a_credit_pulse_begun_at_the_last_moment_is_counted() {
+    let mut last_moments = 0;
+    for early_ms in (0..600).step_by(10) {
+        let mut bench = Bench::ready(Flash::blank(8));
+        bench.credit(1, 2);
+        while bench.module.totals().credit_pulses == 0 {
+            bench.run_ms(1);
+        }
+        let stalled_us = bench.now_us + STALL_MAX_US;
+        bench.run_ms(early_ms % 100);
+        while bench.now_us < stalled_us - early_ms * 1000 {
+            bench.coins(1, 50, 50);
+        }
+        bench.run_ms(2_000);
+        let given = bench.credit_train();
+        last_moments +=
+            u32::from(given.last().is_some_and(|(from_us, to_us)| (*from_us..*to_us).contains(&stalled_us)));
+        let ack = bench.last_ack();
+        assert_eq!(ack.pulses, Some(given.len() as u16), "{early_ms}: {ack:?}");
+        assert_eq!(bench.module.totals().credit_pulses, given.len() as u64, "{early_ms}");
+    }
+    assert!(last_moments > 0);
+}

@@ -3,7 +3,7 @@
 
 mod support;
 
-use module_firmware::module::FLASH_RETRY_US;
+use module_firmware::{StoreError, module::FLASH_RETRY_US, store::Store};
 use protocol::messages::{Action, Command, Reason, Settings, Stage, faults};
 use support::{Bench, Flash, PAGE, Said, UNIX_MS};
 
@@ -319,8 +319,7 @@ fn the_least_flash_lasts_and_a_smaller_one_is_refused() {
     }
     assert_eq!(bench.module.totals().credit_pulses, 300);
     let flash = Flash::blank(4096 / PAGE - 1);
-    let booted = embassy_futures::block_on(module_firmware::Module::boot(flash, &support::identity(), true, 0));
-    assert_eq!(booted.err(), Some(module_firmware::StoreError::Geometry));
+    assert_eq!(Store::new(flash).err(), Some(StoreError::Geometry));
 }
 
 #[test]

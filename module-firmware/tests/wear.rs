@@ -5,7 +5,7 @@ mod support;
 
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
-use module_firmware::{Module, Outgoing};
+use module_firmware::{Module, Outgoing, store::Store};
 use protocol::messages::{Action, Command, Sync};
 use std::{cell::RefCell, rc::Rc};
 use support::{FlashError, UNIX_MS, identity, sealed};
@@ -72,7 +72,8 @@ impl NorFlash for Worn {
 }
 
 struct Day {
-    module: Module<Worn>,
+    module: Module,
+    store: Store<Worn>,
     now_us: u64,
     sequence: u32,
 }
@@ -80,11 +81,13 @@ struct Day {
 impl Day {
     fn settle(&mut self) -> u64 {
         loop {
-            let deadline_us = block_on(self.module.poll(self.now_us));
-            if deadline_us <= self.now_us {
+            let deadline_us = self.module.poll(self.now_us);
+            if deadline_us <= self.now_us || block_on(self.module.write_next(&mut self.store, self.now_us)) {
                 continue;
             }
-            let Some(Outgoing { token, .. }) = self.module.outgoing(self.now_us) else { return deadline_us };
+            let Some(Outgoing { token, .. }) = self.module.outgoing(self.now_us) else {
+                return deadline_us.min(self.module.status_due_us().unwrap_or(u64::MAX));
+            };
             self.module.published(token);
         }
     }
@@ -135,8 +138,9 @@ impl Day {
 fn erasures_of_ten_years() -> u64 {
     let erasures = Rc::new(RefCell::new(vec![0; PAGES]));
     let flash = Worn { bytes: vec![0xFF; PAGES * PAGE], erasures: erasures.clone() };
-    let module = block_on(Module::boot(flash, &identity(), true, 0)).unwrap();
-    let mut day = Day { module, now_us: 0, sequence: 0 };
+    let mut store = Store::new(flash).unwrap();
+    let module = block_on(Module::boot(&mut store, &identity(), true, 0));
+    let mut day = Day { module, store, now_us: 0, sequence: 0 };
     day.module.begin_session(0);
     day.module.on_connected();
     let echo_boot = day.module.boots();

@@ -4,16 +4,23 @@
 use crate::{chance::Chance, flash::Flash};
 use backend::modules::ModuleSettings;
 use module_firmware::{
-    Identity, Module, Outgoing, Outputs,
+    Identity, Module, Outgoing, Outputs, StoreError, Write,
     journal::Journal,
     store::{Key, Store, VALUE_MAX_BYTES},
 };
 use protocol::limits::CREDIT_WINDOW;
+use std::ops::RangeInclusive;
 
 /// Polls at one moment, beyond which a module is taken to spin.
 const POLLS_MAX: u32 = 10_000;
-/// A coin counted less than this before power went, or within a credit pulse, may not be in flash: one for each cut.
+/// A coin counted within a credit pulse may not be in flash when power goes: one for each cut. So may those that were
+/// counted since flash was last at rest.
 const COINS_IN_DOUBT_MAX: u64 = 1;
+/// How long a write takes, in microseconds: most of them, and those that turn a page.
+const WRITE_US: RangeInclusive<u64> = 0..=8_000;
+const TURN_US: RangeInclusive<u64> = 25_000..=500_000;
+/// So many writes turn a page, in percent.
+const TURNS: u32 = 5;
 /// A coin pulse has settled and is counted so long after its end, in microseconds.
 pub const COIN_SEEN_AFTER_US: u64 = 12_000;
 /// The line to the machine is at rest so long after the last coin, in microseconds.
@@ -70,6 +77,16 @@ pub struct Coins {
     /// Pulses that ended so shortly before a power cut that the module may not have seen their end settle.
     pub doubtful: u64,
     settling: u64,
+    /// Pulses seen since all that the module wanted written was.
+    unwritten: u64,
+}
+
+/// A write to flash under way.
+struct Writing {
+    write: Write,
+    /// How it ended, if flash has it already.
+    outcome: Option<Result<(), StoreError>>,
+    done_us: u64,
 }
 
 /// A module and what is around it.
@@ -79,7 +96,11 @@ pub struct Machine {
     /// Its memory.
     pub flash: Flash,
     /// Its logic, while it has power.
-    pub module: Option<Module<Flash>>,
+    pub module: Option<Module>,
+    store: Option<Store<Flash>>,
+    writing: Option<Writing>,
+    /// How long writes take.
+    chance: Chance,
     /// Its connection.
     pub link: Link,
     /// The will that the broker holds for it, and of which connection.
@@ -110,16 +131,20 @@ pub struct Machine {
     ppm: i64,
     booted_us: u64,
     ahead_us: u64,
-    total_before_cut: Option<u64>,
+    /// The total when power went, and how much of it may not be in flash.
+    total_before_cut: Option<(u64, u64)>,
 }
 
 impl Machine {
     /// A new module, without power.
-    pub fn new(identity: Identity, ppm: i64) -> Self {
+    pub fn new(identity: Identity, ppm: i64, chance: Chance) -> Self {
         Self {
             identity,
             flash: Flash::blank(),
             module: None,
+            store: None,
+            writing: None,
+            chance,
             link: Link::Down,
             will: None,
             powered: 0,
@@ -167,22 +192,22 @@ impl Machine {
     pub async fn boot(&mut self, now_us: u64) -> Result<(), String> {
         self.powered += 1;
         (self.booted_us, self.ahead_us) = (now_us, 0);
-        let module = Module::boot(self.flash.clone(), &self.identity, !self.coin_active, 0)
-            .await
-            .map_err(|error| format!("the module refuses its flash: {error}"))?;
+        let mut store =
+            Store::new(self.flash.clone()).map_err(|error| format!("the module refuses its flash: {error}"))?;
+        let module = Module::boot(&mut store, &self.identity, !self.coin_active, 0).await;
         if self.flash.is_cut() {
             // Power went while it started: it has not come to life.
             return Ok(());
         }
         let total = module.totals().coin_pulses;
-        if let Some(before) = self.total_before_cut.take() {
-            if total > before || before - total > COINS_IN_DOUBT_MAX {
+        if let Some((before, in_doubt)) = self.total_before_cut.take() {
+            if total > before || before - total > in_doubt {
                 return Err(format!("coins: the total was {before} when power went and is {total} after"));
             }
             self.coins.lost += before - total;
         }
         (self.coins.total_at_boot, self.coins.seen_boot, self.coins.relayed_boot) = (total, 0, 0);
-        self.module = Some(module);
+        (self.module, self.store) = (Some(module), Some(store));
         Ok(())
     }
 
@@ -193,11 +218,15 @@ impl Machine {
             train.cut = true;
             train.pulses += u32::from(half_pulse);
         }
-        self.coins.doubtful += std::mem::take(&mut self.coins.settling);
+        let settling = std::mem::take(&mut self.coins.settling);
+        self.coins.doubtful += settling;
         self.coin_active = false;
+        let in_doubt = COINS_IN_DOUBT_MAX + settling + std::mem::take(&mut self.coins.unwritten);
+        self.writing = None;
         if let Some(module) = self.module.take() {
-            self.total_before_cut = Some(module.totals().coin_pulses);
+            self.total_before_cut = Some((module.totals().coin_pulses, in_doubt));
         }
+        self.store = None;
         self.outputs = Outputs::default();
         self.link = Link::Down;
         self.flash.mend();
@@ -208,8 +237,7 @@ impl Machine {
         let uptime_us = self.uptime_us(now_us);
         let mut polled = Polled::default();
         for _ in 0..POLLS_MAX {
-            let Some(module) = self.module.as_mut() else { return Ok(polled) };
-            let deadline_us = module.poll(uptime_us).await;
+            self.end_write(now_us).await;
             if self.flash.was_misused() {
                 return Err("the firmware wrote a word of flash twice".into());
             }
@@ -217,8 +245,10 @@ impl Machine {
                 polled.cut = true;
                 return Ok(polled);
             }
+            let Some(module) = self.module.as_mut() else { return Ok(polled) };
+            let deadline_us = module.poll(uptime_us);
             self.follow_outputs(uptime_us, &mut polled).await?;
-            if deadline_us > uptime_us {
+            if deadline_us > uptime_us && !self.begin_write(now_us).await {
                 let Some(module) = self.module.as_mut() else { return Ok(polled) };
                 let said = polled.said.len();
                 while let Some(outgoing) = module.outgoing(uptime_us) {
@@ -226,12 +256,45 @@ impl Machine {
                 }
                 if polled.said.len() == said {
                     polled.restart = module.wants_reboot(uptime_us);
-                    polled.due_us = self.simulated_us(deadline_us);
+                    let deadline_us = deadline_us.min(module.status_due_us().unwrap_or(u64::MAX));
+                    if self.writing.is_none() && !self.outputs.coin && !self.outputs.credit {
+                        self.coins.unwritten = 0;
+                    }
+                    let written_us = self.writing.as_ref().map(|writing| writing.done_us);
+                    polled.due_us = self.simulated_us(deadline_us).into_iter().chain(written_us).min();
                     return Ok(polled);
                 }
             }
         }
         Err("the module's polling does not come to rest".into())
+    }
+
+    /// Begins the write that the module wants; false if it wants none. Flash has it at once, or only at the end.
+    async fn begin_write(&mut self, now_us: u64) -> bool {
+        let uptime_us = self.uptime_us(now_us);
+        let (Some(module), Some(store)) = (self.module.as_mut(), self.store.as_mut()) else { return false };
+        let Some(write) = module.take_write(uptime_us) else { return false };
+        let takes_us = if self.chance.percent(TURNS) { TURN_US } else { WRITE_US };
+        let outcome = if self.chance.percent(50) { Some(write.carry_out(store).await) } else { None };
+        let done_us = now_us + self.chance.between(takes_us);
+        self.writing = Some(Writing { write, outcome, done_us });
+        true
+    }
+
+    /// Ends the write under way, if it is time.
+    async fn end_write(&mut self, now_us: u64) {
+        let uptime_us = self.uptime_us(now_us);
+        let (Some(module), Some(store)) = (self.module.as_mut(), self.store.as_mut()) else { return };
+        let Some(Writing { write, outcome, .. }) = self.writing.take_if(|writing| now_us >= writing.done_us) else {
+            return;
+        };
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => write.carry_out(store).await,
+        };
+        if !self.flash.is_cut() {
+            module.written(&write, outcome, uptime_us);
+        }
     }
 
     async fn follow_outputs(&mut self, uptime_us: u64, polled: &mut Polled) -> Result<(), String> {
@@ -306,6 +369,7 @@ impl Machine {
     pub fn coin_seen(&mut self) -> Result<(), String> {
         let Some(module) = self.module.as_ref() else { return Ok(()) };
         self.coins.seen_boot += 1;
+        self.coins.unwritten += 1;
         self.coins.settling = self.coins.settling.saturating_sub(1);
         let (total, expected) = (module.totals().coin_pulses, self.coins.total_at_boot + self.coins.seen_boot);
         if total == expected { Ok(()) } else { Err(format!("coins: {expected} pulses seen, {total} counted")) }
@@ -328,7 +392,9 @@ impl Machine {
 
     /// The module's coin total, as it is or as it was when power went.
     pub fn coin_total(&self) -> u64 {
-        self.module.as_ref().map_or(self.total_before_cut.unwrap_or(0), |module| module.totals().coin_pulses)
+        self.module
+            .as_ref()
+            .map_or(self.total_before_cut.map_or(0, |(total, _)| total), |module| module.totals().coin_pulses)
     }
 
     /// Credit pulses counted by the machine.

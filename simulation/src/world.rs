@@ -222,14 +222,14 @@ impl World {
             time,
         };
         world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
-        world.found(&mut chance).await?;
+        world.found(seed, &mut chance).await?;
         world.plan_all(&mut chance);
         world.plan_orders(&mut Chance::new(seed, "operators"));
         Ok(world)
     }
 
     /// Operators (one gives partly served money back in part), merchant accounts, modules, machines, prices.
-    async fn found(&mut self, chance: &mut Chance) -> anyhow::Result<()> {
+    async fn found(&mut self, seed: u64, chance: &mut Chance) -> anyhow::Result<()> {
         let backend = self.server.start();
         for index in 0..self.options.modules {
             let operator = NewOperator {
@@ -257,8 +257,9 @@ impl World {
             self.people.know_machine(code, new.id, prices);
             self.checker.know_machine(operator_id, machine_id, account_token);
             let drift_ppm = i64::try_from(chance.between(0..=2 * self.weather.drift_max_ppm.unsigned_abs()))?;
-            let mut machine =
-                Machine::new(Identity { id: new.id, secret: new.secret }, drift_ppm - self.weather.drift_max_ppm);
+            let identity = Identity { id: new.id, secret: new.secret };
+            let writes = Chance::new(seed, &format!("flash {index}"));
+            let mut machine = Machine::new(identity, drift_ppm - self.weather.drift_max_ppm, writes);
             machine.gives_twice = self.options.mutation == Some(Mutation::CreditsTwice);
             machine.misses_first = self.options.mutation == Some(Mutation::PulsesLost);
             self.machines.push(machine);

@@ -15,6 +15,9 @@ const DEBIANS_RUSTC: &str = "/usr/bin/rustc";
 const DEBIANS_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core";
 const DEBIANS_CLIPPY: &str = "/usr/bin/clippy-driver";
 const BINUTILS: &str = "arm-none-eabi";
+/// What the repository and the folder of all crates are called in the image.
+const REPOSITORY: &str = "/coinwire";
+const CRATES: &str = "/crates";
 /// What the image may take of the processor's memories, in bytes. Its slot of flash (`memory.x`, `facts.rs`) is larger, for
 /// what is to come and for compilers that make more of it.
 const FLASH_MAX: u64 = 128 * 1024;
@@ -75,7 +78,8 @@ pub fn has_compiler() -> bool {
 /// Cargo in the board's folder, with the compiler that there is.
 fn cargo(args: &[&str]) -> Result<Program> {
     let target = board().join("target");
-    let cargo = Program::cargo(args).inside(&board()).env("CARGO_TARGET_DIR", target);
+    let cargo =
+        Program::cargo(args).arg("--config").arg(same_paths()?).inside(&board()).env("CARGO_TARGET_DIR", target);
     if rustup_has_target() {
         return Ok(cargo);
     }
@@ -91,6 +95,21 @@ fn cargo(args: &[&str]) -> Result<Program> {
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_UNSTABLE_BUILD_STD", "core,alloc")
         .env("CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER", format!("{BINUTILS}-ld")))
+}
+
+/// Has the image name its sources as they are named on every machine: within the repository, or within the folder of all
+/// crates. A panic is told by a hash of its file's name, and names take room.
+fn same_paths() -> Result<String> {
+    Program::cargo(&["fetch", "--quiet", "--locked"]).inside(&board()).run()?;
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("cargo has no home")?;
+    let sources = home.join("registry/src");
+    let remap = |folder: &Path, name| format!("'--remap-path-prefix={}={name}'", folder.display());
+    let mut flags = vec![remap(root(), REPOSITORY)];
+    for registry in fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))? {
+        flags.push(remap(&registry?.path(), CRATES));
+    }
+    Ok(format!("target.{TARGET}.rustflags=[{}]", flags.join(",")))
 }
 
 fn binutil(name: &str) -> Program {
@@ -306,10 +325,7 @@ fn library_file(file: &str) -> String {
     format!("rust/{}", file.rsplit_once("/library/").map_or(file, |(_, file)| file))
 }
 
-/// A file's name as it is the same on every machine: within the repository, or within its crate.
 fn source_file(file: &str) -> String {
-    let in_repository = file.strip_prefix(&format!("{}/", root().display()));
-    let in_registry =
-        || file.split_once("/registry/src/").and_then(|(_, file)| file.split_once('/')).map(|(_, file)| file);
-    in_repository.or_else(in_registry).unwrap_or(file).to_owned()
+    let within = |folder| file.strip_prefix(folder)?.strip_prefix('/');
+    within(REPOSITORY).or_else(|| within(CRATES)).unwrap_or(file).to_owned()
 }

@@ -12,9 +12,9 @@ use crate::{
 };
 use protocol::{
     ModuleId,
-    messages::{Ack, Action, Command, Reason, Stage},
+    messages::{Ack, Action, Command, Reason, Stage, Status},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, Select, prelude::*, sea_query::Expr};
 
 /// What an ack means for its command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,13 +162,7 @@ async fn tell_operator(
 async fn note_lock(txn: &DatabaseTransaction, command: &command::Model) -> Result<()> {
     let Ok(Command { action: Action::Lock { locked }, .. }) = minicbor::decode(&command.payload) else { return Ok(()) };
     // Acks may come out of order: the newest lock ordered is what holds.
-    let newer = Entity::find()
-        .filter(command::Column::ModuleId.eq(&command.module_id))
-        .filter(command::Column::Action.eq(&command.action))
-        .filter(command::Column::Sequence.gt(command.sequence))
-        .count(txn)
-        .await?;
-    if newer > 0 {
+    if locks_after(&command.module_id, command.sequence).count(txn).await? > 0 {
         return Ok(());
     }
     module::Entity::update_many()
@@ -177,4 +171,25 @@ async fn note_lock(txn: &DatabaseTransaction, command: &command::Model) -> Resul
         .exec(txn)
         .await?;
     Ok(())
+}
+
+/// Whether a lock was carried out that a status does not know of yet, though it has the newest word of all else.
+pub(super) async fn was_locked_since(
+    txn: &DatabaseTransaction,
+    module: &module::Model,
+    status: &Status<'_>,
+) -> Result<bool> {
+    let done = locks_after(&module.id, status.last_command.into())
+        .filter(command::Column::State.eq(command_state::DONE))
+        .count(txn)
+        .await?;
+    // A module that started anew has other sequences, if its flash was erased.
+    Ok(done > 0 && i64::from(status.mark.boot) == module.status_boot)
+}
+
+fn locks_after(module_id: &str, sequence: i64) -> Select<Entity> {
+    Entity::find()
+        .filter(command::Column::ModuleId.eq(module_id))
+        .filter(command::Column::Action.eq(Action::Lock { locked: true }.as_str()))
+        .filter(command::Column::Sequence.gt(sequence))
 }

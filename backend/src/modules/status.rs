@@ -1,6 +1,7 @@
 //! Statuses: what a module says of itself. Only what moves forward is taken; what it has not heard is sent to it.
 
 use super::{
+    acks::was_locked_since,
     column,
     module::{self, ActiveModel},
     pulses::Rise,
@@ -51,8 +52,15 @@ impl Backend {
                 let now_ms = self.now_ms();
                 let rise = self.book_coins(txn, &row, machine.as_ref(), status.totals.coin_pulses).await?;
                 let coin_pulses = rise.total(row.coin_pulses, status.totals.coin_pulses);
+                let locked = match status.locked.unwrap_or(false) {
+                    locked if locked != row.locked && was_locked_since(txn, &row, status).await? => row.locked,
+                    locked => locked,
+                };
                 let mut change = apply(row, status);
                 change.coin_pulses = Set(coin_pulses);
+                if status.online {
+                    change.locked = Set(locked);
+                }
                 change.seen_ms = Set(Some(now_ms));
                 change.update(txn).await?;
                 if status.online && !known {
@@ -132,7 +140,6 @@ fn apply(row: module::Model, status: &Status<'_>) -> ActiveModel {
         change.signal_csq = Set(status.signal_csq.map(i32::from));
         change.supply_mv = Set(status.supply_mv.map(i32::from));
         change.faults = Set(status.faults.into());
-        change.locked = Set(status.locked.unwrap_or(false));
         change.settings_version = Set(status.settings_version.into());
         change.credit_pulses = Set(column(totals.credit_pulses));
         change.noise_edges = Set(column(totals.noise_edges));

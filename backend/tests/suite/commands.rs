@@ -213,3 +213,27 @@ async fn a_lock_is_a_command_too_and_its_end_moves_no_sale() {
     let fleet = app.backend.fleet(app.shop.operator_id).await.unwrap();
     assert!(fleet[0].module.as_ref().unwrap().locked);
 }
+
+/// The status after an unlock is lost; the one before it, which the broker retains, comes again when the server restarts.
+#[tokio::test]
+async fn an_old_status_does_not_undo_a_lock_that_was_carried_out() {
+    let app = TestApp::start().await;
+    let module = &app.shop.module;
+    let (operator_id, machine_id) = (app.shop.operator_id, app.shop.machine_id);
+    let is_lock = |action: &Action| matches!(action, Action::Lock { .. });
+    app.backend.set_locked(operator_id, machine_id, true).await.unwrap();
+    let lock = module.take(&app, is_lock).remove(0);
+    app.deliver(&module.ack(&app, &lock, stage(Stage::Done))).await;
+    let retained = module.status(&app, |status| (status.locked, status.last_command) = (Some(true), lock.sequence));
+    app.deliver(&retained).await;
+    app.backend.set_locked(operator_id, machine_id, false).await.unwrap();
+    let unlock = module.take(&app, is_lock).remove(0);
+    app.deliver(&module.ack(&app, &unlock, stage(Stage::Done))).await;
+    app.deliver(&retained).await;
+    let locked = async || app.backend.fleet(operator_id).await.unwrap().remove(0).module.unwrap().locked;
+    assert!(!locked().await);
+    // A later word of the module counts: somebody else unlocked it, or its flash was erased.
+    let later = module.status(&app, |status| (status.locked, status.last_command) = (Some(true), unlock.sequence));
+    app.deliver(&later).await;
+    assert!(locked().await);
+}

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use module_firmware::{
     Identity, Module,
     link::{self, Input},
+    store::Store,
 };
 use protocol::{ModuleId, ModuleSecret};
 use std::{
@@ -194,14 +195,15 @@ async fn live(config: Config, chip: Chip, wires: Arc<Wires>) {
     loop {
         let mut board = HostBoard::new(wires.clone());
         let mut dial = TcpDial { broker: config.broker, wires: wires.clone() };
-        let mut module = match Module::boot(chip.clone(), &identity, true, 0).await {
-            Ok(module) => module,
+        let mut store = match Store::new(chip.clone()) {
+            Ok(store) => store,
             Err(error) => {
                 tracing::error!(module = %identity.id, %error, "a virtual module cannot start");
                 tokio::time::sleep(BOOT_PAUSE).await;
                 continue;
             }
         };
-        link::run(&mut module, &identity, &mut board, &mut dial, config.seed).await;
+        let mut module = Module::boot(&mut store, &identity, true, 0).await;
+        link::run(&mut module, &mut store, &identity, &mut board, &mut dial, config.seed).await;
     }
 }

@@ -128,8 +128,9 @@ impl Board {
         let known = provision.identity().await.unwrap();
         let id = known.as_ref().map(|identity| identity.id);
         let identity = known.unwrap_or_else(|| identity("0000000000", 0));
-        let store = adopt(self.store.clone(), identity.id).await.unwrap();
-        let mut module = Module::boot(store, &identity, true, 0).await.unwrap();
+        let mut store = Store::new(self.store.clone()).unwrap();
+        adopt(&mut store, identity.id).await;
+        let mut module = Module::boot(&mut store, &identity, true, 0).await;
         let (desk, (near, far)) = (Desk::new(), duplex(64));
         let mut port = FromTokio::new(near);
         let tool = Tool { line: far, deframer: Deframer::default(), number: 0 };
@@ -142,7 +143,7 @@ impl Board {
                         Input::Tell => desk.tell(&module.info(1_000)),
                         _ => {}
                     }
-                    while module.poll(1_000).await <= 1_000 {}
+                    while module.poll(1_000) <= 1_000 || module.write_next(&mut store, 1_000).await {}
                 }
             }
         };
@@ -250,14 +251,13 @@ async fn nonsense_is_counted_and_harms_nothing() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn memory_without_an_owner_is_erased_once() {
-    let store = Memory::new(4);
     let id = ModuleId::parse("7K2M9QXW4D").unwrap();
-    let mut old = Store::new(store.clone()).unwrap();
-    old.write(Key::Boot, &9_u32.to_le_bytes()).await.unwrap();
-    let mut store = Store::new(adopt(store, id).await.unwrap()).unwrap();
+    let mut store = Store::new(Memory::new(4)).unwrap();
+    store.write(Key::Boot, &9_u32.to_le_bytes()).await.unwrap();
+    adopt(&mut store, id).await;
     let mut value = [0; module_firmware::store::VALUE_MAX_BYTES];
     assert_eq!(store.read(Key::Boot, &mut value).await, Ok(None));
     store.write(Key::Boot, &1_u32.to_le_bytes()).await.unwrap();
-    let mut store = Store::new(adopt(store.into_flash(), id).await.unwrap()).unwrap();
+    adopt(&mut store, id).await;
     assert_eq!(store.read(Key::Boot, &mut value).await, Ok(Some(4)));
 }

@@ -6,7 +6,7 @@ pub mod acceptor;
 
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
-use module_firmware::{Identity, Module, Outgoing, Outputs};
+use module_firmware::{Identity, Module, Outgoing, Outputs, store::Store};
 use protocol::{
     ModuleId, ModuleSecret,
     messages::{Ack, Action, Command, Diagnostics, Learn, Learned, Pulse, Settings, Status, Sync},
@@ -224,7 +224,8 @@ pub struct Change {
 
 /// A powered module on the bench.
 pub struct Bench {
-    pub module: Module<Flash>,
+    pub module: Module,
+    pub store: Store<Flash>,
     pub now_us: u64,
     pub outputs: Outputs,
     pub changes: Vec<Change>,
@@ -241,9 +242,10 @@ impl Bench {
 
     /// Boots at uptime 0 with the coin line at the given level.
     pub fn boot_with(flash: Flash, level_high: bool) -> Self {
-        let module = block_on(Module::boot(flash, &identity(), level_high, 0)).unwrap();
-        let mut bench =
-            Self { module, now_us: 0, outputs: Outputs::default(), changes: vec![], said: vec![], online: false };
+        let mut store = Store::new(flash).unwrap();
+        let module = block_on(Module::boot(&mut store, &identity(), level_high, 0));
+        let outputs = Outputs::default();
+        let mut bench = Self { module, store, now_us: 0, outputs, changes: vec![], said: vec![], online: false };
         bench.settle();
         bench
     }
@@ -292,7 +294,7 @@ impl Bench {
     /// Polls until nothing more is to do at this moment.
     pub fn settle(&mut self) -> u64 {
         for _ in 0..10_000 {
-            let deadline_us = block_on(self.module.poll(self.now_us));
+            let deadline_us = self.module.poll(self.now_us);
             let outputs = self.module.outputs(self.now_us);
             if outputs != self.outputs {
                 assert!(!(outputs.coin && outputs.credit), "two pulses at once");
@@ -300,10 +302,10 @@ impl Bench {
                 self.changes.push(Change { at_us: self.now_us, outputs });
             }
             if deadline_us > self.now_us {
-                if self.online && self.speak() {
+                if block_on(self.module.write_next(&mut self.store, self.now_us)) || (self.online && self.speak()) {
                     continue;
                 }
-                return deadline_us;
+                return deadline_us.min(self.module.status_due_us().unwrap_or(u64::MAX));
             }
         }
         panic!("polling does not come to rest");
@@ -438,6 +440,6 @@ impl Bench {
 
     /// Power goes.
     pub fn cut(self) -> Flash {
-        self.module.into_flash().mend()
+        self.store.into_flash().mend()
     }
 }

@@ -1,17 +1,23 @@
 //! Flash for identity, settings and journal, behind the NorFlash trait: the chip's own, or a piece of SRAM2 when emulated.
 //!
 //! The chip's: words of 64 bits that are written once between erases, pages of 2 KB, two banks. The pages are in the bank
-//! that the processor does not run from, so that it goes on while a word (0.1 ms) or a page (25 ms) is worked on;
-//! interrupts stay on, and capture edges at their time. The loop itself waits for the end. Nothing reads the pages
-//! meanwhile: there is one loop.
+//! that the processor does not run from, so that it goes on while a word (0.1 ms) or a page (25 ms) is worked on.
+//! The other futures go on too: an erase is awaited, and long work of many reads and words gives way every so often.
+//! A read while the bank is worked on would hold the processor up, interrupts and all; so operations take turns, those
+//! of all [`Flash`]es.
 //!
 //! A word with two wrong bits raises an NMI when it is read. Power that was lost while a word was written leaves such words
 //! behind, and the store above is made for that: it holds checksums against what it reads and passes over what is
 //! damaged. So the handler counts the word, and the read gives what there is of it.
 
-use crate::facts::{BANK_PAGES, OTHER_BANK_START, PAGE_BYTES, SRAM2_START};
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::{
+    facts::{BANK_PAGES, OTHER_BANK_START, PAGE_BYTES, SRAM2_START},
+    time,
+};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use cortex_m_rt::exception;
+use embassy_futures::yield_now;
+use embassy_time::{Duration, Timer};
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 use stm32_metapac::{
     FLASH, SYSCFG,
@@ -23,9 +29,16 @@ const KEY_1: u32 = 0x4567_0123;
 const KEY_2: u32 = 0xCDEF_89AB;
 /// All error flags of FLASH_SR, and the end of an operation; each is cleared by writing it.
 const SR_CLEAR: u32 = 0xC3FB;
-/// Looks at the busy flag before an operation counts as failed: 16 cycles at least each, 25 ms at most needed.
-const BUSY_LOOKS: u32 = 1_000_000;
+/// Looks at the busy flag before a word counts as failed: 16 cycles at least each, 0.1 ms at most needed.
+const BUSY_LOOKS: u32 = 10_000;
+/// A page's erase takes so long (DS10969: 22 ms, 25 ms at most), also when emulated,
+const ERASE: Duration = Duration::from_millis(25);
+/// and is looked after so often beyond that before it counts as failed.
+const ERASE_LOOKS: u32 = 100;
+/// Work goes on for so long, in microseconds, before others have their turn: well within what a coin may be passed on late.
+const SLICE_US: u64 = 500;
 
+static BUSY: AtomicBool = AtomicBool::new(false);
 static BAD_WORDS: AtomicU32 = AtomicU32::new(0);
 
 /// Reads since boot that met a word which the error correction could not mend.
@@ -62,23 +75,40 @@ pub struct Flash {
     /// Address of the first byte.
     start: u32,
     bytes: u32,
+    /// When this last gave way, as uptime in microseconds.
+    gave_way_us: u64,
 }
 
 impl Flash {
     /// Pages of the bank that the processor does not run from. Each page belongs to one `Flash` at most.
     pub fn on_chip(first_page: u32, pages: u32) -> Self {
         let pages = pages.min(BANK_PAGES.saturating_sub(first_page));
-        Self { emulated: false, start: OTHER_BANK_START + first_page * PAGE_BYTES, bytes: pages * PAGE_BYTES }
+        Self::new(false, OTHER_BANK_START + first_page * PAGE_BYTES, pages)
     }
 
     /// Pages in SRAM2, counted from its beginning; `formatted` says whether they are from an earlier boot.
     pub fn in_sram2(first_page: u32, pages: u32, formatted: bool) -> Self {
-        let mut flash =
-            Self { emulated: true, start: SRAM2_START + first_page * PAGE_BYTES, bytes: pages * PAGE_BYTES };
+        let mut flash = Self::new(true, SRAM2_START + first_page * PAGE_BYTES, pages);
         if !formatted {
             flash.fill(0, flash.bytes);
         }
         flash
+    }
+
+    fn new(emulated: bool, start: u32, pages: u32) -> Self {
+        Self { emulated, start, bytes: pages * PAGE_BYTES, gave_way_us: 0 }
+    }
+
+    /// Waits until no other works on flash; before, lets others go on that wait for the processor.
+    async fn turn(&mut self) -> Turn {
+        if time::now_us().saturating_sub(self.gave_way_us) >= SLICE_US {
+            yield_now().await;
+            self.gave_way_us = time::now_us();
+        }
+        while BUSY.swap(true, Ordering::Acquire) {
+            yield_now().await;
+        }
+        Turn
     }
 
     fn check(&self, offset: u32, length: usize) -> Result<(), FlashError> {
@@ -127,9 +157,11 @@ impl Flash {
         done
     }
 
-    fn erase_page(&mut self, offset: u32) -> Result<(), FlashError> {
+    async fn erase_page(&mut self, offset: u32) -> Result<(), FlashError> {
+        let _turn = self.turn().await;
         if self.emulated {
             self.fill(offset, offset + PAGE_BYTES);
+            Timer::after(ERASE).await;
             return Ok(());
         }
         let _unlocked = Unlocked::new()?;
@@ -142,10 +174,26 @@ impl Flash {
             w.set_bker(second);
         });
         FLASH.cr().modify(|w| w.set_start(true));
+        Timer::after(ERASE).await;
+        for _ in 0..ERASE_LOOKS {
+            if !FLASH.sr().read().bsy() {
+                break;
+            }
+            Timer::after_millis(1).await;
+        }
         let done = finish();
         FLASH.cr().modify(|w| w.set_per(false));
         forget_cached();
         done
+    }
+}
+
+/// The turn to work on flash.
+struct Turn;
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        BUSY.store(false, Ordering::Release);
     }
 }
 
@@ -217,6 +265,7 @@ impl ReadNorFlash for Flash {
 
     async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
         self.check(offset, bytes.len())?;
+        let _turn = self.turn().await;
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -248,7 +297,7 @@ impl NorFlash for Flash {
             return Err(FlashError::NotAligned);
         }
         for offset in (from..to).step_by(PAGE_BYTES as usize) {
-            self.erase_page(offset)?;
+            self.erase_page(offset).await?;
         }
         Ok(())
     }
@@ -261,6 +310,7 @@ impl NorFlash for Flash {
         }
         for (at, bytes) in (offset..).step_by(WORD_BYTES).zip(words) {
             let word = u64::from_le_bytes(*bytes);
+            let _turn = self.turn().await;
             self.program(at, word)?;
             if self.word(at) != word {
                 return Err(FlashError::Damaged);

@@ -39,6 +39,7 @@ use module_firmware::{
     link::{self, Dial},
     modem::{self, Access, Modem, ModemDial, ModemStream, Power},
     provision::{self, Provision, ServerAddress},
+    store::Store,
 };
 use protocol::{ModuleId, ModuleSecret};
 use uart::{CONSOLE, MODEM, Port};
@@ -46,7 +47,8 @@ use uart::{CONSOLE, MODEM, Port};
 /// What lives as long as the boot, and is too large for the stack.
 struct Parts {
     provision: Provision<Flash>,
-    module: Module<Flash>,
+    module: Module,
+    store: Store<Flash>,
     identity: Identity,
     /// Whether somebody gave it that identity.
     provisioned: bool,
@@ -83,9 +85,10 @@ fn boot(parts: &mut MaybeUninit<Parts>, coin_level_high: bool) -> Option<&mut Pa
         let provisioned = known.is_some();
         // Nobody's module runs all the same, but for the network: it passes coins on, learns, and waits for the console.
         let identity = known.unwrap_or_else(nobody);
-        let store = provision::adopt(store, identity.id).await.ok()?;
-        let module = Module::boot(store, &identity, coin_level_high, time::now_us()).await.ok()?;
-        Some(parts.write(Parts { provision, module, identity, provisioned, server }))
+        let mut store = Store::new(store).ok()?;
+        provision::adopt(&mut store, identity.id).await;
+        let module = Module::boot(&mut store, &identity, coin_level_high, time::now_us()).await;
+        Some(parts.write(Parts { provision, module, store, identity, provisioned, server }))
     }))
 }
 
@@ -96,7 +99,7 @@ fn nobody() -> Identity {
 /// Runs until a restart is asked for.
 #[inline(never)]
 fn work(parts: &mut Parts) {
-    let Parts { provision, module, identity, provisioned, server } = parts;
+    let Parts { provision, module, store, identity, provisioned, server } = parts;
     let (desk, modem) = (&Desk::new(), &Modem::new());
     let id = provisioned.then_some(identity.id);
     let seed = seed(identity, module.boots());
@@ -106,7 +109,7 @@ fn work(parts: &mut Parts) {
     let mut port = Port(&CONSOLE);
     executor::block_on(pin!(async {
         select3(
-            link::run(module, identity, &mut line, &mut dial, seed),
+            link::run(module, store, identity, &mut line, &mut dial, seed),
             run_modem(modem, server, seed),
             console::run(&mut port, provision, id, desk),
         )

@@ -1,7 +1,7 @@
 //! The module's core on a mock clock: polled exactly when it asks to be, connected to a broker that hears everything.
 
 use embassy_futures::block_on;
-use module_firmware::{Identity, Module, Outputs};
+use module_firmware::{Identity, Module, Outputs, store::Store};
 use module_host::{Chip, Flash};
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,
@@ -15,7 +15,8 @@ const LIFETIME_MS: u64 = 30_000;
 
 /// A module, and what its outputs did.
 pub struct Rig {
-    module: Module<Chip>,
+    module: Module,
+    store: Store<Chip>,
     key: MessageKey,
     now_us: u64,
     deadline_us: u64,
@@ -32,9 +33,11 @@ impl Rig {
     pub fn new(idle_high: bool) -> Self {
         let identity = Identity { id: ModuleId::from_bits(42), secret: ModuleSecret::new([7; 32]) };
         let chip = Chip::open(&Flash::Memory).expect("memory can always be had");
-        let module = block_on(Module::boot(chip, &identity, idle_high, 0)).expect("the flash suits");
+        let mut store = Store::new(chip).expect("the flash suits");
+        let module = block_on(Module::boot(&mut store, &identity, idle_high, 0));
         let mut rig = Self {
             module,
+            store,
             key: identity.secret.message_key(identity.id),
             now_us: 0,
             deadline_us: 0,
@@ -58,10 +61,13 @@ impl Rig {
 
     fn settle(&mut self) {
         loop {
-            self.deadline_us = block_on(self.module.poll(self.now_us));
+            self.deadline_us = self.module.poll(self.now_us);
             let outputs = self.module.outputs(self.now_us);
             self.note(outputs);
-            if self.deadline_us > self.now_us && !self.speak() {
+            let settled = self.deadline_us > self.now_us;
+            if settled && !block_on(self.module.write_next(&mut self.store, self.now_us)) && !self.speak() {
+                let status_us = self.module.status_due_us().unwrap_or(u64::MAX);
+                self.deadline_us = self.deadline_us.min(status_us);
                 return;
             }
         }

@@ -1,0 +1,166 @@
+//! Flash that takes its time: coins go on to the machine meanwhile, and all of them are counted.
+#![allow(clippy::unwrap_used)]
+
+use embassy_time::Instant;
+use embedded_io_adapters::tokio_1::FromTokio;
+use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use module_firmware::{
+    Identity, Module, Outputs,
+    link::{self, Board, Dial, Input},
+    store::{Key, Store, VALUE_MAX_BYTES},
+};
+use module_host::{Chip, Flash};
+use protocol::{ModuleId, ModuleSecret};
+use std::{cell::RefCell, collections::VecDeque, convert::Infallible, future::pending, time::Duration};
+use tokio::{
+    io::DuplexStream,
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+/// Longest wait for anything that must not wait for flash.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A chip that writes and erases only while it may.
+struct Slow {
+    chip: Chip,
+    may: watch::Receiver<bool>,
+    stuck: watch::Sender<bool>,
+}
+
+impl Slow {
+    async fn wait(&mut self) {
+        self.stuck.send_replace(true);
+        self.may.wait_for(|may| *may).await.unwrap();
+        self.stuck.send_replace(false);
+    }
+}
+
+impl ErrorType for Slow {
+    type Error = <Chip as ErrorType>::Error;
+}
+
+impl ReadNorFlash for Slow {
+    const READ_SIZE: usize = Chip::READ_SIZE;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        self.chip.read(offset, bytes).await
+    }
+
+    fn capacity(&self) -> usize {
+        self.chip.capacity()
+    }
+}
+
+impl NorFlash for Slow {
+    const WRITE_SIZE: usize = Chip::WRITE_SIZE;
+    const ERASE_SIZE: usize = Chip::ERASE_SIZE;
+
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), Self::Error> {
+        self.wait().await;
+        self.chip.erase(from, to).await
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.wait().await;
+        self.chip.write(offset, bytes).await
+    }
+}
+
+/// Wires in, pins out.
+struct Pins {
+    inputs: RefCell<VecDeque<Input>>,
+    captured: Notify,
+    outputs: watch::Sender<Outputs>,
+}
+
+impl Pins {
+    fn edge(&self, level_high: bool) {
+        let at_us = Instant::now().as_micros();
+        self.inputs.borrow_mut().push_back(Input::Edge { at_us, level_high });
+        self.captured.notify_one();
+    }
+
+    /// A coin of one pulse: the machine sees it begin and end.
+    async fn coin(&self) {
+        for active in [true, false] {
+            self.edge(!active);
+            let mut outputs = self.outputs.subscribe();
+            let passed = outputs.wait_for(|outputs| outputs.coin == active);
+            timeout(PATIENCE, passed).await.expect("the coin waits").unwrap();
+            sleep(Duration::from_millis(60)).await;
+        }
+    }
+}
+
+impl Board for &Pins {
+    fn now_us(&self) -> u64 {
+        Instant::now().as_micros()
+    }
+
+    fn apply(&mut self, outputs: Outputs) {
+        self.outputs.send_replace(outputs);
+    }
+
+    fn take_input(&mut self) -> Option<Input> {
+        self.inputs.borrow_mut().pop_front()
+    }
+
+    async fn wait(&mut self, until_us: u64) {
+        let wait_us = until_us.saturating_sub(self.now_us()).min(1_000_000);
+        let _ = timeout(Duration::from_micros(wait_us), self.captured.notified()).await;
+    }
+}
+
+/// No network.
+struct Nowhere;
+
+impl Dial for Nowhere {
+    type Stream = FromTokio<DuplexStream>;
+    type Error = Infallible;
+
+    async fn dial(&mut self) -> Result<Self::Stream, Infallible> {
+        pending().await
+    }
+}
+
+async fn coins_in(chip: &Chip) -> u64 {
+    let mut value = [0; VALUE_MAX_BYTES];
+    let found = Store::new(chip.clone()).unwrap().read(Key::Coins, &mut value).await.unwrap();
+    found.map_or(0, |_| u64::from_le_bytes(value[..8].try_into().unwrap()))
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn coins_wait_for_no_write() {
+    let identity = Identity { id: ModuleId::from_bits(1), secret: ModuleSecret::new([1; 32]) };
+    let (may, stuck) = (watch::Sender::new(true), watch::Sender::new(false));
+    let chip = Chip::open(&Flash::Memory).unwrap();
+    let flash = Slow { chip: chip.clone(), may: may.subscribe(), stuck: stuck.clone() };
+    let mut store = Store::new(flash).unwrap();
+    let pins = Pins { inputs: RefCell::default(), captured: Notify::new(), outputs: watch::Sender::default() };
+    let mut module = Module::boot(&mut store, &identity, true, Instant::now().as_micros()).await;
+    let visit = async {
+        may.send_replace(false);
+        pins.coin().await;
+        let mut writing = stuck.subscribe();
+        timeout(PATIENCE, writing.wait_for(|stuck| *stuck)).await.expect("the coin is written").unwrap();
+        for _ in 0..5 {
+            pins.coin().await;
+        }
+        assert!(*stuck.borrow(), "all of that while flash was at the first");
+        assert_eq!(coins_in(&chip).await, 0);
+        may.send_replace(true);
+        let written = async {
+            while coins_in(&chip).await < 6 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, written).await.expect("the coins are written");
+    };
+    let (mut board, mut dial) = (&pins, Nowhere);
+    tokio::select! {
+        ended = link::run(&mut module, &mut store, &identity, &mut board, &mut dial, 1) => panic!("{ended:?}"),
+        () = visit => {}
+    }
+    assert_eq!((module.totals().coin_pulses, module.faults()), (6, 0));
+}
