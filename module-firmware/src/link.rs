@@ -38,8 +38,6 @@ use protocol::{
     topics::{Kind, topic},
 };
 
-/// Keepalive asked for, in seconds: within the 4.5 to 5 minutes after which carriers drop idle connections.
-pub const KEEPALIVE_S: u16 = 120;
 /// Dialling, CONNECT and SUBSCRIBE together may take so long.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
 /// A publish may be stuck in the transport so long before the connection counts as lost.
@@ -265,7 +263,8 @@ impl Node<'_> {
         let (mut rx, mut tx) = ([0; RX_BYTES], [0; TX_BYTES]);
         let will = self.module.borrow_mut().begin_session(self.now_us());
         let password = identity.secret.mqtt_password(identity.id);
-        let Some(config) = config(&mut rx, &mut tx, identity, &password, &will) else { return NONE };
+        let keepalive_s = self.keepalive_s();
+        let Some(config) = config(&mut rx, &mut tx, identity, &password, &will, keepalive_s) else { return NONE };
         let mut session = Session::new(config);
         let connect = with_timeout(CONNECT_TIMEOUT, async {
             let stream = dial.dial().await.ok()?;
@@ -282,7 +281,7 @@ impl Node<'_> {
         };
         self.tell(|module, _| module.on_connected());
         let since = Instant::now();
-        match select(self.leave.wait(), self.converse(&mut connection, identity.id)).await {
+        match select(self.leave.wait(), self.converse(&mut connection, identity.id, keepalive_s)).await {
             Either::First(()) => {
                 self.take_leave(&mut connection, identity.id).await;
                 Over::Left
@@ -291,8 +290,12 @@ impl Node<'_> {
         }
     }
 
-    /// Says what is to be said and takes what comes, until the connection is lost.
-    async fn converse<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId) {
+    fn keepalive_s(&self) -> u16 {
+        self.module.borrow().settings().keepalive()
+    }
+
+    /// Says what is to be said and takes what comes, until the connection is lost or shall have another keepalive.
+    async fn converse<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId, keepalive_s: u16) {
         let mut on_their_way: Vec<(Token, Op), IN_FLIGHT_MAX> = Vec::new();
         loop {
             // What minimq itself has to write (acknowledgements, pings) goes out here, where being stuck has an end.
@@ -311,6 +314,9 @@ impl Node<'_> {
             let room = connection.can_publish(QoS::AtLeastOnce) && !on_their_way.is_full();
             let outgoing = if room { self.outgoing().await } else { None };
             let Some(outgoing) = outgoing else {
+                if on_their_way.is_empty() && self.keepalive_s() != keepalive_s {
+                    return;
+                }
                 match select(self.news.wait(), with_timeout(self.patience(room), connection.poll())).await {
                     Either::Second(Ok(Ok(Some(message)))) => self.take(&message),
                     Either::Second(Ok(Err(_))) => return,
@@ -371,8 +377,9 @@ fn config<'a>(
     identity: &'a Identity,
     password: &'a str,
     will: &'a [u8],
+    keepalive_s: u16,
 ) -> Option<ConfigBuilder<'a>> {
     let will = Will::new(&topic(identity.id, Kind::Status), will, &[]).ok()?.retained().qos(QoS::AtLeastOnce);
     let config = ConfigBuilder::new(Buffers::new(rx, tx)).client_id(identity.id.as_str()).ok()?;
-    config.auth(identity.id.as_str(), password.as_bytes()).ok()?.keepalive_interval(KEEPALIVE_S).will(will).ok()
+    config.auth(identity.id.as_str(), password.as_bytes()).ok()?.keepalive_interval(keepalive_s).will(will).ok()
 }

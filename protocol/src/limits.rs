@@ -1,5 +1,7 @@
 //! The protocol's named limits. docs/PROTOCOL.md lists them.
 
+use core::ops::RangeInclusive;
+
 /// Bytes of the truncated HMAC behind each payload.
 pub const TAG_BYTES: usize = 16;
 /// A payload with its tag is at most this long, in bytes.
@@ -16,6 +18,10 @@ pub const CREDIT_PULSES_MAX: u16 = 200;
 pub const CREDIT_PULSES_PER_MINUTE_MAX: u16 = 6_000;
 /// The least cap on credit pulses per minute of settings that have none.
 pub const CREDIT_PULSES_PER_MINUTE_DEFAULT: u16 = 240;
+/// Bounds of a module's MQTT keepalive, in seconds: carriers drop connections that are idle for 4.5 to 5 minutes.
+pub const KEEPALIVE_S: RangeInclusive<u16> = 30..=270;
+/// MQTT keepalive of settings that have none, in seconds.
+pub const KEEPALIVE_DEFAULT_S: u16 = 120;
 /// Coins a learning samples, at least.
 pub const LEARN_COINS_MIN: u8 = 10;
 /// Coins a learning samples, at most.

@@ -2,7 +2,10 @@
 
 use crate::{
     fields,
-    limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_DEFAULT, CREDIT_PULSES_PER_MINUTE_MAX},
+    limits::{
+        CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_DEFAULT, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_DEFAULT_S,
+        KEEPALIVE_S,
+    },
 };
 use minicbor::{Decode, Decoder, Encode, decode};
 
@@ -115,6 +118,9 @@ pub struct Settings {
     /// for four times `credit_pulses_max`, and [`CREDIT_PULSES_PER_MINUTE_DEFAULT`] at least.
     #[cbor(n(5), skip_if = "is_zero")]
     pub credit_pulses_per_minute_max: u16,
+    /// MQTT keepalive, in seconds, from the next connection on. 0 (left out on the wire) for [`KEEPALIVE_DEFAULT_S`].
+    #[cbor(n(6), skip_if = "is_zero")]
+    pub keepalive_s: u16,
 }
 
 impl Default for Settings {
@@ -126,6 +132,7 @@ impl Default for Settings {
             status_period_s: 1800,
             sense: false,
             credit_pulses_per_minute_max: 0,
+            keepalive_s: 0,
         }
     }
 }
@@ -133,14 +140,15 @@ impl Default for Settings {
 impl<'b, C> Decode<'b, C> for Settings {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         let mut settings = Self::default();
-        fields::map(d, 6, fields::bits([0, 1, 2, 3, 4]), &mut |number, d| {
+        fields::map(d, 7, fields::bits([0, 1, 2, 3, 4]), &mut |number, d| {
             match number {
                 0 => settings.version = fields::number(d)?,
                 1 => settings.profile = d.decode()?,
                 2 => settings.credit_pulses_max = fields::number(d)?,
                 3 => settings.status_period_s = fields::number(d)?,
                 4 => settings.sense = d.bool()?,
-                _ => settings.credit_pulses_per_minute_max = fields::number(d)?,
+                5 => settings.credit_pulses_per_minute_max = fields::number(d)?,
+                _ => settings.keepalive_s = fields::number(d)?,
             }
             Ok(())
         })?;
@@ -156,6 +164,12 @@ impl Settings {
             && (1..=CREDIT_PULSES_MAX).contains(&self.credit_pulses_max)
             && (10..=43_200).contains(&self.status_period_s)
             && (self.credit_pulses_max..=CREDIT_PULSES_PER_MINUTE_MAX).contains(&self.credit_pulses_per_minute())
+            && KEEPALIVE_S.contains(&self.keepalive())
+    }
+
+    /// The keepalive in force, in seconds.
+    pub fn keepalive(&self) -> u16 {
+        if self.keepalive_s == 0 { KEEPALIVE_DEFAULT_S } else { self.keepalive_s }
     }
 
     /// The cap on credit pulses per minute in force. Valid settings have room in it for the largest credit.

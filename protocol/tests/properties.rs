@@ -179,14 +179,17 @@ fn ack() -> impl Strategy<Value = Ack> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (any::<(u32, u16, u16, bool, u16)>(), profile()).prop_map(
-        |((version, credit_pulses_max, status_period_s, sense, credit_pulses_per_minute_max), profile)| Settings {
-            version,
-            profile,
-            credit_pulses_max,
-            status_period_s,
-            sense,
-            credit_pulses_per_minute_max,
+    (any::<(u32, u16, u16, bool, u16, u16)>(), profile()).prop_map(
+        |((version, credit_pulses_max, status_period_s, sense, credit_pulses_per_minute_max, keepalive_s), profile)| {
+            Settings {
+                version,
+                profile,
+                credit_pulses_max,
+                status_period_s,
+                sense,
+                credit_pulses_per_minute_max,
+                keepalive_s,
+            }
         },
     )
 }

@@ -268,6 +268,7 @@ fn settings(f: &mut Fields) -> Settings {
         status_period_s: f.number("status_period_s"),
         sense: f.truth("sense"),
         credit_pulses_per_minute_max: f.maybe("credit_pulses_per_minute_max").unwrap_or(0),
+        keepalive_s: f.maybe("keepalive_s").unwrap_or(0),
     }
 }
 

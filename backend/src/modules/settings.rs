@@ -16,7 +16,7 @@ use super::{
 use crate::{Backend, Error, Result, Rules, sales::After};
 use protocol::{
     ModuleId,
-    limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX},
+    limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S},
     messages::{Action, CoinProfile, Reason, Settings},
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
@@ -48,6 +48,8 @@ pub struct ModuleSettings {
     pub credit_pulses_per_minute_max: u16,
     /// Seconds between statuses at most.
     pub status_period_s: u16,
+    /// Seconds of quiet after which the module shows the broker that it is there.
+    pub keepalive_s: u16,
     /// Whether a sense input says that the machine runs.
     pub sense: bool,
 }
@@ -65,6 +67,7 @@ impl ModuleSettings {
             credit_pulses_max: settings.credit_pulses_max,
             credit_pulses_per_minute_max: settings.credit_pulses_per_minute(),
             status_period_s: settings.status_period_s,
+            keepalive_s: settings.keepalive(),
             sense: settings.sense,
             ..Self::with_profile(&settings.profile)
         }
@@ -83,6 +86,7 @@ impl ModuleSettings {
             credit_pulses_max: built_in.credit_pulses_max,
             credit_pulses_per_minute_max: built_in.credit_pulses_per_minute(),
             status_period_s: built_in.status_period_s,
+            keepalive_s: built_in.keepalive(),
             sense: built_in.sense,
         }
     }
@@ -93,6 +97,7 @@ impl ModuleSettings {
             credit_pulses_max: self.credit_pulses_max,
             credit_pulses_per_minute_max: self.credit_pulses_per_minute_max,
             status_period_s: self.status_period_s,
+            keepalive_s: self.keepalive_s,
             sense: self.sense,
             ..Self::with_profile(profile)
         }
@@ -112,6 +117,7 @@ impl ModuleSettings {
             },
             credit_pulses_max: self.credit_pulses_max,
             status_period_s: self.status_period_s,
+            keepalive_s: self.keepalive_s,
             sense: self.sense,
             credit_pulses_per_minute_max: self.credit_pulses_per_minute_max,
         }
@@ -150,6 +156,9 @@ impl ModuleSettings {
         }
         if !(10..=43_200).contains(&self.status_period_s) {
             return Err(Error::invalid("status_period_s", "must be from 10 to 43,200 s"));
+        }
+        if !KEEPALIVE_S.contains(&self.keepalive_s) {
+            return Err(Error::invalid("keepalive_s", "must be from 30 to 270 s"));
         }
         if !self.on_wire(1).is_valid() {
             return Err(Error::invalid("settings", "no module would take them"));
@@ -348,8 +357,11 @@ mod tests {
     fn what_passes_the_check_is_what_a_module_takes() {
         let good = ModuleSettings::default();
         good.check(0).unwrap();
-        let edges = [0, 1, 2, 9, 10, 15, 49, 50, 51, 200, 201, 299, 300, 301, 2000, 2001, 6000, 6001, 43_200, 43_201];
-        let fields: [fn(&mut ModuleSettings) -> &mut u16; 9] = [
+        let edges = [
+            0, 1, 2, 9, 10, 15, 29, 30, 49, 50, 51, 200, 201, 270, 271, 299, 300, 301, 2000, 2001, 6000, 6001, 43_200,
+            43_201,
+        ];
+        let fields: [fn(&mut ModuleSettings) -> &mut u16; 10] = [
             |s| &mut s.width_min_ms,
             |s| &mut s.width_max_ms,
             |s| &mut s.gap_min_ms,
@@ -359,13 +371,15 @@ mod tests {
             |s| &mut s.credit_pulses_max,
             |s| &mut s.credit_pulses_per_minute_max,
             |s| &mut s.status_period_s,
+            |s| &mut s.keepalive_s,
         ];
         for (index, field) in fields.into_iter().enumerate() {
             for value in edges {
                 let mut settings = good;
                 *field(&mut settings) = value;
-                // On the wire 0 stands for the default of the pulses per minute; a person says what they mean.
-                let valid = settings.on_wire(1).is_valid() && settings.credit_pulses_per_minute_max > 0;
+                // On the wire 0 stands for the default of some; a person says what they mean.
+                let said = settings.credit_pulses_per_minute_max > 0 && settings.keepalive_s > 0;
+                let valid = settings.on_wire(1).is_valid() && said;
                 assert_eq!(settings.check(0).is_ok(), valid, "field {index} = {value}");
             }
         }

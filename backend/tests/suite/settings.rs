@@ -122,6 +122,7 @@ async fn what_no_module_would_take_is_refused_with_its_field() {
         ("price_pulses", ModuleSettings { credit_pulses_max: 4, ..good }),
         ("credit_pulses_per_minute_max", ModuleSettings { credit_pulses_per_minute_max: 49, ..good }),
         ("status_period_s", ModuleSettings { status_period_s: 9, ..good }),
+        ("keepalive_s", ModuleSettings { keepalive_s: 271, ..good }),
     ] {
         let refused = want(&app, 0, settings).await;
         let Err(Error::Invalid { field: named, .. }) = refused else { panic!("{field}: {refused:?}") };

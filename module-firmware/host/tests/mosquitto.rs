@@ -219,3 +219,28 @@ async fn a_wrong_password_is_refused_and_coins_go_on() {
     let _known = start(0, mosquitto.at).await;
     server.welcome().await;
 }
+
+#[tokio::test]
+async fn another_keepalive_is_taken_at_once_and_costs_no_message() {
+    let mosquitto = Mosquitto::start(1).await;
+    let mut server = Server::start(mosquitto.at, 0).await;
+    let module = start(0, mosquitto.at).await;
+    server.welcome().await;
+    let settings = Settings { version: 1, keepalive_s: 240, ..Settings::default() };
+    let command = server.command(Action::Settings(settings));
+    server.send(&command).await;
+    server.ack(&command, &[Stage::Done]).await;
+    let again = server.status(|status| status.session == 2 && status.online).await;
+    assert_eq!((again.boot, again.sequence), (1, 1));
+    // And not once more: the same keepalive is no news.
+    let same = server.command(Action::Settings(Settings { version: 2, status_period_s: 60, ..settings }));
+    server.send(&same).await;
+    server.ack(&same, &[Stage::Done]).await;
+    let credit = server.command(Action::Credit { pulses: 1 });
+    server.send(&credit).await;
+    server.ack(&credit, &[Stage::Received]).await;
+    server.ack(&credit, &[Stage::Done]).await;
+    counted(&module, 1).await;
+    let mut later = Server::start(mosquitto.at, 0).await;
+    assert_eq!(later.status(|_| true).await.session, 2);
+}

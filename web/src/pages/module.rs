@@ -28,7 +28,7 @@ pub(crate) const DEEDS: [&str; 8] =
 
 /// Why the page refuses: `module-refused-<word>` in the locales.
 #[cfg(test)]
-pub(crate) const REFUSALS: [&str; 10] = [
+pub(crate) const REFUSALS: [&str; 11] = [
     "widths",
     "gaps",
     "credit",
@@ -36,6 +36,7 @@ pub(crate) const REFUSALS: [&str; 10] = [
     "price-pulses",
     "per-minute",
     "status-period",
+    "keepalive",
     "learn",
     "meanwhile",
     "other",
@@ -285,6 +286,7 @@ async fn after(
             "price_pulses" => "price-pulses",
             "credit_pulses_per_minute_max" => "per-minute",
             "status_period_s" => "status-period",
+            "keepalive_s" => "keepalive",
             "learn" => "learn",
             _ => "other",
         },

@@ -1,7 +1,7 @@
 //! The form of a module's settings: what is shown of them, what is typed, and what is read of that.
 
 use backend::{machines::RemoteView, modules::ModuleSettings};
-use protocol::limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX};
+use protocol::limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S};
 use serde::{Deserialize, Serialize};
 
 /// Settings as they are typed.
@@ -19,6 +19,7 @@ pub(crate) struct SettingsForm {
     credit_pulses_max: String,
     credit_pulses_per_minute_max: String,
     status_period_s: String,
+    keepalive_s: String,
     /// A box that is not ticked is not sent.
     #[serde(default)]
     sense: bool,
@@ -60,6 +61,7 @@ impl SettingsForm {
             credit_pulses_max: settings.credit_pulses_max.to_string(),
             credit_pulses_per_minute_max: settings.credit_pulses_per_minute_max.to_string(),
             status_period_s: settings.status_period_s.to_string(),
+            keepalive_s: settings.keepalive_s.to_string(),
             sense: settings.sense,
         }
     }
@@ -78,6 +80,7 @@ impl SettingsForm {
             credit_pulses_max: number(&self.credit_pulses_max, "pulses-max")?,
             credit_pulses_per_minute_max: number(&self.credit_pulses_per_minute_max, "per-minute")?,
             status_period_s: number(&self.status_period_s, "status-period")?,
+            keepalive_s: number(&self.keepalive_s, "keepalive")?,
             sense: self.sense,
         })
     }
@@ -87,6 +90,7 @@ impl SettingsForm {
         let about = |words: &[&str]| refusal.is_some_and(|refusal| words.contains(&refusal));
         let time =
             |name, value, words: &[&str]| Field { name, value, min: 1, max: 2000, unit: "ms", wrong: about(words) };
+        let seconds = |name, value, (min, max), word| Field { name, value, min, max, unit: "s", wrong: about(&[word]) };
         let pulses =
             |name, value, max, words: &[&str]| Field { name, value, min: 1, max, unit: "", wrong: about(words) };
         [
@@ -125,14 +129,10 @@ impl SettingsForm {
             },
             Group {
                 name: "reports",
-                fields: vec![Field {
-                    name: "status_period_s",
-                    value: &self.status_period_s,
-                    min: 10,
-                    max: 43_200,
-                    unit: "s",
-                    wrong: about(&["status-period"]),
-                }],
+                fields: vec![
+                    seconds("status_period_s", &self.status_period_s, (10, 43_200), "status-period"),
+                    seconds("keepalive_s", &self.keepalive_s, (*KEEPALIVE_S.start(), *KEEPALIVE_S.end()), "keepalive"),
+                ],
             },
         ]
     }

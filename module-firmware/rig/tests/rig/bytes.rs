@@ -1,17 +1,17 @@
 //! Bytes on the wire, counted on the modem's TCP side: of a sale, and of doing nothing.
 
 use crate::{demo::Demo, stand::Stand, until_within};
-use module_firmware::link::KEEPALIVE_S;
 use module_rig::{
     modem::{Family, Plan, Way, meter::HEADERS_BYTES},
     packets::packets,
 };
+use protocol::limits::KEEPALIVE_DEFAULT_S;
 use std::time::{Duration, Instant};
 
 /// DESIGN.md, "Cost": MQTT of a sale both ways.
 const SALE_BYTES_MAX: usize = 600;
 /// DESIGN.md, "Cost": idling for a month, TCP/IP headers included as field.md reckons them. That holds at a keep-alive of
-/// 240 s; at the 120 s that is built in, for networks that drop idle connections early, a month may cost twice that.
+/// 240 s; at the default of 120 s, for networks that drop idle connections early, a month may cost twice that.
 const MONTH_BYTES_MAX: f64 = 2e6;
 const MONTH_BYTES_MAX_AT_120_S: f64 = 2.0 * MONTH_BYTES_MAX;
 const MONTH_S: f64 = 30.0 * 86_400.0;
@@ -42,7 +42,7 @@ async fn a_sale_and_idling_cost_what_they_may() {
         ping.bytes.len()
     );
     assert_eq!((ping.bytes.len(), pong.bytes.len()), (2, 2), "more was said than a ping");
-    assert!((period_s - (f64::from(KEEPALIVE_S) - PING_AHEAD_S)).abs() < 3.0, "{period_s} s");
+    assert!((period_s - (f64::from(KEEPALIVE_DEFAULT_S) - PING_AHEAD_S)).abs() < 3.0, "{period_s} s");
     let status_period_s = f64::from(stand.console.info().await.unwrap().settings.status_period_s);
     // A status and its PUBACK stand in for a ping; each exchange is two segments, and two that acknowledge them.
     let with_headers = |bytes: usize| bytes as f64 + 4.0 * HEADERS_BYTES as f64;
