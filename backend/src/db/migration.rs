@@ -4,6 +4,7 @@ use sea_orm_migration::prelude::*;
 
 mod m20261123_000001_first;
 mod m20261126_000002_settings;
+mod m20261126_000003_lives;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -11,6 +12,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261123_000001_first::Migration), Box::new(m20261126_000002_settings::Migration)]
+        vec![
+            Box::new(m20261123_000001_first::Migration),
+            Box::new(m20261126_000002_settings::Migration),
+            Box::new(m20261126_000003_lives::Migration),
+        ]
     }
 }

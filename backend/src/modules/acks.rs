@@ -65,22 +65,24 @@ impl Backend {
         if self.take_probe_answer(module, ack) {
             // A clock that is ahead takes every probe for expired: it is set, or nothing could be sold until it is.
             if ack.stage == Stage::Expired {
-                self.sync_clock(module, ack.boot, ack.uptime_ms).await;
+                self.sync_clock(module, ack.boot, ack.uptime_ms, None).await;
             }
             return Ok(());
         }
-        if self.questions.synced(module, ack.command) {
-            // What was answered `clock` can be judged now. A sync that was too slow is tried again.
-            return match ack.stage {
-                Stage::Done => self.send_pending(module).await,
-                _ => {
-                    self.sync_clock(module, ack.boot, ack.uptime_ms).await;
-                    Ok(())
-                }
-            };
+        if let Some(asked) = self.questions.synced(module, ack.command) {
+            if ack.stage != Stage::Done {
+                // It was too slow, and is tried again.
+                self.sync_clock(module, ack.boot, ack.uptime_ms, asked.known_boot).await;
+                return Ok(());
+            }
+            if let Some(known_boot) = asked.known_boot {
+                self.take_proof(module, ack.boot, known_boot).await?;
+            }
+            // What was answered `clock` can be judged now.
+            return self.send_pending(module).await;
         }
         if ack.stage == Stage::Clock {
-            self.sync_clock(module, ack.boot, ack.uptime_ms).await;
+            self.sync_clock(module, ack.boot, ack.uptime_ms, None).await;
             return Ok(());
         }
         let Some(command) = Entity::find_by_id(super::column(ack.command)).one(self.db.read()).await? else {

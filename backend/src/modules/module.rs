@@ -33,6 +33,8 @@ pub struct Model {
     /// The settings wanted, as the protocol writes them.
     pub settings_body: Option<Vec<u8>>,
     pub settings_changed_ms: Option<i64>,
+    /// How often its memory began anew since it was registered: see `lives`.
+    pub lives: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,5 +1,6 @@
 //! The live probe: no money is taken for a machine whose module did not just answer.
 
+use super::questions::SyncAsked;
 use crate::{Backend, Result, clock, sales::Readiness};
 use protocol::{
     ModuleId,
@@ -74,19 +75,20 @@ impl Backend {
         self.questions.answered(module, ack.command, readiness, self.now_ms())
     }
 
-    /// Sets a module's clock, answering what it said at `boot` and `uptime_ms`.
-    pub(crate) async fn sync_clock(&self, module: ModuleId, boot: u32, uptime_ms: u64) {
+    /// Sets a module's clock, answering what it said at `boot` and `uptime_ms`. `known_boot` is the boot known of it, if its
+    /// answer shall prove that it is in an earlier one.
+    pub(crate) async fn sync_clock(&self, module: ModuleId, boot: u32, uptime_ms: u64, known_boot: Option<i64>) {
         let now_ms = self.now_ms();
-        let id = self.new_command_id();
-        if self.questions.sync(module, id, now_ms, now_ms - self.rules.resend_first_ms) {
+        let asked = SyncAsked { command: self.new_command_id(), asked_ms: now_ms, known_boot };
+        if self.questions.sync(module, asked, now_ms - self.rules.resend_first_ms) {
             let server_ms = u64::try_from(now_ms).unwrap_or(0);
             let sync = Sync { server_ms, echo_boot: boot, echo_uptime_ms: uptime_ms };
-            self.send_unnumbered(module, id, Action::Sync(sync), self.rules.credit_lifetime_ms).await;
+            self.send_unnumbered(module, asked.command, Action::Sync(sync), self.rules.credit_lifetime_ms).await;
         }
     }
 
     /// Sends a command that changes nothing stored: it is not numbered, not kept, and not sent again.
-    async fn send_unnumbered(&self, module: ModuleId, id: u64, action: Action, lifetime_ms: i64) {
+    pub(super) async fn send_unnumbered(&self, module: ModuleId, id: u64, action: Action, lifetime_ms: i64) {
         let issued_ms = u64::try_from(self.now_ms()).unwrap_or(0);
         let lifetime_ms = u64::try_from(lifetime_ms).unwrap_or(0);
         let command = Command { id, sequence: 0, issued_ms, expires_ms: issued_ms.saturating_add(lifetime_ms), action };

@@ -113,7 +113,10 @@ impl Backend {
         let Some(operator) = operator.filter(|_| amount_minor > 0) else { return Ok(Rise::Pulses(coins)) };
         let posting = Posting {
             kind: Kind::Coins,
-            reference: format!("{}-{total}", row.id),
+            reference: match row.lives {
+                0 => format!("{}-{total}", row.id),
+                lives => format!("{}/{lives}-{total}", row.id),
+            },
             operator_id: machine.operator_id,
             sale_id: None,
             machine_id: Some(machine.id),

@@ -29,11 +29,22 @@ fn asked_lately(asked_ms: i64, now_ms: i64, not_since_ms: i64) -> bool {
     asked_ms > not_since_ms && asked_ms <= now_ms
 }
 
+/// A clock sync that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SyncAsked {
+    /// The command's id.
+    pub command: u64,
+    /// When it was sent (unix milliseconds).
+    pub asked_ms: i64,
+    /// The boot that was known of the module, if it shall prove that it is in an earlier one.
+    pub known_boot: Option<i64>,
+}
+
 #[derive(Default)]
 struct Open {
     probes: BTreeMap<ModuleId, watch::Sender<Probe>>,
     /// Syncs on their way, the newest of each module.
-    syncs: BTreeMap<ModuleId, (u64, i64)>,
+    syncs: BTreeMap<ModuleId, SyncAsked>,
 }
 
 /// Questions on their way.
@@ -86,22 +97,20 @@ impl Questions {
     }
 
     /// A sync is about to be sent, unless one was sent since `not_since_ms`. True if it shall be.
-    pub fn sync(&self, module: ModuleId, command: u64, now_ms: i64, not_since_ms: i64) -> bool {
+    pub fn sync(&self, module: ModuleId, sync: SyncAsked, not_since_ms: i64) -> bool {
         let mut open = self.open();
-        if open.syncs.get(&module).is_some_and(|(_, asked_ms)| asked_lately(*asked_ms, now_ms, not_since_ms)) {
+        let lately = |last: &SyncAsked| asked_lately(last.asked_ms, sync.asked_ms, not_since_ms);
+        if open.syncs.get(&module).is_some_and(lately) {
             return false;
         }
-        open.syncs.insert(module, (command, now_ms));
+        open.syncs.insert(module, sync);
         true
     }
 
-    /// A module answered; true if this was its newest sync.
-    pub fn synced(&self, module: ModuleId, command: u64) -> bool {
+    /// A module answered; gives its newest sync if this was it.
+    pub fn synced(&self, module: ModuleId, command: u64) -> Option<SyncAsked> {
         let mut open = self.open();
-        let ours = open.syncs.get(&module).is_some_and(|(id, _)| *id == command);
-        if ours {
-            open.syncs.remove(&module);
-        }
-        ours
+        open.syncs.get(&module).filter(|sync| sync.command == command)?;
+        open.syncs.remove(&module)
     }
 }

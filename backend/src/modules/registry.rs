@@ -54,6 +54,7 @@ impl Backend {
             settings_wanted: Set(0),
             settings_body: Set(None),
             settings_changed_ms: Set(None),
+            lives: Set(0),
         };
         let row = &row;
         let stored = self

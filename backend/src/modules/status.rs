@@ -26,8 +26,8 @@ enum Taken {
     New,
     /// It is the one we know: presence is confirmed.
     Known,
-    /// It is older than what we know.
-    Old,
+    /// It is older than what we know: of this boot, whose number we know.
+    Old { known_boot: i64 },
 }
 
 impl Backend {
@@ -46,7 +46,8 @@ impl Backend {
                 let machine = wired_machine(txn, module).await?;
                 let wanted = row.settings_wanted;
                 if status.mark < mark {
-                    return Ok((Taken::Old, machine, Rise::Pulses(0), wanted));
+                    let taken = Taken::Old { known_boot: row.status_boot };
+                    return Ok((taken, machine, Rise::Pulses(0), wanted));
                 }
                 let known = status.mark == mark && row.online == status.online;
                 let now_ms = self.now_ms();
@@ -74,7 +75,8 @@ impl Backend {
                 Ok((if known { Taken::Known } else { Taken::New }, machine, rise, wanted))
             })
             .await?;
-        if let Taken::Old = taken {
+        if let Taken::Old { known_boot } = taken {
+            self.doubt_memory(module, status, known_boot).await;
             return super::count_dropped("old");
         }
         if status.online {
@@ -102,7 +104,7 @@ impl Backend {
     async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>, wanted: i64) -> Result<()> {
         let off_ms = status.at_ms.map(|at_ms| column(at_ms).abs_diff(self.now_ms()));
         if off_ms.is_none_or(|off_ms| off_ms > self.rules.clock_drift_max_ms.unsigned_abs()) {
-            self.sync_clock(module, status.mark.boot, status.uptime_ms).await;
+            self.sync_clock(module, status.mark.boot, status.uptime_ms, None).await;
         }
         self.send_pending(module).await?;
         if wanted != 0 && wanted != i64::from(status.settings_version) {

@@ -11,6 +11,7 @@ mod coins;
 mod commands;
 mod dropped;
 mod errands;
+mod lives;
 mod orders;
 mod payments;
 mod people;

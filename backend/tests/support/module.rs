@@ -89,6 +89,13 @@ impl TestModule {
         life.pulses = 0;
     }
 
+    /// Its flash is blank: it begins with its first boot.
+    pub fn forget(&self) {
+        let mut life = self.life();
+        (life.mark, life.pulses) = (Mark { boot: 1, session: 1, sequence: 0 }, 0);
+        life.totals = Totals::default();
+    }
+
     /// Its next status, its clock right.
     pub fn status(&self, app: &TestApp, change: impl FnOnce(&mut Status)) -> Message {
         let mut life = self.life();

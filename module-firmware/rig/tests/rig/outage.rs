@@ -1,4 +1,4 @@
-//! What is lost in the middle of a credit: the link, or all power.
+//! What is lost in the middle of a credit: the link, or all power; and what is lost for good: the memory.
 
 use crate::{demo::Demo, stand::Stand, until, visitor::Visitor};
 use module_rig::{
@@ -61,4 +61,30 @@ async fn a_power_cut_in_mid_credit_is_told_not_resumed_and_refunded() {
     assert_eq!(stand.board.pulses(Output::Credit).unwrap(), [], "it went on by itself");
     let told = page.texts(".receipt dd");
     assert!(told.iter().any(|text| text.starts_with("2 of 6")), "{told:?}");
+}
+
+/// Its flash was damaged beyond repair, or another board took its place: it counts its boots from 1, and has to prove it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the image: cargo xtask rig"]
+async fn a_board_without_its_memory_sells_again() {
+    let demo = Demo::start().await;
+    let code = demo.spare_code().await;
+    let (identity, server, visitor) = (demo.module(), demo.broker(), demo.visitor());
+    let mut stand = Stand::provisioned(Family::Sim800, Plan::default(), &identity, server).await;
+    for _ in 0..2 {
+        stand.power_cycle(Duration::from_millis(200)).await;
+    }
+    let bought = visitor.buy(&code).await;
+    visitor.sale_state(&bought.path, &["credited"]).await;
+    let boots = stand.console.info().await.unwrap().boot;
+    drop(stand);
+
+    let mut stand = Stand::provisioned(Family::Sim800, Plan::default(), &identity, server).await;
+    let info = stand.console.info().await.unwrap();
+    assert!(info.boot < boots, "{} boots of {boots}", info.boot);
+    let bought = visitor.buy(&code).await;
+    visitor.sale_state(&bought.path, &["credited"]).await;
+    let given = stand.console.info().await.unwrap().totals.credit_pulses;
+    assert_eq!(stand.board.pulses(Output::Credit).unwrap().len() as u64, given);
+    assert!(given > 0);
 }

@@ -1,0 +1,70 @@
+//! Lives: a module whose flash was erased as damaged, or whose board was replaced, counts its boots from 1 again. What it
+//! says then is older than what is known, as are messages that come late or are replayed. So it has to prove it: it
+//! answers a clock sync made just now, with the boot that it is in.
+
+use super::{
+    module,
+    status::{lock_module, wired_machine},
+};
+use crate::{Backend, Result, sales::After};
+use protocol::{
+    ModuleId,
+    messages::{Action, Status},
+};
+use sea_orm::{ActiveValue::Set, prelude::*};
+
+impl Backend {
+    /// Asks a module that speaks of an earlier boot than is known for a proof.
+    pub(super) async fn doubt_memory(&self, module: ModuleId, status: &Status<'_>, known_boot: i64) {
+        // Boot 0 is a module that cannot read its flash for now: it has its memory again once it can.
+        let boot = status.mark.boot;
+        if status.online && boot > 0 && i64::from(boot) < known_boot {
+            self.sync_clock(module, boot, status.uptime_ms, Some(known_boot)).await;
+        }
+    }
+
+    /// Takes the boot that a module proved to be in: if it is earlier than the one known when it was asked (and still known),
+    /// its memory began anew. Its totals begin at 0, and it is asked for a status.
+    pub(super) async fn take_proof(&self, module: ModuleId, boot: u32, known_boot: i64) -> Result<()> {
+        if boot == 0 || i64::from(boot) >= known_boot {
+            return Ok(());
+        }
+        let after = self
+            .db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let row = lock_module(txn, module).await?;
+                if row.status_boot != known_boot {
+                    return Ok(None);
+                }
+                let mut after = After::default();
+                // It forgot its lock; its settings it gets by its status.
+                if row.locked {
+                    let lock = Action::Lock { locked: true };
+                    after.command(self.queue_newest(txn, &row.id, lock, self.rules.setting_lifetime_ms).await?);
+                }
+                if let Some(machine) = wired_machine(txn, module).await? {
+                    let message = "the module lost its memory, or its board was replaced: coins that it had not told are \
+                                   not booked, count the box";
+                    after.alarm(machine.operator_id, Some(machine.id), message);
+                }
+                after.module(row.id.clone());
+                let lives = row.lives + 1;
+                let mut change: module::ActiveModel = row.into();
+                (change.status_boot, change.status_session, change.status_sequence) = (Set(0), Set(0), Set(0));
+                (change.pulse_boot, change.pulse_session, change.pulse_sequence) = (Set(0), Set(0), Set(0));
+                (change.coin_pulses, change.lives) = (Set(0), Set(lives));
+                change.update(txn).await?;
+                Ok(Some(after))
+            })
+            .await?;
+        if let Some(after) = after {
+            metrics::counter!("coinwire_modules_reborn_total").increment(1);
+            self.follow_up(after).await;
+            // Its answer is a status, with the reason of its start.
+            let id = self.new_command_id();
+            self.send_unnumbered(module, id, Action::Diagnose, self.rules.credit_lifetime_ms).await;
+        }
+        Ok(())
+    }
+}
