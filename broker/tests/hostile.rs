@@ -6,7 +6,6 @@ mod common;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use broker::Limits;
 use common::{PATIENCE, Raw, Running, login, start, start_with};
@@ -194,6 +193,5 @@ async fn two_hundred_idle_connections_hold_nobody_up() {
     }
     let mut anna = Raw::client5(running.address, "anna", "a").await;
     assert_eq!(anna.publish5("t/x", b"x", false, Properties::new()).await, 0);
-    let still_open = tokio::time::timeout(Duration::ZERO, idle[0].closed()).await.is_err();
-    assert!(still_open, "the client was served only when the idle ones had been cut");
+    assert!(idle[0].is_open().await, "the client was served only when the idle ones had been cut");
 }

@@ -125,8 +125,7 @@ async fn whoever_says_nothing_is_cut_and_holds_up_nobody() {
     let mut half = Raw::open(running.address).await;
     half.send(&[0x10, 0x20, 0]).await;
     Raw::client5(running.address, "anna", "quick").await;
-    let still_open = tokio::time::timeout(Duration::ZERO, idle[0].closed()).await.is_err();
-    assert!(still_open, "the client was served only when the idle ones had been cut");
+    assert!(idle[0].is_open().await, "the client was served only when the idle ones had been cut");
     for mut raw in idle {
         assert_eq!(raw.closed().await, None);
     }

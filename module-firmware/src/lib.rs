@@ -7,7 +7,8 @@
 //!
 //! Enter at [`module`] for the core, [`link`] for the loop, [`modem`] for the way to the network. The way of a credit:
 //! `commands` (signature, order, expiry, dedupe) -> `crediting` (one after another) -> `journal` (written before the first
-//! pulse) -> `coinline::driver` and `coinline::relay` (the pulses) -> `journal` (after each pulse and the last) -> `report` (the ack, told until heard).
+//! pulse) -> `coinline::driver` and `coinline::relay` (the pulses) -> `journal` (after each pulse and the last) ->
+//! `report` (the ack, told until heard).
 //! The way of a learning: `learning` (begun, carried out, stored) -> `coinline::learner` (what comes next) ->
 //! `coinline::meter` (what the line does) and `coinline::trial` (what the machine takes) -> `report`.
 //!

@@ -111,10 +111,11 @@ impl Module {
         }
     }
 
-    /// Whether a write may begin: never while an output is active, so that a supply at its limit has one thing to do.
+    /// Whether a write may begin: one at a time, and never while an output is active, so that a supply at its limit has one
+    /// thing to do.
     pub(crate) fn may_write(&self) -> bool {
         let relay = self.coins.relay();
-        !self.flash_lost && !relay.coin_active() && !relay.credit_active()
+        !self.flash_lost && !self.writing && !relay.coin_active() && !relay.credit_active()
     }
 
     /// The next value to write, the most urgent first: the boot count, a credit waiting for its first pulse or noting
@@ -149,13 +150,13 @@ impl Module {
 
     /// Whether there is something to write, and it may begin.
     pub(crate) fn wants_write(&self, now_us: u64) -> bool {
-        !self.writing && self.may_write() && now_us >= self.flash_retry_us && self.next_write().is_some()
+        self.may_write() && now_us >= self.flash_retry_us && self.next_write().is_some()
     }
 
-    /// The next value to write, if there is one and it may begin: one at a time. Tell how it ended by
-    /// [`Module::written`]; everything else may be called meanwhile.
+    /// The next value to write, if there is one and it may begin. Tell how it ended by [`Module::written`]; everything else
+    /// may be called meanwhile.
     pub fn take_write(&mut self, now_us: u64) -> Option<Write> {
-        if !self.wants_write(now_us) {
+        if !self.may_write() || now_us < self.flash_retry_us {
             return None;
         }
         let (key, bytes) = self.next_write()?;

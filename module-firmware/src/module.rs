@@ -468,7 +468,7 @@ impl Module {
     }
 
     fn next_deadline_us(&self, now_us: u64, writes: bool) -> u64 {
-        let flash = (!self.writing && self.may_write() && self.next_write().is_some()).then_some(self.flash_retry_us);
+        let flash = (self.may_write() && self.next_write().is_some()).then_some(self.flash_retry_us);
         let locate = (now_us < self.locate_until_us).then_some(self.locate_until_us);
         let reboot = self.reboot_at_us.filter(|at_us| *at_us > now_us);
         let shown = self.learning.shown(now_us).map(|(_, until_us)| until_us);

@@ -175,18 +175,21 @@ async fn note_lock(txn: &DatabaseTransaction, command: &command::Model) -> Resul
     Ok(())
 }
 
-/// Whether a lock was carried out that a status does not know of yet, though it has the newest word of all else.
+/// Whether a lock was carried out that a status does not know of yet.
 pub(super) async fn was_locked_since(
     txn: &DatabaseTransaction,
     module: &module::Model,
     status: &Status<'_>,
 ) -> Result<bool> {
+    // A module that started anew has other sequences, if its flash was erased.
+    if i64::from(status.mark.boot) != module.status_boot {
+        return Ok(false);
+    }
     let done = locks_after(&module.id, status.last_command.into())
         .filter(command::Column::State.eq(command_state::DONE))
         .count(txn)
         .await?;
-    // A module that started anew has other sequences, if its flash was erased.
-    Ok(done > 0 && i64::from(status.mark.boot) == module.status_boot)
+    Ok(done > 0)
 }
 
 fn locks_after(module_id: &str, sequence: i64) -> Select<Entity> {

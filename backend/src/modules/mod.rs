@@ -2,7 +2,8 @@
 //!
 //! [`Backend::on_message`](crate::Backend::on_message) takes what arrives and opens its envelope; `status`, `pulses`
 //! and `acks` take it further, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
-//! gives up; `probe` asks whether a module could credit, `lives` whether it lost its memory; `settings` are wanted of it, `errands` done once.
+//! gives up; `probe` asks whether a module could credit, `lives` whether it lost its memory; `settings` are wanted of it,
+//! `errands` done once.
 
 mod acks;
 pub(crate) mod command;

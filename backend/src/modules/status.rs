@@ -53,14 +53,14 @@ impl Backend {
                 let now_ms = self.now_ms();
                 let rise = self.book_coins(txn, &row, machine.as_ref(), status.totals.coin_pulses).await?;
                 let coin_pulses = rise.total(row.coin_pulses, status.totals.coin_pulses);
-                let locked = match status.locked.unwrap_or(false) {
-                    locked if locked != row.locked && was_locked_since(txn, &row, status).await? => row.locked,
-                    locked => locked,
-                };
+                let known_lock = row.locked;
+                let relocked = status.online
+                    && status.locked.unwrap_or(false) != known_lock
+                    && was_locked_since(txn, &row, status).await?;
                 let mut change = apply(row, status);
                 change.coin_pulses = Set(coin_pulses);
-                if status.online {
-                    change.locked = Set(locked);
+                if relocked {
+                    change.locked = Set(known_lock);
                 }
                 change.seen_ms = Set(Some(now_ms));
                 change.update(txn).await?;
@@ -142,6 +142,7 @@ fn apply(row: module::Model, status: &Status<'_>) -> ActiveModel {
         change.signal_csq = Set(status.signal_csq.map(i32::from));
         change.supply_mv = Set(status.supply_mv.map(i32::from));
         change.faults = Set(status.faults.into());
+        change.locked = Set(status.locked.unwrap_or(false));
         change.settings_version = Set(status.settings_version.into());
         change.credit_pulses = Set(column(totals.credit_pulses));
         change.noise_edges = Set(column(totals.noise_edges));

@@ -5,11 +5,6 @@ use backend::live::LiveKind;
 use protocol::messages::{Mark, Pulse};
 use protocol::topics::Kind;
 
-/// What is expected in the boxes, in minor units.
-async fn cash_minor(app: &TestApp) -> i128 {
-    app.books().await.get("cash_box").copied().unwrap_or(0)
-}
-
 #[tokio::test]
 async fn are_booked_told_and_shown() {
     let app = TestApp::start().await;
@@ -17,7 +12,7 @@ async fn are_booked_told_and_shown() {
     app.deliver(&app.shop.module.coins(&app, 3)).await;
     let events: Vec<_> = app.events().into_iter().map(|event| event.what).collect();
     assert_eq!(events, [LiveKind::Pulse { pulses: 3 }]);
-    assert_eq!(cash_minor(&app).await, i128::from(3 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(3 * COIN_MINOR));
 
     let fleet = app.backend.fleet(app.shop.operator_id).await.unwrap();
     assert_eq!(fleet[0].coins_today, 3);
@@ -43,7 +38,7 @@ async fn are_counted_once_however_often_and_in_whatever_order_they_are_told() {
     for index in [0, 0, 2, 1, 2, 0] {
         app.deliver(&bursts[index]).await;
     }
-    assert_eq!(cash_minor(&app).await, i128::from(7 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(7 * COIN_MINOR));
     assert_eq!(app.number_of("SELECT COUNT(*) FROM coin_pulses").await, 2, "the overtaken burst shows in the total");
 }
 
@@ -55,15 +50,15 @@ async fn whose_messages_were_lost_are_made_up_by_the_next_total() {
     let lost = [module.coins(&app, 10), module.coins(&app, 20)];
     drop(lost);
     app.deliver(&module.coins(&app, 2)).await;
-    assert_eq!(cash_minor(&app).await, i128::from(33 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(33 * COIN_MINOR));
 
     // And by a status, where no burst comes any more.
     let lost = module.coins(&app, 5);
     module.reconnect(true);
     app.deliver(&module.status(&app, |_| ())).await;
-    assert_eq!(cash_minor(&app).await, i128::from(38 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(38 * COIN_MINOR));
     app.deliver(&lost).await;
-    assert_eq!(cash_minor(&app).await, i128::from(38 * COIN_MINOR), "what comes after all is not booked again");
+    assert_eq!(app.cash_minor().await, i128::from(38 * COIN_MINOR), "what comes after all is not booked again");
 }
 
 #[tokio::test]
@@ -73,7 +68,7 @@ async fn that_a_will_knows_of_are_booked() {
     let lost = module.coins(&app, 4);
     drop(lost);
     app.deliver(&module.will(&app)).await;
-    assert_eq!(cash_minor(&app).await, i128::from(4 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(4 * COIN_MINOR));
 }
 
 #[tokio::test]
@@ -84,10 +79,10 @@ async fn a_total_that_falls_is_no_coin_and_takes_none_back() {
     module.set_coin_total(2);
     app.deliver(&module.coins(&app, 3)).await;
     app.deliver(&module.status(&app, |_| ())).await;
-    assert_eq!(cash_minor(&app).await, i128::from(9 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(9 * COIN_MINOR));
     module.set_coin_total(9);
     app.deliver(&module.coins(&app, 1)).await;
-    assert_eq!(cash_minor(&app).await, i128::from(10 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(10 * COIN_MINOR));
 }
 
 #[tokio::test]
@@ -117,7 +112,7 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
         app.backend.takings_today(shop.operator_id).await.unwrap();
         app.backend.balances(shop.operator_id).await.unwrap();
     }
-    assert_eq!(cash_minor(&app).await, i128::from(2 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(2 * COIN_MINOR));
     let alarms = app.alarms();
     assert!(!alarms.is_empty() && alarms.iter().all(|alarm| alarm.contains("coin total")), "{alarms:?}");
 
@@ -125,7 +120,7 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
     app.shop.module.reconnect(true);
     app.shop.module.set_coin_total(2);
     app.deliver(&app.shop.module.coins(&app, 3)).await;
-    assert_eq!(cash_minor(&app).await, i128::from(5 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(5 * COIN_MINOR));
 }
 
 #[tokio::test]

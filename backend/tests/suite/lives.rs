@@ -22,10 +22,6 @@ async fn online(app: &TestApp) -> bool {
     app.backend.fleet(app.shop.operator_id).await.unwrap().remove(0).module.unwrap().online
 }
 
-async fn cash_minor(app: &TestApp) -> i128 {
-    app.books().await.get("cash_box").copied().unwrap_or(0)
-}
-
 #[tokio::test]
 async fn a_module_that_forgot_everything_proves_it_and_sells_again() {
     let app = aged().await;
@@ -42,7 +38,7 @@ async fn a_module_that_forgot_everything_proves_it_and_sells_again() {
     app.deliver(&module.coins(&app, 2)).await;
     app.deliver(&module.status(&app, |_| ())).await;
     assert!(!online(&app).await, "anybody could have kept such a status");
-    assert_eq!(cash_minor(&app).await, i128::from(5 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(5 * COIN_MINOR));
     let sync = module.syncs(&app).remove(0);
     app.alarms();
     app.deliver(&module.ack(&app, &sync, stage(Stage::Done))).await;
@@ -54,14 +50,14 @@ async fn a_module_that_forgot_everything_proves_it_and_sells_again() {
 
     app.deliver(&module.status(&app, |_| ())).await;
     assert!(online(&app).await);
-    assert_eq!(cash_minor(&app).await, i128::from(7 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(7 * COIN_MINOR));
     app.deliver(&module.ack(&app, &lock, stage(Stage::Done))).await;
     app.backend.set_locked(app.shop.operator_id, app.shop.machine_id, false).await.unwrap();
     app.deliver(&module.ack(&app, &module.take(&app, is_lock).remove(0), stage(Stage::Done))).await;
 
     // Totals that were booked in its first life are booked in this one, too.
     app.deliver(&module.coins(&app, 3)).await;
-    assert_eq!(cash_minor(&app).await, i128::from(10 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(10 * COIN_MINOR));
     let token = app.order().await;
     app.callback(&app.pay(&token).await).await.unwrap();
     let credit = module.credit(&app);
@@ -86,7 +82,7 @@ async fn a_replayed_status_proves_nothing() {
     app.deliver(&module.ack(&app, &sync, done(0))).await;
     assert!(online(&app).await && app.alarms().is_empty());
     app.deliver(&module.coins(&app, 1)).await;
-    assert_eq!(cash_minor(&app).await, i128::from(6 * COIN_MINOR));
+    assert_eq!(app.cash_minor().await, i128::from(6 * COIN_MINOR));
 }
 
 #[tokio::test]

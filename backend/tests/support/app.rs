@@ -264,6 +264,11 @@ impl TestApp {
         store::rows(self.db.read(), sql).await[0].try_get_by_index(0).unwrap()
     }
 
+    /// What is expected in the boxes, in minor units.
+    pub async fn cash_minor(&self) -> i128 {
+        self.books().await.get("cash_box").copied().unwrap_or(0)
+    }
+
     /// The balances over all operators, by account. Every posting sums to zero, or this panics.
     pub async fn books(&self) -> BTreeMap<String, i128> {
         let mut postings: BTreeMap<(i64, String), (usize, i128)> = BTreeMap::new();

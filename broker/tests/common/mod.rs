@@ -173,6 +173,11 @@ impl Raw {
         reason
     }
 
+    /// Whether the broker has not closed it yet.
+    pub async fn is_open(&mut self) -> bool {
+        tokio::time::timeout(Duration::ZERO, self.closed()).await.is_err()
+    }
+
     pub async fn connect5(&mut self, connect: v5_0::Connect) -> v5_0::Connack {
         self.send(&connect.to_continuous_buffer()).await;
         let (kind, body) = self.body().await;
