@@ -24,10 +24,10 @@ impl Gate {
                 expires_at: None,
                 properties: Box::default(),
             });
-            // Without room for it the figure is not retained; those who listen hear it all the same.
+            // Without room for it the figure is not retained; those who listen hear it all the same, and none is on its way.
             let _ = self.retained.store(&message);
             for session in &sessions {
-                self.deliver(session, message.clone());
+                self.deliver(session, u64::MAX, message.clone());
             }
         }
     }

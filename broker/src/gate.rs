@@ -119,10 +119,11 @@ impl Gate {
         self.core.publish(&message, keep).await.map_err(PublishError::from)
     }
 
-    /// Begins a walk through the retained messages for a session that is fed already. What is kept up to now comes by the
-    /// walk, and what is published from now on by the feed, since none is between the core and the retained messages now.
-    pub fn walk(&self, filter: Filter) -> Walk {
-        self.core.between_publishes(|| self.retained.walk(filter))
+    /// Where a new subscription of a session that is fed already begins: the core's position, and a walk through the
+    /// retained messages. What is kept up to now comes by the walk, and what is published from now on by the feed, since
+    /// none is between the core and the retained messages now.
+    pub fn begin(&self, filter: Filter) -> (u64, Walk) {
+        self.core.between_publishes(|position| (position, self.retained.walk(filter)))
     }
 
     /// Publishes a will whose connection broke.
@@ -148,9 +149,9 @@ impl Gate {
         }
     }
 
-    /// Hands a message to a session, if one of its subscriptions matches.
-    pub fn deliver(&self, session: &Session, message: Arc<Message>) {
-        if session.deliver(message) {
+    /// Hands a message, taken at that position of the core's, to a session, if one of its subscriptions matches.
+    pub fn deliver(&self, session: &Session, position: u64, message: Arc<Message>) {
+        if session.deliver(position, message) {
             self.meters.dropped.increment(1);
             debug!(client = %session.key.client_id, "queue full");
         }
@@ -160,10 +161,10 @@ impl Gate {
     pub async fn serve_modules(self: Arc<Self>, mut feed: Feed) {
         let serving = async {
             loop {
-                let message = feed.next().await;
+                let (position, message) = feed.next().await;
                 let session = self.modules.read().get(&message.topic).cloned();
                 if let Some(session) = session {
-                    self.deliver(&session, message);
+                    self.deliver(&session, position, message);
                 }
             }
         };
@@ -200,7 +201,8 @@ impl Gate {
     async fn feed_session(self: Arc<Self>, session: Arc<Session>, mut feed: Feed, stop: CancellationToken) {
         let feeding = async {
             loop {
-                self.deliver(&session, feed.next().await);
+                let (position, message) = feed.next().await;
+                self.deliver(&session, position, message);
             }
         };
         tokio::select! {
@@ -243,7 +245,7 @@ impl Gate {
 
     async fn feed_group(self: Arc<Self>, group: Weak<Group>, feed: Feed, mut dealing: Dealing) {
         // A wait for the next message must not be broken off, or the feed may stay at a router that is gone.
-        let messages = stream::unfold(feed, |mut feed| async move { Some((feed.next().await, feed)) });
+        let messages = stream::unfold(feed, |mut feed| async move { Some((feed.next().await.1, feed)) });
         let mut messages = pin!(messages);
         loop {
             let message = tokio::select! {
@@ -353,6 +355,7 @@ mod tests {
             retain_as_published: false,
             identifier: None,
             membership: None,
+            since: 0,
         });
         session
     }

@@ -218,6 +218,32 @@ async fn retained_messages_are_served_replaced_and_cleared() {
 }
 
 #[tokio::test]
+async fn a_subscription_begins_after_what_was_acknowledged_before_it() {
+    let running = start().await;
+    let mut anna = Raw::client5(running.address, "anna", "a").await;
+    let mut ben = Raw::client5(running.address, "ben", "b").await;
+    ben.subscribed5("t/other", Qos::AtLeastOnce).await;
+    // What is acknowledged now is still on its way in the core when ben subscribes.
+    running.broker.stall_core(Duration::from_millis(300)).await;
+    for topic in ["t/never", "t/always", "t/plain"] {
+        assert_eq!(anna.publish5(topic, b"before", topic != "t/plain", Properties::new()).await, 0);
+    }
+    let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
+    ben.subscribe5("t/never", options.clone().set_rh(RetainHandling::DoNotSendRetained), vec![]).await;
+    ben.subscribe5("t/always", options.clone(), vec![]).await;
+    let retained = ben.received5().await;
+    assert_eq!((retained.topic.as_str(), retained.retain, &*retained.payload), ("t/always", true, &b"before"[..]));
+    ben.subscribe5("t/plain", options.clone(), vec![]).await;
+    // Another in its place goes on where the first was.
+    assert_eq!(anna.publish5("t/plain", b"after", false, Properties::new()).await, 0);
+    ben.subscribe5("t/plain", options, vec![]).await;
+    let next = ben.received5().await;
+    assert_eq!((next.topic.as_str(), next.retain, &*next.payload), ("t/plain", false, &b"after"[..]));
+    assert_eq!(anna.publish5("t/other", b"last", false, Properties::new()).await, 0);
+    assert_eq!(ben.received5().await.topic, "t/other", "nothing came twice");
+}
+
+#[tokio::test]
 async fn a_thousand_retained_messages_all_arrive() {
     let running = start().await;
     let mut anna = Raw::client5(running.address, "anna", "a").await;

@@ -92,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             retain_as_published: entry.retain_as_published,
             identifier,
             membership: None,
+            since: 0,
         };
         let known_membership = {
             let state = self.session.state();
@@ -108,24 +109,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 },
             };
         }
+        // First, so that nothing is missed from where the subscription begins.
+        match self.rules.lane {
+            // A group has a feed of its own, and the broker's figures need none.
+            Lane::Client if group.is_none() && !filter.is_system() => self.feed().await?,
+            Lane::Client | Lane::Module => {}
+        }
+        let (since, walk) = self.gate.begin(filter.clone());
         let existed = {
             let mut state = self.session.state();
             let known = state.subscriptions.iter_mut().find(|known| known.is(&entry.filter));
             if let Some(known) = known {
+                // What was published before this one took its place is meant for it, too.
+                subscription.since = known.since;
                 *known = subscription;
                 true
             } else if state.subscriptions.len() >= self.gate.limits.subscriptions {
                 return Ok(SubackReasonCode::QuotaExceeded);
             } else {
+                subscription.since = since;
                 state.subscriptions.push(subscription);
                 false
             }
         };
-        match self.rules.lane {
-            Lane::Module => self.gate.route_commands(filter.as_str(), &self.session),
-            // A group has a feed of its own, and the broker's figures need none.
-            Lane::Client if group.is_some() || filter.is_system() => {}
-            Lane::Client => self.feed().await?,
+        if self.rules.lane == Lane::Module {
+            self.gate.route_commands(filter.as_str(), &self.session);
         }
         let granted = match entry.qos {
             Qos::AtMostOnce => SubackReasonCode::GrantedQos0,
@@ -142,7 +150,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             RetainHandling::DoNotSendRetained => false,
         };
         if wants_retained {
-            let walk = self.gate.walk(filter);
             self.session.state().outbox.replay(Replay { walk, qos: entry.qos, identifier });
         }
         Ok(granted)

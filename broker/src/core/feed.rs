@@ -23,7 +23,7 @@ pub(crate) struct Feed {
     generation: watch::Receiver<u64>,
     ways: Vec<Way>,
     /// What the last router took with it.
-    missed: VecDeque<Arc<Message>>,
+    missed: VecDeque<(u64, Arc<Message>)>,
 }
 
 /// A filter, and how far its messages were read.
@@ -61,11 +61,11 @@ impl Feed {
         Ok(Feed { core, link, generation, ways, missed: VecDeque::new() })
     }
 
-    /// The next message. Waits over the death of a router, and goes over to the next.
-    pub async fn next(&mut self) -> Arc<Message> {
+    /// The next message and its position. Waits over the death of a router, and goes over to the next.
+    pub async fn next(&mut self) -> (u64, Arc<Message>) {
         loop {
-            if let Some(message) = self.missed.pop_front() {
-                return message;
+            if let Some(missed) = self.missed.pop_front() {
+                return missed;
             }
             let forwarded = tokio::select! {
                 biased;
@@ -86,14 +86,14 @@ impl Feed {
                     continue;
                 }
             };
-            if let Some(message) = self.take(forwarded) {
-                return Arc::new(message);
+            if let Some(new) = self.take(forwarded) {
+                return new;
             }
         }
     }
 
-    /// The message, if it was not had before.
-    fn take(&mut self, forwarded: Forwarded) -> Option<Message> {
+    /// The message and its position, if it was not had before.
+    fn take(&mut self, forwarded: Forwarded) -> Option<(u64, Arc<Message>)> {
         let position = header::position(&forwarded)?;
         let offset = forwarded.offset;
         let message = header::from_core(forwarded)?;
@@ -103,7 +103,7 @@ impl Feed {
             return None;
         }
         way.seen = position;
-        Some(message)
+        Some((position, Arc::new(message)))
     }
 
     /// Opens a link to the router that runs now, and takes up what was missed since the last message of each filter.
@@ -128,7 +128,7 @@ impl Feed {
         for (position, message) in publisher.recent.after(from) {
             let way = self.ways.iter().find(|way| way.filter.matches(&message.topic));
             if way.is_some_and(|way| *position > way.seen) {
-                self.missed.push_back(message.clone());
+                self.missed.push_back((*position, message.clone()));
             }
         }
         // Only what the old router had not given out when it died can be missing; the tail tells how far it was.

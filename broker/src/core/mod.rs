@@ -153,10 +153,10 @@ impl Core {
         }
     }
 
-    /// Does something while no message is being handed over.
-    pub fn between_publishes<T>(&self, what: impl FnOnce() -> T) -> T {
-        let _publisher = self.publisher.lock();
-        what()
+    /// Does something while no message is being handed over, given the position of the last one that was.
+    pub fn between_publishes<T>(&self, what: impl FnOnce(u64) -> T) -> T {
+        let publisher = self.publisher.lock();
+        what(publisher.sent)
     }
 
     fn count_topic(&self, topic: &str) -> Result<(), CoreError> {
@@ -188,7 +188,9 @@ impl Core {
     #[cfg(debug_assertions)]
     pub async fn stall(&self, duration: Duration) {
         let Ok(mut link) = self.router().link().await else { return };
-        std::thread::spawn(move || link.hold_router(duration));
+        let (sticks, stuck) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || link.hold_router(duration, sticks));
+        let _ = stuck.await;
     }
 
     fn router(&self) -> Arc<Router> {
@@ -352,7 +354,7 @@ mod tests {
         let sent = message("a/b");
         core.publish(&Arc::new(message("b/a")), || {}).await.unwrap();
         core.publish(&Arc::new(sent.clone()), || {}).await.unwrap();
-        let received = feed.next().await;
+        let (_, received) = feed.next().await;
         assert_eq!((&received.topic, &received.payload), (&sent.topic, &sent.payload));
         assert_eq!((received.qos, received.retain, received.origin), (sent.qos, sent.retain, sent.origin));
         assert_eq!(received.properties, sent.properties);
@@ -372,7 +374,7 @@ mod tests {
             }
         });
         for number in 0..5_000 {
-            assert_eq!(feed.next().await.origin, number);
+            assert_eq!(feed.next().await.1.origin, number);
         }
         publishing.await.unwrap();
     }
@@ -397,7 +399,7 @@ mod tests {
         }
         let mut next = [0; PUBLISHERS as usize];
         for _ in 0..PUBLISHERS * EACH {
-            let received = tokio::time::timeout(Duration::from_secs(10), feed.next()).await.unwrap();
+            let (_, received) = tokio::time::timeout(Duration::from_secs(10), feed.next()).await.unwrap();
             let publisher = (received.origin / EACH) as usize;
             assert_eq!(received.origin % EACH, next[publisher], "publisher {publisher}");
             next[publisher] += 1;
@@ -441,7 +443,8 @@ mod tests {
         });
         let mut next = [0, 1];
         for _ in 0..MESSAGES * 2 / 3 {
-            let received = tokio::time::timeout(Duration::from_secs(10), feed.next()).await.expect("one is lost");
+            let next = tokio::time::timeout(Duration::from_secs(10), feed.next()).await;
+            let (_, received) = next.expect("one is lost");
             let way = usize::from(received.topic.starts_with('b'));
             assert_eq!(received.origin, next[way], "{}", received.topic);
             next[way] += 3;
@@ -467,7 +470,7 @@ mod tests {
             let replaced = generation.wait_for(|now| *now == 2 + number as u64);
             tokio::time::timeout(Duration::from_secs(10), replaced).await.expect("it was not replaced").unwrap();
             core.publish(&Arc::new(message("a/b")), || {}).await.unwrap();
-            assert_eq!(&*feed.next().await.topic, "a/b");
+            assert_eq!(&*feed.next().await.1.topic, "a/b");
         }
         assert!(core.healthy());
         supervisor.abort();

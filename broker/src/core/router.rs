@@ -131,14 +131,15 @@ impl Link {
         }
     }
 
-    /// Makes the router stick for so long: it waits for a lock that is held here. Blocks as long.
+    /// Makes the router stick for so long, and says when it does: it waits for a lock that is held here. Blocks as long.
     #[cfg(debug_assertions)]
-    pub fn hold_router(&mut self, duration: std::time::Duration) {
+    pub fn hold_router(&mut self, duration: std::time::Duration, sticks: oneshot::Sender<()>) {
         loop {
             let _ = self.tx.send(Packet::PingReq(rumqttd::protocol::PingReq)).now_or_never();
             let waiting = self.tx.buffer();
             if !waiting.is_empty() {
                 // The router has yet to take this, and cannot.
+                let _ = sticks.send(());
                 std::thread::sleep(duration);
                 return;
             }

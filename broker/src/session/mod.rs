@@ -56,6 +56,8 @@ pub(crate) struct Subscription {
     pub identifier: Option<u32>,
     /// The group it is shared with; its messages come from there.
     pub membership: Option<Arc<Membership>>,
+    /// The core's position when it was made. A message from before may still be on its way, and is not meant for it.
+    pub since: u64,
 }
 
 impl Subscription {
@@ -193,11 +195,11 @@ impl Session {
         }
     }
 
-    /// Queues a message if a subscription matches; true if the queue had no room for it. A connected client whose queue
+    /// Queues a message, taken at that position of the core's, if a subscription matches; true if the queue had no room for it. A connected client whose queue
     /// is full reads too slowly and is cut; a session without a connection loses the message, which is counted.
-    pub fn deliver(&self, message: Arc<Message>) -> bool {
+    pub fn deliver(&self, position: u64, message: Arc<Message>) -> bool {
         let mut state = self.state();
-        let Some(delivery) = state.delivery(message, self.number) else { return false };
+        let Some(delivery) = state.delivery(position, message, self.number) else { return false };
         if state.owner == 0 && delivery.qos == Qos::AtMostOnce {
             // What may be lost is not kept for who is away.
             return false;
@@ -224,13 +226,14 @@ impl Session {
 
 impl State {
     /// How a message goes to this session, if a subscription matches.
-    fn delivery(&self, message: Arc<Message>, own_number: u64) -> Option<Delivery> {
+    fn delivery(&self, position: u64, message: Arc<Message>, own_number: u64) -> Option<Delivery> {
         let mut qos = None;
         let mut retain = false;
         let mut identifiers = Vec::new();
         for subscription in &self.subscriptions {
             let own = subscription.no_local && message.origin == own_number;
-            if subscription.membership.is_some() || own || !subscription.filter.matches(&message.topic) {
+            let early = position <= subscription.since;
+            if subscription.membership.is_some() || own || early || !subscription.filter.matches(&message.topic) {
                 continue;
             }
             qos = qos.max(Some(subscription.qos));
@@ -270,9 +273,10 @@ mod tests {
             retain_as_published: false,
             identifier: None,
             membership: None,
+            since: 0,
         });
         let deliver = |topic: &str, qos| {
-            session.deliver(Arc::new(Message {
+            let message = Message {
                 topic: topic.into(),
                 payload: bytes::Bytes::new(),
                 qos,
@@ -280,7 +284,8 @@ mod tests {
                 origin: 2,
                 expires_at: None,
                 properties: Box::default(),
-            }))
+            };
+            session.deliver(1, Arc::new(message))
         };
         assert!(!deliver("other", Qos::AtLeastOnce), "matches nothing");
         for _ in 0..5 {
