@@ -229,11 +229,11 @@ async fn a_subscription_begins_after_what_was_acknowledged_before_it() {
         assert_eq!(anna.publish5(topic, b"before", topic != "t/plain", Properties::new()).await, 0);
     }
     let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
-    ben.subscribe5("t/never", options.clone().set_rh(RetainHandling::DoNotSendRetained), vec![]).await;
-    ben.subscribe5("t/always", options.clone(), vec![]).await;
+    ben.subscribe5("t/never", options.set_rh(RetainHandling::DoNotSendRetained), vec![]).await;
+    ben.subscribe5("t/always", options, vec![]).await;
     let retained = ben.received5().await;
     assert_eq!((retained.topic.as_str(), retained.retain, &*retained.payload), ("t/always", true, &b"before"[..]));
-    ben.subscribe5("t/plain", options.clone(), vec![]).await;
+    ben.subscribe5("t/plain", options, vec![]).await;
     // Another in its place goes on where the first was.
     assert_eq!(anna.publish5("t/plain", b"after", false, Properties::new()).await, 0);
     ben.subscribe5("t/plain", options, vec![]).await;
@@ -280,28 +280,29 @@ async fn expiry_is_passed_on_and_honoured() {
     ben.subscribed5("t/#", Qos::AtLeastOnce).await;
     assert_eq!(anna.publish5("t/live", b"x", true, vec![expiry(100)]).await, 0);
     assert_eq!(expiry_of(&ben.received5().await.properties), Some(100));
+    let before = Instant::now();
     assert_eq!(anna.publish5("t/short", b"x", true, vec![expiry(1)]).await, 0);
+    let after = Instant::now();
     assert_eq!(expiry_of(&ben.received5().await.properties), Some(1));
     assert_eq!(anna.publish5("t/none", b"x", false, vec![expiry(0)]).await, 0);
     ben.ping().await;
-    // A subscriber finds the short one until it has expired.
-    let began = Instant::now();
+    // A subscriber finds the short one until it has expired, however long this test itself takes to look.
+    let (life, rounding) = (Duration::from_secs(1), Duration::from_millis(10));
     loop {
         let mut late = Raw::client5(running.address, "ben", "late").await;
+        let asked = Instant::now();
         late.subscribed5("t/short", Qos::AtMostOnce).await;
         late.send(&[0xc0, 0]).await;
-        let served = late.packet().await.unwrap().packet_type() == 3;
-        let age = began.elapsed();
-        assert!(served || age > Duration::from_millis(900), "gone after {age:?}");
-        if !served {
+        if late.packet().await.unwrap().packet_type() != 3 {
+            assert!(before.elapsed() + rounding >= life, "gone after {:?}", before.elapsed());
             break;
         }
-        assert!(age < Duration::from_millis(1_300), "still served after {age:?}");
+        assert!(asked < after + life + rounding, "still served {:?} after it", asked - after);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut late = Raw::client5(running.address, "ben", "late").await;
     late.subscribed5("t/live", Qos::AtMostOnce).await;
-    assert!(expiry_of(&late.received5().await.properties).is_some_and(|left| (98..100).contains(&left)));
+    assert!(expiry_of(&late.received5().await.properties).is_some_and(|left| left < 100));
 }
 
 #[tokio::test]
@@ -347,17 +348,16 @@ async fn round_trips_do_not_wait_for_delayed_acknowledgements() {
     let mut anna = Raw::client5(running.address, "anna", "a").await;
     let mut ben = Raw::client5(running.address, "ben", "b").await;
     ben.subscribed5("t/x", Qos::AtLeastOnce).await;
-    let mut slowest = Duration::ZERO;
-    let mut total = Duration::ZERO;
+    let mut took = Vec::new();
     for _ in 0..100 {
         let began = Instant::now();
         assert_eq!(anna.publish5("t/x", b"ping", false, Properties::new()).await, 0);
         ben.received5().await;
-        slowest = slowest.max(began.elapsed());
-        total += began.elapsed();
+        took.push(began.elapsed());
     }
-    let mean = total / 100;
-    assert!(mean < Duration::from_millis(10), "mean {mean:?}, slowest {slowest:?}");
+    took.sort();
+    // A delayed acknowledgement takes 40 ms, each time.
+    assert!(took[took.len() / 2] < Duration::from_millis(40), "{took:?}");
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ async fn dropped(running: &Running, count: usize) {
     observer.subscribed5("$SYS/broker/publish/messages/dropped", Qos::AtMostOnce).await;
     let count = count.to_string();
     let saying = async {
-        // It says so every 10 s, which is as long as the client waits for anything.
+        // It says so every 10 s.
         while !matches!(timeout(PATIENCE / 2, observer.received5()).await, Ok(said) if said.payload == count.as_bytes())
         {
         }
@@ -48,7 +48,7 @@ async fn waiting(running: &Running, user: &str, id: &str) -> usize {
     loop {
         let packet = match answered {
             false => raw.packet().await,
-            true => match timeout(std::time::Duration::from_millis(300), raw.packet()).await {
+            true => match timeout(std::time::Duration::from_secs(1), raw.packet()).await {
                 Ok(packet) => packet,
                 Err(_) => return count,
             },

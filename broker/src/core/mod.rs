@@ -443,8 +443,8 @@ mod tests {
         });
         let mut next = [0, 1];
         for _ in 0..MESSAGES * 2 / 3 {
-            let next = tokio::time::timeout(Duration::from_secs(10), feed.next()).await;
-            let (_, received) = next.expect("one is lost");
+            let come = tokio::time::timeout(Duration::from_secs(10), feed.next()).await;
+            let (_, received) = come.expect("one is lost");
             let way = usize::from(received.topic.starts_with('b'));
             assert_eq!(received.origin, next[way], "{}", received.topic);
             next[way] += 3;
