@@ -9,12 +9,16 @@ pub mod migration;
 use crate::{Error, Result};
 use sea_orm::{
     AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
-    RuntimeErr, TransactionTrait, sqlx, sqlx::Executor as _,
+    RuntimeErr, TransactionTrait, sqlx,
+    sqlx::{Executor as _, Row as _},
 };
 use sea_orm_migration::MigratorTrait;
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,6 +26,8 @@ use std::{
 const CONNECTIONS_MAX: u32 = 16;
 /// How long a connection, or a lock that another holds, is waited for before the store counts as gone.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a released connection may take to answer before it is given up.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A transaction that met a deadlock or a lock is tried again this often.
 const CONTENTION_RETRIES: u32 = 8;
 
@@ -142,9 +148,9 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection> {
                 let wait = format!("SET SESSION innodb_lock_wait_timeout = {}", ACQUIRE_TIMEOUT.as_secs());
                 Box::pin(async move { connection.execute(sqlx::AssertSqlSafe(wait)).await.map(|_| ()) })
             })
-            // Work that is cancelled while its transaction begins leaves the transaction open, and nobody knows: it is
-            // ended before the connection is used again. This also tells whether the connection still lives.
-            .before_acquire(|connection, _| Box::pin(async move { connection.execute("ROLLBACK").await.map(|_| true) }))
+            .after_release(|connection, _| Box::pin(settle(connection)))
+            // The server may have been restarted.
+            .test_before_acquire(true)
         })
         .map_sqlx_sqlite_opts(|options| {
             options
@@ -156,6 +162,22 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection> {
                 .statement_cache_capacity(256)
         });
     Ok(Database::connect(options).await?)
+}
+
+/// Makes sure that a MySQL connection can be used again. Work that is cancelled may leave its transaction open, and
+/// nobody knows; or an answer half read, so that whoever comes next waits for ever, or reads what is not his. The one is
+/// ended; the other shows by an answer that is not the one to this question, and costs the connection.
+async fn settle(connection: &mut sqlx::MySqlConnection) -> std::result::Result<bool, sqlx::Error> {
+    static QUESTIONS: AtomicI64 = AtomicI64::new(1);
+    let number = QUESTIONS.fetch_add(1, Ordering::Relaxed);
+    let question = sqlx::AssertSqlSafe(format!("ROLLBACK; SELECT {number}"));
+    let answer = tokio::time::timeout(SETTLE_TIMEOUT, connection.fetch_one(question));
+    let answer = answer.await.map_err(|_| sqlx::Error::Protocol("no answer after cancelled work".into()))??;
+    if answer.try_get::<i64, _>(0)? == number {
+        Ok(true)
+    } else {
+        Err(sqlx::Error::Protocol("another's answer after cancelled work".into()))
+    }
 }
 
 /// Whether a unique index refused a row: somebody was first.
