@@ -1,4 +1,4 @@
-//! Every decision and all storage of Coinwire: operators, machines, modules, sales, payments, the ledger.
+//! Every decision and all storage of Coinwire: operators, manufacturers, machines, modules, sales, payments, the ledger.
 //!
 //! What it is not: an HTTP server or an MQTT broker. The web calls in here; modules are reached through [`bus`].
 //!
@@ -19,6 +19,7 @@ mod error;
 pub mod ledger;
 pub mod live;
 pub mod machines;
+mod manufacturers;
 pub mod modules;
 pub mod money;
 pub mod operators;

@@ -12,6 +12,7 @@ use backend::{
     clock::{SystemClock, SystemRandom},
     db::Db,
     machines::{NewMachine, PriceChange},
+    modules::Admission,
     money::Currency,
     operators::NewOperator,
     payments::{RealProviders, wechat},
@@ -91,8 +92,8 @@ impl Authenticate for Door {
             _ => {
                 let module = ModuleId::parse(username).map_err(|_| Refusal::BadCredentials)?;
                 let backend = self.0.get().ok_or(Refusal::Unavailable)?;
-                let right = backend.is_module_password(module, password).await.map_err(|_| Refusal::Unavailable)?;
-                if !right {
+                let admission = backend.admit_module(module, password).await.map_err(|_| Refusal::Unavailable)?;
+                if admission != Admission::Admitted {
                     return Err(Refusal::BadCredentials);
                 }
                 let own = |kind| topic(module, kind).as_str().to_owned();
@@ -262,7 +263,7 @@ async fn machines(
 ) -> Result<(Vec<Slot>, Vec<VirtualModule>)> {
     let (mut slots, mut modules) = (vec![], vec![]);
     for number in 0..count {
-        let it = backend.provision_module().await?;
+        let it = backend.provision_module(None).await?;
         let prices = vec![PriceChange { label: "One".into(), amount_minor: AMOUNT_MINOR, pulses: PULSES }];
         let (machine_id, code) = backend
             .add_machine(NewMachine {

@@ -1,10 +1,9 @@
 //! `coinwire add`: what an operation begins with. The pages take it from there.
 
-use crate::{ConfigFile, config, config::Settings, house};
+use crate::{ConfigFile, config, config::Settings, gate::TOOL_PREFIX, house};
 use anyhow::{Context, Result};
 use backend::{
     Backend,
-    bus::MqttConfig,
     machines::{NewMachine, PriceChange},
     modules::Provisioned,
     money::Currency,
@@ -53,8 +52,23 @@ enum What {
         /// The operator's number.
         operator: i64,
     },
+    /// A manufacturer, who makes modules. Prints its number.
+    Manufacturer {
+        /// Short name in MQTT topics and its tool's user name: a-z, 0-9, -.
+        slug: String,
+        /// Its name.
+        name: String,
+    },
+    /// The password by which a manufacturer's tool reads the health of its modules, read from standard input.
+    Tool {
+        /// The manufacturer's number.
+        manufacturer: i64,
+    },
     /// A module's identity. Without a secret a new one is made. Prints what has to go into the module.
     Module {
+        /// The number of who made it.
+        #[arg(long)]
+        manufacturer: Option<i64>,
         /// The id and the secret (64 hexadecimal digits) of a module that has them already.
         #[arg(long, num_args = 2, value_names = ["ID", "SECRET"])]
         existing: Option<Vec<String>>,
@@ -94,18 +108,7 @@ impl Add {
     }
 
     pub async fn run(self, settings: &Settings) -> Result<()> {
-        let db = house::open_store(settings).await?;
-        // Nothing is sent: a running server sends what is due.
-        let nowhere = MqttConfig {
-            host: "localhost".into(),
-            port: 1883,
-            client_id: String::new(),
-            username: String::new(),
-            password: String::new(),
-            tls: false,
-        };
-        let (backend, _reader) = house::backend_of(settings, db, nowhere)?;
-        self.what.add(&backend, settings).await
+        self.what.add(&house::backend_without_bus(settings).await?, settings).await
     }
 }
 
@@ -125,14 +128,21 @@ impl What {
                 backend.set_integrator_password(operator, &password()?).await?;
                 println!("password set; the user name is the operator's short name");
             }
-            What::Module { existing } => {
+            What::Manufacturer { slug, name } => {
+                println!("manufacturer {}", backend.add_manufacturer(&slug, &name).await?);
+            }
+            What::Tool { manufacturer } => {
+                backend.set_tool_password(manufacturer, &password()?).await?;
+                println!("password set; the user name is {TOOL_PREFIX} and the manufacturer's short name");
+            }
+            What::Module { manufacturer, existing } => {
                 let module = match existing.as_deref() {
                     Some([id, secret]) => {
                         let module = known_module(id, secret)?;
-                        backend.register_module(&module).await?;
+                        backend.register_module(&module, manufacturer).await?;
                         module
                     }
-                    _ => backend.provision_module().await?,
+                    _ => backend.provision_module(manufacturer).await?,
                 };
                 println!("id {}", module.id);
                 println!("secret {}", config::hex(module.secret.expose()));

@@ -41,6 +41,7 @@ fn seen(connection: ConnectionInfo) -> MqttConnection {
     let party = match Credential::parse(&connection.credential) {
         Some(Credential::Integrator { slug, .. }) => MqttParty::Integrator(slug),
         Some(Credential::Member { slug, .. }) => MqttParty::Member(slug),
+        Some(Credential::Tool { slug, .. }) => MqttParty::Manufacturer(slug),
         None if connection.credential == BACKEND_USER => MqttParty::Backend,
         None => MqttParty::Module(connection.credential),
     };

@@ -3,22 +3,25 @@
 use async_trait::async_trait;
 use backend::{
     Backend,
-    operators::{Fingerprints, Integrator, MqttMember},
+    modules::{Admission, Disabled},
+    operators::{Fingerprints, MqttMember, MqttReading, PasswordOwners},
 };
 use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
 use protocol::{
     ModuleId,
     topics::{Kind, topic},
 };
-use std::{fmt, sync::OnceLock, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::OnceLock, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// The backend's own user name at the embedded broker.
 pub const BACKEND_USER: &str = "backend";
-/// How often connected integrators' and members' passwords are looked at.
+/// What the user name of a manufacturer's tool begins with, before the manufacturer's short name.
+pub const TOOL_PREFIX: &str = "manufacturer:";
+/// How often it is looked whose credentials were changed or disabled.
 const REVOCATION_EVERY: Duration = Duration::from_millis(500);
 
-/// Asks the backend about modules, integrators and members, and knows the backend's own password, made anew at each start.
+/// Asks the backend about modules, integrators, members and tools, and knows the backend's own password, made anew at each start.
 pub struct Doorkeeper {
     backend: OnceLock<Backend>,
     own_password: String,
@@ -48,10 +51,14 @@ impl Authenticate for Doorkeeper {
             return self.own(password);
         }
         let backend = self.backend.get().ok_or(Refusal::Unavailable)?;
-        match ModuleId::parse(username) {
-            Ok(module) => module_grants(backend, module, password).await,
-            Err(_) if username.contains('@') => self.member_grants(backend, username, password).await,
-            Err(_) => integrator_grants(backend, username, password).await,
+        if let Ok(module) = ModuleId::parse(username) {
+            return module_grants(backend, module, password).await;
+        }
+        let password = std::str::from_utf8(password).map_err(|_| Refusal::BadCredentials)?;
+        match username.strip_prefix(TOOL_PREFIX) {
+            Some(slug) => tool_grants(backend, slug, password).await,
+            None if username.contains('@') => self.member_grants(backend, username, password).await,
+            None => integrator_grants(backend, username, password).await,
         }
     }
 
@@ -70,7 +77,7 @@ impl Doorkeeper {
             credential: BACKEND_USER.into(),
             lane: Lane::Client,
             client_id: ClientIdRule::Prefix(BACKEND_USER.into()),
-            publish: vec!["m/+/command".into(), "v1/#".into()],
+            publish: vec!["m/+/command".into(), "v1/#".into(), "made/#".into()],
             subscribe: vec!["m/+/status".into(), "m/+/pulse".into(), "m/+/ack".into()],
             // Several backends on one broker share the modules' topics.
             shared: true,
@@ -80,26 +87,20 @@ impl Doorkeeper {
 
 impl Doorkeeper {
     /// A member reads what the operator's programs read; one who runs the server reads the broker's figures too.
-    async fn member_grants(&self, backend: &Backend, email: &str, password: &[u8]) -> Result<Grants, Refusal> {
-        let password = std::str::from_utf8(password).map_err(|_| Refusal::BadCredentials)?;
+    async fn member_grants(&self, backend: &Backend, email: &str, password: &str) -> Result<Grants, Refusal> {
         let found = backend.mqtt_member(email, password).await.map_err(unavailable)?;
         let MqttMember { member, filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
         let figures = self.admins.contains(&member.email).then(|| "$SYS/#".to_owned());
-        Ok(Grants {
-            credential: Credential::Member { slug: member.slug, member_id: member.member_id, fingerprint }.to_string(),
-            lane: Lane::Client,
-            client_id: ClientIdRule::Any,
-            publish: vec![],
-            subscribe: std::iter::once(filter).chain(figures).collect(),
-            shared: true,
-        })
+        let credential = Credential::Member { slug: member.slug, member_id: member.member_id, fingerprint };
+        Ok(reader(&credential, std::iter::once(filter).chain(figures)))
     }
 }
 
 async fn module_grants(backend: &Backend, module: ModuleId, password: &[u8]) -> Result<Grants, Refusal> {
-    let right = backend.is_module_password(module, password).await.map_err(unavailable)?;
-    if !right {
-        return Err(Refusal::BadCredentials);
+    match backend.admit_module(module, password).await.map_err(unavailable)? {
+        Admission::Admitted => {}
+        Admission::Unknown => return Err(Refusal::BadCredentials),
+        Admission::Disabled => return Err(Refusal::NotAuthorized),
     }
     let own = |kind| topic(module, kind).as_str().to_owned();
     Ok(Grants {
@@ -112,18 +113,28 @@ async fn module_grants(backend: &Backend, module: ModuleId, password: &[u8]) -> 
     })
 }
 
-async fn integrator_grants(backend: &Backend, username: &str, password: &[u8]) -> Result<Grants, Refusal> {
-    let password = std::str::from_utf8(password).map_err(|_| Refusal::BadCredentials)?;
-    let integrator = backend.integrator(username, password).await.map_err(unavailable)?;
-    let Integrator { filter, fingerprint } = integrator.ok_or(Refusal::BadCredentials)?;
-    Ok(Grants {
-        credential: Credential::Integrator { slug: username.into(), fingerprint }.to_string(),
+async fn integrator_grants(backend: &Backend, slug: &str, password: &str) -> Result<Grants, Refusal> {
+    let found = backend.integrator(slug, password).await.map_err(unavailable)?;
+    let MqttReading { filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
+    Ok(reader(&Credential::Integrator { slug: slug.into(), fingerprint }, [filter]))
+}
+
+async fn tool_grants(backend: &Backend, slug: &str, password: &str) -> Result<Grants, Refusal> {
+    let found = backend.manufacturers_tool(slug, password).await.map_err(unavailable)?;
+    let MqttReading { filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
+    Ok(reader(&Credential::Tool { slug: slug.into(), fingerprint }, [filter]))
+}
+
+/// What who only reads is granted.
+fn reader(credential: &Credential, filters: impl IntoIterator<Item = String>) -> Grants {
+    Grants {
+        credential: credential.to_string(),
         lane: Lane::Client,
         client_id: ClientIdRule::Any,
         publish: vec![],
-        subscribe: vec![filter],
+        subscribe: filters.into_iter().collect(),
         shared: true,
-    })
+    }
 }
 
 /// A person's or a program's credential as the broker knows it. The password is part of it, by its fingerprint: who signs
@@ -134,6 +145,8 @@ pub enum Credential {
     Integrator { slug: String, fingerprint: String },
     /// A member of the operator with this short name.
     Member { slug: String, member_id: i64, fingerprint: String },
+    /// The tool of the manufacturer with this short name.
+    Tool { slug: String, fingerprint: String },
 }
 
 impl fmt::Display for Credential {
@@ -141,6 +154,7 @@ impl fmt::Display for Credential {
         match self {
             Self::Integrator { slug, fingerprint } => write!(f, "integrator {slug} {fingerprint}"),
             Self::Member { slug, member_id, fingerprint } => write!(f, "member {slug} {member_id} {fingerprint}"),
+            Self::Tool { slug, fingerprint } => write!(f, "tool {slug} {fingerprint}"),
         }
     }
 }
@@ -153,6 +167,7 @@ impl Credential {
             ["integrator", slug, fingerprint] => {
                 Some(Self::Integrator { slug: slug.into(), fingerprint: fingerprint.into() })
             }
+            ["tool", slug, fingerprint] => Some(Self::Tool { slug: slug.into(), fingerprint: fingerprint.into() }),
             ["member", slug, member_id, fingerprint] => Some(Self::Member {
                 slug: slug.into(),
                 member_id: member_id.parse().ok()?,
@@ -167,6 +182,7 @@ impl Credential {
         let (now, then) = match self {
             Self::Integrator { slug, fingerprint } => (now.integrators.get(slug), fingerprint),
             Self::Member { member_id, fingerprint, .. } => (now.members.get(member_id), fingerprint),
+            Self::Tool { slug, fingerprint } => (now.tools.get(slug), fingerprint),
         };
         now == Some(then)
     }
@@ -174,37 +190,55 @@ impl Credential {
 
 /// The fingerprints that the passwords of some credentials have now.
 async fn fingerprints(backend: &Backend, of: &[(Box<str>, Credential)]) -> backend::Result<Fingerprints> {
-    let (mut slugs, mut member_ids) = (Vec::new(), Vec::new());
+    let mut owners = PasswordOwners::default();
     for (_, credential) in of {
         match credential {
-            Credential::Integrator { slug, .. } => slugs.push(slug.clone()),
-            Credential::Member { member_id, .. } => member_ids.push(*member_id),
+            Credential::Integrator { slug, .. } => owners.integrators.push(slug.clone()),
+            Credential::Member { member_id, .. } => owners.members.push(*member_id),
+            Credential::Tool { slug, .. } => owners.tools.push(slug.clone()),
         }
     }
-    backend.fingerprints(slugs, member_ids).await
+    backend.fingerprints(owners).await
 }
 
-/// Drops the connections and sessions of integrators and members whose password was changed, by whatever process, until it
-/// is told to end.
+/// Drops the connections and sessions of integrators, members and tools whose password was changed, and of modules that were
+/// disabled, by whatever process, until it is told to end.
 pub async fn drop_revoked(broker: Broker, backend: Backend, closing: CancellationToken) {
+    let mut dropped = BTreeSet::new();
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
-        let parsed = |text: Box<str>| Credential::parse(&text).map(|credential| (text, credential));
-        let credentials: Vec<_> = broker.credentials().into_iter().filter_map(parsed).collect();
-        if credentials.is_empty() {
-            continue;
+        if let Err(error) = drop_changed(&broker, &backend).await {
+            tracing::warn!(%error, "could not check MQTT passwords; trying again");
         }
-        let now = match fingerprints(&backend, &credentials).await {
-            Ok(now) => now,
-            Err(error) => {
-                tracing::warn!(%error, "could not check MQTT passwords; trying again");
-                continue;
-            }
-        };
-        for (text, credential) in credentials.iter().filter(|(_, credential)| !credential.is_good(&now)) {
-            let dropped = broker.disconnect(text);
-            tracing::info!(%credential, dropped, "its password was changed");
+        if let Err(error) = drop_disabled(&broker, &backend, &mut dropped).await {
+            tracing::warn!(%error, "could not check for disabled modules; trying again");
         }
     }
+}
+
+/// Drops whose password was changed.
+async fn drop_changed(broker: &Broker, backend: &Backend) -> backend::Result<()> {
+    let parsed = |text: Box<str>| Credential::parse(&text).map(|credential| (text, credential));
+    let credentials: Vec<_> = broker.credentials().into_iter().filter_map(parsed).collect();
+    if credentials.is_empty() {
+        return Ok(());
+    }
+    let now = fingerprints(backend, &credentials).await?;
+    for (text, credential) in credentials.iter().filter(|(_, credential)| !credential.is_good(&now)) {
+        let dropped = broker.disconnect(text);
+        tracing::info!(%credential, dropped, "its password was changed");
+    }
+    Ok(())
+}
+
+/// Drops the modules that were disabled since the last look, which had found `dropped`.
+async fn drop_disabled(broker: &Broker, backend: &Backend, dropped: &mut BTreeSet<Disabled>) -> backend::Result<()> {
+    let disabled: BTreeSet<_> = backend.disabled_modules().await?.into_iter().collect();
+    for Disabled { module, .. } in disabled.difference(dropped) {
+        let connections = broker.disconnect(module.as_str());
+        tracing::info!(%module, connections, "its credential is disabled");
+    }
+    *dropped = disabled;
+    Ok(())
 }
 
 fn unavailable(error: backend::Error) -> Refusal {

@@ -80,6 +80,20 @@ pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(Backe
     Ok((backend, reader))
 }
 
+/// A backend for a command that changes the store beside a running server. It sends nothing: the server sends what is due.
+pub async fn backend_without_bus(settings: &Settings) -> Result<Backend> {
+    let nowhere = MqttConfig {
+        host: "localhost".into(),
+        port: 1883,
+        client_id: String::new(),
+        username: String::new(),
+        password: String::new(),
+        tls: false,
+    };
+    let (backend, _reader) = backend_of(settings, open_store(settings).await?, nowhere)?;
+    Ok(backend)
+}
+
 impl House {
     /// Starts everything. `demo` makes the demo's panel once the backend is there.
     pub async fn start(

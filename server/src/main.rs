@@ -1,4 +1,4 @@
-//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, and `add` for what an operation begins with.
+//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, `add` for what an operation begins with, and `module`.
 //!
 //! It decides nothing and stores nothing: it reads settings, puts the house together (`house.rs`), says who may connect
 //! by MQTT (`gate.rs`), and ends it cleanly.
@@ -10,6 +10,7 @@ mod connections;
 mod demo;
 mod gate;
 mod house;
+mod module;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +44,8 @@ enum Command {
     Config,
     /// Add an operator, a member, a module, a machine or a merchant account.
     Add(add::Add),
+    /// Disable a module's credential, or enable it again.
+    Module(module::Module),
 }
 
 /// Which settings.
@@ -92,6 +95,11 @@ async fn run(command: Command) -> Result<()> {
             let settings = add.settings()?;
             log_to_stderr(&settings.log)?;
             add.run(&settings).await
+        }
+        Command::Module(module) => {
+            let settings = module.settings()?;
+            log_to_stderr(&settings.log)?;
+            module.run(&settings).await
         }
         Command::Demo(options) => {
             log_to_stderr(&options.log)?;

@@ -241,7 +241,7 @@ impl World {
             };
             let operator_id = backend.add_operator(operator).await?;
             let account_token = backend.set_merchant_account(operator_id, "wechat", "{}").await?;
-            let new = backend.provision_module().await?;
+            let new = backend.provision_module(None).await?;
             let price =
                 |pulses: i32, amount_minor| PriceChange { label: format!("{pulses} rides"), amount_minor, pulses };
             let machine = NewMachine {

@@ -101,6 +101,27 @@ test("errands are answered on the page, also without JavaScript", async () => {
   }
 });
 
+test("a module is disabled on its page, and enabled again", async () => {
+  const machine = demo.machines[1];
+  const visit = await visitor(browser, desk);
+  const { page } = visit;
+  await signIn(page, demo);
+  const url = await openModule(page, machine);
+  await page.getByRole("button", { name: "Disable the module" }).click();
+  await page.locator("[data-disabled]").waitFor();
+  for (const lang of ["zh", "en"]) {
+    await page.goto(`${url}?lang=${lang}`);
+    await inspect(page, `module-disabled-desk-${lang}-light`);
+  }
+  await page.goto(`${demo.http}/operator`);
+  await page.locator(".machine", { hasText: machine.machine }).locator("[data-disabled]").waitFor();
+  await page.goto(url);
+  await page.getByRole("button", { name: "Enable the module again" }).click();
+  // It comes back by itself, live.
+  await page.locator("[data-part=module] .chip-good").waitFor();
+  await leave(visit);
+});
+
 test("a coin line is learned under the operator's eyes, and accepted", async () => {
   const machine = demo.machines[2];
   const [visit, acting] = await Promise.all([visitor(browser, desk), visitor(browser, phone)]);

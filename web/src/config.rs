@@ -99,6 +99,8 @@ pub enum MqttParty {
     Integrator(String),
     /// A member of the operator with this short name.
     Member(String),
+    /// The tool of the manufacturer with this short name.
+    Manufacturer(String),
     /// The server's own.
     Backend,
 }

@@ -1,12 +1,10 @@
 //! Integrators' topics: `v1/<operator>/<machine>/{status,pulse,sale}`, plain JSON. docs/PROTOCOL.md has the fields.
 
+use super::JSON_VERSION;
 use crate::{Backend, machines::fleet::fault_words, machines::machine, operators::operator, sales::sale};
 use protocol::messages::{Pulse, Status};
 use sea_orm::prelude::*;
 use serde::Serialize;
-
-/// Version of these objects: fields are added under it, never changed.
-const VERSION: u8 = 1;
 
 #[derive(Serialize)]
 struct StatusJson<'a> {
@@ -52,7 +50,7 @@ struct SaleJson<'a> {
 impl Backend {
     pub(crate) async fn tell_integrators_of_status(&self, machine: &machine::Model, status: &Status<'_>) {
         let json = StatusJson {
-            v: VERSION,
+            v: JSON_VERSION,
             module: machine.module_id.as_deref().unwrap_or_default(),
             online: status.online,
             at_ms: self.now_ms(),
@@ -69,7 +67,7 @@ impl Backend {
 
     pub(crate) async fn tell_integrators_of_pulse(&self, machine: &machine::Model, pulse: &Pulse) {
         let json = PulseJson {
-            v: VERSION,
+            v: JSON_VERSION,
             at_ms: self.now_ms(),
             pulses: pulse.pulses,
             coin_pulses_total: pulse.coin_pulses_total,
@@ -89,7 +87,7 @@ impl Backend {
             }
         };
         let json = SaleJson {
-            v: VERSION,
+            v: JSON_VERSION,
             sale: &sale.token,
             state: &sale.state,
             reason: &sale.reason,

@@ -1,13 +1,17 @@
-//! The bus: MQTT, by which modules and integrators are reached. The backend speaks it as a client, to the embedded broker
+//! The bus: MQTT, by which modules, integrators and manufacturers are reached. The backend speaks it as a client, to the embedded broker
 //! or to an external one alike.
 
 mod integrators;
+mod manufacturers;
 mod mqtt;
 
 pub use mqtt::{MqttBus, MqttConfig, MqttReader};
 
 use crate::Result;
 use async_trait::async_trait;
+
+/// Version of the JSON objects for integrators and manufacturers: fields are added under it, never changed.
+const JSON_VERSION: u8 = 1;
 
 /// The way out. What comes in is handed to [`crate::Backend::on_message`].
 #[async_trait]

@@ -5,6 +5,8 @@ use sea_orm_migration::prelude::*;
 mod m20261123_000001_first;
 mod m20261126_000002_settings;
 mod m20261126_000003_lives;
+mod m20261126_000004_disabled;
+mod m20261126_000005_manufacturers;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -16,6 +18,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000001_first::Migration),
             Box::new(m20261126_000002_settings::Migration),
             Box::new(m20261126_000003_lives::Migration),
+            Box::new(m20261126_000004_disabled::Migration),
+            Box::new(m20261126_000005_manufacturers::Migration),
         ]
     }
 }

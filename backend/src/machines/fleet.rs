@@ -133,6 +133,7 @@ impl ModuleView {
             supply_mv: module.supply_mv,
             faults: fault_words(module.faults),
             locked: module.locked,
+            disabled_ms: module.disabled_ms,
             boot: module.status_boot,
             coin_pulses: module.coin_pulses,
             credit_pulses: module.credit_pulses,

@@ -54,6 +54,8 @@ pub struct ModuleView {
     pub faults: Vec<&'static str>,
     /// Whether it is locked.
     pub locked: bool,
+    /// Since when its credential is disabled (unix milliseconds).
+    pub disabled_ms: Option<i64>,
     /// Boots so far.
     pub boot: i64,
     /// Coin pulses in all.

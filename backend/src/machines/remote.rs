@@ -1,4 +1,5 @@
-//! What an operator does with a machine's module from afar: settings, errands, and what it learned.
+//! What an operator does with a machine's module from afar: settings, errands, what it learned, and whether it may
+//! connect at all.
 
 use super::{FleetRow, machine};
 use crate::{
@@ -101,6 +102,12 @@ impl Backend {
     pub async fn judge_learned(&self, operator_id: i64, machine_id: i64, heard_ms: i64, accept: bool) -> Result<()> {
         let module = self.own_module(operator_id, machine_id).await?;
         self.judge(module, heard_ms, accept).await
+    }
+
+    /// Disables the credential of a machine's module, for instance because it was stolen, or enables it again.
+    pub async fn set_disabled(&self, operator_id: i64, machine_id: i64, disabled: bool) -> Result<()> {
+        let module = self.own_module(operator_id, machine_id).await?;
+        self.set_module_disabled(module, disabled).await
     }
 
     /// The module of an operator's machine.

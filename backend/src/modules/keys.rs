@@ -31,18 +31,13 @@ impl Backend {
     }
 
     pub(crate) async fn module_secret(&self, module: ModuleId) -> Result<Option<ModuleSecret>> {
-        let Some(row) = module::Entity::find_by_id(module.as_str()).one(self.db.read()).await? else {
-            return Ok(None);
-        };
-        let secret = self.seal.open(&purpose(module), &row.secret_sealed)?;
-        let secret: [u8; SECRET_BYTES] = secret.try_into().map_err(|_| Error::Sealed)?;
-        Ok(Some(ModuleSecret::new(secret)))
+        let row = module::Entity::find_by_id(module.as_str()).one(self.db.read()).await?;
+        row.map(|row| self.secret_of(module, &row)).transpose()
     }
 
-    /// Whether this is the module's MQTT password. Compared in constant time.
-    pub async fn is_module_password(&self, module: ModuleId, password: &[u8]) -> Result<bool> {
-        let Some(secret) = self.module_secret(module).await? else { return Ok(false) };
-        let right = secret.mqtt_password(module);
-        Ok(aws_lc_rs::constant_time::verify_slices_are_equal(right.as_bytes(), password).is_ok())
+    pub(super) fn secret_of(&self, module: ModuleId, row: &module::Model) -> Result<ModuleSecret> {
+        let secret = self.seal.open(&purpose(module), &row.secret_sealed)?;
+        let secret: [u8; SECRET_BYTES] = secret.try_into().map_err(|_| Error::Sealed)?;
+        Ok(ModuleSecret::new(secret))
     }
 }

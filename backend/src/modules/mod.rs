@@ -3,9 +3,10 @@
 //! [`Backend::on_message`](crate::Backend::on_message) takes what arrives and opens its envelope; `status`, `pulses`
 //! and `acks` take it further, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
 //! gives up; `probe` asks whether a module could credit, `lives` whether it lost its memory; `settings` are wanted of it,
-//! `errands` done once.
+//! `errands` done once; `admission` says who may connect.
 
 mod acks;
+mod admission;
 pub(crate) mod command;
 mod commands;
 mod diagnosis;
@@ -24,6 +25,7 @@ mod registry;
 pub(crate) mod settings;
 mod status;
 
+pub use admission::{Admission, Disabled};
 pub use diagnostics::DiagnosticsView;
 pub use errands::{Errand, ErrandView, LearnOptions};
 pub use lessons::{LessonView, ProfileView};

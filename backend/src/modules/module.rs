@@ -35,6 +35,10 @@ pub struct Model {
     pub settings_changed_ms: Option<i64>,
     /// How often its memory began anew since it was registered: see `lives`.
     pub lives: i64,
+    /// Since when its credential is disabled.
+    pub disabled_ms: Option<i64>,
+    /// Who made it, if that is known.
+    pub manufacturer_id: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -15,19 +15,22 @@ pub struct Provisioned {
 }
 
 impl Backend {
-    /// Makes an identity and registers it.
-    pub async fn provision_module(&self) -> Result<Provisioned> {
+    /// Makes an identity and registers it, as made by a manufacturer if that is known.
+    pub async fn provision_module(&self, manufacturer_id: Option<i64>) -> Result<Provisioned> {
         let mut bits = [0; 8];
         self.random.fill(&mut bits);
         let mut secret = [0; SECRET_BYTES];
         self.random.fill(&mut secret);
         let new = Provisioned { id: ModuleId::from_bits(u64::from_be_bytes(bits)), secret: ModuleSecret::new(secret) };
-        self.register_module(&new).await?;
+        self.register_module(&new, manufacturer_id).await?;
         Ok(new)
     }
 
     /// Registers an identity that was made elsewhere.
-    pub async fn register_module(&self, new: &Provisioned) -> Result<()> {
+    pub async fn register_module(&self, new: &Provisioned, manufacturer_id: Option<i64>) -> Result<()> {
+        if let Some(id) = manufacturer_id {
+            self.manufacturer_row(id).await?;
+        }
         let secret_sealed = self.seal.seal(&*self.random, &keys::purpose(new.id), new.secret.expose());
         let row = module::ActiveModel {
             id: Set(new.id.to_string()),
@@ -55,6 +58,8 @@ impl Backend {
             settings_body: Set(None),
             settings_changed_ms: Set(None),
             lives: Set(0),
+            disabled_ms: Set(None),
+            manufacturer_id: Set(manufacturer_id),
         };
         let row = &row;
         let stored = self

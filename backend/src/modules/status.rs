@@ -30,10 +30,20 @@ enum Taken {
     Old { known_boot: i64 },
 }
 
+/// What a status came to.
+struct Heard {
+    taken: Taken,
+    machine: Option<machine::Model>,
+    rise: Rise,
+    /// Version of the settings wanted.
+    wanted: i64,
+    manufacturer_id: Option<i64>,
+}
+
 impl Backend {
     /// Takes a module's status, or its will.
     pub(crate) async fn on_status(&self, module: ModuleId, status: &Status<'_>) -> Result<()> {
-        let (taken, machine, rise, wanted) = self
+        let heard = self
             .db
             .write(|txn| async move {
                 let txn = &*txn;
@@ -44,10 +54,10 @@ impl Backend {
                     sequence: u32::try_from(row.status_sequence).unwrap_or(u32::MAX),
                 };
                 let machine = wired_machine(txn, module).await?;
-                let wanted = row.settings_wanted;
+                let (wanted, manufacturer_id) = (row.settings_wanted, row.manufacturer_id);
                 if status.mark < mark {
                     let taken = Taken::Old { known_boot: row.status_boot };
-                    return Ok((taken, machine, Rise::Pulses(0), wanted));
+                    return Ok(Heard { taken, machine, rise: Rise::Pulses(0), wanted, manufacturer_id });
                 }
                 let known = status.mark == mark && row.online == status.online;
                 let now_ms = self.now_ms();
@@ -72,9 +82,11 @@ impl Backend {
                         self.note_diagnostics(txn, module, told).await?;
                     }
                 }
-                Ok((if known { Taken::Known } else { Taken::New }, machine, rise, wanted))
+                let taken = if known { Taken::Known } else { Taken::New };
+                Ok(Heard { taken, machine, rise, wanted, manufacturer_id })
             })
             .await?;
+        let Heard { taken, machine, rise, wanted, manufacturer_id } = heard;
         if let Taken::Old { known_boot } = taken {
             self.doubt_memory(module, status, known_boot).await;
             return super::count_dropped("old");
@@ -84,7 +96,11 @@ impl Backend {
         } else {
             self.questions.forget(module);
         }
-        if let (Taken::New, Some(machine)) = (taken, machine) {
+        let Taken::New = taken else { return Ok(()) };
+        if let Some(manufacturer_id) = manufacturer_id {
+            self.tell_manufacturer_of_status(manufacturer_id, module, status).await;
+        }
+        if let Some(machine) = machine {
             self.doubt(&machine, rise);
             let coins = rise.pulses();
             let what = if coins > 0 { LiveKind::Pulse { pulses: coins } } else { LiveKind::Status };

@@ -4,10 +4,10 @@ pub(crate) mod member;
 pub(crate) mod operator;
 pub(crate) mod registry;
 pub(crate) mod session;
-mod sign_in;
+pub(crate) mod sign_in;
 
 pub use registry::NewOperator;
-pub use sign_in::{Fingerprints, Integrator, MqttMember};
+pub use sign_in::{Fingerprints, MqttMember, MqttReading, PasswordOwners};
 
 use serde::Serialize;
 

@@ -25,11 +25,7 @@ const PASSWORD_CHARS_MIN: usize = 10;
 impl Backend {
     /// Makes an operator; gives its number.
     pub async fn add_operator(&self, new: NewOperator) -> Result<i64> {
-        let slug_ok = (3..=32).contains(&new.slug.len())
-            && new.slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !slug_ok {
-            return Err(Error::invalid("slug", "must be 3 to 32 of a-z, 0-9 and -"));
-        }
+        check_slug(&new.slug)?;
         let row = operator::ActiveModel {
             slug: Set(new.slug),
             name: Set(named(&new.name)?),
@@ -93,6 +89,16 @@ impl Backend {
     }
 }
 
+/// A short name, as topics have it.
+pub(crate) fn check_slug(slug: &str) -> Result<()> {
+    let is_plain = slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if (3..=32).contains(&slug.len()) && is_plain {
+        Ok(())
+    } else {
+        Err(Error::invalid("slug", "must be 3 to 32 of a-z, 0-9 and -"))
+    }
+}
+
 /// A name as people give it: 1 to 60 characters.
 pub(crate) fn named(name: &str) -> Result<String> {
     let name = name.trim();
@@ -112,7 +118,7 @@ pub(crate) fn taken<T>(stored: Result<T>, field: &'static str, message: &str) ->
 }
 
 /// Argon2id, off the async threads.
-async fn hash(password: &str) -> Result<String> {
+pub(crate) async fn hash(password: &str) -> Result<String> {
     if password.chars().count() < PASSWORD_CHARS_MIN {
         return Err(Error::invalid("password", format!("must have at least {PASSWORD_CHARS_MIN} characters")));
     }

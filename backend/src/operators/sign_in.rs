@@ -1,7 +1,7 @@
 //! Who is signed in: members by password, web sessions, integrators on MQTT.
 
 use super::{Member, member, operator, session};
-use crate::{Backend, Error, Result};
+use crate::{Backend, Error, Result, manufacturers::manufacturer};
 use aws_lc_rs::digest;
 use sea_orm::{
     ActiveValue::Set,
@@ -15,9 +15,9 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-/// What an operator's programs may read by MQTT.
+/// What an operator's programs, or a manufacturer's tool, may read by MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Integrator {
+pub struct MqttReading {
     /// The topic filter within which they may subscribe.
     pub filter: String,
     /// Changes whenever the password does. Not a secret.
@@ -35,6 +35,17 @@ pub struct MqttMember {
     pub fingerprint: String,
 }
 
+/// Whose passwords' fingerprints are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PasswordOwners {
+    /// Integrators, by their operator's short name.
+    pub integrators: Vec<String>,
+    /// Members, by number.
+    pub members: Vec<i64>,
+    /// Manufacturers' tools, by the manufacturer's short name.
+    pub tools: Vec<String>,
+}
+
 /// What tells one password from another, of several at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprints {
@@ -42,6 +53,8 @@ pub struct Fingerprints {
     pub integrators: BTreeMap<String, String>,
     /// Of members, by number.
     pub members: BTreeMap<i64, String>,
+    /// Of manufacturers' tools, by the manufacturer's short name.
+    pub tools: BTreeMap<String, String>,
 }
 
 /// An operator's topics for its own programs and people.
@@ -91,25 +104,29 @@ impl Backend {
         Ok(found.map(|member| fingerprint(&member.password_hash)))
     }
 
-    /// The fingerprints that some integrators' and members' passwords have now, without those who have none.
-    pub async fn fingerprints(&self, slugs: Vec<String>, member_ids: Vec<i64>) -> Result<Fingerprints> {
+    /// The fingerprints that some passwords have now, without the owners who have none.
+    pub async fn fingerprints(&self, of: PasswordOwners) -> Result<Fingerprints> {
         let operators =
-            operator::Entity::find().filter(operator::Column::Slug.is_in(slugs)).all(self.db.read()).await?;
-        let members = member::Entity::find().filter(member::Column::Id.is_in(member_ids)).all(self.db.read()).await?;
+            operator::Entity::find().filter(operator::Column::Slug.is_in(of.integrators)).all(self.db.read()).await?;
+        let members = member::Entity::find().filter(member::Column::Id.is_in(of.members)).all(self.db.read()).await?;
+        let made_by = manufacturer::Entity::find().filter(manufacturer::Column::Slug.is_in(of.tools));
+        let manufacturers = made_by.all(self.db.read()).await?;
         let integrators = operators.into_iter().filter_map(|operator| {
             let hash = operator.integrator_password_hash?;
             Some((operator.slug, fingerprint(&hash)))
         });
         let members = members.into_iter().map(|member| (member.id, fingerprint(&member.password_hash)));
-        Ok(Fingerprints { integrators: integrators.collect(), members: members.collect() })
+        let tools =
+            manufacturers.into_iter().filter_map(|maker| Some((maker.slug, fingerprint(&maker.tool_password_hash?))));
+        Ok(Fingerprints { integrators: integrators.collect(), members: members.collect(), tools: tools.collect() })
     }
 
     /// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
-    pub async fn integrator(&self, slug: &str, password: &str) -> Result<Option<Integrator>> {
+    pub async fn integrator(&self, slug: &str, password: &str) -> Result<Option<MqttReading>> {
         let hash = self.integrator_hash(slug).await?;
         let fingerprint = hash.as_deref().map(fingerprint);
         let verified = verify(password, hash).await;
-        Ok(fingerprint.filter(|_| verified).map(|fingerprint| Integrator { filter: topics_of(slug), fingerprint }))
+        Ok(fingerprint.filter(|_| verified).map(|fingerprint| MqttReading { filter: topics_of(slug), fingerprint }))
     }
 
     async fn integrator_hash(&self, slug: &str) -> Result<Option<String>> {
@@ -179,13 +196,13 @@ impl Backend {
 }
 
 /// Tells one password from another, and nothing of it: the first bytes of the digest of its salted hash.
-fn fingerprint(hash: &str) -> String {
+pub(crate) fn fingerprint(hash: &str) -> String {
     let digest = digest::digest(&digest::SHA256, hash.as_bytes());
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Verifies off the async threads, no more at a time than there are processors: each takes one, and 19 MiB. Without a hash against one that fits nothing, so that both take as long.
-async fn verify(password: &str, hash: Option<String>) -> bool {
+pub(crate) async fn verify(password: &str, hash: Option<String>) -> bool {
     static NOBODYS: OnceLock<String> = OnceLock::new();
     static AT_A_TIME: OnceLock<Arc<Semaphore>> = OnceLock::new();
     let at_a_time = AT_A_TIME

@@ -126,7 +126,7 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
 #[tokio::test]
 async fn of_a_module_without_a_machine_are_kept_as_its_total() {
     let app = TestApp::start().await;
-    let spare = crate::support::module::TestModule::new(app.backend.provision_module().await.unwrap());
+    let spare = crate::support::module::TestModule::new(app.backend.provision_module(None).await.unwrap());
     app.deliver(&spare.coins(&app, 5)).await;
     app.deliver(&spare.status(&app, |_| ())).await;
     assert!(app.books().await.is_empty());

@@ -6,12 +6,14 @@
 mod support;
 
 mod acks;
+mod admission;
 mod callbacks;
 mod coins;
 mod commands;
 mod dropped;
 mod errands;
 mod lives;
+mod manufacturers;
 mod orders;
 mod payments;
 mod people;

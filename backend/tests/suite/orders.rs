@@ -157,7 +157,7 @@ async fn a_machine_off_sale_or_not_furnished_is_closed_and_nobody_is_asked() {
     };
     let (_, without_module) = app.backend.add_machine(bare.clone()).await.unwrap();
     assert!(closed(&without_module).await);
-    let module = Some(app.backend.provision_module().await.unwrap().id);
+    let module = Some(app.backend.provision_module(None).await.unwrap().id);
     let priceless = NewMachine { module, prices: vec![], ..bare };
     let (_, without_price) = app.backend.add_machine(priceless).await.unwrap();
     assert!(closed(&without_price).await);

@@ -1,7 +1,13 @@
 //! Operators, members and sessions: who gets in, and that nobody sees another operator's things.
 
 use crate::support::{TestApp, stage};
-use backend::{Error, machines::PriceChange, money::Currency, operators::NewOperator, sales::SalesFilter};
+use backend::{
+    Error,
+    machines::PriceChange,
+    money::Currency,
+    operators::{NewOperator, PasswordOwners},
+    sales::SalesFilter,
+};
 use protocol::messages::Stage;
 
 const PASSWORD: &str = "correct horse battery";
@@ -96,8 +102,9 @@ async fn an_integrator_gets_its_operators_topics_with_the_right_password_only() 
     let integrator = app.backend.integrator("acme", PASSWORD).await.unwrap().unwrap();
     assert_eq!(integrator.filter, "v1/acme/#");
     let now = async || {
-        let slugs = ["acme", "other"].map(str::to_owned).to_vec();
-        app.backend.fingerprints(slugs, vec![]).await.unwrap().integrators
+        let integrators = ["acme", "other"].map(str::to_owned).to_vec();
+        let owners = PasswordOwners { integrators, ..Default::default() };
+        app.backend.fingerprints(owners).await.unwrap().integrators
     };
     assert_eq!(now().await.get("acme"), Some(&integrator.fingerprint));
     app.backend.set_integrator_password(app.shop.operator_id, PASSWORD).await.unwrap();

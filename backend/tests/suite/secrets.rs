@@ -1,7 +1,11 @@
 //! Secrets: stored encrypted, and of no use without the key that is not in the database.
 
 use crate::support::{TestApp, app::SECRET_KEY, store::rows};
-use backend::{Error, modules::Provisioned, payments::CallbackFailure};
+use backend::{
+    Error,
+    modules::{Admission, Provisioned},
+    payments::CallbackFailure,
+};
 use protocol::{ModuleId, ModuleSecret};
 
 #[tokio::test]
@@ -71,7 +75,7 @@ async fn cannot_be_opened_with_another_key() {
     let status = module.status(&app, |_| ());
     let refused = wrong.on_message(&status.topic, &status.payload).await;
     assert!(matches!(refused, Err(Error::Sealed)));
-    assert!(matches!(wrong.is_module_password(module.id, password.as_bytes()).await, Err(Error::Sealed)));
+    assert!(matches!(wrong.admit_module(module.id, password.as_bytes()).await, Err(Error::Sealed)));
     let refused = wrong.callback(&app.shop.account_token, callback.raw()).await;
     let Err(CallbackFailure::Ours(error @ Error::Sealed)) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("secret_key"), "{error}");
@@ -89,20 +93,22 @@ async fn a_module_signs_in_with_its_own_password_only() {
     let other = app.open_shop("other").await;
     let (module, other) = (&app.shop.module, &other.module);
     let (password, others) = (module.secret.mqtt_password(module.id), other.secret.mqtt_password(other.id));
-    assert!(app.backend.is_module_password(module.id, password.as_bytes()).await.unwrap());
+    assert_eq!(app.backend.admit_module(module.id, password.as_bytes()).await.unwrap(), Admission::Admitted);
     for wrong in [others.as_bytes(), b"", &password.as_bytes()[..31], password.to_uppercase().as_bytes()] {
-        assert!(!app.backend.is_module_password(module.id, wrong).await.unwrap());
+        assert_eq!(app.backend.admit_module(module.id, wrong).await.unwrap(), Admission::Unknown);
     }
-    assert!(!app.backend.is_module_password(ModuleId::from_bits(1), password.as_bytes()).await.unwrap());
+    let stranger = app.backend.admit_module(ModuleId::from_bits(1), password.as_bytes()).await.unwrap();
+    assert_eq!(stranger, Admission::Unknown);
 }
 
 #[tokio::test]
 async fn a_module_is_registered_once() {
     let app = TestApp::start().await;
     let again = Provisioned { id: app.shop.module.id, secret: ModuleSecret::new([1; 32]) };
-    assert!(matches!(app.backend.register_module(&again).await, Err(Error::Invalid { field: "module", .. })));
+    assert!(matches!(app.backend.register_module(&again, None).await, Err(Error::Invalid { field: "module", .. })));
     let password = app.shop.module.secret.mqtt_password(app.shop.module.id);
-    assert!(app.backend.is_module_password(app.shop.module.id, password.as_bytes()).await.unwrap());
+    let admission = app.backend.admit_module(app.shop.module.id, password.as_bytes()).await.unwrap();
+    assert_eq!(admission, Admission::Admitted);
 }
 
 #[tokio::test]

@@ -341,7 +341,7 @@ async fn open_shop(backend: &Backend, slug: &str, refund_remainder: bool) -> Sho
     let account = Config { merchant: format!("merchant of {slug}"), key: format!("callback key of {slug}") };
     let json = serde_json::to_string(&account).unwrap();
     let account_token = backend.set_merchant_account(operator_id, "bank", &json).await.unwrap();
-    let module = TestModule::new(backend.provision_module().await.unwrap());
+    let module = TestModule::new(backend.provision_module(None).await.unwrap());
     let price = PriceChange { label: "One ride".into(), amount_minor: PRICE_MINOR, pulses: PRICE_PULSES.into() };
     let machine = NewMachine {
         operator_id,

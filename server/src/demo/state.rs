@@ -177,7 +177,7 @@ async fn add_machine(
     prices: &[(&str, i64, i32)],
 ) -> Result<String> {
     let module = identity.identity().context("a module's identity in demo-state.json is damaged")?;
-    backend.register_module(&module).await?;
+    backend.register_module(&module, None).await?;
     let prices = prices.iter().map(|(label, amount_minor, pulses)| PriceChange {
         label: (*label).into(),
         amount_minor: *amount_minor,

@@ -10,6 +10,7 @@ mod crash;
 mod demo;
 mod ending;
 mod integrators;
+mod manufacturers;
 mod modules;
 mod mosquitto;
 mod refusals;

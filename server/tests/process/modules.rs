@@ -1,8 +1,10 @@
 //! What a module's credentials open: its own topics, with its own client id.
 
 use crate::{
+    coinwire::{coinwire, run_with_input},
     demo::Demo,
     integrators::{publishes, subscribes},
+    mosquitto, until,
 };
 
 #[tokio::test]
@@ -36,4 +38,43 @@ async fn a_modules_credentials_touch_only_its_own_topics() {
     let page = member.get("/operator").await;
     let spare_machine = page.texts(".machine").into_iter().find(|card| card.contains("Spare")).expect("its card");
     assert!(spare_machine.contains("Offline"), "{spare_machine}");
+}
+
+#[tokio::test]
+async fn a_module_disabled_by_command_is_cut_and_kept_out_until_it_is_enabled() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(dir.path()).await;
+    let (at, spare) = (demo.facts.mqtt_address(), &demo.facts.spare_module);
+    let login = Some((spare.username.as_str(), spare.password.as_str()));
+    let topic = format!("m/{}/command", spare.id);
+    let operator = &demo.facts.operator;
+    let owner = demo.facts.visitor().sign_in(&operator.email, &operator.password).await.unwrap();
+    let command = |deed: &str, id: &str| {
+        let mut command = coinwire(&["module", deed, id]);
+        command.env("COINWIRE_DATABASE_URL", format!("sqlite://{}/coinwire.db", dir.path().display()));
+        command.env("COINWIRE_SECRET_KEY_FILE", dir.path().join("coinwire.key"));
+        run_with_input(&mut command, "")
+    };
+    for version in ["311", "5"] {
+        let args = ["-V", version, "-i", &spare.id, "-q", "1", "-t", &topic];
+        // It connects again by itself, and ends when it is refused.
+        let listening = mosquitto::run("mosquitto_sub", at, login, &args);
+        let disabling = async {
+            let search = format!("/operator/connections?q={}", spare.id);
+            until("it to connect", async || (!owner.get(&search).await.texts("tbody tr").is_empty()).then_some(()))
+                .await;
+            let disabled = command("disable", &spare.id);
+            assert!(disabled.success && disabled.stdout.contains("is disabled"), "{disabled:?}");
+        };
+        tokio::join!(listening, disabling);
+        let refused = mosquitto::run("mosquitto_sub", at, login, &[&args[..], &["-E"]].concat()).await;
+        assert!(!refused.success && refused.said.to_lowercase().contains("not authori"), "{refused:?}");
+        let enabled = command("enable", &spare.id);
+        assert!(enabled.success, "{enabled:?}");
+        assert!(subscribes(at, login, version, &topic, Some(&spare.id)).await);
+    }
+    for (id, why) in [("nonsense", "module's id"), ("0000000000", "no such module")] {
+        let refused = command("disable", id);
+        assert!(!refused.success && refused.stderr.contains(why), "{refused:?}");
+    }
 }

@@ -124,3 +124,26 @@ async fn a_module_takes_settings_restarts_and_tells_how_it_is() {
     visitor.price_forms(&machine.code).await;
     shows(&member, &path, "[data-standing=in_force]").await;
 }
+
+#[tokio::test]
+async fn a_module_disabled_on_its_page_sells_nothing_until_it_is_enabled() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(dir.path()).await;
+    let (machine, visitor) = (&demo.facts.machines[0], demo.facts.visitor());
+    let operator = &demo.facts.operator;
+    let member = visitor.sign_in(&operator.email, &operator.password).await.expect("the operator's login");
+    visitor.price_forms(&machine.code).await;
+    let path = module_page(&member, &machine.machine).await;
+
+    send(&member, &path, "/module/credential", &[]).await;
+    shows(&member, &path, "[data-disabled]").await;
+    assert!(visitor.get(&format!("/s/{}", machine.code)).await.html.contains("Not on sale"));
+    let search = format!("/operator/connections?q={}", machine.module);
+    until("its connection to end", async || member.get(&search).await.texts("tbody tr").is_empty().then_some(())).await;
+
+    // The same form, the other way round.
+    send(&member, &path, "/module/credential", &[]).await;
+    shows(&member, &path, ".chip-good").await;
+    let bought = visitor.buy(&machine.code).await;
+    visitor.sale_state(&bought.path, &["credited"]).await;
+}

@@ -33,9 +33,9 @@ pub(crate) struct Asked {
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     number: u64,
-    /// `module`, `integrator`, `member` or `backend`.
+    /// `module`, `integrator`, `member`, `manufacturer` or `backend`.
     kind: &'static str,
-    /// The machine's name, or the operator's short name.
+    /// The machine's name, or the short name of the operator or the manufacturer.
     name: String,
     machine_id: Option<i64>,
     client_id: String,
@@ -69,6 +69,7 @@ pub(crate) fn rows(
                 }
                 MqttParty::Integrator(slug) => ("integrator", slug.as_str(), None, own(slug)),
                 MqttParty::Member(slug) => ("member", slug.as_str(), None, own(slug)),
+                MqttParty::Manufacturer(slug) => ("manufacturer", slug.as_str(), None, false),
                 MqttParty::Backend => ("backend", "", None, false),
             };
             (is_own || is_admin).then(|| Row {

@@ -1,4 +1,4 @@
-//! A machine's module: its settings, what it can be told to do, what it learned, and how it is.
+//! A machine's module: its settings, what it can be told to do, what it learned, how it is, and whether it may connect.
 
 use crate::{
     failure::Failure,
@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use tera::Context;
 
 /// What was done, for the notice above the page: `module-done-<word>` in the locales.
-pub(crate) const DEEDS: [&str; 8] =
-    ["settings", "locate", "restart", "diagnose", "learn", "stop", "accepted", "discarded"];
+pub(crate) const DEEDS: [&str; 10] =
+    ["settings", "locate", "restart", "diagnose", "learn", "stop", "accepted", "discarded", "disabled", "enabled"];
 
 /// Why the page refuses: `module-refused-<word>` in the locales.
 #[cfg(test)]
@@ -265,6 +265,24 @@ pub(crate) async fn judge(
 ) -> Result<Response, Failure> {
     let outcome = page.app.backend.judge_learned(signed.member.operator_id, id, form.heard_ms, form.accept).await;
     after(page, &signed, id, None, if form.accept { "accepted" } else { "discarded" }, outcome).await
+}
+
+/// Whether the module may connect.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CredentialForm {
+    disabled: bool,
+}
+
+/// `POST /operator/machines/{id}/module/credential`
+#[handler]
+pub(crate) async fn set_credential(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Form(form): Form<CredentialForm>,
+) -> Result<Response, Failure> {
+    let outcome = page.app.backend.set_disabled(signed.member.operator_id, id, form.disabled).await;
+    after(page, &signed, id, None, if form.disabled { "disabled" } else { "enabled" }, outcome).await
 }
 
 /// Back to the page with what was done, or with what was refused.

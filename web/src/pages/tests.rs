@@ -154,6 +154,7 @@ fn module(online: bool) -> ModuleView {
             vec!["coin_line_stuck", "flash", "machine_silent", "supply_low", "bad_signatures"]
         },
         locked: !online,
+        disabled_ms: None,
         boot: 4,
         coin_pulses: 1234,
         credit_pulses: 567,
@@ -449,6 +450,7 @@ fn connections_page_shows_what_one_may_see() {
             connection(4, MqttParty::Integrator("rival".into()), "theirs"),
             connection(5, MqttParty::Member("sunny".into()), "phone"),
             connection(6, MqttParty::Backend, "backend"),
+            connection(7, MqttParty::Manufacturer("boards".into()), "bench"),
         ]
     };
     let page = |is_admin: bool, query: &str, done: Option<&str>| {
@@ -461,7 +463,7 @@ fn connections_page_shows_what_one_may_see() {
     assert_eq!(html[1].matches("<tr id=").count(), 3, "its own module, program and member");
     assert!(html[1].contains("dash&lt;board&gt;") && html[1].contains("310 ms") && !html[1].contains("theirs"));
     let html = each(&templates, "connections-admin", "connections.html", &page(true, "", Some("ended")));
-    assert_eq!(html[1].matches("<tr id=").count(), 6);
+    assert_eq!(html[1].matches("<tr id=").count(), 7);
     assert!(html[1].contains("The connection was ended"));
     let html = each(&templates, "connections-search", "connections.html", &page(true, "THEIRS", Some("nonsense")));
     assert_eq!(html[1].matches("<tr id=").count(), 1);

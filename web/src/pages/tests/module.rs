@@ -108,9 +108,22 @@ fn settings_in_every_standing() {
             let html = render(&format!("module-{standing}-{online}"), &view, None, None);
             assert!(html[1].contains(&format!("data-standing=\"{standing}\"")));
             assert!(html[1].contains("Carousel &lt;1&gt;"), "what operators write is escaped");
-            assert_eq!(html[1].matches("method=\"post\"").count(), 6, "sign out, three errands, settings, learning");
+            assert_eq!(
+                html[1].matches("method=\"post\"").count(),
+                7,
+                "sign out, three errands, settings, learning, access"
+            );
         }
     }
+}
+
+#[test]
+fn a_disabled_module_says_so_and_can_be_enabled() {
+    let mut view = remote("in_force", false);
+    view.row.module.as_mut().unwrap().disabled_ms = Some(AT_MS);
+    let html = render("module-disabled", &view, None, None);
+    assert!(html[1].contains("data-disabled") && !html[1].contains(">Offline<"));
+    assert!(html[1].contains("cannot connect") && html[1].contains("Enable the module again"));
 }
 
 #[test]

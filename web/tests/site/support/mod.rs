@@ -142,7 +142,7 @@ pub async fn open_shop(backend: &Backend, field: &Arc<Field>, slug: &str) -> Sho
     };
     let operator_id = backend.add_operator(operator).await.unwrap();
     let account = backend.set_merchant_account(operator_id, "played", "{}").await.unwrap();
-    let identity = backend.provision_module().await.unwrap();
+    let identity = backend.provision_module(None).await.unwrap();
     let price = |label: &str, amount_minor, pulses| PriceChange { label: label.into(), amount_minor, pulses };
     let machine = NewMachine {
         operator_id,

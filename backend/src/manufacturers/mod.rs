@@ -1,0 +1,66 @@
+//! Manufacturers: who provisions modules, and sees their health and no money.
+
+pub(crate) mod manufacturer;
+
+use crate::{
+    Backend, Error, Result,
+    operators::{
+        MqttReading,
+        registry::{check_slug, hash, named, taken},
+        sign_in::{fingerprint, verify},
+    },
+};
+use manufacturer::{ActiveModel, Column, Entity, Model};
+use sea_orm::{ActiveValue::Set, prelude::*};
+
+/// The topics of a manufacturer's tool.
+fn topics_of(slug: &str) -> String {
+    format!("made/{slug}/#")
+}
+
+impl Backend {
+    /// Makes a manufacturer; gives its number. The short name is that in topics: 3 to 32 of `a-z`, `0-9`, `-`.
+    pub async fn add_manufacturer(&self, slug: &str, name: &str) -> Result<i64> {
+        check_slug(slug)?;
+        let row = ActiveModel {
+            slug: Set(slug.to_owned()),
+            name: Set(named(name)?),
+            tool_password_hash: Set(None),
+            created_ms: Set(self.now_ms()),
+            ..Default::default()
+        };
+        let row = &row;
+        let stored =
+            self.db.write(|txn| async move { Ok(Entity::insert(row.clone()).exec(&*txn).await?.last_insert_id) }).await;
+        taken(stored, "slug", "is taken by another manufacturer")
+    }
+
+    /// Sets the password with which a manufacturer's tool reads its modules' health by MQTT.
+    pub async fn set_tool_password(&self, manufacturer_id: i64, password: &str) -> Result<()> {
+        let row = self.manufacturer_row(manufacturer_id).await?;
+        let hash = hash(password).await?;
+        let (row, hash) = (&row, &hash);
+        self.db
+            .write(|txn| async move {
+                let mut change: ActiveModel = row.clone().into();
+                change.tool_password_hash = Set(Some(hash.clone()));
+                change.update(&*txn).await?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Checks the MQTT password of a manufacturer's tool; gives what it may read. `None` if it is wrong.
+    pub async fn manufacturers_tool(&self, slug: &str, password: &str) -> Result<Option<MqttReading>> {
+        let found = Entity::find().filter(Column::Slug.eq(slug)).one(self.db.read()).await?;
+        // As for integrators: of exactly this one.
+        let hash = found.filter(|row| row.slug == slug).and_then(|row| row.tool_password_hash);
+        let fingerprint = hash.as_deref().map(fingerprint);
+        let verified = verify(password, hash).await;
+        Ok(fingerprint.filter(|_| verified).map(|fingerprint| MqttReading { filter: topics_of(slug), fingerprint }))
+    }
+
+    pub(crate) async fn manufacturer_row(&self, manufacturer_id: i64) -> Result<Model> {
+        Entity::find_by_id(manufacturer_id).one(self.db.read()).await?.ok_or(Error::NotFound("manufacturer"))
+    }
+}
