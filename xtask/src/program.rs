@@ -52,6 +52,13 @@ impl Program {
         // The cargo that runs us: of the same toolchain.
         let mut it = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         it.line = "cargo".into();
+        // What it says of us is no news to it, and makes it compile ring, and all above, anew: ring's build asks for it.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                it.command.env_remove(&*name);
+            }
+        }
         it.args(args)
     }
 

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use sea_orm::{
     AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
     RuntimeErr, TransactionTrait, sqlx,
-    sqlx::{Executor as _, Row as _},
+    sqlx::{Connection as _, Executor as _, Row as _},
 };
 use sea_orm_migration::MigratorTrait;
 use std::{
@@ -28,6 +28,8 @@ const CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a released connection may take to answer before it is given up.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection that was idle for longer is tried before it is used.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// A transaction that met a deadlock or a lock is tried again this often.
 const CONTENTION_RETRIES: u32 = 8;
 
@@ -149,8 +151,15 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection> {
                 Box::pin(async move { connection.execute(sqlx::AssertSqlSafe(wait)).await.map(|_| ()) })
             })
             .after_release(|connection, _| Box::pin(settle(connection)))
-            // The server may have been restarted.
-            .test_before_acquire(true)
+            // The server may have been restarted since it was used last.
+            .before_acquire(|connection, since| {
+                Box::pin(async move {
+                    if since.idle_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
         })
         .map_sqlx_sqlite_opts(|options| {
             options
