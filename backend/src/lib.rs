@@ -23,6 +23,7 @@ mod manufacturers;
 pub mod modules;
 pub mod money;
 pub mod operators;
+mod passwords;
 pub mod payments;
 mod rules;
 pub mod sales;

@@ -21,7 +21,8 @@ pub const TOOL_PREFIX: &str = "manufacturer:";
 /// How often it is looked whose credentials were changed or disabled.
 const REVOCATION_EVERY: Duration = Duration::from_millis(500);
 
-/// Asks the backend about modules, integrators, members and tools, and knows the backend's own password, made anew at each start.
+/// Asks the backend about modules, integrators, members and tools, and knows the backend's own password, made anew at each
+/// start.
 pub struct Doorkeeper {
     backend: OnceLock<Backend>,
     own_password: String,
@@ -201,8 +202,8 @@ async fn fingerprints(backend: &Backend, of: &[(Box<str>, Credential)]) -> backe
     backend.fingerprints(owners).await
 }
 
-/// Drops the connections and sessions of integrators, members and tools whose password was changed, and of modules that were
-/// disabled, by whatever process, until it is told to end.
+/// Drops the connections and sessions of integrators, members and tools whose password was changed, and of modules that
+/// were disabled, by whatever process, until it is told to end.
 pub async fn drop_revoked(broker: Broker, backend: Backend, closing: CancellationToken) {
     let mut dropped = BTreeSet::new();
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {

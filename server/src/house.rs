@@ -80,7 +80,8 @@ pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(Backe
     Ok((backend, reader))
 }
 
-/// A backend for a command that changes the store beside a running server. It sends nothing: the server sends what is due.
+/// A backend for a command that changes the store beside a running server. It sends nothing: the server sends what is
+/// due.
 pub async fn backend_without_bus(settings: &Settings) -> Result<Backend> {
     let nowhere = MqttConfig {
         host: "localhost".into(),

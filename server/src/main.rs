@@ -1,4 +1,5 @@
-//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, `add` for what an operation begins with, and `module`.
+//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, `add` for what an operation begins with, and
+//! `module`.
 //!
 //! It decides nothing and stores nothing: it reads settings, puts the house together (`house.rs`), says who may connect
 //! by MQTT (`gate.rs`), and ends it cleanly.

@@ -1,5 +1,5 @@
-//! The bus: MQTT, by which modules, integrators and manufacturers are reached. The backend speaks it as a client, to the embedded broker
-//! or to an external one alike.
+//! The bus: MQTT, by which modules, integrators and manufacturers are reached. The backend speaks it as a client, to the
+//! embedded broker or to an external one alike.
 
 mod integrators;
 mod manufacturers;

@@ -6,9 +6,9 @@ use crate::{
     Backend, Error, Result,
     operators::{
         MqttReading,
-        registry::{check_slug, hash, named, taken},
-        sign_in::{fingerprint, verify},
+        registry::{check_slug, named, taken},
     },
+    passwords::hash,
 };
 use manufacturer::{ActiveModel, Column, Entity, Model};
 use sea_orm::{ActiveValue::Set, prelude::*};
@@ -55,9 +55,7 @@ impl Backend {
         let found = Entity::find().filter(Column::Slug.eq(slug)).one(self.db.read()).await?;
         // As for integrators: of exactly this one.
         let hash = found.filter(|row| row.slug == slug).and_then(|row| row.tool_password_hash);
-        let fingerprint = hash.as_deref().map(fingerprint);
-        let verified = verify(password, hash).await;
-        Ok(fingerprint.filter(|_| verified).map(|fingerprint| MqttReading { filter: topics_of(slug), fingerprint }))
+        Ok(MqttReading::of(password, hash, topics_of(slug)).await)
     }
 
     pub(crate) async fn manufacturer_row(&self, manufacturer_id: i64) -> Result<Model> {

@@ -8,8 +8,8 @@ use protocol::{
 };
 
 impl Backend {
-    /// Whether a module could credit now: not if its credential is disabled. Asks it and waits for the answer if the last one is too old; asks at most once
-    /// in [`crate::Rules::probe_spacing_ms`], whoever wants to know.
+    /// Whether a module could credit now: not if its credential is disabled. Asks it and waits for the answer if the last
+    /// one is too old; asks at most once in [`crate::Rules::probe_spacing_ms`], whoever wants to know.
     pub(crate) async fn probe(&self, module_id: &str) -> Result<Readiness> {
         let Ok(module) = ModuleId::parse(module_id) else { return Ok(Readiness::Closed) };
         if self.module_row(module_id).await?.disabled_ms.is_some() {

@@ -4,7 +4,7 @@ pub(crate) mod member;
 pub(crate) mod operator;
 pub(crate) mod registry;
 pub(crate) mod session;
-pub(crate) mod sign_in;
+mod sign_in;
 
 pub use registry::NewOperator;
 pub use sign_in::{Fingerprints, MqttMember, MqttReading, PasswordOwners};

@@ -1,7 +1,7 @@
 //! Operators and their members: made, and given credentials.
 
 use super::{member, operator};
-use crate::{Backend, Error, Result, db, money::Currency};
+use crate::{Backend, Error, Result, db, money::Currency, passwords::hash};
 use sea_orm::{ActiveValue::Set, prelude::*};
 
 /// An operator to be made.
@@ -18,9 +18,6 @@ pub struct NewOperator {
     /// Partly given credits: refund the remainder only.
     pub refund_remainder: bool,
 }
-
-/// Shortest password that is taken.
-const PASSWORD_CHARS_MIN: usize = 10;
 
 impl Backend {
     /// Makes an operator; gives its number.
@@ -115,14 +112,4 @@ pub(crate) fn taken<T>(stored: Result<T>, field: &'static str, message: &str) ->
         Err(Error::Store(error)) if db::is_unique_violation(&error) => Err(Error::invalid(field, message)),
         stored => stored,
     }
-}
-
-/// Argon2id, off the async threads.
-pub(crate) async fn hash(password: &str) -> Result<String> {
-    if password.chars().count() < PASSWORD_CHARS_MIN {
-        return Err(Error::invalid("password", format!("must have at least {PASSWORD_CHARS_MIN} characters")));
-    }
-    let password = password.to_owned();
-    let hash = tokio::task::spawn_blocking(move || password_auth::generate_hash(password)).await;
-    hash.map_err(|_| Error::invalid("password", "could not be hashed; try again"))
 }

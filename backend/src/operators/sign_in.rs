@@ -1,19 +1,17 @@
 //! Who is signed in: members by password, web sessions, integrators on MQTT.
 
 use super::{Member, member, operator, session};
-use crate::{Backend, Error, Result, manufacturers::manufacturer};
-use aws_lc_rs::digest;
+use crate::{
+    Backend, Error, Result,
+    manufacturers::manufacturer,
+    passwords::{fingerprint, verify},
+};
 use sea_orm::{
     ActiveValue::Set,
     prelude::*,
     sea_query::{Expr, OnConflict},
 };
-use std::{
-    collections::BTreeMap,
-    num::NonZeroUsize,
-    sync::{Arc, OnceLock},
-};
-use tokio::sync::Semaphore;
+use std::collections::BTreeMap;
 
 /// What an operator's programs, or a manufacturer's tool, may read by MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +20,15 @@ pub struct MqttReading {
     pub filter: String,
     /// Changes whenever the password does. Not a secret.
     pub fingerprint: String,
+}
+
+impl MqttReading {
+    /// What lies within `filter`, if the password is that of the hash. It takes as long without a hash.
+    pub(crate) async fn of(password: &str, hash: Option<String>, filter: String) -> Option<Self> {
+        let fingerprint = hash.as_deref().map(fingerprint);
+        let verified = verify(password, hash).await;
+        fingerprint.filter(|_| verified).map(|fingerprint| Self { filter, fingerprint })
+    }
 }
 
 /// What a member may read by MQTT.
@@ -123,10 +130,7 @@ impl Backend {
 
     /// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
     pub async fn integrator(&self, slug: &str, password: &str) -> Result<Option<MqttReading>> {
-        let hash = self.integrator_hash(slug).await?;
-        let fingerprint = hash.as_deref().map(fingerprint);
-        let verified = verify(password, hash).await;
-        Ok(fingerprint.filter(|_| verified).map(|fingerprint| MqttReading { filter: topics_of(slug), fingerprint }))
+        Ok(MqttReading::of(password, self.integrator_hash(slug).await?, topics_of(slug)).await)
     }
 
     async fn integrator_hash(&self, slug: &str) -> Result<Option<String>> {
@@ -193,29 +197,4 @@ impl Backend {
             })
             .await
     }
-}
-
-/// Tells one password from another, and nothing of it: the first bytes of the digest of its salted hash.
-pub(crate) fn fingerprint(hash: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, hash.as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Verifies off the async threads, no more at a time than there are processors: each takes one, and 19 MiB. Without a hash against one that fits nothing, so that both take as long.
-pub(crate) async fn verify(password: &str, hash: Option<String>) -> bool {
-    static NOBODYS: OnceLock<String> = OnceLock::new();
-    static AT_A_TIME: OnceLock<Arc<Semaphore>> = OnceLock::new();
-    let at_a_time = AT_A_TIME
-        .get_or_init(|| Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))));
-    let Ok(permit) = at_a_time.clone().acquire_owned().await else { return false };
-    let password = password.to_owned();
-    tokio::task::spawn_blocking(move || {
-        // Held until it is done, though nobody may wait for it any more.
-        let _permit = permit;
-        let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| NOBODYS.get_or_init(|| password_auth::generate_hash("nobody")).clone());
-        password_auth::verify_password(password, &hash).is_ok() && known
-    })
-    .await
-    .unwrap_or(false)
 }

@@ -195,8 +195,9 @@ impl Session {
         }
     }
 
-    /// Queues a message, taken at that position of the core's, if a subscription matches; true if the queue had no room for it. A connected client whose queue
-    /// is full reads too slowly and is cut; a session without a connection loses the message, which is counted.
+    /// Queues a message, taken at that position of the core's, if a subscription matches; true if the queue had no room
+    /// for it. A connected client whose queue is full reads too slowly and is cut; a session without a connection loses
+    /// the message, which is counted.
     pub fn deliver(&self, position: u64, message: Arc<Message>) -> bool {
         let mut state = self.state();
         let Some(delivery) = state.delivery(position, message, self.number) else { return false };
