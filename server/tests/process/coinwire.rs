@@ -22,6 +22,14 @@ pub fn coinwire(args: &[&str]) -> Command {
     command
 }
 
+/// A command on the store of the demo in `dir`, which may be running.
+pub fn beside_demo(dir: &Path, args: &[&str]) -> Command {
+    let mut command = coinwire(args);
+    command.env("COINWIRE_DATABASE_URL", format!("sqlite://{}/coinwire.db", dir.display()));
+    command.env("COINWIRE_SECRET_KEY_FILE", dir.join("coinwire.key"));
+    command
+}
+
 /// What a command that ended by itself left behind.
 #[derive(Debug)]
 pub struct Ended {

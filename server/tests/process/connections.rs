@@ -4,7 +4,7 @@ use crate::{
     demo::Demo,
     mosquitto::{self, Subscriber},
     until,
-    visitor::{Page, Visitor},
+    visitor::Page,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::{
@@ -21,16 +21,11 @@ fn end_form(page: &Page, client_id: &str) -> Option<crate::visitor::Form> {
     page.forms("/end").into_iter().nth(at)
 }
 
-async fn owner(demo: &Demo) -> Visitor {
-    let operator = &demo.facts.operator;
-    demo.facts.visitor().sign_in(&operator.email, &operator.password).await.unwrap()
-}
-
 #[tokio::test]
 async fn a_connection_is_seen_and_ended_and_a_module_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(dir.path()).await;
-    let owner = owner(&demo).await;
+    let owner = demo.facts.member().await;
     let module = &demo.facts.machines[0].module;
     let page = owner.get(PATH).await;
     assert!(page.html.contains("Rocket ride") && page.html.contains(module), "{}", page.html);
@@ -103,7 +98,7 @@ async fn mqtt_goes_over_the_webs_own_port_too() {
     }
     let Message::Binary(answer) = socket.next().await.unwrap().unwrap() else { panic!("no bytes") };
     assert_eq!((answer[0], answer[3]), (0x20, 0), "CONNACK, accepted");
-    let shown = owner(&demo).await.get(&format!("{PATH}?q=browser")).await;
+    let shown = demo.facts.member().await.get(&format!("{PATH}?q=browser")).await;
     assert_eq!(shown.texts("tbody tr code"), ["browser"]);
     let plain = demo.facts.visitor().get("/mqtt").await;
     assert!(plain.status.is_client_error(), "{}", plain.status);

@@ -66,6 +66,12 @@ impl Facts {
     pub fn visitor(&self) -> Visitor {
         Visitor::new(self.http.parse().unwrap())
     }
+
+    /// The operator's member, signed in.
+    pub async fn member(&self) -> Visitor {
+        let Operator { email, password } = &self.operator;
+        self.visitor().sign_in(email, password).await.expect("the operator's login")
+    }
 }
 
 /// A demo that runs.

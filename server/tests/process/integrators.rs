@@ -1,7 +1,7 @@
 //! An integrator with a stock client, and what it may not do.
 
 use crate::{
-    coinwire::{coinwire, run_with_input},
+    coinwire::{beside_demo, run_with_input},
     demo::Demo,
     mosquitto::{self, Subscriber},
 };
@@ -69,10 +69,7 @@ async fn an_integrator_whose_password_is_changed_is_cut_and_kept_out() {
     let old = Some((integrator.username.as_str(), integrator.password.as_str()));
     let mut reader = Subscriber::start(at, old, "5", &integrator.topics).await;
     reader.until("status", |_| true).await;
-    let mut add = coinwire(&["add", "integrator", "1"]);
-    add.env("COINWIRE_DATABASE_URL", format!("sqlite://{}/coinwire.db", dir.path().display()));
-    add.env("COINWIRE_SECRET_KEY_FILE", dir.path().join("coinwire.key"));
-    let added = run_with_input(&mut add, "another password\n");
+    let added = run_with_input(&mut beside_demo(dir.path(), &["add", "integrator", "1"]), "another password\n");
     assert!(added.success, "{added:?}");
     // It connects again by itself, and ends when it is refused.
     reader.ended().await;

@@ -1,7 +1,7 @@
 //! A manufacturer's tool with a stock client.
 
 use crate::{
-    coinwire::{coinwire, run_with_input},
+    coinwire::{beside_demo, run_with_input},
     demo::Demo,
     integrators::{publishes, subscribes},
     mosquitto::Subscriber,
@@ -15,10 +15,7 @@ async fn a_manufacturers_tool_reads_how_its_modules_are_and_nothing_else() {
     let demo = Demo::start(dir.path()).await;
     let at = demo.facts.mqtt_address();
     let add = |args: &[&str], input: &str| {
-        let mut add = coinwire(&[&["add"], args].concat());
-        add.env("COINWIRE_DATABASE_URL", format!("sqlite://{}/coinwire.db", dir.path().display()));
-        add.env("COINWIRE_SECRET_KEY_FILE", dir.path().join("coinwire.key"));
-        let added = run_with_input(&mut add, input);
+        let added = run_with_input(&mut beside_demo(dir.path(), &[&["add"], args].concat()), input);
         assert!(added.success, "{added:?}");
         added.stdout
     };

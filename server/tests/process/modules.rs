@@ -1,7 +1,7 @@
 //! What a module's credentials open: its own topics, with its own client id.
 
 use crate::{
-    coinwire::{coinwire, run_with_input},
+    coinwire::{beside_demo, run_with_input},
     demo::Demo,
     integrators::{publishes, subscribes},
     mosquitto, until,
@@ -32,9 +32,7 @@ async fn a_modules_credentials_touch_only_its_own_topics() {
         assert!(!subscribes(at, login, version, &own("command"), Some(other)).await, "another's client id");
     }
     // What it sent unsigned changed nothing: its machine never came online.
-    let visitor = demo.facts.visitor();
-    let operator = &demo.facts.operator;
-    let member = visitor.sign_in(&operator.email, &operator.password).await.expect("the operator's login");
+    let member = demo.facts.member().await;
     let page = member.get("/operator").await;
     let spare_machine = page.texts(".machine").into_iter().find(|card| card.contains("Spare")).expect("its card");
     assert!(spare_machine.contains("Offline"), "{spare_machine}");
@@ -47,14 +45,8 @@ async fn a_module_disabled_by_command_is_cut_and_kept_out_until_it_is_enabled() 
     let (at, spare) = (demo.facts.mqtt_address(), &demo.facts.spare_module);
     let login = Some((spare.username.as_str(), spare.password.as_str()));
     let topic = format!("m/{}/command", spare.id);
-    let operator = &demo.facts.operator;
-    let owner = demo.facts.visitor().sign_in(&operator.email, &operator.password).await.unwrap();
-    let command = |deed: &str, id: &str| {
-        let mut command = coinwire(&["module", deed, id]);
-        command.env("COINWIRE_DATABASE_URL", format!("sqlite://{}/coinwire.db", dir.path().display()));
-        command.env("COINWIRE_SECRET_KEY_FILE", dir.path().join("coinwire.key"));
-        run_with_input(&mut command, "")
-    };
+    let owner = demo.facts.member().await;
+    let command = |deed: &str, id: &str| run_with_input(&mut beside_demo(dir.path(), &["module", deed, id]), "");
     for version in ["311", "5"] {
         let args = ["-V", version, "-i", &spare.id, "-q", "1", "-t", &topic];
         // It connects again by itself, and ends when it is refused.

@@ -57,8 +57,7 @@ async fn a_module_learns_coins_and_the_operator_accepts_what_it_learned() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(dir.path()).await;
     let (machine, visitor) = (&demo.facts.machines[0], demo.facts.visitor());
-    let operator = &demo.facts.operator;
-    let member = visitor.sign_in(&operator.email, &operator.password).await.expect("the operator's login");
+    let member = demo.facts.member().await;
     visitor.price_forms(&machine.code).await;
     let path = module_page(&member, &machine.machine).await;
     let before = visitor.machine_pulses(&machine.module).await;
@@ -95,8 +94,7 @@ async fn a_module_takes_settings_restarts_and_tells_how_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(dir.path()).await;
     let (machine, visitor) = (&demo.facts.machines[0], demo.facts.visitor());
-    let operator = &demo.facts.operator;
-    let member = visitor.sign_in(&operator.email, &operator.password).await.expect("the operator's login");
+    let member = demo.facts.member().await;
     let path = module_page(&member, &machine.machine).await;
 
     // Chosen while it is away: it gets them when it is back.
@@ -130,8 +128,7 @@ async fn a_module_disabled_on_its_page_sells_nothing_until_it_is_enabled() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(dir.path()).await;
     let (machine, visitor) = (&demo.facts.machines[0], demo.facts.visitor());
-    let operator = &demo.facts.operator;
-    let member = visitor.sign_in(&operator.email, &operator.password).await.expect("the operator's login");
+    let member = demo.facts.member().await;
     visitor.price_forms(&machine.code).await;
     let path = module_page(&member, &machine.machine).await;
 
