@@ -247,7 +247,9 @@ async fn silence_is_cut_at_one_and_a_half_keep_alives_even_while_messages_flow_o
         () = publishing => unreachable!("publishes for ever"),
     };
     assert_eq!(reason, Some(0x8d), "keep alive timeout");
-    assert!(began.elapsed() >= Duration::from_millis(1_400), "{:?}", began.elapsed());
+    let after = began.elapsed();
+    // The upper bound only tells it from the broker's other bounds: a machine that is busy is late.
+    assert!(after >= Duration::from_millis(1_400) && after < Duration::from_secs(10), "{after:?}");
 }
 
 #[tokio::test]
@@ -378,7 +380,8 @@ async fn shutdown_says_goodbye_publishes_no_wills_and_waits_for_nobody_stuck() {
         ben.received5().await;
     }
     let mut idle = Raw::open(at).await;
-    tokio::time::timeout(PATIENCE, running.broker.shutdown()).await.expect("it waits for the one that is stuck");
+    let ending = tokio::time::timeout(Duration::from_secs(10), running.broker.shutdown());
+    ending.await.expect("it waits for the one that is stuck");
     assert_eq!(anna.closed().await, Some(0x8b));
     assert_eq!(ben.closed().await, Some(0x8b), "and no will before it");
     assert_eq!(idle.closed().await, None);
