@@ -4,15 +4,17 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { desk, inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
 import { startDemo } from "./demo.mjs";
-import { demoButton, markPage, signIn } from "./pages.mjs";
+import { demoButton, markPage, signedIn } from "./pages.mjs";
 import { until } from "./waiting.mjs";
 
 const COINS = 10;
 
 let demo;
 let browser;
+let member;
 before(async () => {
   [demo, browser] = await Promise.all([startDemo(), startBrowser()]);
+  member = await signedIn(browser, demo);
 });
 after(async () => {
   await browser?.close();
@@ -38,8 +40,7 @@ const looks = [
 /** Takes the page's picture in all looks, or in those given. */
 async function inspectAll(url, name, these = looks) {
   for (const { name: look, ...options } of these) {
-    const visit = await visitor(browser, options);
-    await signIn(visit.page, demo);
+    const visit = await visitor(browser, { ...member, ...options });
     await visit.page.goto(`${url}?lang=${look.includes("zh") ? "zh" : "en"}`);
     await inspect(visit.page, `${name}-${look}`);
     await leave(visit);
@@ -48,9 +49,8 @@ async function inspectAll(url, name, these = looks) {
 
 test("settings are saved, waited for and in force, live", async () => {
   const machine = demo.machines[0];
-  const [visit, acting] = await Promise.all([visitor(browser, desk), visitor(browser, phone)]);
+  const [visit, acting] = await Promise.all([visitor(browser, { ...member, ...desk }), visitor(browser, phone)]);
   const { page } = visit;
-  await signIn(page, demo);
   const url = await openModule(page, machine);
   await inspectAll(url, "module-fresh");
 
@@ -77,9 +77,8 @@ test("settings are saved, waited for and in force, live", async () => {
 test("errands are answered on the page, also without JavaScript", async () => {
   for (const javaScriptEnabled of [true, false]) {
     const machine = demo.machines[1];
-    const visit = await visitor(browser, { ...phone, javaScriptEnabled });
+    const visit = await visitor(browser, { ...member, ...phone, javaScriptEnabled });
     const { page } = visit;
-    await signIn(page, demo);
     const url = await openModule(page, machine);
     for (const [button, action] of [["Make it blink", "locate"], ["Ask how it is", "diagnose"]]) {
       await page.getByRole("button", { name: button }).click();
@@ -103,9 +102,8 @@ test("errands are answered on the page, also without JavaScript", async () => {
 
 test("a module is disabled on its page, and enabled again", async () => {
   const machine = demo.machines[1];
-  const visit = await visitor(browser, desk);
+  const visit = await visitor(browser, { ...member, ...desk });
   const { page } = visit;
-  await signIn(page, demo);
   const url = await openModule(page, machine);
   await page.getByRole("button", { name: "Disable the module" }).click();
   await page.locator("[data-disabled]").waitFor();
@@ -124,9 +122,8 @@ test("a module is disabled on its page, and enabled again", async () => {
 
 test("a coin line is learned under the operator's eyes, and accepted", async () => {
   const machine = demo.machines[2];
-  const [visit, acting] = await Promise.all([visitor(browser, desk), visitor(browser, phone)]);
+  const [visit, acting] = await Promise.all([visitor(browser, { ...member, ...desk }), visitor(browser, phone)]);
   const { page } = visit;
-  await signIn(page, demo);
   const url = await openModule(page, machine);
   await page.getByLabel("Only measure").check();
   await page.getByRole("button", { name: "Start learning" }).click();

@@ -3,13 +3,15 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { desk, inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
 import { startDemo } from "./demo.mjs";
-import { approve, demoButton, markPage, openReadyScanPage, pickPrice, saleIs, signIn } from "./pages.mjs";
+import { approve, demoButton, markPage, openReadyScanPage, pickPrice, saleIs, signIn, signedIn } from "./pages.mjs";
 import { until } from "./waiting.mjs";
 
 let demo;
 let browser;
+let member;
 before(async () => {
   [demo, browser] = await Promise.all([startDemo(), startBrowser()]);
+  member = await signedIn(browser, demo);
 });
 after(async () => {
   await browser?.close();
@@ -23,9 +25,9 @@ const takings = async (page, id) => amountIn(await page.locator(id).innerText())
 
 test("modules, coins, sales and takings move on the fleet's page by themselves", async () => {
   const machine = demo.machines[0];
-  const [watching, acting] = await Promise.all([visitor(browser, desk), visitor(browser, phone)]);
+  const [watching, acting] = await Promise.all([visitor(browser, { ...member, ...desk }), visitor(browser, phone)]);
   const fleet = watching.page;
-  await signIn(fleet, demo);
+  await fleet.goto(`${demo.http}/operator`);
   const notReloaded = await markPage(fleet);
   const card = fleet.locator(".machine", { has: fleet.getByRole("heading", { name: machine.machine, exact: true }) });
   await card.getByText("Online").waitFor();
@@ -109,10 +111,10 @@ test("a wrong password is refused in words, and the pages are closed to stranger
 
 test("a price changed by the operator is what the consumer pays", async () => {
   const machine = demo.machines[1];
-  const [working, buying] = await Promise.all([visitor(browser, desk), visitor(browser, phone)]);
+  const [working, buying] = await Promise.all([visitor(browser, { ...member, ...desk }), visitor(browser, phone)]);
   await openReadyScanPage(buying.page, machine);
   const { page } = working;
-  await signIn(page, demo);
+  await page.goto(`${demo.http}/operator`);
   await page.getByRole("link", { name: machine.machine, exact: true }).first().click();
   await page.waitForURL("**/operator/machines/*");
   const form = page.locator(".price-form").first();
@@ -133,8 +135,8 @@ test("a price changed by the operator is what the consumer pays", async () => {
 
 test("who is connected is shown live, and a module that is disconnected comes back by itself", async () => {
   const machine = demo.machines[1];
-  const { page } = await visitor(browser, desk);
-  await signIn(page, demo);
+  const { page } = await visitor(browser, { ...member, ...desk });
+  await page.goto(`${demo.http}/operator`);
   await page.getByRole("link", { name: "Connections" }).click();
   const row = page.getByRole("row", { name: machine.machine });
   await row.waitFor();

@@ -1,5 +1,6 @@
 // What people do on the pages.
 import assert from "node:assert/strict";
+import { leave, visitor } from "./browser.mjs";
 import { until } from "./waiting.mjs";
 
 /** Opens a machine's scan page once it takes money. The demo's machine may still be busy with the sale before. */
@@ -46,12 +47,22 @@ export async function demoButton(page, demo, machine, button) {
   await page.waitForURL(`**/demo#module-${machine.module}`);
 }
 
+/** Signs in on the page. Few may within a minute: visitors who come for something else are `signedIn`. */
 export async function signIn(page, demo) {
   await page.goto(`${demo.http}/sign-in`);
   await page.getByLabel("Email").or(page.getByLabel("E-mail")).fill(demo.operator.email);
   await page.getByLabel("Password").fill(demo.operator.password);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.waitForURL("**/operator");
+}
+
+/** Gives what a visitor needs to be signed in from the start. */
+export async function signedIn(browser, demo) {
+  const visit = await visitor(browser);
+  await signIn(visit.page, demo);
+  const storageState = await visit.context.storageState();
+  await leave(visit);
+  return { storageState };
 }
 
 /** Leaves a mark in the page, which a reload would wipe out. Gives a check that it is still there. */
