@@ -78,11 +78,9 @@ pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker
     let plain = listen(&config.listen, Transport::Plain).await?;
     let tls_listeners = listen(&config.listen_tls, over_tls).await?;
     let web_socket = listen(&config.listen_web_socket, Transport::WebSocket).await?;
-    let core = Core::start(&config.limits).await.map_err(|_| StartError::Core)?;
-    let feed = core.open(std::slice::from_ref(&module_commands)).await.map_err(|_| StartError::Core)?;
+    let (core, outlet) = Core::start(&config.limits).await.map_err(|_| StartError::Core)?;
     let gate = Arc::new(Gate::new(config.limits, module_commands, auth, core));
-    gate.tasks.spawn(gate.core.clone().supervise(gate.closing.clone()));
-    gate.tasks.spawn(gate.clone().serve_modules(feed));
+    gate.tasks.spawn(gate.clone().serve(outlet));
     gate.tasks.spawn(gate.clone().sweep());
     if let Some(tls) = tls {
         gate.tasks.spawn(tls.follow(gate.closing.clone()));
@@ -184,7 +182,7 @@ impl Broker {
         self.gate.sessions.connections()
     }
 
-    /// Whether messages pass: the core answered its last probe (one a second).
+    /// Whether messages pass: the core answered its last probe (two a second).
     pub fn healthy(&self) -> bool {
         self.gate.core.healthy()
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::config::Limits;
+use crate::places::home;
 
 /// Failures are counted over this long from the first.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -60,6 +61,7 @@ impl FailedLogins {
 
     /// Begins to decide a login; `None` when there were too many failures.
     pub fn attempt(&self, address: IpAddr, name: &str, now: Instant) -> Option<Attempt<'_>> {
+        let address = home(address);
         let who: Known = (address, name.into());
         let mut counts = self.counts.lock();
         let is_known = counts.known.get(&who).is_some_and(|at| now < *at + KNOWN_FOR);

@@ -27,7 +27,7 @@ impl Gate {
             // Without room for it the figure is not retained; those who listen hear it all the same, and none is on its way.
             let _ = self.retained.store(&message);
             for session in &sessions {
-                self.deliver(session, u64::MAX, message.clone());
+                self.deliver(session, u64::MAX, &message);
             }
         }
     }

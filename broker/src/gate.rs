@@ -1,28 +1,28 @@
 //! What all connections share: sessions, retained messages, the core, and the way of a message between them.
 
 use std::collections::HashMap;
-use std::pin::pin;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{self, StreamExt};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::auth::Authenticate;
-use crate::codec::Qos;
 use crate::config::Limits;
-use crate::core::{Core, CoreError, Feed};
+use crate::core::{Core, CoreError, Outlet};
 use crate::failures::FailedLogins;
 use crate::measure::Meters;
 use crate::message::Message;
 use crate::places::Places;
 use crate::retained::{Retained, Walk};
-use crate::session::shared::{Dealing, Group, GroupKey, Groups, TooManyGroups};
-use crate::session::{FeedHandle, Membership, Session, Sessions, Will};
+use crate::routes::{Routes, Taker};
+use crate::session::shared::{GroupKey, Groups, TooManyGroups};
+use crate::session::{Membership, Session, Sessions, Will};
 use crate::topic::{Filter, disjoint_cover};
 
 /// How often expired sessions, wills that are due and expired retained messages are looked for.
@@ -62,6 +62,10 @@ pub(crate) struct Gate {
     pub module_commands: Filter,
     /// Which session a module's command topic leads to.
     modules: RwLock<HashMap<Box<str>, Arc<Session>>>,
+    /// Where messages lead to otherwise.
+    routes: Arc<Routes>,
+    /// How often modules publish, by credential: connecting again gives none anew.
+    pub paces: DefaultKeyedRateLimiter<Box<str>>,
     pub meters: Meters,
     pub places: Arc<Places>,
     pub failed_logins: FailedLogins,
@@ -84,6 +88,10 @@ impl Gate {
             begun: Instant::now(),
             module_commands,
             modules: RwLock::default(),
+            routes: Arc::default(),
+            paces: RateLimiter::keyed(Quota::per_minute(
+                NonZeroU32::new(limits.module_publishes_per_minute).unwrap_or(NonZeroU32::MIN),
+            )),
             meters: Meters::new(),
             places: Arc::new(Places::new(&limits)),
             failed_logins: FailedLogins::new(&limits),
@@ -119,8 +127,8 @@ impl Gate {
         self.core.publish(&message, keep).await.map_err(PublishError::from)
     }
 
-    /// Where a new subscription of a session that is fed already begins: the core's position, and a walk through the
-    /// retained messages. What is kept up to now comes by the walk, and what is published from now on by the feed, since
+    /// Where a new subscription of a session that messages lead to already begins: the core's position, and a walk through
+    /// the retained messages. What is kept up to now comes by the walk, and what is published from now on by the core, since
     /// none is between the core and the retained messages now.
     pub fn begin(&self, filter: Filter) -> (u64, Walk) {
         self.core.between_publishes(|position| (position, self.retained.walk(filter)))
@@ -149,121 +157,76 @@ impl Gate {
         }
     }
 
-    /// Hands a message, taken at that position of the core's, to a session, if one of its subscriptions matches.
-    pub fn deliver(&self, session: &Session, position: u64, message: Arc<Message>) {
-        if session.deliver(position, message) {
-            self.meters.dropped.increment(1);
-            debug!(client = %session.key.client_id, "queue full");
-        }
-    }
-
-    /// Hands the commands that come through the core to the modules they address, until the broker ends.
-    pub async fn serve_modules(self: Arc<Self>, mut feed: Feed) {
-        let serving = async {
-            loop {
-                let (position, message) = feed.next().await;
-                let session = self.modules.read().get(&message.topic).cloned();
-                if let Some(session) = session {
-                    self.deliver(&session, position, message);
-                }
-            }
-        };
+    /// Hands the messages that come through the core to whoever wants them, until the broker ends.
+    pub async fn serve(self: Arc<Self>, outlet: Outlet) {
+        let serving = self.core.clone().run(outlet, |position, message| self.hand(position, &message));
         tokio::select! {
             () = serving => {}
             () = self.closing.cancelled() => {}
         }
     }
 
-    /// Makes sure that a client-lane session is fed all it may subscribe to. Messages published after this returned
-    /// reach the session if a subscription matches.
-    ///
-    /// The core is given the credential's grants, joined until none overlap, and not the client's filters: so what the
-    /// core holds is bounded by the grants, and an overlap of subscriptions makes no message come twice.
-    pub async fn feed(self: &Arc<Self>, session: &Arc<Session>, owner: u64) -> Result<(), CoreError> {
-        let filters = session_grants(session);
-        if filters.is_empty() || session.state().feed.as_ref().is_some_and(|feed| feed.filters == filters) {
-            return Ok(());
+    fn hand(&self, position: u64, message: &Arc<Message>) {
+        let module = self.modules.read().get(&message.topic).cloned();
+        if let Some(module) = module {
+            self.deliver(&module, position, message);
         }
-        let feed = self.core.open(&filters).await?;
-        let stop = CancellationToken::new();
-        {
-            let mut state = session.state();
-            if state.owner != owner {
-                // Taken over meanwhile; the session may have ended, and nobody would end this feed.
-                return Ok(());
+        for taker in self.routes.takers(&message.topic) {
+            match taker {
+                Taker::Session(session) => {
+                    if let Some(session) = session.upgrade() {
+                        self.deliver(&session, position, message);
+                    }
+                }
+                Taker::Group(group) => {
+                    if let Some(group) = group.upgrade() {
+                        self.meters.dropped.increment(group.take(position, message));
+                    }
+                }
             }
-            state.feed = Some(FeedHandle { filters, stop: stop.clone() });
         }
-        self.tasks.spawn(self.clone().feed_session(session.clone(), feed, stop));
-        Ok(())
     }
 
-    async fn feed_session(self: Arc<Self>, session: Arc<Session>, mut feed: Feed, stop: CancellationToken) {
-        let feeding = async {
-            loop {
-                let (position, message) = feed.next().await;
-                self.deliver(&session, position, message);
-            }
-        };
-        tokio::select! {
-            () = feeding => {}
-            () = stop.cancelled() => {}
-            () = self.closing.cancelled() => {}
+    /// Hands a message, taken at that position of the core's, to a session, if one of its subscriptions matches.
+    pub fn deliver(&self, session: &Session, position: u64, message: &Arc<Message>) {
+        if session.deliver(position, message) {
+            self.meters.dropped.increment(1);
+            debug!(client = %session.key.client_id, "queue full");
         }
+    }
+
+    /// Makes sure that all that a client-lane session may subscribe to leads to it. Messages published after this returned
+    /// reach the session if a subscription matches.
+    ///
+    /// The routes are the credential's grants, joined until none overlap, and not the client's filters: so what they cost is
+    /// bounded by the grants, and an overlap of subscriptions makes no message come twice.
+    pub fn route(&self, session: &Arc<Session>, owner: u64) {
+        let filters = session_grants(session);
+        let mut state = session.state();
+        let is_led = state.route.as_ref().is_some_and(|route| route.is_of(&filters));
+        // Taken over meanwhile, the session may have ended.
+        if is_led || state.owner != owner {
+            return;
+        }
+        state.route = Some(self.routes.lead(filters, &Taker::Session(Arc::downgrade(session))));
     }
 
     /// Makes a session a member of a group of shared subscriptions. Messages published after this returned reach one of
-    /// the group's members. The core is given the grant that the filter lies in, as for [`Gate::feed`].
-    pub async fn share(
+    /// the group's members.
+    pub fn share(
         self: &Arc<Self>,
         session: &Arc<Session>,
         name: &str,
         filter: &Filter,
-    ) -> Result<Membership, PublishError> {
-        let credential = session.key.credential.clone();
-        let grants = session_grants(session);
-        // It was granted; unless the session was taken over with other grants just now.
-        let Some(source) = grants.into_iter().find(|grant| grant.contains(filter)) else {
-            return Err(PublishError::Quota);
-        };
-        let key = GroupKey { credential, name: name.into(), filter: filter.clone(), source };
-        if let Some(group) = self.groups.find(&key) {
-            return Ok(Membership::new(group, session));
+    ) -> Result<Membership, TooManyGroups> {
+        let key = GroupKey { credential: session.key.credential.clone(), name: name.into(), filter: filter.clone() };
+        let since = self.core.between_publishes(|position| position);
+        let (membership, dealing) = self.groups.join(key, session, since)?;
+        if let Some(dealing) = dealing {
+            dealing.group.led_by(self.routes.lead(vec![filter.clone()], &Taker::Group(Arc::downgrade(&dealing.group))));
+            self.tasks.spawn(dealing.deal_what_comes_back(self.clone()));
         }
-        let feed = self.core.open(std::slice::from_ref(&key.source)).await?;
-        let (group, dealing) = Group::new(key);
-        match self.groups.add(&group) {
-            Err(TooManyGroups) => Err(PublishError::Quota),
-            Ok(Some(there)) => Ok(Membership::new(there, session)),
-            Ok(None) => {
-                let membership = Membership::new(group.clone(), session);
-                self.tasks.spawn(self.clone().feed_group(Arc::downgrade(&group), feed, dealing));
-                Ok(membership)
-            }
-        }
-    }
-
-    async fn feed_group(self: Arc<Self>, group: Weak<Group>, feed: Feed, mut dealing: Dealing) {
-        // A wait for the next message must not be broken off, or the feed may stay at a router that is gone.
-        let messages = stream::unfold(feed, |mut feed| async move { Some((feed.next().await.1, feed)) });
-        let mut messages = pin!(messages);
-        loop {
-            let message = tokio::select! {
-                biased;
-                () = dealing.ended.cancelled() => return,
-                () = self.closing.cancelled() => return,
-                // Those that were there before go first.
-                Some(message) = dealing.returned.recv() => message,
-                Some(message) = messages.next() => message,
-            };
-            let Some(group) = group.upgrade() else { return };
-            if !group.key.filter.matches(&message.topic) {
-                continue;
-            }
-            if !group.deal(&message) && message.qos != Qos::AtMostOnce {
-                self.meters.dropped.increment(1);
-            }
-        }
+        Ok(membership)
     }
 
     /// Ends what has expired and publishes wills that are due, until the broker ends.
@@ -280,6 +243,7 @@ impl Gate {
                 self.meters.queued.set(self.sessions.queued.messages() as f64);
                 self.meters.queued_bytes.set(self.sessions.queued.bytes() as f64);
                 self.failed_logins.sweep(now);
+                self.paces.retain_recent();
                 self.meters.retained.set(self.retained.sweep(now) as f64);
                 if now >= figures_due {
                     figures_due = now + SYSTEM_EVERY;
@@ -294,7 +258,7 @@ impl Gate {
     }
 }
 
-/// What the core is asked for on a session's behalf: its grants, joined until none overlap.
+/// What a session may subscribe to: its grants, joined until none overlap.
 fn session_grants(session: &Session) -> Vec<Filter> {
     let state = session.state();
     // The broker's own figures do not come through the core.
@@ -385,13 +349,11 @@ mod tests {
     async fn both_lanes_go_on_when_the_core_was_replaced() {
         let limits = Limits::default();
         let commands = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
-        let core = Core::start(&limits).await.unwrap();
-        let feed = core.open(std::slice::from_ref(&commands)).await.unwrap();
+        let (core, outlet) = Core::start(&limits).await.unwrap();
         let gate = Arc::new(Gate::new(limits, commands, Arc::new(Nobody), core));
-        gate.tasks.spawn(gate.core.clone().supervise(gate.closing.clone()));
-        gate.tasks.spawn(gate.clone().serve_modules(feed));
+        gate.tasks.spawn(gate.clone().serve(outlet));
         let client = attached(&gate, Lane::Client, "t/#");
-        gate.feed(&client, 1).await.unwrap();
+        gate.route(&client, 1);
         let module = attached(&gate, Lane::Module, "m/one/command");
         gate.route_commands("m/one/command", &module);
         for _ in 0..2 {

@@ -3,13 +3,21 @@
 //! milliseconds, so sockets that say nothing keep nobody out, however many there are.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
+
+/// What counts as one address: an IPv6 client owns a whole /64, and has as many addresses as it wants.
+pub(crate) fn home(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
 
 /// The places.
 pub(crate) struct Places {
@@ -63,6 +71,7 @@ impl Places {
     /// Takes a place for a connection; it has to be given up, too, when the token is cancelled. The error is the limit that
     /// is reached.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<(Place, CancellationToken), &'static str> {
+        let address = home(address);
         let mut taken = self.taken.lock();
         let of_address = taken.addresses.get(&address).copied().unwrap_or_default();
         let address_full = of_address.all >= self.of_address_max || of_address.arriving >= self.arriving_of_address_max;
@@ -134,5 +143,27 @@ impl Drop for Place {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_network_is_one_address() {
+        let limits = Limits { connections_per_address: 1, arriving_per_address: 1, ..Limits::default() };
+        let places = Arc::new(Places::new(&limits));
+        let take = |address: &str| {
+            let (mut place, _) = places.take(address.parse().unwrap())?;
+            assert!(place.settle());
+            Ok::<_, &str>(place)
+        };
+        let _held = take("2001:db8:1:2::1").unwrap();
+        assert_eq!(take("2001:db8:1:2:ffff::1").err(), Some("address_limit"));
+        let _other = take("2001:db8:1:3::1").unwrap();
+        let _v4 = take("::ffff:192.0.2.1").unwrap();
+        assert_eq!(take("192.0.2.1").err(), Some("address_limit"));
+        let _next = take("192.0.2.2").unwrap();
     }
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::serving::Connection;
-use crate::auth::Version;
+use crate::auth::{Lane, Version};
 use crate::codec::{DisconnectReasonCode, InboundPublish, PubackReasonCode, Qos, encode};
 use crate::gate::PublishError;
 use crate::message::Message;
@@ -61,7 +61,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         publish: InboundPublish,
     ) -> Result<PubackReasonCode, DisconnectReasonCode> {
         // First: what is refused is not free.
-        if self.pace.as_ref().is_some_and(|pace| pace.check().is_err()) {
+        let is_paced = self.rules.lane == Lane::Module;
+        if is_paced && self.gate.paces.check_key(&self.session.key.credential).is_err() {
             return Err(DisconnectReasonCode::MessageRateTooHigh);
         }
         match topic::check_name(&topic, self.gate.limits.topic_bounds()) {
@@ -83,10 +84,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             expires_at: publish.expiry_s.map(|seconds| Instant::now() + Duration::from_secs(seconds.into())),
             properties: publish.properties.into(),
         };
-        // While it waits for the core another connection may take the session over; nothing may come after that one's first.
+        // While it waits for the core another connection may take the session over, and nothing may come after that one's
+        // first; or its credential is revoked.
         let taken = tokio::select! {
             biased;
-            () = self.session.lost_by(self.owner) => return Err(DisconnectReasonCode::SessionTakenOver),
+            code = self.session.told_to_go(self.owner) => return Err(code),
             taken = self.gate.publish(message) => taken,
         };
         match taken {

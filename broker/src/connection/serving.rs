@@ -1,10 +1,8 @@
 //! An accepted connection: packets in, messages out, deadlines, and its end.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::warn;
@@ -80,16 +78,11 @@ pub(super) struct Connection<S> {
     session_present: bool,
     /// Topics behind the client's aliases; alias 1 is the first.
     pub aliases: Vec<Option<Box<str>>>,
-    /// How often it may publish, if that is limited.
-    pub pace: Option<Box<DefaultDirectRateLimiter>>,
     counted: (u64, u64),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub fn new(gate: Arc<Gate>, stream: PacketStream<S>, accepted: Accepted) -> Connection<S> {
-        let a_minute = NonZeroU32::new(gate.limits.module_publishes_per_minute).unwrap_or(NonZeroU32::MIN);
-        let is_paced = accepted.rules.lane == Lane::Module;
-        let pace = is_paced.then(|| Box::new(RateLimiter::direct(Quota::per_minute(a_minute))));
         Connection {
             gate,
             stream,
@@ -101,17 +94,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session_expiry_s: accepted.session_expiry_s,
             session_present: accepted.session_present,
             aliases: Vec::new(),
-            pace,
             counted: (0, 0),
         }
     }
 
     /// Serves the client until either side ends it.
     pub async fn run(&mut self) -> End {
-        if self.session_present
-            && let Err(code) = Box::pin(self.resume()).await
-        {
-            return End::Server(code);
+        if self.session_present {
+            self.resume();
         }
         let deadline = tokio::time::sleep_until(self.next_deadline());
         tokio::pin!(deadline);
@@ -171,28 +161,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Takes up an earlier session: feeds it again.
-    async fn resume(&mut self) -> Result<(), DisconnectReasonCode> {
+    /// Takes up an earlier session: what it may have now leads to it.
+    fn resume(&mut self) {
         if !self.session.state().subscriptions.is_empty() {
-            self.feed().await?;
+            self.gate.route(&self.session, self.owner);
         }
         let mut state = self.session.state();
         if state.dropped > 0 {
             warn!(client = %self.session.key.client_id, dropped = state.dropped, "messages were lost while it was away");
             state.dropped = 0;
         }
-        Ok(())
-    }
-
-    /// Makes sure that messages come.
-    pub(super) async fn feed(&mut self) -> Result<(), DisconnectReasonCode> {
-        self.gate.feed(&self.session, self.owner).await.map_err(|_| DisconnectReasonCode::ServerBusy)
     }
 
     async fn handle(&mut self, packet: Inbound) -> Result<(), End> {
-        if self.session.state().owner != self.owner {
-            // Nothing of this connection may come after the first of the one that took over.
-            return Err(End::Server(DisconnectReasonCode::SessionTakenOver));
+        if let Some(code) = self.session.state().why_to_go(self.owner) {
+            // Nothing of this connection may come after the first of one that took over, or after it was revoked.
+            return Err(End::Server(code));
         }
         self.session.heard();
         let version = self.window.version;
@@ -224,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.session.state().outbox.completed(id);
             }
             Inbound::Subscribe { id, identifier, entries } => {
-                self.subscribe(id, identifier, entries).await.map_err(End::Server)?;
+                self.subscribe(id, identifier, entries).map_err(End::Server)?;
             }
             Inbound::Unsubscribe { id, filters } => self.unsubscribe(id, &filters).map_err(End::Server)?,
             Inbound::PingReq => encode::pingresp(self.stream.out()),
@@ -251,10 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes messages that wait for this client, as far as it takes them.
     fn fill(&mut self) -> Result<Fill, DisconnectReasonCode> {
         let mut state = self.session.state();
-        if state.owner != self.owner {
-            return Err(DisconnectReasonCode::SessionTakenOver);
-        }
-        if let Some(code) = state.kick {
+        if let Some(code) = state.why_to_go(self.owner) {
             return Err(code);
         }
         let waiting = self.stream.waiting();

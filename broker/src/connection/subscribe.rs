@@ -11,7 +11,7 @@ use crate::auth::Lane;
 use crate::codec::{
     DisconnectReasonCode, Qos, RetainHandling, SubackReasonCode, SubscribeEntry, UnsubackReasonCode, encode,
 };
-use crate::gate::PublishError;
+use crate::session::shared::TooManyGroups;
 use crate::session::{Replay, Subscription};
 use crate::topic::{self, Filter};
 
@@ -24,7 +24,7 @@ struct Wanted {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Answers a SUBSCRIBE. The error ends the connection.
-    pub(super) async fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         id: u16,
         identifier: Option<u32>,
@@ -44,7 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     // MQTT 5 section 3.8.3.1.
                     return Err(DisconnectReasonCode::ProtocolError);
                 }
-                Ok(wanted) => self.add(wanted, identifier, &entry).await?,
+                Ok(wanted) => self.add(wanted, identifier, &entry),
             };
             if !matches!(
                 code,
@@ -79,12 +79,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(Wanted { group, filter })
     }
 
-    async fn add(
+    fn add(
         &mut self,
         Wanted { group, filter }: Wanted,
         identifier: Option<u32>,
         entry: &SubscribeEntry,
-    ) -> Result<SubackReasonCode, DisconnectReasonCode> {
+    ) -> SubackReasonCode {
         let mut subscription = Subscription {
             filter: filter.clone(),
             qos: entry.qos,
@@ -102,17 +102,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(group) = &group {
             subscription.membership = match known_membership {
                 Some(membership) => Some(membership),
-                None => match self.gate.share(&self.session, group, &filter).await {
+                None => match self.gate.share(&self.session, group, &filter) {
                     Ok(membership) => Some(Arc::new(membership)),
-                    Err(PublishError::Quota) => return Ok(SubackReasonCode::QuotaExceeded),
-                    Err(PublishError::Unavailable) => return Err(DisconnectReasonCode::ServerBusy),
+                    Err(TooManyGroups) => return SubackReasonCode::QuotaExceeded,
                 },
             };
         }
         // First, so that nothing is missed from where the subscription begins.
         match self.rules.lane {
-            // A group has a feed of its own, and the broker's figures need none.
-            Lane::Client if group.is_none() && !filter.is_system() => self.feed().await?,
+            // A group has a route of its own, and the broker's figures need none.
+            Lane::Client if group.is_none() && !filter.is_system() => self.gate.route(&self.session, self.owner),
             Lane::Client | Lane::Module => {}
         }
         let (since, walk) = self.gate.begin(filter.clone());
@@ -125,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 *known = subscription;
                 true
             } else if state.subscriptions.len() >= self.gate.limits.subscriptions {
-                return Ok(SubackReasonCode::QuotaExceeded);
+                return SubackReasonCode::QuotaExceeded;
             } else {
                 subscription.since = since;
                 state.subscriptions.push(subscription);
@@ -142,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         if group.is_some() {
             // No retained messages (MQTT 5 section 4.8.2).
-            return Ok(granted);
+            return granted;
         }
         let wants_retained = match entry.retain_handling {
             RetainHandling::SendRetained => true,
@@ -152,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if wants_retained {
             self.session.state().outbox.replay(Replay { walk, qos: entry.qos, identifier });
         }
-        Ok(granted)
+        granted
     }
 
     /// Answers an UNSUBSCRIBE.

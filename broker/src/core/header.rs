@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes};
 use mqtt_protocol_core::mqtt::packet::{Property, Qos};
-use rumqttd::protocol::Packet;
+use rumqttd::protocol::{Packet, Publish};
 
-use super::router::Forwarded;
 use crate::message::Message;
 
 const RETAIN: u8 = 0b0100;
@@ -76,19 +75,13 @@ impl Envelope {
     }
 }
 
-/// The position of a publish, or `None` if it has no header (a probe).
-pub(super) fn position(forwarded: &Forwarded) -> Option<u64> {
-    forwarded.publish.payload.first_chunk().map(|position| u64::from_be_bytes(*position))
-}
-
-/// The message behind a publish, or `None` if it has no header (a probe).
-pub(super) fn from_core(forwarded: Forwarded) -> Option<Message> {
-    let publish = forwarded.publish;
+/// The message behind a publish and its position, or `None` if it has no header (a probe).
+pub(super) fn unpack(publish: Publish) -> Option<(u64, Message)> {
     let mut body = publish.payload;
     if body.len() < FIXED_BYTES {
         return None;
     }
-    body.advance(POSITION_BYTES);
+    let position = body.get_u64();
     let flags = body.get_u8();
     let origin = body.get_u64();
     let expiry_ms = body.get_u64();
@@ -103,7 +96,7 @@ pub(super) fn from_core(forwarded: Forwarded) -> Option<Message> {
         properties.advance(length);
         parsed.push(property);
     }
-    Some(Message {
+    let message = Message {
         topic: std::str::from_utf8(&publish.topic).ok()?.into(),
         payload: body,
         qos: Qos::try_from(flags & 0b0011).ok()?,
@@ -111,5 +104,6 @@ pub(super) fn from_core(forwarded: Forwarded) -> Option<Message> {
         origin,
         expires_at: (flags & EXPIRES != 0).then(|| epoch() + Duration::from_millis(expiry_ms)),
         properties: parsed.into(),
-    })
+    };
+    Some((position, message))
 }

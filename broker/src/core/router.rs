@@ -2,15 +2,14 @@
 //!
 //! Facts this stands on (rumqttd 0.20.0): a link publishes at QoS 0; `LinkTx::send` blocks while the router's event
 //! queue (1,000) is full; after `Unschedule` a link is silent until woken; nothing may follow a `Disconnect` on a link;
-//! `build` blocks; a link's name must not hold `+$#/`, and 1.1 KB are kept of each name for ever, so names are used again.
-//! The router thread cannot be stopped: when nothing refers to it any more it sleeps until the process ends.
+//! `build` blocks; a link's name must not hold `+$#/`. The router thread cannot be stopped: when nothing refers to it any
+//! more it sleeps until the process ends.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use parking_lot::Mutex;
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish};
 use rumqttd::{Forward, Notification, RouterConfig};
@@ -18,14 +17,18 @@ use tokio::sync::oneshot;
 
 use super::{CoreError, OPEN_TIMEOUT};
 
-/// Size and number of the segments of a filter's log. A feed that is behind by more than their product loses messages.
+/// Size and number of the segments of the outlet's log. An outlet that is behind by more than their product loses messages.
 /// Of a message, the router counts topic and payload, and no properties: it is given none.
-/// So feeds are always read, into bounded queues of the gate, and publishers are held back well before
+/// So the outlet is always read, into bounded queues of the gate, and publishers are held back well before
 /// (`Limits::core_window_bytes`).
 const SEGMENT_BYTES: usize = 512 * 1024;
 const SEGMENTS: usize = 8;
 /// Packets the router forwards to a link in one go.
 const FORWARD_PACKETS: u64 = 100;
+/// Links there may be: one in, one out, and some of tests.
+const LINKS: usize = 8;
+/// The probe's topic: no client can publish or name it, since it is not printable.
+const PROBE_TOPIC: &str = "\u{1}probe";
 
 type Built = Option<(LinkTx, LinkRx)>;
 
@@ -33,20 +36,15 @@ type Built = Option<(LinkTx, LinkRx)>;
 pub(super) struct Router {
     // The router's sender cannot be named outside rumqttd; a closure can hold it.
     build: Arc<dyn Fn(&str) -> Built + Send + Sync>,
-    names: Arc<Mutex<Names>>,
-}
-
-/// Names of links, used again when a link is gone.
-struct Names {
-    free: Vec<u64>,
-    next: u64,
+    /// Links opened so far: their names.
+    links: AtomicU64,
 }
 
 impl Router {
-    /// Starts a router thread with room for `links` links.
-    pub fn start(links: usize) -> Router {
+    /// Starts a router thread.
+    pub fn start() -> Router {
         let config = RouterConfig {
-            max_connections: links,
+            max_connections: LINKS,
             max_outgoing_packet_count: FORWARD_PACKETS,
             max_segment_size: SEGMENT_BYTES,
             max_segment_count: SEGMENTS,
@@ -57,27 +55,21 @@ impl Router {
             build: Arc::new(move |name| {
                 LinkBuilder::new(name, events.clone()).build().ok().map(|(tx, rx, _)| (tx, rx))
             }),
-            names: Arc::new(Mutex::new(Names { free: Vec::new(), next: 0 })),
+            links: AtomicU64::new(0),
         }
     }
 
     /// Opens a link.
     pub async fn link(&self) -> Result<Link, CoreError> {
-        let name = {
-            let mut names = self.names.lock();
-            names.free.pop().unwrap_or_else(|| {
-                names.next += 1;
-                names.next
-            })
-        };
-        let (build, names) = (self.build.clone(), self.names.clone());
+        let name = self.links.fetch_add(1, Ordering::Relaxed);
+        let build = self.build.clone();
         let (built, building) = oneshot::channel();
         // A thread of its own, not the runtime's: if the router dies just now, `build` never returns, and the runtime could
         // never end.
         let building_thread = std::thread::Builder::new().name("broker-link".to_owned()).spawn(move || {
             if let Some((tx, rx)) = build(&format!("gate-{name}")) {
                 // If nobody waits any more, the link is dropped and so closed here.
-                let _ = built.send(Link { tx, rx, early: VecDeque::new(), name, names });
+                let _ = built.send(Link { tx, rx, is_unscheduled: false });
             }
         });
         building_thread.map_err(|_| CoreError::Unavailable)?;
@@ -92,10 +84,8 @@ impl Router {
 pub(super) struct Link {
     tx: LinkTx,
     rx: LinkRx,
-    /// What came while another filter was being subscribed to.
-    early: VecDeque<Forwarded>,
-    name: u64,
-    names: Arc<Mutex<Names>>,
+    /// The router waits to be told that there is room again.
+    is_unscheduled: bool,
 }
 
 /// The router is gone.
@@ -146,38 +136,32 @@ impl Link {
         }
     }
 
-    /// Subscribes to filters, which the gate has checked. When this returned the router has them: a message pushed before
-    /// may come or not, one pushed after does.
-    pub async fn subscribe(&mut self, filters: impl Iterator<Item = &str>) -> Result<(), CoreError> {
-        for filter in filters {
-            self.tx.subscribe(filter).map_err(|_| CoreError::Unavailable)?;
-            let acknowledged = async {
-                loop {
-                    match self.rx.next().await {
-                        Ok(Some(Notification::DeviceAck(_))) => return Ok(()),
-                        Ok(Some(Notification::Forward(forward))) => self.early.push_back(forward.into()),
-                        Ok(Some(Notification::Unschedule)) => {
-                            self.rx.wake().await.map_err(|_| CoreError::Unavailable)?;
-                        }
-                        Ok(_) => {}
-                        Err(_) => return Err(CoreError::Unavailable),
-                    }
+    /// Subscribes to everything. When this returned the router knows: what is pushed from now on comes.
+    pub async fn subscribe_all(&mut self) -> Result<(), CoreError> {
+        self.tx.subscribe("#").map_err(|_| CoreError::Unavailable)?;
+        let acknowledged = async {
+            loop {
+                match self.rx.next().await {
+                    Ok(Some(Notification::DeviceAck(_))) => return Ok(()),
+                    Ok(Some(Notification::Unschedule)) => self.is_unscheduled = true,
+                    Ok(_) => {}
+                    Err(_) => return Err(CoreError::Unavailable),
                 }
-            };
-            tokio::time::timeout(OPEN_TIMEOUT, acknowledged).await.map_err(|_| CoreError::Unavailable)??;
-        }
-        Ok(())
+            }
+        };
+        tokio::time::timeout(OPEN_TIMEOUT, acknowledged).await.map_err(|_| CoreError::Unavailable)?
     }
 
-    /// The next publish, or `None` when the router is gone.
+    /// The next publish, or `None` when the router is gone. May be broken off and called again.
     pub async fn next(&mut self) -> Option<Forwarded> {
-        if let Some(forwarded) = self.early.pop_front() {
-            return Some(forwarded);
-        }
         loop {
+            if self.is_unscheduled {
+                self.rx.wake().await.ok()?;
+                self.is_unscheduled = false;
+            }
             match self.rx.next().await {
                 Ok(Some(Notification::Forward(forward))) => return Some(forward.into()),
-                Ok(Some(Notification::Unschedule)) => self.rx.wake().await.ok()?,
+                Ok(Some(Notification::Unschedule)) => self.is_unscheduled = true,
                 Ok(_) => {}
                 Err(_) => return None,
             }
@@ -189,11 +173,21 @@ impl Drop for Link {
     fn drop(&mut self) {
         let reason_code = DisconnectReasonCode::NormalDisconnection;
         let _ = self.tx.send(Packet::Disconnect(Disconnect { reason_code }, None)).now_or_never();
-        self.names.lock().free.push(self.name);
     }
 }
 
 /// A publish as the router takes it.
 pub(super) fn packet(topic: Bytes, payload: Bytes) -> Packet {
     Packet::Publish(Publish::new(topic, payload, false), None)
+}
+
+/// What comes out of the router as it went in, and is no message.
+pub(super) fn probe() -> Packet {
+    packet(Bytes::from_static(PROBE_TOPIC.as_bytes()), Bytes::new())
+}
+
+/// What the router dies of.
+#[cfg(debug_assertions)]
+pub(super) fn poison() -> Packet {
+    packet("é".into(), Bytes::new())
 }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Presence, Queued, Replay, Window};
 pub(crate) use registry::{Attach, Attached, Key, Sessions};
@@ -21,6 +20,7 @@ pub(crate) use shared::Membership;
 use crate::auth::{Lane, Rules, Version};
 use crate::codec::{DisconnectReasonCode, Qos};
 use crate::message::Message;
+use crate::routes::Route;
 use crate::topic::{self, Filter};
 
 /// A live connection, for people to look at.
@@ -82,19 +82,7 @@ pub(crate) struct Will {
     pub delay: Duration,
 }
 
-/// The feed of a client-lane session, and how to end it.
-pub(crate) struct FeedHandle {
-    pub filters: Vec<Filter>,
-    pub stop: CancellationToken,
-}
-
-impl Drop for FeedHandle {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-/// A session; shared by the registry, the connection that owns it, and its feed.
+/// A session; shared by the registry and the connection that owns it.
 pub(crate) struct Session {
     /// Unique for the life of the process.
     pub number: u64,
@@ -127,7 +115,8 @@ pub(crate) struct State {
     pub expiry: Duration,
     /// When it ends; set while no connection owns it.
     pub ends_at: Option<Instant>,
-    pub feed: Option<FeedHandle>,
+    /// By which messages come, of a client-lane session that subscribed.
+    pub route: Option<Route>,
     /// Messages dropped because the queue was full.
     pub dropped: u64,
     /// The client came back to a queue that was more than half full, and has not worked it off yet. Were it cut for a queue
@@ -157,7 +146,7 @@ impl Session {
                 will_due: None,
                 expiry: Duration::ZERO,
                 ends_at: None,
-                feed: None,
+                route: None,
                 dropped: 0,
                 catching_up: false,
                 round_trip: None,
@@ -183,13 +172,13 @@ impl Session {
         Some(ConnectionInfo { heard_at: heard_at.max(info.connected_at), round_trip: state.round_trip, ..info })
     }
 
-    /// Returns once a connection no longer owns it.
-    pub async fn lost_by(&self, owner: u64) {
+    /// Returns once a connection has to go, and why.
+    pub async fn told_to_go(&self, owner: u64) -> DisconnectReasonCode {
         loop {
-            // Before the look: a takeover in between is not missed.
+            // Before the look: a word in between is not missed.
             let woken = self.wake.notified();
-            if self.state().owner != owner {
-                return;
+            if let Some(code) = self.state().why_to_go(owner) {
+                return code;
             }
             woken.await;
         }
@@ -198,7 +187,7 @@ impl Session {
     /// Queues a message, taken at that position of the core's, if a subscription matches; true if the queue had no room
     /// for it. A connected client whose queue is full reads too slowly and is cut; a session without a connection loses
     /// the message, which is counted.
-    pub fn deliver(&self, position: u64, message: Arc<Message>) -> bool {
+    pub fn deliver(&self, position: u64, message: &Arc<Message>) -> bool {
         let mut state = self.state();
         let Some(delivery) = state.delivery(position, message, self.number) else { return false };
         if state.owner == 0 && delivery.qos == Qos::AtMostOnce {
@@ -226,8 +215,13 @@ impl Session {
 }
 
 impl State {
+    /// Why a connection has to go, if it does: another owns the session, or it was told to.
+    pub fn why_to_go(&self, owner: u64) -> Option<DisconnectReasonCode> {
+        if self.owner == owner { self.kick } else { Some(DisconnectReasonCode::SessionTakenOver) }
+    }
+
     /// How a message goes to this session, if a subscription matches.
-    fn delivery(&self, position: u64, message: Arc<Message>, own_number: u64) -> Option<Delivery> {
+    fn delivery(&self, position: u64, message: &Arc<Message>, own_number: u64) -> Option<Delivery> {
         let mut qos = None;
         let mut retain = false;
         let mut identifiers = Vec::new();
@@ -242,7 +236,7 @@ impl State {
             identifiers.extend(subscription.identifier);
         }
         let qos = qos?.min(message.qos);
-        Some(Delivery { message, qos, retain, identifiers: identifiers.into(), group: None })
+        Some(Delivery { message: message.clone(), qos, retain, identifiers: identifiers.into(), group: None })
     }
 }
 
@@ -286,7 +280,7 @@ mod tests {
                 expires_at: None,
                 properties: Box::default(),
             };
-            session.deliver(1, Arc::new(message))
+            session.deliver(1, &Arc::new(message))
         };
         assert!(!deliver("other", Qos::AtLeastOnce), "matches nothing");
         for _ in 0..5 {

@@ -156,7 +156,7 @@ impl Sessions {
             }
             let earlier_lane = state.rules.lane;
             state.owner = 0;
-            state.feed = None;
+            state.route = None;
             drop(state);
             held.remove(earlier, earlier_lane);
             replaces = earlier_lane == lane;
@@ -239,7 +239,7 @@ impl Sessions {
         };
         let lane = state.rules.lane;
         if ended {
-            state.feed = None;
+            state.route = None;
             drop(state);
             held.remove(session, lane);
         } else {
@@ -264,7 +264,7 @@ impl Sessions {
                 wills.extend(state.will.take());
             }
             if ends {
-                state.feed = None;
+                state.route = None;
                 ended.push(session.clone());
             }
         }
@@ -290,7 +290,7 @@ impl Sessions {
                 session.wake.notify_one();
             } else {
                 // The next sweep ends it, and publishes a delayed will.
-                state.feed = None;
+                state.route = None;
                 state.ends_at = Some(Instant::now());
             }
         }

@@ -1,18 +1,20 @@
 //! Shared subscriptions: each message goes to one member of a group (MQTT 5 section 4.8.2).
 //!
-//! A group is a credential's, by name and filter. It is fed by the core as one subscriber, deals its messages out to its
-//! members in turn, and takes back what a member that ended had not taken.
+//! A group is a credential's, by name and filter. Messages lead to it as to one subscriber; it deals them out to its members
+//! in turn, and takes back what a member that ended had not taken.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Delivery, Session};
 use crate::codec::Qos;
+use crate::gate::Gate;
 use crate::message::Message;
+use crate::routes::Route;
 use crate::topic::Filter;
 
 /// What makes a group one.
@@ -21,66 +23,107 @@ pub(crate) struct GroupKey {
     pub credential: Box<str>,
     pub name: Box<str>,
     pub filter: Filter,
-    /// What the core feeds it with: the grant that the filter lies in.
-    pub source: Filter,
 }
 
 /// A group with at least one member.
 pub(crate) struct Group {
-    pub key: GroupKey,
-    members: Mutex<Members>,
-    /// Messages that members did not take in the end. Bounded by the members' queues, out of which they come.
-    returned: UnboundedSender<Arc<Message>>,
-    _feeding: DropGuard,
-}
-
-#[derive(Default)]
-struct Members {
+    key: GroupKey,
+    /// The core's position when it was made: what was published before is not meant for it.
+    since: u64,
     /// Sessions by their numbers.
-    list: Vec<(u64, Weak<Session>)>,
-    /// Whose turn it is.
-    turn: usize,
+    members: Mutex<Vec<(u64, Weak<Session>)>>,
+    /// Whose turn it is. Held while messages are dealt out, so that they keep their order.
+    turn: Mutex<usize>,
+    /// Messages that members did not take in the end. Bounded by the members' queues, out of which they come.
+    returned: Mutex<VecDeque<Arc<Message>>>,
+    woken: Arc<Notify>,
+    route: OnceLock<Route>,
+    _ended: DropGuard,
 }
 
-/// What a group's feeding task needs.
+/// A group that was just made, and what its task needs.
 pub(crate) struct Dealing {
-    pub returned: UnboundedReceiver<Arc<Message>>,
-    /// The group is gone.
-    pub ended: CancellationToken,
+    pub group: Arc<Group>,
+    ended: CancellationToken,
 }
 
 impl Group {
-    /// A group without members, and what its task needs.
-    pub fn new(key: GroupKey) -> (Arc<Group>, Dealing) {
-        let (returned, dealing) = unbounded_channel();
-        let ended = CancellationToken::new();
-        let feeding = ended.clone().drop_guard();
-        let group = Group { key, members: Mutex::default(), returned, _feeding: feeding };
-        (Arc::new(group), Dealing { returned: dealing, ended })
+    /// Messages lead to it from now on.
+    pub fn led_by(&self, route: Route) {
+        let _ = self.route.set(route);
     }
 
     /// Takes back a message that a member did not take.
     pub fn give_back(&self, message: Arc<Message>) {
-        // Without a task there is no member left who could be given it.
-        let _ = self.returned.send(message);
+        self.returned.lock().push_back(message);
+        self.woken.notify_one();
+    }
+
+    /// Takes a message, taken at that position of the core's, and deals it out. Gives how many were lost.
+    pub fn take(self: &Arc<Self>, position: u64, message: &Arc<Message>) -> u64 {
+        if position <= self.since {
+            return 0;
+        }
+        let mut turn = self.turn.lock();
+        // Those that were there before go first.
+        self.deal_returned(&mut turn) + u64::from(!self.deal(&mut turn, message))
+    }
+
+    fn deal_returned(self: &Arc<Self>, turn: &mut usize) -> u64 {
+        let mut lost = 0;
+        loop {
+            let Some(message) = self.returned.lock().pop_front() else { return lost };
+            lost += u64::from(!self.deal(turn, &message));
+        }
     }
 
     /// Gives a message to the member whose turn it is: one that is connected and has room; else one that will be back;
-    /// else whoever is connected, who is then cut as every slow reader is. False when it went to nobody.
-    pub fn deal(self: &Arc<Self>, message: &Arc<Message>) -> bool {
+    /// else one that is connected, which is then cut as every slow reader is. False when it is lost and may not be.
+    fn deal(self: &Arc<Self>, turn: &mut usize, message: &Arc<Message>) -> bool {
         let candidates: Vec<Arc<Session>> = {
-            let mut members = self.members.lock();
-            let count = members.list.len();
-            members.turn = (members.turn + 1) % count.max(1);
-            let (before, after) = members.list.split_at(members.turn.min(count));
+            let members = self.members.lock();
+            *turn = (*turn + 1) % members.len().max(1);
+            let (before, after) = members.split_at((*turn).min(members.len()));
             after.iter().chain(before).filter_map(|(_, session)| session.upgrade()).collect()
         };
-        for terms in [Terms::Connected, Terms::Kept, Terms::Cut] {
-            if candidates.iter().any(|session| session.offer(self, message, terms)) {
-                return true;
+        let offer = |terms| candidates.iter().find_map(|session| session.offer(self, message, terms));
+        let taken = offer(Terms::Connected).or_else(|| offer(Terms::Kept)).or_else(|| offer(Terms::Cut));
+        taken.unwrap_or(false) || message.qos == Qos::AtMostOnce
+    }
+}
+
+impl Dealing {
+    /// A group without members, to which nothing leads yet.
+    fn new(key: GroupKey, since: u64) -> Dealing {
+        let ended = CancellationToken::new();
+        let group = Group {
+            key,
+            since,
+            members: Mutex::default(),
+            turn: Mutex::default(),
+            returned: Mutex::default(),
+            woken: Arc::default(),
+            route: OnceLock::new(),
+            _ended: ended.clone().drop_guard(),
+        };
+        Dealing { group: Arc::new(group), ended }
+    }
+
+    /// Deals out again what comes back, until the group or the broker ends.
+    pub async fn deal_what_comes_back(self, gate: Arc<Gate>) {
+        let (group, woken, ended) = (Arc::downgrade(&self.group), self.group.woken.clone(), self.ended);
+        drop(self.group);
+        loop {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => return,
+                () = gate.closing.cancelled() => return,
+                () = woken.notified() => {}
             }
+            let Some(group) = group.upgrade() else { return };
+            let lost = group.deal_returned(&mut group.turn.lock());
+            gate.meters.dropped.increment(lost);
         }
-        false
     }
 }
 
@@ -89,26 +132,28 @@ impl Group {
 enum Terms {
     /// If it is connected and has room.
     Connected,
-    /// If it has room, though it is away.
+    /// If it has room, though it is away, or told to go.
     Kept,
-    /// If it is connected; it is cut when it has no room.
+    /// If it is connected; it is cut for having no room.
     Cut,
 }
 
 impl Session {
-    fn offer(&self, group: &Arc<Group>, message: &Arc<Message>, terms: Terms) -> bool {
+    /// Whether it took the message; nothing if it is not offered on these terms.
+    fn offer(&self, group: &Arc<Group>, message: &Arc<Message>, terms: Terms) -> Option<bool> {
         let mut state = self.state();
         let shares = |membership: &Arc<Membership>| Arc::ptr_eq(&membership.group, group);
         let subscription =
-            state.subscriptions.iter().find(|subscription| subscription.membership.as_ref().is_some_and(shares));
-        let Some(subscription) = subscription else { return false };
+            state.subscriptions.iter().find(|subscription| subscription.membership.as_ref().is_some_and(shares))?;
         let qos = subscription.qos.min(message.qos);
+        let stays = state.owner != 0 && state.kick.is_none();
         let fits = match terms {
-            Terms::Connected | Terms::Cut => state.owner != 0 && state.kick.is_none(),
-            Terms::Kept => state.owner == 0 && qos != Qos::AtMostOnce,
+            Terms::Connected => stays && state.outbox.has_room(message),
+            Terms::Kept => !stays && qos != Qos::AtMostOnce && state.outbox.has_room(message),
+            Terms::Cut => stays,
         };
-        if !fits || (terms != Terms::Cut && !state.outbox.has_room(message)) {
-            return false;
+        if !fits {
+            return None;
         }
         let delivery = Delivery {
             message: message.clone(),
@@ -117,7 +162,8 @@ impl Session {
             identifiers: subscription.identifier.into_iter().collect(),
             group: Some(Arc::downgrade(group)),
         };
-        self.queue(&mut state, delivery)
+        let taken = self.queue(&mut state, delivery);
+        (taken || terms == Terms::Cut).then_some(taken)
     }
 }
 
@@ -135,8 +181,8 @@ impl std::fmt::Debug for Membership {
 
 impl Membership {
     /// Makes a session a member.
-    pub fn new(group: Arc<Group>, session: &Arc<Session>) -> Membership {
-        group.members.lock().list.push((session.number, Arc::downgrade(session)));
+    fn new(group: Arc<Group>, session: &Arc<Session>) -> Membership {
+        group.members.lock().push((session.number, Arc::downgrade(session)));
         Membership { group, number: session.number }
     }
 
@@ -148,7 +194,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.group.members.lock().list.retain(|(number, _)| *number != self.number);
+        self.group.members.lock().retain(|(number, _)| *number != self.number);
     }
 }
 
@@ -168,23 +214,25 @@ impl Groups {
         Groups { groups: Mutex::default(), limit, of_credential_max }
     }
 
-    /// A group that has members.
-    pub fn find(&self, key: &GroupKey) -> Option<Arc<Group>> {
-        self.groups.lock().get(key)?.upgrade()
-    }
-
-    /// Adds a group, or gives the one that another client of the credential just added.
-    pub fn add(&self, group: &Arc<Group>) -> Result<Option<Arc<Group>>, TooManyGroups> {
+    /// Makes a session a member of a group: of one there is, or of a new one, which has to be served then. `since` is the
+    /// core's position now.
+    pub fn join(
+        &self,
+        key: GroupKey,
+        session: &Arc<Session>,
+        since: u64,
+    ) -> Result<(Membership, Option<Dealing>), TooManyGroups> {
         let mut groups = self.groups.lock();
-        if let Some(there) = groups.get(&group.key).and_then(Weak::upgrade) {
-            return Ok(Some(there));
+        if let Some(there) = groups.get(&key).and_then(Weak::upgrade) {
+            return Ok((Membership::new(there, session), None));
         }
         groups.retain(|_, group| group.strong_count() > 0);
-        let of_credential = groups.keys().filter(|key| key.credential == group.key.credential).count();
+        let of_credential = groups.keys().filter(|other| other.credential == key.credential).count();
         if groups.len() >= self.limit || of_credential >= self.of_credential_max {
             return Err(TooManyGroups);
         }
-        groups.insert(group.key.clone(), Arc::downgrade(group));
-        Ok(None)
+        let dealing = Dealing::new(key.clone(), since);
+        groups.insert(key, Arc::downgrade(&dealing.group));
+        Ok((Membership::new(dealing.group.clone(), session), Some(dealing)))
     }
 }

@@ -1,0 +1,190 @@
+//! Where messages go: who may want them, by filters, found by a message's topic. What it costs does not grow with those
+//! whose filters do not match.
+
+use std::collections::HashMap;
+use std::str::Split;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::RwLock;
+
+use crate::session::Session;
+use crate::session::shared::Group;
+use crate::topic::Filter;
+
+/// Who may want a message.
+#[derive(Debug, Clone)]
+pub(crate) enum Taker {
+    /// One of its subscriptions may match.
+    Session(Weak<Session>),
+    /// So may the group's filter.
+    Group(Weak<Group>),
+}
+
+/// All routes.
+#[derive(Default)]
+pub(crate) struct Routes {
+    tree: RwLock<Level<Entry>>,
+    last_number: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Entry {
+    number: u64,
+    taker: Taker,
+}
+
+/// The way to a taker; taken out when dropped.
+pub(crate) struct Route {
+    routes: Arc<Routes>,
+    filters: Vec<Filter>,
+    number: u64,
+}
+
+impl Routes {
+    /// Leads messages within some filters, of which no two overlap, to a taker.
+    pub fn lead(self: &Arc<Self>, filters: Vec<Filter>, taker: &Taker) -> Route {
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed);
+        let mut tree = self.tree.write();
+        for filter in &filters {
+            tree.add(filter, Entry { number, taker: taker.clone() });
+        }
+        Route { routes: self.clone(), filters, number }
+    }
+
+    /// Who may want a message of this topic: each once for each of its routes.
+    pub fn takers(&self, topic: &str) -> Vec<Taker> {
+        let mut takers = Vec::new();
+        self.tree.read().matching(topic.split('/'), &mut |entry| takers.push(entry.taker.clone()));
+        takers
+    }
+}
+
+impl Route {
+    /// Whether it leads what is within these filters.
+    pub fn is_of(&self, filters: &[Filter]) -> bool {
+        self.filters == filters
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        let mut tree = self.routes.tree.write();
+        for filter in &self.filters {
+            tree.remove(filter.as_str().split('/'), &|entry| entry.number == self.number);
+        }
+    }
+}
+
+/// A level of filters, and what is below.
+struct Level<T> {
+    /// By the next level's text, `+` among them: no topic has one.
+    below: HashMap<Box<str>, Level<T>>,
+    /// What the filters that end here lead to.
+    here: Vec<T>,
+    /// What those lead to that end in `#` after this.
+    all: Vec<T>,
+}
+
+impl<T> Default for Level<T> {
+    fn default() -> Self {
+        Level { below: HashMap::new(), here: Vec::new(), all: Vec::new() }
+    }
+}
+
+impl<T> Level<T> {
+    fn add(&mut self, filter: &Filter, item: T) {
+        let mut level = self;
+        for text in filter.as_str().split('/') {
+            if text == "#" {
+                level.all.push(item);
+                return;
+            }
+            level = level.below.entry(text.into()).or_default();
+        }
+        level.here.push(item);
+    }
+
+    fn remove(&mut self, mut filter: Split<'_, char>, which: &impl Fn(&T) -> bool) {
+        match filter.next() {
+            None => self.here.retain(|item| !which(item)),
+            Some("#") => self.all.retain(|item| !which(item)),
+            Some(text) => {
+                let Some(below) = self.below.get_mut(text) else { return };
+                below.remove(filter, which);
+                if below.is_empty() {
+                    self.below.remove(text);
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.below.is_empty() && self.here.is_empty() && self.all.is_empty()
+    }
+
+    /// Calls `found` for what the filters lead to that match a topic. Topics that begin with `$`, which a wildcard at the
+    /// first level does not mean, are the broker's own and come another way.
+    fn matching(&self, mut topic: Split<'_, char>, found: &mut impl FnMut(&T)) {
+        self.all.iter().for_each(&mut *found);
+        let Some(text) = topic.next() else {
+            self.here.iter().for_each(found);
+            return;
+        };
+        if let Some(below) = self.below.get(text) {
+            below.matching(topic.clone(), found);
+        }
+        if let Some(below) = self.below.get("+") {
+            below.matching(topic, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::topic::TopicBounds;
+    use proptest::prelude::*;
+
+    fn any_filter() -> impl Strategy<Value = Filter> {
+        let level = prop_oneof![Just("a"), Just("b"), Just(""), Just("+")];
+        let shape = (proptest::collection::vec(level, 0..4), any::<bool>());
+        shape.prop_filter_map("empty", |(mut levels, hash)| {
+            if hash {
+                levels.push("#");
+            }
+            Filter::parse(&levels.join("/"), TopicBounds { length: 64, levels: 8 }).ok()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// What is found is what matches, by the filters' own word, while some come and others go.
+        #[test]
+        fn what_is_found_is_what_matches(
+            filters in proptest::collection::vec((any_filter(), any::<bool>()), 0..12),
+            topics in proptest::collection::vec("[abz]?(/[abz]?){0,3}", 1..20),
+        ) {
+            let mut tree = Level::default();
+            for (number, (filter, _)) in filters.iter().enumerate() {
+                tree.add(filter, number);
+            }
+            for (number, (filter, _)) in filters.iter().enumerate().filter(|(_, (_, stays))| !stays) {
+                tree.remove(filter.as_str().split('/'), &|known| *known == number);
+            }
+            for topic in topics.iter().filter(|topic| !topic.is_empty()) {
+                let mut found = vec![];
+                tree.matching(topic.split('/'), &mut |number: &usize| found.push(*number));
+                found.sort_unstable();
+                let matching = filters.iter().enumerate().filter(|(_, (filter, stays))| *stays && filter.matches(topic));
+                prop_assert_eq!(found, matching.map(|(number, _)| number).collect::<Vec<_>>(), "{}", topic);
+            }
+            for (number, (filter, _)) in filters.iter().enumerate() {
+                tree.remove(filter.as_str().split('/'), &|known| *known == number);
+            }
+            prop_assert!(tree.is_empty(), "what is gone is kept nowhere");
+        }
+    }
+}
