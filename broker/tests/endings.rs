@@ -64,7 +64,7 @@ async fn a_login_under_way_is_told_that_the_broker_ends() {
     let mut new = Raw::open(running.address).await;
     let mut old = Raw::open(running.address).await;
     let ending = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         running.broker.shutdown().await;
     };
     let (new, old, ()) =

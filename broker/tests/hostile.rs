@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker::Limits;
-use common::{PATIENCE, Raw, Running, login, start, start_with};
+use common::{PATIENCE, Raw, Running, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{
     Properties, Property, Qos, SubEntry, SubOpts, TopicAlias, UserProperty, v3_1_1, v5_0,
 };
@@ -47,7 +47,7 @@ async fn stands(running: &Running, at: SocketAddr) {
     let packet = v5_0::Publish::builder().topic_name("t/witness").unwrap().payload(&b"x"[..]).build().unwrap();
     anna.send(&packet.to_continuous_buffer()).await;
     assert_eq!(anna.received5().await.topic, "t/witness");
-    assert!(running.broker.healthy());
+    until("the core is well", || running.broker.healthy()).await;
 }
 
 /// One valid packet of each kind, of both versions, to be damaged.

@@ -78,7 +78,7 @@ async fn a_goodbye_does_not_keep_a_revoked_session() {
     let mut anna = Raw::accepted5(running.address, login("anna", "a").properties(kept()).v5()).await;
     anna.ping().await;
     let _held = stick(&running).await;
-    // The goodbye waits behind a publish that waits for the core, and is heard after the revocation.
+    // The goodbye waits behind a publish that waits for the core, and is not heard before the revocation.
     let publish = once("t/x", 1, false);
     let goodbye = v5_0::Disconnect::builder()
         .reason_code(mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode::NormalDisconnection);

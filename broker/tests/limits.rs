@@ -140,6 +140,10 @@ async fn a_module_that_publishes_too_much_is_told_and_cut_and_no_other_notices()
     }
     module.send(b"\x30\x0f\0\x0bm/one/pulse\0x").await;
     assert_eq!(module.closed().await, Some(0x96));
+    // Connecting again gives it no more.
+    let mut module = Raw::client5(at, "module-one", "one").await;
+    module.send(&b"\x30\x0f\0\x0bm/one/pulse\0x".repeat(5)).await;
+    assert_eq!(module.closed().await, Some(0x96));
     assert_eq!(other.publish5("m/two/pulse", b"x", false, vec![]).await, 0);
 }
 

@@ -8,10 +8,10 @@ mod common;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::Limits;
-use common::{PASSWORD, PATIENCE, Raw, login, start_with, until};
+use common::{PASSWORD, PATIENCE, Raw, login, start_with};
 use mqtt_protocol_core::mqtt::packet::{Property, Qos, SessionExpiryInterval};
 use rand::Rng;
 use rumqttc::v5::mqttbytes::QoS;
@@ -25,7 +25,8 @@ const DEFAULT_MESSAGES: usize = 100_000;
 const PUBLISHERS: usize = 4;
 /// A client is killed after so long, at random up to twice that.
 const LIFE: Duration = Duration::from_millis(700);
-/// The core is killed this often.
+/// So often the core is killed at least, in the course of the messages; and then each time that long has passed.
+const CORE_DEATHS: usize = 4;
 const CORE_LIFE: Duration = Duration::from_millis(700);
 const IN_FLIGHT: u16 = 50;
 
@@ -145,15 +146,24 @@ async fn acknowledged_is_delivered_though_clients_and_the_core_are_killed() {
         Arc::new((0..PUBLISHERS).map(|_| (0..each).map(|_| AtomicUsize::new(0)).collect()).collect());
     let done = Arc::new(AtomicBool::new(false));
     let progress = Arc::new(Progress::default());
+    // The session is there, and subscribed, before anything is published.
+    let kept = vec![Property::SessionExpiryInterval(SessionExpiryInterval::new(600).unwrap())];
+    let mut first = Raw::accepted5(at, login("anna", "subscriber").properties(kept).v5()).await;
+    first.subscribed5("t/+", Qos::AtLeastOnce).await;
+    drop(first);
     let subscriber = tokio::spawn(receive_all(at, seen.clone(), progress.clone(), done.clone()));
-    // The session is there before anything is published.
-    until("the subscriber", || !running.broker.connections().is_empty()).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
     let broker = running.broker.clone();
+    let so_far = progress.clone();
     let killer = tokio::spawn(async move {
+        let mut since = Instant::now();
         for kills in 0.. {
-            tokio::time::sleep(CORE_LIFE).await;
+            let due = each * PUBLISHERS / (CORE_DEATHS + 1) * (kills + 1);
+            while so_far.published.load(Ordering::Relaxed) < due && (kills < CORE_DEATHS || since.elapsed() < CORE_LIFE)
+            {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             broker.kill_core();
+            since = Instant::now();
             KILLS.store(kills + 1, Ordering::Relaxed);
         }
     });
@@ -184,7 +194,7 @@ async fn acknowledged_is_delivered_though_clients_and_the_core_are_killed() {
         KILLS.load(Ordering::Relaxed),
     );
     assert!(complete, "{missing} messages are lost");
-    assert!(KILLS.load(Ordering::Relaxed) > 0, "the core was never killed");
+    assert!(KILLS.load(Ordering::Relaxed) >= CORE_DEATHS, "the core was seldom killed");
 }
 
 static KILLS: AtomicUsize = AtomicUsize::new(0);

@@ -280,7 +280,8 @@ async fn expiry_is_passed_on_and_honoured() {
     ben.subscribed5("t/#", Qos::AtLeastOnce).await;
     let begun = Instant::now();
     assert_eq!(anna.publish5("t/live", b"x", true, vec![expiry(100)]).await, 0);
-    assert_eq!(expiry_of(&ben.received5().await.properties), Some(100));
+    let left_s = expiry_of(&ben.received5().await.properties).unwrap();
+    assert!((90..=100).contains(&left_s), "{left_s}");
     let before = Instant::now();
     assert_eq!(anna.publish5("t/short", b"x", true, vec![expiry(1)]).await, 0);
     let after = Instant::now();

@@ -233,8 +233,8 @@ async fn silence_is_cut_at_one_and_a_half_keep_alives_even_while_messages_flow_o
     let mut anna = Raw::client5(running.address, "anna", "a").await;
     let connect = login("ben", "b").keep_alive(1).will("t/will", "silent", Qos::AtLeastOnce, false);
     let mut ben = Raw::accepted5(running.address, connect.v5()).await;
-    ben.subscribed5("t/x", Qos::AtMostOnce).await;
     let began = Instant::now();
+    ben.subscribed5("t/x", Qos::AtMostOnce).await;
     // The half-open client: its socket takes everything and it never says a word.
     let publishing = async {
         loop {
@@ -249,7 +249,7 @@ async fn silence_is_cut_at_one_and_a_half_keep_alives_even_while_messages_flow_o
     assert_eq!(reason, Some(0x8d), "keep alive timeout");
     let after = began.elapsed();
     // The upper bound only tells it from the broker's other bounds: a machine that is busy is late.
-    assert!(after >= Duration::from_millis(1_400) && after < Duration::from_secs(10), "{after:?}");
+    assert!(after >= Duration::from_millis(1_500) && after < Duration::from_secs(10), "{after:?}");
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ async fn the_only_member_may_leave_in_the_midst_and_come_back() {
     raw.connect5(login("anna", "only").resuming().properties(kept()).v5()).await;
     let again = raw.received5().await;
     assert!(again.dup && number(&again.payload) == 0);
-    assert!(running.broker.healthy());
+    until("the core is well", || running.broker.healthy()).await;
 }
 
 #[tokio::test]
@@ -202,4 +202,59 @@ async fn a_group_gets_what_its_filter_matches_and_a_credential_has_so_many() {
         assert_eq!(anna.received5().await.topic, topic);
     }
     anna.ping().await;
+}
+
+/// All queues are full: one member is cut for it, and the others keep what they have.
+#[tokio::test]
+async fn a_group_of_slow_members_loses_one_at_a_time() {
+    let limits = Limits { client_queue_messages: 3, client_in_flight: 1, ..Limits::default() };
+    let running = start_with(limits).await;
+    let at = running.address;
+    let mut workers = vec![];
+    for id in ["w0", "w1", "w2"] {
+        let mut worker = Raw::accepted5(at, login("anna", id).properties(kept()).v5()).await;
+        worker.subscribed5(GROUP, Qos::AtLeastOnce).await;
+        workers.push(worker);
+    }
+    let mut ben = Raw::client5(at, "ben", "ben").await;
+    // One in flight and three in the queue, for each; the next finds no room anywhere.
+    for job in 0..3 {
+        publish(&mut ben, job).await;
+    }
+    for worker in &mut workers {
+        worker.unacknowledged5().await;
+    }
+    for job in 3..13 {
+        publish(&mut ben, job).await;
+    }
+    let workers_left = || running.broker.connections().iter().filter(|client| client.credential == "anna").count();
+    until("one is cut", || workers_left() == 2).await;
+    ben.ping().await;
+    assert_eq!(workers_left(), 2);
+}
+
+/// A member with a session that is kept is told to go; what comes until it is gone waits for it.
+#[tokio::test]
+async fn what_comes_while_the_only_member_goes_is_kept_for_it() {
+    let running = start().await;
+    let at = running.address;
+    let mut only = Raw::accepted5(at, login("anna", "only").properties(kept()).v5()).await;
+    only.subscribed5(GROUP, Qos::AtLeastOnce).await;
+    let mut ben = Raw::client5(at, "ben", "ben").await;
+    let number_of = |id: &str| {
+        let connections = running.broker.connections();
+        connections.iter().find(|client| client.client_id == id).map(|client| client.number)
+    };
+    for job in 0..20 {
+        let told = number_of("only").expect("it is connected");
+        assert!(running.broker.end_connection(told));
+        publish(&mut ben, job).await;
+        until("it is gone", || number_of("only").is_none()).await;
+        only = Raw::open(at).await;
+        let connack = only.connect5(login("anna", "only").resuming().properties(kept()).v5()).await;
+        assert!(connack.session_present());
+        assert_eq!(number(&only.received5().await.payload), job);
+        // Its acknowledgement is heard.
+        only.ping().await;
+    }
 }

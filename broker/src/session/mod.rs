@@ -246,9 +246,9 @@ mod tests {
     use crate::auth::{ClientIdRule, Grants};
     use crate::topic::TopicBounds;
 
-    #[test]
-    fn who_is_away_is_kept_what_may_not_be_lost_within_bounds() {
-        let bounds = TopicBounds { length: 64, levels: 8 };
+    const BOUNDS: TopicBounds = TopicBounds { length: 64, levels: 8 };
+
+    fn session() -> Session {
         let grants = Grants {
             credential: "anna".into(),
             lane: Lane::Client,
@@ -258,11 +258,30 @@ mod tests {
             shared: false,
         };
         let key = Key { credential: "anna".into(), client_id: "a".into() };
-        let rules = Arc::new(Rules::new(grants, bounds).unwrap());
+        let rules = Arc::new(Rules::new(grants, BOUNDS).unwrap());
         let outbox = Outbox::new(OutboxBounds { messages: 2, bytes: 10_000 }, None, Arc::new(Queued::new(10_000)));
-        let session = Session::new(1, key, outbox, rules);
+        Session::new(1, key, outbox, rules)
+    }
+
+    /// What waits on behalf of a connection (for the core, say) waits no longer than the connection may.
+    #[tokio::test]
+    async fn who_waits_is_told_to_go_whether_revoked_or_taken_over() {
+        let session = session();
+        session.state().owner = 1;
+        let mut waiting = std::pin::pin!(session.told_to_go(1));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        session.state().kick = Some(DisconnectReasonCode::AdministrativeAction);
+        session.wake.notify_one();
+        assert_eq!(waiting.await, DisconnectReasonCode::AdministrativeAction);
+        session.state().owner = 2;
+        assert_eq!(session.told_to_go(1).await, DisconnectReasonCode::SessionTakenOver);
+    }
+
+    #[test]
+    fn who_is_away_is_kept_what_may_not_be_lost_within_bounds() {
+        let session = session();
         session.state().subscriptions.push(Subscription {
-            filter: Filter::parse("t/#", bounds).unwrap(),
+            filter: Filter::parse("t/#", BOUNDS).unwrap(),
             qos: Qos::AtLeastOnce,
             no_local: false,
             retain_as_published: false,
