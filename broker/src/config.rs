@@ -40,7 +40,8 @@ impl Default for Config {
 /// Bounds. A client beyond one of them is told and cut, or refused; nobody else notices.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Network connections at a time, including those that have not said CONNECT yet.
+    /// Network connections at a time, including those that have not said CONNECT yet. What counts as one address, here and
+    /// below, is an IPv4 address or an IPv6 network of 64 bits.
     pub connections: usize,
     /// Of those, from one address. Carriers put whole fleets behind one.
     pub connections_per_address: usize,
@@ -49,11 +50,11 @@ pub struct Limits {
     pub arriving: usize,
     /// Of those, from one address: beyond, the oldest from there is closed.
     pub arriving_per_address: usize,
-    /// Client-lane sessions, connected or not. Each holds a link to the core (about 45 KB).
+    /// Client-lane sessions, connected or not.
     pub client_sessions: usize,
     /// Of those, kept for credentials that have no session yet: so many sessions of some do not keep others out.
     pub client_sessions_for_first: usize,
-    /// Groups of shared subscriptions. Each holds a link to the core.
+    /// Groups of shared subscriptions.
     pub shared_groups: usize,
     /// Of those, of one credential.
     pub shared_groups_per_credential: usize,
@@ -71,7 +72,7 @@ pub struct Limits {
     pub failed_logins_per_name: u32,
     /// How late.
     pub failed_login_delay: Duration,
-    /// Publishes of a module in a minute, with as many at once as it saved up.
+    /// Publishes of a module in a minute, over all its connections, with as many at once as it saved up.
     pub module_publishes_per_minute: u32,
     /// Longest packet taken, in bytes, fixed header included.
     pub packet_bytes: u32,
@@ -123,9 +124,9 @@ pub struct Limits {
     /// Distinct topics ever published; the core keeps a little of each for ever.
     pub core_topics: usize,
     /// Bytes (with 512 for each message) on their way through the core before publishers are held back. Well below what the
-    /// core's log of a filter holds (4 MiB), since a feed that is behind by more loses messages.
+    /// core's log holds (4 MiB), since it rolls on.
     pub core_window_bytes: u64,
-    /// How long a publisher or a subscriber is held back by a core that is busy or gone, before it is cut.
+    /// How long a publisher is held back by a core that is busy or gone, before it is cut.
     pub core_wait: Duration,
 }
 

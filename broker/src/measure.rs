@@ -61,7 +61,7 @@ impl Meters {
         describe_counter!("broker_dropped_total", "Messages dropped on the way out: expired, too long, or no room");
         describe_counter!("broker_wills_total", "Wills published");
         describe_counter!("broker_core_restarts_total", "Times the core was replaced");
-        describe_counter!("broker_core_lost_total", "Messages lost because a feed fell behind the core");
+        describe_counter!("broker_core_lost_total", "Messages lost because the gate fell behind the core");
         describe_gauge!("broker_core_up", "1 while the core answers its probe");
         describe_gauge!("broker_connections", "Accepted connections");
         describe_gauge!("broker_sessions", "Sessions, connected or not");
