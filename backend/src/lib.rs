@@ -72,6 +72,7 @@ pub struct Inner {
     rules: Rules,
     live: live::Live,
     keys: modules::keys::Keys,
+    topics: bus::integrators::Topics,
     questions: modules::questions::Questions,
 }
 
@@ -97,6 +98,7 @@ impl Backend {
             rules: parts.rules,
             live: live::Live::default(),
             keys: modules::keys::Keys::default(),
+            topics: bus::integrators::Topics::default(),
             questions: modules::questions::Questions::default(),
         };
         Self { inner: Arc::new(inner) }

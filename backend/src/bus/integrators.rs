@@ -1,10 +1,19 @@
 //! Integrators' topics: `v1/<operator>/<machine>/{status,pulse,sale}`, plain JSON. docs/PROTOCOL.md has the fields.
 
 use super::JSON_VERSION;
-use crate::{Backend, machines::fleet::fault_words, machines::machine, operators::operator, sales::sale};
+use crate::{Backend, Result, machines::fleet::fault_words, machines::machine, operators::operator, sales::sale};
 use protocol::messages::{Pulse, Status};
-use sea_orm::prelude::*;
+use sea_orm::{JoinType, QuerySelect, prelude::*};
 use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// Where integrators are told of machines, by the machines' numbers: `v1/<operator>/<machine>`. Remembered, since each
+/// step of a sale is told, and neither name ever changes. Bounded by the number of machines.
+#[derive(Default)]
+pub(crate) struct Topics(RwLock<BTreeMap<i64, Arc<str>>>);
 
 #[derive(Serialize)]
 struct StatusJson<'a> {
@@ -62,7 +71,7 @@ impl Backend {
             coin_pulses_total: status.totals.coin_pulses,
             credit_pulses_total: status.totals.credit_pulses,
         };
-        self.tell_integrators(machine, "status", &json, true).await;
+        self.tell_integrators(machine.id, "status", &json, true).await;
     }
 
     pub(crate) async fn tell_integrators_of_pulse(&self, machine: &machine::Model, pulse: &Pulse) {
@@ -74,18 +83,10 @@ impl Backend {
             width_ms: pulse.width_ms,
             gap_ms: pulse.gap_ms,
         };
-        self.tell_integrators(machine, "pulse", &json, false).await;
+        self.tell_integrators(machine.id, "pulse", &json, false).await;
     }
 
     pub(crate) async fn tell_integrators_of_sale(&self, sale: &sale::Model) {
-        let machine = match machine::Entity::find_by_id(sale.machine_id).one(self.db.read()).await {
-            Ok(Some(machine)) => machine,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "integrators were not told of a sale");
-                return;
-            }
-        };
         let json = SaleJson {
             v: JSON_VERSION,
             sale: &sale.token,
@@ -100,23 +101,41 @@ impl Backend {
             pulses_given: sale.pulses_given,
             served_and_refunded: sale.served_and_refunded,
         };
-        self.tell_integrators(&machine, "sale", &json, false).await;
+        self.tell_integrators(sale.machine_id, "sale", &json, false).await;
     }
 
     /// Best effort, by design: the API and the pages have the truth, and a status is retained.
-    async fn tell_integrators(&self, machine: &machine::Model, kind: &str, json: &impl Serialize, retain: bool) {
-        let operator = match operator::Entity::find_by_id(machine.operator_id).one(self.db.read()).await {
-            Ok(Some(operator)) => operator,
+    async fn tell_integrators(&self, machine_id: i64, kind: &str, json: &impl Serialize, retain: bool) {
+        let topics = match self.integrators_topics(machine_id).await {
+            Ok(Some(topics)) => topics,
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(%error, "integrators were not told of a {kind}");
                 return;
             }
         };
-        let topic = format!("v1/{}/{}/{kind}", operator.slug, machine.code);
         let payload = serde_json::to_vec(json).expect("these structures are plain JSON");
-        if let Err(error) = self.bus.publish(&topic, payload, retain, None).await {
+        if let Err(error) = self.bus.publish(&format!("{topics}/{kind}"), payload, retain, None).await {
             tracing::debug!(%error, "integrators were not told of a {kind}");
         }
+    }
+
+    async fn integrators_topics(&self, machine_id: i64) -> Result<Option<Arc<str>>> {
+        let known = self.topics.0.read().unwrap_or_else(PoisonError::into_inner).get(&machine_id).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let names: Option<(String, String)> = machine::Entity::find_by_id(machine_id)
+            .select_only()
+            .join(JoinType::InnerJoin, machine::Relation::Operator.def())
+            .column(operator::Column::Slug)
+            .column(machine::Column::Code)
+            .into_tuple()
+            .one(self.db.read())
+            .await?;
+        let Some((operator, machine)) = names else { return Ok(None) };
+        let topics: Arc<str> = format!("v1/{operator}/{machine}").into();
+        self.topics.0.write().unwrap_or_else(PoisonError::into_inner).insert(machine_id, topics.clone());
+        Ok(Some(topics))
     }
 }

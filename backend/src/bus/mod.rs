@@ -1,7 +1,7 @@
 //! The bus: MQTT, by which modules, integrators and manufacturers are reached. The backend speaks it as a client, to the
 //! embedded broker or to an external one alike.
 
-mod integrators;
+pub(crate) mod integrators;
 mod manufacturers;
 mod mqtt;
 

@@ -10,6 +10,7 @@ pub struct Model {
     pub id: i64,
     pub operator_id: i64,
     pub module_id: Option<String>,
+    /// In the addresses of its scan page and of integrators' topics: it never changes.
     pub code: String,
     pub name: String,
     pub site: String,
@@ -19,6 +20,13 @@ pub struct Model {
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    #[sea_orm(
+        belongs_to = "crate::operators::operator::Entity",
+        from = "Column::OperatorId",
+        to = "crate::operators::operator::Column::Id"
+    )]
+    Operator,
+}
 
 impl ActiveModelBehavior for ActiveModel {}

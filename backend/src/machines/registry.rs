@@ -129,7 +129,7 @@ impl Backend {
                 row.label = Set(change.label.clone());
                 row.amount_minor = Set(change.amount_minor);
                 row.pulses = Set(change.pulses);
-                row.update(txn).await?;
+                row.update_without_returning(txn).await?;
                 Ok(())
             })
             .await
@@ -144,7 +144,7 @@ impl Backend {
                 let txn = &*txn;
                 let mut row: machine::ActiveModel = machine.clone().into();
                 row.active = Set(active);
-                row.update(txn).await?;
+                row.update_without_returning(txn).await?;
                 Ok(())
             })
             .await

@@ -128,7 +128,7 @@ impl Backend {
         change.heard_ms = Set(Some(now_ms));
         // A module that took it is asked again only when it has had some time to give it.
         change.due_ms = Set((word == Word::Received).then_some(now_ms + self.rules.resend_max_ms));
-        change.update(txn).await?;
+        change.update_without_returning(txn).await?;
         let event = match word {
             Word::Received => Event::CreditTaken,
             Word::Done => Event::CreditDone { pulses },

@@ -59,7 +59,7 @@ impl Backend {
                 if disabled {
                     change.online = Set(false);
                 }
-                change.update(txn).await?;
+                change.update_without_returning(txn).await?;
                 Ok(true)
             })
             .await?;

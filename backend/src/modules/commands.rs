@@ -229,7 +229,7 @@ impl Backend {
                 let mut change: ActiveModel = current.into();
                 change.state = Set(command_state::SILENT.into());
                 change.due_ms = Set(forget_ms);
-                change.update(txn).await?;
+                change.update_without_returning(txn).await?;
                 if let Some(sale) = sale {
                     self.move_sale(txn, sale, Event::CreditSilent, None, &mut after).await?;
                 }

@@ -61,7 +61,7 @@ impl Backend {
         };
         match Entity::find_by_id(module.as_str()).one(txn).await? {
             Some(_) => {
-                row.update(txn).await?;
+                row.update_without_returning(txn).await?;
             }
             None => {
                 Entity::insert(row).exec_without_returning(txn).await?;

@@ -176,7 +176,7 @@ impl Backend {
         };
         match known {
             Some(_) => {
-                row.update(txn).await?;
+                row.update_without_returning(txn).await?;
             }
             None => {
                 Entity::insert(row).exec_without_returning(txn).await?;
@@ -235,7 +235,7 @@ impl Backend {
         };
         let mut change: ActiveModel = lesson.into();
         change.verdict = Set(judged.into());
-        change.update(txn).await?;
+        change.update_without_returning(txn).await?;
         Ok(())
     }
 }

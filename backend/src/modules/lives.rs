@@ -54,7 +54,7 @@ impl Backend {
                 (change.status_boot, change.status_session, change.status_sequence) = (Set(0), Set(0), Set(0));
                 (change.pulse_boot, change.pulse_session, change.pulse_sequence) = (Set(0), Set(0), Set(0));
                 (change.coin_pulses, change.lives) = (Set(0), Set(lives));
-                change.update(txn).await?;
+                change.update_without_returning(txn).await?;
                 Ok(Some(after))
             })
             .await?;

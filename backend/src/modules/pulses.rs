@@ -68,7 +68,7 @@ impl Backend {
                     (Set(mark.0), Set(mark.1), Set(mark.2));
                 change.coin_pulses = Set(coin_pulses);
                 change.seen_ms = Set(Some(self.now_ms()));
-                change.update(txn).await?;
+                change.update_without_returning(txn).await?;
                 Ok(Some((machine, rise)))
             })
             .await?;

@@ -275,7 +275,7 @@ impl Backend {
         change.settings_wanted = Set(version);
         change.settings_body = Set(Some(minicbor::to_vec(on_wire).expect("encoding into memory cannot fail")));
         change.settings_changed_ms = Set(Some(self.now_ms()));
-        change.update(txn).await?;
+        change.update_without_returning(txn).await?;
         let lifetime_ms = self.rules.setting_lifetime_ms;
         after.command(self.queue_newest(txn, &module_id, Action::Settings(on_wire), lifetime_ms).await?);
         after.module(module_id);

@@ -73,7 +73,7 @@ impl Backend {
                     change.locked = Set(known_lock);
                 }
                 change.seen_ms = Set(Some(now_ms));
-                change.update(txn).await?;
+                change.update_without_returning(txn).await?;
                 if status.online && !known {
                     if let Some(learned) = &status.learned {
                         self.note_lesson(txn, module, learned).await?;

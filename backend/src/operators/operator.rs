@@ -8,6 +8,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
+    /// Names its topics: it never changes.
     pub slug: String,
     pub name: String,
     pub currency: String,

@@ -74,7 +74,7 @@ impl Backend {
                 let txn = &*txn;
                 let mut change: operator::ActiveModel = operator.clone().into();
                 change.integrator_password_hash = Set(Some(hash.clone()));
-                change.update(txn).await?;
+                change.update_without_returning(txn).await?;
                 Ok(())
             })
             .await

@@ -115,7 +115,7 @@ impl Backend {
                         let mut change: account::ActiveModel = account.clone().into();
                         change.config_sealed = Set(sealed.clone());
                         change.active = Set(true);
-                        change.update(txn).await?;
+                        change.update_without_returning(txn).await?;
                     }
                     None => {
                         let row = account::ActiveModel {

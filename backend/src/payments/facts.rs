@@ -10,7 +10,7 @@ use crate::{
     ledger::{self, Kind, Posting},
     sales::{After, Event},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
 
 /// What became of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,8 @@ impl Backend {
         change.state = Set(if right { attempt_state::PAID } else { attempt_state::PAID_WRONG }.into());
         change.provider_txn_id = Set(Some(paid.provider_txn_id.clone()));
         change.due_ms = Set(None);
-        let attempt = change.update(txn).await?;
+        let attempt = change.clone().try_into_model()?;
+        change.update_without_returning(txn).await?;
 
         let event = if right { Event::Paid { amount_minor: paid.amount.amount_minor, late } } else { Event::PaidWrong };
         self.move_sale(txn, sale, event, Some((&attempt, paid.amount.amount_minor)), after).await?;
@@ -119,7 +120,7 @@ impl Backend {
         let mut change: attempt::ActiveModel = attempt.into();
         change.state = Set(attempt_state::CLOSED.into());
         change.due_ms = Set(None);
-        change.update(txn).await?;
+        change.update_without_returning(txn).await?;
         let open = attempt::Entity::find()
             .filter(attempt::Column::SaleId.eq(sale.id))
             .filter(attempt::Column::State.is_in(attempt_state::OPEN))
@@ -186,7 +187,7 @@ impl Backend {
             }
             RefundState::NotFound => return Ok(Outcome::NothingNew),
         };
-        change.update(txn).await?;
+        change.update_without_returning(txn).await?;
         if let Some(event) = event {
             self.move_sale(txn, sale, event, None, after).await?;
         }

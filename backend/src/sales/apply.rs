@@ -14,7 +14,7 @@ use crate::{
     payments::{Cause, attempt, refund, refund_state},
 };
 use protocol::messages::Action;
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, prelude::*};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, TryIntoModel, prelude::*};
 
 /// What is to be published after the commit.
 #[derive(Default)]
@@ -159,7 +159,9 @@ impl Backend {
         if decision.state == SaleState::Credited {
             change.reason = Set(String::new());
         }
-        Ok(change.update(txn).await?)
+        let changed = change.clone().try_into_model()?;
+        change.update_without_returning(txn).await?;
+        Ok(changed)
     }
 
     async fn carry_out(
@@ -200,7 +202,7 @@ impl Backend {
                 let mut change: refund::ActiveModel = refund.into();
                 change.state = Set(refund_state::CANCELLED.into());
                 change.due_ms = Set(None);
-                change.update(txn).await?;
+                change.update_without_returning(txn).await?;
                 ledger::post(txn, posting).await
             }
             Effect::PostLoss => {

@@ -7,12 +7,12 @@ use crate::{
     money::Money,
     operators::operator,
     payments::{
-        attempt, attempt_state,
+        account, attempt, attempt_state,
         provider::{Handoff, PaymentRequest, ProviderError},
     },
     sales::After,
 };
-use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
+use sea_orm::{ActiveValue::Set, QueryOrder, TryIntoModel, prelude::*};
 
 /// Characters of a sale's public token: 100 bits, so that it cannot be guessed.
 const TOKEN_CHARS: usize = 20;
@@ -25,7 +25,11 @@ impl Backend {
         let machine = self.machine_by_code(code).await?;
         let operator = self.operator_row(machine.operator_id).await?;
         let prices = self.price_rows(machine.id).await?;
-        let readiness = self.readiness(&machine, prices.is_empty()).await?;
+        let account = self.active_account(machine.operator_id).await?;
+        let readiness = match account {
+            Some(_) if !prices.is_empty() => self.readiness(&machine).await?,
+            _ => Readiness::Closed,
+        };
         let currency = ledger::currency(&operator.currency);
         Ok(ScanView {
             code: machine.code,
@@ -55,18 +59,19 @@ impl Backend {
         if price.amount_minor != request.amount_minor {
             return Err(Error::Conflict("price"));
         }
-        match self.readiness(&machine, false).await? {
+        let account = self.active_account(machine.operator_id).await?.ok_or(Error::NotReady(Readiness::Closed))?;
+        match self.readiness(&machine).await? {
             Readiness::Ready => {}
             other => return Err(Error::NotReady(other)),
         }
-        let (sale, attempt) = match self.commit_order(&request, &machine, &price).await {
+        let (sale, attempt) = match self.commit_order(&request, &machine, &price, &account).await {
             Err(Error::Store(error)) if db::is_unique_violation(&error) => {
                 // The same form, sent twice at once: the other one was first.
                 return self.known_order(&request).await?.ok_or(Error::Store(error));
             }
             outcome => outcome?,
         };
-        self.hand_off(sale, attempt, &machine, &request).await
+        self.hand_off(sale, attempt, &machine, &account, &request).await
     }
 
     async fn commit_order(
@@ -74,9 +79,9 @@ impl Backend {
         request: &OrderRequest,
         machine: &machine::Model,
         price: &price::Model,
+        account: &account::Model,
     ) -> Result<(sale::Model, attempt::Model)> {
         let operator = self.operator_row(machine.operator_id).await?;
-        let account = self.active_account(machine.operator_id).await?.ok_or(Error::NotReady(Readiness::Closed))?;
         let module_id = machine.module_id.clone().ok_or(Error::NotReady(Readiness::Closed))?;
         let now_ms = self.now_ms();
         let expires_ms = now_ms + self.rules.order_lifetime_ms;
@@ -97,11 +102,15 @@ impl Backend {
             version: Set(0),
             created_ms: Set(now_ms),
             expires_ms: Set(expires_ms),
+            paid_ms: Set(None),
+            finished_ms: Set(None),
             ..Default::default()
         };
         let new_attempt = attempt::ActiveModel {
             account_id: Set(account.id),
             out_trade_no: Set(self.new_number("S")),
+            provider_txn_id: Set(None),
+            pay_url: Set(None),
             state: Set(attempt_state::CREATED.into()),
             amount_minor: Set(price.amount_minor),
             currency: Set(operator.currency),
@@ -117,11 +126,11 @@ impl Backend {
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
-                let sale = new_sale.clone().insert(txn).await?;
-                let mut new_attempt = new_attempt.clone();
-                new_attempt.sale_id = Set(sale.id);
-                let attempt = new_attempt.insert(txn).await?;
-                Ok((sale, attempt))
+                let (mut sale, mut attempt) = (new_sale.clone(), new_attempt.clone());
+                sale.id = Set(sale::Entity::insert(sale.clone()).exec(txn).await?.last_insert_id);
+                attempt.sale_id = sale.id.clone();
+                attempt.id = Set(attempt::Entity::insert(attempt.clone()).exec(txn).await?.last_insert_id);
+                Ok((sale.try_into_model()?, attempt.try_into_model()?))
             })
             .await
     }
@@ -131,9 +140,10 @@ impl Backend {
         sale: sale::Model,
         attempt: attempt::Model,
         machine: &machine::Model,
+        account: &account::Model,
         request: &OrderRequest,
     ) -> Result<Checkout> {
-        let (account, provider) = self.account(attempt.account_id).await?;
+        let provider = self.provider(account)?;
         let answer = provider
             .create(&PaymentRequest {
                 out_trade_no: attempt.out_trade_no.clone(),
@@ -141,7 +151,7 @@ impl Backend {
                 amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)),
                 expires_at_ms: attempt.expires_ms,
                 payer_ip: request.payer_ip,
-                notify_url: self.notify_url(&account),
+                notify_url: self.notify_url(account),
                 return_url: self.sale_url(&sale.token),
             })
             .await;
@@ -172,7 +182,7 @@ impl Backend {
                         change.due_ms = Set(None);
                     }
                     if change.is_changed() {
-                        change.update(txn).await?;
+                        change.update_without_returning(txn).await?;
                     }
                 }
                 if let Some(event) = event {
@@ -218,14 +228,11 @@ impl Backend {
         operator::Entity::find_by_id(operator_id).one(self.db.read()).await?.ok_or(Error::NotFound("operator"))
     }
 
-    /// Whether a machine can take money now; asks its module if the last answer is too old.
-    async fn readiness(&self, machine: &machine::Model, priceless: bool) -> Result<Readiness> {
-        if !machine.active || priceless || self.active_account(machine.operator_id).await?.is_none() {
-            return Ok(Readiness::Closed);
-        }
+    /// Whether a machine could give a credit now; asks its module if the last answer is too old.
+    async fn readiness(&self, machine: &machine::Model) -> Result<Readiness> {
         match &machine.module_id {
-            None => Ok(Readiness::Closed),
-            Some(module_id) => self.probe(module_id).await,
+            Some(module_id) if machine.active => self.probe(module_id).await,
+            _ => Ok(Readiness::Closed),
         }
     }
 }
