@@ -104,7 +104,6 @@ impl Backend {
         self.tell_integrators(sale.machine_id, "sale", &json, false).await;
     }
 
-    /// Best effort, by design: the API and the pages have the truth, and a status is retained.
     async fn tell_integrators(&self, machine_id: i64, kind: &str, json: &impl Serialize, retain: bool) {
         let topics = match self.integrators_topics(machine_id).await {
             Ok(Some(topics)) => topics,
@@ -114,10 +113,7 @@ impl Backend {
                 return;
             }
         };
-        let payload = serde_json::to_vec(json).expect("these structures are plain JSON");
-        if let Err(error) = self.bus.publish(&format!("{topics}/{kind}"), payload, retain, None).await {
-            tracing::debug!(%error, "integrators were not told of a {kind}");
-        }
+        self.tell(&format!("{topics}/{kind}"), json, retain).await;
     }
 
     async fn integrators_topics(&self, machine_id: i64) -> Result<Option<Arc<str>>> {

@@ -20,7 +20,6 @@ struct HealthJson<'a> {
 }
 
 impl Backend {
-    /// Best effort, by design: a status is retained, and the next one tells again.
     pub(crate) async fn tell_manufacturer_of_status(
         &self,
         manufacturer_id: i64,
@@ -45,10 +44,6 @@ impl Backend {
             faults: fault_words(status.faults.into()),
             settings_version: status.settings_version,
         };
-        let topic = format!("made/{}/{module}/status", manufacturer.slug);
-        let payload = serde_json::to_vec(&json).expect("this structure is plain JSON");
-        if let Err(error) = self.bus.publish(&topic, payload, true, None).await {
-            tracing::debug!(%error, "a manufacturer was not told of a status");
-        }
+        self.tell(&format!("made/{}/{module}/status", manufacturer.slug), &json, true).await;
     }
 }

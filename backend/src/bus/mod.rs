@@ -7,8 +7,9 @@ mod mqtt;
 
 pub use mqtt::{MqttBus, MqttConfig, MqttReader};
 
-use crate::Result;
+use crate::{Backend, Result};
 use async_trait::async_trait;
+use serde::Serialize;
 
 /// Version of the JSON objects for integrators and manufacturers: fields are added under it, never changed.
 const JSON_VERSION: u8 = 1;
@@ -20,4 +21,15 @@ pub trait Bus: Send + Sync {
     async fn publish(&self, topic: &str, payload: Vec<u8>, retain: bool, expiry_s: Option<u32>) -> Result<()>;
     /// Whether the broker is there.
     fn connected(&self) -> bool;
+}
+
+impl Backend {
+    /// Tells integrators or a manufacturer, as JSON. Best effort, by design: the API and the pages have the truth, and a
+    /// status is retained.
+    async fn tell(&self, topic: &str, json: &impl Serialize, retain: bool) {
+        let payload = serde_json::to_vec(json).expect("what is told is plain JSON");
+        if let Err(error) = self.bus.publish(topic, payload, retain, None).await {
+            tracing::debug!(topic, %error, "nobody was told");
+        }
+    }
 }
