@@ -1,5 +1,6 @@
 //! Sessions that outlive a connection: what ends them, what does not, and what was in flight.
 
+#![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -217,6 +217,7 @@ async fn retained_messages_are_served_replaced_and_cleared() {
     assert!(received.retain && received.payload == b"new");
 }
 
+#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_subscription_begins_after_what_was_acknowledged_before_it() {
     let running = start().await;

@@ -143,13 +143,13 @@ impl Core {
     }
 
     /// Kills the router: it slices the first byte off a topic, and a multibyte character there ends its thread.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub fn kill(&self) {
         let _ = self.publisher.lock().link.push(router::poison());
     }
 
     /// Makes the router stick for so long; returns when it does, or is gone.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub async fn stall(&self, duration: Duration) {
         let router = self.router.read().clone();
         let Ok(mut link) = router.link().await else { return };

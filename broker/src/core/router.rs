@@ -122,7 +122,7 @@ impl Link {
     }
 
     /// Makes the router stick for so long, and says when it does: it waits for a lock that is held here. Blocks as long.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub fn hold_router(&mut self, duration: std::time::Duration, sticks: oneshot::Sender<()>) {
         loop {
             let _ = self.tx.send(Packet::PingReq(rumqttd::protocol::PingReq)).now_or_never();
@@ -187,7 +187,7 @@ pub(super) fn probe() -> Packet {
 }
 
 /// What the router dies of.
-#[cfg(debug_assertions)]
+#[cfg(any(test, debug_assertions))]
 pub(super) fn poison() -> Packet {
     packet("é".into(), Bytes::new())
 }
