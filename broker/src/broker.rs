@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::auth::Authenticate;
-use crate::config::Config;
+use crate::config::{Config, LimitError};
 use crate::core::Core;
 use crate::gate::Gate;
 use crate::listener::{self, Transport};
@@ -26,6 +26,9 @@ const GOODBYE: Duration = Duration::from_millis(1_500);
 /// Why the broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A limit is one that nothing works with.
+    #[error("a limit of the broker is wrong: {0}")]
+    Limit(#[from] LimitError),
     /// An address cannot be listened on: taken, not this machine's, or not allowed.
     #[error("cannot listen for MQTT on {address}: {source}")]
     Listen {
@@ -67,6 +70,7 @@ pub struct Broker {
 /// # Errors
 /// An address that cannot be listened on, an invalid configuration, or a core that does not start.
 pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker, StartError> {
+    config.limits.check()?;
     let module_commands = Filter::parse(&config.module_commands, config.limits.topic_bounds())
         .map_err(|source| StartError::ModuleCommands { filter: config.module_commands.clone(), source })?;
     let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);

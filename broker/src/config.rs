@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
+
 use crate::tls::TlsFiles;
 use crate::topic::TopicBounds;
 
@@ -37,8 +39,10 @@ impl Default for Config {
     }
 }
 
-/// Bounds. A client beyond one of them is told and cut, or refused; nobody else notices.
-#[derive(Debug, Clone)]
+/// Bounds. A client beyond one of them is told and cut, or refused; nobody else notices. Read as settings, each has its
+/// default where it is not named, and durations are in whole seconds, under names that end in `_s`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Network connections at a time, including those that have not said CONNECT yet. What counts as one address, here and
     /// below, is an IPv4 address or an IPv6 network of 64 bits.
@@ -62,6 +66,7 @@ pub struct Limits {
     pub sessions_per_credential: usize,
     /// From the accepted connection to an accepted CONNECT, authentication included; for some peers up to a quarter less, so
     /// that many who came together do not come again together.
+    #[serde(rename = "connect_timeout_s", deserialize_with = "seconds")]
     pub connect_timeout: Duration,
     /// Failed logins from one address in a minute, those under way included; beyond, its logins are refused unheard until the
     /// minute is over. Not counted, and always heard, are those that nobody guesses ([`crate::Authenticate::is_guessable`]);
@@ -71,6 +76,7 @@ pub struct Limits {
     /// always heard, so that nobody can lock another out.
     pub failed_logins_per_name: u32,
     /// How late.
+    #[serde(rename = "failed_login_delay_s", deserialize_with = "seconds")]
     pub failed_login_delay: Duration,
     /// Publishes of a module in a minute, over all its connections, with as many at once as it saved up.
     pub module_publishes_per_minute: u32,
@@ -91,6 +97,7 @@ pub struct Limits {
     /// Longest keep alive, also used where a client asked for none. A client silent for 1.5 times its keep alive is cut.
     pub keep_alive_max_s: u16,
     /// A client that takes no byte for this long while something is to be written to it is cut.
+    #[serde(rename = "write_stall_s", deserialize_with = "seconds")]
     pub write_stall: Duration,
     /// Publishes of QoS 2 from a client that await its release (MQTT 5 Receive Maximum).
     pub receive_maximum: u16,
@@ -116,17 +123,21 @@ pub struct Limits {
     /// bounds above, and is not cut for what others leave waiting.
     pub queued_bytes: usize,
     /// How long a session may outlive its connection; what a 3.1.1 client with a persistent session gets.
+    #[serde(rename = "session_expiry_max_s", deserialize_with = "seconds")]
     pub session_expiry_max: Duration,
     /// Retained messages.
     pub retained_messages: usize,
     /// Bytes of retained messages.
     pub retained_bytes: usize,
     /// Distinct topics ever published; the core keeps a little of each for ever.
+    #[serde(skip)]
     pub core_topics: usize,
     /// Bytes (with 512 for each message) on their way through the core before publishers are held back. Well below what the
     /// core's log holds (4 MiB), since it rolls on.
+    #[serde(skip)]
     pub core_window_bytes: u64,
     /// How long a publisher is held back by a core that is busy or gone, before it is cut.
+    #[serde(skip)]
     pub core_wait: Duration,
 }
 
@@ -177,8 +188,164 @@ impl Default for Limits {
     }
 }
 
+/// A limit that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} = {value} cannot work: it must be {must}")]
+pub struct LimitError {
+    /// The limit, by its name as a setting.
+    pub name: &'static str,
+    /// What it is set to.
+    pub value: u64,
+    /// What it may be: "at least 1".
+    pub must: String,
+}
+
+/// Longest packet that may be allowed: the core's log holds a few of them, and rolls on.
+const PACKET_BYTES_MAX: u64 = 1024 * 1024;
+/// What a client identifier may be as long as at every broker (MQTT 5 section 3.1.3.1).
+const CLIENT_ID_BYTES_MIN: u64 = 23;
+/// Longest text that MQTT can carry.
+const TEXT_BYTES_MAX: u64 = u16::MAX as u64;
+/// Most sessions and groups of shared subscriptions that may be allowed.
+const SESSIONS_MAX: u64 = 100_000;
+/// Longest times, so that no deadline is beyond what a clock can tell.
+const HOUR_S: u64 = 3_600;
+const DAY_S: u64 = 24 * HOUR_S;
+const EXPIRY_MAX_S: u64 = u32::MAX as u64;
+/// Properties that one packet may need.
+const PROPERTIES_MIN: u64 = 16;
+
 impl Limits {
+    /// Whether a broker can work within them.
+    ///
+    /// # Errors
+    /// The first of them with which it cannot.
+    pub fn check(&self) -> Result<(), LimitError> {
+        self.of_connections()?;
+        self.of_clients()?;
+        self.of_packets()?;
+        self.of_queues()
+    }
+
+    fn of_connections(&self) -> Result<(), LimitError> {
+        at_least(1, "connections", count(self.connections))?;
+        at_least(1, "connections_per_address", count(self.connections_per_address))?;
+        at_least(1, "arriving", count(self.arriving))?;
+        at_least(1, "arriving_per_address", count(self.arriving_per_address))?;
+        within(1, HOUR_S, "connect_timeout_s", rounded_up_s(self.connect_timeout))?;
+        at_least(1, "failed_logins_per_address", self.failed_logins_per_address.into())?;
+        at_least(1, "failed_logins_per_name", self.failed_logins_per_name.into())?;
+        within(0, HOUR_S, "failed_login_delay_s", rounded_up_s(self.failed_login_delay))?;
+        at_least(1, "keep_alive_max_s", self.keep_alive_max_s.into())?;
+        within(1, DAY_S, "write_stall_s", rounded_up_s(self.write_stall))
+    }
+
+    fn of_clients(&self) -> Result<(), LimitError> {
+        within(1, SESSIONS_MAX, "client_sessions", count(self.client_sessions))?;
+        let for_first = count(self.client_sessions_for_first);
+        if for_first > count(self.client_sessions) {
+            let must = format!("at most client_sessions, {}", self.client_sessions);
+            return Err(LimitError { name: "client_sessions_for_first", value: for_first, must });
+        }
+        at_least(1, "sessions_per_credential", count(self.sessions_per_credential))?;
+        within(0, EXPIRY_MAX_S, "session_expiry_max_s", rounded_up_s(self.session_expiry_max))?;
+        within(0, SESSIONS_MAX, "shared_groups", count(self.shared_groups))?;
+        at_least(1, "subscriptions", count(self.subscriptions))?;
+        at_least(1, "module_publishes_per_minute", self.module_publishes_per_minute.into())
+    }
+
+    fn of_packets(&self) -> Result<(), LimitError> {
+        within(256, PACKET_BYTES_MAX, "packet_bytes", self.packet_bytes.into())?;
+        within(1, TEXT_BYTES_MAX, "user_name_bytes", count(self.user_name_bytes))?;
+        within(1, TEXT_BYTES_MAX, "password_bytes", count(self.password_bytes))?;
+        within(CLIENT_ID_BYTES_MIN, TEXT_BYTES_MAX, "client_id_bytes", count(self.client_id_bytes))?;
+        within(1, TEXT_BYTES_MAX, "topic_bytes", count(self.topic_bytes))?;
+        at_least(1, "topic_levels", count(self.topic_levels))?;
+        at_least(PROPERTIES_MIN, "properties", count(self.properties))?;
+        at_least(1, "receive_maximum", self.receive_maximum.into())
+    }
+
+    fn of_queues(&self) -> Result<(), LimitError> {
+        at_least(1, "client_in_flight", self.client_in_flight.into())?;
+        at_least(1, "module_in_flight", self.module_in_flight.into())?;
+        at_least(1, "client_queue_messages", count(self.client_queue_messages))?;
+        at_least(1, "module_queue_messages", count(self.module_queue_messages))?;
+        at_least(1, "retained_messages", count(self.retained_messages))?;
+        for (name, bytes) in [
+            ("client_queue_bytes", self.client_queue_bytes),
+            ("module_queue_bytes", self.module_queue_bytes),
+            ("credential_queue_bytes", self.credential_queue_bytes),
+            ("queued_bytes", self.queued_bytes),
+            ("retained_bytes", self.retained_bytes),
+        ] {
+            if count(bytes) < u64::from(self.packet_bytes) {
+                let must =
+                    format!("at least packet_bytes, {}, or the longest message has no place in it", self.packet_bytes);
+                return Err(LimitError { name, value: count(bytes), must });
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn topic_bounds(&self) -> TopicBounds {
         TopicBounds { length: self.topic_bytes, levels: self.topic_levels }
+    }
+}
+
+fn count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn rounded_up_s(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+fn at_least(least: u64, name: &'static str, value: u64) -> Result<(), LimitError> {
+    if value >= least { Ok(()) } else { Err(LimitError { name, value, must: format!("at least {least}") }) }
+}
+
+fn within(least: u64, most: u64, name: &'static str, value: u64) -> Result<(), LimitError> {
+    let must = || format!("from {least} to {most}");
+    if (least..=most).contains(&value) { Ok(()) } else { Err(LimitError { name, value, must: must() }) }
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Refused, and named.
+    fn refused(change: impl FnOnce(&mut Limits)) -> &'static str {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits.check().unwrap_err().name
+    }
+
+    #[test]
+    fn the_defaults_work() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_work_is_named_with_what_it_may_be() {
+        assert_eq!(refused(|limits| limits.connections = 0), "connections");
+        assert_eq!(refused(|limits| limits.arriving = 0), "arriving");
+        assert_eq!(refused(|limits| limits.connect_timeout = Duration::ZERO), "connect_timeout_s");
+        assert_eq!(refused(|limits| limits.write_stall = Duration::MAX), "write_stall_s");
+        assert_eq!(refused(|limits| limits.keep_alive_max_s = 0), "keep_alive_max_s");
+        assert_eq!(refused(|limits| limits.client_sessions = usize::MAX), "client_sessions");
+        assert_eq!(refused(|limits| limits.client_sessions = 100), "client_sessions_for_first");
+        assert_eq!(refused(|limits| limits.packet_bytes = 255), "packet_bytes");
+        assert_eq!(refused(|limits| limits.packet_bytes = u32::MAX), "packet_bytes");
+        assert_eq!(refused(|limits| limits.packet_bytes *= 2), "module_queue_bytes");
+        assert_eq!(refused(|limits| limits.receive_maximum = 0), "receive_maximum");
+        assert_eq!(refused(|limits| limits.client_in_flight = 0), "client_in_flight");
+        assert_eq!(refused(|limits| limits.module_queue_messages = 0), "module_queue_messages");
+        assert_eq!(refused(|limits| limits.retained_bytes = 0), "retained_bytes");
+        let error = Limits { packet_bytes: 12, ..Limits::default() }.check().unwrap_err();
+        assert_eq!(error.to_string(), "packet_bytes = 12 cannot work: it must be from 256 to 1048576");
     }
 }

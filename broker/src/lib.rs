@@ -44,7 +44,7 @@ mod topic;
 
 pub use auth::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal, Version};
 pub use broker::{Broker, StartError, start};
-pub use config::{Config, Limits};
+pub use config::{Config, LimitError, Limits};
 pub use listener::{SUBPROTOCOL, offers_mqtt};
 pub use session::ConnectionInfo;
 pub use tls::{TlsError, TlsFiles};

@@ -4,10 +4,11 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::Limits;
-use common::{PATIENCE, Raw, login, start_with, until};
+use broker::{Config, Limits};
+use common::{Logins, PATIENCE, Raw, login, start_with, until};
 use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::net::TcpStream;
 
@@ -155,4 +156,12 @@ async fn publishes_outside_the_grants_count_for_a_modules_rate() {
         module.send(b"\x30\x0f\0\x0bm/two/pulse\0x").await;
     }
     assert_eq!(module.closed().await, Some(0x96));
+}
+
+#[tokio::test]
+async fn limits_that_cannot_work_are_refused_at_start() {
+    let limits = Limits { client_in_flight: 0, ..Limits::default() };
+    let refused = broker::start(Config { limits, ..Config::default() }, Arc::new(Logins)).await;
+    let said = refused.err().expect("it did not start").to_string();
+    assert!(said.contains("client_in_flight = 0") && said.contains("at least 1"), "{said}");
 }

@@ -41,8 +41,20 @@ pub struct Settings {
     pub scans_per_minute: u32,
     pub orders_per_minute: u32,
     pub sign_ins_per_minute: u32,
+    pub sign_ins_per_email_per_minute: u32,
+    pub live_streams: u32,
     pub log: String,
+    mqtt_limits: broker::Limits,
 }
+
+/// Limits of the broker that are settings by a name of their own, and not of the table: by their names there and here.
+const NAMED_LIMITS: [(&str, &str); 3] = [
+    ("connections", "mqtt_connections"),
+    ("connections_per_address", "mqtt_connections_per_address"),
+    ("module_publishes_per_minute", "mqtt_module_publishes_per_minute"),
+];
+/// The table of the others.
+const LIMITS_TABLE: &str = "mqtt_limits";
 
 /// A text that must not be printed.
 #[derive(Clone, Deserialize)]
@@ -69,8 +81,8 @@ struct Environment;
 
 impl Environment {
     fn variables() -> Env {
-        // COINWIRE_CONFIG names the file; it is no setting.
-        Env::prefixed("COINWIRE_").ignore(&["config"])
+        // COINWIRE_CONFIG names the file; it is no setting. Two underscores lead into a table.
+        Env::prefixed("COINWIRE_").ignore(&["config"]).split("__")
     }
 }
 
@@ -89,8 +101,19 @@ impl Provider for Environment {
             parsed
         };
         let variables = Self::variables();
-        let settings = variables.iter().map(|(key, text)| (key.to_string(), value(key.as_str(), text)));
-        Ok(Profile::Default.collect(settings.collect()))
+        let mut settings = Dict::new();
+        for (key, text) in variables.iter() {
+            let value = value(key.as_str(), text);
+            let Some((table, name)) = key.as_str().split_once('.') else {
+                settings.insert(key.to_string(), value);
+                continue;
+            };
+            let table = settings.entry(table.to_owned()).or_insert_with(|| Dict::new().into());
+            if let Value::Dict(_, entries) = table {
+                entries.insert(name.to_owned(), value);
+            }
+        }
+        Ok(Profile::Default.collect(settings))
     }
 }
 
@@ -109,7 +132,14 @@ impl Settings {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
-        let settings: Self = figment.merge(Environment).extract().context("a setting is wrong")?;
+        let figment = figment.merge(Environment);
+        for (limit, name) in NAMED_LIMITS {
+            if figment.contains(&format!("{LIMITS_TABLE}.{limit}")) {
+                bail!("{LIMITS_TABLE}.{limit} is a setting by the name of {name}, outside the table: set that");
+            }
+        }
+        let settings: Self = figment.extract().context("a setting is wrong")?;
+        settings.check_broker_limits()?;
         if settings.mqtt_listen.is_some() != settings.broker_url.is_empty() {
             bail!(
                 "set either mqtt_listen (the embedded broker) or broker_url (an external one), not both and not neither"
@@ -125,9 +155,50 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The limits of the embedded broker.
+    pub fn broker_limits(&self) -> broker::Limits {
+        broker::Limits {
+            connections: self.mqtt_connections,
+            connections_per_address: self.mqtt_connections_per_address,
+            module_publishes_per_minute: self.mqtt_module_publishes_per_minute,
+            ..self.mqtt_limits.clone()
+        }
+    }
+
+    /// Whether a broker can work within its limits, and the backend and modules with it.
+    fn check_broker_limits(&self) -> Result<()> {
+        let limits = self.broker_limits();
+        limits.check().map_err(|error| {
+            let broker::LimitError { name, value, must } = error;
+            anyhow::anyhow!("setting {} is {value}, which cannot work: it must be {must}", setting_of_limit(name))
+        })?;
+        // What the backend's client and modules cannot do without, and a topic's longest name.
+        for (limit, value, least) in [
+            ("connections", limits.connections, 2),
+            ("subscriptions", limits.subscriptions, 3),
+            ("user_name_bytes", limits.user_name_bytes, 64),
+            ("password_bytes", limits.password_bytes, 64),
+            ("topic_bytes", limits.topic_bytes, 64),
+            ("topic_levels", limits.topic_levels, 8),
+        ] {
+            if value < least {
+                bail!("setting {} is {value}, which cannot work: it must be at least {least}", setting_of_limit(limit));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the key that opens stored secrets; makes it if the file is not there.
     pub fn secret_key(&self) -> Result<[u8; 32]> {
         read_or_make_key(Path::new(&self.secret_key_file))
+    }
+}
+
+/// The name of a broker's limit among the settings.
+fn setting_of_limit(limit: &str) -> String {
+    match NAMED_LIMITS.iter().find(|(named, _)| *named == limit) {
+        Some((_, name)) => (*name).to_owned(),
+        None => format!("{LIMITS_TABLE}.{limit}"),
     }
 }
 
@@ -176,6 +247,7 @@ pub fn parse_hex(text: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use figment::error::Kind;
 
     #[test]
     fn the_printed_settings_are_the_defaults_and_complete() {
@@ -192,6 +264,19 @@ mod tests {
         let figment = Figment::from(Toml::string(ANNOTATED)).merge(Toml::string("htp_listen = \"127.0.0.1:1\""));
         let error = figment.extract::<Settings>().unwrap_err().to_string();
         assert!(error.contains("htp_listen"), "{error}");
+    }
+
+    #[test]
+    fn the_printed_limits_of_the_broker_are_its_own_and_complete() {
+        let settings = Settings::defaults().unwrap();
+        assert_eq!(settings.broker_limits(), broker::Limits::default());
+        // Who does not know a name is told all there are.
+        let unknown = Figment::from(Toml::string("nothing = 1")).extract::<broker::Limits>().unwrap_err();
+        let Kind::UnknownField(_, limits) = unknown.kind else { panic!("{unknown}") };
+        let printed = Figment::from(Toml::string(ANNOTATED));
+        for limit in limits {
+            assert!(printed.contains(&setting_of_limit(limit)), "{limit} is not in settings.toml");
+        }
     }
 
     #[test]

@@ -178,12 +178,7 @@ async fn start_broker(settings: &Settings, address: SocketAddr, doorkeeper: Arc<
         listen_tls: settings.mqtt_tls_listen.into_iter().collect(),
         listen_web_socket: settings.mqtt_ws_listen.into_iter().collect(),
         tls: files,
-        limits: broker::Limits {
-            connections: settings.mqtt_connections,
-            connections_per_address: settings.mqtt_connections_per_address,
-            module_publishes_per_minute: settings.mqtt_module_publishes_per_minute,
-            ..Default::default()
-        },
+        limits: settings.broker_limits(),
         ..Default::default()
     };
     let set_another = "set another mqtt_listen (or --mqtt), mqtt_tls_listen or mqtt_ws_listen, or stop what has it";
@@ -237,7 +232,8 @@ fn web_config(
             scans_per_minute: settings.scans_per_minute,
             orders_per_minute: settings.orders_per_minute,
             sign_ins_per_minute: settings.sign_ins_per_minute,
-            ..Default::default()
+            sign_ins_per_email_per_minute: settings.sign_ins_per_email_per_minute,
+            live_streams: settings.live_streams,
         },
         mqtt,
         admins: settings.admins.iter().map(|email| email.trim().to_lowercase()).collect(),

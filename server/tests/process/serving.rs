@@ -8,7 +8,12 @@ use crate::{
 };
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
 
 const EMAIL: &str = "owner@example.com";
@@ -146,6 +151,41 @@ async fn all_printed_settings_together_and_the_environment_above_them_serve() {
     assert!(is_private(&dir.path().join("coinwire.key")), "others may read the key");
     let (status, _) = running.terminate().await;
     assert!(status.success(), "{status}");
+}
+
+/// The embedded broker takes no packet longer than it is told to.
+#[tokio::test]
+async fn the_limits_of_the_broker_are_settings() {
+    let operation = Operation::new();
+    let mut settings = fs::OpenOptions::new().append(true).open(operation.config()).unwrap();
+    settings.write_all(b"[mqtt_limits]\npacket_bytes = 512\ntopic_levels = 9\n").unwrap();
+    let mut command = coinwire(&["serve", "--config", operation.config().to_str().unwrap()]);
+    command.env("COINWIRE_MQTT_LIMITS__PACKET_BYTES", "1024");
+    let (mut running, visitor) = serve(&mut command).await;
+    // CONNECT of MQTT 5, as it begins; the rest would be so long.
+    let connect = |length: [u8; 2]| [&[0x10][..], &length, b"\x00\x04MQTT\x05"].concat();
+    let mqtt = mqtt_address(&running);
+    let mut too_long = TcpStream::connect(&mqtt).await.unwrap();
+    too_long.write_all(&connect([0x80, 0x10])).await.unwrap();
+    let mut answer = [0; 4];
+    too_long.read_exact(&mut answer).await.expect("it is told, before it has sent the rest");
+    assert_eq!((answer[0], answer[3]), (0x20, 0x95), "CONNACK, packet too large");
+    // The environment is above the file.
+    let mut longer_than_in_the_file = TcpStream::connect(&mqtt).await.unwrap();
+    longer_than_in_the_file.write_all(&connect([0x80, 0x05])).await.unwrap();
+    longer_than_in_the_file.write_all(&[0; 640]).await.unwrap();
+    longer_than_in_the_file.read_exact(&mut answer).await.expect("it is answered");
+    assert_ne!(answer[3], 0x95);
+    until("the backend is ready", async || visitor.get("/readyz").await.status.is_success().then_some(())).await;
+    let (status, _) = running.terminate().await;
+    assert!(status.success(), "{status}");
+}
+
+/// Where it takes MQTT, from its log.
+fn mqtt_address(running: &Running) -> String {
+    let log = running.stderr();
+    let (_, rest) = log.split_once(" mqtt=Some(").expect("it says so when it serves");
+    rest.split_once(')').expect("an address").0.to_owned()
 }
 
 /// Whether only its owner may read a file.

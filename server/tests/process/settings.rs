@@ -44,7 +44,9 @@ fn a_wrong_value_is_named() {
         ("mqtt_tls_listen", "here"),
         ("mqtt_ws_listen", "here"),
         ("mqtt_connections", "many"),
+        ("mqtt_connections", "0"),
         ("scans_per_minute", "-1"),
+        ("live_streams", "-1"),
         ("trust_proxy_header", "perhaps"),
         ("log", "=,=loud"),
     ] {
@@ -52,6 +54,31 @@ fn a_wrong_value_is_named() {
         let said = serve_fails("", &[(&variable, value)]);
         assert!(said.to_lowercase().contains(name), "{name} is not named in: {said}");
     }
+}
+
+/// What the broker's limits say of a value that is no number, or with which nothing works.
+#[test]
+fn a_limit_of_the_broker_that_cannot_work_is_named_with_what_it_may_be() {
+    for (limit, value, may_be) in [
+        ("client_in_flight", "0", "at least 1"),
+        ("packet_bytes", "12", "from 256"),
+        ("connect_timeout_s", "0", "from 1"),
+        ("subscriptions", "2", "at least 3"),
+        ("module_queue_bytes", "1000", "packet_bytes, 65536"),
+        ("retained_messages", "many", "retained_messages"),
+    ] {
+        let variable = format!("COINWIRE_MQTT_LIMITS__{}", limit.to_uppercase());
+        let said = serve_fails("", &[(&variable, value)]);
+        let lower = said.to_lowercase();
+        assert!(lower.contains(&format!("mqtt_limits.{limit}")), "{limit} is not named in: {said}");
+        assert!(lower.contains(may_be), "what {limit} may be is not in: {said}");
+        let in_file = serve_fails(&format!("mqtt_limits.{limit} = {value:?}\n"), &[]);
+        assert!(in_file.to_lowercase().contains(&format!("mqtt_limits.{limit}")), "{in_file}");
+    }
+    let said = serve_fails("mqtt_limits.connections = 5\n", &[]);
+    assert!(said.contains("mqtt_connections"), "there is one way to say it: {said}");
+    let said = serve_fails("mqtt_limits.packet_bites = 5\n", &[]);
+    assert!(said.contains("packet_bites") && said.contains("packet_bytes"), "{said}");
 }
 
 #[test]
