@@ -112,6 +112,8 @@ async fn main() -> anyhow::Result<()> {
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "broker=info,rumqttd=off,warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).init();
     let arguments = Arguments::parse();
+    // Each connection is an open file, and the usual limit is 1,024.
+    rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
     let text = std::fs::read_to_string(&arguments.rules)
         .with_context(|| format!("cannot read the rules in {}", arguments.rules.display()))?;
     let rules = parse(&text).with_context(|| arguments.rules.display().to_string())?;

@@ -3,6 +3,7 @@
 use crate::{
     config::Settings,
     connections::LiveGate,
+    files,
     gate::{BACKEND_USER, Doorkeeper, drop_revoked},
 };
 use anyhow::{Context, Result, bail};
@@ -102,6 +103,7 @@ impl House {
         foundation: Foundation,
         demo: impl AsyncFnOnce(&Backend, Option<SocketAddr>) -> Result<Option<DemoPanel>>,
     ) -> Result<Self> {
+        let settings = &files::within(files::raise_limit()?, settings);
         let db = open_store(settings).await?;
         let closing = CancellationToken::new();
         let own_password = random_text(&SystemRandom, PASSWORD_CHARS);

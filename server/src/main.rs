@@ -9,6 +9,7 @@ mod add;
 mod config;
 mod connections;
 mod demo;
+mod files;
 mod gate;
 mod house;
 mod module;

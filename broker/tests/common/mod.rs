@@ -86,6 +86,8 @@ pub async fn start() -> Running {
 }
 
 pub async fn start_with(limits: Limits) -> Running {
+    // Some tests have thousands of connections, each an open file at either end.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let config = Config { listen: vec![([127, 0, 0, 1], 0).into()], limits, ..Config::default() };
     let broker = broker::start(config, Arc::new(Logins)).await.unwrap();
     let address = broker.local_addrs()[0];

@@ -32,6 +32,9 @@ const SANDBOX_SPEED: f64 = 20.0;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// More virtual modules than this are for a benchmark, not for a demo.
 const MODULES_MAX: u16 = 1000;
+/// What a demo and its visitors may hold open.
+const MQTT_CONNECTIONS_MAX: usize = 2_000;
+const LIVE_STREAMS_MAX: u32 = 500;
 
 /// How the demo runs.
 #[derive(Args)]
@@ -131,6 +134,9 @@ fn settings(options: &Options, dir: &Path, http: SocketAddr) -> Result<Settings>
     settings.secret_key_file = path("coinwire.key")?;
     settings.public_url = format!("http://{http}");
     settings.admins = vec![state::EMAIL.into()];
+    // Few come to a demo, and it says nothing about limits where ordinary machines have them.
+    settings.mqtt_connections = MQTT_CONNECTIONS_MAX;
+    settings.live_streams = LIVE_STREAMS_MAX;
     settings.mqtt_listen = Some(options.mqtt);
     let certificate = Certificate::load_or_make(dir)?;
     settings.mqtt_tls_listen = Some(options.mqtt_tls);

@@ -22,6 +22,21 @@ pub fn coinwire(args: &[&str]) -> Command {
     command
 }
 
+/// The same in a process that may have no more than so many files open, and no more than 200 unless it asks for more.
+pub fn coinwire_with_files(hard_limit: u32, args: &[&str]) -> Command {
+    let plain = coinwire(args);
+    let limited = format!("ulimit -Sn 200 && ulimit -Hn {hard_limit} && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(limited).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// A command on the store of the demo in `dir`, which may be running.
 pub fn beside_demo(dir: &Path, args: &[&str]) -> Command {
     let mut command = coinwire(args);

@@ -1,11 +1,13 @@
 //! `coinwire serve`, without demo data: from an empty directory to a signed-in operator.
 
 use crate::{
-    coinwire::{Ended, Running, coinwire, run_with_input},
+    PATIENCE,
+    coinwire::{Ended, Running, coinwire, coinwire_with_files, run_with_input},
     settings::working_settings,
     until,
     visitor::Visitor,
 };
+use reqwest::Url;
 use std::{
     fs,
     io::Write,
@@ -57,15 +59,20 @@ impl Operation {
 
 async fn serve(command: &mut std::process::Command) -> (Running, Visitor) {
     let mut running = Running::start(command);
-    let address = until("the address in the log", async || {
+    let base = until("the address in the log", async || {
         running.must_run();
-        let log = running.stderr();
-        let (_, rest) = log.split_once(" http=")?;
-        rest.split_once(' ').map(|(address, _)| address.to_owned())
+        http_address(&running)
     })
     .await;
-    let base = format!("http://{address}").parse().unwrap();
     (running, Visitor::new(base))
+}
+
+/// Where its pages are, from its log, once it serves.
+fn http_address(running: &Running) -> Option<Url> {
+    let log = running.stderr();
+    let (_, rest) = log.split_once(" http=")?;
+    let (address, _) = rest.split_once(' ')?;
+    Some(format!("http://{address}").parse().unwrap())
 }
 
 #[tokio::test]
@@ -177,6 +184,34 @@ async fn the_limits_of_the_broker_are_settings() {
     longer_than_in_the_file.read_exact(&mut answer).await.expect("it is answered");
     assert_ne!(answer[3], 0x95);
     until("the backend is ready", async || visitor.get("/readyz").await.status.is_success().then_some(())).await;
+    let (status, _) = running.terminate().await;
+    assert!(status.success(), "{status}");
+}
+
+/// Sockets that say nothing take no file from pages and store, however many they are.
+#[tokio::test]
+async fn silent_sockets_leave_open_files_for_others() {
+    let operation = Operation::new();
+    // Of our own, too, many are open here.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let mut command = coinwire_with_files(1_000, &["serve", "--config", operation.config().to_str().unwrap()]);
+    // They are not cut for their silence while this looks.
+    command.env("COINWIRE_MQTT_LIMITS__CONNECT_TIMEOUT_S", "3600");
+    let (mut running, _) = serve(&mut command).await;
+    let said = running.stderr();
+    let told = "mqtt_connections is 19000, and is held to 657: this process may have 1000 files";
+    assert!(said.contains(told) && said.contains("LimitNOFILE"), "{said}");
+    let mqtt = mqtt_address(&running);
+    let mut silent = Vec::new();
+    for _ in 0..1_500 {
+        silent.push(TcpStream::connect(&mqtt).await.unwrap());
+    }
+    let gives_way = tokio::time::timeout(PATIENCE, silent[0].read(&mut [0])).await;
+    assert!(matches!(gives_way, Ok(Ok(0))), "the oldest gives way to those that come: {gives_way:?}");
+    let newcomer = Visitor::new(http_address(&running).unwrap());
+    for path in ["/healthz", "/readyz", "/sign-in"] {
+        until(path, async || newcomer.get(path).await.status.is_success().then_some(())).await;
+    }
     let (status, _) = running.terminate().await;
     assert!(status.success(), "{status}");
 }
