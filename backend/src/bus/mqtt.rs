@@ -8,7 +8,7 @@ use rumqttc::v5::{
     AsyncClient, Event, EventLoop, Incoming, MqttOptions,
     mqttbytes::{
         QoS,
-        v5::{Filter, Packet, PublishProperties},
+        v5::{Filter, Packet, PublishProperties, SubscribeReasonCode},
     },
 };
 use std::{
@@ -19,7 +19,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 /// What modules say.
 const FILTERS: [&str; 3] = ["m/+/status", "m/+/pulse", "m/+/ack"];
@@ -110,18 +110,32 @@ impl MqttReader {
     pub async fn run(mut self, backend: Backend) {
         let lanes: Vec<_> = (0..LANES).map(|_| start_lane(backend.clone())).collect();
         let mut wait = RECONNECT_FIRST;
+        let mut subscribing = JoinSet::new();
         loop {
             match self.event_loop.poll().await {
                 Ok(Event::Incoming(Incoming::ConnAck(_))) => {
-                    wait = RECONNECT_FIRST;
-                    let filters = FILTERS.map(|filter| Filter::new(filter, QoS::AtLeastOnce));
-                    if let Err(error) = self.client.try_subscribe_many(filters) {
-                        tracing::warn!(%error, "could not subscribe; will connect again");
-                        continue;
-                    }
-                    tracing::info!("connected to the message broker");
+                    // The client may be full of what was published during an outage, and has room only once that goes out
+                    // below. Whoever still waits for that on the last connection's behalf is not needed any more.
+                    subscribing.shutdown().await;
+                    subscribing.spawn(subscribe(self.client.clone()));
                 }
-                Ok(Event::Incoming(Packet::SubAck(_))) => self.connected.store(true, Ordering::Relaxed),
+                Ok(Event::Incoming(Packet::SubAck(answer))) => match refused(&answer.return_codes) {
+                    None => {
+                        wait = RECONNECT_FIRST;
+                        self.connected.store(true, Ordering::Relaxed);
+                        tracing::info!("connected to the message broker");
+                    }
+                    Some(refused) => {
+                        tracing::warn!(
+                            refused,
+                            "the message broker refuses subscriptions, and modules are not heard; let the backend's user \
+                            (broker_username) subscribe to them; trying again"
+                        );
+                        self.connected.store(false, Ordering::Relaxed);
+                        self.event_loop.clean();
+                        pause(&mut wait).await;
+                    }
+                },
                 Ok(Event::Incoming(Incoming::Publish(publish))) => {
                     let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else { continue };
                     let lane = &lanes[lane_of(&topic)];
@@ -134,13 +148,33 @@ impl MqttReader {
                     if self.connected.swap(false, Ordering::Relaxed) {
                         tracing::warn!(%error, "lost the message broker; connecting again");
                     }
-                    metrics::counter!("coinwire_bus_reconnects_total").increment(1);
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RECONNECT_MAX);
+                    pause(&mut wait).await;
                 }
             }
         }
     }
+}
+
+/// Waits before connecting again, longer each time.
+async fn pause(wait: &mut Duration) {
+    metrics::counter!("coinwire_bus_reconnects_total").increment(1);
+    tokio::time::sleep(*wait).await;
+    *wait = (*wait * 2).min(RECONNECT_MAX);
+}
+
+/// Asks for what modules say, as soon as the client takes it.
+async fn subscribe(client: AsyncClient) {
+    let filters = FILTERS.map(|filter| Filter::new(filter, QoS::AtLeastOnce));
+    if let Err(error) = client.subscribe_many(filters).await {
+        tracing::warn!(%error, "could not subscribe");
+    }
+}
+
+/// The filters that the broker refused, each with the reason it gave.
+fn refused(answers: &[SubscribeReasonCode]) -> Option<String> {
+    let refused = FILTERS.iter().zip(answers).filter(|(_, answer)| !matches!(answer, SubscribeReasonCode::Success(_)));
+    let named: Vec<_> = refused.map(|(filter, answer)| format!("{filter} ({answer:?})")).collect();
+    (!named.is_empty()).then(|| named.join(", "))
 }
 
 type Message = (String, bytes::Bytes);
@@ -163,4 +197,17 @@ fn lane_of(topic: &str) -> usize {
     let mut hasher = DefaultHasher::new();
     module.hash(&mut hasher);
     usize::try_from(hasher.finish() % (LANES as u64)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_filters_are_named() {
+        let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+        assert_eq!(refused(&[granted; 3]), None);
+        let some = [SubscribeReasonCode::NotAuthorized, granted, SubscribeReasonCode::QuotaExceeded];
+        assert_eq!(refused(&some).as_deref(), Some("m/+/status (NotAuthorized), m/+/ack (QuotaExceeded)"));
+    }
 }

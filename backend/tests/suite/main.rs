@@ -7,6 +7,7 @@ mod support;
 
 mod acks;
 mod admission;
+mod bus;
 mod callbacks;
 mod coins;
 mod commands;
