@@ -12,6 +12,10 @@ use web::{Messages, MqttConnection, MqttGate, MqttParty, Replies};
 pub struct LiveGate(pub Broker);
 
 impl MqttGate for LiveGate {
+    fn healthy(&self) -> bool {
+        self.0.healthy()
+    }
+
     fn connections(&self) -> Vec<MqttConnection> {
         self.0.connections().into_iter().map(seen).collect()
     }

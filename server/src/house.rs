@@ -129,7 +129,7 @@ impl House {
         if let Some(broker) = &broker {
             tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));
             #[cfg(all(debug_assertions, unix))]
-            tasks.push(tokio::spawn(kill_core_on_signal(broker.clone())));
+            tasks.push(tokio::spawn(harm_core_on_signal(broker.clone())));
         }
         let panel = demo(&backend, mqtt).await?;
         let http = foundation.http();
@@ -155,17 +155,22 @@ impl House {
     }
 }
 
-/// Tests kill the broker's core with SIGUSR1; release builds have no such thing.
+/// Tests kill the broker's core with SIGUSR1, and make it stick for a while with SIGUSR2; release builds have no such
+/// thing.
 #[cfg(all(debug_assertions, unix))]
-async fn kill_core_on_signal(broker: broker::Broker) {
+async fn harm_core_on_signal(broker: broker::Broker) {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::user_defined1()) {
-        Ok(mut signals) => {
-            while signals.recv().await.is_some() {
-                broker.kill_core();
+    const STUCK: Duration = Duration::from_secs(4);
+    let signals = signal(SignalKind::user_defined1()).and_then(|kill| Ok((kill, signal(SignalKind::user_defined2())?)));
+    match signals {
+        Ok((mut kill, mut stick)) => loop {
+            tokio::select! {
+                Some(()) = kill.recv() => broker.kill_core(),
+                Some(()) = stick.recv() => broker.stall_core(STUCK).await,
+                else => return,
             }
-        }
-        Err(error) => tracing::warn!(%error, "cannot listen for SIGUSR1"),
+        },
+        Err(error) => tracing::warn!(%error, "cannot listen for SIGUSR1 and SIGUSR2"),
     }
 }
 

@@ -55,6 +55,8 @@ pub type Replies = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
 
 /// The MQTT broker in this process: who is connected, and who comes by WebSocket.
 pub trait MqttGate: Send + Sync {
+    /// Whether messages pass: what routes them inside the broker answers.
+    fn healthy(&self) -> bool;
     /// The live connections, in no order.
     fn connections(&self) -> Vec<MqttConnection>;
     /// Tells a client to go; false if there is no such connection.

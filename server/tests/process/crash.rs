@@ -85,6 +85,23 @@ async fn a_dying_broker_core_loses_no_sale() {
     assert!(visitor.get("/readyz").await.status.is_success());
 }
 
+/// A broker whose core sticks is not ready, and says so until the core is replaced.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn readiness_tells_of_a_broker_core_that_is_stuck() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start_with(dir.path(), 1).await;
+    let visitor = demo.facts.visitor();
+    assert!(visitor.get("/readyz").await.status.is_success());
+    demo.running.signal("USR2");
+    let unready =
+        until("it to be noticed", async || Some(visitor.get("/readyz").await).filter(|page| page.status == 503)).await;
+    assert!(unready.html.contains("core is being replaced"), "{}", unready.html);
+    until("the core to be replaced", async || visitor.get("/readyz").await.status.is_success().then_some(())).await;
+    let bought = visitor.buy(&demo.facts.machines[0].code).await;
+    visitor.sale_state(&bought.path, &["credited"]).await;
+}
+
 /// All that was paid ends credited or refunded, and the next sale goes through.
 async fn all_end_well(demo: &Demo, paid: &Paid) {
     let visitor = demo.facts.visitor();

@@ -28,10 +28,14 @@ pub(crate) async fn healthz() -> Response {
     Response::builder().content_type("text/plain; charset=utf-8").body("ok\n")
 }
 
-/// `GET /readyz`: database and bus answer too; else 503 and a sentence for each that does not.
+/// `GET /readyz`: database and bus answer too, and messages pass the broker in this process; else 503 and a sentence for
+/// each that does not.
 #[handler]
 pub(crate) async fn readyz(page: Page) -> Response {
-    let unready = page.app.backend.unready().await;
+    let mut unready = page.app.backend.unready().await;
+    if page.app.config.mqtt.as_ref().is_some_and(|gate| !gate.healthy()) {
+        unready.push("the message broker passes no messages; its core is being replaced".into());
+    }
     let (status, text) = match unready.as_slice() {
         [] => (StatusCode::OK, "ready\n".to_owned()),
         sentences => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", sentences.join("\n"))),

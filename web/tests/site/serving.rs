@@ -1,13 +1,13 @@
 //! Sockets, health, metrics, the demo's panel.
 
 use crate::support::{PlayedDemo, Site, config, panel};
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_util::sync::CancellationToken;
-use web::{WebError, bind, serve};
+use web::{Messages, MqttConnection, MqttGate, Replies, WebError, bind, serve};
 
 #[tokio::test]
 async fn serves_on_a_free_port_and_ends_with_its_streams() {
@@ -64,6 +64,45 @@ async fn health_readiness_and_metrics() {
     let with = Site::open_with(|config| config.metrics = Some(Arc::new(|| "up 1\n".into()))).await;
     let metrics = with.browser().get("/metrics").await;
     assert_eq!((metrics.status, metrics.text.as_str()), (200, "up 1\n"));
+}
+
+/// A broker through which no message passes.
+struct StuckGate;
+
+impl MqttGate for StuckGate {
+    fn healthy(&self) -> bool {
+        false
+    }
+
+    fn connections(&self) -> Vec<MqttConnection> {
+        vec![]
+    }
+
+    fn end_connection(&self, _: u64) -> bool {
+        false
+    }
+
+    fn subprotocol(&self) -> &'static str {
+        "mqtt"
+    }
+
+    fn is_offered(&self, _: &[&str]) -> bool {
+        false
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        0
+    }
+
+    fn serve(&self, _: Messages, _: Replies, _: SocketAddr) {}
+}
+
+#[tokio::test]
+async fn a_broker_through_which_no_message_passes_is_not_ready() {
+    let site = Site::open_with(|config| config.mqtt = Some(Arc::new(StuckGate))).await;
+    let unready = site.browser().get("/readyz").await;
+    assert_eq!(unready.status, 503);
+    assert_eq!(unready.text, "the message broker passes no messages; its core is being replaced\n");
 }
 
 #[tokio::test]
