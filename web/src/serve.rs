@@ -2,9 +2,17 @@
 
 use crate::{app, config::WebConfig};
 use backend::Backend;
-use poem::{Server, listener::TcpAcceptor};
+use poem::{
+    Server,
+    http::uri::Scheme,
+    listener::{Acceptor, TcpAcceptor},
+    web::{LocalAddr, RemoteAddr},
+};
 use std::{io, net::SocketAddr, time::Duration};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A connection that is silent for this long is closed. Live streams have a heartbeat.
@@ -73,8 +81,45 @@ pub fn serve(bound: Bound, config: WebConfig, backend: Backend, shutdown: Cancel
     let address = bound.local_addr;
     let app = app(config, backend, shutdown.clone())?;
     let acceptor = TcpAcceptor::from_tokio(bound.listener).map_err(|source| WebError::Bind { address, source })?;
-    let server = Server::new_with_acceptor(acceptor).name("web").idle_timeout(IDLE_TIMEOUT);
+    let server = Server::new_with_acceptor(Undelayed(acceptor)).name("web").idle_timeout(IDLE_TIMEOUT);
     let until = async move { shutdown.cancelled().await };
     let done = tokio::spawn(server.run_with_graceful_shutdown(app, until, Some(SHUTDOWN_GRACE)));
     Ok(Web { local_addr: address, done })
+}
+
+/// Accepts connections that send at once what is written to them. Otherwise a small piece after another (an event of a
+/// live stream, an MQTT packet) waits for the other side's delayed acknowledgement: 40 ms and more.
+struct Undelayed(TcpAcceptor);
+
+impl Acceptor for Undelayed {
+    type Io = TcpStream;
+
+    fn local_addr(&self) -> Vec<LocalAddr> {
+        self.0.local_addr()
+    }
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, LocalAddr, RemoteAddr, Scheme)> {
+        let accepted = self.0.accept().await?;
+        if let Err(error) = accepted.0.set_nodelay(true) {
+            tracing::warn!(%error, "cannot set TCP_NODELAY");
+        }
+        Ok(accepted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_sends_at_once() {
+        let bound = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = bound.local_addr();
+        let mut acceptor = Undelayed(TcpAcceptor::from_tokio(bound.listener).unwrap());
+        let (accepted, connected) = tokio::join!(acceptor.accept(), TcpStream::connect(address));
+        let (stream, local, remote, _) = accepted.unwrap();
+        assert!(stream.nodelay().unwrap());
+        assert_eq!(local.as_socket_addr(), Some(&address));
+        assert_eq!(remote.as_socket_addr().copied(), connected.unwrap().local_addr().ok());
+    }
 }
