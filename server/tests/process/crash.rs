@@ -20,8 +20,8 @@ async fn buy_on(visitor: Visitor, code: String, paid: Paid) {
     loop {
         match visitor.try_order(&code).await {
             Ok(Some(payment)) => match visitor.try_approve(&payment).await {
-                Ok(path) => paid.lock().unwrap().push(path),
-                Err(_) => return,
+                Ok(Some(path)) => paid.lock().unwrap().push(path),
+                Ok(None) | Err(_) => return,
             },
             // Busy with the one before.
             Ok(None) => tokio::time::sleep(GLANCE).await,

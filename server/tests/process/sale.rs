@@ -58,7 +58,7 @@ async fn a_machine_that_is_off_takes_no_money_and_a_sale_caught_between_is_refun
     visitor.demo_button(&machine.module, "stop").await;
     takes_no_money(&visitor, &machine.code).await;
 
-    let path = visitor.try_approve(&payment).await.unwrap();
+    let path = visitor.approve(&payment).await;
     visitor.sale_state(&path, &["refunded"]).await;
     assert_eq!(visitor.get(&path).await.texts("h1"), ["Refunded"]);
 

@@ -16,7 +16,7 @@ async fn buy_six(visitor: &Visitor, code: &str) -> String {
     let ordered = visitor.submit(&forms[1]).await;
     let provider = ordered.location.unwrap_or_else(|| panic!("not ordered: {}", ordered.html));
     let payment = visitor.get(provider.as_str()).await.forms("/h5/pay").pop().expect("the provider's form");
-    visitor.try_approve(&payment).await.unwrap()
+    visitor.approve(&payment).await
 }
 
 async fn pulses_seen(stand: &Stand, count: usize) {
