@@ -122,7 +122,7 @@ async fn work_may_be_done_and_never_answered() {
     sandbox.faults().set(Fault::CreateTimeout, Dose::Times(1));
     let order = client.order("call000001", 100, &receiver.url);
     let draft = client.draft("POST", "/v3/pay/transactions/h5", order.to_string());
-    let lost = client.request(&draft).timeout(Duration::from_millis(300)).send().await;
+    let lost = client.request(&draft).timeout(Duration::from_secs(3)).send().await;
     assert!(lost.unwrap_err().is_timeout());
     assert_eq!(client.query("call000001").await.json()["trade_state"], "NOTPAY");
     assert_eq!(client.create(&order).await.status, 200);

@@ -56,7 +56,7 @@ async fn an_order_ends_at_its_time() {
     let sandbox = sandbox::start(config()).await.unwrap();
     let client = Client::new(&sandbox);
     let mut order = client.order("state00001", 100, NOTIFY);
-    order["time_expire"] = json!(rfc3339(now_s() + 2));
+    order["time_expire"] = json!(rfc3339(now_s() + 4));
     assert_eq!(client.create(&order).await.status, 200);
     assert_eq!(client.query("state00001").await.json()["trade_state"], "NOTPAY");
     until("the order expires", || sandbox.order("state00001").unwrap().trade_state == "CLOSED").await;

@@ -28,7 +28,7 @@ async fn a_ready_machine_shows_its_prices() {
 
 #[tokio::test]
 async fn a_machine_that_cannot_credit_takes_no_order() {
-    let site = Site::open().await;
+    let site = Site::open_impatient().await;
     let browser = site.browser();
     let path = format!("/s/{}", site.shop.code);
     let ready = browser.get(&path).await;
@@ -49,7 +49,7 @@ async fn a_machine_that_cannot_credit_takes_no_order() {
 
 #[tokio::test]
 async fn a_module_that_does_not_answer_is_not_ready() {
-    let site = Site::open().await;
+    let site = Site::open_impatient().await;
     site.field.mute(&site.shop.module);
     let page = site.browser().get(&format!("/s/{}", site.shop.code)).await;
     assert_eq!(page.all("[role=status]"), ["Not answering"]);
