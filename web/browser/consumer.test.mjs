@@ -4,15 +4,24 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
 import { startDemo } from "./demo.mjs";
-import { approve, machinePulses, openReadyScanPage, pickPrice, saleIs } from "./pages.mjs";
+import { approve, machinePulses, openModule, openReadyScanPage, pickPrice, saleIs, signedIn } from "./pages.mjs";
 
 const SCAN_PAGE_BYTES_MAX = 30 * 1024;
 const SCAN_PAGE_REQUESTS_MAX = 3;
+
+/** Pulse and gap of the credits that are watched, in ms: slow, so that crediting is to be seen on a busy machine, too. */
+const CREDIT_PACE_MS = "300";
 
 let demo;
 let browser;
 before(async () => {
   [demo, browser] = await Promise.all([startDemo(), startBrowser()]);
+  const visit = await visitor(browser, await signedIn(browser, demo));
+  await openModule(visit.page, demo, demo.machines[0]);
+  for (const setting of ["#credit_width_ms", "#credit_gap_ms"]) await visit.page.locator(setting).fill(CREDIT_PACE_MS);
+  await visit.page.getByRole("button", { name: "Save and send" }).click();
+  await visit.page.locator("[data-standing=in_force]").waitFor();
+  await leave(visit);
 });
 after(async () => {
   await browser?.close();

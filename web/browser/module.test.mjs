@@ -4,10 +4,13 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { desk, inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
 import { startDemo } from "./demo.mjs";
-import { demoButton, markPage, signedIn } from "./pages.mjs";
+import { demoButton, markPage, openModule, signedIn } from "./pages.mjs";
 import { until } from "./waiting.mjs";
 
 const COINS = 10;
+// The virtual acceptor keeps its widths as well as this machine keeps time: where that is busy, the coins may be too uneven
+// to learn from, and the module says so.
+const LEARNINGS_MAX = 3;
 
 let demo;
 let browser;
@@ -20,15 +23,6 @@ after(async () => {
   await browser?.close();
   await demo?.end();
 });
-
-/** Goes from the fleet to the page of a machine's module; gives its address. */
-async function openModule(page, machine) {
-  await page.goto(`${demo.http}/operator`);
-  await page.locator(".machine h3").getByRole("link", { name: machine.machine, exact: true }).click();
-  await page.getByRole("link", { name: /Settings and tools|设置与工具/ }).click();
-  await page.waitForURL("**/module");
-  return page.url();
-}
 
 const looks = [
   { name: "desk-en-light", ...desk },
@@ -51,7 +45,7 @@ test("settings are saved, waited for and in force, live", async () => {
   const machine = demo.machines[0];
   const [visit, acting] = await Promise.all([visitor(browser, { ...member, ...desk }), visitor(browser, phone)]);
   const { page } = visit;
-  const url = await openModule(page, machine);
+  const url = await openModule(page, demo, machine);
   await inspectAll(url, "module-fresh");
 
   await page.getByLabel("Quiet that ends a coin").fill("10");
@@ -76,10 +70,11 @@ test("settings are saved, waited for and in force, live", async () => {
 
 test("errands are answered on the page, also without JavaScript", async () => {
   for (const javaScriptEnabled of [true, false]) {
-    const machine = demo.machines[1];
+    // The same errand of one machine within 5 s would be a second click.
+    const machine = demo.machines[javaScriptEnabled ? 1 : 0];
     const visit = await visitor(browser, { ...member, ...phone, javaScriptEnabled });
     const { page } = visit;
-    const url = await openModule(page, machine);
+    const url = await openModule(page, demo, machine);
     for (const [button, action] of [["Make it blink", "locate"], ["Ask how it is", "diagnose"]]) {
       await page.getByRole("button", { name: button }).click();
       await page.waitForURL("**/module?done=*");
@@ -104,7 +99,7 @@ test("a module is disabled on its page, and enabled again", async () => {
   const machine = demo.machines[1];
   const visit = await visitor(browser, { ...member, ...desk });
   const { page } = visit;
-  const url = await openModule(page, machine);
+  const url = await openModule(page, demo, machine);
   await page.getByRole("button", { name: "Disable the module" }).click();
   await page.locator("[data-disabled]").waitFor();
   for (const lang of ["zh", "en"]) {
@@ -124,23 +119,28 @@ test("a coin line is learned under the operator's eyes, and accepted", async () 
   const machine = demo.machines[2];
   const [visit, acting] = await Promise.all([visitor(browser, { ...member, ...desk }), visitor(browser, phone)]);
   const { page } = visit;
-  const url = await openModule(page, machine);
-  await page.getByLabel("Only measure").check();
-  await page.getByRole("button", { name: "Start learning" }).click();
-  await page.locator("[data-stage=sampling]").waitFor();
-  const notReloaded = await markPage(page);
-  for (let coin = 1; coin <= COINS; coin += 1) {
-    await demoButton(acting.page, demo, machine, "coin");
-    if (coin === COINS) break;
-    await page.locator(`progress[value="${coin}"]`).waitFor();
-    if (coin === 4) {
-      await inspect(page, "module-learning-desk-en-light");
-      // The next coin is not waited for long.
-      await inspectAll(url, "module-learning", looks.slice(3));
+  const url = await openModule(page, demo, machine);
+  for (let learnings = 1; ; learnings += 1) {
+    await page.getByLabel("Only measure").check();
+    await Promise.all([page.waitForEvent("load"), page.getByRole("button", { name: "Start learning" }).click()]);
+    await page.locator("[data-stage=sampling]").waitFor();
+    const notReloaded = await markPage(page);
+    for (let coin = 1; coin <= COINS; coin += 1) {
+      await demoButton(acting.page, demo, machine, "coin");
+      if (coin === COINS) break;
+      await page.locator(`progress[value="${coin}"]`).waitFor();
+      if (coin === 4 && learnings === 1) {
+        await inspect(page, "module-learning-desk-en-light");
+        // The next coin is not waited for long.
+        await inspectAll(url, "module-learning", looks.slice(3));
+      }
     }
+    const ended = page.locator("[data-stage=stored], [data-stage=failed]");
+    await ended.waitFor();
+    await notReloaded();
+    if ((await ended.getAttribute("data-stage")) === "stored") break;
+    assert.ok(learnings < LEARNINGS_MAX, await page.locator("[data-part=lesson]").innerText());
   }
-  await page.locator("[data-stage=stored]").waitFor();
-  await notReloaded();
   await page.getByRole("button", { name: "Ask how it is" }).click();
   await page.getByRole("row", { name: "Attempts to connect" }).waitFor();
   await inspectAll(url, "module-learned");

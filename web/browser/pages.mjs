@@ -65,6 +65,15 @@ export async function signedIn(browser, demo) {
   return { storageState };
 }
 
+/** Goes from the fleet to the page of a machine's module; gives its address. */
+export async function openModule(page, demo, machine) {
+  await page.goto(`${demo.http}/operator`);
+  await page.locator(".machine h3").getByRole("link", { name: machine.machine, exact: true }).click();
+  await page.getByRole("link", { name: /Settings and tools|设置与工具/ }).click();
+  await page.waitForURL("**/module");
+  return page.url();
+}
+
 /** Leaves a mark in the page, which a reload would wipe out. Gives a check that it is still there. */
 export async function markPage(page) {
   await page.evaluate(() => (globalThis.coinwireMark = true));
