@@ -14,11 +14,13 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(50);
+/// How often it is started: somebody else may take the port that was free just before.
+const STARTS_MAX: usize = 3;
 
 /// The server, until it is dropped: then it is killed and its data removed.
 pub struct MariaDb {
     // Dropped in this order: the server ends before its data goes.
-    server: Running,
+    _server: Running,
     _data: Removed,
     address: SocketAddr,
 }
@@ -51,17 +53,22 @@ impl MariaDb {
         let dir = target().join(format!("mariadb-{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let data = Removed(dir.clone());
-        let address = free_address()?;
         let log = dir.join("log");
         let made = install(&dir).keep_running(&log).and_then(|made| until_ended(made, &log));
         made.context("mariadb-install-db")?;
         if !dir.join("data/mysql").is_dir() {
             bail!("mariadb-install-db made no tables:\n{}", fs::read_to_string(&log).unwrap_or_default());
         }
-        let server = serve(&dir, address, commits).keep_running(&log)?;
-        let mut it = Self { server, _data: data, address };
-        it.until_ready(&log)?;
-        Ok(it)
+        let mut starts = 1;
+        loop {
+            let address = free_address()?;
+            let mut server = serve(&dir, address, commits).keep_running(&log)?;
+            match until_ready(&mut server, address, &log) {
+                Ok(()) => return Ok(Self { _server: server, _data: data, address }),
+                Err(error) if starts == STARTS_MAX => return Err(error),
+                Err(_) => starts += 1,
+            }
+        }
     }
 
     /// Where it is, as `COINWIRE_TEST_DATABASE` wants it: without a database, which each test makes for itself.
@@ -77,17 +84,17 @@ impl MariaDb {
         Program::new("mariadb").args(&args).run()?;
         Ok(format!("{}/{name}", self.url()))
     }
+}
 
-    fn until_ready(&mut self, log: &Path) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        while !greets(self.address) {
-            if self.server.has_ended() || Instant::now() > until {
-                bail!("MariaDB did not start:\n{}", fs::read_to_string(log).unwrap_or_default());
-            }
-            thread::sleep(GLANCE);
+fn until_ready(server: &mut Running, address: SocketAddr, log: &Path) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !greets(address) {
+        if server.has_ended() || Instant::now() > until {
+            bail!("MariaDB did not start:\n{}", fs::read_to_string(log).unwrap_or_default());
         }
-        Ok(())
+        thread::sleep(GLANCE);
     }
+    Ok(())
 }
 
 fn install(dir: &Path) -> Program {
