@@ -12,6 +12,8 @@ const TARGETS: [&str; 2] = ["before_connect", "session"];
 const SECONDS: u64 = 60;
 /// In `cargo xtask ci`: enough to see that the targets work, and that nothing broke what was found before.
 const SECONDS_IN_CI: u64 = 20;
+/// What inputs are made from there: a rare find is no fault of the change that is checked.
+const SEED_IN_CI: &str = "-seed=1";
 /// More memory than that is a leak: the broker takes a tenth of it.
 const MEMORY_MAX_MB: u64 = 1_024;
 /// An input that takes longer hangs.
@@ -34,8 +36,8 @@ pub fn run(args: &[&str]) -> Result<()> {
         bail!("there is no target `{unknown}`: {}", TARGETS.join(", "));
     }
     match rest {
-        [] => fuzz(&targets, SECONDS),
-        ["--seconds", seconds] => fuzz(&targets, seconds.parse().context("--seconds takes a number")?),
+        [] => fuzz(&targets, SECONDS, &[]),
+        ["--seconds", seconds] => fuzz(&targets, seconds.parse().context("--seconds takes a number")?, &[]),
         [option, ..] if option.starts_with("--") => bail!("unknown option `{option}`"),
         files => replay(targets[0], files),
     }
@@ -43,13 +45,13 @@ pub fn run(args: &[&str]) -> Result<()> {
 
 /// As long as `cargo xtask ci` can wait.
 pub fn briefly() -> Result<()> {
-    fuzz(&TARGETS, SECONDS_IN_CI)
+    fuzz(&TARGETS, SECONDS_IN_CI, &[SEED_IN_CI])
 }
 
-fn fuzz(targets: &[&str], seconds: u64) -> Result<()> {
+fn fuzz(targets: &[&str], seconds: u64, options: &[&str]) -> Result<()> {
     build()?;
     for target in targets {
-        run_target(target, seconds)?;
+        run_target(target, seconds, options)?;
     }
     Ok(())
 }
@@ -77,7 +79,7 @@ fn program(target: &str) -> Program {
         .arg(format!("-rss_limit_mb={MEMORY_MAX_MB}"))
 }
 
-fn run_target(target: &str, seconds: u64) -> Result<()> {
+fn run_target(target: &str, seconds: u64, options: &[&str]) -> Result<()> {
     // What is found is kept from run to run; what is worth committing is chosen by hand.
     let (found, failures) = (built().join("corpus").join(target), built().join("failures").join(target));
     for dir in [&found, &failures] {
@@ -89,6 +91,7 @@ fn run_target(target: &str, seconds: u64) -> Result<()> {
         .arg(format!("-max_len={INPUT_BYTES_MAX}"))
         .arg(format!("-artifact_prefix={}/", failures.display()))
         .arg("-print_final_stats=1")
+        .args(options)
         .arg(&found)
         .arg(project().join("corpus").join(target))
         .run_into(&log)?;
