@@ -1,4 +1,5 @@
-//! Flash wear: erasures counted over a simulated run of days, and what ten years make of them.
+//! What flash bears and what it costs: erasures counted over a simulated run of days, and what ten years make of them;
+//! reads counted over boots and writes, which take their time on a board.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -7,7 +8,10 @@ use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use module_firmware::{Module, Outgoing, store::Store};
 use protocol::messages::{Action, Command, Sync};
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 use support::{FlashError, UNIX_MS, identity, sealed};
 
 /// Pages that a board sets apart for the store; docs/MODULE.md says why.
@@ -23,10 +27,17 @@ const DAYS: u64 = 8;
 /// Events of a day: half of them coins of two pulses, half sales of four.
 const EVENTS: u64 = 500;
 
-/// Flash that counts the erasures of each page, and is strict about writing a word once.
+/// Flash that counts the erasures of each page and all reads, and is strict about writing a word once.
 struct Worn {
     bytes: Vec<u8>,
     erasures: Rc<RefCell<Vec<u64>>>,
+    reads: Rc<Cell<u64>>,
+}
+
+impl Worn {
+    fn blank() -> Self {
+        Self { bytes: vec![0xFF; PAGES * PAGE], erasures: Rc::new(RefCell::new(vec![0; PAGES])), reads: Rc::default() }
+    }
 }
 
 impl ErrorType for Worn {
@@ -37,6 +48,7 @@ impl ReadNorFlash for Worn {
     const READ_SIZE: usize = 1;
 
     async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        self.reads.set(self.reads.get() + 1);
         bytes.copy_from_slice(&self.bytes[offset as usize..offset as usize + bytes.len()]);
         Ok(())
     }
@@ -76,13 +88,38 @@ struct Day {
     store: Store<Worn>,
     now_us: u64,
     sequence: u32,
+    reads: Rc<Cell<u64>>,
+    /// Reads of the boot, and the most of a write.
+    boot_reads: u64,
+    write_reads: u64,
 }
 
 impl Day {
+    fn begin(flash: Worn, sequence: u32) -> Self {
+        let reads = flash.reads.clone();
+        let before = reads.get();
+        let mut store = Store::new(flash).unwrap();
+        let module = block_on(Module::boot(&mut store, &identity(), true, 0));
+        let boot_reads = reads.get() - before;
+        let mut day = Self { module, store, now_us: 0, sequence, reads, boot_reads, write_reads: 0 };
+        day.module.begin_session(0);
+        day.module.on_connected();
+        let echo_boot = day.module.boots();
+        day.send(Action::Sync(Sync { server_ms: UNIX_MS, echo_boot, echo_uptime_ms: 0 }));
+        day
+    }
+
+    fn write(&mut self) -> bool {
+        let before = self.reads.get();
+        let wrote = block_on(self.module.write_next(&mut self.store, self.now_us));
+        self.write_reads = self.write_reads.max(self.reads.get() - before);
+        wrote
+    }
+
     fn settle(&mut self) -> u64 {
         loop {
             let deadline_us = self.module.poll(self.now_us);
-            if deadline_us <= self.now_us || block_on(self.module.write_next(&mut self.store, self.now_us)) {
+            if deadline_us <= self.now_us || self.write() {
                 continue;
             }
             let Some(Outgoing { token, .. }) = self.module.outgoing(self.now_us) else {
@@ -119,11 +156,15 @@ impl Day {
             if event % 2 == 0 {
                 self.coin(2);
             } else {
-                self.sequence += 1;
-                self.send(Action::Credit { pulses: 4 });
+                self.sale(4);
             }
             self.run_ms(86_400_000 / EVENTS);
         }
+    }
+
+    fn sale(&mut self, pulses: u16) {
+        self.sequence += 1;
+        self.send(Action::Credit { pulses });
     }
 
     fn coin(&mut self, pulses: u32) {
@@ -136,15 +177,9 @@ impl Day {
 
 /// The erasures of a page in ten years, from a run of days.
 fn erasures_of_ten_years() -> u64 {
-    let erasures = Rc::new(RefCell::new(vec![0; PAGES]));
-    let flash = Worn { bytes: vec![0xFF; PAGES * PAGE], erasures: erasures.clone() };
-    let mut store = Store::new(flash).unwrap();
-    let module = block_on(Module::boot(&mut store, &identity(), true, 0));
-    let mut day = Day { module, store, now_us: 0, sequence: 0 };
-    day.module.begin_session(0);
-    day.module.on_connected();
-    let echo_boot = day.module.boots();
-    day.send(Action::Sync(Sync { server_ms: UNIX_MS, echo_boot, echo_uptime_ms: 0 }));
+    let flash = Worn::blank();
+    let erasures = flash.erasures.clone();
+    let mut day = Day::begin(flash, 0);
     // Blank pages are filled without an erasure: what counts begins after them.
     let mut days = 0;
     while erasures.borrow().contains(&0) {
@@ -169,4 +204,35 @@ fn the_flash_lasts_for_ten_years_at_500_events_a_day() {
     println!("erasures of a page in ten years: {erasures} on {PAGES} pages");
     // Half of what a page lasts is left for writes that this does not foresee.
     assert!(2 * erasures <= ENDURANCE, "{erasures}");
+}
+
+/// A board takes about 0.1 ms for a read, checksums included. While it boots coins wait, and while it writes credits do.
+const BOOT_READS_MAX: u64 = 12_000;
+const WRITE_READS_MAX: u64 = 700;
+
+#[test]
+fn boots_and_turns_of_pages_read_each_page_a_few_times_at_most() {
+    let mut day = Day::begin(Worn::blank(), 0);
+    let blank = day.boot_reads;
+    // The credits are never written again, and lie in the oldest pages by turns.
+    (0..40).for_each(|_| {
+        day.sale(2);
+        day.run_ms(5_000);
+    });
+    let coins = |day: &mut Day| {
+        (0..2_200).for_each(|_| {
+            day.coin(2);
+            day.run_ms(1_000);
+        });
+    };
+    coins(&mut day);
+    let (sequence, before) = (day.sequence, day.write_reads);
+    let mut day = Day::begin(day.store.into_flash(), sequence);
+    let full = day.boot_reads;
+    coins(&mut day);
+    assert!(day.store.into_flash().erasures.borrow().iter().all(|erasures| *erasures > 1), "the pages took turns");
+    println!("reads of a boot: {blank} from blank pages, {full} from full ones");
+    println!("reads of a write at most: {before}, and {} after the boot", day.write_reads);
+    assert!(full <= BOOT_READS_MAX, "{full}");
+    assert!(before.max(day.write_reads) <= WRITE_READS_MAX, "{before}, {}", day.write_reads);
 }

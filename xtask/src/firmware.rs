@@ -15,9 +15,9 @@ const DEBIANS_RUSTC: &str = "/usr/bin/rustc";
 const DEBIANS_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core";
 const DEBIANS_CLIPPY: &str = "/usr/bin/clippy-driver";
 const BINUTILS: &str = "arm-none-eabi";
-/// What the repository and the folder of all crates are called in the image.
-const REPOSITORY: &str = "/coinwire";
-const CRATES: &str = "/crates";
+/// What the repository and the folder of all crates are called in the image: in few letters, for each file is named there.
+const REPOSITORY: &str = "/r";
+const CRATES: &str = "/c";
 /// What the image may take of the processor's memories, in bytes. Its slot of flash (`memory.x`, `facts.rs`) is larger, for
 /// what is to come and for compilers that make more of it.
 const FLASH_MAX: u64 = 128 * 1024;
