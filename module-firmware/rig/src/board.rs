@@ -88,6 +88,14 @@ impl Board {
         Ok(())
     }
 
+    /// Lets it stand still, between two instructions: what its pins did until then can be looked at.
+    pub fn stop(&self) -> Result<()> {
+        let mut qemu = self.qemu()?;
+        qemu.stop()?;
+        // Answered behind all edges.
+        qemu.qtest.read_u32(GPIO_A_ODR).map(drop)
+    }
+
     /// Cuts its power and its modem's, between two instructions, and gives what its flash holds then.
     pub fn cut_power(&mut self) -> Result<Vec<u8>> {
         let powered = self.power.take().context("it has no power")?;
