@@ -178,6 +178,8 @@ impl Module {
                 self.flash_retry_us = now_us.saturating_add(FLASH_RETRY_US);
                 self.set_fault(faults::FLASH, true);
                 self.refuse_pending(now_us);
+                // Something to try it with again, or the fault would stay.
+                self.coins_dirty = true;
             }
         }
     }

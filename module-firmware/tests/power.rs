@@ -350,6 +350,21 @@ fn flash_that_fails_gives_no_credit_passes_coins_and_comes_back() {
     assert!(refused > 0, "some credit was not begun because it could not be journaled");
 }
 
+#[test]
+fn one_refused_write_of_settings_is_no_fault_for_ever() {
+    let flash = Flash::blank(8);
+    let refuse = flash.refuse.clone();
+    let mut bench = Bench::ready(flash);
+    refuse.set(1);
+    bench.settings(1, Settings { version: 1, ..Settings::default() });
+    assert_eq!((bench.last_ack().stage, bench.last_ack().reason), (Stage::Failed, Some(Reason::Flash)));
+    assert_eq!(bench.module.faults(), faults::FLASH);
+    bench.run_ms(FLASH_RETRY_US / 1000 + 1);
+    assert_eq!(bench.module.faults(), 0, "nothing tried it again");
+    bench.settings(2, Settings { version: 1, ..Settings::default() });
+    assert_eq!(bench.last_ack().stage, Stage::Done);
+}
+
 fn still_passes_coins(mut bench: Bench, given: usize) {
     assert!(bench.module.counters().flash_failures > 0);
     let lock = bench.command(500, Action::Lock { locked: true });

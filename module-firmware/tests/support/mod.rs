@@ -13,7 +13,10 @@ use protocol::{
     open, seal,
     topics::{Kind, topic},
 };
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 pub const PAGE: usize = 1024;
 pub const UNIX_MS: u64 = 1_700_000_000_000;
@@ -21,6 +24,7 @@ pub const UNIX_MS: u64 = 1_700_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlashError {
     Cut,
+    Refused,
     Bounds,
     Twice,
 }
@@ -39,6 +43,8 @@ pub struct Flash {
     pub bytes: Vec<u8>,
     written: Vec<bool>,
     pub cut_after: Option<u64>,
+    /// So many operations are refused, and do nothing.
+    pub refuse: Rc<Cell<u32>>,
     pub operations: u64,
     pub erasures: u64,
     /// Where it keeps what each operation would have left behind, had power gone in its middle.
@@ -53,6 +59,7 @@ impl Flash {
             bytes: vec![0xFF; pages * PAGE],
             written: vec![false; pages * PAGE / Self::WORD],
             cut_after: None,
+            refuse: Rc::default(),
             operations: 0,
             erasures: 0,
             torn: None,
@@ -81,6 +88,10 @@ impl Flash {
 
     fn operate(&mut self) -> Result<bool, FlashError> {
         self.operations += 1;
+        if let Some(left) = self.refuse.get().checked_sub(1) {
+            self.refuse.set(left);
+            return Err(FlashError::Refused);
+        }
         match self.cut_after.as_mut() {
             Some(0) => Err(FlashError::Cut),
             Some(1) => {
