@@ -294,7 +294,6 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     }
 
     async fn look_at_signal(&mut self) -> Result<(), End> {
-        self.modem.review_supply();
         self.next_signal = Instant::now() + Duration::from_millis(self.timeouts().signal_ms.into());
         if let Ok(Answer::Signal(csq)) = self.ask(&ASK_SIGNAL).await? {
             let known = csq != CSQ_UNKNOWN && csq <= CSQ_MAX;

@@ -200,7 +200,13 @@ impl Modem {
     }
 
     /// The health, if it changed in something that matters since it was last taken: for [`crate::link::Input::Health`].
+    /// To be looked at every few seconds: whatever the modem is at, silence included, a low supply is over by the clock.
     pub fn take_health(&self) -> Option<Health> {
+        self.take_health_at(Instant::now())
+    }
+
+    fn take_health_at(&self, now: Instant) -> Option<Health> {
+        self.review_supply(now);
         self.health_changed.try_take().map(|()| self.health())
     }
 
@@ -227,8 +233,8 @@ impl Modem {
     }
 
     /// A low supply that was not told again is not low any more.
-    fn review_supply(&self) {
-        if self.supply_low.get().is_some_and(|told| told.elapsed() >= SUPPLY_LOW_KEPT) {
+    fn review_supply(&self, now: Instant) {
+        if self.supply_low.get().is_some_and(|told| now >= told + SUPPLY_LOW_KEPT) {
             self.supply_low.set(None);
             self.health_changed.signal(());
         }
@@ -251,5 +257,21 @@ impl Modem {
 
     fn is_open(&self, number: Number) -> bool {
         self.wanted.get() == number && self.stands.get() == (number, Stand::Open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_low_supply_is_over_by_the_clock_alone() {
+        // Nobody runs it: it says nothing more, as one without a SIM card or without power.
+        let modem = Modem::new();
+        let told = Instant::from_secs(100);
+        modem.supply_low.set(Some(told));
+        assert_eq!(modem.take_health_at(told + SUPPLY_LOW_KEPT - Duration::from_secs(1)), None);
+        assert!(modem.health().supply_low);
+        assert_eq!(modem.take_health_at(told + SUPPLY_LOW_KEPT).map(|health| health.supply_low), Some(false));
     }
 }
