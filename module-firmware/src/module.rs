@@ -3,7 +3,7 @@
 use crate::{
     budget::Budget,
     button::Button,
-    clock::Clock,
+    clock::{AHEAD_MAX_MS, Clock},
     coinline::{
         CoinLine,
         driver::Driver,
@@ -440,9 +440,9 @@ impl Module {
 
     pub(crate) fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
-        if self.born_ms == 0
-            && let Some(boot_ms) = clock.unix_ms(0)
-        {
+        let Some(boot_ms) = clock.unix_ms(0) else { return };
+        // Since this boot began nothing was forgotten: a later birth was told by a clock that ran ahead.
+        if self.born_ms == 0 || self.born_ms > boot_ms.saturating_add(AHEAD_MAX_MS) {
             self.born_ms = boot_ms;
             self.born_dirty = true;
         }

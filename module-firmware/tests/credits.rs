@@ -413,3 +413,30 @@ fn the_cap_per_minute_holds_credits_back_and_loses_none() {
     bench.settings(10, Settings { credit_pulses_per_minute_max: 9, ..capped });
     assert_eq!(bench.last_ack().reason, Some(Reason::Invalid));
 }
+
+#[test]
+fn a_birth_noted_by_a_clock_that_ran_ahead_is_put_right() {
+    const DAY_MS: u64 = 86_400_000;
+    let credited = |bench: &mut Bench, sequence| {
+        bench.credit(sequence, 1);
+        bench.run_ms(500);
+        (bench.last_ack().stage, bench.last_ack().reason)
+    };
+    let done = (Stage::Done, None);
+    // In the same boot, and in a later one.
+    let mut bench = Bench::ready_at(Flash::blank(8), UNIX_MS + DAY_MS);
+    bench.run_ms(30_000);
+    bench.sync_at(UNIX_MS + 30_000);
+    assert_eq!(credited(&mut bench, 1), done);
+    let bench = Bench::ready_at(Flash::blank(8), UNIX_MS + DAY_MS);
+    let mut bench = Bench::ready_at(bench.cut(), UNIX_MS);
+    assert_eq!(credited(&mut bench, 1), done);
+    // What was issued before this boot may still have been forgotten, over restarts and whatever the clock does next.
+    bench.sync_at(UNIX_MS + DAY_MS);
+    assert_eq!(credited(&mut bench, 2), done);
+    let mut bench = Bench::ready_at(bench.cut(), UNIX_MS + 5_000);
+    let old = Command { issued_ms: UNIX_MS - 1, ..bench.command(3, Action::Credit { pulses: 1 }) };
+    bench.send(&old);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().reason), (Stage::Failed, Some(Reason::TooOld)));
+    assert_eq!(credited(&mut bench, 4), done);
+}
