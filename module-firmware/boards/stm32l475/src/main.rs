@@ -64,10 +64,12 @@ fn main() -> ! {
     let before = legacy::take();
     line::rest();
     let coin_level_high = inputs::start();
+    // The core takes up the line from here: a coin that comes while flash is read waits among the captured edges.
+    let began_us = time::now_us();
     start::serial();
     start::interrupts();
     watchdog::start();
-    if let Some(parts) = boot(PARTS, coin_level_high) {
+    if let Some(parts) = boot(PARTS, coin_level_high, began_us) {
         parts.module.set_boot_report(before);
         work(parts);
     }
@@ -76,7 +78,7 @@ fn main() -> ! {
 
 /// Takes up what flash has. A frame of its own: what it needs of the stack is free again for the work.
 #[inline(never)]
-fn boot(parts: &mut MaybeUninit<Parts>, coin_level_high: bool) -> Option<&mut Parts> {
+fn boot(parts: &mut MaybeUninit<Parts>, coin_level_high: bool, began_us: u64) -> Option<&mut Parts> {
     executor::block_on(pin!(async {
         let (provision, store) = start::flash();
         let mut provision = Provision::new(provision).ok()?;
@@ -87,7 +89,7 @@ fn boot(parts: &mut MaybeUninit<Parts>, coin_level_high: bool) -> Option<&mut Pa
         let identity = known.unwrap_or_else(nobody);
         let mut store = Store::new(store).ok()?;
         provision::adopt(&mut store, identity.id).await;
-        let module = Module::boot(&mut store, &identity, coin_level_high, time::now_us()).await;
+        let module = Module::boot(&mut store, &identity, coin_level_high, began_us).await;
         Some(parts.write(Parts { provision, module, store, identity, provisioned, server }))
     }))
 }
