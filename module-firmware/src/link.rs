@@ -55,6 +55,9 @@ pub const BACKOFF_FIRST_MS: u64 = 500;
 /// Longest wait before dialling again.
 pub const BACKOFF_MAX_MS: u64 = 60_000;
 
+/// Inputs taken at most before the core is polled.
+pub const INPUTS_MAX: usize = 128;
+
 const RX_BYTES: usize = 512;
 const TX_BYTES: usize = 1536;
 
@@ -217,10 +220,12 @@ impl Node<'_> {
         loop {
             // Before the inputs are taken: one captured meanwhile must not be found older than the time polled at.
             let now_us = board.now_us();
-            while let Some(input) = board.take_input() {
+            // No more at a time: a line that never stands still must not keep outputs and watchdog waiting.
+            for _ in 0..INPUTS_MAX {
+                let Some(input) = board.take_input() else { break };
                 match input {
                     Input::Edge { at_us, level_high } => module.on_edge(at_us, level_high),
-                    Input::Sense { running } => module.on_sense(running),
+                    Input::Sense { running } => module.on_sense(now_us, running),
                     Input::Button { pressed } => module.on_button(now_us, pressed),
                     Input::Health(health) => module.set_health(health),
                     Input::Settings(settings) => module.take_settings(settings),

@@ -33,6 +33,9 @@ pub const FLASH_RETRY_US: u64 = 5_000_000;
 /// A restart waits this long at most for its answer to be heard, in microseconds.
 pub const REBOOT_WAIT_MAX_US: u64 = 10_000_000;
 
+/// The sense input counts once it stood still for so long, in microseconds.
+pub const SENSE_SETTLE_US: u64 = 20_000;
+
 /// Who the module is, as provisioned.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -152,6 +155,8 @@ pub struct Module {
     /// A write was taken and its end is not known yet.
     pub(crate) writing: bool,
     pub(crate) sense_active: bool,
+    /// Since when the sense input says otherwise.
+    sense_changed_us: Option<u64>,
     pub(crate) boot_report: BootReport,
     pub(crate) budget: Budget,
     pub(crate) learning: Learning,
@@ -229,6 +234,7 @@ impl Module {
             flash_lost: false,
             writing: false,
             sense_active: false,
+            sense_changed_us: None,
             boot_report: BootReport::default(),
             budget: Budget::default(),
             learning: Learning::default(),
@@ -249,9 +255,19 @@ impl Module {
         self.count_coins();
     }
 
-    /// Takes a change of the sense input: `running` while the machine says that it runs.
-    pub fn on_sense(&mut self, running: bool) {
-        self.sense_active = running;
+    /// Takes a change of the sense input: `running` while the machine says that it runs. It counts once it stands still for
+    /// [`SENSE_SETTLE_US`]: a spike is no word of the machine.
+    pub fn on_sense(&mut self, now_us: u64, running: bool) {
+        self.sense_changed_us = (running != self.sense_active).then_some(now_us);
+    }
+
+    fn advance_sense(&mut self, now_us: u64) {
+        if self.sense_due_us().is_none_or(|due_us| now_us < due_us) {
+            return;
+        }
+        self.sense_changed_us = None;
+        self.sense_active = !self.sense_active;
+        let running = self.sense_active;
         if let Some(learner) = self.learning.learner_mut() {
             learner.sense(running);
         }
@@ -261,6 +277,10 @@ impl Module {
             }
             self.set_fault(faults::MACHINE_SILENT, false);
         }
+    }
+
+    fn sense_due_us(&self) -> Option<u64> {
+        self.sense_changed_us.map(|at_us| at_us + SENSE_SETTLE_US)
     }
 
     /// Takes a change of the button.
@@ -296,6 +316,7 @@ impl Module {
         if let Some(press) = self.button.advance(now_us) {
             self.on_press(press, now_us);
         }
+        self.advance_sense(now_us);
         self.watch_line();
         if self.outputs(now_us) != before {
             return now_us;
@@ -474,9 +495,10 @@ impl Module {
         let shown = self.learning.shown(now_us).map(|(_, until_us)| until_us);
         let light = self.sign(now_us).at(now_us).1;
         let button = self.button.deadline_us();
+        let sense = self.sense_due_us();
         let line = self.coins.deadline_us(now_us);
         let credits = if writes { None } else { self.credits_due_us(now_us) };
-        [flash, locate, reboot, shown, light, button, line, credits]
+        [flash, locate, reboot, shown, light, button, sense, line, credits]
             .into_iter()
             .flatten()
             .min()

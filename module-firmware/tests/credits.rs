@@ -3,6 +3,7 @@
 
 mod support;
 
+use module_firmware::module::SENSE_SETTLE_US;
 use protocol::{
     limits::CREDIT_WINDOW,
     messages::{Action, CoinProfile, Command, Reason, Settings, Stage, Sync, faults},
@@ -330,10 +331,10 @@ fn done_waits_for_the_machine_where_it_can_say() {
     bench.credit(2, 2);
     bench.run_ms(1000);
     assert_eq!(bench.last_ack().stage, Stage::Received);
-    bench.module.on_sense(true);
+    bench.sense(true);
     bench.settle();
     assert_eq!(bench.last_ack().stage, Stage::Done);
-    bench.module.on_sense(false);
+    bench.sense(false);
     bench.credit(3, 2);
     bench.run_ms(10_000);
     let ack = bench.last_ack();
@@ -341,7 +342,7 @@ fn done_waits_for_the_machine_where_it_can_say() {
     bench.credit(4, 1);
     assert_eq!(bench.last_ack().reason, Some(Reason::Fault));
     // The machine starts after all, on a coin perhaps.
-    bench.module.on_sense(true);
+    bench.sense(true);
     bench.credit(5, 1);
     bench.run_ms(1000);
     assert_eq!(bench.last_ack().stage, Stage::Done);
@@ -439,4 +440,32 @@ fn a_birth_noted_by_a_clock_that_ran_ahead_is_put_right() {
     bench.send(&old);
     assert_eq!((bench.last_ack().stage, bench.last_ack().reason), (Stage::Failed, Some(Reason::TooOld)));
     assert_eq!(credited(&mut bench, 4), done);
+}
+
+#[test]
+fn a_spike_on_the_sense_input_is_no_word_of_the_machine() {
+    let mut bench = ready();
+    bench.settings(1, Settings { version: 1, sense: true, ..Settings::default() });
+    bench.credit(2, 1);
+    bench.run_ms(1000);
+    for running in [true, false, true, false] {
+        bench.module.on_sense(bench.now_us, running);
+        bench.run_ms(SENSE_SETTLE_US / 1000 - 1);
+    }
+    assert_eq!(bench.last_ack().stage, Stage::Received);
+    bench.run_ms(10_000);
+    assert_eq!(bench.last_ack().reason, Some(Reason::MachineSilent));
+    // Nor does one clear the fault, or end what runs.
+    bench.module.on_sense(bench.now_us, true);
+    bench.run_ms(1);
+    bench.module.on_sense(bench.now_us, false);
+    bench.run_ms(100);
+    assert_eq!(bench.module.faults(), faults::MACHINE_SILENT);
+    bench.sense(true);
+    bench.module.on_sense(bench.now_us, false);
+    bench.module.on_sense(bench.now_us, true);
+    bench.run_ms(100);
+    bench.credit(3, 1);
+    bench.run_ms(1000);
+    assert_eq!(bench.last_ack().stage, Stage::Done);
 }

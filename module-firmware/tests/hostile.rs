@@ -167,13 +167,13 @@ proptest! {
                 }
                 6 => bench.press_ms(ms),
                 _ => {
-                    bench.module.on_sense(ms % 2 == 0);
+                    bench.sense(ms % 2 == 0);
                     bench.run_ms(ms);
                 }
             }
         }
         bench.edge(true);
-        bench.module.on_sense(false);
+        bench.sense(false);
         bench.run_ms(3_600_000);
         let learned = bench.learned().unwrap();
         prop_assert!(matches!(learned.stage, LearnStage::Stored | LearnStage::Failed), "{learned:?}");

@@ -305,9 +305,9 @@ fn the_sense_input_confirms_where_it_is_wired() {
         bench.run_ms(100);
         if machine.credits(&bench, since_us) > runs {
             runs += 1;
-            bench.module.on_sense(true);
+            bench.sense(true);
             bench.run_ms(20_000);
-            bench.module.on_sense(false);
+            bench.sense(false);
         }
     }
     let learned = bench.learned().unwrap();

@@ -6,7 +6,7 @@ pub mod acceptor;
 
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
-use module_firmware::{Identity, Module, Outgoing, Outputs, store::Store};
+use module_firmware::{Identity, Module, Outgoing, Outputs, module::SENSE_SETTLE_US, store::Store};
 use protocol::{
     ModuleId, ModuleSecret,
     messages::{Ack, Action, Command, Diagnostics, Learn, Learned, Pulse, Settings, Status, Sync},
@@ -352,6 +352,12 @@ impl Bench {
     pub fn edge(&mut self, level_high: bool) {
         self.module.on_edge(self.now_us, level_high);
         self.settle();
+    }
+
+    /// The machine says that it runs, or no longer, and stands by it.
+    pub fn sense(&mut self, running: bool) {
+        self.module.on_sense(self.now_us, running);
+        self.run_to(self.now_us + SENSE_SETTLE_US);
     }
 
     /// Coin pulses of the given width and gap, normally open contact.

@@ -66,6 +66,10 @@ pub fn start() -> bool {
         clear(line);
         EXTI.imr(0).modify(|w| w.set_line(line, true));
     }
+    // A machine that runs already would give no edge until it stops; one that comes meanwhile is captured behind this.
+    if !SENSE.high() {
+        put(Source::Sense, false);
+    }
     COIN.high()
 }
 
@@ -83,6 +87,15 @@ fn clear(line: usize) {
 /// Edges lost since boot because too many waited.
 pub fn lost() -> u32 {
     LOST.load(Ordering::Relaxed)
+}
+
+/// Has the present level of every input wait as an edge: some were lost, the last of a line perhaps.
+pub fn look() {
+    critical_section::with(|_| {
+        for (source, pin) in SOURCES {
+            put(source, pin.high());
+        }
+    });
 }
 
 /// The next edge that waits.
@@ -117,19 +130,23 @@ fn on_interrupt() {
         }
         // Cleared before the level is read: an edge in between comes again, and none is missed.
         clear(line);
-        let number = match source {
-            Source::Coin => 0,
-            Source::Sense => 1,
-            Source::Button => 2,
-        };
-        let word = time::now_us() << 3 | number << 1 | u64::from(pin.high());
-        if EDGES.room() >= EDGE_BYTES {
-            EDGES.put(&word.to_le_bytes());
-        } else {
-            LOST.fetch_add(1, Ordering::Relaxed);
-        }
+        put(source, pin.high());
     }
     CAPTURED.wake();
+}
+
+fn put(source: Source, level_high: bool) {
+    let number = match source {
+        Source::Coin => 0,
+        Source::Sense => 1,
+        Source::Button => 2,
+    };
+    let word = time::now_us() << 3 | number << 1 | u64::from(level_high);
+    if EDGES.room() >= EDGE_BYTES {
+        EDGES.put(&word.to_le_bytes());
+    } else {
+        LOST.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[interrupt]

@@ -29,6 +29,8 @@ pub struct Line<'a> {
     /// What the core was last told.
     reading: Reading,
     edges_lost: u32,
+    /// Edges lost when the levels were last looked at.
+    edges_missed: u32,
     measure_us: u64,
 }
 
@@ -42,7 +44,15 @@ pub fn rest() {
 impl<'a> Line<'a> {
     /// To be made once.
     pub fn new(desk: &'a Desk, modem: &'a Modem) -> Self {
-        Self { desk, modem, supply: Supply::new(), reading: Reading::default(), edges_lost: 0, measure_us: 0 }
+        Self {
+            desk,
+            modem,
+            supply: Supply::new(),
+            reading: Reading::default(),
+            edges_lost: 0,
+            edges_missed: 0,
+            measure_us: 0,
+        }
     }
 
     /// The health, if there is news of it.
@@ -81,7 +91,14 @@ impl Board for Line<'_> {
     }
 
     fn take_input(&mut self) -> Option<Input> {
-        if let Some(edge) = inputs::take() {
+        let mut edge = inputs::take();
+        // Once all that was captured is taken: what was lost may have been a line's last edge.
+        if edge.is_none() && inputs::lost() != self.edges_missed {
+            self.edges_missed = inputs::lost();
+            inputs::look();
+            edge = inputs::take();
+        }
+        if let Some(edge) = edge {
             return Some(match edge.source {
                 Source::Coin => Input::Edge { at_us: edge.at_us, level_high: edge.level_high },
                 // Both pull their line low.
