@@ -4,6 +4,7 @@ use crate::{
     journal::Journal,
     learning::Learning,
     module::{FLASH_RETRY_US, Module, REBOOT_WAIT_MAX_US},
+    provision::begin_anew,
     settings::{Bytes, Set},
     store::{Key, Store, StoreError, VALUE_MAX_BYTES},
 };
@@ -47,14 +48,17 @@ impl Module {
     /// with nothing remembered, and refuses the credits that it may have forgotten (see `born_ms`). Flash that
     /// cannot be read at all is left alone, and is a fault until the next boot.
     pub(crate) async fn take_up<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) {
-        let mut outcome = self.restore(store, now_us).await;
+        let mut outcome = self.restore(store).await;
         if outcome == Err(StoreError::Damaged) {
-            outcome = store.erase().await;
+            outcome = begin_anew(store, self.id).await;
+            (self.settings, self.lock, self.reboot_sequence) = (Set::default(), Set::default(), 0);
             self.journal = Journal::default();
             (self.boot, self.coin_pulses, self.noise_before, self.born_ms) = (0, 0, 0, 0);
             (self.coin_pulses_saved, self.noise_saved) = (0, 0);
             self.learning = Learning::default();
         }
+        // After all: which of the two profiles is in force depends on settings and learning.
+        self.coins.set_profile(&self.profile(), now_us);
         if outcome.is_err() {
             self.flash_lost = true;
             self.set_fault(faults::FLASH, true);
@@ -71,14 +75,7 @@ impl Module {
         self.last_command = newest.max().unwrap_or(0);
     }
 
-    async fn restore<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) -> Result<(), StoreError> {
-        let outcome = self.restore_values(store).await;
-        // After all: which of the two profiles is in force depends on settings and learning.
-        self.coins.set_profile(&self.profile(), now_us);
-        outcome
-    }
-
-    async fn restore_values<F: NorFlash>(&mut self, store: &mut Store<F>) -> Result<(), StoreError> {
+    async fn restore<F: NorFlash>(&mut self, store: &mut Store<F>) -> Result<(), StoreError> {
         let states = [Key::Boot, Key::Coins, Key::Settings, Key::Lock, Key::Reboot, Key::Born, Key::Learning];
         let mut value = [0; VALUE_MAX_BYTES];
         for key in states.into_iter().chain((0..CREDIT_WINDOW as u8).map(Key::Credit)) {

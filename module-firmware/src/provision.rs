@@ -135,8 +135,14 @@ pub async fn adopt<F: NorFlash>(store: &mut Store<F>, id: ModuleId) {
         Err(StoreError::Damaged) => false,
         Err(_) => return,
     };
-    // Owned only once it is empty: a cut in between erases once more.
-    if !owned && store.erase().await.is_ok() {
-        let _ = store.write(Key::Owner, id.as_str().as_bytes()).await;
+    if !owned {
+        let _ = begin_anew(store, id).await;
     }
+}
+
+/// Has `store` remember nothing but whose it is.
+pub(crate) async fn begin_anew<F: NorFlash>(store: &mut Store<F>, id: ModuleId) -> Result<(), StoreError> {
+    store.erase().await?;
+    // Owned only once it is empty: a cut in between erases once more.
+    store.write(Key::Owner, id.as_str().as_bytes()).await
 }

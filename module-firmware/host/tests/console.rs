@@ -250,6 +250,21 @@ async fn nonsense_is_counted_and_harms_nothing() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn damaged_memory_is_erased_once_and_nothing_of_it_is_in_force() {
+    let me = identity("7K2M9QXW4D", 9);
+    let mut store = Store::new(Memory::new(4)).unwrap();
+    adopt(&mut store, me.id).await;
+    // Locked, and behind that what no firmware of ours has written: too long.
+    store.write(Key::Lock, &[7, 0, 0, 0, 1]).await.unwrap();
+    store.write(Key::Credit(31), &[0; 150]).await.unwrap();
+    let module = Module::boot(&mut store, &me, true, 0).await;
+    assert_eq!((module.boots(), module.is_locked(), module.faults()), (1, false, 0));
+    adopt(&mut store, me.id).await;
+    let module = Module::boot(&mut store, &me, true, 0).await;
+    assert_eq!(module.boots(), 2, "it was erased again");
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn memory_without_an_owner_is_erased_once() {
     let id = ModuleId::parse("7K2M9QXW4D").unwrap();
     let mut store = Store::new(Memory::new(4)).unwrap();

@@ -82,13 +82,18 @@ fn boot(parts: &mut MaybeUninit<Parts>, coin_level_high: bool, began_us: u64) ->
     executor::block_on(pin!(async {
         let (provision, store) = start::flash();
         let mut provision = Provision::new(provision).ok()?;
-        let known = provision.identity().await.ok().flatten();
+        let known = provision.identity().await;
+        let readable = known.is_ok();
+        let known = known.ok().flatten();
         let server = provision.server().await.ok().flatten();
         let provisioned = known.is_some();
         // Nobody's module runs all the same, but for the network: it passes coins on, learns, and waits for the console.
         let identity = known.unwrap_or_else(nobody);
         let mut store = Store::new(store).ok()?;
-        provision::adopt(&mut store, identity.id).await;
+        // What belongs to an identity that cannot be read is nobody's to erase.
+        if readable {
+            provision::adopt(&mut store, identity.id).await;
+        }
         let module = Module::boot(&mut store, &identity, coin_level_high, began_us).await;
         Some(parts.write(Parts { provision, module, store, identity, provisioned, server }))
     }))
