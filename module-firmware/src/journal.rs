@@ -178,8 +178,7 @@ impl Journal {
     pub fn unwritten(&self) -> Option<(u8, [u8; RECORD_BYTES])> {
         let dirty = || self.slots.iter().enumerate().filter_map(|(i, slot)| slot.filter(|s| s.dirty).map(|s| (i, s)));
         let (index, slot) = dirty().find(|(_, slot)| !slot.record.outcome.is_final()).or_else(|| dirty().next())?;
-        let index = u8::try_from(index).expect("a slot has a key of one byte");
-        Some((index, encode(&slot.record, self.floor, self.credit_pulses)))
+        Some((u8::try_from(index).ok()?, encode(&slot.record, self.floor, self.credit_pulses)))
     }
 
     /// Notes that a slot's bytes are in flash, if they are still what is known.

@@ -15,9 +15,19 @@ const DEBIANS_RUSTC: &str = "/usr/bin/rustc";
 const DEBIANS_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core";
 const DEBIANS_CLIPPY: &str = "/usr/bin/clippy-driver";
 const BINUTILS: &str = "arm-none-eabi";
-/// What the repository and the folder of all crates are called in the image: in few letters, for each file is named there.
+/// What the repository, the folder of all crates and Debian's source are called in the image: in few letters, for each file
+/// is named there.
 const REPOSITORY: &str = "/r";
 const CRATES: &str = "/c";
+const DEBIANS: (&str, &str) = ("/usr/lib/rustlib/src/rust", "/s");
+/// Thresholds of the compiler, found by trying, for the last step alone: what is inlined, which jumps are threaded, whether
+/// branches share what they begin with, and how often parts that are alike are looked for.
+const SMALL: [&str; 4] = [
+    "-Cllvm-args=-inline-threshold=17",
+    "-Cllvm-args=-jump-threading-threshold=9",
+    "-Cllvm-args=-hoist-common-insts",
+    "-Cllvm-args=-machine-outliner-reruns=2",
+];
 /// What the image may take of the processor's memories, in bytes. Its slot of flash (`memory.x`, `facts.rs`) is larger, for
 /// what is to come and for compilers that make more of it.
 const FLASH_MAX: u64 = 128 * 1024;
@@ -44,7 +54,7 @@ pub fn run() -> Result<()> {
 
 /// Builds the image.
 pub fn build() -> Result<()> {
-    cargo(&["build", "--release"])?.run()
+    cargo(&["rustc", "--release"])?.arg("--").args(&SMALL).run()
 }
 
 /// Formatting, and clippy where there is one for the compiler.
@@ -105,7 +115,7 @@ fn same_paths() -> Result<String> {
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("cargo has no home")?;
     let sources = home.join("registry/src");
     let remap = |folder: &Path, name| format!("'--remap-path-prefix={}={name}'", folder.display());
-    let mut flags = vec![remap(root(), REPOSITORY)];
+    let mut flags = vec![remap(root(), REPOSITORY), remap(Path::new(DEBIANS.0), DEBIANS.1)];
     for registry in fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))? {
         flags.push(remap(&registry?.path(), CRATES));
     }

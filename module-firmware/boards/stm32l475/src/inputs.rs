@@ -136,12 +136,7 @@ fn on_interrupt() {
 }
 
 fn put(source: Source, level_high: bool) {
-    let number = match source {
-        Source::Coin => 0,
-        Source::Sense => 1,
-        Source::Button => 2,
-    };
-    let word = time::now_us() << 3 | number << 1 | u64::from(level_high);
+    let word = time::now_us() << 3 | (source as u64) << 1 | u64::from(level_high);
     if EDGES.room() >= EDGE_BYTES {
         EDGES.put(&word.to_le_bytes());
     } else {
