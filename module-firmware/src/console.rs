@@ -14,23 +14,19 @@ use crate::{
 };
 use core::cell::Cell;
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
-use embassy_time::{Duration, Timer, with_timeout};
+use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{Read, Write};
 use embedded_storage_async::nor_flash::NorFlash;
 use protocol::{
     ModuleId,
     console::{Deframer, Hardware, Info, REQUEST_MAX_BYTES, Refusal, Reply, Request, frame, parse},
-    messages::Settings,
+    messages::{Settings, faults},
 };
 
 /// Bytes taken from the line at once.
 const READ_BYTES: usize = 64;
-/// The link's loop comes round within this, or the module has worse than a console to care for.
+/// The link's loop comes round within this, and settings are written, or the module has worse than a console to care for.
 const TELL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Settings are looked for this often until they are in force.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Settings are in force after so many looks, or flash failed: 5 s.
-const LOOKS_MAX: usize = 250;
 
 /// Where console and link's loop meet. One executor polls both: it is not for several threads.
 pub struct Desk {
@@ -80,15 +76,11 @@ impl Desk {
     /// Has the module take settings; true once they are in flash and in force.
     async fn take_settings(&self, settings: Settings) -> bool {
         self.settings.set(Some(settings));
-        for _ in 0..LOOKS_MAX {
-            let Some(info) = self.info().await else { return false };
-            // A learned profile stays in force.
-            if (Settings { profile: settings.profile, ..info.settings }) == settings {
-                return true;
-            }
-            Timer::after(LOOK_AGAIN).await;
-        }
-        false
+        // Told once they are written, or could not be.
+        let Some(info) = self.info().await else { return false };
+        // A learned profile stays in force.
+        let taken = (Settings { profile: settings.profile, ..info.settings }) == settings;
+        taken && info.faults & faults::FLASH == 0
     }
 }
 
@@ -97,6 +89,11 @@ impl Module {
     /// settings replace them.
     pub fn take_settings(&mut self, settings: Settings) {
         self.pending.local_settings = Some(settings);
+    }
+
+    /// Whether such settings wait to be written.
+    pub fn is_taking_settings(&self) -> bool {
+        self.pending.local_settings.is_some()
     }
 
     /// How the module fares; what it does not know itself is left for the board and the console to fill in.

@@ -19,7 +19,7 @@ use crate::{
     store::Store,
 };
 use core::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     future::{Future, pending},
     pin::pin,
@@ -85,7 +85,7 @@ pub enum Input {
     Health(Health),
     /// Settings that somebody at the board gives.
     Settings(Settings),
-    /// Somebody at the board asks how the module fares: see [`Board::tell`].
+    /// Somebody at the board asks how the module fares: see [`Board::tell`]. Settings given before are written first.
     Tell,
 }
 
@@ -136,6 +136,7 @@ pub async fn run<F: NorFlash, B: Board, D: Dial>(
         told: Signal::new(),
         news: Signal::new(),
         leave: Signal::new(),
+        asked: Cell::new(false),
     };
     let connected = async {
         let ended = node.keep_connected(identity, dial, seed).await;
@@ -162,6 +163,8 @@ struct Node<'a> {
     news: Signal<NoopRawMutex, ()>,
     /// The core wants a restart.
     leave: Signal<NoopRawMutex, ()>,
+    /// Somebody at the board asked how the module fares, and was not told yet.
+    asked: Cell<bool>,
 }
 
 impl Node<'_> {
@@ -229,8 +232,13 @@ impl Node<'_> {
                     Input::Button { pressed } => module.on_button(now_us, pressed),
                     Input::Health(health) => module.set_health(health),
                     Input::Settings(settings) => module.take_settings(settings),
-                    Input::Tell => board.tell(&module.info(now_us)),
+                    Input::Tell => self.asked.set(true),
                 }
+            }
+            // Not between settings given and settings in force: what is told is what holds.
+            if self.asked.get() && !module.is_taking_settings() {
+                self.asked.set(false);
+                board.tell(&module.info(now_us));
             }
             let deadline_us = module.poll(now_us);
             board.apply(module.outputs(now_us));

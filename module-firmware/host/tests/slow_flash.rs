@@ -10,7 +10,7 @@ use module_firmware::{
     store::{Key, Store, VALUE_MAX_BYTES},
 };
 use module_host::{Chip, Flash};
-use protocol::{ModuleId, ModuleSecret};
+use protocol::{ModuleId, ModuleSecret, console::Info, messages::Settings};
 use std::{cell::RefCell, collections::VecDeque, convert::Infallible, future::pending, time::Duration};
 use tokio::{
     io::DuplexStream,
@@ -72,9 +72,15 @@ struct Pins {
     inputs: RefCell<VecDeque<Input>>,
     captured: Notify,
     outputs: watch::Sender<Outputs>,
+    told: RefCell<Option<Settings>>,
 }
 
 impl Pins {
+    fn new() -> Self {
+        let (inputs, told) = (RefCell::default(), RefCell::default());
+        Self { inputs, captured: Notify::new(), outputs: watch::Sender::default(), told }
+    }
+
     fn edge(&self, level_high: bool) {
         let at_us = Instant::now().as_micros();
         self.inputs.borrow_mut().push_back(Input::Edge { at_us, level_high });
@@ -104,6 +110,10 @@ impl Board for &Pins {
 
     fn take_input(&mut self) -> Option<Input> {
         self.inputs.borrow_mut().pop_front()
+    }
+
+    fn tell(&mut self, info: &Info<'static>) {
+        self.told.replace(Some(info.settings));
     }
 
     async fn wait(&mut self, until_us: u64) {
@@ -137,7 +147,7 @@ async fn coins_wait_for_no_write() {
     let chip = Chip::open(&Flash::Memory).unwrap();
     let flash = Slow { chip: chip.clone(), may: may.subscribe(), stuck: stuck.clone() };
     let mut store = Store::new(flash).unwrap();
-    let pins = Pins { inputs: RefCell::default(), captured: Notify::new(), outputs: watch::Sender::default() };
+    let pins = Pins::new();
     let mut module = Module::boot(&mut store, &identity, true, Instant::now().as_micros()).await;
     let visit = async {
         may.send_replace(false);
@@ -163,4 +173,39 @@ async fn coins_wait_for_no_write() {
         () = visit => {}
     }
     assert_eq!((module.totals().coin_pulses, module.faults()), (6, 0));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_told_waits_for_settings_given_before() {
+    let identity = Identity { id: ModuleId::from_bits(1), secret: ModuleSecret::new([1; 32]) };
+    let (may, stuck) = (watch::Sender::new(true), watch::Sender::new(false));
+    let flash = Slow { chip: Chip::open(&Flash::Memory).unwrap(), may: may.subscribe(), stuck: stuck.clone() };
+    let mut store = Store::new(flash).unwrap();
+    let pins = Pins::new();
+    let mut module = Module::boot(&mut store, &identity, true, Instant::now().as_micros()).await;
+    let mut settings = Settings { version: 1, ..Settings::default() };
+    settings.profile.credit_width_ms = 99;
+    let visit = async {
+        may.send_replace(false);
+        pins.inputs.borrow_mut().extend([Input::Settings(settings), Input::Tell]);
+        pins.captured.notify_one();
+        let mut writing = stuck.subscribe();
+        timeout(PATIENCE, writing.wait_for(|stuck| *stuck)).await.expect("they are written").unwrap();
+        // The loop comes round meanwhile.
+        pins.coin().await;
+        assert_eq!(*pins.told.borrow(), None);
+        may.send_replace(true);
+        let told = async {
+            while pins.told.borrow().is_none() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, told).await.expect("it is told");
+        assert_eq!(*pins.told.borrow(), Some(settings));
+    };
+    let (mut board, mut dial) = (&pins, Nowhere);
+    tokio::select! {
+        ended = link::run(&mut module, &mut store, &identity, &mut board, &mut dial, 1) => panic!("{ended:?}"),
+        () = visit => {}
+    }
 }
