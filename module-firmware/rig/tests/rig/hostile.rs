@@ -164,6 +164,41 @@ async fn a_console_full_of_garbage() {
     works(&mut server, &stand).await;
 }
 
+/// Spikes, and more edges than can be taken: the line is read right again, and nothing else has suffered.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the image: cargo xtask rig"]
+async fn a_coin_line_full_of_noise() {
+    let (_broker, at) = broker().await;
+    let module = module(9);
+    let mut server = Server::start(at, &module).await;
+    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &module, at).await;
+    server.until_ready().await;
+    let boot = stand.console.info().await.unwrap().boot;
+
+    for _ in 0..50 {
+        stand.board.coin_line(false).unwrap();
+        stand.board.coin_line(true).unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for edge in 1..=6_000 {
+        stand.board.coin_line(edge % 2 == 0).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Some may have taken long enough on a busy machine to pass for a coin.
+    let before = stand.console.info().await.unwrap();
+    assert_eq!(before.boot, boot, "it restarted");
+    assert_eq!(before.faults & faults::COIN_LINE_STUCK, 0, "{before:?}");
+    assert!(before.totals.noise_edges > 0, "{before:?}");
+    println!("edges lost: {:?}", before.diagnostics.edges_lost);
+    stand.board.coin(2, Duration::from_millis(60), Duration::from_millis(90)).unwrap();
+    until("the coin", async || {
+        let info = stand.console.info().await.unwrap();
+        (info.totals.coin_pulses == before.totals.coin_pulses + 2).then_some(())
+    })
+    .await;
+    works(&mut server, &stand).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the image: cargo xtask rig"]
 async fn commands_that_are_none() {
