@@ -4,7 +4,7 @@
 //! or the one before it is. One write is one fact: nothing here needs two values to change together.
 //!
 //! The map beneath finds a value by reading all that was written since, and to turn a page it has to find each value of
-//! the oldest one. So where each lies is kept in RAM, and learned before anything else is done ([`Store::survey`]).
+//! the oldest one. So where each lies is kept in RAM, and learned before anything else is done (`Store::survey`).
 
 use core::fmt;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
