@@ -5,6 +5,8 @@
 //!
 //! The map beneath finds a value by reading all that was written since, and to turn a page it has to find each value of
 //! the oldest one. So where each lies is kept in RAM, and learned before anything else is done (`Store::survey`).
+//! That stands on how the map reads (a value's header, then the value, newest page first), so `tests/store.rs` holds each
+//! version of it against a model.
 
 use core::fmt;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
