@@ -15,9 +15,10 @@ const DEBIANS_RUSTC: &str = "/usr/bin/rustc";
 const DEBIANS_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core";
 const DEBIANS_CLIPPY: &str = "/usr/bin/clippy-driver";
 const BINUTILS: &str = "arm-none-eabi";
-/// What the repository, the folder of all crates and Debian's source are called in the image: in few letters, for each file
-/// is named there.
+/// What the repository, the firmware in it, the folder of all crates and Debian's source are called in the image: in few
+/// letters, for each file is named there.
 const REPOSITORY: &str = "/r";
+const FIRMWARE: (&str, &str) = ("module-firmware/src", "/f");
 const CRATES: &str = "/c";
 const DEBIANS: (&str, &str) = ("/usr/lib/rustlib/src/rust", "/s");
 /// Thresholds of the compiler, found by trying, for the last step alone: what is inlined, which jumps are threaded, whether
@@ -115,7 +116,12 @@ fn same_paths() -> Result<String> {
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("cargo has no home")?;
     let sources = home.join("registry/src");
     let remap = |folder: &Path, name| format!("'--remap-path-prefix={}={name}'", folder.display());
-    let mut flags = vec![remap(root(), REPOSITORY), remap(Path::new(DEBIANS.0), DEBIANS.1)];
+    // Of several that fit the last counts.
+    let mut flags = vec![
+        remap(root(), REPOSITORY),
+        remap(&root().join(FIRMWARE.0), FIRMWARE.1),
+        remap(Path::new(DEBIANS.0), DEBIANS.1),
+    ];
     for registry in fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))? {
         flags.push(remap(&registry?.path(), CRATES));
     }
@@ -339,5 +345,8 @@ fn library_file(file: &str) -> String {
 
 fn source_file(file: &str) -> String {
     let within = |folder| file.strip_prefix(folder)?.strip_prefix('/');
-    within(REPOSITORY).or_else(|| within(CRATES)).unwrap_or(file).to_owned()
+    match within(FIRMWARE.1) {
+        Some(file) => format!("{}/{file}", FIRMWARE.0),
+        None => within(REPOSITORY).or_else(|| within(CRATES)).unwrap_or(file).to_owned(),
+    }
 }
