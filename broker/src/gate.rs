@@ -21,7 +21,7 @@ use crate::message::Message;
 use crate::places::Places;
 use crate::retained::{Retained, Walk};
 use crate::routes::{Routes, Taker};
-use crate::session::shared::{GroupKey, Groups, TooManyGroups};
+use crate::session::shared::{Group, GroupKey, Groups, TooManyGroups};
 use crate::session::{Membership, Session, Sessions, Will};
 use crate::topic::{Filter, disjoint_cover};
 
@@ -221,9 +221,9 @@ impl Gate {
     ) -> Result<Membership, TooManyGroups> {
         let key = GroupKey { credential: session.key.credential.clone(), name: name.into(), filter: filter.clone() };
         let since = self.core.between_publishes(|position| position);
-        let (membership, dealing) = self.groups.join(key, session, since)?;
+        let lead = |group: &Arc<Group>| self.routes.lead(vec![filter.clone()], &Taker::Group(Arc::downgrade(group)));
+        let (membership, dealing) = self.groups.join(key, session, since, lead)?;
         if let Some(dealing) = dealing {
-            dealing.group.led_by(self.routes.lead(vec![filter.clone()], &Taker::Group(Arc::downgrade(&dealing.group))));
             self.tasks.spawn(dealing.deal_what_comes_back(self.clone()));
         }
         Ok(membership)

@@ -43,16 +43,11 @@ pub(crate) struct Group {
 
 /// A group that was just made, and what its task needs.
 pub(crate) struct Dealing {
-    pub group: Arc<Group>,
+    group: Arc<Group>,
     ended: CancellationToken,
 }
 
 impl Group {
-    /// Messages lead to it from now on.
-    pub fn led_by(&self, route: Route) {
-        let _ = self.route.set(route);
-    }
-
     /// Takes back a message that a member did not take.
     pub fn give_back(&self, message: Arc<Message>) {
         self.returned.lock().push_back(message);
@@ -215,12 +210,13 @@ impl Groups {
     }
 
     /// Makes a session a member of a group: of one there is, or of a new one, which has to be served then. `since` is the
-    /// core's position now.
+    /// core's position now; `lead` leads messages to a new one, before anybody else can join it.
     pub fn join(
         &self,
         key: GroupKey,
         session: &Arc<Session>,
         since: u64,
+        lead: impl FnOnce(&Arc<Group>) -> Route,
     ) -> Result<(Membership, Option<Dealing>), TooManyGroups> {
         let mut groups = self.groups.lock();
         if let Some(there) = groups.get(&key).and_then(Weak::upgrade) {
@@ -232,7 +228,9 @@ impl Groups {
             return Err(TooManyGroups);
         }
         let dealing = Dealing::new(key.clone(), since);
+        let membership = Membership::new(dealing.group.clone(), session);
+        let _ = dealing.group.route.set(lead(&dealing.group));
         groups.insert(key, Arc::downgrade(&dealing.group));
-        Ok((Membership::new(dealing.group.clone(), session), Some(dealing)))
+        Ok((membership, Some(dealing)))
     }
 }
