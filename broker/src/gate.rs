@@ -222,9 +222,9 @@ impl Gate {
         let key = GroupKey { credential: session.key.credential.clone(), name: name.into(), filter: filter.clone() };
         let since = self.core.between_publishes(|position| position);
         let lead = |group: &Arc<Group>| self.routes.lead(vec![filter.clone()], &Taker::Group(Arc::downgrade(group)));
-        let (membership, dealing) = self.groups.join(key, session, since, lead)?;
-        if let Some(dealing) = dealing {
-            self.tasks.spawn(dealing.deal_what_comes_back(self.clone()));
+        let (membership, new) = self.groups.join(key, session, since, lead)?;
+        if let Some(group) = new {
+            self.tasks.spawn(group.deal_what_comes_back(self.clone()));
         }
         Ok(membership)
     }

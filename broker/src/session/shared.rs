@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Delivery, Session};
 use crate::codec::Qos;
@@ -36,18 +35,25 @@ pub(crate) struct Group {
     turn: Mutex<usize>,
     /// Messages that members did not take in the end. Bounded by the members' queues, out of which they come.
     returned: Mutex<VecDeque<Arc<Message>>>,
+    /// Something was returned, or the group has ended.
     woken: Arc<Notify>,
     route: OnceLock<Route>,
-    _ended: DropGuard,
-}
-
-/// A group that was just made, and what its task needs.
-pub(crate) struct Dealing {
-    group: Arc<Group>,
-    ended: CancellationToken,
 }
 
 impl Group {
+    /// A group without members, to which nothing leads yet.
+    fn new(key: GroupKey, since: u64) -> Group {
+        Group {
+            key,
+            since,
+            members: Mutex::default(),
+            turn: Mutex::default(),
+            returned: Mutex::default(),
+            woken: Arc::default(),
+            route: OnceLock::new(),
+        }
+    }
+
     /// Takes back a message that a member did not take.
     pub fn give_back(&self, message: Arc<Message>) {
         self.returned.lock().push_back(message);
@@ -85,33 +91,14 @@ impl Group {
         let taken = offer(Terms::Connected).or_else(|| offer(Terms::Kept)).or_else(|| offer(Terms::Cut));
         taken.unwrap_or(false) || message.qos == Qos::AtMostOnce
     }
-}
-
-impl Dealing {
-    /// A group without members, to which nothing leads yet.
-    fn new(key: GroupKey, since: u64) -> Dealing {
-        let ended = CancellationToken::new();
-        let group = Group {
-            key,
-            since,
-            members: Mutex::default(),
-            turn: Mutex::default(),
-            returned: Mutex::default(),
-            woken: Arc::default(),
-            route: OnceLock::new(),
-            _ended: ended.clone().drop_guard(),
-        };
-        Dealing { group: Arc::new(group), ended }
-    }
 
     /// Deals out again what comes back, until the group or the broker ends.
-    pub async fn deal_what_comes_back(self, gate: Arc<Gate>) {
-        let (group, woken, ended) = (Arc::downgrade(&self.group), self.group.woken.clone(), self.ended);
-        drop(self.group);
+    pub async fn deal_what_comes_back(self: Arc<Self>, gate: Arc<Gate>) {
+        let (woken, group) = (self.woken.clone(), Arc::downgrade(&self));
+        drop(self);
         loop {
             tokio::select! {
                 biased;
-                () = ended.cancelled() => return,
                 () = gate.closing.cancelled() => return,
                 () = woken.notified() => {}
             }
@@ -119,6 +106,12 @@ impl Dealing {
             let lost = group.deal_returned(&mut group.turn.lock());
             gate.meters.dropped.increment(lost);
         }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.woken.notify_one();
     }
 }
 
@@ -217,7 +210,7 @@ impl Groups {
         session: &Arc<Session>,
         since: u64,
         lead: impl FnOnce(&Arc<Group>) -> Route,
-    ) -> Result<(Membership, Option<Dealing>), TooManyGroups> {
+    ) -> Result<(Membership, Option<Arc<Group>>), TooManyGroups> {
         let mut groups = self.groups.lock();
         if let Some(there) = groups.get(&key).and_then(Weak::upgrade) {
             return Ok((Membership::new(there, session), None));
@@ -227,10 +220,10 @@ impl Groups {
         if groups.len() >= self.limit || of_credential >= self.of_credential_max {
             return Err(TooManyGroups);
         }
-        let dealing = Dealing::new(key.clone(), since);
-        let membership = Membership::new(dealing.group.clone(), session);
-        let _ = dealing.group.route.set(lead(&dealing.group));
-        groups.insert(key, Arc::downgrade(&dealing.group));
-        Ok((membership, Some(dealing)))
+        let group = Arc::new(Group::new(key.clone(), since));
+        let membership = Membership::new(group.clone(), session);
+        let _ = group.route.set(lead(&group));
+        groups.insert(key, Arc::downgrade(&group));
+        Ok((membership, Some(group)))
     }
 }
