@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use broker::Limits;
@@ -15,6 +16,14 @@ const GROUP: &str = "$share/workers/t/#";
 
 fn kept() -> Properties {
     vec![Property::SessionExpiryInterval(SessionExpiryInterval::new(60).unwrap())]
+}
+
+/// Anna's client of that name, with the session it had.
+async fn resumed(at: SocketAddr, id: &str) -> Raw {
+    let mut raw = Raw::open(at).await;
+    let connack = raw.connect5(login("anna", id).resuming().properties(kept()).v5()).await;
+    assert!(connack.session_present());
+    raw
 }
 
 async fn publish(raw: &mut Raw, number: usize) {
@@ -108,9 +117,7 @@ async fn a_member_that_is_away_gets_nothing_while_others_are_there() {
     drop(here);
     until("it is gone", || running.broker.connections().len() == 1).await;
     publish(&mut ben, 4).await;
-    let mut raw = Raw::open(at).await;
-    let back = raw.connect5(login("anna", "away").resuming().properties(kept()).v5()).await;
-    assert!(back.session_present());
+    let mut raw = resumed(at, "away").await;
     assert_eq!(number(&raw.received5().await.payload), 4);
     // And it is a member as before.
     publish(&mut ben, 5).await;
@@ -129,8 +136,7 @@ async fn the_only_member_may_leave_in_the_midst_and_come_back() {
     only.unacknowledged5().await;
     drop(only);
     until("it is gone", || running.broker.connections().len() == 1).await;
-    let mut raw = Raw::open(at).await;
-    raw.connect5(login("anna", "only").resuming().properties(kept()).v5()).await;
+    let mut raw = resumed(at, "only").await;
     let again = raw.received5().await;
     assert!(again.dup && number(&again.payload) == 0);
     until("the core is well", || running.broker.healthy()).await;
@@ -250,9 +256,7 @@ async fn what_comes_while_the_only_member_goes_is_kept_for_it() {
         assert!(running.broker.end_connection(told));
         publish(&mut ben, job).await;
         until("it is gone", || number_of("only").is_none()).await;
-        only = Raw::open(at).await;
-        let connack = only.connect5(login("anna", "only").resuming().properties(kept()).v5()).await;
-        assert!(connack.session_present());
+        only = resumed(at, "only").await;
         assert_eq!(number(&only.received5().await.payload), job);
         // Its acknowledgement is heard.
         only.ping().await;
