@@ -1,20 +1,23 @@
 //! A coin line that never stands still: the outputs are set all the same.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/nowhere.rs"]
+mod nowhere;
+
 // Its time driver is linked in.
 use module_host as _;
 
 use embassy_time::Instant;
-use embedded_io_adapters::tokio_1::FromTokio;
 use module_firmware::{
     Identity, Module, Outputs,
-    link::{self, Board, Dial, INPUTS_MAX, Input},
+    link::{self, Board, INPUTS_MAX, Input},
     store::Store,
 };
 use module_host::{Chip, Flash};
+use nowhere::Nowhere;
 use protocol::{ModuleId, ModuleSecret};
-use std::{cell::Cell, convert::Infallible, future::pending, time::Duration};
-use tokio::{io::DuplexStream, sync::Notify, time::timeout};
+use std::{cell::Cell, future::pending, time::Duration};
+use tokio::{sync::Notify, time::timeout};
 
 const EDGES: usize = 20_000;
 
@@ -53,18 +56,6 @@ impl Board for &Flooded {
             pending::<()>().await;
         }
         tokio::task::yield_now().await;
-    }
-}
-
-/// No network.
-struct Nowhere;
-
-impl Dial for Nowhere {
-    type Stream = FromTokio<DuplexStream>;
-    type Error = Infallible;
-
-    async fn dial(&mut self) -> Result<Self::Stream, Infallible> {
-        pending().await
     }
 }
 

@@ -1,19 +1,21 @@
 //! Flash that takes its time: coins go on to the machine meanwhile, and all of them are counted.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/nowhere.rs"]
+mod nowhere;
+
 use embassy_time::Instant;
-use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use module_firmware::{
     Identity, Module, Outputs,
-    link::{self, Board, Dial, Input},
+    link::{self, Board, Input},
     store::{Key, Store, VALUE_MAX_BYTES},
 };
 use module_host::{Chip, Flash};
+use nowhere::Nowhere;
 use protocol::{ModuleId, ModuleSecret, console::Info, messages::Settings};
-use std::{cell::RefCell, collections::VecDeque, convert::Infallible, future::pending, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, time::Duration};
 use tokio::{
-    io::DuplexStream,
     sync::{Notify, watch},
     time::{sleep, timeout},
 };
@@ -119,18 +121,6 @@ impl Board for &Pins {
     async fn wait(&mut self, until_us: u64) {
         let wait_us = until_us.saturating_sub(self.now_us()).min(1_000_000);
         let _ = timeout(Duration::from_micros(wait_us), self.captured.notified()).await;
-    }
-}
-
-/// No network.
-struct Nowhere;
-
-impl Dial for Nowhere {
-    type Stream = FromTokio<DuplexStream>;
-    type Error = Infallible;
-
-    async fn dial(&mut self) -> Result<Self::Stream, Infallible> {
-        pending().await
     }
 }
 
