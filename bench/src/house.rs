@@ -135,7 +135,7 @@ impl House {
             username: "backend".into(),
             password: PASSWORD.into(),
             tls: false,
-        });
+        })?;
         let callbacks = Arc::new(Callbacks::default());
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
         let backend = Backend::new(Parts {

@@ -54,6 +54,13 @@ async fn publishes_outside_the_grants_go_nowhere() {
         old.send(&publish4("é", qos)).await;
         assert!(old.packet().await.is_none(), "{qos:?}");
     }
+    // Who may publish nothing at all is not cut for saying that it is there.
+    let mut reader = Raw::client4(at, "reader", "bridge").await;
+    reader.send(&publish4("homeassistant/status", Qos::AtMostOnce)).await;
+    reader.send(&publish4("$SYS/broker/connection/bridge/state", Qos::AtLeastOnce)).await;
+    assert_eq!(reader.body().await.0, 4, "a PUBACK");
+    reader.send(&publish4("v1/op/x", Qos::ExactlyOnce)).await;
+    assert_eq!(reader.body().await.0, 5, "a PUBREC");
     assert_eq!(anna.publish5("wo/x", b"seen", false, Properties::new()).await, 0);
     assert_eq!(backend.received5().await.payload, b"seen", "and nothing before it");
     until("the core is well", || running.broker.healthy()).await;

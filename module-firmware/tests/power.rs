@@ -257,7 +257,7 @@ fn an_outcome_in_flight_when_the_connection_goes_is_told_again() {
 
 #[test]
 fn coins_without_a_network_are_in_the_totals_of_the_next_status() {
-    let mut bench = Bench::boot(Flash::blank(8));
+    let mut bench = Bench::restart(Flash::blank(8));
     bench.coins(7, 50, 50);
     bench.run_ms(1000);
     let mut bench = Bench::boot(bench.cut());

@@ -67,7 +67,7 @@ pub async fn open_store(settings: &Settings) -> Result<Db> {
 pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(Backend, MqttReader)> {
     let clock = Arc::new(SystemClock);
     let random = Arc::new(SystemRandom);
-    let (bus, reader) = MqttBus::new(bus);
+    let (bus, reader) = MqttBus::new(bus)?;
     let backend = Backend::new(Parts {
         db,
         providers: Arc::new(RealProviders::new(clock.clone(), random.clone())?),

@@ -1,5 +1,5 @@
-//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, `add` for what an operation begins with, and
-//! `module`.
+//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, `add` for what an operation begins with,
+//! `module` and `machine`.
 //!
 //! It decides nothing and stores nothing: it reads settings, puts the house together (`house.rs`), says who may connect
 //! by MQTT (`gate.rs`), and ends it cleanly.
@@ -12,6 +12,7 @@ mod demo;
 mod files;
 mod gate;
 mod house;
+mod machine_coins;
 mod module;
 
 use anyhow::{Context, Result};
@@ -48,6 +49,8 @@ enum Command {
     Add(add::Add),
     /// Disable a module's credential, or enable it again.
     Module(module::Module),
+    /// Correct the coins booked for a machine.
+    Machine(machine_coins::Machine),
 }
 
 /// Which settings.
@@ -102,6 +105,11 @@ async fn run(command: Command) -> Result<()> {
             let settings = module.settings()?;
             log_to_stderr(&settings.log)?;
             module.run(&settings).await
+        }
+        Command::Machine(machine) => {
+            let settings = machine.settings()?;
+            log_to_stderr(&settings.log)?;
+            machine.run(&settings).await
         }
         Command::Demo(options) => {
             log_to_stderr(&options.log)?;

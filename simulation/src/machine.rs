@@ -385,6 +385,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether the module has the acceptor give coins back, as the acceptor heeds it.
+    pub fn is_inhibited(&self) -> bool {
+        self.outputs.inhibit
+    }
+
     /// Whether a credit is being given.
     pub fn is_crediting(&self) -> bool {
         self.train.is_some()

@@ -14,12 +14,18 @@ use crate::{
     weather::Weather,
 };
 use backend::{
+    Backend,
     db::Db,
     machines::{NewMachine, PriceChange},
     money::Currency,
     operators::NewOperator,
 };
 use module_firmware::Identity;
+use protocol::{
+    limits::PAYLOAD_MAX_BYTES,
+    messages::{Mark, Status, Totals},
+    topics::{self, Kind},
+};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
@@ -258,6 +264,7 @@ impl World {
             self.checker.know_machine(operator_id, machine_id, account_token);
             let drift_ppm = i64::try_from(chance.between(0..=2 * self.weather.drift_max_ppm.unsigned_abs()))?;
             let identity = Identity { id: new.id, secret: new.secret };
+            commission(&backend, &identity).await?;
             let writes = Chance::new(seed, &format!("flash {index}"));
             let mut machine = Machine::new(identity, drift_ppm - self.weather.drift_max_ppm, writes);
             machine.gives_twice = self.options.mutation == Some(Mutation::CreditsTwice);
@@ -440,4 +447,29 @@ impl World {
         self.plan_in(REST_LOOK_US, Event::Rested);
         Ok(false)
     }
+}
+
+/// The installer starts a new module once, before coins fall: the server knows its total of 0 from then on.
+async fn commission(backend: &Backend, identity: &Identity) -> anyhow::Result<()> {
+    let status = Status {
+        mark: Mark { boot: 0, session: 0, sequence: 0 },
+        online: false,
+        uptime_ms: 0,
+        at_ms: None,
+        last_command: 0,
+        settings_version: 0,
+        firmware: "",
+        signal_csq: None,
+        supply_mv: None,
+        totals: Totals::default(),
+        faults: 0,
+        locked: None,
+        learned: None,
+        diagnostics: None,
+    };
+    let topic = topics::topic(identity.id, Kind::Status);
+    let mut payload = [0; PAYLOAD_MAX_BYTES];
+    let length = protocol::seal(&identity.secret.message_key(identity.id), &topic, &status, &mut payload)
+        .map_err(|error| anyhow::anyhow!("a status does not fit: {error:?}"))?;
+    Ok(backend.on_message(&topic, &payload[..length]).await?)
 }

@@ -10,6 +10,7 @@
 //! | refund_done | refund_clearing | provider_clearing |
 //! | loss | loss | operator_payable |
 //! | coins | cash_box | coin_sales |
+//! | coins_corrected | cash_box | coin_sales; the other way round where it takes away |
 
 pub(crate) mod entry;
 pub(crate) mod txn;
@@ -67,8 +68,10 @@ pub enum Kind {
     RefundDone,
     /// Credited and refunded; the reference is the sale.
     Loss,
-    /// Coins fell; the reference is module and running total.
+    /// Coins fell; the reference is module, how often it began to count, and running total.
     Coins,
+    /// A person corrected what was booked of coins; the reference is the correction.
+    CoinsCorrected,
 }
 
 impl Kind {
@@ -82,6 +85,7 @@ impl Kind {
             Kind::RefundDone => "refund_done",
             Kind::Loss => "loss",
             Kind::Coins => "coins",
+            Kind::CoinsCorrected => "coins_corrected",
         }
     }
 
@@ -94,7 +98,7 @@ impl Kind {
             Kind::RefundCancelled => (Account::RefundClearing, Account::OperatorPayable),
             Kind::RefundDone => (Account::RefundClearing, Account::ProviderClearing),
             Kind::Loss => (Account::Loss, Account::OperatorPayable),
-            Kind::Coins => (Account::CashBox, Account::CoinSales),
+            Kind::Coins | Kind::CoinsCorrected => (Account::CashBox, Account::CoinSales),
         }
     }
 }
@@ -107,7 +111,7 @@ pub(crate) struct Posting {
     pub operator_id: i64,
     pub sale_id: Option<i64>,
     pub machine_id: Option<i64>,
-    /// Positive, in minor units.
+    /// Positive, in minor units; of a correction it may be negative.
     pub amount_minor: i64,
     pub currency: String,
     pub at_ms: i64,

@@ -179,6 +179,12 @@ impl Backend {
             .ok_or(Error::NotFound("machine"))
     }
 
+    /// The numbers of the operator and the machine that a scan code belongs to.
+    pub async fn machine_of_code(&self, code: &str) -> Result<(i64, i64)> {
+        let machine = self.machine_by_code(code).await?;
+        Ok((machine.operator_id, machine.id))
+    }
+
     pub(crate) async fn machine_by_code(&self, code: &str) -> Result<machine::Model> {
         machine::Entity::find()
             .filter(machine::Column::Code.eq(code))

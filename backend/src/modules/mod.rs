@@ -1,14 +1,18 @@
 //! Modules: who they are, what they say, what they are told.
 //!
 //! [`Backend::on_message`](crate::Backend::on_message) takes what arrives and opens its envelope; `status`, `pulses`
-//! and `acks` take it further, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
+//! and `acks` take it further, `coins` says how far a total of coins is believed and `corrections` how a person corrects
+//! what was booked, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
 //! gives up; `probe` asks whether a module could credit, `lives` whether it lost its memory; `settings` are wanted of it,
 //! `errands` done once; `admission` says who may connect.
 
 mod acks;
 mod admission;
+mod coin_correction;
+mod coins;
 pub(crate) mod command;
 mod commands;
+mod corrections;
 mod diagnosis;
 pub(crate) mod diagnostics;
 pub(crate) mod errands;
@@ -23,9 +27,10 @@ mod pulses;
 pub(crate) mod questions;
 mod registry;
 pub(crate) mod settings;
-mod status;
+pub(crate) mod status;
 
 pub use admission::{Admission, Disabled};
+pub use corrections::CoinCorrection;
 pub use diagnostics::DiagnosticsView;
 pub use errands::{Errand, ErrandView, LearnOptions};
 pub use lessons::{LessonView, ProfileView};

@@ -26,6 +26,15 @@ pub struct Model {
     pub locked: bool,
     pub settings_version: i64,
     pub coin_pulses: i64,
+    /// The machine that its coins are counted for: see `coins`.
+    pub coins_machine_id: Option<i64>,
+    /// When it last told of its total.
+    pub coins_ms: Option<i64>,
+    /// A total that was not believed, and when it was told.
+    pub coins_doubted: Option<i64>,
+    pub coins_doubted_ms: Option<i64>,
+    /// How often counting began anew.
+    pub coins_epoch: i64,
     pub credit_pulses: i64,
     pub noise_edges: i64,
     /// Version of the settings wanted; 0 if none were ever chosen here.

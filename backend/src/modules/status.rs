@@ -4,7 +4,7 @@ use super::{
     acks::was_locked_since,
     column,
     module::{self, ActiveModel},
-    pulses::Rise,
+    pulses::{self, Told},
 };
 use crate::{
     Backend, Error, Result,
@@ -15,7 +15,7 @@ use protocol::{
     ModuleId,
     messages::{Mark, Status},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, prelude::*};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, QuerySelect, prelude::*};
 
 /// A module that knows of more commands than this beyond ours is broken, and must not make us count to the end.
 const SEQUENCE_LEAD_MAX: i64 = 1_000_000;
@@ -34,7 +34,7 @@ enum Taken {
 struct Heard {
     taken: Taken,
     machine: Option<machine::Model>,
-    rise: Rise,
+    coins: Option<pulses::Taken>,
     /// Version of the settings wanted.
     wanted: i64,
     manufacturer_id: Option<i64>,
@@ -57,18 +57,18 @@ impl Backend {
                 let (wanted, manufacturer_id) = (row.settings_wanted, row.manufacturer_id);
                 if status.mark < mark {
                     let taken = Taken::Old { known_boot: row.status_boot };
-                    return Ok(Heard { taken, machine, rise: Rise::Pulses(0), wanted, manufacturer_id });
+                    return Ok(Heard { taken, machine, coins: None, wanted, manufacturer_id });
                 }
                 let known = status.mark == mark && row.online == status.online;
                 let now_ms = self.now_ms();
-                let rise = self.book_coins(txn, &row, machine.as_ref(), status.totals.coin_pulses).await?;
-                let coin_pulses = rise.total(row.coin_pulses, status.totals.coin_pulses);
+                let told = Told { total: status.totals.coin_pulses, burst: 0, is_will: !status.online };
+                let coins = self.book_coins(txn, &row, machine.as_ref(), told).await?;
                 let known_lock = row.locked;
                 let relocked = status.online
                     && status.locked.unwrap_or(false) != known_lock
                     && was_locked_since(txn, &row, status).await?;
                 let mut change = apply(row, status);
-                change.coin_pulses = Set(coin_pulses);
+                coins.coins.keep(&mut change);
                 if relocked {
                     change.locked = Set(known_lock);
                 }
@@ -83,10 +83,10 @@ impl Backend {
                     }
                 }
                 let taken = if known { Taken::Known } else { Taken::New };
-                Ok(Heard { taken, machine, rise, wanted, manufacturer_id })
+                Ok(Heard { taken, machine, coins: Some(coins), wanted, manufacturer_id })
             })
             .await?;
-        let Heard { taken, machine, rise, wanted, manufacturer_id } = heard;
+        let Heard { taken, machine, coins, wanted, manufacturer_id } = heard;
         if let Taken::Old { known_boot } = taken {
             self.doubt_memory(module, status, known_boot).await;
             return super::count_dropped("old");
@@ -96,21 +96,25 @@ impl Backend {
         } else {
             self.questions.forget(module);
         }
-        let Taken::New = taken else { return Ok(()) };
         if let Some(manufacturer_id) = manufacturer_id {
             self.tell_manufacturer_of_status(manufacturer_id, module, status).await;
         }
-        if let Some(machine) = machine {
-            self.doubt(&machine, rise);
-            let coins = rise.pulses();
-            let what = if coins > 0 { LiveKind::Pulse { pulses: coins } } else { LiveKind::Status };
-            self.live.tell(LiveEvent {
+        let Some(machine) = machine else { return Ok(()) };
+        // One that is known comes again when the broker is connected to anew: by now only the last known facts may be there.
+        self.tell_integrators_of_status(&machine, status).await;
+        if let Taken::New = taken {
+            let pulses = coins.as_ref().map_or(0, |coins| coins.pulses);
+            let what = if pulses > 0 { LiveKind::Pulse { pulses } } else { LiveKind::Status };
+            let event = LiveEvent {
                 operator_id: machine.operator_id,
                 machine_id: Some(machine.id),
                 what,
                 at_ms: self.now_ms(),
-            });
-            self.tell_integrators_of_status(&machine, status).await;
+            };
+            self.live.tell(event);
+        }
+        if let Some(coins) = &coins {
+            self.doubt(&machine, coins);
         }
         Ok(())
     }
@@ -136,8 +140,8 @@ pub(super) async fn lock_module(txn: &DatabaseTransaction, module: ModuleId) -> 
 }
 
 /// The machine a module is wired to.
-pub(super) async fn wired_machine(txn: &DatabaseTransaction, module: ModuleId) -> Result<Option<machine::Model>> {
-    Ok(machine::Entity::find().filter(machine::Column::ModuleId.eq(module.as_str())).one(txn).await?)
+pub(crate) async fn wired_machine(store: &impl ConnectionTrait, module: ModuleId) -> Result<Option<machine::Model>> {
+    Ok(machine::Entity::find().filter(machine::Column::ModuleId.eq(module.as_str())).one(store).await?)
 }
 
 fn apply(row: module::Model, status: &Status<'_>) -> ActiveModel {

@@ -93,7 +93,7 @@ impl Backend {
                 of_machine.paid_minor -= line.amount_minor;
             } else if [Kind::Refund.as_str(), Kind::RefundCancelled.as_str()].contains(&line.kind.as_str()) {
                 of_machine.refunded_minor += line.amount_minor;
-            } else if line.kind == Kind::Coins.as_str() {
+            } else if [Kind::Coins.as_str(), Kind::CoinsCorrected.as_str()].contains(&line.kind.as_str()) {
                 of_machine.coins_minor -= line.amount_minor;
             }
         }

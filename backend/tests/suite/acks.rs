@@ -160,3 +160,28 @@ async fn more_pulses_than_were_bought_are_credited_and_nothing_breaks() {
     assert_eq!(app.state(&token).await, "credited");
     app.assert_books().await;
 }
+
+#[tokio::test]
+async fn more_pulses_than_were_asked_for_are_not_shown_as_truth() {
+    for (is_done, state, given) in [(true, "credited", i32::from(PRICE_PULSES)), (false, "refund_pending", 0)] {
+        for claimed in [PRICE_PULSES + 1, u16::MAX] {
+            let app = TestApp::start().await;
+            let token = app.paid_sale().await;
+            let credit = app.shop.module.credit(&app);
+            app.events();
+            let word = |ack: &mut protocol::messages::Ack| {
+                if is_done { done(claimed)(ack) } else { failed(claimed, Reason::PowerLost)(ack) }
+            };
+            for _ in 0..3 {
+                app.deliver(&app.shop.module.ack(&app, &credit, word)).await;
+            }
+            let row = app.row(&token).await;
+            assert_eq!((row.view.state, row.view.pulses_given), (state, given), "{claimed}");
+            let alarms: Vec<_> =
+                app.alarms().into_iter().filter(|alarm| alarm.contains(&claimed.to_string())).collect();
+            assert_eq!(alarms.len(), 1, "told once: {alarms:?}");
+            assert_eq!(app.number_of("SELECT MAX(pulses) FROM commands").await, given.into());
+            app.assert_books().await;
+        }
+    }
+}

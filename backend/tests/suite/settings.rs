@@ -123,6 +123,7 @@ async fn what_no_module_would_take_is_refused_with_its_field() {
         ("credit_pulses_per_minute_max", ModuleSettings { credit_pulses_per_minute_max: 49, ..good }),
         ("status_period_s", ModuleSettings { status_period_s: 9, ..good }),
         ("keepalive_s", ModuleSettings { keepalive_s: 271, ..good }),
+        ("settle_ms", ModuleSettings { settle_ms: 30_001, ..good }),
     ] {
         let refused = want(&app, 0, settings).await;
         let Err(Error::Invalid { field: named, .. }) = refused else { panic!("{field}: {refused:?}") };

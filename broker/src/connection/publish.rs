@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::debug;
 
 use super::serving::Connection;
 use crate::auth::{Lane, Version};
 use crate::codec::{DisconnectReasonCode, InboundPublish, PubackReasonCode, Qos, encode};
 use crate::gate::PublishError;
 use crate::message::Message;
+use crate::refusals::Refused;
 use crate::topic::{self, TopicError};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -31,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let code = self.take(topic, publish).await?;
         if code != PubackReasonCode::Success {
             self.gate.meters.publishes_refused.increment(1);
-            if version == Version::V311 {
+            if version == Version::V311 && !self.may_be_left_out(code) {
                 // 3.1.1 has no way to say so, and an acknowledgement would be a lie.
                 return Err(DisconnectReasonCode::NotAuthorized);
             }
@@ -55,6 +55,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
+    /// Whether a refused publish of 3.1.1, in which nothing else can be said of it, is acknowledged all the same, as the
+    /// standard allows (section 3.3.5). It is for a client that may publish nothing at all: bridges and home automation say
+    /// by default, on a topic of their own, that they are there, and would come again for ever if they were cut for it.
+    /// Whoever may publish something would take it for done.
+    fn may_be_left_out(&self, code: PubackReasonCode) -> bool {
+        let not_for_it = matches!(code, PubackReasonCode::NotAuthorized | PubackReasonCode::TopicNameInvalid);
+        not_for_it && self.rules.publishes_nothing()
+    }
+
     async fn take(
         &mut self,
         topic: Box<str>,
@@ -68,10 +77,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match topic::check_name(&topic, self.gate.limits.topic_bounds()) {
             Ok(()) => {}
             Err(TopicError::Malformed) => return Err(DisconnectReasonCode::TopicNameInvalid),
-            Err(TopicError::Unsupported) => return Ok(PubackReasonCode::TopicNameInvalid),
+            Err(TopicError::Unsupported) => {
+                self.gate.refusals.note(Refused::Publish, self.who(), "topic", &topic);
+                return Ok(PubackReasonCode::TopicNameInvalid);
+            }
         }
         if !self.rules.may_publish(&topic) {
-            debug!(client = %self.session.key.client_id, %topic, "publish outside the grants");
+            self.gate.refusals.note(Refused::Publish, self.who(), "not_authorized", &topic);
             return Ok(PubackReasonCode::NotAuthorized);
         }
         self.gate.meters.publishes_in.increment(1);
@@ -93,7 +105,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         match taken {
             Ok(()) => Ok(PubackReasonCode::Success),
-            Err(PublishError::Quota) => Ok(PubackReasonCode::QuotaExceeded),
+            Err(PublishError::Quota) => {
+                self.gate.refusals.note(Refused::Publish, self.who(), "quota", "");
+                Ok(PubackReasonCode::QuotaExceeded)
+            }
             Err(PublishError::Unavailable) => Err(DisconnectReasonCode::ServerBusy),
         }
     }

@@ -305,6 +305,7 @@ async fn after(
             "credit_pulses_per_minute_max" => "per-minute",
             "status_period_s" => "status-period",
             "keepalive_s" => "keepalive",
+            "settle_ms" => "settle",
             "learn" => "learn",
             _ => "other",
         },

@@ -80,6 +80,7 @@ async fn bad_settings_are_refused_and_stay_in_the_form() {
         ("credit_pulses_per_minute_max", "70000", "per minute"),
         ("status_period_s", "9", "between reports"),
         ("keepalive_s", "29", "sign of life"),
+        ("settle_ms", "99", "settle after power-on"),
     ] {
         let answer = post(&browser, &format!("{path}/settings"), &settings(&page, &[(name, value)])).await;
         assert_eq!(answer.status, 422, "{name} {value}");
