@@ -22,6 +22,9 @@ pub enum Error {
     /// Somebody changed it meanwhile; nothing was done.
     #[error("{0} was changed meanwhile; look again")]
     Conflict(&'static str),
+    /// More is asked than can be done at a time; nothing was done.
+    #[error("too many are waiting for {0}; try again in a moment")]
+    Busy(&'static str),
     /// The payment provider did not play along.
     #[error(transparent)]
     Provider(#[from] ProviderError),

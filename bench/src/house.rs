@@ -212,7 +212,7 @@ fn serve_web(
 ) -> Result<JoinHandle<()>> {
     let config = web::WebConfig {
         public_url,
-        trust_proxy_header: false,
+        proxies: web::TrustedProxies::none(),
         secure_cookies: false,
         csrf_key: [2; 32],
         limits: web::Limits::default(),

@@ -32,6 +32,8 @@ pub struct House {
     pub mqtt_tls: Option<SocketAddr>,
     pub mqtt_ws: Option<SocketAddr>,
     web: web::Web,
+    /// Metrics, where they have an address of their own.
+    metrics: Option<web::Web>,
     broker: Option<broker::Broker>,
     tasks: Vec<JoinHandle<()>>,
     closing: CancellationToken,
@@ -134,16 +136,27 @@ impl House {
         let panel = demo(&backend, mqtt).await?;
         let http = foundation.http();
         let gate = broker.clone().map(|broker| Arc::new(LiveGate(broker)) as Arc<dyn web::MqttGate>);
-        let config = web_config(settings, foundation.metrics, gate, panel)?;
+        let text = metrics_text(foundation.metrics);
+        let metrics = match settings.metrics_listen {
+            Some(address) => {
+                let bound = web::bind(address).await.context("set another metrics_listen, or stop what has it")?;
+                Some(web::serve_metrics(bound, text.clone(), closing.clone()))
+            }
+            None => None,
+        };
+        let text = metrics.is_none().then_some(text);
+        let config = web_config(settings, text, gate, panel)?;
         let web = web::serve(foundation.bound, config, backend.clone(), closing.clone())?;
-        Ok(Self { backend, http, mqtt, mqtt_tls, mqtt_ws, web, broker, tasks, closing })
+        Ok(Self { backend, http, mqtt, mqtt_tls, mqtt_ws, web, metrics, broker, tasks, closing })
     }
 
     /// Ends everything in order: no new requests, what is under way is answered, then the bus, then the broker.
     pub async fn shutdown(self) {
         self.closing.cancel();
-        if let Err(error) = self.web.done.await {
-            tracing::warn!(%error, "the web ended badly");
+        for web in self.metrics.into_iter().chain([self.web]) {
+            if let Err(error) = web.done.await {
+                tracing::warn!(%error, "the web ended badly");
+            }
         }
         for task in self.tasks {
             task.abort();
@@ -224,15 +237,23 @@ fn external_bus(settings: &Settings) -> Result<MqttConfig> {
     })
 }
 
+/// The metrics as text, whenever somebody asks.
+fn metrics_text(metrics: PrometheusHandle) -> web::MetricsText {
+    Arc::new(move || {
+        metrics.run_upkeep();
+        metrics.render()
+    })
+}
+
 fn web_config(
     settings: &Settings,
-    metrics: PrometheusHandle,
+    metrics: Option<web::MetricsText>,
     mqtt: Option<Arc<dyn web::MqttGate>>,
     demo: Option<DemoPanel>,
 ) -> Result<WebConfig> {
     Ok(WebConfig {
         public_url: settings.public_url.clone(),
-        trust_proxy_header: settings.trust_proxy_header,
+        proxies: settings.proxies()?,
         secure_cookies: settings.public_url.starts_with("https:"),
         csrf_key: derived_key(&settings.secret_key()?, b"csrf"),
         limits: Limits {
@@ -240,15 +261,17 @@ fn web_config(
             orders_per_minute: settings.orders_per_minute,
             sign_ins_per_minute: settings.sign_ins_per_minute,
             sign_ins_per_email_per_minute: settings.sign_ins_per_email_per_minute,
+            connections: settings.http_connections,
+            connections_per_address: settings.http_connections_per_address,
             live_streams: settings.live_streams,
+            live_streams_per_address: settings.live_streams_per_address,
+            live_streams_per_member: settings.live_streams_per_member,
+            live_streams_per_sale: settings.live_streams_per_sale,
         },
         mqtt,
         admins: settings.admins.iter().map(|email| email.trim().to_lowercase()).collect(),
         demo,
-        metrics: Some(Arc::new(move || {
-            metrics.run_upkeep();
-            metrics.render()
-        })),
+        metrics,
     })
 }
 

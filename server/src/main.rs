@@ -13,14 +13,14 @@ mod files;
 mod gate;
 mod house;
 mod machine_coins;
+mod log;
 mod module;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Settings;
 use house::{Foundation, House};
-use std::path::PathBuf;
-use tracing_subscriber::EnvFilter;
+use std::{path::PathBuf, process::ExitCode};
 
 /// Phone payments for small self-service machines: money in, credit out, once.
 #[derive(Parser)]
@@ -67,14 +67,20 @@ impl ConfigFile {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = run_to_end(cli.command);
+    log::end(outcome.as_ref().err());
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_to_end(command: Command) -> Result<()> {
     // Two providers are compiled in, and the library refuses to choose.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was installed twice"))?;
-    let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let outcome = runtime.block_on(run(cli.command));
+    let outcome = runtime.block_on(run(command));
     // Work that blocks (hashing) must not hold up the end.
     runtime.shutdown_background();
     outcome
@@ -89,7 +95,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Serve(file) => serve(&file.read()?).await,
         Command::Migrate(file) => {
             let settings = file.read()?;
-            log_to_stderr(&settings.log)?;
+            log::begin(&settings.log)?;
             let db = backend::db::Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
             let pending = db.pending_migrations().await?;
             db.migrate().await?;
@@ -98,28 +104,28 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Add(add) => {
             let settings = add.settings()?;
-            log_to_stderr(&settings.log)?;
+            log::begin(&settings.log)?;
             add.run(&settings).await
         }
         Command::Module(module) => {
             let settings = module.settings()?;
-            log_to_stderr(&settings.log)?;
+            log::begin(&settings.log)?;
             module.run(&settings).await
         }
         Command::Machine(machine) => {
             let settings = machine.settings()?;
-            log_to_stderr(&settings.log)?;
+            log::begin(&settings.log)?;
             machine.run(&settings).await
         }
         Command::Demo(options) => {
-            log_to_stderr(&options.log)?;
+            log::begin(&options.log)?;
             demo::run(options).await
         }
     }
 }
 
 async fn serve(settings: &Settings) -> Result<()> {
-    log_to_stderr(&settings.log)?;
+    log::begin(&settings.log)?;
     let foundation = Foundation::lay(settings.http_listen).await?;
     let house = House::start(settings, foundation, async |_, _| Ok(None)).await?;
     tracing::info!(http = %house.http, mqtt = ?house.mqtt, public_url = settings.public_url, "serving");
@@ -142,12 +148,5 @@ pub async fn asked_to_end() -> Result<()> {
     }
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await.context("cannot listen for Ctrl-C")?;
-    Ok(())
-}
-
-fn log_to_stderr(filter: &str) -> Result<()> {
-    let filter =
-        EnvFilter::try_new(filter).with_context(|| format!("setting log: {filter:?} is no filter like info"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     Ok(())
 }

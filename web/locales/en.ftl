@@ -454,6 +454,7 @@ connections-manufacturer = manufacturer
 connections-backend = server
 connections-none = Nobody is connected.
 connections-ended = The connection was ended. A module comes back by itself.
+connections-unknown-proxy = Requests come from a proxy at { $proxy } that this server does not trust. It takes all visitors behind it for one, with one limit for all of them. If the proxy is yours, set trusted_proxies = ["{ $proxy }"] in the server's settings and start it again.
 connections-gone = There is no such connection any more.
 
 ## Demo

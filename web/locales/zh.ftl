@@ -436,6 +436,7 @@ connections-manufacturer = 制造商
 connections-backend = 服务器
 connections-none = 没有连接。
 connections-ended = 连接已断开。模块会自动重新连接。
+connections-unknown-proxy = 有请求来自代理 { $proxy }，但本服务器未将其列为可信代理，因此该代理后面的所有访客被视为同一个人，共用一份访问限额。如果这是您自己的代理，请在服务器设置中填写 trusted_proxies = ["{ $proxy }"] 并重新启动。
 connections-gone = 该连接已不存在。
 
 ## 演示

@@ -64,7 +64,7 @@ fn backend_status(error: &backend::Error) -> StatusCode {
         E::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         E::NotReady(_) | E::Conflict(_) => StatusCode::CONFLICT,
         E::Provider(_) => StatusCode::BAD_GATEWAY,
-        E::Bus(_) | E::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        E::Bus(_) | E::Store(_) | E::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         E::Sealed | E::Config { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -84,6 +84,9 @@ impl ResponseError for Failure {
         }
     }
 }
+
+/// When to come back where too many are served at once (seconds).
+const BUSY_S: u64 = 5;
 
 /// All words of error pages.
 #[cfg(test)]
@@ -114,6 +117,7 @@ impl ErrorWords {
             Some(Failure::Backend(backend::Error::NotFound("machine"))) => words.word = "machine",
             Some(Failure::Backend(backend::Error::NotFound("sale"))) => words.word = "sale",
             Some(Failure::TooMany { retry_after_s }) => words.retry_after_s = Some(*retry_after_s),
+            Some(Failure::Busy | Failure::Backend(backend::Error::Busy(_))) => words.retry_after_s = Some(BUSY_S),
             _ => {}
         }
         words

@@ -1,9 +1,18 @@
 //! What every page needs: the language, the form token, the request's id, and the templates.
 
-use crate::{app::App, failure::Failure, guard::csrf, locale::Language, templates::Templates};
+use crate::{
+    app::App,
+    failure::Failure,
+    guard::{
+        address::{self, Unreadable},
+        csrf,
+    },
+    locale::Language,
+    templates::Templates,
+};
 use poem::{FromRequest, Request, RequestBody, Response, http::StatusCode};
 use serde_json::json;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 use tera::Context;
 
 /// A page under way. Made by the envelope, one a request.
@@ -11,6 +20,8 @@ use tera::Context;
 pub(crate) struct Page {
     pub(crate) app: Arc<App>,
     pub(crate) look: Look,
+    /// The visitor's address, or why a trusted proxy does not tell it.
+    pub(crate) visitor: Result<IpAddr, Unreadable>,
 }
 
 /// What templates need beside their own facts.
@@ -54,7 +65,15 @@ impl Page {
             demo: app.config.demo.is_some(),
             mqtt: app.config.mqtt.is_some(),
         };
-        Self { app: app.clone(), look }
+        let visitor = address::client_ip(request, &app.config.proxies);
+        Self { app: app.clone(), look, visitor }
+    }
+
+    /// The page as anybody sees it: what it shows has nothing of this request, and no session's form token.
+    pub(crate) fn for_everybody(mut self) -> Self {
+        self.look.csrf = csrf::token(&self.app.config.csrf_key, "", self.app.backend.now_ms());
+        self.look.request_id.clear();
+        self
     }
 
     /// The same page under another address: what answers a form is shown under the form's page.

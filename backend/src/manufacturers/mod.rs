@@ -55,7 +55,7 @@ impl Backend {
         let found = Entity::find().filter(Column::Slug.eq(slug)).one(self.db.read()).await?;
         // As for integrators: of exactly this one.
         let hash = found.filter(|row| row.slug == slug).and_then(|row| row.tool_password_hash);
-        Ok(MqttReading::of(password, hash, topics_of(slug)).await)
+        MqttReading::of(password, hash, topics_of(slug)).await
     }
 
     pub(crate) async fn manufacturer_row(&self, manufacturer_id: i64) -> Result<Model> {

@@ -24,10 +24,10 @@ pub struct MqttReading {
 
 impl MqttReading {
     /// What lies within `filter`, if the password is that of the hash. It takes as long without a hash.
-    pub(crate) async fn of(password: &str, hash: Option<String>, filter: String) -> Option<Self> {
+    pub(crate) async fn of(password: &str, hash: Option<String>, filter: String) -> Result<Option<Self>> {
         let fingerprint = hash.as_deref().map(fingerprint);
-        let verified = verify(password, hash).await;
-        fingerprint.filter(|_| verified).map(|fingerprint| Self { filter, fingerprint })
+        let verified = verify(password, hash).await?;
+        Ok(fingerprint.filter(|_| verified).map(|fingerprint| Self { filter, fingerprint }))
     }
 }
 
@@ -74,7 +74,7 @@ impl Backend {
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<Member> {
         let email = email.trim().to_lowercase();
         let found = member::Entity::find().filter(member::Column::Email.eq(&email)).one(self.db.read()).await?;
-        let right = verify(password, found.as_ref().map(|member| member.password_hash.clone())).await;
+        let right = verify(password, found.as_ref().map(|member| member.password_hash.clone())).await?;
         match found {
             Some(member) if right => self.member(member.id).await,
             _ => Err(Error::NotFound("member")),
@@ -130,7 +130,7 @@ impl Backend {
 
     /// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
     pub async fn integrator(&self, slug: &str, password: &str) -> Result<Option<MqttReading>> {
-        Ok(MqttReading::of(password, self.integrator_hash(slug).await?, topics_of(slug)).await)
+        MqttReading::of(password, self.integrator_hash(slug).await?, topics_of(slug)).await
     }
 
     async fn integrator_hash(&self, slug: &str) -> Result<Option<String>> {

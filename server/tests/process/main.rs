@@ -10,6 +10,7 @@ mod crash;
 mod demo;
 mod ending;
 mod integrators;
+mod log;
 mod manufacturers;
 mod modules;
 mod mosquitto;

@@ -111,6 +111,12 @@ impl Visitor {
         self.try_get(path).await.unwrap()
     }
 
+    /// Sends a body that is no form; gives the status.
+    pub async fn post(&self, path: &str, body: &'static str) -> StatusCode {
+        let url = self.base.join(path).unwrap();
+        self.http.post(url).body(body).send().await.expect("the server answers").status()
+    }
+
     /// Sends a form.
     pub async fn try_submit(&self, form: &Form) -> reqwest::Result<Page> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form.fields).finish();

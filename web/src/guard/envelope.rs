@@ -3,6 +3,7 @@
 use crate::{
     app::App,
     failure::{ErrorWords, Failure, chain},
+    guard::address,
     locale::Language,
     page::Page,
 };
@@ -45,6 +46,7 @@ pub(crate) async fn envelope<E: Endpoint>(
     {
         language.remember(&request, app.config.secure_cookies);
     }
+    notice_unknown_proxy(&app, &request);
     let method = request.method().clone();
     let is_checkout = request.uri().path().starts_with("/s/");
     request.extensions_mut().insert(page.clone());
@@ -76,12 +78,31 @@ pub(crate) async fn envelope<E: Endpoint>(
 
 fn count(method: &Method, pattern: Option<&str>, status: StatusCode, started: Instant) {
     let labels = [
-        ("method", method.as_str().to_owned()),
+        ("method", method_label(method).to_owned()),
         ("route", pattern.unwrap_or("none").to_owned()),
         ("status", status.as_str().to_owned()),
     ];
     metrics::counter!("web_requests_total", &labels).increment(1);
     metrics::histogram!("web_request_seconds", &labels).record(started.elapsed().as_secs_f64());
+}
+
+/// A method for a metric: anybody may make up others, and each would be a series for the life of the process.
+fn method_label(method: &Method) -> &str {
+    const KNOWN: [Method; 5] = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS, Method::PUT];
+    if KNOWN.contains(method) { method.as_str() } else { "other" }
+}
+
+/// Says once that all visitors are taken for one, where a proxy speaks for them that nobody named.
+fn notice_unknown_proxy(app: &App, request: &Request) {
+    let Some(proxy) = address::unknown_proxy(request, &app.config.proxies) else { return };
+    metrics::counter!("web_unknown_proxy_requests_total").increment(1);
+    if app.unknown_proxy.set(proxy).is_ok() {
+        tracing::warn!(
+            %proxy,
+            "requests come from a proxy that is not trusted: all visitors behind it count as one, and share one limit. If it \
+             is yours and adds the visitor's address to X-Forwarded-For or Forwarded, set trusted_proxies = [\"{proxy}\"]"
+        );
+    }
 }
 
 fn from_error(page: &Page, error: poem::Error) -> Response {
@@ -137,5 +158,18 @@ fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_that_strangers_make_up_are_one_series() {
+        for method in ["M0000001X", "get", "PRI", "TRACE", "DELETE"] {
+            assert_eq!(method_label(&method.parse().unwrap()), "other");
+        }
+        assert_eq!((method_label(&Method::GET), method_label(&Method::POST)), ("GET", "POST"));
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     config::{MqttConnection, MqttGate, MqttParty},
     failure::Failure,
-    guard::session::Signed,
+    guard::{session::Signed, streams::Whose},
     live::{self, Fragment, Pace},
     page::{Page, see_other},
 };
@@ -13,7 +13,7 @@ use poem::{
     web::{Path, Query},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 use tera::Context;
 
 /// Connections raise no events: they are looked at.
@@ -99,13 +99,19 @@ fn milliseconds(time: Duration) -> String {
 }
 
 /// What the templates name.
-pub(crate) fn context(member: &Member, (rows, count): (Vec<Row>, usize), asked: &Asked) -> Context {
+pub(crate) fn context(
+    member: &Member,
+    (rows, count): (Vec<Row>, usize),
+    asked: &Asked,
+    unknown_proxy: Option<&IpAddr>,
+) -> Context {
     let mut context = Context::new();
     context.insert("member", member);
     context.insert("tab", "connections");
     context.insert("hidden", &(count - rows.len()));
     context.insert("rows", &rows);
     context.insert("count", &count);
+    context.insert("unknown_proxy", &unknown_proxy.map(ToString::to_string));
     context.insert("q", &asked.q);
     context.insert("done", &asked.done.as_deref().filter(|done| ["ended", "gone"].contains(done)));
     let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", &asked.q).finish();
@@ -127,7 +133,10 @@ async fn look(page: &Page, member: &Member, query: &str) -> Result<(Vec<Row>, us
 #[handler]
 pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let seen = look(&page, &signed.member, &asked.q).await?;
-    page.render("connections.html", context(&signed.member, seen, &asked))
+    // Who runs the server can mend it.
+    let is_admin = page.app.config.admins.contains(&signed.member.email);
+    let unknown_proxy = page.app.unknown_proxy.get().filter(|_| is_admin);
+    page.render("connections.html", context(&signed.member, seen, &asked, unknown_proxy))
 }
 
 /// `GET /operator/connections/events`
@@ -137,6 +146,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
     let asked = Arc::new(asked);
     live::fragments(
         &page,
+        Whose::Member(signed.member.member_id),
         PACE,
         |_| false,
         move || {
@@ -144,7 +154,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
             async move {
                 signed.still_in(&page.app.backend).await?;
                 let seen = look(&page, &signed.member, &asked.q).await?;
-                let context = context(&signed.member, seen, &asked);
+                let context = context(&signed.member, seen, &asked, None);
                 Ok(Fragment { html: page.fragment("connections_state.html", context)?, last: false })
             }
         },

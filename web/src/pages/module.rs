@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::session::Signed,
+    guard::{session::Signed, streams::Whose},
     live::{self, Fragment},
     page::{Page, see_other},
     pages::{fleet::PACE, module_settings::SettingsForm},
@@ -163,6 +163,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
     let rendering = page.clone();
     live::fragments(
         &page,
+        Whose::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id && event.machine_id == Some(id),
         move || {

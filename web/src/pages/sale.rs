@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::{address::ClientIp, limits::limit_key},
+    guard::{address::ClientIp, limits::limit_key, streams::Whose},
     live::{self, Fragment, Pace},
     page::Page,
 };
@@ -92,9 +92,11 @@ pub(crate) async fn events(page: Page, Path(token): Path<String>, ClientIp(ip): 
     // Not found here is an answer; later it would end a stream.
     look_up(&page, &token).await?;
     let mine = token.clone();
-    let rendering = page.clone();
-    live::fragments(
+    let rendering = page.clone().for_everybody();
+    live::shared_fragments(
         &page,
+        &token.clone(),
+        Whose::Sale(token.clone()),
         PACE,
         move |event| matches!(&event.what, LiveKind::Sale { token, .. } if *token == mine),
         move || {

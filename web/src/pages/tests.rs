@@ -457,7 +457,8 @@ fn connections_page_shows_what_one_may_see() {
         let asked: connections::Asked =
             serde_json::from_value(serde_json::json!({ "q": query, "done": done })).unwrap();
         let seen = connections::rows(all(), &fleet_rows(), &member(), is_admin, query);
-        connections::context(&member(), seen, &asked)
+        let proxy = [10, 0, 0, 7].into();
+        connections::context(&member(), seen, &asked, is_admin.then_some(&proxy))
     };
     let html = each(&templates, "connections", "connections.html", &page(false, "", None));
     assert_eq!(html[1].matches("<tr id=").count(), 3, "its own module, program and member");
@@ -465,6 +466,7 @@ fn connections_page_shows_what_one_may_see() {
     let html = each(&templates, "connections-admin", "connections.html", &page(true, "", Some("ended")));
     assert_eq!(html[1].matches("<tr id=").count(), 7);
     assert!(html[1].contains("The connection was ended"));
+    assert!(html.iter().all(|html| html.contains("10.0.0.7")), "a proxy that nobody named");
     let html = each(&templates, "connections-search", "connections.html", &page(true, "THEIRS", Some("nonsense")));
     assert_eq!(html[1].matches("<tr id=").count(), 1);
     each(&templates, "connections-gone", "connections.html", &page(true, "", Some("gone")));
@@ -473,7 +475,7 @@ fn connections_page_shows_what_one_may_see() {
     let crowd = (0..500).map(|number| connection(number, MqttParty::Backend, "backend")).collect();
     let seen = connections::rows(crowd, &[], &member(), true, "");
     assert_eq!((seen.0.len(), seen.1), (200, 500));
-    let context = connections::context(&member(), seen, &connections::Asked::default());
+    let context = connections::context(&member(), seen, &connections::Asked::default(), None);
     let html = each(&templates, "connections-fragment", "connections_state.html", &context);
     assert!(html[1].contains("500 connections") && html[1].contains("300 not shown"));
 }

@@ -67,7 +67,7 @@ async fn health_readiness_and_metrics() {
 }
 
 /// A broker through which no message passes.
-struct StuckGate;
+pub struct StuckGate;
 
 impl MqttGate for StuckGate {
     fn healthy(&self) -> bool {

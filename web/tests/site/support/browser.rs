@@ -114,6 +114,13 @@ impl Browser {
         self.call(Method::GET, path, &[], Body::empty()).await.status().as_u16()
     }
 
+    /// How the answer is encoded, and its bytes.
+    pub async fn get_bytes(&self, path: &str, headers: &[(&str, &str)]) -> (String, Vec<u8>) {
+        let response = self.call(Method::GET, path, headers, Body::empty()).await;
+        let encoding = response.header("content-encoding").unwrap_or_default().to_owned();
+        (encoding, response.into_body().into_vec().await.unwrap())
+    }
+
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         Self::answer(self.call(Method::GET, path, headers, Body::empty()).await).await
     }

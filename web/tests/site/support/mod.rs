@@ -22,7 +22,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tokio_util::sync::CancellationToken;
-use web::{DemoControl, DemoModule, DemoPanel, Limits, WebConfig};
+use web::{DemoControl, DemoModule, DemoPanel, Limits, TrustedProxies, WebConfig};
 
 pub const EMAIL: &str = "owner@example.com";
 pub const PASSWORD: &str = "correct horse battery";
@@ -51,7 +51,7 @@ pub struct Site {
 pub fn config() -> WebConfig {
     WebConfig {
         public_url: PUBLIC_URL.into(),
-        trust_proxy_header: false,
+        proxies: TrustedProxies::none(),
         secure_cookies: false,
         csrf_key: [3; 32],
         limits: Limits {
@@ -59,7 +59,7 @@ pub fn config() -> WebConfig {
             orders_per_minute: 0,
             sign_ins_per_minute: 0,
             sign_ins_per_email_per_minute: 0,
-            live_streams: 100,
+            ..Limits::default()
         },
         mqtt: None,
         admins: vec![],
