@@ -17,6 +17,8 @@
 mod app;
 mod callbacks;
 mod config;
+mod contact;
+mod error_page;
 mod failure;
 mod guard;
 mod live;
@@ -26,6 +28,7 @@ mod page;
 mod pages;
 mod serve;
 mod templates;
+mod way_on;
 
 pub use app::app;
 pub use config::{

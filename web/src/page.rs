@@ -1,9 +1,10 @@
 //! What every page needs: the language, the form token, the request's id, and the templates.
 
 use crate::{app::App, failure::Failure, guard::csrf, locale::Language, templates::Templates};
+use backend::operators::Member;
 use poem::{FromRequest, Request, RequestBody, Response, http::StatusCode};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tera::Context;
 
 /// A page under way. Made by the envelope, one a request.
@@ -11,6 +12,8 @@ use tera::Context;
 pub(crate) struct Page {
     pub(crate) app: Arc<App>,
     pub(crate) look: Look,
+    /// The member who asks, once the request has come that far.
+    pub(crate) signed: Arc<OnceLock<Member>>,
 }
 
 /// What templates need beside their own facts.
@@ -54,7 +57,7 @@ impl Page {
             demo: app.config.demo.is_some(),
             mqtt: app.config.mqtt.is_some(),
         };
-        Self { app: app.clone(), look }
+        Self { app: app.clone(), look, signed: Arc::default() }
     }
 
     /// The same page under another address: what answers a form is shown under the form's page.
