@@ -87,7 +87,7 @@ order-wait-text = We are asking the machine whether it is ready, and then the pa
 order-wait-step = Asking machine and payment provider
 wait-stuck = If nothing happens, go on here
 contact-who = Questions? Turn to { $operator }:
-contact-none = at the machine, or where it stands.
+contact-none = Questions? Ask { $operator } where the machine stands.
 credits = { $n ->
     [one] 1 credit
    *[other] { $n } credits

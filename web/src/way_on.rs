@@ -32,8 +32,8 @@ pub(crate) enum Area {
 }
 
 impl Area {
-    pub(crate) fn of(path: &str) -> Self {
-        match segments(path).first().copied() {
+    pub(crate) fn of(here: &str) -> Self {
+        match segments(path_of(here)).first().copied() {
             Some("s" | "sale") => Area::Consumer,
             Some("operator" | "sign-out") => Area::Operator,
             Some("sign-in") => Area::SignIn,
@@ -87,7 +87,7 @@ pub(crate) fn ways_on(place: &Place<'_>) -> Vec<Link> {
         }
         Some(_) | None => {}
     }
-    match Area::of(path_of(place.here)) {
+    match Area::of(place.here) {
         Area::Consumer => {
             add("/s/", "find");
             if place.is_member {

@@ -287,7 +287,8 @@ fn whom_to_turn_to_is_said_with_and_without_a_contact() {
     for contact in ["", "the kiosk <b> at gate 4"] {
         let view = SaleView { contact: contact.into(), ..sale_view("review") };
         let html = each(&templates, &format!("sale-contact-{}", contact.len()), "sale.html", &sale::context(&view));
-        assert!(html[1].contains("Turn to Sunny Rides") || html[1].contains("turn to Sunny Rides"));
+        assert_eq!(html[1].contains("Turn to Sunny Rides: the kiosk"), !contact.is_empty());
+        assert_eq!(html[1].contains("Ask Sunny Rides"), contact.is_empty());
         assert!(!html[1].contains("<b>") && !html[1].contains("mailto:"));
         let view = ScanView { contact: contact.into(), ..scan_view(Readiness::Ready) };
         each(&templates, &format!("scan-contact-{}", contact.len()), "scan.html", &scan::context(&view, None, "KEY"));

@@ -167,7 +167,7 @@ async fn whom_to_turn_to_is_on_the_payers_pages() {
     let site = Site::open().await;
     let browser = site.browser();
     let scan = format!("/s/{}", site.shop.code);
-    assert!(browser.get(&scan).await.text.contains("urn to Sunny Rides: at the machine"));
+    assert!(browser.get(&scan).await.text.contains("Ask Sunny Rides where the machine stands"));
     site.backend.set_operator_contact(site.shop.operator_id, " 400-123 4567 ").await.unwrap();
     let sale = format!("/sale/{}", site.order().await);
     for path in [&scan, &sale] {
