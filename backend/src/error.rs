@@ -17,7 +17,7 @@ pub enum Error {
         message: String,
     },
     /// The machine cannot credit now; no order was made.
-    #[error("the machine cannot take money now: {}", .0.as_str())]
+    #[error("the machine cannot take money now: {}", .0.words())]
     NotReady(Readiness),
     /// Somebody changed it meanwhile; nothing was done.
     #[error("{0} was changed meanwhile; look again")]

@@ -11,6 +11,12 @@ pub struct Rules {
     pub probe_wait_ms: u64,
     /// A module is probed at most once in this time, answered or not, so that page views do not run up its data bill.
     pub probe_spacing_ms: i64,
+    /// A payer who ordered is answered after this at the latest: with where to pay, or with a page that says what is
+    /// waited for and leads on by itself.
+    pub order_answer_ms: u64,
+    /// The longest a payment provider may take to accept an order. After this the payer is told that it did not answer,
+    /// and can choose again.
+    pub order_wait_ms: u64,
     /// A payment can be made so long after the order. WeChat's H5 addresses live 5 minutes.
     pub order_lifetime_ms: i64,
     /// An attempt is closed at the provider so long after its expiry.
@@ -62,6 +68,8 @@ impl Default for Rules {
             probe_fresh_ms: 10_000,
             probe_wait_ms: 2_000,
             probe_spacing_ms: 1_500,
+            order_answer_ms: 150,
+            order_wait_ms: 10_000,
             order_lifetime_ms: 5 * 60_000,
             close_after_ms: 30_000,
             credit_lifetime_ms: 20_000,

@@ -17,19 +17,24 @@ no = No
 request-id = Request
 
 ## Errors
-error-back = Back to the machine
+way-back = Back to the page
+way-retry = Try again
+way-find = Find a machine
+way-fleet = To my machines
+way-sign-in = Operators: sign in
+way-demo = To the demo
 error-retry-after = Please wait { $n ->
     [one] one second
    *[other] { $n } seconds
 }, then try again.
 error-400-title = That request makes no sense
 error-400-text = Something in the address or the form is not as it should be. Go back and try again.
-error-403-title = This form is no longer valid
-error-403-text = It was open for too long, or was sent from another site. Nothing was done. Open the page again and repeat.
+error-403-title = Not sent from our page
+error-403-text = The form came from another site, so nothing was done. Open the page here and send it again.
 error-404-title = There is nothing here
 error-404-text = The address is wrong, what it named is gone, or it is not yours to see.
 error-405-title = Not this way
-error-405-text = This address does not take that kind of request. Open the page again from the start.
+error-405-text = This address cannot be used in that way. Nothing was done. Go on from here:
 error-408-title = That took too long
 error-408-text = Your request did not arrive in time. Nothing was done. Please try again.
 error-409-title = Somebody was faster
@@ -45,22 +50,50 @@ error-500-text = We have a record of it. Please try again; if it stays, tell us 
 error-503-title = Not available right now
 error-503-text = A part of the service does not answer. Nothing is lost. Please try again in a moment.
 error-machine-title = We do not know this machine
-error-machine-text = No machine has this code. Scan the code on the machine again, or check that it was typed right.
+error-machine-text = No machine has this code. Scan the code on the machine again, or type the code that is printed below it.
 error-sale-title = We do not know this sale
-error-sale-text = No sale has this number. Open the link again as you got it.
+error-sale-text = No sale has this number. Open the link again as you got it, or go to the machine and scan its code.
 error-order-title = No money was taken
 error-order-text = The payment provider did not accept the order just now, so nothing was charged. Please try again.
+
+## Forms that lay open
+resend-title = Please press once more
+resend-text = This form was open for a long time, or you signed in or out since. Nothing was done yet, and what you entered is kept.
+resend-do = Send it now
+
+## Questions before something is done
+confirm-cancel = Cancel
+confirm-restart-title = Restart the module of { $about }?
+confirm-restart-text = The module first ends the credit that it is giving. Then it is away for up to a minute: the machine takes no phone payments in that time, and coins are not counted until it is back.
+confirm-restart-do = Restart now
+confirm-disable-title = Disable the module of { $about }?
+confirm-disable-text = Its connection ends within a second, and it cannot connect again until you enable it: no phone payments and no coin reports. Paid sales that it has not credited are refunded. Coins go on working at the machine.
+confirm-disable-do = Disable now
+confirm-disconnect-title = Disconnect { $about }?
+confirm-disconnect-text = The connection ends at once. A module or a program connects again by itself, usually within a minute. To keep a module out, disable it on its page.
+confirm-disconnect-do = Disconnect now
 
 ## Scan page
 scan-choose = What would you like?
 scan-promise = The machine answered just now. If it fails after you paid, your money comes back by itself.
 scan-coins = No money was taken. The machine may still accept coins.
 scan-code = Machine code
+find-title = Find a machine
+find-text = Scan the code on the machine with your phone’s camera, or type the code that is printed below it.
+find-code = Machine code
+find-go = Go to the machine
+order-wait = One moment, please
+order-wait-text = We are asking the machine whether it is ready, and then the payment provider. This takes at most { $n } seconds, and goes on by itself. No money is taken yet.
+order-wait-step = Asking machine and payment provider
+wait-stuck = If nothing happens, go on here
+contact-who = Questions? Turn to { $operator }:
+contact-none = Questions? Ask { $operator } where the machine stands.
 credits = { $n ->
     [one] 1 credit
    *[other] { $n } credits
 }
 notice-price-changed = The price has changed since you opened this page. Nothing was charged. These are the prices now.
+notice-lay-open = This page was open for a long time. Nothing was charged. These are the prices now: please choose again.
 ready-ready = Ready
 ready-offline = Offline
 ready-offline-text = The machine is not connected right now, so it cannot take a payment.
@@ -77,10 +110,12 @@ ready-closed-text = This machine does not take phone payments at the moment.
 
 ## Sale page
 sale-title = Your payment
-sale-created = Confirming
-sale-created-text = We are asking the payment provider about your order of { $amount }. This takes a few seconds.
+sale-created = One moment, please
+sale-created-text = We are asking the payment provider to take your payment of { $amount }. This takes at most { $n } seconds, and goes on by itself. No money is taken yet.
+sale-not-taken = No money was taken
+sale-not-taken-text = The payment provider did not accept the order of { $amount }. Nothing was charged. Please choose again.
 sale-awaiting_payment = Waiting for your payment
-sale-awaiting_payment-text = If you have paid { $amount } already, stay here: we are confirming it with the provider.
+sale-awaiting_payment-text = If you have paid { $amount } already, stay here: we are confirming it with the provider. If you have not, pay now or choose again.
 sale-paid = Paid
 sale-paid-text = We got your { $amount } and are starting the machine.
 sale-crediting = Starting the machine
@@ -102,6 +137,7 @@ sale-given = { $given } of { $n ->
 } given
 sale-served-and-refunded = The machine has served you although your money went back. You owe nothing.
 sale-again = Buy again
+sale-choose = Choose again
 sale-machine-page = To the machine’s page
 step-pay = Payment
 step-paid = Paid
@@ -122,6 +158,7 @@ reason-late = The payment came after the order was closed.
 reason-wrong_amount = The amount paid is not the amount asked.
 reason-not_paid = No payment arrived in time.
 reason-order_refused = The payment provider did not accept the order.
+reason-provider_silent = The payment provider did not answer in time.
 reason-other = Something went wrong on the way.
 receipt = Receipt
 receipt-machine = Machine
@@ -138,6 +175,7 @@ sign-in = Sign in
 sign-in-text = For operators.
 sign-in-wrong = E-mail address or password is wrong.
 sign-in-again = Please sign in to see that page.
+sign-in-lay-open = This page was open for a long time, so you are not signed in yet. Please enter the password once more.
 sign-in-button = Sign in
 sign-in-demo = This is a demo: its login is on the demo page.
 email = E-mail

@@ -68,9 +68,12 @@ pub fn app(
 fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
     let mut site = Route::new()
         .at("/", get(health::home))
+        .at("/s", get(scan::find))
+        .at("/s/", get(scan::find))
         .at("/s/:code", get(scan::show))
-        .at("/s/:code/order", post(scan::order))
+        .at("/s/:code/order", get(scan::await_order).post(scan::order))
         .at("/sale/:token", get(sale::show))
+        .at("/sale/:token/pay", get(sale::pay))
         .at("/sale/:token/events", get(sale::events))
         .at("/callbacks/wechat/:account", post(callbacks::wechat))
         .at("/static/:name", get(health::asset))

@@ -10,9 +10,13 @@ use crate::{
     locale::Language,
     templates::Templates,
 };
+use backend::operators::Member;
 use poem::{FromRequest, Request, RequestBody, Response, http::StatusCode};
 use serde_json::json;
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 use tera::Context;
 
 /// A page under way. Made by the envelope, one a request.
@@ -22,6 +26,8 @@ pub(crate) struct Page {
     pub(crate) look: Look,
     /// The visitor's address, or why a trusted proxy does not tell it.
     pub(crate) visitor: Result<IpAddr, Unreadable>,
+    /// The member who asks, once the request has come that far.
+    pub(crate) signed: Arc<OnceLock<Member>>,
 }
 
 /// What templates need beside their own facts.
@@ -66,7 +72,7 @@ impl Page {
             mqtt: app.config.mqtt.is_some(),
         };
         let visitor = address::client_ip(request, &app.config.proxies);
-        Self { app: app.clone(), look, visitor }
+        Self { app: app.clone(), look, visitor, signed: Arc::default() }
     }
 
     /// The page as anybody sees it: what it shows has nothing of this request, and no session's form token.

@@ -8,6 +8,7 @@ mod m20261126_000003_lives;
 mod m20261126_000004_disabled;
 mod m20261126_000005_manufacturers;
 mod m20261129_000080_device;
+mod m20261129_000050_contact;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000004_disabled::Migration),
             Box::new(m20261126_000005_manufacturers::Migration),
             Box::new(m20261129_000080_device::Migration),
+            Box::new(m20261129_000050_contact::Migration),
         ]
     }
 }

@@ -29,4 +29,10 @@ pub enum Relation {
     Operator,
 }
 
+impl Related<crate::operators::operator::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Operator.def()
+    }
+}
+
 impl ActiveModelBehavior for ActiveModel {}

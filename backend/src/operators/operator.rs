@@ -16,6 +16,8 @@ pub struct Model {
     pub refund_remainder: bool,
     pub integrator_password_hash: Option<String>,
     pub created_ms: i64,
+    /// Whom payers turn to: a phone number, an e-mail address or some words; empty if nothing was given.
+    pub contact: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -19,6 +19,9 @@ pub struct NewOperator {
     pub refund_remainder: bool,
 }
 
+/// The longest contact of an operator, in characters.
+const CONTACT_CHARS: usize = 120;
+
 impl Backend {
     /// Makes an operator; gives its number.
     pub async fn add_operator(&self, new: NewOperator) -> Result<i64> {
@@ -74,6 +77,26 @@ impl Backend {
                 let txn = &*txn;
                 let mut change: operator::ActiveModel = operator.clone().into();
                 change.integrator_password_hash = Set(Some(hash.clone()));
+                change.update_without_returning(txn).await?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Sets whom payers turn to, as the scan and sale pages show it: a phone number, an e-mail address or some words. An
+    /// empty text removes it.
+    pub async fn set_operator_contact(&self, operator_id: i64, contact: &str) -> Result<()> {
+        let contact = contact.trim();
+        if contact.chars().count() > CONTACT_CHARS || contact.chars().any(char::is_control) {
+            return Err(Error::invalid("contact", "must be one line of at most 120 characters"));
+        }
+        let operator = self.operator_row(operator_id).await?;
+        let operator = &operator;
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut change: operator::ActiveModel = operator.clone().into();
+                change.contact = Set(contact.to_owned());
                 change.update_without_returning(txn).await?;
                 Ok(())
             })

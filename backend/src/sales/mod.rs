@@ -4,6 +4,7 @@
 
 mod apply;
 mod order;
+mod order_progress;
 pub(crate) mod sale;
 pub mod state;
 mod takings;
@@ -50,6 +51,19 @@ impl Readiness {
             Readiness::Closed => "closed",
         }
     }
+
+    /// What it means, in words for a log or a command line.
+    pub fn words(self) -> &'static str {
+        match self {
+            Readiness::Ready => "it is ready",
+            Readiness::Offline => "its module is not connected",
+            Readiness::NoAnswer => "its module did not answer in time",
+            Readiness::Fault => "its module reports a fault",
+            Readiness::Locked => "the operator has locked it",
+            Readiness::Busy => "its module is still busy with earlier credits",
+            Readiness::Closed => "it is not on sale",
+        }
+    }
 }
 
 /// What a scan page shows.
@@ -63,6 +77,8 @@ pub struct ScanView {
     pub site: String,
     /// Whose it is.
     pub operator: String,
+    /// Whom to turn to there: free text, or empty.
+    pub contact: String,
     /// Whether it can take money now.
     pub readiness: Readiness,
     /// What can be bought; shown only if ready.
@@ -115,7 +131,7 @@ pub struct SaleView {
     pub token: String,
     /// `created`, `awaiting_payment`, `paid`, `crediting`, `credited`, `expired`, `refund_pending`, `refunded`, `review`.
     pub state: &'static str,
-    /// Why it failed, a word for the page's texts: `module_failed`, `module_expired`, `module_silent`, `late`, .. or empty.
+    /// Why it failed, one of [`state::REASONS`], or empty. A word for programs: pages have texts for each.
     pub reason: String,
     /// Whether nothing more is expected to happen.
     pub at_rest: bool,
@@ -127,6 +143,12 @@ pub struct SaleView {
     pub site: String,
     /// The price's label.
     pub label: String,
+    /// Whose machine it is.
+    pub operator: String,
+    /// Whom to turn to there: free text, or empty.
+    pub contact: String,
+    /// The provider is being asked to take the order: the longest that this takes, in seconds.
+    pub asking_s: Option<u64>,
     /// What was to be paid.
     pub amount_text: String,
     /// Pulses bought.

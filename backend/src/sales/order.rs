@@ -18,6 +18,16 @@ use sea_orm::{ActiveValue::Set, QueryOrder, TryIntoModel, prelude::*};
 const TOKEN_CHARS: usize = 20;
 /// Bounds of a form key's characters.
 const FORM_KEY_CHARS: std::ops::RangeInclusive<usize> = 16..=64;
+/// Sales that one form may make, one after the other: a page that the browser kept is used again for each ride.
+const FORM_USES_MAX: u32 = 20;
+
+/// What a form may still be used for.
+pub(super) enum FormUse {
+    /// A new order, under this key.
+    Free(String),
+    /// Its newest sale is not over: it is that one that is meant.
+    Open(Checkout),
+}
 
 impl Backend {
     /// The scan page of a machine: looks it up, and probes its module if the last answer is too old.
@@ -36,19 +46,21 @@ impl Backend {
             machine: machine.name,
             site: machine.site,
             operator: operator.name,
+            contact: operator.contact,
             readiness,
             prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
         })
     }
 
     /// Makes an order and an attempt, commits both, and asks the provider to take the payment. The same form sent again
-    /// gives the same sale.
-    pub async fn order(&self, request: OrderRequest) -> Result<Checkout> {
+    /// gives the same sale while that one can be paid or is on its way; once it is over, a new one.
+    pub async fn order(&self, mut request: OrderRequest) -> Result<Checkout> {
         if !FORM_KEY_CHARS.contains(&request.form_key.len()) || !request.form_key.is_ascii() {
             return Err(Error::invalid("form_key", "is not of a form we made; open the page again"));
         }
-        if let Some(checkout) = self.known_order(&request).await? {
-            return Ok(checkout);
+        match self.form_use(&request.form_key).await? {
+            FormUse::Open(checkout) => return Ok(checkout),
+            FormUse::Free(key) => request.form_key = key,
         }
         let machine = self.machine_by_code(&request.code).await?;
         let price = price::Entity::find_by_id(request.price_id)
@@ -67,7 +79,10 @@ impl Backend {
         let (sale, attempt) = match self.commit_order(&request, &machine, &price, &account).await {
             Err(Error::Store(error)) if db::is_unique_violation(&error) => {
                 // The same form, sent twice at once: the other one was first.
-                return self.known_order(&request).await?.ok_or(Error::Store(error));
+                return match self.form_use(&request.form_key).await? {
+                    FormUse::Open(checkout) => Ok(checkout),
+                    FormUse::Free(_) => Err(Error::Store(error)),
+                };
             }
             outcome => outcome?,
         };
@@ -144,23 +159,26 @@ impl Backend {
         request: &OrderRequest,
     ) -> Result<Checkout> {
         let provider = self.provider(account)?;
-        let answer = provider
-            .create(&PaymentRequest {
-                out_trade_no: attempt.out_trade_no.clone(),
-                description: format!("{} {}", machine.name, sale.label),
-                amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)),
-                expires_at_ms: attempt.expires_ms,
-                payer_ip: request.payer_ip,
-                notify_url: self.notify_url(account),
-                return_url: self.sale_url(&sale.token),
-            })
-            .await;
+        let payment = PaymentRequest {
+            out_trade_no: attempt.out_trade_no.clone(),
+            description: format!("{} {}", machine.name, sale.label),
+            amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)),
+            expires_at_ms: attempt.expires_ms,
+            payer_ip: request.payer_ip,
+            notify_url: self.notify_url(account),
+            return_url: self.sale_url(&sale.token),
+        };
+        // The payer was told the longest wait.
+        let answer = tokio::select! {
+            answer = provider.create(&payment) => answer,
+            () = self.clock.sleep_ms(self.rules.order_wait_ms) => Err(ProviderError::Unknown("no answer in time".into())),
+        };
         let (event, pay_url) = match &answer {
-            Ok(Handoff::Redirect { url }) => (Some(Event::HandedOff), Some(url.clone())),
+            Ok(Handoff::Redirect { url }) => (Event::HandedOff, Some(url.clone())),
             // Nothing happened there: the sale is over before money was taken.
-            Err(ProviderError::Refused { .. }) => (Some(Event::OrderRefused), None),
+            Err(ProviderError::Refused { .. }) => (Event::OrderRefused, None),
             // It may know of the order. Nobody was sent there, so nobody will pay; asking tells, and closes it.
-            Err(_) => (None, None),
+            Err(_) => (Event::OrderUnanswered, None),
         };
         let pay_url = &pay_url;
         let after = self
@@ -177,7 +195,7 @@ impl Backend {
                     if pay_url.is_some() {
                         change.state = Set(attempt_state::PENDING.into());
                         change.pay_url = Set(pay_url.clone());
-                    } else if event == Some(Event::OrderRefused) {
+                    } else if event == Event::OrderRefused {
                         change.state = Set(attempt_state::CLOSED.into());
                         change.due_ms = Set(None);
                     }
@@ -185,9 +203,7 @@ impl Backend {
                         change.update_without_returning(txn).await?;
                     }
                 }
-                if let Some(event) = event {
-                    self.move_sale(txn, sale, event, None, &mut after).await?;
-                }
+                self.move_sale(txn, sale, event, None, &mut after).await?;
                 Ok(after)
             })
             .await?;
@@ -201,23 +217,52 @@ impl Backend {
         }
     }
 
-    /// The sale a form made before, where it still can be paid or is on its way.
-    async fn known_order(&self, request: &OrderRequest) -> Result<Option<Checkout>> {
-        let Some(sale) =
-            sale::Entity::find().filter(sale::Column::FormKey.eq(&request.form_key)).one(self.db.read()).await?
-        else {
+    /// What a form may still be used for. A form whose sale is over is free again, under the next key of its own: so it
+    /// buys another ride, and pressed twice it still makes one sale.
+    pub(super) async fn form_use(&self, form_key: &str) -> Result<FormUse> {
+        for number in 1..=FORM_USES_MAX {
+            let key = if number == 1 { form_key.to_owned() } else { format!("{form_key}.{number}") };
+            let Some(sale) = sale::Entity::find().filter(sale::Column::FormKey.eq(&key)).one(self.db.read()).await?
+            else {
+                return Ok(FormUse::Free(key));
+            };
+            if let Some(url) = self.way_on(&sale).await? {
+                return Ok(FormUse::Open(Checkout { token: sale.token, handoff: Handoff::Redirect { url } }));
+            }
+        }
+        Err(Error::Conflict("form"))
+    }
+
+    /// Where the payer of a sale goes on, while it can be paid or is on its way.
+    async fn way_on(&self, sale: &sale::Model) -> Result<Option<String>> {
+        let own_page = || Some(self.sale_url(&sale.token));
+        Ok(match SaleState::parse(&sale.state) {
+            Some(SaleState::Created) => own_page().filter(|_| self.is_asking(sale)),
+            Some(SaleState::AwaitingPayment) => self.pay_url(sale).await?,
+            Some(SaleState::Paid | SaleState::Crediting) => own_page(),
+            Some(
+                SaleState::Credited
+                | SaleState::Expired
+                | SaleState::RefundPending
+                | SaleState::Refunded
+                | SaleState::Review,
+            )
+            | None => None,
+        })
+    }
+
+    /// Where a sale can be paid, while it can.
+    pub(super) async fn pay_url(&self, sale: &sale::Model) -> Result<Option<String>> {
+        if sale.state != SaleState::AwaitingPayment.as_str() || self.now_ms() >= sale.expires_ms {
             return Ok(None);
-        };
-        let pay_url = attempt::Entity::find()
+        }
+        let attempt = attempt::Entity::find()
             .filter(attempt::Column::SaleId.eq(sale.id))
             .filter(attempt::Column::State.eq(attempt_state::PENDING))
             .order_by_desc(attempt::Column::Id)
             .one(self.db.read())
-            .await?
-            .and_then(|attempt| attempt.pay_url);
-        // Paid or over: its own page tells.
-        let url = pay_url.unwrap_or_else(|| self.sale_url(&sale.token));
-        Ok(Some(Checkout { token: sale.token, handoff: Handoff::Redirect { url } }))
+            .await?;
+        Ok(attempt.and_then(|attempt| attempt.pay_url))
     }
 
     fn sale_url(&self, token: &str) -> String {

@@ -10,6 +10,20 @@
 use crate::payments::Cause;
 use protocol::messages::Reason;
 
+/// The words for why a sale did not simply go through, as [`decide`] gives them. They are for programs; pages have texts
+/// in each language for all of them.
+pub const REASONS: [&str; 9] = [
+    "order_refused",
+    "provider_silent",
+    "not_paid",
+    "late",
+    "wrong_amount",
+    "module_failed",
+    "module_expired",
+    "module_silent",
+    "module_forgot",
+];
+
 /// Where a sale stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SaleState {
@@ -110,6 +124,8 @@ pub enum Event {
     HandedOff,
     /// The provider refused the order.
     OrderRefused,
+    /// The provider gave no usable answer to the order in time: nobody was sent there to pay.
+    OrderUnanswered,
     /// The provider says an attempt of this sale was paid.
     Paid {
         /// What was paid, in minor units.
@@ -189,6 +205,7 @@ impl Decision {
     pub fn is_nothing(&self, sale: &Sale) -> bool {
         self.state == sale.state
             && self.effects.is_empty()
+            && self.reason.is_none()
             && self.pulses_given == sale.pulses_given
             && self.served_and_refunded == sale.served_and_refunded
     }
@@ -208,6 +225,8 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
     match (event, sale.state) {
         (Event::HandedOff, Created) => to(AwaitingPayment, vec![]),
         (Event::OrderRefused, Created) => Decision { reason: Some("order_refused"), ..to(Expired, vec![]) },
+        // Asking again tells what became of it; the payer need not wait for that.
+        (Event::OrderUnanswered, Created) => Decision { reason: Some("provider_silent"), ..stay },
         (Event::Unpayable, Created | AwaitingPayment) => Decision { reason: Some("not_paid"), ..to(Expired, vec![]) },
 
         (Event::Paid { late: false, .. }, Created | AwaitingPayment) => {
@@ -270,7 +289,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review,
         )
         | (
-            Event::OrderRefused,
+            Event::OrderRefused | Event::OrderUnanswered,
             AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review,
         )
         | (Event::Unpayable, Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review)
@@ -352,7 +371,7 @@ mod tests {
             decide(&sale(SaleState::Created), Event::Paid { amount_minor: 500, late: false }).state,
             SaleState::Paid
         );
-        for event in [Event::HandedOff, Event::OrderRefused, Event::Unpayable] {
+        for event in [Event::HandedOff, Event::OrderRefused, Event::OrderUnanswered, Event::Unpayable] {
             assert!(decide(&sale(SaleState::Paid), event).is_nothing(&sale(SaleState::Paid)));
         }
     }
@@ -423,6 +442,43 @@ mod tests {
             assert_eq!(second.state, state);
             assert_eq!(second.effects[1], Effect::Refund { cause: Cause::SecondPayment, amount_minor: 500 });
         }
+    }
+
+    #[test]
+    fn an_order_that_was_not_answered_can_still_turn_out_paid_or_be_closed() {
+        let unanswered = decide(&sale(SaleState::Created), Event::OrderUnanswered);
+        assert_eq!((unanswered.state, unanswered.reason), (SaleState::Created, Some("provider_silent")));
+        assert!(!unanswered.is_nothing(&sale(SaleState::Created)), "the reason is stored");
+        for state in SaleState::ALL.into_iter().filter(|state| *state != SaleState::Created) {
+            assert!(decide(&sale(state), Event::OrderUnanswered).is_nothing(&sale(state)), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn every_reason_given_is_listed() {
+        let events = [
+            Event::HandedOff,
+            Event::OrderRefused,
+            Event::OrderUnanswered,
+            Event::Paid { amount_minor: 500, late: false },
+            Event::Paid { amount_minor: 500, late: true },
+            Event::PaidWrong,
+            Event::Unpayable,
+            Event::CreditTaken,
+            Event::CreditDone { pulses: 2 },
+            Event::CreditDone { pulses: 5 },
+            Event::CreditFailed { pulses: 2, reason: None },
+            Event::CreditFailed { pulses: 2, reason: Some(Reason::TooOld) },
+            Event::CreditExpired,
+            Event::CreditSilent,
+            Event::RefundDone,
+            Event::RefundStuck,
+        ];
+        let mut given = std::collections::BTreeSet::new();
+        for state in SaleState::ALL {
+            given.extend(events.iter().filter_map(|event| decide(&sale(state), *event).reason));
+        }
+        assert_eq!(given, REASONS.into_iter().collect());
     }
 
     #[test]

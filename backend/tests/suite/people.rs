@@ -70,6 +70,25 @@ async fn wrong_members_and_operators_are_refused_by_field() {
 }
 
 #[tokio::test]
+async fn payers_see_whom_to_turn_to() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().contact, "");
+    app.backend.set_operator_contact(app.shop.operator_id, "  400-123 4567 \u{1F4DE} ").await.unwrap();
+    let token = app.order().await;
+    let view = app.backend.sale(&token).await.unwrap();
+    assert_eq!(view.contact, "400-123 4567 \u{1F4DE}");
+    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().contact, view.contact);
+    for wrong in ["x".repeat(121), "two\nlines".into()] {
+        let refused = app.backend.set_operator_contact(app.shop.operator_id, &wrong).await;
+        assert!(matches!(refused, Err(Error::Invalid { field: "contact", .. })));
+    }
+    app.backend.set_operator_contact(app.shop.operator_id, " ").await.unwrap();
+    assert_eq!(app.backend.sale(&token).await.unwrap().contact, "");
+    assert!(matches!(app.backend.set_operator_contact(999, "x").await, Err(Error::NotFound("operator"))));
+}
+
+#[tokio::test]
 async fn sessions_are_kept_until_they_expire() {
     let app = TestApp::start().await;
     let until_ms = app.now_ms() + 1_000;

@@ -5,7 +5,11 @@ use crate::{
     guard::{session::Signed, streams::Whose},
     live::{self, Fragment},
     page::{Page, see_other},
-    pages::{fleet::PACE, module_settings::SettingsForm},
+    pages::{
+        confirm::{self, Question},
+        fleet::PACE,
+        module_settings::SettingsForm,
+    },
 };
 use backend::{
     Error,
@@ -199,6 +203,9 @@ pub(crate) async fn set_settings(
 #[derive(Debug, Deserialize)]
 pub(crate) struct ErrandForm {
     errand: String,
+    /// One was asked, where one is.
+    #[serde(default)]
+    sure: String,
 }
 
 /// `POST /operator/machines/{id}/module/errands`
@@ -216,8 +223,27 @@ pub(crate) async fn send(
         "stop" => (Errand::StopLearning, "stop"),
         _ => return Err(Failure::Malformed("there is no such errand")),
     };
+    if deed == "restart" && !confirm::is_sure(&form.sure) {
+        return ask(page, &signed, id, "restart", "errands", &[("errand", "restart")]).await;
+    }
     let outcome = page.app.backend.send_module(signed.member.operator_id, id, errand).await;
     after(page, &signed, id, None, deed, outcome).await
+}
+
+/// Asks before something is done to a module, under the form's address `form`.
+async fn ask(
+    page: Page,
+    signed: &Signed,
+    id: i64,
+    word: &'static str,
+    form: &str,
+    fields: &[(&str, &str)],
+) -> Result<Response, Failure> {
+    let view = page.app.backend.remote(signed.member.operator_id, id).await?;
+    let back = address(id);
+    let action = format!("{back}/{form}");
+    let question = Question { word, about: &view.row.name, action: &action, fields, back: &back };
+    confirm::ask(page, &signed.member, "fleet", &question)
 }
 
 /// How the coin line shall be learned.
@@ -272,6 +298,9 @@ pub(crate) async fn judge(
 #[derive(Debug, Deserialize)]
 pub(crate) struct CredentialForm {
     disabled: bool,
+    /// One was asked, where one is.
+    #[serde(default)]
+    sure: String,
 }
 
 /// `POST /operator/machines/{id}/module/credential`
@@ -282,6 +311,9 @@ pub(crate) async fn set_credential(
     Path(id): Path<i64>,
     Form(form): Form<CredentialForm>,
 ) -> Result<Response, Failure> {
+    if form.disabled && !confirm::is_sure(&form.sure) {
+        return ask(page, &signed, id, "disable", "credential", &[("disabled", "true")]).await;
+    }
     let outcome = page.app.backend.set_disabled(signed.member.operator_id, id, form.disabled).await;
     after(page, &signed, id, None, if form.disabled { "disabled" } else { "enabled" }, outcome).await
 }

@@ -5,7 +5,7 @@ use crate::{
     guard::{session::Signed, streams::Whose},
     live::{self, Fragment},
     page::Page,
-    pages::fleet::PACE,
+    pages::{fleet::PACE, sale::reason_word},
 };
 use backend::{
     machines::FleetRow,
@@ -73,6 +73,14 @@ impl Shown {
     }
 }
 
+/// A sale with a reason that has a text.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    row: &'a SaleRow,
+    reason_word: &'static str,
+}
+
 /// What the templates name.
 pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], shown: &Shown) -> Context {
     let mut context = rows_context(sales, shown);
@@ -86,7 +94,9 @@ pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], sh
 
 fn rows_context(sales: &[SaleRow], shown: &Shown) -> Context {
     let mut context = Context::new();
-    context.insert("sales", sales);
+    let lines: Vec<Line<'_>> =
+        sales.iter().map(|row| Line { row, reason_word: reason_word(&row.view.reason) }).collect();
+    context.insert("sales", &lines);
     context.insert("shown", shown);
     let full = sales.len() as u64 >= SalesFilter::PAGE_ROWS;
     let older = sales.last().filter(|_| full).map(|last| shown.query(Some(&last.view.token)));

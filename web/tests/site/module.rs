@@ -104,7 +104,7 @@ async fn errands_are_buttons_and_their_end_is_shown() {
     assert!(page.text.contains("Nothing was ordered yet."));
     let mut live = browser.stream(&format!("{path}/events")).await;
     for (errand, action) in [("locate", "locate"), ("restart", "reboot"), ("diagnose", "diagnose"), ("stop", "learn")] {
-        let answer = browser.post(&format!("{path}/errands"), &page, &[("errand", errand)]).await;
+        let answer = browser.post(&format!("{path}/errands"), &page, &[("errand", errand), ("sure", "yes")]).await;
         assert_eq!(answer.location(), format!("{path}?done={errand}"));
         live.until(&format!("data-errand=\"{action}\" data-state=\"done\"")).await;
         assert_eq!(browser.get(answer.location()).await.all(".notice").len(), 1);
