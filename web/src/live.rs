@@ -7,7 +7,7 @@ use crate::{
     failure::{Failure, chain},
     page::Page,
 };
-use backend::live::LiveEvent;
+use backend::live::{LiveEvent, LiveKind};
 use poem::{
     IntoResponse, Response,
     web::sse::{Event, SSE},
@@ -120,7 +120,8 @@ async fn feed<R, F>(
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) if relevant(&event) => break,
+                    // Whoever looks on may have lost the right to: rendering finds out.
+                    Ok(event) if event.what == LiveKind::Members || relevant(&event) => break,
                     Ok(_) => {}
                     Err(broadcast::error::RecvError::Lagged(_)) => break,
                     Err(broadcast::error::RecvError::Closed) => return,

@@ -23,13 +23,13 @@ mod pulses;
 pub(crate) mod questions;
 mod registry;
 pub(crate) mod settings;
-mod status;
+pub(crate) mod status;
 
 pub use admission::{Admission, Disabled};
 pub use diagnostics::DiagnosticsView;
 pub use errands::{Errand, ErrandView, LearnOptions};
 pub use lessons::{LessonView, ProfileView};
-pub use registry::Provisioned;
+pub use registry::{ModuleRow, Provisioned};
 pub use settings::ModuleSettings;
 
 use crate::{Backend, Result};

@@ -24,6 +24,8 @@ pub(crate) const COOKIE: &str = "cw_session";
 const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// The key of the member's id in a session.
 const MEMBER: &str = "member";
+/// The key of the fingerprint that the member's password had.
+const FINGERPRINT: &str = "fingerprint";
 
 /// Sessions in the backend's store.
 pub(crate) struct Sessions(pub(crate) Backend);
@@ -76,6 +78,7 @@ pub(crate) fn sessions(app: &App) -> ServerSession<Sessions> {
 /// Notes in a session who signed in. The session's id is renewed, so that one known before is worth nothing.
 pub(crate) fn sign_in(session: &Session, member: &Member) {
     session.set(MEMBER, member.member_id);
+    session.set(FINGERPRINT, &member.fingerprint);
     session.renew();
 }
 
@@ -104,9 +107,9 @@ pub(crate) async fn members_only<E: Endpoint>(
     let member = match session.get::<i64>(MEMBER) {
         None => None,
         Some(id) => match app.backend.member(id).await {
-            Ok(member) => Some(member),
-            Err(backend::Error::NotFound(_)) => {
-                // The member is gone: so is the session.
+            Ok(member) if session.get(FINGERPRINT).as_ref() == Some(&member.fingerprint) => Some(member),
+            // The member is gone, or has another password: so is the session.
+            Ok(_) | Err(backend::Error::NotFound(_)) => {
                 session.purge();
                 None
             }
@@ -115,6 +118,9 @@ pub(crate) async fn members_only<E: Endpoint>(
     };
     let Some(member) = member else { return Ok(to_sign_in(&request)) };
     let session = stored_id(&guard::csrf::binding(&request));
+    if let Some(page) = request.extensions_mut().get_mut::<Page>() {
+        page.look.time_zone = Some(member.time_zone.clone());
+    }
     request.extensions_mut().insert(Signed { member, session });
     inner.call(request).await.map(IntoResponse::into_response)
 }
@@ -134,11 +140,14 @@ fn to_sign_in(request: &Request) -> Response {
 }
 
 impl Signed {
-    /// Whether the session still stands: a live stream outlasts the request that was let through.
+    /// Whether the session still stands, and the password it began with: a live stream outlasts the request that was let
+    /// through.
     pub(crate) async fn still_in(&self, backend: &Backend) -> Result<(), backend::Error> {
-        match backend.load_session(&self.session).await? {
-            Some(_) => Ok(()),
-            None => Err(backend::Error::NotFound("session")),
+        let stands = backend.load_session(&self.session).await?.is_some();
+        let member = backend.member(self.member.member_id).await?;
+        if stands && member.fingerprint == self.member.fingerprint {
+            return Ok(());
         }
+        Err(backend::Error::NotFound("session"))
     }
 }
