@@ -19,7 +19,7 @@ mod error;
 pub mod ledger;
 pub mod live;
 pub mod machines;
-mod manufacturers;
+pub mod manufacturers;
 pub mod modules;
 pub mod money;
 pub mod operators;
@@ -28,6 +28,7 @@ pub mod payments;
 mod rules;
 pub mod sales;
 mod sealed;
+pub mod zones;
 
 pub use error::{Error, Result};
 pub use rules::Rules;

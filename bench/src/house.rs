@@ -17,6 +17,7 @@ use backend::{
     operators::NewOperator,
     payments::{RealProviders, wechat},
     sales::Readiness,
+    zones::Zone,
 };
 use broker::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal};
 use module_host::{Config, Flash, VirtualModule};
@@ -237,7 +238,7 @@ async fn operator(backend: &Backend, sandbox: &sandbox::Sandbox) -> Result<i64> 
             slug: "bench".into(),
             name: "Bench".into(),
             currency: Currency::Cny,
-            utc_offset_min: 0,
+            time_zone: Zone::usual(Currency::Cny),
             refund_remainder: false,
         })
         .await?;

@@ -4,7 +4,7 @@ use crate::{
     config::Settings,
     connections::LiveGate,
     files,
-    gate::{BACKEND_USER, Doorkeeper, drop_revoked},
+    gate::{BACKEND_USER, Doorkeeper, drop_revoked, notice_changed_members},
 };
 use anyhow::{Context, Result, bail};
 use backend::{
@@ -127,6 +127,7 @@ impl House {
         let mut tasks = vec![
             tokio::spawn(reader.run(backend.clone())),
             tokio::spawn(do_what_is_due(backend.clone(), closing.clone())),
+            tokio::spawn(notice_changed_members(backend.clone(), closing.clone())),
         ];
         if let Some(broker) = &broker {
             tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));

@@ -19,6 +19,7 @@ use backend::{
     machines::{NewMachine, PriceChange},
     money::Currency,
     operators::NewOperator,
+    zones::Zone,
 };
 use module_firmware::Identity;
 use protocol::{
@@ -242,7 +243,7 @@ impl World {
                 slug: format!("operator-{index}"),
                 name: format!("Operator {index}"),
                 currency: Currency::Cny,
-                utc_offset_min: 480,
+                time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: index % 2 == 1,
             };
             let operator_id = backend.add_operator(operator).await?;

@@ -111,6 +111,7 @@ fn operator(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/machines/:id/module/learn", post(module::learn))
         .at("/machines/:id/module/learned", post(module::judge))
         .at("/machines/:id/module/credential", post(module::set_credential))
+        .at("/machines/:id/module/replace", post(module::replace))
         .at("/sales", get(sales::show))
         .at("/sales/events", get(sales::events))
         .at("/connections", get(connections::show))

@@ -42,6 +42,8 @@ pub(crate) struct Look {
     pub(crate) demo: bool,
     /// Whether the MQTT broker is in this process.
     pub(crate) mqtt: bool,
+    /// The time zone of the operator whose member looks; without one, times are shown in the reader's own.
+    pub(crate) time_zone: Option<String>,
 }
 
 impl Look {
@@ -56,6 +58,7 @@ impl Look {
         context.insert("request_id", &self.request_id);
         context.insert("demo", &self.demo);
         context.insert("mqtt", &self.mqtt);
+        context.insert("time_zone", &self.time_zone);
         Ok(templates.render(self.language, template, &context)?)
     }
 }
@@ -70,6 +73,7 @@ impl Page {
             here: without_language(request.uri().path(), request.uri().query()),
             demo: app.config.demo.is_some(),
             mqtt: app.config.mqtt.is_some(),
+            time_zone: None,
         };
         let visitor = address::client_ip(request, &app.config.proxies);
         Self { app: app.clone(), look, visitor, signed: Arc::default() }

@@ -9,6 +9,8 @@ mod m20261126_000004_disabled;
 mod m20261126_000005_manufacturers;
 mod m20261129_000080_device;
 mod m20261129_000050_contact;
+mod m20261129_000070_time_zones;
+mod m20261129_000071_admin;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -24,6 +26,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000005_manufacturers::Migration),
             Box::new(m20261129_000080_device::Migration),
             Box::new(m20261129_000050_contact::Migration),
+            Box::new(m20261129_000070_time_zones::Migration),
+            Box::new(m20261129_000071_admin::Migration),
         ]
     }
 }

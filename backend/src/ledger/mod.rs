@@ -15,7 +15,7 @@
 pub(crate) mod entry;
 pub(crate) mod txn;
 
-use crate::{Backend, Result, money::Currency};
+use crate::{Backend, Error, Result, money::Currency};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QuerySelect, prelude::*};
 use serde::Serialize;
 
@@ -172,7 +172,8 @@ impl Backend {
     }
 }
 
-/// The currency of an operator or a sale, as stored.
-pub(crate) fn currency(code: &str) -> Currency {
-    Currency::parse(code).unwrap_or(Currency::Cny)
+/// The currency of an operator or a sale, as stored. One that is not known is an error: an amount in it must not be shown
+/// or paid as if it were another.
+pub(crate) fn currency(code: &str) -> Result<Currency> {
+    Currency::parse(code).ok_or_else(|| Error::Unknown { what: "currency", value: code.to_owned() })
 }

@@ -17,6 +17,8 @@ pub struct Model {
     pub active: bool,
     pub coin_value_minor: i64,
     pub created_ms: i64,
+    /// Since when it is out of service. Its history stays.
+    pub retired_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

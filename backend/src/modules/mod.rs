@@ -34,7 +34,7 @@ pub use corrections::CoinCorrection;
 pub use diagnostics::DiagnosticsView;
 pub use errands::{Errand, ErrandView, LearnOptions};
 pub use lessons::{LessonView, ProfileView};
-pub use registry::Provisioned;
+pub use registry::{ModuleRow, Provisioned};
 pub use settings::ModuleSettings;
 
 use crate::{Backend, Result};

@@ -48,6 +48,8 @@ pub struct Model {
     pub disabled_ms: Option<i64>,
     /// Who made it, if that is known.
     pub manufacturer_id: Option<i64>,
+    /// Whose it is: only this operator may wire it. Nobody's yet if none.
+    pub operator_id: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -135,7 +135,7 @@ impl Backend {
 }
 
 /// Reads a module to change it: until the transaction ends nobody else does.
-pub(super) async fn lock_module(txn: &DatabaseTransaction, module: ModuleId) -> Result<module::Model> {
+pub(crate) async fn lock_module(txn: &DatabaseTransaction, module: ModuleId) -> Result<module::Model> {
     module::Entity::find_by_id(module.as_str()).lock_exclusive().one(txn).await?.ok_or(Error::NotFound("module"))
 }
 

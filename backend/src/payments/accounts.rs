@@ -2,7 +2,8 @@
 
 use super::{account, provider::Provider, wechat};
 use crate::{Backend, Error, Result, clock, sealed::Seal};
-use sea_orm::{ActiveValue::Set, prelude::*};
+use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -88,7 +89,42 @@ fn purpose(token: &str) -> String {
     format!("merchant account {token}")
 }
 
+/// A merchant account in a list, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MerchantRow {
+    /// Its number.
+    pub account_id: i64,
+    /// The operator's number.
+    pub operator_id: i64,
+    /// The provider's word.
+    pub provider: String,
+    /// Whether payments are taken by it.
+    pub active: bool,
+    /// Where the provider reports to.
+    pub callbacks: String,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+}
+
 impl Backend {
+    /// Merchant accounts, of one operator or all, in the order of their numbers.
+    pub async fn merchant_accounts(&self, operator_id: Option<i64>) -> Result<Vec<MerchantRow>> {
+        let mut query = account::Entity::find();
+        if let Some(operator_id) = operator_id {
+            query = query.filter(account::Column::OperatorId.eq(operator_id));
+        }
+        let rows = query.order_by_asc(account::Column::Id).all(self.db.read()).await?;
+        let listed = rows.into_iter().map(|row| MerchantRow {
+            callbacks: self.notify_url(&row),
+            account_id: row.id,
+            operator_id: row.operator_id,
+            provider: row.provider,
+            active: row.active,
+            created_ms: row.created_ms,
+        });
+        Ok(listed.collect())
+    }
+
     /// Stores an operator's merchant account, or replaces the one of that provider. The configuration (JSON) is tried
     /// first. Gives the account's token, which stands in its notify address.
     pub async fn set_merchant_account(&self, operator_id: i64, provider: &str, config: &str) -> Result<String> {

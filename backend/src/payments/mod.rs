@@ -14,7 +14,7 @@ pub(crate) mod refund;
 mod refunds;
 pub mod wechat;
 
-pub use accounts::{Providers, RealProviders};
+pub use accounts::{MerchantRow, Providers, RealProviders};
 pub use callback::CallbackFailure;
 
 /// Why money goes back. One refund a cause.

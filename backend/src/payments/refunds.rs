@@ -76,7 +76,7 @@ impl Backend {
             out_refund_no: refund.out_refund_no.clone(),
             refund_minor: refund.amount_minor,
             total_minor: attempt.amount_minor,
-            currency: ledger::currency(&refund.currency),
+            currency: ledger::currency(&refund.currency)?,
             reason: REASON.into(),
             notify_url: self.notify_url(account),
         };

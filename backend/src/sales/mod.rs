@@ -36,6 +36,8 @@ pub enum Readiness {
     Busy,
     /// Taken off sale, has no module, no price or no merchant account.
     Closed,
+    /// Out of service for good.
+    Retired,
 }
 
 impl Readiness {
@@ -49,6 +51,7 @@ impl Readiness {
             Readiness::Locked => "locked",
             Readiness::Busy => "busy",
             Readiness::Closed => "closed",
+            Readiness::Retired => "retired",
         }
     }
 

@@ -37,10 +37,11 @@ impl Backend {
         let prices = self.price_rows(machine.id).await?;
         let account = self.active_account(machine.operator_id).await?;
         let readiness = match account {
+            _ if machine.retired_ms.is_some() => Readiness::Retired,
             Some(_) if !prices.is_empty() => self.readiness(&machine).await?,
             _ => Readiness::Closed,
         };
-        let currency = ledger::currency(&operator.currency);
+        let currency = ledger::currency(&operator.currency)?;
         Ok(ScanView {
             code: machine.code,
             machine: machine.name,
@@ -97,6 +98,7 @@ impl Backend {
         account: &account::Model,
     ) -> Result<(sale::Model, attempt::Model)> {
         let operator = self.operator_row(machine.operator_id).await?;
+        ledger::currency(&operator.currency)?;
         let module_id = machine.module_id.clone().ok_or(Error::NotReady(Readiness::Closed))?;
         let now_ms = self.now_ms();
         let expires_ms = now_ms + self.rules.order_lifetime_ms;
@@ -162,7 +164,7 @@ impl Backend {
         let payment = PaymentRequest {
             out_trade_no: attempt.out_trade_no.clone(),
             description: format!("{} {}", machine.name, sale.label),
-            amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)),
+            amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)?),
             expires_at_ms: attempt.expires_ms,
             payer_ip: request.payer_ip,
             notify_url: self.notify_url(account),
@@ -276,6 +278,7 @@ impl Backend {
     /// Whether a machine could give a credit now; asks its module if the last answer is too old.
     async fn readiness(&self, machine: &machine::Model) -> Result<Readiness> {
         match &machine.module_id {
+            _ if machine.retired_ms.is_some() => Ok(Readiness::Retired),
             Some(module_id) if machine.active => self.probe(module_id).await,
             _ => Ok(Readiness::Closed),
         }

@@ -61,6 +61,13 @@ impl Backend {
         self.with_details(vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
     }
 
+    /// A sale of whichever operator, by its public token: for whoever runs the server.
+    pub async fn any_sale(&self, token: &str) -> Result<SaleRow> {
+        let sale = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(self.db.read()).await?;
+        let sale = sale.ok_or(Error::NotFound("sale"))?;
+        self.with_details(vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
+    }
+
     async fn with_details(&self, sales: Vec<sale::Model>) -> Result<Vec<SaleRow>> {
         let ids: Vec<i64> = sales.iter().map(|sale| sale.id).collect();
         let machine_ids: Vec<i64> = sales.iter().map(|sale| sale.machine_id).collect();
@@ -112,7 +119,7 @@ fn row(
     (asking_s, is_payable): (Option<u64>, bool),
 ) -> Result<SaleRow> {
     let state = SaleState::parse(&sale.state).ok_or(Error::NotFound("state of that name"))?;
-    let currency = ledger::currency(&sale.currency);
+    let currency = ledger::currency(&sale.currency)?;
     let paid = attempts.iter().find(|attempt| attempt.state == attempt_state::PAID);
     let waiting = attempts.iter().rfind(|attempt| is_payable && attempt.state == attempt_state::PENDING);
     let view = SaleView {

@@ -7,6 +7,7 @@ use backend::{
     money::Currency,
     operators::{NewOperator, PasswordOwners},
     sales::SalesFilter,
+    zones::Zone,
 };
 use protocol::messages::Stage;
 
@@ -53,7 +54,7 @@ async fn wrong_members_and_operators_are_refused_by_field() {
         slug: slug.into(),
         name: name.into(),
         currency: Currency::Eur,
-        utc_offset_min: 60,
+        time_zone: Zone::usual(Currency::Eur),
         refund_remainder: false,
     };
     for (slug, name, wrong_field) in [

@@ -12,6 +12,7 @@ use backend::{
     money::Currency,
     operators::NewOperator,
     payments::CallbackFailure,
+    zones::Zone,
 };
 use futures_util::FutureExt;
 use sea_orm::ConnectionTrait;
@@ -85,7 +86,7 @@ async fn writers_at_once_all_get_through_and_each_fails_alone() {
         slug,
         name: "one of many".into(),
         currency: Currency::Cny,
-        utc_offset_min: 0,
+        time_zone: Zone::usual(Currency::Cny),
         refund_remainder: false,
     };
     // Every second one asks for a name that is taken; some lose interest while they wait.

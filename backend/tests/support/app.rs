@@ -17,6 +17,7 @@ use backend::{
     operators::NewOperator,
     payments::{CallbackFailure, RealProviders},
     sales::{Checkout, OrderRequest, SaleRow},
+    zones::Zone,
 };
 use protocol::messages::Stage;
 use std::{
@@ -248,7 +249,11 @@ impl TestApp {
             .into_iter()
             .filter_map(|event| match event.what {
                 LiveKind::Alarm { message } => Some(message),
-                LiveKind::Status | LiveKind::Module | LiveKind::Pulse { .. } | LiveKind::Sale { .. } => None,
+                LiveKind::Status
+                | LiveKind::Module
+                | LiveKind::Members
+                | LiveKind::Pulse { .. }
+                | LiveKind::Sale { .. } => None,
             })
             .collect()
     }
@@ -334,7 +339,7 @@ async fn open_shop(backend: &Backend, slug: &str, refund_remainder: bool) -> Sho
         slug: slug.into(),
         name: format!("{slug} rides"),
         currency: Currency::Cny,
-        utc_offset_min: 8 * 60,
+        time_zone: Zone::usual(Currency::Cny),
         refund_remainder,
     };
     let operator_id = backend.add_operator(operator).await.unwrap();

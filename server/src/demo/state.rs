@@ -10,6 +10,7 @@ use backend::{
     money::Currency,
     operators::NewOperator,
     payments::wechat,
+    zones::Zone,
 };
 use protocol::{ModuleId, ModuleSecret};
 use serde::{Deserialize, Serialize};
@@ -153,7 +154,7 @@ impl State {
                 slug: OPERATOR_SLUG.into(),
                 name: "Sunny Rides".into(),
                 currency: Currency::Cny,
-                utc_offset_min: 480,
+                time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: false,
             })
             .await?;

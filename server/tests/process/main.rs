@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod coinwire;
 mod connections;
 mod crash;

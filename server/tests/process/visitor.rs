@@ -149,7 +149,11 @@ impl Visitor {
 
     /// Opens a live stream and leaves it unread.
     pub async fn listen(&self, path: &str) -> reqwest::Response {
-        let response = self.http.get(self.base.join(path).unwrap()).send().await.unwrap();
+        let mut request = self.http.get(self.base.join(path).unwrap());
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, cookie);
+        }
+        let response = request.send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         response
     }

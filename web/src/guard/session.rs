@@ -26,6 +26,8 @@ pub(crate) const COOKIE: &str = "cw_session";
 const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// The key of the member's id in a session.
 const MEMBER: &str = "member";
+/// The key of the fingerprint that the member's password had.
+const FINGERPRINT: &str = "fingerprint";
 
 /// Sessions in the backend's store.
 pub(crate) struct Sessions(pub(crate) Backend);
@@ -90,6 +92,7 @@ pub(crate) fn sessions(app: &App) -> ServerSession<Sessions> {
 /// Notes in a session who signed in. The session's id is renewed, so that one known before is worth nothing.
 pub(crate) fn sign_in(session: &Session, member: &Member) {
     session.set(MEMBER, member.member_id);
+    session.set(FINGERPRINT, &member.fingerprint);
     session.renew();
 }
 
@@ -118,9 +121,9 @@ pub(crate) async fn members_only<E: Endpoint>(
     let member = match session.get::<i64>(MEMBER) {
         None => None,
         Some(id) => match app.backend.member(id).await {
-            Ok(member) => Some(member),
-            Err(backend::Error::NotFound(_)) => {
-                // The member is gone: so is the session.
+            Ok(member) if session.get(FINGERPRINT).as_ref() == Some(&member.fingerprint) => Some(member),
+            // The member is gone, or has another password: so is the session.
+            Ok(_) | Err(backend::Error::NotFound(_)) => {
                 session.purge();
                 None
             }
@@ -128,7 +131,9 @@ pub(crate) async fn members_only<E: Endpoint>(
         },
     };
     let Some(member) = member else { return Ok(to_sign_in(&request)) };
-    let page = request.extensions().get::<Page>().cloned().expect("the envelope puts a page into every request");
+    let page = request.extensions_mut().get_mut::<Page>().expect("the envelope puts a page into every request");
+    page.look.time_zone = Some(member.time_zone.clone());
+    let page = page.clone();
     let _ = page.signed.set(member.clone());
     // A form that lay open does nothing by itself, whichever it is.
     if let Some(stale) = request.extensions().get::<Stale>() {
@@ -157,11 +162,14 @@ fn to_sign_in(request: &Request) -> Response {
 }
 
 impl Signed {
-    /// Whether the session still stands: a live stream outlasts the request that was let through.
+    /// Whether the session still stands, and the password it began with: a live stream outlasts the request that was let
+    /// through.
     pub(crate) async fn still_in(&self, backend: &Backend) -> Result<(), backend::Error> {
-        match backend.load_session(&self.session).await? {
-            Some(_) => Ok(()),
-            None => Err(backend::Error::NotFound("session")),
+        let stands = backend.load_session(&self.session).await?.is_some();
+        let member = backend.member(self.member.member_id).await?;
+        if stands && member.fingerprint == self.member.fingerprint {
+            return Ok(());
         }
+        Err(backend::Error::NotFound("session"))
     }
 }

@@ -37,6 +37,7 @@ fn look(language: Language) -> Look {
         here: "/here?a=1".into(),
         demo: true,
         mqtt: true,
+        time_zone: None,
     }
 }
 
@@ -145,6 +146,8 @@ fn member() -> Member {
         operator: "Sunny Rides".into(),
         slug: "sunny".into(),
         email: "owner@example.com".into(),
+        time_zone: "Asia/Shanghai".into(),
+        fingerprint: "0123456789abcdef".into(),
     }
 }
 
@@ -177,6 +180,7 @@ fn fleet_row(machine_id: i64, name: &str, module: Option<ModuleView>) -> FleetRo
         code: format!("CODE{machine_id}"),
         name: name.into(),
         site: "East Gate Mall".into(),
+        retired_ms: None,
         active: machine_id != 3,
         module,
         sales_today: 12,

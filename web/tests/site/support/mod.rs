@@ -15,6 +15,7 @@ use backend::{
     machines::{NewMachine, PriceChange},
     money::Currency,
     operators::NewOperator,
+    zones::Zone,
 };
 use poem::Response;
 use std::sync::{
@@ -147,7 +148,7 @@ pub async fn open_shop(backend: &Backend, field: &Arc<Field>, slug: &str) -> Sho
         slug: slug.into(),
         name: "Sunny Rides".into(),
         currency: Currency::Cny,
-        utc_offset_min: 480,
+        time_zone: Zone::usual(Currency::Cny),
         refund_remainder: false,
     };
     let operator_id = backend.add_operator(operator).await.unwrap();
