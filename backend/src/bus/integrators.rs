@@ -62,7 +62,7 @@ impl Backend {
             v: JSON_VERSION,
             module: machine.module_id.as_deref().unwrap_or_default(),
             online: status.online,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
             firmware: status.firmware,
             signal_csq: status.signal_csq,
             supply_mv: status.supply_mv,
@@ -77,7 +77,7 @@ impl Backend {
     pub(crate) async fn tell_integrators_of_pulse(&self, machine: &machine::Model, pulse: &Pulse) {
         let json = PulseJson {
             v: JSON_VERSION,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
             pulses: pulse.pulses,
             coin_pulses_total: pulse.coin_pulses_total,
             width_ms: pulse.width_ms,
@@ -92,7 +92,7 @@ impl Backend {
             sale: &sale.token,
             state: &sale.state,
             reason: &sale.reason,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
             created_ms: sale.created_ms,
             amount_minor: sale.amount_minor,
             currency: &sale.currency,

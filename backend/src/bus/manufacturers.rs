@@ -35,7 +35,7 @@ impl Backend {
         };
         let json = HealthJson {
             v: JSON_VERSION,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
             online: status.online,
             firmware: status.firmware,
             boot: status.mark.boot,

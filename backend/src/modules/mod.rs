@@ -8,7 +8,7 @@
 mod acks;
 mod admission;
 pub(crate) mod command;
-mod commands;
+pub(crate) mod commands;
 mod diagnosis;
 pub(crate) mod diagnostics;
 pub(crate) mod errands;

@@ -60,7 +60,7 @@ impl Backend {
                     return Ok(Heard { taken, machine, rise: Rise::Pulses(0), wanted, manufacturer_id });
                 }
                 let known = status.mark == mark && row.online == status.online;
-                let now_ms = self.now_ms();
+                let now_ms = self.wall_ms();
                 let rise = self.book_coins(txn, &row, machine.as_ref(), status.totals.coin_pulses).await?;
                 let coin_pulses = rise.total(row.coin_pulses, status.totals.coin_pulses);
                 let known_lock = row.locked;
@@ -108,7 +108,7 @@ impl Backend {
                 operator_id: machine.operator_id,
                 machine_id: Some(machine.id),
                 what,
-                at_ms: self.now_ms(),
+                at_ms: self.wall_ms(),
             });
             self.tell_integrators_of_status(&machine, status).await;
         }

@@ -35,6 +35,8 @@ pub enum Readiness {
     Busy,
     /// Taken off sale, has no module, no price or no merchant account.
     Closed,
+    /// The operator's payment provider does not answer.
+    ProviderSilent,
 }
 
 impl Readiness {
@@ -48,6 +50,7 @@ impl Readiness {
             Readiness::Locked => "locked",
             Readiness::Busy => "busy",
             Readiness::Closed => "closed",
+            Readiness::ProviderSilent => "provider_silent",
         }
     }
 }

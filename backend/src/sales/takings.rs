@@ -65,7 +65,7 @@ impl Backend {
     /// When the operator's day began.
     pub(crate) fn day_start_ms(&self, operator: &operator::Model) -> i64 {
         let offset_ms = i64::from(operator.utc_offset_min) * 60_000;
-        (self.now_ms() + offset_ms).div_euclid(DAY_MS) * DAY_MS - offset_ms
+        (self.wall_ms() + offset_ms).div_euclid(DAY_MS) * DAY_MS - offset_ms
     }
 
     /// Today's sums by machine, from the ledger and the sales.

@@ -5,16 +5,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod acks;
 mod admission;
 mod bus;
 mod callbacks;
+mod clock_steps;
 mod coins;
 mod commands;
 mod dropped;
 mod errands;
 mod lives;
 mod manufacturers;
+mod neighbours;
 mod orders;
 mod payments;
 mod people;

@@ -11,6 +11,7 @@ mod demo;
 mod ending;
 mod integrators;
 mod manufacturers;
+mod merchants;
 mod modules;
 mod mosquitto;
 mod refusals;
