@@ -6,19 +6,17 @@ use sea_orm::{EntityTrait, FromQueryResult, Statement, Value};
 impl Backend {
     /// Due rows of a table that has `account_id` and `due_ms`: first the first of each account, then the second of each.
     /// Accounts that take no work of that lane now are left out, so that their rows keep nobody's from being seen.
-    /// A row that is due more than `longest_ms` from now is due now.
-    pub(super) async fn due_by_account<E>(&self, entity: E, lane: Lane, longest_ms: i64) -> Result<Vec<E::Model>>
+    pub(super) async fn due_by_account<E>(&self, entity: E, lane: Lane) -> Result<Vec<E::Model>>
     where
         E: EntityTrait,
     {
-        let now_ms = self.now_ms();
         let busy = self.providers.without_room(lane);
         // One more than can begin, to see that there is more.
         let most = i64::try_from(self.rules.account_calls_max).unwrap_or(i64::MAX).saturating_add(1);
         let rows = i64::try_from(self.rules.batch_rows).unwrap_or(i64::MAX);
         let sql = fair_query(entity.table_name(), busy.len());
         let values: Vec<Value> =
-            [now_ms, now_ms + longest_ms].into_iter().chain(busy).chain([most, rows]).map(Value::from).collect();
+            [self.now_ms()].into_iter().chain(busy).chain([most, rows]).map(Value::from).collect();
         let statement = Statement::from_sql_and_values(self.db.read().get_database_backend(), sql, values);
         Ok(E::Model::find_by_statement(statement).all(self.db.read()).await?)
     }
@@ -32,7 +30,7 @@ fn fair_query(table: &str, busy: usize) -> String {
     };
     format!(
         "SELECT * FROM (SELECT t.*, ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY due_ms, id) AS place \
-        FROM {table} t WHERE (due_ms <= ? OR due_ms > ?){others}) numbered \
+        FROM {table} t WHERE due_ms <= ?{others}) numbered \
         WHERE place <= ? ORDER BY place, due_ms, id LIMIT ?"
     )
 }

@@ -6,12 +6,13 @@
 //!
 //! A row is put off before it is worked on, under the condition that it is still due at the time that was read: whoever
 //! else works on the same store finds it put off. A row that is due later than its longest wait was stored before the
-//! clock was set back, and is due now.
+//! clock was set back, and is due now ([`set_back`]).
 
 mod accounts;
 mod poll;
 mod refund;
 mod resend;
+pub(crate) mod set_back;
 
 use crate::{Backend, Result};
 use futures_util::future::join_all;
@@ -92,6 +93,7 @@ impl Drop for Begun {
 impl Backend {
     /// Takes what is due of a job, as far as there is room for it. The work is done by whoever polls it.
     pub async fn due(&self, job: Job) -> Result<Due> {
+        self.bring_forward(job).await?;
         match job {
             Job::Resend => self.due_commands().await,
             Job::Poll => self.due_attempts().await,

@@ -9,10 +9,8 @@ use crate::{
 impl Backend {
     /// Attempts that are due, as far as their accounts have room.
     pub(super) async fn due_attempts(&self) -> Result<Due> {
-        let rules = &self.rules;
-        let longest_ms = rules.poll_max_ms.max(rules.poll_first_ms).max(rules.poll_watched_ms);
         let mut due = Due::default();
-        for attempt in self.due_by_account(attempt::Entity, Lane::Poll, longest_ms).await? {
+        for attempt in self.due_by_account(attempt::Entity, Lane::Poll).await? {
             let Some(begun) = self.under_way.begin(Job::Poll, attempt.id, self.work_max()) else { continue };
             let Some(pass) = self.providers.bulkhead(attempt.account_id).enter(Lane::Poll) else {
                 due.is_more = true;

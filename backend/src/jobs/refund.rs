@@ -9,9 +9,8 @@ use crate::{
 impl Backend {
     /// Refunds that are due, as far as their accounts have room.
     pub(super) async fn due_refunds(&self) -> Result<Due> {
-        let longest_ms = self.rules.refund_max_ms.max(self.rules.refund_first_ms);
         let mut due = Due::default();
-        for refund in self.due_by_account(refund::Entity, Lane::Refund, longest_ms).await? {
+        for refund in self.due_by_account(refund::Entity, Lane::Refund).await? {
             let Some(begun) = self.under_way.begin(Job::Refund, refund.id, self.work_max()) else { continue };
             let Some(pass) = self.providers.bulkhead(refund.account_id).enter(Lane::Refund) else {
                 due.is_more = true;

@@ -3,29 +3,17 @@
 use super::{Due, Job};
 use crate::{
     Backend, Result,
-    modules::{
-        command::{Column, Entity},
-        commands::command_state,
-    },
+    modules::command::{Column, Entity},
 };
-use sea_orm::{Condition, QueryOrder, QuerySelect, prelude::*};
+use sea_orm::{QueryOrder, QuerySelect, prelude::*};
 
 impl Backend {
     /// Commands that are due.
     pub(super) async fn due_commands(&self) -> Result<Due> {
-        let now_ms = self.now_ms();
-        let rules = &self.rules;
-        let open = Condition::all()
-            .add(Column::DueMs.gt(now_ms + rules.resend_max_ms.max(rules.resend_first_ms)))
-            .add(Column::State.is_in([command_state::SENT, command_state::RECEIVED]));
-        let is_due = Condition::any()
-            .add(Column::DueMs.lte(now_ms))
-            .add(open)
-            .add(Column::DueMs.gt(now_ms + rules.credit_memory_ms));
         let rows = Entity::find()
-            .filter(is_due)
+            .filter(Column::DueMs.lte(self.now_ms()))
             .order_by_asc(Column::DueMs)
-            .limit(rules.batch_rows)
+            .limit(self.rules.batch_rows)
             .all(self.db.read())
             .await?;
         let mut due = Due { work: vec![], is_more: rows.len() >= self.work_max() };

@@ -42,8 +42,6 @@ enum Step {
     Send { next_ms: i64 },
     /// It was issued by a clock that was ahead of ours, which was set back since: issue the same command anew.
     Renew,
-    /// It was given up by such a clock: remember it until this time, and no longer.
-    Remember { until_ms: i64 },
     /// The module stays silent.
     GiveUp,
 }
@@ -54,11 +52,8 @@ enum Step {
 /// While a process runs, its time does not go back; it may have between two processes. What such a command has left
 /// cannot be known: it is given its whole time again, so that it waits no longer than a new one.
 fn next_step(rules: &Rules, command: &command::Model, now_ms: i64) -> Step {
-    if command.state == command_state::SILENT && command.due_ms.is_some_and(|due_ms| due_ms > now_ms) {
-        return Step::Remember { until_ms: now_ms + rules.credit_memory_ms };
-    }
-    if command.state != command_state::SILENT && command.issued_ms > now_ms + rules.resend_max_ms {
-        return Step::Renew;
+    if is_of_the_future(rules, command, now_ms) {
+        return if command.state == command_state::SILENT { Step::GiveUp } else { Step::Renew };
     }
     let grace_ms = if command.sale_id.is_some() { rules.credit_grace_ms } else { 0 };
     let silent_ms = command.expires_ms.saturating_add(grace_ms);
@@ -72,6 +67,11 @@ fn next_step(rules: &Rules, command: &command::Model, now_ms: i64) -> Step {
     }
     let wait_ms = Rules::backoff_ms(rules.resend_first_ms, rules.resend_max_ms, command.sends);
     Step::Send { next_ms: now_ms.saturating_add(wait_ms).min(give_up_ms) }
+}
+
+/// Whether a command was issued by a clock that was ahead, which was set back since.
+fn is_of_the_future(rules: &Rules, command: &command::Model, now_ms: i64) -> bool {
+    command.issued_ms > now_ms + rules.resend_max_ms
 }
 
 impl Backend {
@@ -191,7 +191,8 @@ impl Backend {
                 }
             }
             Step::Renew => {
-                let renewed = self.renewed(&command)?;
+                let lifetime_ms = command.expires_ms.saturating_sub(command.issued_ms);
+                let renewed = self.renewed(&command, self.now_ms(), lifetime_ms)?;
                 let change = ActiveModel {
                     payload: Set(renewed.payload.clone()),
                     issued_ms: Set(renewed.issued_ms),
@@ -204,27 +205,23 @@ impl Backend {
                     self.send_command(&renewed).await;
                 }
             }
-            Step::Remember { until_ms } => {
-                put_off(ActiveModel { due_ms: Set(Some(until_ms)), ..Default::default() }).await?;
-            }
             Step::GiveUp => self.give_up(&command).await?,
         }
         Ok(())
     }
 
-    /// The same command, as if it was issued now: a module that knows its number does nothing twice.
-    fn renewed(&self, command: &command::Model) -> Result<command::Model> {
-        let on_the_way: Command = minicbor::decode(&command.payload).map_err(|_| Error::NotFound("readable command"))?;
-        let now_ms = self.now_ms();
+    /// The same command, as if it was issued then: a module that knows its number does nothing twice.
+    fn renewed(&self, command: &command::Model, issued_ms: i64, lifetime_ms: i64) -> Result<command::Model> {
+        let known: Command = minicbor::decode(&command.payload).map_err(|_| Error::NotFound("readable command"))?;
         let mut renewed = command::Model {
-            issued_ms: now_ms,
-            expires_ms: now_ms + command.expires_ms.saturating_sub(command.issued_ms),
-            heard_ms: command.heard_ms.map(|_| now_ms),
-            due_ms: Some(now_ms + self.rules.resend_first_ms),
+            issued_ms,
+            expires_ms: issued_ms + lifetime_ms,
+            heard_ms: command.heard_ms.map(|_| issued_ms),
+            due_ms: Some(issued_ms + self.rules.resend_first_ms),
             ..command.clone()
         };
         renewed.payload =
-            minicbor::to_vec(on_wire(&renewed, on_the_way.action)).expect("encoding into memory cannot fail");
+            minicbor::to_vec(on_wire(&renewed, known.action)).expect("encoding into memory cannot fail");
         Ok(renewed)
     }
 
@@ -293,7 +290,15 @@ impl Backend {
             .all(self.db.read())
             .await?;
         for command in pending {
-            self.send_command(&command).await;
+            let of_the_future = is_of_the_future(&self.rules, &command, self.now_ms());
+            if !of_the_future {
+                self.send_command(&command).await;
+            } else if command.state == command_state::SILENT {
+                // Asked about only: it must not be given any more, also not by a module whose clock is a little behind. The
+                // others are issued anew in a moment.
+                let long_ago_ms = self.now_ms() - 3 * self.rules.credit_lifetime_ms;
+                self.send_command(&self.renewed(&command, long_ago_ms, self.rules.credit_lifetime_ms)?).await;
+            }
         }
         Ok(())
     }
