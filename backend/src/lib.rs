@@ -3,7 +3,8 @@
 //! What it is not: an HTTP server or an MQTT broker. The web calls in here; modules are reached through [`bus`].
 //!
 //! Enter at [`Backend`]. Its calls are spread over the folders by noun; a sale's way is [`sales`] (order) ->
-//! [`payments`] (attempt, callback) -> [`sales::state`] (decide) -> [`modules`] (command) -> [`bus`].
+//! [`payments`] (attempt, callback) -> [`sales::state`] (decide) -> [`modules`] (command) -> [`bus`]. What is due later is
+//! done by [`jobs`].
 //!
 //! Invariants:
 //! - State, ledger and command of a step commit in one transaction; publishing comes after.
@@ -16,6 +17,7 @@ pub mod bus;
 pub mod clock;
 pub mod db;
 mod error;
+pub mod jobs;
 pub mod ledger;
 pub mod live;
 pub mod machines;
@@ -68,6 +70,8 @@ pub struct Inner {
     random: Arc<dyn clock::Random>,
     bus: Arc<dyn bus::Bus>,
     providers: payments::accounts::OpenProviders,
+    under_way: jobs::UnderWay,
+    looked_at: jobs::set_back::LookedAt,
     seal: sealed::Seal,
     public_url: String,
     rules: Rules,
@@ -88,12 +92,16 @@ impl std::ops::Deref for Backend {
 impl Backend {
     /// Puts a backend together. Starts nothing.
     pub fn new(parts: Parts) -> Self {
+        let (clock, rules) = (parts.clock.clone(), parts.rules.clone());
+        let providers = payments::accounts::OpenProviders::new(parts.providers, clock, rules);
         let inner = Inner {
             db: parts.db,
             clock: parts.clock,
             random: parts.random,
             bus: parts.bus,
-            providers: payments::accounts::OpenProviders::new(parts.providers),
+            providers,
+            under_way: jobs::UnderWay::default(),
+            looked_at: jobs::set_back::LookedAt::default(),
             seal: sealed::Seal::new(parts.secret_key),
             public_url: parts.public_url,
             rules: parts.rules,
@@ -123,16 +131,13 @@ impl Backend {
         sentences
     }
 
-    /// The time by the handed-in clock (unix milliseconds).
+    /// The process's own time (unix milliseconds): what is due and what expires goes by it.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }
 
-    /// Does everything that is due: commands to be sent again or given up, payments to be asked for, refunds. To be
-    /// called again every [`Rules::tick_ms`], and whenever one wishes.
-    pub async fn run_due(&self) -> Result<()> {
-        self.send_due_commands().await?;
-        self.poll_due_attempts().await?;
-        self.work_due_refunds().await
+    /// The time by the wall clock (unix milliseconds): for people, and for comparing with the clocks of others.
+    pub fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
     }
 }

@@ -57,8 +57,24 @@ pub struct Rules {
     pub refund_tries_max: i32,
     /// A module's clock may be off by so much before it is set anew.
     pub clock_drift_max_ms: i64,
-    /// Rows of due work taken at once.
+    /// Rows of due work taken at once, and pieces of work of a kind under way at most.
     pub batch_rows: u64,
+    /// Of each merchant account so many questions about payments, and so many refunds, are under way at most.
+    pub account_calls_max: usize,
+    /// Of each merchant account so many orders are with the provider at most.
+    pub account_orders_max: usize,
+    /// A call to a provider is waited for no longer.
+    pub provider_wait_ms: u64,
+    /// A call that was given up by whoever waited, after this long, counts as one without an answer.
+    pub provider_slow_ms: i64,
+    /// So many calls without an answer in a row, and a merchant account's provider is left alone for a while.
+    pub breaker_failures: u32,
+    /// The first such while; doubled each time the next call gets no answer either.
+    pub breaker_first_ms: i64,
+    /// The longest such while.
+    pub breaker_max_ms: i64,
+    /// A session lives no longer: one that expires later was stored by a clock that ran ahead.
+    pub session_longest_ms: i64,
 }
 
 impl Default for Rules {
@@ -91,6 +107,14 @@ impl Default for Rules {
             refund_tries_max: 12,
             clock_drift_max_ms: 2_000,
             batch_rows: 256,
+            account_calls_max: 8,
+            account_orders_max: 64,
+            provider_wait_ms: 15_000,
+            provider_slow_ms: 3_000,
+            breaker_failures: 4,
+            breaker_first_ms: 2_000,
+            breaker_max_ms: 60_000,
+            session_longest_ms: 24 * 3_600_000,
         }
     }
 }

@@ -11,6 +11,7 @@ use backend::{
     bus::{MqttBus, MqttConfig},
     clock::{SystemClock, SystemRandom},
     db::Db,
+    jobs::Job,
     machines::{NewMachine, PriceChange},
     modules::Admission,
     money::Currency,
@@ -151,11 +152,14 @@ impl House {
         });
         let _ = door.0.set(backend.clone());
         let closing = CancellationToken::new();
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(reader.run(backend.clone())),
-            tokio::spawn(run_due(backend.clone())),
             serve_web(listener, http, backend.clone(), closing.clone())?,
         ];
+        for job in Job::ALL {
+            let backend = backend.clone();
+            tasks.push(tokio::spawn(async move { backend.run_job(job).await }));
+        }
         let operator_id = operator(&backend, &sandbox).await?;
         let (slots, modules) = machines(&backend, operator_id, options.modules, mqtt).await?;
         let machines = slots.iter().map(|slot| (slot.module.to_string(), slot.machine_id)).collect();
@@ -193,15 +197,6 @@ impl House {
         }
         self.broker.shutdown().await;
         self.sandbox.shutdown().await;
-    }
-}
-
-async fn run_due(backend: Backend) {
-    loop {
-        if let Err(error) = backend.run_due().await {
-            eprintln!("due work: {error}");
-        }
-        tokio::time::sleep(Duration::from_millis(Rules::default().tick_ms)).await;
     }
 }
 

@@ -9,7 +9,8 @@
 //! - `settings`, `lock`, `reboot` and `learn` each have an order of their own: older than the newest taken is `superseded`,
 //!   the newest again is `duplicate`.
 //! - Expiry is judged by the module's clock. Without one, or with one that is evidently behind the server's, a command
-//!   is answered `clock`. `sync` needs none: the bound on its round trip stands for it. `probe` needs none: it changes
+//!   is answered `clock`. So is one that looks expired to a clock that was not set just now: the server's may have been set
+//!   back, and `expired` is final. `sync` needs none: the bound on its round trip stands for it. `probe` needs none: it changes
 //!   nothing, and a module that answers it will be synced before it is paid for; if the clock is known, a late probe
 //!   is answered `expired`. An action this firmware does not know is `unsupported` at any time.
 
@@ -98,7 +99,11 @@ impl Module {
         match self.clock.unix_ms(now_us) {
             None => Timing::Unknown,
             Some(unix_ms) if command.issued_ms > unix_ms.saturating_add(AHEAD_MAX_MS) => Timing::Unknown,
-            Some(unix_ms) if unix_ms > command.expires_ms => Timing::Expired,
+            // A probe changes nothing, and its sender sets the clock of whoever takes it for expired.
+            Some(unix_ms) if unix_ms > command.expires_ms => {
+                let sure = self.clock.is_fresh(now_us) || matches!(command.action, Action::Probe);
+                if sure { Timing::Expired } else { Timing::Unknown }
+            }
             Some(_) => Timing::Good,
         }
     }

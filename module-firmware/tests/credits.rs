@@ -469,3 +469,44 @@ fn a_spike_on_the_sense_input_is_no_word_of_the_machine() {
     bench.run_ms(1000);
     assert_eq!(bench.last_ack().stage, Stage::Done);
 }
+
+/// The server was started again with its clock set back by an hour: what it issues looks expired to a module whose clock it
+/// set before. That is no reason to lose a credit for ever.
+#[test]
+fn a_credit_issued_after_the_servers_clock_was_set_back_is_given_after_a_sync() {
+    let mut bench = ready();
+    bench.run_ms(60_000);
+    let mut credit = bench.command(1, Action::Credit { pulses: 2 });
+    (credit.issued_ms, credit.expires_ms) = (credit.issued_ms - 3_600_000, credit.expires_ms - 3_600_000);
+    bench.send(&credit);
+    assert_eq!(bench.last_ack().stage, Stage::Clock, "not final");
+    let sync = Sync {
+        server_ms: credit.issued_ms + 500,
+        echo_boot: bench.last_ack().boot,
+        echo_uptime_ms: bench.now_us / 1000,
+    };
+    bench.send(&Command { id: 99, sequence: 0, issued_ms: 0, expires_ms: 0, action: Action::Sync(sync) });
+    bench.send(&credit);
+    bench.run_ms(2_000);
+    assert_eq!((bench.last_ack().sequence, bench.last_ack().stage), (1, Stage::Done));
+    assert_eq!(bench.credit_train().len(), 2);
+}
+
+#[test]
+fn a_credit_that_is_expired_by_a_clock_set_just_now_is_expired_for_ever() {
+    let mut bench = ready();
+    bench.run_ms(60_000);
+    let mut late = bench.command(1, Action::Credit { pulses: 2 });
+    (late.issued_ms, late.expires_ms) = (late.issued_ms - 30_000, late.issued_ms - 10_000);
+    bench.send(&late);
+    assert_eq!(bench.last_ack().stage, Stage::Clock);
+    let server_ms = bench.module.unix_ms(bench.now_us).unwrap();
+    let sync = Sync { server_ms, echo_boot: bench.last_ack().boot, echo_uptime_ms: bench.now_us / 1000 };
+    bench.send(&Command { id: 99, sequence: 0, issued_ms: 0, expires_ms: 0, action: Action::Sync(sync) });
+    bench.send(&late);
+    assert_eq!(bench.last_ack().stage, Stage::Expired);
+    bench.run_ms(60_000);
+    bench.send(&late);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().first), (Stage::Duplicate, Some(Stage::Expired)));
+    assert!(bench.credit_train().is_empty());
+}

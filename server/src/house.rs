@@ -12,6 +12,7 @@ use backend::{
     bus::{MqttBus, MqttConfig, MqttReader},
     clock::{SystemClock, SystemRandom, random_text},
     db::Db,
+    jobs::Job,
     payments::RealProviders,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -126,9 +127,12 @@ impl House {
         doorkeeper.ask(backend.clone());
         let mut tasks = vec![
             tokio::spawn(reader.run(backend.clone())),
-            tokio::spawn(do_what_is_due(backend.clone(), closing.clone())),
             tokio::spawn(notice_changed_members(backend.clone(), closing.clone())),
         ];
+        for job in Job::ALL {
+            let backend = backend.clone();
+            tasks.push(tokio::spawn(async move { backend.run_job(job).await }));
+        }
         if let Some(broker) = &broker {
             tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));
             #[cfg(all(debug_assertions, unix))]
@@ -280,18 +284,4 @@ fn web_config(
 fn derived_key(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
     aws_lc_rs::hmac::sign(&key, purpose).as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
-}
-
-/// Looks for due work again and again. What fails is due again.
-async fn do_what_is_due(backend: Backend, closing: CancellationToken) {
-    let pause = Duration::from_millis(Rules::default().tick_ms);
-    while !closing.is_cancelled() {
-        if let Err(error) = backend.run_due().await {
-            tracing::warn!(%error, "due work was not done; trying again");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = closing.cancelled() => {}
-        }
-    }
 }

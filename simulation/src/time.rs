@@ -1,11 +1,11 @@
-//! Simulated time: one for all, as microseconds from the start; the server's clock may be set off from it.
+//! Simulated time: one for all, as microseconds from the start; the server's wall clock may be set off from it.
 
-use backend::clock::Clock;
+use backend::clock::{Clock, Steady};
 use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -40,15 +40,14 @@ impl Time {
         START_UNIX_MS + i64::try_from(self.now_us() / 1000).expect("a simulation is shorter than 290,000 years")
     }
 
-    /// Sets the server's clock off by so much more.
+    /// Sets the server's wall clock off by so much more.
     pub fn shift_server_ms(&self, by_ms: i64) {
         self.server_offset_ms.fetch_add(by_ms, Relaxed);
     }
 
-    /// When, in simulated microseconds, the server's clock will show `unix_ms`; now if it has.
-    pub fn when_us(&self, unix_ms: i64) -> u64 {
-        let from_start_ms = unix_ms - START_UNIX_MS - self.server_offset_ms.load(Relaxed);
-        u64::try_from(from_start_ms).unwrap_or(0).saturating_mul(1000).max(self.now_us())
+    /// By how much the server's wall clock is ahead.
+    pub fn server_offset_ms(&self) -> i64 {
+        self.server_offset_ms.load(Relaxed)
     }
 
     /// Whether a call of the backend's that is being polled waits for simulated time; and until when.
@@ -75,21 +74,46 @@ impl Future for Sleep {
         if self.time.now_us() >= self.until_us {
             return Poll::Ready(());
         }
-        self.time.wake_us.store(self.until_us, Relaxed);
-        self.time.parked.store(true, Relaxed);
+        // A call may wait for several things at once: the first of them wakes it.
+        let before = self.time.parked.swap(true, Relaxed).then(|| self.time.wake_us.load(Relaxed));
+        self.time.wake_us.store(before.map_or(self.until_us, |us| us.min(self.until_us)), Relaxed);
         Poll::Pending
     }
 }
 
-/// The server's clock.
-pub struct ServerClock(pub Arc<Time>);
+/// The clock of one run of the server: its own time begins at what the wall clock says.
+pub struct ServerClock {
+    time: Arc<Time>,
+    steady: Mutex<Steady>,
+}
+
+impl ServerClock {
+    /// A server starts.
+    pub fn new(time: Arc<Time>) -> Self {
+        let steady = Mutex::new(Steady::new(wall_us(&time), elapsed_us(&time)));
+        Self { time, steady }
+    }
+}
+
+fn elapsed_us(time: &Time) -> i64 {
+    i64::try_from(time.now_us()).expect("a simulation is shorter than 290,000 years")
+}
+
+fn wall_us(time: &Time) -> i64 {
+    START_UNIX_MS * 1000 + elapsed_us(time) + time.server_offset_ms() * 1000
+}
 
 impl Clock for ServerClock {
     fn now_ms(&self) -> i64 {
-        self.0.true_ms() + self.0.server_offset_ms.load(Relaxed)
+        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        steady.at(wall_us(&self.time), elapsed_us(&self.time)).div_euclid(1000)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        wall_us(&self.time).div_euclid(1000)
     }
 
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.0.sleep_ms(ms))
+        Box::pin(self.time.sleep_ms(ms))
     }
 }

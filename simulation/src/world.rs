@@ -7,8 +7,8 @@ use crate::{
     machine::{Link, Machine},
     operators::Order,
     people::{Consumer, People},
-    provider::Till,
-    server::{Bus, Server},
+    provider::{Till, account_config},
+    server::{Bus, CLOCK_STEPS_MS, Server},
     time::Time,
     trace::Trace,
     weather::Weather,
@@ -110,6 +110,8 @@ pub(crate) enum Event {
     Settle { out_refund_no: String },
     /// The server looks for due work.
     Due { plan: u64 },
+    /// The provider answers a merchant account nothing for a while.
+    Outage { account: usize, for_us: u64 },
     /// A call that waits for simulated time goes on.
     Wake { call: usize },
     /// The server goes down, and comes up again.
@@ -118,6 +120,8 @@ pub(crate) enum Event {
     ServerUp,
     /// The server's clock jumps.
     ClockJumps { by_ms: i64 },
+    /// Somebody sets the server's clock right.
+    ClockIsSetRight,
     /// A module's timer jumps ahead.
     TimerJumps { machine: usize, by_us: u64 },
     /// The operator locks a machine, or unlocks it.
@@ -200,7 +204,8 @@ impl World {
     async fn new(seed: u64, options: &Options) -> anyhow::Result<Self> {
         let time = Arc::new(Time::default());
         let mut chance = Chance::new(seed, "weather");
-        let weather = Weather::of(&mut chance);
+        let mut waits = Chance::new(seed, "waits");
+        let weather = Weather::of(&mut chance).with_waits(&mut waits);
         let mut till = Till::new(seed, time.clone(), weather);
         till.forgets_payments = options.mutation == Some(Mutation::ForgetsPayments);
         till.refunds_twice = options.mutation == Some(Mutation::RefundsTwice);
@@ -231,6 +236,7 @@ impl World {
         world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         world.found(seed, &mut chance).await?;
         world.plan_all(&mut chance);
+        world.plan_waits(&mut waits);
         world.plan_orders(&mut Chance::new(seed, "operators"));
         Ok(world)
     }
@@ -247,7 +253,7 @@ impl World {
                 refund_remainder: index % 2 == 1,
             };
             let operator_id = backend.add_operator(operator).await?;
-            let account_token = backend.set_merchant_account(operator_id, "wechat", "{}").await?;
+            let account_token = backend.set_merchant_account(operator_id, "wechat", &account_config(index)).await?;
             let new = backend.provision_module(None).await?;
             let price =
                 |pulses: i32, amount_minor| PriceChange { label: format!("{pulses} rides"), amount_minor, pulses };
@@ -314,6 +320,21 @@ impl World {
         self.plan(busy_us, Event::Heal);
     }
 
+    /// Outages of the provider, and steps of the server's wall clock.
+    fn plan_waits(&mut self, chance: &mut Chance) {
+        let busy_us = self.options.busy_ms * 1000;
+        for account in 0..self.options.modules {
+            for _ in 0..self.weather.outages {
+                let for_us = chance.between(1_000_000..=180_000_000);
+                self.plan(chance.between(0..=busy_us), Event::Outage { account, for_us });
+            }
+        }
+        for _ in 0..self.weather.clock_steps {
+            let by_ms = chance.pick(&CLOCK_STEPS_MS);
+            self.plan(chance.between(0..=busy_us), Event::ClockJumps { by_ms });
+        }
+    }
+
     pub fn plan(&mut self, at_us: u64, event: Event) {
         self.order += 1;
         self.planned.push(Reverse(Planned { at_us, order: self.order, event }));
@@ -366,10 +387,13 @@ impl World {
             Event::Forgery { out_trade_no } => self.forgery(&out_trade_no).await?,
             Event::Settle { out_refund_no } => self.till().settle(&out_refund_no),
             Event::Due { plan } => self.due(plan).await?,
+            Event::Outage { account, for_us } => self.outage(account, for_us),
             Event::Wake { call } => self.wake(call).await?,
             Event::ServerDown => self.server_down(),
             Event::ServerUp => self.server_up().await?,
-            Event::ClockJumps { by_ms } => self.clock_jumps(by_ms),
+            Event::ClockJumps { by_ms } if self.healed_us.is_none() => self.clock_jumps(by_ms),
+            Event::ClockJumps { .. } => {}
+            Event::ClockIsSetRight => self.clock_jumps(-self.time.server_offset_ms()),
             Event::TimerJumps { machine, by_us } => self.timer_jumps(machine, by_us).await?,
             Event::Lock { machine, locked } => self.lock(machine, locked).await?,
             Event::Order { machine, order } => self.order_of(machine, order).await?,
@@ -393,6 +417,14 @@ impl World {
         Ok(())
     }
 
+    fn outage(&mut self, account: usize, for_us: u64) {
+        if self.healed_us.is_none() {
+            let now_us = self.time.now_us();
+            self.trace.note(now_us, format_args!("provider: answers account {account} nothing for {for_us} us"));
+            self.till().fall_silent(account, for_us);
+        }
+    }
+
     fn note_sales(&mut self) {
         let now_us = self.time.now_us();
         for line in self.checker.take_moves() {
@@ -406,7 +438,7 @@ impl World {
         self.healed_us = Some(now_us);
         self.weather = self.weather.healed();
         let weather = self.weather;
-        self.till().weather = weather;
+        self.till().heal(weather);
         for machine in 0..self.machines.len() {
             // A fault that was planned for flash is called off.
             self.machines[machine].flash.mend();
@@ -420,6 +452,8 @@ impl World {
         if self.server.backend().is_none() {
             self.plan_in(1_000_000, Event::ServerUp);
         }
+        // Somebody sets the server's clock right: a step like any other.
+        self.plan_in(2_000_000, Event::ClockIsSetRight);
         self.plan_in(REST_LOOK_US, Event::Rested);
         Ok(())
     }
@@ -429,7 +463,7 @@ impl World {
         let now_us = self.time.now_us();
         let healed_us = self.healed_us.unwrap_or(now_us);
         let open = self.checker.open(&self.machines, self.server.backend()).await?;
-        let resting = open.is_empty() && self.people.calls.is_empty();
+        let resting = open.is_empty() && self.server.calls.is_empty();
         self.at_rest_us = if resting { self.at_rest_us.or(Some(now_us)) } else { None };
         if let Some(at_rest_us) = self.at_rest_us
             && now_us >= at_rest_us + SETTLE_MS * 1000

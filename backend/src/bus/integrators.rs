@@ -67,7 +67,7 @@ struct SaleJson<'a> {
 
 impl Backend {
     pub(crate) async fn tell_integrators_of_status(&self, machine: &machine::Model, status: &Status<'_>) {
-        let now_ms = self.now_ms();
+        let now_ms = self.wall_ms();
         let json = StatusJson {
             v: JSON_VERSION,
             module: machine.module_id.as_deref().unwrap_or_default(),
@@ -116,7 +116,7 @@ impl Backend {
     pub(crate) async fn tell_integrators_of_pulse(&self, machine: &machine::Model, pulse: &Pulse) {
         let json = PulseJson {
             v: JSON_VERSION,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
             pulses: pulse.pulses,
             coin_pulses_total: pulse.coin_pulses_total,
             width_ms: pulse.width_ms,
@@ -131,7 +131,7 @@ impl Backend {
             sale: &sale.token,
             state: &sale.state,
             reason: &sale.reason,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
             created_ms: sale.created_ms,
             amount_minor: sale.amount_minor,
             currency: &sale.currency,

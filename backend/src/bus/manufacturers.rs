@@ -36,7 +36,7 @@ impl Backend {
                 return;
             }
         };
-        let now_ms = self.now_ms();
+        let now_ms = self.wall_ms();
         let json = HealthJson {
             v: JSON_VERSION,
             at_ms: now_ms,

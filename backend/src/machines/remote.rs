@@ -126,7 +126,7 @@ impl Backend {
             operator_id: machine.operator_id,
             machine_id: Some(machine.id),
             what: LiveKind::Module,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
         });
     }
 }

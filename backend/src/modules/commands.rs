@@ -40,13 +40,21 @@ pub(crate) mod command_state {
 enum Step {
     /// Send it (again), and look at it next at this time.
     Send { next_ms: i64 },
+    /// It was issued by a clock that was ahead of ours, which was set back since: issue the same command anew.
+    Renew,
     /// The module stays silent.
     GiveUp,
 }
 
 /// Decides about a command that is due. Past its expiry it is still sent: the module will not execute it, but tells what
 /// came of it before. A module that took it and keeps saying so is given its time, up to the longest a credit may take.
+///
+/// While a process runs, its time does not go back; it may have between two processes. What such a command has left
+/// cannot be known: it is given its whole time again, so that it waits no longer than a new one.
 fn next_step(rules: &Rules, command: &command::Model, now_ms: i64) -> Step {
+    if is_of_the_future(rules, command, now_ms) {
+        return if command.state == command_state::SILENT { Step::GiveUp } else { Step::Renew };
+    }
     let grace_ms = if command.sale_id.is_some() { rules.credit_grace_ms } else { 0 };
     let silent_ms = command.expires_ms.saturating_add(grace_ms);
     let give_up_ms = match command.heard_ms {
@@ -59,6 +67,11 @@ fn next_step(rules: &Rules, command: &command::Model, now_ms: i64) -> Step {
     }
     let wait_ms = Rules::backoff_ms(rules.resend_first_ms, rules.resend_max_ms, command.sends);
     Step::Send { next_ms: now_ms.saturating_add(wait_ms).min(give_up_ms) }
+}
+
+/// Whether a command was issued by a clock that was ahead, which was set back since.
+fn is_of_the_future(rules: &Rules, command: &command::Model, now_ms: i64) -> bool {
+    command.issued_ms > now_ms + rules.resend_max_ms
 }
 
 impl Backend {
@@ -165,37 +178,62 @@ impl Backend {
         metrics::counter!("coinwire_commands_published_total", "action" => command.action.as_str()).increment(1);
     }
 
-    /// Sends again what modules had no word on, and gives up what is past expiry and grace.
-    pub(crate) async fn send_due_commands(&self) -> Result<()> {
-        let now_ms = self.now_ms();
-        let due = Entity::find()
-            .filter(Column::DueMs.lte(now_ms))
-            .order_by_asc(Column::DueMs)
-            .limit(self.rules.batch_rows)
-            .all(self.db.read())
-            .await?;
-        for command in due {
-            match next_step(&self.rules, &command, now_ms) {
-                Step::Send { next_ms } => {
-                    if self.put_off_command(&command, next_ms).await? {
-                        metrics::counter!("coinwire_commands_resent_total").increment(1);
-                        self.send_command(&command).await;
-                    }
+    /// Does what is to be done with a command that is due.
+    pub(crate) async fn work_on_command(&self, command: command::Model) -> Result<()> {
+        let step = next_step(&self.rules, &command, self.now_ms());
+        let put_off = |change: ActiveModel| self.put_off_command(&command, change);
+        match step {
+            Step::Send { next_ms } => {
+                let sends = Set(command.sends + 1);
+                if put_off(ActiveModel { due_ms: Set(Some(next_ms)), sends, ..Default::default() }).await? {
+                    metrics::counter!("coinwire_commands_resent_total").increment(1);
+                    self.send_command(&command).await;
                 }
-                Step::GiveUp => self.give_up(&command).await?,
             }
+            Step::Renew => {
+                let lifetime_ms = command.expires_ms.saturating_sub(command.issued_ms);
+                let renewed = self.renewed(&command, self.now_ms(), lifetime_ms)?;
+                let change = ActiveModel {
+                    payload: Set(renewed.payload.clone()),
+                    issued_ms: Set(renewed.issued_ms),
+                    expires_ms: Set(renewed.expires_ms),
+                    heard_ms: Set(renewed.heard_ms),
+                    due_ms: Set(renewed.due_ms),
+                    ..Default::default()
+                };
+                if put_off(change).await? {
+                    self.send_command(&renewed).await;
+                }
+            }
+            Step::GiveUp => self.give_up(&command).await?,
         }
         Ok(())
     }
 
-    /// Sets when a command is due next; false if the module had its word meanwhile.
-    async fn put_off_command(&self, command: &command::Model, next_ms: i64) -> Result<bool> {
+    /// The same command, as if it was issued then: a module that knows its number does nothing twice.
+    fn renewed(&self, command: &command::Model, issued_ms: i64, lifetime_ms: i64) -> Result<command::Model> {
+        let known: Command = minicbor::decode(&command.payload).map_err(|_| Error::NotFound("readable command"))?;
+        let mut renewed = command::Model {
+            issued_ms,
+            expires_ms: issued_ms + lifetime_ms,
+            heard_ms: command.heard_ms.map(|_| issued_ms),
+            due_ms: Some(issued_ms + self.rules.resend_first_ms),
+            ..command.clone()
+        };
+        renewed.payload =
+            minicbor::to_vec(on_wire(&renewed, known.action)).expect("encoding into memory cannot fail");
+        Ok(renewed)
+    }
+
+    /// Changes a command that is due, before anything is done with it; false if the module had its word meanwhile, or
+    /// somebody else is at it.
+    async fn put_off_command(&self, command: &command::Model, change: ActiveModel) -> Result<bool> {
+        let change = &change;
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
                 let update = Entity::update_many()
-                    .col_expr(Column::DueMs, Expr::value(next_ms))
-                    .col_expr(Column::Sends, Expr::value(command.sends + 1))
+                    .set(change.clone())
                     .filter(Column::Id.eq(command.id))
                     .filter(Column::DueMs.eq(command.due_ms))
                     .exec(txn)
@@ -216,13 +254,14 @@ impl Backend {
                     None => None,
                 };
                 let Some(current) = Entity::find_by_id(command.id).one(txn).await? else { return Ok(after) };
-                if current.due_ms.is_none() {
+                // The module had its word meanwhile, or somebody else gave it up.
+                if current.due_ms.is_none() || current.due_ms != command.due_ms {
                     return Ok(after);
                 }
                 // Its word may have been lost on the way: it is asked again when the module shows up, but not for ever.
                 let is_first = current.state != command_state::SILENT;
                 let memory_ms = self.rules.credit_memory_ms;
-                let forget_ms = current.sale_id.filter(|_| is_first).map(|_| current.issued_ms + memory_ms);
+                let forget_ms = current.sale_id.filter(|_| is_first).map(|_| current.issued_ms.min(self.now_ms()) + memory_ms);
                 if current.sale_id.is_none() {
                     after.module(current.module_id.clone());
                 }
@@ -251,7 +290,15 @@ impl Backend {
             .all(self.db.read())
             .await?;
         for command in pending {
-            self.send_command(&command).await;
+            let of_the_future = is_of_the_future(&self.rules, &command, self.now_ms());
+            if !of_the_future {
+                self.send_command(&command).await;
+            } else if command.state == command_state::SILENT {
+                // Asked about only: it must not be given any more, also not by a module whose clock is a little behind. The
+                // others are issued anew in a moment.
+                let long_ago_ms = self.now_ms() - 3 * self.rules.credit_lifetime_ms;
+                self.send_command(&self.renewed(&command, long_ago_ms, self.rules.credit_lifetime_ms)?).await;
+            }
         }
         Ok(())
     }

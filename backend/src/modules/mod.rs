@@ -11,7 +11,7 @@ mod admission;
 mod coin_correction;
 mod coins;
 pub(crate) mod command;
-mod commands;
+pub(crate) mod commands;
 mod corrections;
 mod diagnosis;
 pub(crate) mod diagnostics;

@@ -57,7 +57,7 @@ impl Backend {
                 (change.pulse_boot, change.pulse_session, change.pulse_sequence) =
                     (Set(mark.0), Set(mark.1), Set(mark.2));
                 taken.coins.keep(&mut change);
-                change.seen_ms = Set(Some(self.now_ms()));
+                change.seen_ms = Set(Some(self.wall_ms()));
                 change.update_without_returning(txn).await?;
                 Ok(Some((machine, taken)))
             })
@@ -69,7 +69,7 @@ impl Backend {
                 operator_id: machine.operator_id,
                 machine_id: Some(machine.id),
                 what: LiveKind::Pulse { pulses: taken.pulses },
-                at_ms: self.now_ms(),
+                at_ms: self.wall_ms(),
             });
             self.tell_integrators_of_pulse(&machine, pulse).await;
         }
@@ -131,7 +131,7 @@ impl Backend {
                 machine_id: Some(machine.id),
                 amount_minor,
                 currency: operator.currency,
-                at_ms: self.now_ms(),
+                at_ms: self.wall_ms(),
             };
             ledger::post(txn, posting).await?;
         }
@@ -146,8 +146,10 @@ impl Backend {
         pulse: &Pulse,
     ) -> Result<()> {
         // The module's clock is a hint: it is used where it is plausible, so that coins of an outage stand at their time.
+        // It was set by the process's time, which may differ from the wall clock.
         let now_ms = self.now_ms();
         let at_ms = pulse.at_ms.map(column).filter(|at_ms| (0..=now_ms).contains(at_ms)).unwrap_or(now_ms);
+        let at_ms = at_ms - now_ms + self.wall_ms();
         let row = pulse::ActiveModel {
             operator_id: Set(machine.operator_id),
             machine_id: Set(machine.id),

@@ -60,7 +60,7 @@ impl Backend {
                     return Ok(Heard { taken, machine, coins: None, wanted, manufacturer_id });
                 }
                 let known = status.mark == mark && row.online == status.online;
-                let now_ms = self.now_ms();
+                let now_ms = self.wall_ms();
                 let told = Told { total: status.totals.coin_pulses, burst: 0, is_will: !status.online };
                 let coins = self.book_coins(txn, &row, machine.as_ref(), told).await?;
                 let known_lock = row.locked;
@@ -109,7 +109,7 @@ impl Backend {
                 operator_id: machine.operator_id,
                 machine_id: Some(machine.id),
                 what,
-                at_ms: self.now_ms(),
+                at_ms: self.wall_ms(),
             };
             self.live.tell(event);
         }

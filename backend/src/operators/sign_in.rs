@@ -145,10 +145,18 @@ impl Backend {
     /// A web session's data, if it is there and not expired.
     pub async fn load_session(&self, id: &str) -> Result<Option<String>> {
         Ok(session::Entity::find_by_id(id)
-            .filter(session::Column::ExpiresMs.gt(self.now_ms()))
+            .filter(self.lives())
             .one(self.db.read())
             .await?
             .map(|session| session.data))
+    }
+
+    /// Whether a session is not over: one that expires later than any new one was stored by a clock that ran ahead.
+    fn lives(&self) -> sea_orm::Condition {
+        let now_ms = self.now_ms();
+        sea_orm::Condition::all()
+            .add(session::Column::ExpiresMs.gt(now_ms))
+            .add(session::Column::ExpiresMs.lte(now_ms + self.rules.session_longest_ms))
     }
 
     /// Stores a web session's data (JSON) until `expires_ms`. Also drops sessions that expired.
@@ -174,14 +182,14 @@ impl Backend {
 
     /// Prolongs a web session without changing its data. False if it is gone or expired.
     pub async fn touch_session(&self, id: &str, expires_ms: i64) -> Result<bool> {
-        let now_ms = self.now_ms();
+        let lives = &self.lives();
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
                 let update = session::Entity::update_many()
                     .col_expr(session::Column::ExpiresMs, Expr::value(expires_ms))
                     .filter(session::Column::Id.eq(id))
-                    .filter(session::Column::ExpiresMs.gt(now_ms))
+                    .filter(lives.clone())
                     .exec(txn)
                     .await?;
                 Ok(update.rows_affected == 1)

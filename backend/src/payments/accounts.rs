@@ -1,7 +1,12 @@
 //! Merchant accounts: each operator brings its own, stored encrypted.
 
-use super::{account, provider::Provider, wechat};
-use crate::{Backend, Error, Result, clock, sealed::Seal};
+use super::{
+    account,
+    bulkhead::{Bulkhead, Lane, Watched},
+    provider::Provider,
+    wechat,
+};
+use crate::{Backend, Error, Result, Rules, clock, sealed::Seal};
 use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
 use serde::Serialize;
 use std::{
@@ -42,7 +47,7 @@ impl Providers for RealProviders {
                 let pay = wechat::WechatPay::new(
                     account,
                     self.http.clone(),
-                    Arc::new(move || clock.now_ms()),
+                    Arc::new(move || clock.wall_ms()),
                     Arc::new(move || {
                         let mut nonce = [0; 16];
                         random.fill(&mut nonce);
@@ -57,31 +62,76 @@ impl Providers for RealProviders {
     }
 }
 
-/// Providers opened so far, by account.
+/// What is known of merchant accounts: providers opened so far, and bulkheads.
 pub(crate) struct OpenProviders {
     factory: Arc<dyn Providers>,
-    open: Mutex<BTreeMap<i64, Arc<dyn Provider>>>,
+    clock: Arc<dyn clock::Clock>,
+    rules: Arc<Rules>,
+    known: Mutex<BTreeMap<i64, Known>>,
+}
+
+struct Known {
+    bulkhead: Arc<Bulkhead>,
+    /// The stored configuration it was made of, as it is sealed, and what it was opened to; nothing if it cannot be used.
+    opened: Option<(Vec<u8>, Option<Arc<dyn Provider>>)>,
 }
 
 impl OpenProviders {
-    pub fn new(factory: Arc<dyn Providers>) -> Self {
-        Self { factory, open: Mutex::default() }
+    pub fn new(factory: Arc<dyn Providers>, clock: Arc<dyn clock::Clock>, rules: Rules) -> Self {
+        Self { factory, clock, rules: Arc::new(rules), known: Mutex::default() }
     }
 
+    /// The provider of a stored account. Each sealing is another, so an account that was changed, by whichever process, is
+    /// opened anew with the next call.
     fn of(&self, account: &account::Model, seal: &Seal) -> Result<Arc<dyn Provider>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(provider) = open.get(&account.id) {
-            return Ok(provider.clone());
-        }
+        self.with(account.id, |known| {
+            let before = known.opened.as_ref().filter(|(sealed, _)| *sealed == account.config_sealed);
+            if let Some((_, Some(provider))) = before {
+                return Ok(provider.clone());
+            }
+            let is_tried = before.is_some();
+            match self.open(account, seal) {
+                Ok(provider) => {
+                    let watched: Arc<dyn Provider> = Arc::new(Watched::new(provider, known.bulkhead.clone()));
+                    known.bulkhead.forget_failures();
+                    known.opened = Some((account.config_sealed.clone(), Some(watched.clone())));
+                    Ok(watched)
+                }
+                Err(error) => {
+                    if !is_tried {
+                        let (account, operator) = (account.id, account.operator_id);
+                        tracing::error!(account, operator, %error, "a merchant account cannot be used; store it anew");
+                    }
+                    known.opened = Some((account.config_sealed.clone(), None));
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn open(&self, account: &account::Model, seal: &Seal) -> Result<Arc<dyn Provider>> {
         let config = seal.open(&purpose(&account.token), &account.config_sealed)?;
         let config = String::from_utf8(config).map_err(|_| Error::Sealed)?;
-        let provider = self.factory.open(&account.provider, &config)?;
-        open.insert(account.id, provider.clone());
-        Ok(provider)
+        self.factory.open(&account.provider, &config)
     }
 
-    fn forget(&self, account_id: i64) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&account_id);
+    fn with<T>(&self, account_id: i64, look: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        look(known.entry(account_id).or_insert_with(|| {
+            let bulkhead = Bulkhead::new(account_id, self.clock.clone(), self.rules.clone());
+            Known { bulkhead: Arc::new(bulkhead), opened: None }
+        }))
+    }
+
+    /// An account's bulkhead.
+    pub fn bulkhead(&self, account_id: i64) -> Arc<Bulkhead> {
+        self.with(account_id, |known| known.bulkhead.clone())
+    }
+
+    /// The accounts that take no more work of that lane now.
+    pub fn without_room(&self, lane: Lane) -> Vec<i64> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|(_, known)| !known.bulkhead.has_room(lane)).map(|(id, _)| *id).collect()
     }
 }
 
@@ -169,9 +219,6 @@ impl Backend {
                 Ok(())
             })
             .await?;
-        if let Some(account) = existing {
-            self.providers.forget(account.id);
-        }
         Ok(token.clone())
     }
 

@@ -92,7 +92,10 @@ impl Backend {
         let right = paid.amount.amount_minor == attempt.amount_minor && paid.amount.currency.code() == attempt.currency;
         let now_ms = self.now_ms();
         let patience_ms = self.rules.credit_patience_ms;
-        let late = now_ms - paid.paid_at_ms > patience_ms || now_ms > attempt.expires_ms + patience_ms;
+        // The provider's clock and ours may disagree: what was ordered a moment ago cannot have been paid long ago.
+        let paid_long_ago = self.wall_ms() - paid.paid_at_ms > patience_ms;
+        let ordered_long_ago = now_ms - attempt.created_ms > patience_ms;
+        let late = paid_long_ago && ordered_long_ago || now_ms > attempt.expires_ms + patience_ms;
 
         let mut change: attempt::ActiveModel = attempt.into();
         change.state = Set(if right { attempt_state::PAID } else { attempt_state::PAID_WRONG }.into());
@@ -161,7 +164,7 @@ impl Backend {
                     machine_id: Some(sale.machine_id),
                     amount_minor: refund.amount_minor,
                     currency: refund.currency.clone(),
-                    at_ms: now_ms,
+                    at_ms: self.wall_ms(),
                 };
                 ledger::post(txn, posting).await?;
                 own.then_some(Event::RefundDone)

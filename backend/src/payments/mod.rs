@@ -5,6 +5,8 @@
 pub(crate) mod account;
 pub(crate) mod accounts;
 pub(crate) mod attempt;
+mod breaker;
+pub(crate) mod bulkhead;
 mod callback;
 mod facts;
 pub(crate) mod inbox;

@@ -218,6 +218,6 @@ pub trait Provider: Send + Sync {
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError>;
     /// Asks what became of a refund.
     async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError>;
-    /// Proves a callback, opens it, and says what it means. `now_ms` is our clock (unix milliseconds).
-    fn verify_callback(&self, raw: RawCallback<'_>, now_ms: i64) -> Result<VerifiedCallback, CallbackError>;
+    /// Proves a callback, opens it, and says what it means. `wall_ms` is our wall clock (unix milliseconds).
+    fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError>;
 }

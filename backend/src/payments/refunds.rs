@@ -6,11 +6,8 @@ use super::{
     refund, refund_state,
 };
 use crate::{Backend, Error, Result, Rules, ledger, sales::After};
-use futures_util::{StreamExt, stream};
-use sea_orm::{QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
+use sea_orm::{prelude::*, sea_query::Expr};
 
-/// So many refunds are worked on at once.
-const WORKED_AT_ONCE: usize = 8;
 /// What the payer reads on the statement.
 const REASON: &str = "未提供服务退款 (not served)";
 /// A note is cut to this many characters.
@@ -23,34 +20,39 @@ impl Rules {
 }
 
 impl Backend {
-    /// Works on every refund that is due.
-    pub(crate) async fn work_due_refunds(&self) -> Result<()> {
-        let due = refund::Entity::find()
-            .filter(refund::Column::DueMs.lte(self.now_ms()))
-            .order_by_asc(refund::Column::DueMs)
-            .limit(self.rules.batch_rows)
-            .all(self.db.read())
-            .await?;
-        stream::iter(due)
-            .for_each_concurrent(WORKED_AT_ONCE, async |refund| {
-                let id = refund.id;
-                if let Err(error) = self.work_on_refund(refund).await {
-                    tracing::warn!(refund = id, %error, "could not work on a refund; will try again");
-                }
-            })
-            .await;
-        Ok(())
-    }
-
-    async fn work_on_refund(&self, refund: refund::Model) -> Result<()> {
+    /// Works on a refund that is due.
+    pub(crate) async fn work_on_refund(&self, refund: refund::Model) -> Result<()> {
+        let (account, provider) = match self.account(refund.account_id).await {
+            Ok(opened) => opened,
+            // It can still be taken back, and is tried again when the account may have been mended.
+            Err(error) => return self.put_off_refund(&refund, error).await,
+        };
         if !self.claim(&refund).await? {
             return Ok(());
         }
-        let (account, provider) = self.account(refund.account_id).await?;
         match self.ask_for_refund(&refund, &account, &*provider).await? {
             Ok(state) => self.refund_answered(&refund, state).await,
             Err(error) => self.refund_refused(&refund, error).await,
         }
+    }
+
+    /// Puts off a refund whose account cannot be used, and fails with the reason.
+    async fn put_off_refund(&self, refund: &refund::Model, reason: Error) -> Result<()> {
+        let due_ms = self.now_ms() + self.rules.refund_wait_ms(refund.tries);
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                refund::Entity::update_many()
+                    .col_expr(refund::Column::DueMs, Expr::value(due_ms))
+                    .col_expr(refund::Column::Tries, Expr::value(refund.tries + 1))
+                    .filter(refund::Column::Id.eq(refund.id))
+                    .filter(refund::Column::DueMs.eq(refund.due_ms))
+                    .exec(txn)
+                    .await?;
+                Ok(())
+            })
+            .await?;
+        Err(reason)
     }
 
     /// What the provider says of a claimed refund. One that may have reached it before is asked about first: a repeat

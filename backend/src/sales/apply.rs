@@ -54,7 +54,7 @@ impl Backend {
                 operator_id: sale.operator_id,
                 machine_id: Some(sale.machine_id),
                 what: LiveKind::Sale { token: sale.token.clone(), state },
-                at_ms: self.now_ms(),
+                at_ms: self.wall_ms(),
             });
             self.tell_integrators_of_sale(&sale).await;
         }
@@ -71,7 +71,7 @@ impl Backend {
         let message = message.into();
         tracing::warn!(operator_id, machine_id, message, "alarm");
         metrics::counter!("coinwire_alarms_total").increment(1);
-        self.live.tell(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: self.now_ms() });
+        self.live.tell(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: self.wall_ms() });
     }
 
     /// Reads a sale to change it: until the transaction ends nobody else does.
@@ -141,7 +141,7 @@ impl Backend {
         decision: &Decision,
         paid_now: bool,
     ) -> Result<sale::Model> {
-        let now_ms = self.now_ms();
+        let now_ms = self.wall_ms();
         let mut change: sale::ActiveModel = row.clone().into();
         change.state = Set(decision.state.as_str().into());
         change.pulses_given = Set(decision.pulses_given);
@@ -237,7 +237,7 @@ impl Backend {
             note: Set(String::new()),
             tries: Set(0),
             due_ms: Set(Some(self.now_ms())),
-            created_ms: Set(self.now_ms()),
+            created_ms: Set(self.wall_ms()),
             ..Default::default()
         };
         let refund_id = refund::Entity::insert(refund).exec(txn).await?.last_insert_id;
@@ -253,7 +253,7 @@ impl Backend {
             machine_id: Some(row.machine_id),
             amount_minor,
             currency: row.currency.clone(),
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
         }
     }
 }

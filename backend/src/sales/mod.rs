@@ -38,6 +38,8 @@ pub enum Readiness {
     Closed,
     /// Out of service for good.
     Retired,
+    /// The operator's payment provider does not answer.
+    ProviderSilent,
 }
 
 impl Readiness {
@@ -51,6 +53,7 @@ impl Readiness {
             Readiness::Locked => "locked",
             Readiness::Busy => "busy",
             Readiness::Closed => "closed",
+            Readiness::ProviderSilent => "provider_silent",
             Readiness::Retired => "retired",
         }
     }
@@ -65,6 +68,7 @@ impl Readiness {
             Readiness::Locked => "the operator has locked it",
             Readiness::Busy => "its module is still busy with earlier credits",
             Readiness::Closed => "it is not on sale",
+            Readiness::ProviderSilent => "its payment provider does not answer",
         }
     }
 }

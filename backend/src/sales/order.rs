@@ -8,6 +8,7 @@ use crate::{
     operators::operator,
     payments::{
         account, attempt, attempt_state,
+        bulkhead::Lane,
         provider::{Handoff, PaymentRequest, ProviderError},
     },
     sales::After,
@@ -38,7 +39,7 @@ impl Backend {
         let account = self.active_account(machine.operator_id).await?;
         let readiness = match account {
             _ if machine.retired_ms.is_some() => Readiness::Retired,
-            Some(_) if !prices.is_empty() => self.readiness(&machine).await?,
+            Some(account) if !prices.is_empty() => self.payable(&machine, &account).await?,
             _ => Readiness::Closed,
         };
         let currency = ledger::currency(&operator.currency)?;
@@ -73,10 +74,12 @@ impl Backend {
             return Err(Error::Conflict("price"));
         }
         let account = self.active_account(machine.operator_id).await?.ok_or(Error::NotReady(Readiness::Closed))?;
-        match self.readiness(&machine).await? {
+        match self.payable(&machine, &account).await? {
             Readiness::Ready => {}
             other => return Err(Error::NotReady(other)),
         }
+        let silent = Error::NotReady(Readiness::ProviderSilent);
+        let _pass = self.providers.bulkhead(account.id).enter(Lane::Order).ok_or(silent)?;
         let (sale, attempt) = match self.commit_order(&request, &machine, &price, &account).await {
             Err(Error::Store(error)) if db::is_unique_violation(&error) => {
                 // The same form, sent twice at once: the other one was first.
@@ -117,7 +120,7 @@ impl Backend {
             reason: Set(String::new()),
             served_and_refunded: Set(false),
             version: Set(0),
-            created_ms: Set(now_ms),
+            created_ms: Set(self.wall_ms()),
             expires_ms: Set(expires_ms),
             paid_ms: Set(None),
             finished_ms: Set(None),
@@ -165,7 +168,8 @@ impl Backend {
             out_trade_no: attempt.out_trade_no.clone(),
             description: format!("{} {}", machine.name, sale.label),
             amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)?),
-            expires_at_ms: attempt.expires_ms,
+            // The provider goes by its own clock, and the wall clock is what is closest to it.
+            expires_at_ms: attempt.expires_ms - self.now_ms() + self.wall_ms(),
             payer_ip: request.payer_ip,
             notify_url: self.notify_url(account),
             return_url: self.sale_url(&sale.token),
@@ -273,6 +277,15 @@ impl Backend {
 
     pub(crate) async fn operator_row(&self, operator_id: i64) -> Result<operator::Model> {
         operator::Entity::find_by_id(operator_id).one(self.db.read()).await?.ok_or(Error::NotFound("operator"))
+    }
+
+    /// Whether money can be taken for a machine now: not while its operator's provider does not answer.
+    async fn payable(&self, machine: &machine::Model, account: &account::Model) -> Result<Readiness> {
+        if self.providers.bulkhead(account.id).has_room(Lane::Order) {
+            self.readiness(machine).await
+        } else {
+            Ok(Readiness::ProviderSilent)
+        }
     }
 
     /// Whether a machine could give a credit now; asks its module if the last answer is too old.

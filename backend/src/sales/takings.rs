@@ -70,7 +70,7 @@ impl Backend {
 
     /// When the operator's day, week or month began.
     pub(crate) fn start_ms(&self, operator: &operator::Model, period: Period) -> Result<i64> {
-        Ok(operator.zone()?.start_ms(period, self.now_ms()))
+        Ok(operator.zone()?.start_ms(period, self.wall_ms()))
     }
 
     /// Today's sums by machine.

@@ -5,10 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod acks;
 mod admission;
 mod bus;
 mod callbacks;
+mod clock_steps;
 mod coins;
 mod commands;
 mod dropped;
@@ -16,6 +18,7 @@ mod errands;
 mod lives;
 mod machines;
 mod manufacturers;
+mod neighbours;
 mod operators;
 mod orders;
 mod payments;

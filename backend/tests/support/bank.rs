@@ -15,7 +15,7 @@ use backend::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 use tokio::sync::{Semaphore, watch};
@@ -84,11 +84,14 @@ pub struct Bank {
     book: Mutex<Book>,
     held: watch::Sender<usize>,
     releases: Semaphore,
+    /// Merchants whose calls are never answered.
+    silent: Mutex<BTreeSet<String>>,
 }
 
 impl Default for Bank {
     fn default() -> Self {
-        Self { book: Mutex::default(), held: watch::Sender::new(0), releases: Semaphore::new(0) }
+        let silent = Mutex::default();
+        Self { book: Mutex::default(), held: watch::Sender::new(0), releases: Semaphore::new(0), silent }
     }
 }
 
@@ -211,6 +214,16 @@ impl Bank {
         Notice { event: format!("E{}", book.events), merchant: merchant.into(), number: number.into(), what }
     }
 
+    /// From now on no call of that merchant's is answered, or all are again.
+    pub fn silence(&self, merchant: &str, silent: bool) {
+        let mut all = self.silent.lock().unwrap();
+        if silent {
+            all.insert(merchant.into());
+        } else {
+            all.remove(merchant);
+        }
+    }
+
     /// What consumers paid less what went back, in minor units.
     pub fn net_minor(&self) -> i64 {
         let book = self.book();
@@ -293,6 +306,16 @@ struct Account {
     config: Config,
 }
 
+impl Account {
+    async fn meet(&self, call: Call, number: &str, act: impl FnOnce(&mut Book)) -> Result<(), ProviderError> {
+        if self.bank.silent.lock().unwrap().contains(&self.config.merchant) {
+            self.bank.book().calls.push((call, number.to_owned()));
+            std::future::pending::<()>().await;
+        }
+        self.bank.meet(call, number, act).await
+    }
+}
+
 #[async_trait]
 impl Provider for Account {
     async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
@@ -301,7 +324,7 @@ impl Provider for Account {
             let trade = Trade { request: request.clone(), state: TradeState::NotPaid };
             book.trades.entry(number.clone()).or_insert(trade);
         };
-        self.bank.meet(Call::Create, number, record).await?;
+        self.meet(Call::Create, number, record).await?;
         Ok(Handoff::Redirect { url: format!("https://bank.test/pay/{number}") })
     }
 
@@ -312,7 +335,7 @@ impl Provider for Account {
                 state = trade.state.clone();
             }
         };
-        self.bank.meet(Call::Query, out_trade_no, look).await?;
+        self.meet(Call::Query, out_trade_no, look).await?;
         Ok(state)
     }
 
@@ -329,13 +352,13 @@ impl Provider for Account {
                 TradeState::NotFound => return,
             };
         };
-        self.bank.meet(Call::Close, out_trade_no, close).await?;
+        self.meet(Call::Close, out_trade_no, close).await?;
         outcome
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         let mut outcome = Ok(RefundState::NotFound);
-        self.bank.meet(Call::Refund, &request.out_refund_no, |book| outcome = book.refund(request)).await?;
+        self.meet(Call::Refund, &request.out_refund_no, |book| outcome = book.refund(request)).await?;
         outcome
     }
 
@@ -346,7 +369,7 @@ impl Provider for Account {
                 state = refund.state;
             }
         };
-        self.bank.meet(Call::QueryRefund, out_refund_no, look).await?;
+        self.meet(Call::QueryRefund, out_refund_no, look).await?;
         Ok(state)
     }
 

@@ -13,6 +13,7 @@ mod ending;
 mod integrators;
 mod log;
 mod manufacturers;
+mod merchants;
 mod modules;
 mod mosquitto;
 mod refusals;

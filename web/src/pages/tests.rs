@@ -228,7 +228,7 @@ fn scan_page_in_every_state() {
     let templates = templates();
     let css = templates.asset_path("app.css").unwrap();
     let css_bytes = templates.asset(css.trim_start_matches("/static/")).unwrap().bytes.len();
-    for readiness in [R::Ready, R::Offline, R::NoAnswer, R::Fault, R::Locked, R::Busy, R::Closed] {
+    for readiness in [R::Ready, R::Offline, R::NoAnswer, R::Fault, R::Locked, R::Busy, R::Closed, R::ProviderSilent] {
         let context = scan::context(&scan_view(readiness), None, "FORMKEY");
         for html in each(&templates, &format!("scan-{}", readiness.as_str()), "scan.html", &context) {
             assert_eq!(html.matches("/s/K3J9/order").count(), if readiness == R::Ready { 3 } else { 0 });
