@@ -125,7 +125,10 @@ impl World {
         let now_us = self.time.now_us();
         let module = self.people.machines[self.people.consumers[index].machine].module;
         let readiness = match self.server.reach() {
-            Some(backend) => backend.start_probe(module).await?,
+            Some(backend) => {
+                let outcome = backend.start_probe(module).await;
+                self.unless_disk_fails(outcome)?.flatten()
+            }
             None => None,
         };
         if readiness == Some(Readiness::Ready) {
@@ -165,7 +168,17 @@ impl World {
     }
 
     async fn go_on(&mut self, index: usize, mut call: Call) -> Checked {
-        match call.run(&self.time).await {
+        let step = call.run(&self.time).await;
+        if self.order_not_stored(&step) {
+            // The page says so, and the form is sent again.
+            let now_us = self.time.now_us();
+            self.trace.note(now_us, format_args!("consumer {index}: no order: the store fails"));
+            self.people.consumers[index].stage = Stage::Scanning { since_us: 0 };
+            let after_us = self.people.between_us(1_000, 20_000);
+            self.plan_in(after_us, Event::Consumer(index));
+            return Ok(());
+        }
+        match step {
             Step::Done(outcome) => self.ordered(index, outcome),
             Step::Waits { until_us } => {
                 self.people.next_call += 1;

@@ -89,6 +89,11 @@ impl Server {
         self.backend.clone()
     }
 
+    /// From the next start on it works on this store.
+    pub fn set_db(&mut self, db: Db) {
+        self.db = db;
+    }
+
     pub fn touch(&mut self) {
         self.touched = true;
     }
@@ -158,22 +163,27 @@ impl World {
         }
         self.server.due_at_us = None;
         match self.server.reach() {
-            Some(backend) => Ok(backend.run_due().await?),
+            Some(backend) => {
+                let outcome = backend.run_due().await;
+                self.unless_disk_fails(outcome).map(|_| ())
+            }
             None => Ok(()),
         }
     }
 
     /// The server is killed: whatever it was waiting for is lost, and what is sent to it meanwhile.
-    pub fn server_down(&mut self) {
+    pub async fn server_down(&mut self) -> Checked {
         if self.healed_us.is_some() || self.server.backend.is_none() {
-            return;
+            return Ok(());
         }
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("server: goes down, {} orders under way", self.people.calls.len()));
         self.people.calls.clear();
         self.server.backend = None;
+        self.reopen_store().await?;
         let after_us = self.net.between(100_000..=DOWN_MAX_US);
         self.plan_in(after_us, Event::ServerUp);
+        Ok(())
     }
 
     pub async fn server_up(&mut self) -> Checked {
@@ -184,7 +194,13 @@ impl World {
         self.trace.note(now_us, format_args!("server: comes up"));
         let backend = self.server.start();
         self.server.due_at_us = None;
-        backend.forget_presence().await?;
+        let ready = backend.forget_presence().await;
+        if self.unless_disk_fails(ready)?.is_none() {
+            // It ends, and is started again.
+            self.server.backend = None;
+            self.plan_in(1_000_000, Event::ServerUp);
+            return Ok(());
+        }
         for (machine, (topic, payload)) in self.retained.clone() {
             self.server_hears(machine, topic, payload, false).await?;
         }
@@ -200,7 +216,7 @@ impl World {
 
     /// The operator locks a machine or unlocks it, if the server is there to be asked.
     pub async fn lock(&mut self, machine: usize, locked: bool) -> Checked {
-        let Some(backend) = self.server.reach() else { return Ok(()) };
+        let Some(backend) = self.server.reach().filter(|_| !self.disk.is_failing()) else { return Ok(()) };
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("operator: module {machine} locked {locked}"));
         self.machines[machine].lock_ordered = locked;
@@ -264,10 +280,13 @@ impl World {
         };
         self.trace.note(now_us, format_args!("callback: {body}"));
         let headers = [(SIGNATURE_HEADER.to_owned(), SIGNATURE.to_owned())];
-        backend
-            .callback(&account_token, RawCallback { headers: &headers, body: body.as_bytes() })
-            .await
-            .map_err(|error| Violation(format!("an authentic callback was refused: {error}")))?;
+        let raw = RawCallback { headers: &headers, body: body.as_bytes() };
+        let outcome = backend.callback(&account_token, raw).await;
+        if self.callback_not_stored(&outcome) {
+            self.plan_callback_again(account_token, body, tries);
+            return Ok(());
+        }
+        outcome.map_err(|error| Violation(format!("an authentic callback was refused: {error}")))?;
         // The answer may be lost: the provider makes it again.
         if self.net.percent(self.weather.callback) {
             self.plan_callback_again(account_token, body, tries);
@@ -281,6 +300,7 @@ impl World {
         let headers = [(SIGNATURE_HEADER.to_owned(), "forged".to_owned())];
         match backend.callback(&account_token, RawCallback { headers: &headers, body: body.as_bytes() }).await {
             Err(CallbackFailure::Untrusted(_)) => Ok(()),
+            outcome if self.callback_not_stored(&outcome) => Ok(()),
             other => Err(Violation(format!("a forged callback was answered {other:?}"))),
         }
     }

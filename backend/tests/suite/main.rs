@@ -13,6 +13,7 @@ mod coins;
 mod commands;
 mod dropped;
 mod errands;
+mod failing_disk;
 mod lives;
 mod manufacturers;
 mod orders;

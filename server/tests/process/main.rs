@@ -10,6 +10,7 @@ mod crash;
 mod demo;
 mod ending;
 mod integrators;
+mod killed;
 mod manufacturers;
 mod modules;
 mod mosquitto;
@@ -18,6 +19,7 @@ mod remote;
 mod sale;
 mod serving;
 mod settings;
+mod store;
 mod visitor;
 
 use std::time::{Duration, Instant};
