@@ -34,6 +34,7 @@ pub mod zones;
 
 pub use error::{Error, Result};
 pub use rules::Rules;
+pub use sealed::{KeyFit, key_fit};
 
 use std::sync::Arc;
 
@@ -118,17 +119,22 @@ impl Backend {
         self.live.watch()
     }
 
-    /// Whether database and bus answer: for readiness checks. A sentence for each that does not.
+    /// Whether the database can be written to and the bus answers: for readiness checks. A sentence for each that does
+    /// not.
     pub async fn unready(&self) -> Vec<String> {
         let mut sentences = vec![];
-        if let Err(error) = self.db.read().ping().await {
-            tracing::warn!(%error, "the database does not answer");
-            sentences.push("the database does not answer".into());
+        if let Err(trouble) = self.db.prove_writable().await {
+            sentences.push(trouble.sentence().to_owned());
         }
         if !self.bus.connected() {
             sentences.push("the message broker is not connected".into());
         }
         sentences
+    }
+
+    /// Keeps beside a SQLite database how far it has come: see [`db::Db::keep_mark`].
+    pub async fn keep_store_mark(&self) {
+        self.db.keep_mark().await;
     }
 
     /// The process's own time (unix milliseconds): what is due and what expires goes by it.

@@ -5,13 +5,14 @@ use crate::{
     connections::LiveGate,
     files,
     gate::{BACKEND_USER, Doorkeeper, drop_revoked, notice_changed_members},
+    key_file,
 };
 use anyhow::{Context, Result, bail};
 use backend::{
     Backend, Parts, Rules,
     bus::{MqttBus, MqttConfig, MqttReader},
     clock::{SystemClock, SystemRandom, random_text},
-    db::Db,
+    db::{Db, Mark},
     jobs::Job,
     payments::RealProviders,
 };
@@ -21,6 +22,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use web::{DemoPanel, Limits, WebConfig};
 
+/// How often the store is written to for a proof that it can be: what a lost write-ahead log held is noticed up to this.
+const STORE_MARK_EVERY: Duration = Duration::from_secs(5);
 /// Characters of the password the backend makes for itself at each start.
 const PASSWORD_CHARS: usize = 32;
 
@@ -59,9 +62,20 @@ impl Foundation {
     }
 }
 
-/// Opens the store and brings its tables up to date.
+/// Opens the store, holds its key file against it, and brings its tables up to date. Every command comes this way.
 pub async fn open_store(settings: &Settings) -> Result<Db> {
     let db = Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
+    key_file::check(settings, &db).await?;
+    if let Mark::Behind { file, wal } = db.look_at_mark().await.context("cannot read the database")? {
+        tracing::error!(
+            "the database has lost what was written to it last: it is older than {file} says. Its write-ahead log {wal} \
+            was cut, emptied or left behind, or the database was put back from an older copy. If it was not you who put \
+            it back: stop the server now, put the database back together with its -wal file (or from the last backup), \
+            and start again. Sales since then are asked for at the providers and the modules as docs/OPERATING.md says.",
+            file = file.display(),
+            wal = wal.display(),
+        );
+    }
     db.migrate().await.context("cannot bring the tables up to date")?;
     Ok(db)
 }
@@ -128,6 +142,7 @@ impl House {
         let mut tasks = vec![
             tokio::spawn(reader.run(backend.clone())),
             tokio::spawn(notice_changed_members(backend.clone(), closing.clone())),
+            tokio::spawn(keep_store_mark(backend.clone(), closing.clone())),
         ];
         for job in Job::ALL {
             let backend = backend.clone();
@@ -284,4 +299,15 @@ fn web_config(
 fn derived_key(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
     aws_lc_rs::hmac::sign(&key, purpose).as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
+}
+
+/// Proves now and then that the store can be written to, and keeps a mark of how far it has come.
+async fn keep_store_mark(backend: Backend, closing: CancellationToken) {
+    while !closing.is_cancelled() {
+        backend.keep_store_mark().await;
+        tokio::select! {
+            () = tokio::time::sleep(STORE_MARK_EVERY) => {}
+            () = closing.cancelled() => {}
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod demo;
 mod files;
 mod gate;
 mod house;
+mod key_file;
 mod log;
 
 use admin::On;
@@ -112,7 +113,8 @@ async fn run(command: Command) -> Result<()> {
             log::begin(&settings.log)?;
             let db = backend::db::Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
             let pending = db.pending_migrations().await?;
-            db.migrate().await?;
+            drop(db);
+            house::open_store(&settings).await?;
             println!("{pending} migrations applied");
             Ok(())
         }

@@ -7,7 +7,7 @@ use crate::{
     store::{LedgerRow, SaleRow, Store},
     world::{COIN_MINOR, Checked, Violation},
 };
-use backend::{Backend, db::Db};
+use backend::Backend;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -65,9 +65,9 @@ pub struct Checker {
 
 impl Checker {
     /// A checker that looks into a store.
-    pub fn new(db: Db) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         Self {
-            store: Store::new(db),
+            store,
             known: vec![],
             changes: 0,
             postings: 0,
@@ -76,6 +76,12 @@ impl Checker {
             moves: vec![],
             sales: Sales::default(),
         }
+    }
+
+    /// Looks into the store as another opened it.
+    pub(crate) fn look_into(&mut self, store: Store) {
+        self.store = store;
+        self.changes = 0;
     }
 
     /// Tells of a machine; in the order of the modules.

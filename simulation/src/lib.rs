@@ -17,6 +17,7 @@
 
 pub mod chance;
 pub mod check;
+mod disk;
 pub mod flash;
 pub mod machine;
 mod network;

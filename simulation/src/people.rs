@@ -116,7 +116,10 @@ impl World {
         let now_us = self.time.now_us();
         let module = self.people.machines[self.people.consumers[index].machine].module;
         let readiness = match self.server.reach() {
-            Some(backend) => backend.start_probe(module).await?,
+            Some(backend) => {
+                let outcome = backend.start_probe(module).await;
+                self.unless_disk_fails(outcome)?.flatten()
+            }
             None => None,
         };
         if readiness == Some(Readiness::Ready) {
@@ -156,6 +159,15 @@ impl World {
     }
 
     pub fn ordered(&mut self, index: usize, outcome: Result<Checkout, Error>) -> Checked {
+        if self.order_not_stored(&outcome) {
+            // The page says so, and the form is sent again.
+            let now_us = self.time.now_us();
+            self.trace.note(now_us, format_args!("consumer {index}: no order: the store fails"));
+            self.people.consumers[index].stage = Stage::Scanning { since_us: 0 };
+            let after_us = self.people.between_us(1_000, 20_000);
+            self.plan_in(after_us, Event::Consumer(index));
+            return Ok(());
+        }
         let now_us = self.time.now_us();
         let checkout = match outcome {
             Ok(checkout) => checkout,

@@ -126,6 +126,11 @@ impl Server {
         self.backend.clone()
     }
 
+    /// From the next start on it works on this store.
+    pub fn set_db(&mut self, db: Db) {
+        self.db = db;
+    }
+
     pub fn touch(&mut self) {
         self.touched = true;
     }
@@ -235,7 +240,9 @@ impl World {
         self.server.due_at_us = None;
         let Some(backend) = self.server.reach() else { return Ok(()) };
         for job in Job::ALL {
-            for work in backend.due(job).await?.work {
+            let outcome = backend.due(job).await;
+            let Some(due) = self.unless_disk_fails(outcome)? else { continue };
+            for work in due.work {
                 self.go_on(Call::work(work)).await?;
             }
         }
@@ -243,14 +250,15 @@ impl World {
     }
 
     /// The server is killed: whatever it was waiting for is lost, and what is sent to it meanwhile.
-    pub fn server_down(&mut self) {
+    pub async fn server_down(&mut self) -> Checked {
         if self.healed_us.is_some() || self.server.backend.is_none() {
-            return;
+            return Ok(());
         }
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("server: goes down, {} calls under way", self.server.calls.len()));
         self.server.calls.clear();
         self.server.backend = None;
+        self.reopen_store().await?;
         let after_us = self.net.between(100_000..=DOWN_MAX_US);
         self.plan_in(after_us, Event::ServerUp);
         // Clocks are mostly set while a machine starts.
@@ -258,6 +266,7 @@ impl World {
             let by_ms = self.net.pick(&CLOCK_STEPS_MS);
             self.plan_in(after_us / 2, Event::ClockJumps { by_ms });
         }
+        Ok(())
     }
 
     pub async fn server_up(&mut self) -> Checked {
@@ -268,7 +277,13 @@ impl World {
         self.trace.note(now_us, format_args!("server: comes up"));
         let backend = self.server.start();
         self.server.due_at_us = None;
-        backend.forget_presence().await?;
+        let ready = backend.forget_presence().await;
+        if self.unless_disk_fails(ready)?.is_none() {
+            // It ends, and is started again.
+            self.server.backend = None;
+            self.plan_in(1_000_000, Event::ServerUp);
+            return Ok(());
+        }
         for (machine, (topic, payload)) in self.retained.clone() {
             self.server_hears(machine, topic, payload, false).await?;
         }
@@ -284,7 +299,7 @@ impl World {
 
     /// The operator locks a machine or unlocks it, if the server is there to be asked.
     pub async fn lock(&mut self, machine: usize, locked: bool) -> Checked {
-        let Some(backend) = self.server.reach() else { return Ok(()) };
+        let Some(backend) = self.server.reach().filter(|_| !self.disk.is_failing()) else { return Ok(()) };
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("operator: module {machine} locked {locked}"));
         self.machines[machine].lock_ordered = locked;
@@ -348,10 +363,13 @@ impl World {
         };
         self.trace.note(now_us, format_args!("callback: {body}"));
         let headers = [(SIGNATURE_HEADER.to_owned(), SIGNATURE.to_owned())];
-        backend
-            .callback(&account_token, RawCallback { headers: &headers, body: body.as_bytes() })
-            .await
-            .map_err(|error| Violation(format!("an authentic callback was refused: {error}")))?;
+        let raw = RawCallback { headers: &headers, body: body.as_bytes() };
+        let outcome = backend.callback(&account_token, raw).await;
+        if self.callback_not_stored(&outcome) {
+            self.plan_callback_again(account_token, body, tries);
+            return Ok(());
+        }
+        outcome.map_err(|error| Violation(format!("an authentic callback was refused: {error}")))?;
         // The answer may be lost: the provider makes it again.
         if self.net.percent(self.weather.callback) {
             self.plan_callback_again(account_token, body, tries);
@@ -365,6 +383,7 @@ impl World {
         let headers = [(SIGNATURE_HEADER.to_owned(), "forged".to_owned())];
         match backend.callback(&account_token, RawCallback { headers: &headers, body: body.as_bytes() }).await {
             Err(CallbackFailure::Untrusted(_)) => Ok(()),
+            outcome if self.callback_not_stored(&outcome) => Ok(()),
             other => Err(Violation(format!("a forged callback was answered {other:?}"))),
         }
     }

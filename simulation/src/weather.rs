@@ -43,6 +43,8 @@ pub struct Weather {
     pub outages: u64,
     /// Steps of the server's wall clock, of seconds to days.
     pub clock_steps: u64,
+    /// Times that the server's disk fails.
+    pub store_faults: u64,
 }
 
 impl Weather {
@@ -65,6 +67,7 @@ impl Weather {
             drift_max_ppm: chance.pick(&[0, 50, 50, 5_000, 30_000]),
             provider: chance.pick(&[0, 2, 10, 40]),
             callback: chance.pick(&often),
+            store_faults: chance.pick(&[0, 0, 1, 4]),
             ..Self::default()
         }
     }

@@ -4,11 +4,13 @@ use crate::{
     Mutation, Options, Outcome, Sales,
     chance::{Chance, SeededRandom},
     check::Checker,
+    disk::StoreDisk,
     machine::{Link, Machine},
     operators::Order,
     people::{Consumer, People},
     provider::{Till, account_config},
     server::{Bus, CLOCK_STEPS_MS, Server},
+    store::Store,
     time::Time,
     trace::Trace,
     weather::Weather,
@@ -128,6 +130,10 @@ pub(crate) enum Event {
     Lock { machine: usize, locked: bool },
     /// The operator orders something else of a module.
     Order { machine: usize, order: Order },
+    /// The server's disk begins to fail.
+    DiskFails { fault: failing_disk::Fault, skip: u64, times: u64, for_us: u64 },
+    /// The server's disk works again.
+    DiskMends,
     /// Nothing fails any more.
     Heal,
     /// A look at whether all has come to rest.
@@ -174,6 +180,7 @@ pub(crate) struct World {
     pub machines: Vec<Machine>,
     pub people: People,
     pub checker: Checker,
+    pub disk: StoreDisk,
     /// The status the broker retains of each module.
     pub retained: BTreeMap<usize, (String, Vec<u8>)>,
     pub links: u64,
@@ -210,10 +217,11 @@ impl World {
         till.forgets_payments = options.mutation == Some(Mutation::ForgetsPayments);
         till.refunds_twice = options.mutation == Some(Mutation::RefundsTwice);
         let till = Arc::new(Mutex::new(till));
-        let db = Db::open("sqlite::memory:").await?;
+        let disk = StoreDisk::new();
+        let db = Db::open(&disk.url()).await?;
         db.migrate().await?;
         let random = Arc::new(SeededRandom::new(seed));
-        let server = Server::new(db.clone(), time.clone(), random, Arc::new(Bus::default()), till.clone());
+        let server = Server::new(db, time.clone(), random, Arc::new(Bus::default()), till.clone());
         let mut world = Self {
             options: options.clone(),
             trace: Trace::new(options.trace),
@@ -224,7 +232,8 @@ impl World {
             till,
             machines: vec![],
             people: People::new(seed),
-            checker: Checker::new(db),
+            checker: Checker::new(Store::open(&disk.url()).await?),
+            disk,
             retained: BTreeMap::new(),
             links: 0,
             healed_us: None,
@@ -238,6 +247,7 @@ impl World {
         world.plan_all(&mut chance);
         world.plan_waits(&mut waits);
         world.plan_orders(&mut Chance::new(seed, "operators"));
+        world.plan_disk(&mut Chance::new(seed, "disk"));
         Ok(world)
     }
 
@@ -389,7 +399,7 @@ impl World {
             Event::Due { plan } => self.due(plan).await?,
             Event::Outage { account, for_us } => self.outage(account, for_us),
             Event::Wake { call } => self.wake(call).await?,
-            Event::ServerDown => self.server_down(),
+            Event::ServerDown => self.server_down().await?,
             Event::ServerUp => self.server_up().await?,
             Event::ClockJumps { by_ms } if self.healed_us.is_none() => self.clock_jumps(by_ms),
             Event::ClockJumps { .. } => {}
@@ -397,6 +407,8 @@ impl World {
             Event::TimerJumps { machine, by_us } => self.timer_jumps(machine, by_us).await?,
             Event::Lock { machine, locked } => self.lock(machine, locked).await?,
             Event::Order { machine, order } => self.order_of(machine, order).await?,
+            Event::DiskFails { fault, skip, times, for_us } => self.disk_fails(fault, skip, times, for_us),
+            Event::DiskMends => self.disk_mends(),
             Event::Heal => self.heal().await?,
             Event::Rested => return self.rested().await,
         }
@@ -437,6 +449,7 @@ impl World {
         self.trace.note(now_us, format_args!("healed: nothing fails any more"));
         self.healed_us = Some(now_us);
         self.weather = self.weather.healed();
+        self.disk.mend();
         let weather = self.weather;
         self.till().heal(weather);
         for machine in 0..self.machines.len() {

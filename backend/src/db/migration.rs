@@ -7,6 +7,7 @@ mod m20261126_000002_settings;
 mod m20261126_000003_lives;
 mod m20261126_000004_disabled;
 mod m20261126_000005_manufacturers;
+mod m20261129_000010_store;
 mod m20261129_000080_device;
 mod m20261129_000050_contact;
 mod m20261129_000070_time_zones;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000003_lives::Migration),
             Box::new(m20261126_000004_disabled::Migration),
             Box::new(m20261126_000005_manufacturers::Migration),
+            Box::new(m20261129_000010_store::Migration),
             Box::new(m20261129_000080_device::Migration),
             Box::new(m20261129_000050_contact::Migration),
             Box::new(m20261129_000070_time_zones::Migration),

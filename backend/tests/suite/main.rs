@@ -15,6 +15,7 @@ mod coins;
 mod commands;
 mod dropped;
 mod errands;
+mod failing_disk;
 mod lives;
 mod machines;
 mod manufacturers;

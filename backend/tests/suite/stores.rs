@@ -235,3 +235,104 @@ async fn gone_everything_says_so_and_nothing_panics() {
         assert!(matches!(message, Err(Error::Store(_))));
     }
 }
+
+/// Those who wait behind a locked store wait at the same time, not one after the other.
+#[tokio::test]
+async fn all_who_wait_for_a_lock_are_answered_within_its_time() {
+    let app = TestApp::start().await;
+    if app.store.is_volatile() || app.store.is_on_server() {
+        return;
+    }
+    let token = app.order().await;
+    let callback = app.pay(&token).await;
+    let stranger = app.store.stranger().await;
+    stranger.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+    let began = std::time::Instant::now();
+    let refused = futures_util::future::join_all((0..8).map(|_| app.callback(&callback))).await;
+    let waited_s = began.elapsed().as_secs();
+    assert!((4..15).contains(&waited_s), "eight waited {waited_s} s, one after the other");
+    for outcome in refused {
+        let Err(CallbackFailure::Ours(error @ Error::Store(_))) = outcome else { panic!("{outcome:?}") };
+        assert!(error.to_string().contains("locked"), "{error}");
+    }
+    let unready = app.backend.unready().await;
+    assert!(unready.len() == 1 && unready[0].contains("locked"), "{unready:?}");
+    assert_eq!(app.state(&token).await, "awaiting_payment", "readers go on");
+    stranger.execute_unprepared("COMMIT").await.unwrap();
+    app.callback(&callback).await.unwrap();
+    assert_eq!(app.state(&token).await, "paid");
+}
+
+/// A connection that is killed before COMMIT, or in the middle of the work: nothing of it is stored or answered for, and
+/// the next transaction is a whole one.
+#[tokio::test]
+async fn a_killed_connection_stores_nothing_and_the_next_write_is_stored() {
+    let app = TestApp::start().await;
+    if !app.store.is_on_server() {
+        return;
+    }
+    let stranger = app.store.stranger().await;
+    let rename = |name: &'static str| format!("UPDATE operators SET name = '{name}'");
+    for works_on in [false, true] {
+        let killed = app
+            .db
+            .write(|txn| {
+                let stranger = &stranger;
+                async move {
+                    txn.execute_unprepared(&rename("never")).await?;
+                    let statement =
+                        sea_orm::Statement::from_string(sea_orm::DbBackend::MySql, "SELECT CONNECTION_ID()");
+                    let row = txn.query_one_raw(statement).await?.unwrap();
+                    let id: u64 = row.try_get_by_index(0)?;
+                    stranger.execute_unprepared(&format!("KILL {id}")).await?;
+                    if works_on {
+                        txn.execute_unprepared(&rename("never either")).await?;
+                    }
+                    Ok(())
+                }
+            })
+            .await;
+        assert!(matches!(killed, Err(Error::Store(_))), "{killed:?}");
+        assert_eq!(app.number_of("SELECT COUNT(*) FROM operators WHERE name LIKE 'never%'").await, 0);
+    }
+    let stored = app.db.write(|txn| async move { Ok(txn.execute_unprepared(&rename("stored")).await?) }).await;
+    stored.unwrap();
+    let rows = store::rows(&stranger, "SELECT id FROM operators WHERE name = 'stored'").await;
+    assert_eq!(rows.len(), 1, "another connection sees it: it is committed");
+}
+
+/// Names in any language, in a database that was made for one.
+#[tokio::test]
+async fn a_database_of_another_character_set_takes_every_name() {
+    for charset in ["latin1", "utf8mb3"] {
+        let store = Store::create().await;
+        if !store.is_on_server() {
+            return;
+        }
+        let stranger = store.stranger().await;
+        stranger.execute_unprepared(&format!("ALTER DATABASE CHARACTER SET {charset}")).await.unwrap();
+        // As an earlier version would have made it.
+        stranger
+            .execute_unprepared(
+                "CREATE TABLE seaql_migrations (version VARCHAR(255) PRIMARY KEY, applied_at BIGINT NOT NULL)",
+            )
+            .await
+            .unwrap();
+        let app = TestApp::start_with(Options { store: Some(store), ..Options::default() }).await;
+        for (slug, name) in [("chinese", "火箭摇摇车"), ("emoji", "Rocket 🚀")] {
+            let new = NewOperator {
+                slug: slug.into(),
+                name: name.into(),
+                currency: Currency::Cny,
+                utc_offset_min: 480,
+                refund_remainder: false,
+            };
+            app.backend.add_operator(new).await.unwrap();
+            let found = format!("SELECT COUNT(*) FROM operators WHERE name = '{name}'");
+            assert_eq!(app.number_of(&found).await, 1, "{charset}");
+        }
+        let others = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()
+            AND table_collation <> 'utf8mb4_bin'";
+        assert_eq!(app.number_of(others).await, 0, "{charset}");
+    }
+}

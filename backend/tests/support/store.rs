@@ -20,6 +20,8 @@ enum Place {
         _folder: TempDir,
     },
     Memory,
+    /// On a disk that is kept elsewhere.
+    Disk,
     Server {
         url: String,
         name: String,
@@ -49,6 +51,11 @@ impl Store {
     /// SQLite in memory, whatever the environment says.
     pub fn memory() -> Self {
         Self { url: "sqlite::memory:".into(), place: Place::Memory }
+    }
+
+    /// On a disk that fails, whatever the environment says.
+    pub fn on_disk(disk: &failing_disk::Disk) -> Self {
+        Self { url: disk.url(), place: Place::Disk }
     }
 
     async fn on_server(server: String) -> Self {

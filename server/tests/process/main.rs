@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod ending;
 mod integrators;
+mod killed;
 mod log;
 mod manufacturers;
 mod merchants;
@@ -21,6 +22,7 @@ mod remote;
 mod sale;
 mod serving;
 mod settings;
+mod store;
 mod visitor;
 
 use std::time::{Duration, Instant};
