@@ -69,6 +69,7 @@ impl Readiness {
             Readiness::Busy => "its module is still busy with earlier credits",
             Readiness::Closed => "it is not on sale",
             Readiness::ProviderSilent => "its payment provider does not answer",
+            Readiness::Retired => "it is out of service for good",
         }
     }
 }

@@ -324,7 +324,7 @@ async fn a_database_of_another_character_set_takes_every_name() {
                 slug: slug.into(),
                 name: name.into(),
                 currency: Currency::Cny,
-                utc_offset_min: 480,
+                time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: false,
             };
             app.backend.add_operator(new).await.unwrap();
