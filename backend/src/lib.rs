@@ -128,6 +128,11 @@ impl Backend {
         self.db.keep_mark().await;
     }
 
+    /// Closes the store, at the end of the process.
+    pub async fn close_store(&self) {
+        self.db.close().await;
+    }
+
     /// The time by the handed-in clock (unix milliseconds).
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
