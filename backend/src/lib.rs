@@ -137,6 +137,11 @@ impl Backend {
         self.db.keep_mark().await;
     }
 
+    /// Closes the store, at the end of the process.
+    pub async fn close_store(&self) {
+        self.db.close().await;
+    }
+
     /// The process's own time (unix milliseconds): what is due and what expires goes by it.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()

@@ -185,6 +185,7 @@ impl House {
         if let Some(broker) = self.broker {
             broker.shutdown().await;
         }
+        self.backend.close_store().await;
     }
 }
 

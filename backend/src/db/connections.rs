@@ -60,8 +60,10 @@ impl Writer {
 
     /// Whether the connection is known to be outside of any transaction.
     async fn is_clean(self, connection: &mut sqlx::SqliteConnection) -> Result<bool, sqlx::Error> {
-        // A rollback that is queued for it is done before this is answered.
-        connection.ping().await?;
+        if connection.is_in_transaction() {
+            // A rollback that is queued for it is done before this is answered.
+            connection.ping().await?;
+        }
         let is_clean = !connection.is_in_transaction() && !self.is_doubtful.load(Ordering::SeqCst);
         if !is_clean {
             metrics::counter!("coinwire_store_connections_given_up_total").increment(1);

@@ -31,6 +31,8 @@ use tokio::time::{Instant, timeout_at};
 const CONNECTIONS_MAX: u32 = 16;
 /// How long a writer waits in all, for its turn, for a connection and for locks, before the store counts as locked.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long connections are waited for at the end.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// A transaction that met a deadlock or a lock is tried again this often.
 const CONTENTION_RETRIES: u32 = 8;
 
@@ -95,6 +97,16 @@ impl Db {
     pub async fn pending_migrations(&self) -> Result<usize> {
         let _permit = self.writer.permit_commits();
         Ok(migration::Migrator::get_pending_migrations(&self.write).await?.len())
+    }
+
+    /// Closes all connections, the writing one last: SQLite then copies its write-ahead log into the database and removes
+    /// it, so that an orderly end leaves one file. What still uses a connection is waited for a moment only.
+    pub async fn close(&self) {
+        for pool in [&self.read, &self.write] {
+            if tokio::time::timeout(CLOSE_MAX, pool.close_by_ref()).await.is_err() {
+                tracing::debug!("a connection to the database was in use at the end");
+            }
+        }
     }
 
     /// For reading outside of a transaction.

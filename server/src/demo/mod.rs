@@ -29,7 +29,7 @@ const SANDBOX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 809
 /// The provider's retries and refunds run so much faster than in life.
 const SANDBOX_SPEED: f64 = 20.0;
 /// How long the modules may take to connect before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(50);
 /// More virtual modules than this are for a benchmark, not for a demo.
 const MODULES_MAX: u16 = 1000;
 /// What a demo and its visitors may hold open.

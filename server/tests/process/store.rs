@@ -142,3 +142,12 @@ async fn an_emptied_write_ahead_log_is_named_at_start() {
         assert!(said.contains(word), "{word:?} is not in: {said}");
     }
 }
+
+#[tokio::test]
+async fn an_orderly_end_leaves_everything_in_the_database_file() {
+    let place = Place::new();
+    let mut running = place.serve().await;
+    let (status, _) = running.terminate().await;
+    assert!(status.success(), "{status}: {}", running.stderr());
+    assert!(!place.file("coinwire.db-wal").exists(), "the log was copied into the database and removed");
+}

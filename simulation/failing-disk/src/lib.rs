@@ -81,6 +81,7 @@ pub(crate) struct Inner {
     files: Mutex<Files>,
     plan: Mutex<Option<Plan>>,
     calls: Mutex<BTreeMap<Call, u64>>,
+    failed: AtomicU64,
 }
 
 /// Disks by their number, which is part of the names of their files.
@@ -127,6 +128,11 @@ impl Disk {
         lock(&self.inner.calls).get(&fault.call()).copied().unwrap_or(0)
     }
 
+    /// Calls that have failed.
+    pub fn failed(&self) -> u64 {
+        self.inner.failed.load(Ordering::SeqCst)
+    }
+
     /// The disk as the next process finds it. This one goes on as if nothing had happened.
     pub fn after(&self, what: After) -> Self {
         let files = lock(&self.inner.files);
@@ -158,6 +164,7 @@ impl Inner {
             return None;
         }
         plan.times = plan.times.checked_sub(1)?;
+        self.failed.fetch_add(1, Ordering::SeqCst);
         Some(plan.fault)
     }
 }
