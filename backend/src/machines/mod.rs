@@ -6,6 +6,7 @@ pub(crate) mod price;
 mod registry;
 mod remote;
 
+pub use fleet::fault_words;
 pub use registry::NewMachine;
 pub use remote::{RemoteView, SettingsChange};
 
