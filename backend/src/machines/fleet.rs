@@ -113,8 +113,8 @@ impl Backend {
     }
 }
 
-/// The words for fault bits.
-pub(crate) fn fault_words(bits: i64) -> Vec<&'static str> {
+/// The words for fault bits, for programs; pages have texts for each.
+pub fn fault_words(bits: i64) -> Vec<&'static str> {
     [
         (faults::COIN_LINE_STUCK, "coin_line_stuck"),
         (faults::FLASH, "flash"),

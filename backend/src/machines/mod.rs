@@ -9,6 +9,7 @@ mod registry;
 mod remote;
 
 pub use changes::{MachineChange, MachineRow};
+pub use fleet::fault_words;
 pub use registry::NewMachine;
 pub use remote::{RemoteView, SettingsChange};
 

@@ -134,8 +134,7 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
         }
         match Area::of(&path) {
             // Each of these does nothing with it: see `members_only`, and the handlers of the two forms.
-            Area::Operator => {}
-            Area::SignIn => {}
+            Area::Operator | Area::SignIn => {}
             Area::Consumer if is_order => {}
             Area::Demo => return Ok(resend::answer(&page, None, &stale)?),
             Area::Consumer | Area::Other => return Err(Failure::Forged(why).into()),

@@ -5,6 +5,7 @@ use crate::{
     failure::Failure,
     guard::{address::ClientIp, csrf::LayOpen, limits::limit_key},
     page::{Page, see_other},
+    way_on::page_of,
 };
 use backend::{
     Error,
@@ -109,21 +110,18 @@ pub(crate) async fn order(
         return again(page, StatusCode::FORBIDDEN, &view, Some(Notice::LayOpen));
     }
     let OrderForm { price_id, amount_minor, form_key } = form;
-    let waiting = waiting_address(&code, &form_key);
-    let request = OrderRequest { code: code.clone(), price_id, amount_minor, form_key, payer_ip };
+    let request = OrderRequest { code: code.clone(), price_id, amount_minor, form_key: form_key.clone(), payer_ip };
     match page.app.backend.order_soon(request).await {
         Ok(Some(checkout)) => Ok(handed_off(&checkout)),
-        Ok(None) => {
-            let mut context = Context::new();
-            context.insert("next", &waiting);
-            context.insert("code", &code);
-            context.insert("longest_s", &page.app.backend.longest_order_s());
-            page.at(format!("/s/{code}")).render_as(StatusCode::ACCEPTED, "order_wait.html", context)
-        }
+        Ok(None) => wait(page, &form_key),
         Err(Error::NotReady(readiness)) => {
             let mut view = look_up(&page, &code).await?;
             view.readiness = readiness;
             again(page, StatusCode::CONFLICT, &view, None)
+        }
+        Err(Error::Conflict("form")) => {
+            let view = look_up(&page, &code).await?;
+            again(page, StatusCode::CONFLICT, &view, Some(Notice::LayOpen))
         }
         Err(Error::Conflict(_) | Error::NotFound("price")) => {
             let view = look_up(&page, &code).await?;
@@ -140,9 +138,20 @@ fn handed_off(checkout: &Checkout) -> Response {
     }
 }
 
-fn waiting_address(code: &str, form_key: &str) -> String {
+/// The page that says what is waited for, and goes on to where it is waited.
+fn wait(page: Page, form_key: &str) -> Result<Response, Failure> {
     let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("form_key", form_key).finish();
-    format!("/s/{code}/order?{query}")
+    let machine_page = machine_page(&page);
+    let mut context = Context::new();
+    context.insert("next", &format!("{machine_page}/order?{query}"));
+    context.insert("machine_page", &machine_page);
+    context.insert("longest_s", &page.app.backend.longest_order_s());
+    page.at(machine_page).render_as(StatusCode::ACCEPTED, "order_wait.html", context)
+}
+
+/// The address of the machine's page whose order form this is, as it was asked for.
+fn machine_page(page: &Page) -> String {
+    page_of(&page.look.here).unwrap_or_else(|| "/s/".into())
 }
 
 /// What is waited for.
@@ -157,7 +166,6 @@ pub(crate) struct Awaited {
 #[handler]
 pub(crate) async fn await_order(
     page: Page,
-    Path(code): Path<String>,
     ClientIp(ip): ClientIp,
     Query(awaited): Query<Awaited>,
 ) -> Result<Response, Failure> {
@@ -167,7 +175,7 @@ pub(crate) async fn await_order(
     {
         return Ok(handed_off(&checkout));
     }
-    Ok(see_other(&format!("/s/{code}")))
+    Ok(see_other(&machine_page(&page)))
 }
 
 async fn look_up(page: &Page, code: &str) -> Result<ScanView, Failure> {

@@ -122,7 +122,9 @@ async fn a_provider_that_refuses_after_a_while_leads_back_to_the_prices() {
 
 #[tokio::test]
 async fn a_module_that_is_slow_to_answer_is_waited_for_on_a_page() {
-    let rules = Rules { order_answer_ms: 50, probe_wait_ms: 1_000, probe_fresh_ms: 0, ..Rules::default() };
+    let base = Rules { order_answer_ms: 50, probe_wait_ms: 1_000, ..Rules::default() };
+    // Each order asks the module anew.
+    let rules = Rules { probe_fresh_ms: 0, probe_spacing_ms: 0, ..base };
     let site = Site::open_under(rules, |_| ()).await;
     let browser = site.browser();
     let scan = loop {
