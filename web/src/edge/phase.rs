@@ -59,7 +59,6 @@ struct State {
 impl Progress {
     /// A connection that was just accepted, and waits for its first request.
     pub(super) fn new(waiting: Waiting, now: Instant) -> Self {
-        waiting.begin();
         Self { state: Mutex::new(State { phase: Phase::Head(now), stalled: None }), waiting }
     }
 

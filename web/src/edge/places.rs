@@ -48,7 +48,8 @@ impl Places {
         Self { taken: Mutex::default(), max, of_address_max }
     }
 
-    /// Takes a place; one without an address is not counted by it. The error is the bound that is reached.
+    /// Takes a place, for a connection that waits to be asked; one without an address is not counted by it. The error is
+    /// the bound that is reached.
     pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, &'static str> {
         let address = address.map(limit_key);
         let mut taken = self.taken.lock();
@@ -69,6 +70,8 @@ impl Places {
             taken.addresses.entry(address).or_default().connections += 1;
         }
         taken.connections.insert(number, Connection { address, displaced: displaced.clone(), ticket: None });
+        // From the first moment: among many that come at once the newest is still taken.
+        taken.begin_wait(number);
         Ok(Place { waiting: Waiting { places: self.clone(), number }, displaced })
     }
 
@@ -177,8 +180,12 @@ mod tests {
     }
 
     fn waiting(places: &Arc<Places>, from: Option<IpAddr>) -> Place {
-        let place = places.take(from).unwrap();
-        place.waiting().begin();
+        places.take(from).unwrap()
+    }
+
+    fn served(places: &Arc<Places>, from: Option<IpAddr>) -> Place {
+        let place = waiting(places, from);
+        place.waiting().end();
         place
     }
 
@@ -202,7 +209,7 @@ mod tests {
         third.waiting().end();
         assert_eq!(places.take(address("192.0.2.1")).unwrap_err(), "address");
         let full = Arc::new(Places::new(1, 1));
-        let _served = full.take(address("192.0.2.1")).unwrap();
+        let _served = served(&full, address("192.0.2.1"));
         assert_eq!(full.take(address("192.0.2.2")).unwrap_err(), "all");
     }
 
@@ -225,11 +232,11 @@ mod tests {
     #[test]
     fn a_home_network_is_one_address_and_a_proxy_none() {
         let places = Arc::new(Places::new(10, 1));
-        let _held = places.take(address("2001:db8:1:2::1")).unwrap();
+        let _held = served(&places, address("2001:db8:1:2::1"));
         assert!(places.take(address("2001:db8:1:2:ffff::1")).is_err());
-        let _other = places.take(address("2001:db8:1:3::1")).unwrap();
-        let _mapped = places.take(address("::ffff:192.0.2.1")).unwrap();
+        let _other = served(&places, address("2001:db8:1:3::1"));
+        let _mapped = served(&places, address("::ffff:192.0.2.1"));
         assert!(places.take(address("192.0.2.1")).is_err());
-        let _proxys = [places.take(None).unwrap(), places.take(None).unwrap()];
+        let _proxys = [served(&places, None), served(&places, None)];
     }
 }
