@@ -8,6 +8,7 @@ mod support;
 mod acks;
 mod admission;
 mod bus;
+mod by_hand;
 mod callbacks;
 mod coins;
 mod commands;
