@@ -4,7 +4,7 @@
 //! created -> awaiting_payment -> paid -> crediting -> credited
 //!                 |               |         |
 //!              expired            +---------+--> refund_pending -> refunded
-//!                                           +--> review
+//!                                           +--> review (a person settles it: paid, refund_pending, settled)
 //! ```
 
 use crate::payments::Cause;
