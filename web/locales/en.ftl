@@ -134,6 +134,8 @@ sale-refunded = Refunded
 sale-refunded-text = The payment provider has returned your money. It may take a while to show in your account.
 sale-review = We are looking into it
 sale-review-text = A person is checking this sale of { $amount }. Your money is safe meanwhile. Keep this page or its number.
+sale-settled = Settled by the operator
+sale-settled-text = The operator has looked into this sale of { $amount } and settled it. Ask the operator if you think that something is still open.
 sale-pay = Pay { $amount } now
 sale-given = { $given } of { $n ->
     [one] 1 credit
@@ -487,6 +489,7 @@ state-expired = Not paid
 state-refund_pending = Refunding
 state-refunded = Refunded
 state-review = Review
+state-settled = Settled
 
 ## Connections
 connections-search = Machine, client or address

@@ -128,6 +128,8 @@ sale-refunded = 已退款
 sale-refunded-text = 支付平台已退回您的款项。到账可能需要一些时间。
 sale-review = 正在核查
 sale-review-text = 工作人员正在核查这笔 { $amount } 的订单。您的款项是安全的。请保留此页面或订单编号。
+sale-settled = 商家已处理
+sale-settled-text = 商家已核查并处理了这笔 { $amount } 的订单。如仍有疑问，请联系商家。
 sale-pay = 立即支付 { $amount }
 sale-given = 已投币 { $given } / { $n } 次
 sale-served-and-refunded = 款项已退回，但设备仍为您提供了服务。您无需补款。
@@ -472,6 +474,7 @@ state-expired = 未付款
 state-refund_pending = 退款中
 state-refunded = 已退款
 state-review = 核查
+state-settled = 已处理
 
 ## 连接
 connections-search = 设备、客户端或地址

@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | payment | provider_clearing | operator_payable |
 //! | suspense | provider_clearing | suspense |
+//! | suspense_accepted | suspense | operator_payable |
 //! | refund | operator_payable | refund_clearing |
 //! | refund_cancelled | refund_clearing | operator_payable |
 //! | refund_done | refund_clearing | provider_clearing |
@@ -60,6 +61,8 @@ pub enum Kind {
     Payment,
     /// A payment of a wrong amount came in; the reference is the attempt.
     Suspense,
+    /// A person took a payment of a wrong amount for the sale's; the reference is the attempt.
+    SuspenseAccepted,
     /// A refund was decided; the reference is the refund.
     Refund,
     /// A refund was taken back before it was submitted; the reference is the refund.
@@ -80,6 +83,7 @@ impl Kind {
         match self {
             Kind::Payment => "payment",
             Kind::Suspense => "suspense",
+            Kind::SuspenseAccepted => "suspense_accepted",
             Kind::Refund => "refund",
             Kind::RefundCancelled => "refund_cancelled",
             Kind::RefundDone => "refund_done",
@@ -94,6 +98,7 @@ impl Kind {
         match self {
             Kind::Payment => (Account::ProviderClearing, Account::OperatorPayable),
             Kind::Suspense => (Account::ProviderClearing, Account::Suspense),
+            Kind::SuspenseAccepted => (Account::Suspense, Account::OperatorPayable),
             Kind::Refund => (Account::OperatorPayable, Account::RefundClearing),
             Kind::RefundCancelled => (Account::RefundClearing, Account::OperatorPayable),
             Kind::RefundDone => (Account::RefundClearing, Account::ProviderClearing),
@@ -141,6 +146,18 @@ pub(crate) async fn post(txn: &impl ConnectionTrait, posting: Posting) -> Result
     let lines = [entry(debit, posting.amount_minor), entry(credit, -posting.amount_minor)];
     entry::Entity::insert_many(lines).exec_without_returning(txn).await?;
     Ok(())
+}
+
+/// What was posted under a kind and a reference, in minor units; 0 if nothing was.
+pub(crate) async fn posted_minor(txn: &impl ConnectionTrait, kind: Kind, reference: &str) -> Result<i64> {
+    let head = txn::Entity::find()
+        .filter(txn::Column::Kind.eq(kind.as_str()))
+        .filter(txn::Column::Reference.eq(reference))
+        .one(txn)
+        .await?;
+    let Some(head) = head else { return Ok(0) };
+    let lines = entry::Entity::find().filter(entry::Column::TxnId.eq(head.id)).all(txn).await?;
+    Ok(lines.into_iter().map(|line| line.amount_minor).filter(|minor| *minor > 0).sum())
 }
 
 /// The balance of an account.

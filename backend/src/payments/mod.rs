@@ -34,6 +34,10 @@ pub enum Cause {
     ModuleSilent,
     /// The module no longer knows whether it gave the credit.
     ModuleForgot,
+    /// A person gave money back. There may be several of a payment: the stored word has a number behind it.
+    ByHand,
+    /// A person ended a review by giving the money back.
+    Settled,
 }
 
 impl Cause {
@@ -46,6 +50,8 @@ impl Cause {
             Cause::ModuleExpired => "module_expired",
             Cause::ModuleSilent => "module_silent",
             Cause::ModuleForgot => "module_forgot",
+            Cause::ByHand => "by_hand",
+            Cause::Settled => "settled",
         }
     }
 }

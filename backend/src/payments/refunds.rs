@@ -1,7 +1,7 @@
 //! Refunds: decided in a sale's transaction, submitted here, under one number until the provider is sure.
 
 use super::{
-    account,
+    Cause, account,
     provider::{Provider, ProviderError, RefundRequest, RefundState},
     refund, refund_state,
 };
@@ -10,8 +10,16 @@ use sea_orm::{prelude::*, sea_query::Expr};
 
 /// What the payer reads on the statement.
 const REASON: &str = "未提供服务退款 (not served)";
+/// The same where a person decided it.
+const REASON_BY_HAND: &str = "商家退款 (refund by the operator)";
 /// A note is cut to this many characters.
 const NOTE_CHARS: usize = 180;
+
+/// What the payer reads, by the cause's stored word.
+fn reason(cause: &str) -> &'static str {
+    let by_hand = cause.starts_with(Cause::ByHand.as_str()) || cause == Cause::Settled.as_str();
+    if by_hand { REASON_BY_HAND } else { REASON }
+}
 
 impl Rules {
     pub(crate) fn refund_wait_ms(&self, tries: i32) -> i64 {
@@ -79,7 +87,7 @@ impl Backend {
             refund_minor: refund.amount_minor,
             total_minor: attempt.amount_minor,
             currency: ledger::currency(&refund.currency)?,
-            reason: REASON.into(),
+            reason: reason(&refund.cause).into(),
             notify_url: self.notify_url(account),
         };
         Ok(provider.refund(&request).await)

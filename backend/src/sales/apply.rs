@@ -2,6 +2,7 @@
 //! be published once it is committed.
 
 use super::{
+    hand::cause_word,
     sale,
     state::{Decision, Effect, Event, RefundStage, Sale, SaleState, decide},
 };
@@ -11,7 +12,7 @@ use crate::{
     live::{LiveEvent, LiveKind},
     modules::command,
     operators::operator,
-    payments::{Cause, attempt, refund, refund_state},
+    payments::{Cause, attempt, attempt_state, refund, refund_state},
 };
 use protocol::messages::Action;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, TryIntoModel, prelude::*};
@@ -29,6 +30,11 @@ impl After {
     /// A person of that operator should look.
     pub fn alarm(&mut self, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
         self.alarms.push((operator_id, machine_id, message.into()));
+    }
+
+    /// Something of a sale changed.
+    pub fn sale(&mut self, sale: sale::Model) {
+        self.sales.push(sale);
     }
 
     /// A command was queued.
@@ -94,7 +100,7 @@ impl Backend {
         paid: Option<(&attempt::Model, i64)>,
         after: &mut After,
     ) -> Result<()> {
-        let sale = self.for_deciding(txn, &row, event).await?;
+        let sale = self.for_deciding(txn, &row, Some(event)).await?;
         let decision = decide(&sale, event);
         if decision.is_nothing(&sale) {
             return Ok(());
@@ -109,9 +115,14 @@ impl Backend {
         Ok(())
     }
 
-    async fn for_deciding(&self, txn: &DatabaseTransaction, row: &sale::Model, event: Event) -> Result<Sale> {
+    pub(super) async fn for_deciding(
+        &self,
+        txn: &DatabaseTransaction,
+        row: &sale::Model,
+        event: Option<Event>,
+    ) -> Result<Sale> {
         let state = SaleState::parse(&row.state).ok_or(Error::NotFound("state of that name"))?;
-        let may_give_back = matches!(event, Event::CreditDone { .. } | Event::CreditFailed { .. });
+        let may_give_back = matches!(event, Some(Event::CreditDone { .. } | Event::CreditFailed { .. }));
         let refund_remainder = may_give_back
             && matches!(state, SaleState::Paid | SaleState::Crediting)
             && operator::Entity::find_by_id(row.operator_id).one(txn).await?.is_some_and(|o| o.refund_remainder);
@@ -134,7 +145,7 @@ impl Backend {
         })
     }
 
-    async fn store_decision(
+    pub(super) async fn store_decision(
         &self,
         txn: &DatabaseTransaction,
         row: sale::Model,
@@ -164,7 +175,7 @@ impl Backend {
         Ok(changed)
     }
 
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         txn: &DatabaseTransaction,
         row: &sale::Model,
@@ -205,8 +216,22 @@ impl Backend {
                 change.update_without_returning(txn).await?;
                 ledger::post(txn, posting).await
             }
+            Effect::AcceptSuspense => self.accept_suspense(txn, row, paid).await,
+            Effect::RetryRefund => {
+                let refund = own_refund(txn, row.id).await?.ok_or(Error::NotFound("refund"))?;
+                let mut change: refund::ActiveModel = refund.into();
+                // The provider is asked about it first: a person may have acted there.
+                change.state = Set(refund_state::SUBMITTED.into());
+                change.tries = Set(0);
+                change.due_ms = Set(Some(self.now_ms()));
+                change.update_without_returning(txn).await?;
+                Ok(())
+            }
             Effect::PostLoss => {
-                let lost = own_refund(txn, row.id).await?.map_or(row.amount_minor, |refund| refund.amount_minor);
+                let lost = match given_back_minor(txn, row.id).await? {
+                    0 => row.amount_minor,
+                    given_back_minor => given_back_minor,
+                };
                 ledger::post(txn, self.posting(row, Kind::Loss, format!("sale-{}", row.id), lost)).await
             }
             Effect::Alarm(message) => {
@@ -229,7 +254,7 @@ impl Backend {
             attempt_id: Set(attempt.id),
             account_id: Set(attempt.account_id),
             out_refund_no: Set(self.new_number("R")),
-            cause: Set(cause.as_str().into()),
+            cause: Set(cause_word(txn, attempt.id, cause).await?),
             // Never more than was paid, whatever was asked.
             amount_minor: Set(amount_minor.min(attempt.amount_minor)),
             currency: Set(attempt.currency.clone()),
@@ -242,6 +267,25 @@ impl Backend {
         };
         let refund_id = refund::Entity::insert(refund).exec(txn).await?.last_insert_id;
         ledger::post(txn, self.posting(row, Kind::Refund, format!("refund-{refund_id}"), amount_minor)).await
+    }
+
+    /// A payment that was in suspense is the sale's own from now on, for the amount that was paid.
+    async fn accept_suspense(
+        &self,
+        txn: &DatabaseTransaction,
+        row: &sale::Model,
+        paid: Option<(&attempt::Model, i64)>,
+    ) -> Result<()> {
+        let (attempt, amount_minor) = paid.ok_or(Error::NotFound("payment to book"))?;
+        let mut change: attempt::ActiveModel = attempt.clone().into();
+        change.state = Set(attempt_state::PAID.into());
+        change.amount_minor = Set(amount_minor);
+        change.update_without_returning(txn).await?;
+        let mut change: sale::ActiveModel = row.clone().into();
+        change.amount_minor = Set(amount_minor);
+        change.update_without_returning(txn).await?;
+        let reference = format!("attempt-{}", attempt.id);
+        ledger::post(txn, self.posting(row, Kind::SuspenseAccepted, reference, amount_minor)).await
     }
 
     fn posting(&self, row: &sale::Model, kind: Kind, reference: String, amount_minor: i64) -> Posting {
@@ -258,21 +302,33 @@ impl Backend {
     }
 }
 
-/// The refund of the sale's own payment, not that of a second one.
-async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
+/// What went back, or is going back, of the sale's own payment.
+async fn given_back_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+    let refunds = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .all(txn)
+        .await?;
+    Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
+}
+
+/// The refund that the sale's way asked for: not that of a second payment, nor what people gave back beside it.
+pub(super) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+        .filter(refund::Column::Cause.not_like(format!("{}%", Cause::ByHand.as_str())))
         .filter(refund::Column::State.ne(refund_state::CANCELLED))
         .one(txn)
         .await?)
 }
 
 /// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
-async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
+pub(super) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
     let paid = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
-        .filter(attempt::Column::State.eq(crate::payments::attempt_state::PAID))
+        .filter(attempt::Column::State.eq(attempt_state::PAID))
         .all(txn)
         .await?;
     let refunded: Vec<i64> = refund::Entity::find()

@@ -2,7 +2,10 @@
 //!
 //! Read in this order: `order` makes one, [`state`] decides every step, `apply` stores what was decided.
 
+pub(crate) mod action;
 mod apply;
+mod by_hand;
+mod hand;
 mod order;
 mod order_progress;
 pub(crate) mod sale;
@@ -11,6 +14,8 @@ mod takings;
 mod views;
 
 pub(crate) use apply::After;
+pub use by_hand::{HandAct, Settlement};
+pub use hand::{ActionRow, HandRequest};
 pub(crate) use state::Event;
 pub use state::SaleState;
 
@@ -137,7 +142,8 @@ pub struct Checkout {
 pub struct SaleView {
     /// The sale's public token.
     pub token: String,
-    /// `created`, `awaiting_payment`, `paid`, `crediting`, `credited`, `expired`, `refund_pending`, `refunded`, `review`.
+    /// `created`, `awaiting_payment`, `paid`, `crediting`, `credited`, `expired`, `refund_pending`, `refunded`, `review`,
+    /// `settled`.
     pub state: &'static str,
     /// Why it failed, one of [`state::REASONS`], or empty. A word for programs: pages have texts for each.
     pub reason: String,

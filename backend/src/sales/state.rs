@@ -4,7 +4,7 @@
 //! created -> awaiting_payment -> paid -> crediting -> credited
 //!                 |               |         |
 //!              expired            +---------+--> refund_pending -> refunded
-//!                                           +--> review
+//!                                           +--> review (a person settles it: paid, refund_pending, settled)
 //! ```
 
 use crate::payments::Cause;
@@ -45,11 +45,13 @@ pub enum SaleState {
     Refunded,
     /// A person decides; the money is safe meanwhile.
     Review,
+    /// A person decided that the operator keeps the money: it was settled in another way.
+    Settled,
 }
 
 impl SaleState {
     /// All states.
-    pub const ALL: [SaleState; 9] = [
+    pub const ALL: [SaleState; 10] = [
         SaleState::Created,
         SaleState::AwaitingPayment,
         SaleState::Paid,
@@ -59,6 +61,7 @@ impl SaleState {
         SaleState::RefundPending,
         SaleState::Refunded,
         SaleState::Review,
+        SaleState::Settled,
     ];
 
     /// The word for it, as stored and shown.
@@ -73,6 +76,7 @@ impl SaleState {
             SaleState::RefundPending => "refund_pending",
             SaleState::Refunded => "refunded",
             SaleState::Review => "review",
+            SaleState::Settled => "settled",
         }
     }
 
@@ -83,7 +87,8 @@ impl SaleState {
 
     /// Whether nothing more is expected to happen.
     pub fn at_rest(self) -> bool {
-        matches!(self, SaleState::Credited | SaleState::Expired | SaleState::Refunded | SaleState::Review)
+        use SaleState::*;
+        matches!(self, Credited | Expired | Refunded | Review | Settled)
     }
 }
 
@@ -179,6 +184,10 @@ pub enum Effect {
     },
     /// The refund was not submitted yet: take it back.
     CancelRefund,
+    /// A payment in suspense becomes the sale's own.
+    AcceptSuspense,
+    /// The refund that is stuck is tried again.
+    RetryRefund,
     /// Served and refunded: book what the operator lost.
     PostLoss,
     /// A person should look.
@@ -237,14 +246,15 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             Decision { reason: Some("late"), ..to(RefundPending, vec![Effect::PostPayment, refund]) }
         }
         // Another attempt was paid before: this money goes back, the sale goes its way.
-        (Event::Paid { amount_minor, .. }, Paid | Crediting | Credited | RefundPending | Refunded | Review) => {
-            to(sale.state, vec![Effect::PostPayment, Effect::Refund { cause: Cause::SecondPayment, amount_minor }])
-        }
+        (
+            Event::Paid { amount_minor, .. },
+            Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled,
+        ) => to(sale.state, vec![Effect::PostPayment, Effect::Refund { cause: Cause::SecondPayment, amount_minor }]),
         (Event::PaidWrong, Created | AwaitingPayment | Expired) => Decision {
             reason: Some("wrong_amount"),
             ..to(Review, vec![Effect::PostSuspense, Effect::Alarm("a payment has another amount than asked")])
         },
-        (Event::PaidWrong, Paid | Crediting | Credited | RefundPending | Refunded | Review) => {
+        (Event::PaidWrong, Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled) => {
             to(sale.state, vec![Effect::PostSuspense, Effect::Alarm("a payment has another amount than asked")])
         }
 
@@ -286,22 +296,23 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
 
         (
             Event::HandedOff,
-            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled,
         )
         | (
             Event::OrderRefused | Event::OrderUnanswered,
-            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled,
         )
-        | (Event::Unpayable, Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review)
+        | (Event::Unpayable, Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled)
         | (
             Event::CreditTaken | Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent,
-            Created | AwaitingPayment | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+            Created | AwaitingPayment | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled,
         )
-        | (Event::CreditDone { .. }, Created | AwaitingPayment | Credited | Expired | Review)
-        | (Event::RefundDone, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded)
-        | (Event::RefundStuck, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Review) => {
-            stay
-        }
+        | (Event::CreditDone { .. }, Created | AwaitingPayment | Credited | Expired | Review | Settled)
+        | (Event::RefundDone, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Settled)
+        | (
+            Event::RefundStuck,
+            Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Review | Settled,
+        ) => stay,
     }
 }
 

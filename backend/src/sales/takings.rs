@@ -98,7 +98,7 @@ impl Backend {
             .await?;
         for line in lines {
             let of_machine = sums.entry(line.machine_id.unwrap_or_default()).or_default();
-            if line.kind == Kind::Payment.as_str() {
+            if [Kind::Payment.as_str(), Kind::SuspenseAccepted.as_str()].contains(&line.kind.as_str()) {
                 of_machine.paid_minor -= line.amount_minor;
             } else if [Kind::Refund.as_str(), Kind::RefundCancelled.as_str()].contains(&line.kind.as_str()) {
                 of_machine.refunded_minor += line.amount_minor;

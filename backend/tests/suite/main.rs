@@ -9,6 +9,7 @@ mod accounts;
 mod acks;
 mod admission;
 mod bus;
+mod by_hand;
 mod callbacks;
 mod clock_steps;
 mod coins;

@@ -207,6 +207,16 @@ impl Bank {
         What::Paid { txn: format!("T{number}"), amount_minor, paid_at_ms: now_ms }
     }
 
+    /// Somebody pays another amount than was asked. Gives what the provider would tell about it.
+    pub fn pay_other(&self, number: &str, amount_minor: i64, now_ms: i64) -> What {
+        let What::Paid { txn, paid_at_ms, .. } = self.pay(number, now_ms) else { panic!("it is paid") };
+        let mut book = self.book();
+        if let TradeState::Paid(paid) = &mut book.trades.get_mut(number).unwrap().state {
+            paid.amount.amount_minor = amount_minor;
+        }
+        What::Paid { txn, amount_minor, paid_at_ms }
+    }
+
     /// Words for a fact, under a new event's number.
     pub fn notice(&self, merchant: &str, number: &str, what: What) -> Notice {
         let mut book = self.book();

@@ -5,9 +5,11 @@ use crate::config::Settings;
 use anyhow::Result;
 use backend::{
     Backend,
-    sales::{SaleRow, SalesFilter},
+    clock::{SystemRandom, random_text},
+    sales::{ActionRow, HandAct, HandRequest, SaleRow, SalesFilter, Settlement},
 };
-use clap::Subcommand;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 
 #[derive(Subcommand)]
 pub enum Sale {
@@ -24,13 +26,82 @@ pub enum Sale {
         #[command(flatten)]
         form: print::Form,
     },
-    /// Show a sale.
+    /// Give money of a sale back, all that is left of it or a part, through the payment provider.
+    Refund {
+        /// The sale's token, as in the address of its page.
+        token: String,
+        /// How much, in minor units (fen, cents). Without it, all that is left.
+        #[arg(long)]
+        amount_minor: Option<i64>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// End a review: decide about a payment of another amount than asked, or a refund that is stuck at the provider.
+    Settle {
+        /// The sale's token, as in the address of its page.
+        token: String,
+        /// What shall become of it.
+        #[arg(value_enum)]
+        how: How,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Show a sale, and what people decided about it.
     Show {
         /// The sale's token, as in the address of its page.
         token: String,
         #[command(flatten)]
         form: print::Form,
     },
+}
+
+/// Why something is decided, and whether it was decided before.
+#[derive(Args)]
+pub struct Why {
+    /// Why, in your words. Kept with the sale.
+    #[arg(long)]
+    reason: String,
+    /// Who decides, kept with the sale.
+    #[arg(long, default_value = "the server's operator")]
+    by: String,
+    /// Give a key of your own (1 to 64 letters and digits) where a script may run twice: what has the same key is done once.
+    #[arg(long)]
+    key: Option<String>,
+}
+
+/// How a review ends.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum How {
+    /// The machine gives what was bought, now.
+    Credit,
+    /// The money goes back; a stuck refund is tried again.
+    Refund,
+    /// The operator keeps the money: it was settled in another way.
+    Keep,
+}
+
+impl From<How> for Settlement {
+    fn from(how: How) -> Self {
+        match how {
+            How::Credit => Settlement::Credit,
+            How::Refund => Settlement::Refund,
+            How::Keep => Settlement::Keep,
+        }
+    }
+}
+
+/// Characters of a key that nobody chose.
+const KEY_CHARS: usize = 26;
+
+async fn decide(backend: &Backend, token: String, act: HandAct, why: Why) -> Result<()> {
+    let key = why.key.unwrap_or_else(|| random_text(&SystemRandom, KEY_CHARS));
+    let request = HandRequest { token, key, act, reason: why.reason, by: why.by };
+    let row = backend.act_by_hand(None, request).await?;
+    println!("sale {} is {}", row.view.token, row.view.state);
+    if let Some(refunded) = row.view.refund_text {
+        println!("refunded or being refunded: {refunded}");
+    }
+    Ok(())
 }
 
 impl Act for Sale {
@@ -53,13 +124,28 @@ impl Act for Sale {
                     ]
                 })
             }
-            Sale::Show { token, form } => form.one(&backend.any_sale(&token).await?, facts),
+            Sale::Refund { token, amount_minor, why } => {
+                decide(backend, token, HandAct::Refund { amount_minor }, why).await
+            }
+            Sale::Settle { token, how, why } => decide(backend, token, HandAct::Settle(how.into()), why).await,
+            Sale::Show { token, form } => {
+                let sale = Shown { row: backend.any_sale(&token).await?, actions: backend.sale_actions(&token).await? };
+                form.one(&sale, facts)
+            }
         }
     }
 }
 
-fn facts(row: &SaleRow) -> Vec<(&'static str, String)> {
-    let view = &row.view;
+/// A sale with what people decided about it.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    row: SaleRow,
+    actions: Vec<ActionRow>,
+}
+
+fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
+    let (row, view) = (&shown.row, &shown.row.view);
     let mut facts = vec![
         ("sale", view.token.clone()),
         ("when", print::time(Some(view.created_ms))),
@@ -77,5 +163,9 @@ fn facts(row: &SaleRow) -> Vec<(&'static str, String)> {
     if view.served_and_refunded {
         facts.push(("mark", "served although the money went back".to_owned()));
     }
+    facts.extend(shown.actions.iter().map(|action| {
+        let ActionRow { action, amount_minor, reason, by, at_ms } = action;
+        ("by hand", format!("{} {action} {amount_minor} ({by}): {reason}", print::time(Some(*at_ms))))
+    }));
     facts
 }

@@ -57,6 +57,7 @@ pub(crate) fn steps(said: &str) -> Vec<Step> {
         "expired" | "not-taken" => &[("pay", "failed")],
         "refund_pending" => &[("paid", "done"), ("not-credited", "failed"), ("refund", "now")],
         "refunded" => &[("paid", "done"), ("not-credited", "failed"), ("refund", "done")],
+        "settled" => &[("paid", "done"), ("check", "done")],
         _ => &[("paid", "done"), ("check", "now")],
     };
     marks.iter().map(|&(word, mark)| Step { word, mark }).collect()

@@ -17,8 +17,18 @@ use serde::{Deserialize, Serialize};
 use tera::Context;
 
 /// The states there are to choose from: `state-<word>` in the locales.
-pub(crate) const STATES: [&str; 9] =
-    ["created", "awaiting_payment", "paid", "crediting", "credited", "expired", "refund_pending", "refunded", "review"];
+pub(crate) const STATES: [&str; 10] = [
+    "created",
+    "awaiting_payment",
+    "paid",
+    "crediting",
+    "credited",
+    "expired",
+    "refund_pending",
+    "refunded",
+    "review",
+    "settled",
+];
 
 /// What the address may say. What makes no sense counts as not said.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -109,7 +109,7 @@ fn sale_view(state: &'static str) -> SaleView {
         token: "7QK2M9XW4T".into(),
         state,
         reason: if has_refund { "module_silent".into() } else { String::new() },
-        at_rest: matches!(state, "credited" | "expired" | "refunded" | "review"),
+        at_rest: matches!(state, "credited" | "expired" | "refunded" | "review" | "settled"),
         code: "K3J9".into(),
         machine: "Carousel".into(),
         site: "East Gate Mall".into(),
