@@ -2,7 +2,8 @@
 //! lost what it had retained, or be another one. They say of themselves that they are not live.
 //!
 //! A module's turn comes in the lane of its own messages, so that none of them is overtaken; if it was heard since the
-//! connection began (its retained status, too), what is stored is live. One after another, so that a large fleet does not crowd out what happens now.
+//! connection began (its retained status, too), what is stored is live. One after another, so that a large fleet does not
+//! crowd out what happens now.
 
 use super::mqtt::Work;
 use crate::{
