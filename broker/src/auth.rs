@@ -157,11 +157,6 @@ impl Rules {
         })
     }
 
-    /// Whether there is no topic that may be published to.
-    pub fn publishes_nothing(&self) -> bool {
-        self.publish.is_empty()
-    }
-
     pub fn may_publish(&self, topic: &str) -> bool {
         self.publish.iter().any(|grant| grant.matches(topic))
     }

@@ -86,11 +86,12 @@ impl Backend {
         self.tell_integrators(machine.id, "status", &json, true).await;
     }
 
-    /// Tells what is stored of a machine and its module, if it has one: what was last known.
-    pub(super) async fn tell_integrators_of_last_known(
+    /// Tells what is stored of a machine and its module, if it has one.
+    pub(super) async fn tell_integrators_of_known(
         &self,
         machine: &machine::Model,
         module: Option<&module::Model>,
+        live: bool,
     ) -> Result<()> {
         let as_of_ms = module.and_then(|module| module.seen_ms);
         let number = |number: i64| u64::try_from(number).unwrap_or_default();
@@ -99,7 +100,7 @@ impl Backend {
             module: machine.module_id.as_deref().unwrap_or_default(),
             online: module.is_some_and(|module| module.online),
             at_ms: as_of_ms.unwrap_or(self.now_ms()),
-            live: false,
+            live,
             as_of_ms,
             firmware: module.map_or("", |module| &module.firmware),
             signal_csq: module.and_then(|module| module.signal_csq).and_then(|csq| csq.try_into().ok()),

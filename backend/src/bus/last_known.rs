@@ -1,8 +1,9 @@
 //! The last known facts of every machine and module, published again whenever the broker was connected to anew: it may have
 //! lost what it had retained, or be another one. They say of themselves that they are not live.
 //!
-//! A module's turn comes in the lane of its own messages, so that none of them is overtaken: what it said since the
-//! connection began stands. One after another, so that a large fleet does not crowd out what happens now.
+//! A module's turn comes in the lane of its own messages, so that none of them is overtaken; if it was heard since the
+//! connection began (its retained status, too), what is stored is live. One after another, so that a large fleet does not
+//! crowd out what happens now.
 
 use super::mqtt::Work;
 use crate::{
@@ -21,17 +22,18 @@ const PAGE_ROWS: u64 = 500;
 const RETRY: Duration = Duration::from_millis(500);
 
 impl Backend {
-    /// Publishes what is stored of a module for its manufacturer, and for the operator of the machine it is wired to.
+    /// Publishes what is stored of a module for its manufacturer, and for the operator of the machine it is wired to. `live`
+    /// says whether it still holds, or is what was last known.
     ///
     /// # Errors
     /// The store's or the bus's: it is to be tried again.
-    pub async fn tell_last_known(&self, module: ModuleId) -> Result<()> {
+    pub(super) async fn tell_known(&self, module: ModuleId, live: bool) -> Result<()> {
         let Some(row) = module::Entity::find_by_id(module.as_str()).one(self.db.read()).await? else { return Ok(()) };
         if let Some(manufacturer_id) = row.manufacturer_id {
-            self.tell_manufacturer_of_last_known(manufacturer_id, &row).await?;
+            self.tell_manufacturer_of_known(manufacturer_id, &row, live).await?;
         }
         match status::wired_machine(self.db.read(), module).await? {
-            Some(machine) => self.tell_integrators_of_last_known(&machine, Some(&row)).await,
+            Some(machine) => self.tell_integrators_of_known(&machine, Some(&row), live).await,
             None => Ok(()),
         }
     }
@@ -77,7 +79,7 @@ pub(super) async fn tell_all(backend: Backend, lane_of: impl Fn(&str) -> mpsc::S
         let Some(machine) = machines.last() else { return };
         last = machine.id;
         for machine in &machines {
-            again(|| backend.tell_integrators_of_last_known(machine, None)).await;
+            again(|| backend.tell_integrators_of_known(machine, None, false)).await;
         }
     }
 }

@@ -53,17 +53,18 @@ impl Backend {
         self.tell(&format!("made/{}/{module}/status", manufacturer.slug), &json, true).await;
     }
 
-    /// Tells what is stored of a module: what was last known.
-    pub(super) async fn tell_manufacturer_of_last_known(
+    /// Tells what is stored of a module.
+    pub(super) async fn tell_manufacturer_of_known(
         &self,
         manufacturer_id: i64,
         module: &module::Model,
+        live: bool,
     ) -> Result<()> {
         let manufacturer = self.manufacturer_row(manufacturer_id).await?;
         let json = HealthJson {
             v: JSON_VERSION,
             at_ms: module.seen_ms.unwrap_or(self.now_ms()),
-            live: false,
+            live,
             as_of_ms: module.seen_ms,
             online: module.online,
             firmware: &module.firmware,

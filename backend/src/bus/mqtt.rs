@@ -213,7 +213,7 @@ pub(super) enum Work {
     Connected,
     /// A message came in.
     Message { topic: String, payload: bytes::Bytes },
-    /// What is last known of a module is published, unless it was heard on this connection; `done` says whether that is so.
+    /// What is known of a module is published, as live if it was heard on this connection; `done` says whether it is.
     LastKnown { module: ModuleId, done: oneshot::Sender<bool> },
 }
 
@@ -233,7 +233,7 @@ fn start_lane(backend: Backend) -> mpsc::Sender<Work> {
                     }
                 },
                 Work::LastKnown { module, done } => {
-                    let told = heard.contains(&module) || backend.tell_last_known(module).await.is_ok();
+                    let told = backend.tell_known(module, heard.contains(&module)).await.is_ok();
                     // Whoever asked has gone with its connection.
                     let _ = done.send(told);
                 }

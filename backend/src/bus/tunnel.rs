@@ -6,7 +6,7 @@
 use crate::{Error, Result};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use rustls_platform_verifier::ConfigVerifierExt;
+use rustls_platform_verifier::BuilderVerifierExt;
 use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::{
     io::copy_bidirectional,
@@ -32,8 +32,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// A tunnel to a broker whose certificate is checked against the operating system's roots. It carries once it is run.
     pub fn new(host: &str, port: u16) -> Result<Self> {
-        let config = ClientConfig::with_platform_verifier();
-        let config = config.map_err(|error| Error::Bus(format!("TLS cannot be set up: {error}")))?;
+        let config = trusting_the_system().map_err(|error| Error::Bus(format!("TLS cannot be set up: {error}")))?;
         Self::with(config, host, port)
     }
 
@@ -79,6 +78,12 @@ impl Tunnel {
             }
         }
     }
+}
+
+fn trusting_the_system() -> std::result::Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_platform_verifier()?.with_no_client_auth())
 }
 
 /// Carries one connection to its end. The client only sees that it ends: why is said here.

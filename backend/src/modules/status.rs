@@ -96,25 +96,23 @@ impl Backend {
         } else {
             self.questions.forget(module);
         }
+        if let (Some(machine), Some(coins)) = (&machine, &coins) {
+            self.doubt(machine, coins);
+        }
+        let Taken::New = taken else { return Ok(()) };
         if let Some(manufacturer_id) = manufacturer_id {
             self.tell_manufacturer_of_status(manufacturer_id, module, status).await;
         }
-        let Some(machine) = machine else { return Ok(()) };
-        // One that is known comes again when the broker is connected to anew: by now only the last known facts may be there.
-        self.tell_integrators_of_status(&machine, status).await;
-        if let Taken::New = taken {
-            let pulses = coins.as_ref().map_or(0, |coins| coins.pulses);
+        if let Some(machine) = machine {
+            let pulses = coins.map_or(0, |coins| coins.pulses);
             let what = if pulses > 0 { LiveKind::Pulse { pulses } } else { LiveKind::Status };
-            let event = LiveEvent {
+            self.live.tell(LiveEvent {
                 operator_id: machine.operator_id,
                 machine_id: Some(machine.id),
                 what,
                 at_ms: self.wall_ms(),
-            };
-            self.live.tell(event);
-        }
-        if let Some(coins) = &coins {
-            self.doubt(&machine, coins);
+            });
+            self.tell_integrators_of_status(&machine, status).await;
         }
         Ok(())
     }

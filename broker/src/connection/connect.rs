@@ -32,6 +32,8 @@ pub(super) struct Accepted {
     pub session: Arc<Session>,
     pub rules: Arc<Rules>,
     pub peer: SocketAddr,
+    /// The topic of the will that it asked for and does not have.
+    pub will_left_out: Option<String>,
     /// The connection's number: it owns the session while the session says so.
     pub owner: u64,
     pub window: Window,
@@ -246,10 +248,10 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
             Attached::Revoked(attach) => will = attach.will,
             Attached::Full => return Err((ConnectReasonCode::QuotaExceeded, "session_limit")),
             Attached::Ready { session, present, displaced } => {
-                if let Some((reason, topic)) = left_out {
+                if let Some((reason, topic)) = &left_out {
                     gate.meters.wills_refused.increment(1);
                     let who = Who { client: &session.key.client_id, user: &rules.credential, peer, known: true };
-                    gate.refusals.note(Refused::Will, who, reason, &topic);
+                    gate.refusals.note(Refused::Will, who, reason, topic);
                 }
                 let mut told = told(gate, &connect, expiry);
                 told.assigned = login.client_id.is_empty();
@@ -260,6 +262,7 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
                     session,
                     rules,
                     peer,
+                    will_left_out: left_out.map(|(_, topic)| topic),
                     owner,
                     window,
                     silence_max,

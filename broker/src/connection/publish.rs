@@ -28,10 +28,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Err(DisconnectReasonCode::ReceiveMaximumExceeded);
             }
         }
+        // On its will's topic a bridge or home automation says by default that it is there: where that will was left out,
+        // this is, too. Cut for it, it would come again for ever; the standard lets it be acknowledged (3.1.1, section 3.3.5).
+        let is_birth = self.will_left_out.as_deref() == Some(&*topic);
         let code = self.take(topic, publish).await?;
         if code != PubackReasonCode::Success {
             self.gate.meters.publishes_refused.increment(1);
-            if version == Version::V311 && !self.may_be_left_out(code) {
+            if version == Version::V311 && !is_birth {
                 // 3.1.1 has no way to say so, and an acknowledgement would be a lie.
                 return Err(DisconnectReasonCode::NotAuthorized);
             }
@@ -53,15 +56,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         Ok(())
-    }
-
-    /// Whether a refused publish of 3.1.1, in which nothing else can be said of it, is acknowledged all the same, as the
-    /// standard allows (section 3.3.5). It is for a client that may publish nothing at all: bridges and home automation say
-    /// by default, on a topic of their own, that they are there, and would come again for ever if they were cut for it.
-    /// Whoever may publish something would take it for done.
-    fn may_be_left_out(&self, code: PubackReasonCode) -> bool {
-        let not_for_it = matches!(code, PubackReasonCode::NotAuthorized | PubackReasonCode::TopicNameInvalid);
-        not_for_it && self.rules.publishes_nothing()
     }
 
     async fn take(

@@ -83,6 +83,8 @@ pub(super) struct Connection<S> {
     pub session: Arc<Session>,
     pub rules: Arc<Rules>,
     peer: SocketAddr,
+    /// The topic of the will that it asked for and does not have.
+    pub will_left_out: Option<String>,
     pub window: Window,
     pub owner: u64,
     silence_max: Duration,
@@ -101,6 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session: accepted.session,
             rules: accepted.rules,
             peer: accepted.peer,
+            will_left_out: accepted.will_left_out,
             window: accepted.window,
             owner: accepted.owner,
             silence_max: accepted.silence_max,
