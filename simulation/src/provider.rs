@@ -217,7 +217,11 @@ impl Till {
         if is_out || self.ways.percent(self.weather.silent) {
             // Lost on the way there, or on the way back.
             let is_done = self.ways.percent(50);
-            return if is_done { Way { there_ms: 0, back_ms: NEVER_MS } } else { Way { there_ms: NEVER_MS, back_ms: 0 } };
+            return if is_done {
+                Way { there_ms: 0, back_ms: NEVER_MS }
+            } else {
+                Way { there_ms: NEVER_MS, back_ms: 0 }
+            };
         }
         if !self.ways.percent(self.weather.slow) {
             return Way::default();

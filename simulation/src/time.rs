@@ -2,11 +2,12 @@
 
 use backend::clock::{Clock, Steady};
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
@@ -19,8 +20,9 @@ pub const START_UNIX_MS: i64 = 1_795_395_600_000;
 pub struct Time {
     now_us: AtomicU64,
     server_offset_ms: AtomicI64,
-    parked: AtomicBool,
-    wake_us: AtomicU64,
+    /// The sleeps that were met since it was asked last, and until when each lasts.
+    asleep: Mutex<BTreeMap<u64, u64>>,
+    sleeps: AtomicU64,
 }
 
 impl Time {
@@ -50,21 +52,33 @@ impl Time {
         self.server_offset_ms.load(Relaxed)
     }
 
-    /// Whether a call of the backend's that is being polled waits for simulated time; and until when.
+    /// Until when the call that was just polled waits, if it waits for simulated time: the first of all it sleeps for.
     pub fn take_parked(&self) -> Option<u64> {
-        self.parked.swap(false, Relaxed).then(|| self.wake_us.load(Relaxed))
+        std::mem::take(&mut *self.asleep()).into_values().min()
+    }
+
+    fn asleep(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Completes so many milliseconds later.
     pub fn sleep_ms(self: &Arc<Self>, ms: u64) -> Sleep {
-        Sleep { time: self.clone(), until_us: self.now_us() + ms * 1000 }
+        let number = self.sleeps.fetch_add(1, Relaxed);
+        Sleep { time: self.clone(), number, until_us: self.now_us() + ms * 1000 }
     }
 }
 
 /// Waits for simulated time. Wakes nobody: the driver polls whatever is parked when its time has come.
 pub struct Sleep {
     time: Arc<Time>,
+    number: u64,
     until_us: u64,
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.time.asleep().remove(&self.number);
+    }
 }
 
 impl Future for Sleep {
@@ -74,9 +88,7 @@ impl Future for Sleep {
         if self.time.now_us() >= self.until_us {
             return Poll::Ready(());
         }
-        // A call may wait for several things at once: the first of them wakes it.
-        let before = self.time.parked.swap(true, Relaxed).then(|| self.time.wake_us.load(Relaxed));
-        self.time.wake_us.store(before.map_or(self.until_us, |us| us.min(self.until_us)), Relaxed);
+        self.time.asleep().insert(self.number, self.until_us);
         Poll::Pending
     }
 }

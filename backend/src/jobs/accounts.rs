@@ -15,8 +15,7 @@ impl Backend {
         let most = i64::try_from(self.rules.account_calls_max).unwrap_or(i64::MAX).saturating_add(1);
         let rows = i64::try_from(self.rules.batch_rows).unwrap_or(i64::MAX);
         let sql = fair_query(entity.table_name(), busy.len());
-        let values: Vec<Value> =
-            [self.now_ms()].into_iter().chain(busy).chain([most, rows]).map(Value::from).collect();
+        let values: Vec<Value> = [self.now_ms()].into_iter().chain(busy).chain([most, rows]).map(Value::from).collect();
         let statement = Statement::from_sql_and_values(self.db.read().get_database_backend(), sql, values);
         Ok(E::Model::find_by_statement(statement).all(self.db.read()).await?)
     }

@@ -1,4 +1,4 @@
-//! What is due: commands to be sent again ([`resend`]), payments to be asked about ([`poll`]), refunds ([`refund`]).
+//! What is due: commands to be sent again (`resend`), payments to be asked about (`poll`), refunds (`refund`).
 //!
 //! Each job is a loop of its own ([`Backend::run_job`]) with a bound of its own, so that none waits for another: a command
 //! is never late because a provider is slow. A loop begins what is due and does not wait for it to end. Jobs that call
@@ -6,7 +6,7 @@
 //!
 //! A row is put off before it is worked on, under the condition that it is still due at the time that was read: whoever
 //! else works on the same store finds it put off. A row that is due later than its longest wait was stored before the
-//! clock was set back, and is due now ([`set_back`]).
+//! clock was set back, and is due now (`set_back`).
 
 mod accounts;
 mod poll;

@@ -220,8 +220,7 @@ impl Backend {
             due_ms: Some(issued_ms + self.rules.resend_first_ms),
             ..command.clone()
         };
-        renewed.payload =
-            minicbor::to_vec(on_wire(&renewed, known.action)).expect("encoding into memory cannot fail");
+        renewed.payload = minicbor::to_vec(on_wire(&renewed, known.action)).expect("encoding into memory cannot fail");
         Ok(renewed)
     }
 
@@ -261,7 +260,8 @@ impl Backend {
                 // Its word may have been lost on the way: it is asked again when the module shows up, but not for ever.
                 let is_first = current.state != command_state::SILENT;
                 let memory_ms = self.rules.credit_memory_ms;
-                let forget_ms = current.sale_id.filter(|_| is_first).map(|_| current.issued_ms.min(self.now_ms()) + memory_ms);
+                let forget_ms =
+                    current.sale_id.filter(|_| is_first).map(|_| current.issued_ms.min(self.now_ms()) + memory_ms);
                 if current.sale_id.is_none() {
                     after.module(current.module_id.clone());
                 }

@@ -144,11 +144,7 @@ impl Backend {
 
     /// A web session's data, if it is there and not expired.
     pub async fn load_session(&self, id: &str) -> Result<Option<String>> {
-        Ok(session::Entity::find_by_id(id)
-            .filter(self.lives())
-            .one(self.db.read())
-            .await?
-            .map(|session| session.data))
+        Ok(session::Entity::find_by_id(id).filter(self.lives()).one(self.db.read()).await?.map(|session| session.data))
     }
 
     /// Whether a session is not over: one that expires later than any new one was stored by a clock that ran ahead.

@@ -27,7 +27,7 @@ async fn a_change_by_another_process_is_used_at_once() {
     assert!(matches!(app.callback(&by_old_key).await, Err(CallbackFailure::Untrusted(_))));
     let by_new_key = app.bank.notice(&new.merchant, &number, paid()).signed(&new.key);
     app.callback(&by_new_key).await.unwrap();
-    assert_eq!(app.state(&token).await, "crediting");
+    assert_eq!(app.state(&token).await, "paid");
 
     // Calls go by the new account too: one that is never answered shows it.
     app.bank.silence(&new.merchant, true);
@@ -66,5 +66,5 @@ async fn one_that_cannot_be_read_is_named_and_harms_nobody_else() {
     app.another(SECRET_KEY).set_merchant_account(app.shop.operator_id, "bank", &account).await.unwrap();
     let callback = app.pay(&unpaid).await;
     app.callback(&callback).await.unwrap();
-    assert_eq!(app.state(&unpaid).await, "crediting");
+    assert_eq!(app.state(&unpaid).await, "paid");
 }

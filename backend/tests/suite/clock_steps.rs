@@ -1,10 +1,6 @@
 //! The clock is set forward and back: nothing waits for as long as the step, nothing is lost, nothing is given twice.
 
-use crate::support::{
-    Call, Fault, TestApp,
-    app::PRICE_PULSES,
-    done, failed,
-};
+use crate::support::{Call, Fault, TestApp, app::PRICE_PULSES, done, failed};
 use protocol::messages::Reason;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -70,7 +66,7 @@ async fn a_payment_nobody_told_of_is_found_after_the_clock_was_set_back() {
         app.restart().await;
         app.pass_ms(64_000).await;
         assert_eq!(app.bank.called(Call::Query).len(), 1);
-        assert!(["crediting", "refunded"].contains(&app.state(&token).await), "{}", app.state(&token).await);
+        assert!(["paid", "refunded"].contains(&app.state(&token).await), "{}", app.state(&token).await);
     }
 }
 
@@ -102,7 +98,7 @@ async fn a_wall_clock_that_is_off_makes_no_payment_late() {
         assert_eq!(asked.expires_at_ms, provider_now_ms + off_ms + 5 * 60_000);
         let what = app.bank.pay(&app.number(&token).await, provider_now_ms);
         app.callback(&app.notice(&app.number(&token).await, what)).await.unwrap();
-        assert_eq!(app.state(&token).await, "crediting", "off by {off_ms}");
+        assert_eq!(app.state(&token).await, "paid", "off by {off_ms}");
     }
 }
 

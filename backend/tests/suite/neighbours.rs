@@ -1,11 +1,7 @@
 //! A provider that does not answer holds up its own account alone: not commands, not other accounts' payments and
 //! refunds, and not for long the orders of its own.
 
-use crate::support::{
-    Call, Options, Shop, TestApp,
-    app::PRICE_PULSES,
-    done, failed,
-};
+use crate::support::{Call, Options, Shop, TestApp, app::PRICE_PULSES, done, failed};
 use backend::{
     Error, Rules,
     jobs::Job,
@@ -96,7 +92,7 @@ async fn nobody_waits_for_a_provider_that_does_not_answer() {
     app.clock.advance(3_000);
     tick(&app, &mut with_providers).await;
     until("the refund", async || app.state(&token).await == "refunded").await;
-    until("the payment", async || app.state(&unheard).await == "crediting").await;
+    until("the payment", async || app.state(&unheard).await == "paid").await;
 }
 
 #[tokio::test]

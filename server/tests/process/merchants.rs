@@ -61,7 +61,10 @@ async fn a_changed_account_is_used_at_once_and_its_silence_holds_up_no_command()
     assert!(resent >= 4.0, "sent again {resent} times in 30 s");
 
     // Orders are refused at once, with the reason.
-    let page = visitor.get(&format!("/s/{}", other.code)).await;
-    assert_eq!(page.texts(".status"), ["Payment not possible"]);
+    until("the scan page to say so", async || {
+        let page = visitor.get(&format!("/s/{}", other.code)).await;
+        (page.texts(".status") == ["Payment not possible"]).then_some(())
+    })
+    .await;
     assert!(visitor.metric("coinwire_provider_breaker_open").await > 0.0);
 }
