@@ -107,6 +107,11 @@ impl Journal {
         self.slots.iter().flatten().map(|slot| &slot.record).find(|record| record.sequence == sequence)
     }
 
+    /// The record of a command's id, which follows from the payment: a server that forgot the sequence gives another one.
+    pub fn find_command(&self, command: u64) -> Option<&Record> {
+        self.slots.iter().flatten().map(|slot| &slot.record).find(|record| record.command == command)
+    }
+
     /// Whether a credit not in the window may be older than it: refused then.
     pub fn is_below_floor(&self, sequence: u32) -> bool {
         sequence <= self.floor
