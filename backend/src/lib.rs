@@ -74,6 +74,8 @@ pub struct Inner {
     keys: modules::keys::Keys,
     topics: bus::integrators::Topics,
     questions: modules::questions::Questions,
+    mark_key: sales::mark::MarkKey,
+    started_ms: i64,
 }
 
 impl std::ops::Deref for Backend {
@@ -87,6 +89,7 @@ impl std::ops::Deref for Backend {
 impl Backend {
     /// Puts a backend together. Starts nothing.
     pub fn new(parts: Parts) -> Self {
+        let started_ms = parts.clock.now_ms();
         let inner = Inner {
             db: parts.db,
             clock: parts.clock,
@@ -100,6 +103,8 @@ impl Backend {
             keys: modules::keys::Keys::default(),
             topics: bus::integrators::Topics::default(),
             questions: modules::questions::Questions::default(),
+            mark_key: sales::mark::MarkKey::new(&parts.secret_key),
+            started_ms,
         };
         Self { inner: Arc::new(inner) }
     }

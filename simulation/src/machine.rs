@@ -119,6 +119,8 @@ pub struct Machine {
     pub coin_busy_until_us: u64,
     /// What the operator last ordered of its lock.
     pub lock_ordered: bool,
+    /// The server was put back to before it, perhaps: the module's own lock is what counts.
+    pub lock_forgotten: bool,
     /// What the operator last ordered of its settings.
     pub settings_ordered: Option<ModuleSettings>,
     /// Whether each credit is given twice: for proving that the checkers see it.
@@ -154,6 +156,7 @@ impl Machine {
             coin_active: false,
             coin_busy_until_us: 0,
             lock_ordered: false,
+            lock_forgotten: false,
             settings_ordered: None,
             gives_twice: false,
             misses_first: false,

@@ -78,6 +78,17 @@ impl Server {
         backend
     }
 
+    /// Its store.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Ends the backend; false if the server was down.
+    pub fn stop(&mut self) -> bool {
+        self.touched = true;
+        self.backend.take().is_some()
+    }
+
     /// The backend, if the server is up.
     pub fn backend(&self) -> Option<&Backend> {
         self.backend.as_ref()

@@ -4,6 +4,7 @@ use crate::{
     Mutation, Options, Outcome, Sales,
     chance::{Chance, SeededRandom},
     check::Checker,
+    copies::Copies,
     machine::{Link, Machine},
     operators::Order,
     people::{Consumer, People},
@@ -117,6 +118,12 @@ pub(crate) enum Event {
     Lock { machine: usize, locked: bool },
     /// The operator orders something else of a module.
     Order { machine: usize, order: Order },
+    /// A copy of the store is taken.
+    Copy,
+    /// The store is put back from the copy.
+    PutBack,
+    /// The provider's bill is read.
+    Bill,
     /// Nothing fails any more.
     Heal,
     /// A look at whether all has come to rest.
@@ -163,6 +170,7 @@ pub(crate) struct World {
     pub machines: Vec<Machine>,
     pub people: People,
     pub checker: Checker,
+    pub copies: Copies,
     /// The status the broker retains of each module.
     pub retained: BTreeMap<usize, (String, Vec<u8>)>,
     pub links: u64,
@@ -213,6 +221,7 @@ impl World {
             machines: vec![],
             people: People::new(seed),
             checker: Checker::new(db),
+            copies: Copies::default(),
             retained: BTreeMap::new(),
             links: 0,
             healed_us: None,
@@ -221,10 +230,12 @@ impl World {
             order: 0,
             time,
         };
-        world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         world.found(seed, &mut chance).await?;
         world.plan_all(&mut chance);
         world.plan_orders(&mut Chance::new(seed, "operators"));
+        world.plan_copies(&mut Chance::new(seed, "copies"));
+        let weather = world.weather;
+        world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         Ok(world)
     }
 
@@ -365,6 +376,9 @@ impl World {
             Event::TimerJumps { machine, by_us } => self.timer_jumps(machine, by_us).await?,
             Event::Lock { machine, locked } => self.lock(machine, locked).await?,
             Event::Order { machine, order } => self.order_of(machine, order).await?,
+            Event::Copy => self.copy().await?,
+            Event::PutBack => self.put_back().await?,
+            Event::Bill => self.read_bill(),
             Event::Heal => self.heal().await?,
             Event::Rested => return self.rested().await,
         }
@@ -412,6 +426,7 @@ impl World {
         if self.server.backend().is_none() {
             self.plan_in(1_000_000, Event::ServerUp);
         }
+        self.plan_bill();
         self.plan_in(REST_LOOK_US, Event::Rested);
         Ok(())
     }
@@ -421,7 +436,7 @@ impl World {
         let now_us = self.time.now_us();
         let healed_us = self.healed_us.unwrap_or(now_us);
         let open = self.checker.open(&self.machines, self.server.backend()).await?;
-        let resting = open.is_empty() && self.people.calls.is_empty();
+        let resting = open.is_empty() && self.people.calls.is_empty() && !self.copies.bill_due;
         self.at_rest_us = if resting { self.at_rest_us.or(Some(now_us)) } else { None };
         if let Some(at_rest_us) = self.at_rest_us
             && now_us >= at_rest_us + SETTLE_MS * 1000

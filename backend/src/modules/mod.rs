@@ -3,10 +3,12 @@
 //! [`Backend::on_message`](crate::Backend::on_message) takes what arrives and opens its envelope; `status`, `pulses`
 //! and `acks` take it further, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
 //! gives up; `probe` asks whether a module could credit, `lives` whether it lost its memory; `settings` are wanted of it,
-//! `errands` done once; `admission` says who may connect.
+//! `errands` done once; `admission` says who may connect. `numbers` has the numbers by which credits are known, `behind` what
+//! follows when a module knows more of them than the store.
 
 mod acks;
 mod admission;
+mod behind;
 pub(crate) mod command;
 mod commands;
 mod diagnosis;
@@ -17,6 +19,7 @@ mod lesson;
 pub(crate) mod lessons;
 mod lives;
 pub(crate) mod module;
+mod numbers;
 mod probe;
 pub(crate) mod pulse;
 mod pulses;
@@ -26,11 +29,16 @@ pub(crate) mod settings;
 mod status;
 
 pub use admission::{Admission, Disabled};
+pub use behind::BehindView;
 pub use diagnostics::DiagnosticsView;
 pub use errands::{Errand, ErrandView, LearnOptions};
 pub use lessons::{LessonView, ProfileView};
+pub use numbers::credit_id;
 pub use registry::Provisioned;
 pub use settings::ModuleSettings;
+
+pub(crate) use commands::{Purpose, is_silent_about};
+pub(crate) use numbers::{next_sequence, pass_sequence};
 
 use crate::{Backend, Result};
 use protocol::{

@@ -39,6 +39,12 @@ pub struct Model {
     pub disabled_ms: Option<i64>,
     /// Who made it, if that is known.
     pub manufacturer_id: Option<i64>,
+    /// The highest command it said it took.
+    pub last_command: i64,
+    /// When it was found to have taken commands that this store never gave: see `behind`.
+    pub behind_ms: Option<i64>,
+    /// Credit pulses it gave then that no sale explains so far.
+    pub behind_pulses: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -11,7 +11,7 @@ pub(crate) mod inbox;
 mod poll;
 pub mod provider;
 pub(crate) mod refund;
-mod refunds;
+pub(crate) mod refunds;
 pub mod wechat;
 
 pub use accounts::{Providers, RealProviders};

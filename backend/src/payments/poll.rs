@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{Backend, Result, Rules, sales::After};
 use futures_util::{StreamExt, stream};
-use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
 
 /// Providers are asked about so many attempts at once.
 const ASKED_AT_ONCE: usize = 8;
@@ -55,6 +55,7 @@ impl Backend {
         let fact = Fact::Payment { out_trade_no: number.clone(), state };
         let fact = &fact;
         let account = &account;
+        let attempt = &attempt;
         let after = self
             .db
             .write(|txn| async move {
@@ -63,6 +64,9 @@ impl Backend {
                 let outcome = self.apply_fact(txn, account, fact, &mut after).await?;
                 if outcome == Outcome::Applied {
                     tracing::info!(attempt = attempt.id, "learned by asking what became of a payment");
+                } else if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
+                    // It was closed, and asked about only because a payment was told of.
+                    stop_asking(txn, attempt.id).await?;
                 }
                 Ok(after)
             })
@@ -128,4 +132,13 @@ impl Backend {
             })
             .await
     }
+}
+
+async fn stop_asking(txn: &DatabaseTransaction, attempt_id: i64) -> Result<()> {
+    attempt::Entity::update_many()
+        .col_expr(attempt::Column::DueMs, Expr::value(Option::<i64>::None))
+        .filter(attempt::Column::Id.eq(attempt_id))
+        .exec(txn)
+        .await?;
+    Ok(())
 }

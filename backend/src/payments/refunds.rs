@@ -5,7 +5,8 @@ use super::{
     provider::{Provider, ProviderError, RefundRequest, RefundState},
     refund, refund_state,
 };
-use crate::{Backend, Error, Result, Rules, ledger, sales::After};
+use crate::{Backend, Error, Result, Rules, clock, ledger, modules, sales::After};
+use aws_lc_rs::digest;
 use futures_util::{StreamExt, stream};
 use sea_orm::{QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
 
@@ -15,6 +16,16 @@ const WORKED_AT_ONCE: usize = 8;
 const REASON: &str = "未提供服务退款 (not served)";
 /// A note is cut to this many characters.
 const NOTE_CHARS: usize = 180;
+
+/// Characters of a refund's number behind its letter: 125 bits.
+const NUMBER_CHARS: usize = 25;
+
+/// The number of the refund of a payment, from the payment's number; or of the next try, from the number that the provider
+/// closed. Whoever asks for it, and whatever he remembers, asks for the same refund, and the provider makes it once.
+pub(crate) fn number_after(number: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, format!("coinwire refund 1\0{number}").as_bytes());
+    format!("R{}", clock::text_of(&hash.as_ref()[..NUMBER_CHARS]))
+}
 
 impl Rules {
     pub(crate) fn refund_wait_ms(&self, tries: i32) -> i64 {
@@ -43,6 +54,9 @@ impl Backend {
     }
 
     async fn work_on_refund(&self, refund: refund::Model) -> Result<()> {
+        if let Some(until_ms) = self.waits_for_module(&refund).await? {
+            return self.put_off_refund(&refund, until_ms).await;
+        }
         if !self.claim(&refund).await? {
             return Ok(());
         }
@@ -51,6 +65,32 @@ impl Backend {
             Ok(state) => self.refund_answered(&refund, state).await,
             Err(error) => self.refund_refused(&refund, error).await,
         }
+    }
+
+    /// Until when a refund is held back, if it is: one that was decided before our start for a module's silence, and not told
+    /// to the provider. The module may have broken its silence since; if the store is a copy, it surely is asked again.
+    async fn waits_for_module(&self, refund: &refund::Model) -> Result<Option<i64>> {
+        if refund.state != refund_state::PENDING || refund.created_ms >= self.started_ms {
+            return Ok(None);
+        }
+        let until_ms = self.rules.waits_for_module_until_ms(self.started_ms, refund.created_ms);
+        let holds = self.now_ms() < until_ms && modules::is_silent_about(self.db.read(), refund.sale_id).await?;
+        Ok(holds.then_some(until_ms))
+    }
+
+    async fn put_off_refund(&self, refund: &refund::Model, until_ms: i64) -> Result<()> {
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                refund::Entity::update_many()
+                    .col_expr(refund::Column::DueMs, Expr::value(until_ms))
+                    .filter(refund::Column::Id.eq(refund.id))
+                    .filter(refund::Column::State.eq(refund_state::PENDING))
+                    .exec(txn)
+                    .await?;
+                Ok(())
+            })
+            .await
     }
 
     /// What the provider says of a claimed refund. One that may have reached it before is asked about first: a repeat

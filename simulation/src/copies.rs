@@ -1,0 +1,139 @@
+//! Copies of the store, taken at any moment and put back at any later one, as when a disk died. Provider and modules go on
+//! with what they know.
+
+use crate::{
+    chance::Chance,
+    world::{Checked, Event, World},
+};
+use backend::{db::Db, modules::ModuleSettings};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement};
+
+/// Longest time the server is down while a copy is put back, in microseconds.
+const DOWN_MAX_US: u64 = 60_000_000;
+/// The provider's daily bill, which names every payment, is read so long after all was healed, in microseconds.
+const BILL_AFTER_US: u64 = 30_000_000;
+
+/// What the operator had ordered of a machine when the copy was taken.
+#[derive(Clone, Copy)]
+struct Ordered {
+    settings: Option<ModuleSettings>,
+}
+
+/// The copies of a run.
+#[derive(Default)]
+pub(crate) struct Copies {
+    taken: Option<Vec<Ordered>>,
+    numbers: u32,
+    /// Copies put back so far.
+    pub put_back: u32,
+    /// The bill is still to be read.
+    pub bill_due: bool,
+}
+
+#[derive(FromQueryResult)]
+struct Table {
+    name: String,
+}
+
+impl World {
+    /// Plans when copies are taken and put back: in most seeds never.
+    pub fn plan_copies(&mut self, chance: &mut Chance) {
+        self.weather.put_backs = chance.pick(&[0, 0, 0, 1, 1, 2]);
+        let busy_us = self.options.busy_ms * 1000;
+        for _ in 0..self.weather.put_backs {
+            let taken_us = chance.between(0..=busy_us);
+            // Minutes old, or a moment.
+            let age_us = chance.pick(&[3_000_000, 60_000_000, busy_us]);
+            self.plan(taken_us, Event::Copy);
+            self.plan(chance.between(taken_us..=busy_us.min(taken_us + age_us)), Event::PutBack);
+        }
+    }
+
+    /// The store as it is now is kept.
+    pub async fn copy(&mut self) -> Checked {
+        let now_us = self.time.now_us();
+        self.trace.note(now_us, format_args!("store: copied"));
+        let old = self.copies.numbers;
+        self.copies.numbers += 1;
+        let had_one = self.copies.taken.is_some();
+        copy_store(self.server.db(), had_one.then_some(old), self.copies.numbers).await?;
+        self.copies.taken =
+            Some(self.machines.iter().map(|machine| Ordered { settings: machine.settings_ordered }).collect());
+        Ok(())
+    }
+
+    /// The server is stopped, the copy takes the store's place, and the server comes up again.
+    pub async fn put_back(&mut self) -> Checked {
+        let Some(ordered) = self.copies.taken.clone().filter(|_| self.healed_us.is_none()) else { return Ok(()) };
+        let now_us = self.time.now_us();
+        self.trace.note(now_us, format_args!("store: put back from the copy"));
+        self.people.calls.clear();
+        let was_up = self.server.stop();
+        put_back_store(self.server.db(), self.copies.numbers).await?;
+        for (machine, ordered) in self.machines.iter_mut().zip(ordered) {
+            machine.settings_ordered = ordered.settings;
+            machine.lock_forgotten = true;
+        }
+        self.till().forget_refunds();
+        self.checker.start_anew();
+        self.copies.put_back += 1;
+        self.copies.bill_due = true;
+        if was_up {
+            let after_us = self.net.between(100_000..=DOWN_MAX_US);
+            self.plan_in(after_us, Event::ServerUp);
+        }
+        Ok(())
+    }
+
+    /// Once nothing fails any more, the bill is read.
+    pub fn plan_bill(&mut self) {
+        if self.copies.bill_due {
+            self.plan_in(BILL_AFTER_US, Event::Bill);
+        }
+    }
+
+    /// The provider tells of every payment once more, as its bill does.
+    pub fn read_bill(&mut self) {
+        let now_us = self.time.now_us();
+        self.trace.note(now_us, format_args!("provider: the bill"));
+        self.till().tell_all_payments();
+        self.copies.bill_due = false;
+    }
+}
+
+async fn tables(db: &Db, schema: &str) -> Result<Vec<Table>, DbErr> {
+    let query =
+        format!("SELECT name FROM {schema}.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name");
+    Table::find_by_statement(Statement::from_string(DbBackend::Sqlite, query)).all(db.read()).await
+}
+
+/// A store in memory has one connection, to which the copy is attached as a second database in memory.
+async fn copy_store(db: &Db, old: Option<u32>, new: u32) -> Result<(), DbErr> {
+    if let Some(old) = old {
+        db.read().execute_unprepared(&format!("DETACH DATABASE copy_{old}")).await?;
+    }
+    db.read().execute_unprepared(&format!("ATTACH DATABASE ':memory:' AS copy_{new}")).await?;
+    for Table { name } in tables(db, "main").await? {
+        db.read()
+            .execute_unprepared(&format!("CREATE TABLE copy_{new}.\"{name}\" AS SELECT * FROM main.\"{name}\""))
+            .await?;
+    }
+    let sequences = format!("CREATE TABLE copy_{new}.kept_sequences AS SELECT * FROM main.sqlite_sequence");
+    db.read().execute_unprepared(&sequences).await?;
+    Ok(())
+}
+
+async fn put_back_store(db: &Db, number: u32) -> Result<(), DbErr> {
+    let mut script = String::from("PRAGMA foreign_keys = OFF; BEGIN;");
+    for Table { name } in tables(db, "main").await? {
+        script += &format!(
+            "DELETE FROM main.\"{name}\"; INSERT INTO main.\"{name}\" SELECT * FROM copy_{number}.\"{name}\";"
+        );
+    }
+    script += &format!(
+        "DELETE FROM main.sqlite_sequence; INSERT INTO main.sqlite_sequence SELECT * FROM copy_{number}.kept_sequences;
+        COMMIT; PRAGMA foreign_keys = ON;"
+    );
+    db.read().execute_unprepared(&script).await?;
+    Ok(())
+}
