@@ -239,7 +239,10 @@ impl Checker {
         let till = locked(till);
         for (number, trade) in till.trades() {
             let known = rows.iter().any(|row| row.out_trade_no.as_ref() == Some(number));
-            hold!(known || trade.taken_minor == 0 || trade.refund_forgotten, "{number} was paid and belongs to no sale");
+            hold!(
+                known || trade.taken_minor == 0 || trade.refund_forgotten,
+                "{number} was paid and belongs to no sale"
+            );
         }
         for facts in facts(&rows, &self.ledger, &till, machines) {
             check_sale_at_rest(&facts)?;

@@ -37,7 +37,7 @@ struct Table {
 
 impl World {
     /// Plans when copies are taken and put back: in most seeds never.
-    pub fn plan_copies(&mut self, chance: &mut Chance) {
+    pub fn plan_store_copies(&mut self, chance: &mut Chance) {
         self.weather.put_backs = chance.pick(&[0, 0, 0, 1, 1, 2]);
         let busy_us = self.options.busy_ms * 1000;
         for _ in 0..self.weather.put_backs {
@@ -102,8 +102,9 @@ impl World {
 }
 
 async fn tables(db: &Db, schema: &str) -> Result<Vec<Table>, DbErr> {
-    let query =
-        format!("SELECT name FROM {schema}.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name");
+    let query = format!(
+        "SELECT name FROM {schema}.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+    );
     Table::find_by_statement(Statement::from_string(DbBackend::Sqlite, query)).all(db.read()).await
 }
 

@@ -233,7 +233,7 @@ impl World {
         world.found(seed, &mut chance).await?;
         world.plan_all(&mut chance);
         world.plan_orders(&mut Chance::new(seed, "operators"));
-        world.plan_copies(&mut Chance::new(seed, "copies"));
+        world.plan_store_copies(&mut Chance::new(seed, "copies"));
         let weather = world.weather;
         world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         Ok(world)

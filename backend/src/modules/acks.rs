@@ -1,8 +1,8 @@
 //! Acks: a module's word on a command moves the command, and with it the sale.
 
 use super::{
-    command::{self, ActiveModel, Entity},
     behind::explain_pulses,
+    command::{self, ActiveModel, Entity},
     commands::command_state,
     module,
 };

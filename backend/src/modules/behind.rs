@@ -69,7 +69,7 @@ pub(super) async fn note_last_command(
 /// A credit of before is explained: its pulses are among those that no sale explained.
 pub(super) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, pulses: i32) -> Result<()> {
     let column = module::Column::BehindPulses;
-    let left = Expr::case(Expr::col(column).gt(pulses), Expr::col(column).sub(pulses)).finally(0);
+    let left = Expr::case(column.gt(pulses), sea_orm::ExprTrait::sub(Expr::col(column), pulses)).finally(0);
     module::Entity::update_many()
         .col_expr(column, left.into())
         .filter(module::Column::Id.eq(module_id))

@@ -16,7 +16,9 @@ use protocol::{
     messages::{Action, Command},
     topics::{self, Kind},
 };
-use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_query::Expr,
+};
 
 /// Words for a command's state, as stored.
 pub(crate) mod command_state {

@@ -35,7 +35,7 @@ pub(super) fn sequence_floor(now_ms: i64) -> i64 {
 pub(crate) async fn next_sequence(txn: &DatabaseTransaction, module_id: &str, now_ms: i64) -> Result<i64> {
     let floor = sequence_floor(now_ms);
     let sequence = module::Column::CommandSequence;
-    let next = Expr::case(Expr::col(sequence).lt(floor), floor).finally(Expr::col(sequence).add(1));
+    let next = Expr::case(sequence.lt(floor), floor).finally(sea_orm::ExprTrait::add(Expr::col(sequence), 1));
     let counted = module::Entity::update_many()
         .col_expr(sequence, next.into())
         .filter(module::Column::Id.eq(module_id))

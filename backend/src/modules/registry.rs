@@ -60,6 +60,9 @@ impl Backend {
             lives: Set(0),
             disabled_ms: Set(None),
             manufacturer_id: Set(manufacturer_id),
+            last_command: Set(0),
+            behind_ms: Set(None),
+            behind_pulses: Set(0),
         };
         let row = &row;
         let stored = self

@@ -121,13 +121,7 @@ impl Backend {
 
     /// Sets the module's clock if it needs to be, sends what it has not heard, and its settings if it has others than are
     /// wanted.
-    async fn bring_up_to_date(
-        &self,
-        module: ModuleId,
-        status: &Status<'_>,
-        wanted: i64,
-        behind: bool,
-    ) -> Result<()> {
+    async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>, wanted: i64, behind: bool) -> Result<()> {
         let off_ms = status.at_ms.map(|at_ms| column(at_ms).abs_diff(self.now_ms()));
         if off_ms.is_none_or(|off_ms| off_ms > self.rules.clock_drift_max_ms.unsigned_abs()) {
             self.sync_clock(module, status.mark.boot, status.uptime_ms, None).await;

@@ -315,10 +315,7 @@ async fn an_orphan_is_ours_only_with_our_mark_and_for_its_own_operator() {
     app.copy_store().await;
     let token = app.order().await;
     let number = app.number(&token).await;
-    let What::Paid { txn, amount_minor, paid_at_ms, attach } = app.bank.pay(&number, app.now_ms())
-    else {
-        panic!()
-    };
+    let What::Paid { txn, amount_minor, paid_at_ms, attach } = app.bank.pay(&number, app.now_ms()) else { panic!() };
     app.clock.advance(HOUR_MS);
     app.put_back().await;
     let told = |shop: &Shop, number: &str, attach: &str| {

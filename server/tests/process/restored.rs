@@ -53,7 +53,8 @@ async fn a_sale_that_the_copy_does_not_know_to_be_served_is_credited_again_witho
     let demo = Demo::start(dir.path()).await;
     let visitor = demo.facts.visitor();
     let before = visitor.machine_pulses(&machine.module).await;
-    until("the copy to be noticed", async || demo.running.stderr().contains("put back from a copy").then_some(())).await;
+    until("the copy to be noticed", async || demo.running.stderr().contains("put back from a copy").then_some(()))
+        .await;
     visitor.sale_state(&path, &["credited"]).await;
     assert_eq!(visitor.machine_pulses(&machine.module).await, before, "{}", demo.running.stderr());
     assert!(visitor.get(&path).await.texts(".receipt dt").iter().all(|word| word != "Returned"), "money went back");

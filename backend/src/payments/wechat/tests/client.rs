@@ -189,7 +189,12 @@ async fn production_shows_https_addresses_only() {
 
 #[tokio::test]
 async fn query_tells_the_states_apart() {
-    let paid = Paid { provider_txn_id: "4200001".into(), amount: Money::new(100, Currency::Cny), paid_at_ms: NOW_MS, attach: "mark".into() };
+    let paid = Paid {
+        provider_txn_id: "4200001".into(),
+        amount: Money::new(100, Currency::Cny),
+        paid_at_ms: NOW_MS,
+        attach: "mark".into(),
+    };
     for (state, expected) in [
         ("SUCCESS", TradeState::Paid(paid)),
         ("REFUND", TradeState::Refunded),
