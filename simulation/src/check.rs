@@ -61,8 +61,8 @@ pub struct Checker {
     states: BTreeMap<i64, String>,
     moves: Vec<String>,
     sales: Sales,
-    /// The store was put back from a copy.
-    put_back: bool,
+    /// Times that the store was put back from a copy.
+    put_backs: u64,
 }
 
 impl Checker {
@@ -77,7 +77,7 @@ impl Checker {
             states: BTreeMap::new(),
             moves: vec![],
             sales: Sales::default(),
-            put_back: false,
+            put_backs: 0,
         }
     }
 
@@ -85,7 +85,7 @@ impl Checker {
     pub(crate) fn start_anew(&mut self) {
         (self.changes, self.postings) = (-1, -1);
         self.states.clear();
-        self.put_back = true;
+        self.put_backs += 1;
     }
 
     /// Tells of a machine; in the order of the modules.
@@ -124,7 +124,7 @@ impl Checker {
 
     /// Sales so far, by their end.
     pub fn sales(&self) -> Sales {
-        self.sales
+        Sales { put_backs: self.put_backs, ..self.sales }
     }
 
     /// What is not at rest, a line each.
@@ -146,7 +146,7 @@ impl Checker {
                 lines.push(format!("of {} coin pulses {heard} are heard", machine.coin_total()));
             }
             // Where none were chosen here, the module keeps what it has.
-            let chosen = module.settings_wanted > 0 || !self.put_back;
+            let chosen = module.settings_wanted > 0 || self.put_backs == 0;
             if chosen && module.settings_version != module.settings_wanted {
                 let (has, wanted) = (module.settings_version, module.settings_wanted);
                 lines.push(format!("a module has settings {has}, wanted are {wanted}"));
@@ -286,7 +286,7 @@ impl Checker {
                 let module = machine.identity.id;
                 let mut paid = till.trades().iter().filter(|(_, trade)| trade.taken_minor > 0);
                 let forgotten =
-                    self.put_back && paid.any(|(number, _)| credit_id(module.as_str(), number) == train.command);
+                    self.put_backs > 0 && paid.any(|(number, _)| credit_id(module.as_str(), number) == train.command);
                 hold!(forgotten, "credit {:x} was given and belongs to no sale", train.command);
                 continue;
             };

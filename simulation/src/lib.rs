@@ -104,6 +104,8 @@ pub struct Sales {
     pub served_and_refunded: u64,
     /// Before a person.
     pub review: u64,
+    /// Times that the store was put back from a copy.
+    pub put_backs: u64,
 }
 
 impl Sales {
@@ -115,6 +117,7 @@ impl Sales {
         self.refunded += other.refunded;
         self.served_and_refunded += other.served_and_refunded;
         self.review += other.review;
+        self.put_backs += other.put_backs;
     }
 }
 

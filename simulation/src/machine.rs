@@ -344,9 +344,8 @@ impl Machine {
             }
         }
         // Restoring settles what was being given, which flash does not have yet.
-        let first = journal.highest().saturating_sub(4 * u32::try_from(CREDIT_WINDOW).expect("small"));
-        let open: Vec<u64> = (first..=journal.highest())
-            .filter_map(|sequence| journal.find(sequence))
+        let open: Vec<u64> = journal
+            .records()
             .filter(|record| !journal.is_durable(record.sequence))
             .map(|record| record.command)
             .collect();

@@ -17,7 +17,12 @@ async fn a_repeat_changes_nothing_and_is_acknowledged() {
     }
     // The same fact under a new event's number.
     let number = app.number(&token).await;
-    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid {
+        txn: format!("T{number}"),
+        amount_minor: PRICE_MINOR,
+        paid_at_ms: app.now_ms(),
+        attach: String::new(),
+    };
     app.callback(&app.notice(&number, what)).await.unwrap();
 
     app.shop.module.credit(&app);
@@ -79,7 +84,12 @@ async fn after_the_refund_changes_nothing() {
     assert_eq!(app.state(&token).await, "refunded");
     app.callback(&callback).await.unwrap();
     let number = app.number(&token).await;
-    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid {
+        txn: format!("T{number}"),
+        amount_minor: PRICE_MINOR,
+        paid_at_ms: app.now_ms(),
+        attach: String::new(),
+    };
     app.callback(&app.notice(&number, what)).await.unwrap();
     app.callback(&app.notice(&number, What::Closed)).await.unwrap();
     app.pass_ms(5_000).await;
