@@ -94,6 +94,11 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 pub fn random_text(random: &dyn Random, chars: usize) -> String {
     let mut bytes = vec![0; chars];
     random.fill(&mut bytes);
+    text_of(&bytes)
+}
+
+/// A character for each byte, by its lowest five bits.
+pub(crate) fn text_of(bytes: &[u8]) -> String {
     bytes.iter().map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect()
 }
 

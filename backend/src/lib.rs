@@ -80,6 +80,8 @@ pub struct Inner {
     keys: modules::keys::Keys,
     topics: bus::integrators::Topics,
     questions: modules::questions::Questions,
+    mark_key: sales::mark::MarkKey,
+    started_ms: i64,
 }
 
 impl std::ops::Deref for Backend {
@@ -95,6 +97,7 @@ impl Backend {
     pub fn new(parts: Parts) -> Self {
         let (clock, rules) = (parts.clock.clone(), parts.rules.clone());
         let providers = payments::accounts::OpenProviders::new(parts.providers, clock, rules);
+        let started_ms = parts.clock.now_ms();
         let inner = Inner {
             db: parts.db,
             clock: parts.clock,
@@ -110,6 +113,8 @@ impl Backend {
             keys: modules::keys::Keys::default(),
             topics: bus::integrators::Topics::default(),
             questions: modules::questions::Questions::default(),
+            mark_key: sales::mark::MarkKey::new(&parts.secret_key),
+            started_ms,
         };
         Self { inner: Arc::new(inner) }
     }

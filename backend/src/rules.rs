@@ -29,6 +29,10 @@ pub struct Rules {
     pub credit_longest_ms: i64,
     /// A module that stayed silent about a credit is asked about it whenever it shows up again, so long after the order.
     pub credit_memory_ms: i64,
+    /// A module is given so long after our start, at least, to say what became of a credit from before.
+    pub restart_answer_ms: i64,
+    /// The longest that a module which is away is waited for, before the money goes back for a credit it is asked about.
+    pub module_return_ms: i64,
     /// A payment that becomes known so long after it was made goes back: nobody waits for the credit any more.
     pub credit_patience_ms: i64,
     /// Commands that set something live so long.
@@ -92,6 +96,8 @@ impl Default for Rules {
             credit_grace_ms: 10_000,
             credit_longest_ms: 10 * 60_000,
             credit_memory_ms: 24 * 3_600_000,
+            restart_answer_ms: 30_000,
+            module_return_ms: 10 * 60_000,
             credit_patience_ms: 120_000,
             setting_lifetime_ms: 24 * 3_600_000,
             settings_again_ms: 60_000,
@@ -120,6 +126,12 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// Until when a module is waited for with something from before our start that was overdue at `overdue_ms`: the longer
+    /// we were away (or the older the copy of the store is), the longer it may take to come back.
+    pub(crate) fn waits_for_module_until_ms(&self, started_ms: i64, overdue_ms: i64) -> i64 {
+        started_ms + (started_ms - overdue_ms).clamp(self.restart_answer_ms, self.module_return_ms)
+    }
+
     /// The wait after `tries` tries: doubled each time, within bounds.
     pub(crate) fn backoff_ms(first_ms: i64, max_ms: i64, tries: i32) -> i64 {
         let doublings = u32::try_from(tries.clamp(0, 30)).unwrap_or(0);

@@ -65,6 +65,68 @@ fn another_command_under_a_used_sequence_is_not_answered_with_the_first_ones_out
     assert_eq!(bench.credit_train().len(), 2);
 }
 
+/// A server whose database was put back from a copy gives the same payment another sequence.
+#[test]
+fn a_credit_is_known_by_its_id_under_another_sequence() {
+    let mut bench = ready();
+    let credit = |bench: &Bench, id, sequence| Command { id, ..bench.command(sequence, Action::Credit { pulses: 2 }) };
+    let first = credit(&bench, 77, 10);
+    bench.send(&first);
+    let waits = credit(&bench, 78, 11);
+    bench.send(&waits);
+    let again = credit(&bench, 78, 40);
+    bench.send(&again);
+    let ack = bench.last_ack();
+    assert_eq!((ack.command, ack.sequence), (78, 40), "the answer is to what was asked");
+    assert_eq!((ack.stage, ack.first), (Stage::Duplicate, Some(Stage::Received)), "it waits");
+    bench.run_ms(2000);
+    assert_eq!(bench.credit_train().len(), 4);
+    let mut bench = Bench::ready(bench.cut());
+    // Lower, higher, and one that another credit used: the id decides.
+    for sequence in [3, 11, 500] {
+        let again = credit(&bench, 77, sequence);
+        bench.send(&again);
+        bench.run_ms(1000);
+        let ack = bench.last_ack();
+        assert_eq!((ack.stage, ack.first, ack.pulses), (Stage::Duplicate, Some(Stage::Done), Some(2)), "{sequence}");
+    }
+    assert!(bench.credit_train().is_empty());
+}
+
+#[test]
+fn an_expired_credit_is_a_question_and_can_never_be_given_later() {
+    let mut bench = ready();
+    bench.credit(1, 2);
+    bench.run_ms(1000);
+    let mut ask = bench.command(2, Action::Credit { pulses: 2 });
+    ask.expires_ms = ask.issued_ms - 1;
+    bench.send(&ask);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().pulses), (Stage::Expired, Some(0)));
+    // The same payment, commanded once more under a later sequence.
+    let fresh = Command { id: ask.id, ..bench.command(9, Action::Credit { pulses: 2 }) };
+    bench.send(&fresh);
+    bench.run_ms(1000);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().first), (Stage::Duplicate, Some(Stage::Expired)));
+    ask.id = 1001;
+    bench.send(&ask);
+    let ack = bench.last_ack();
+    assert_eq!((ack.stage, ack.first, ack.pulses), (Stage::Duplicate, Some(Stage::Done), Some(2)));
+    assert_eq!(bench.credit_train().len(), 2);
+}
+
+#[test]
+fn what_is_older_than_the_flash_is_not_called_expired() {
+    let mut bench = ready();
+    let mut ask = bench.command(1, Action::Credit { pulses: 2 });
+    (ask.issued_ms, ask.expires_ms) = (UNIX_MS - 3_600_000, UNIX_MS - 3_580_000);
+    bench.send(&ask);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().reason), (Stage::Failed, Some(Reason::TooOld)));
+    bench.send(&ask);
+    let ack = bench.last_ack();
+    assert_eq!((ack.stage, ack.first, ack.reason), (Stage::Duplicate, Some(Stage::Failed), Some(Reason::TooOld)));
+    assert!(bench.credit_train().is_empty());
+}
+
 #[test]
 fn new_credits_are_taken_out_of_order_and_old_ones_are_refused() {
     let mut bench = ready();

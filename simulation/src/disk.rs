@@ -31,6 +31,11 @@ impl StoreDisk {
         self.is_failing
     }
 
+    /// A copy of what is on it now.
+    pub fn copy(&self) -> Disk {
+        self.disk.after(After::Kill)
+    }
+
     pub fn mend(&mut self) {
         self.disk.mend();
         self.is_failing = false;
@@ -73,7 +78,12 @@ impl World {
         let what = if self.net.percent(50) { After::PowerCut } else { After::Kill };
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("disk: as after {what:?}"));
-        self.disk = StoreDisk { disk: self.disk.disk.after(what), is_failing: false };
+        self.use_disk(self.disk.disk.after(what)).await
+    }
+
+    /// The store is what is on this disk from now on.
+    pub async fn use_disk(&mut self, disk: Disk) -> Checked {
+        self.disk = StoreDisk { disk, is_failing: false };
         let url = self.disk.url();
         self.server.set_db(Db::open(&url).await?);
         self.checker.look_into(Store::open(&url).await?);

@@ -48,9 +48,14 @@ pub struct Trade {
     expires_at_ms: i64,
     paid_at_ms: i64,
     closed: bool,
+    /// A refund was taken, and is done or under way.
+    refunding: bool,
     /// The provider does not know that it took the money (a mutation).
     unrecorded: bool,
     account_token: String,
+    attach: String,
+    /// It was to go back when the merchant's store was put back from a copy: the merchant may have forgotten that.
+    pub refund_forgotten: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -172,6 +177,23 @@ impl Till {
         true
     }
 
+    /// The merchant's store was put back from a copy.
+    pub fn forget_refunds(&mut self) {
+        for refund in self.refunds.values() {
+            if let Some(trade) = self.trades.get_mut(&refund.trade) {
+                trade.refund_forgotten = true;
+            }
+        }
+    }
+
+    /// Tells of every payment that did not go back, as a bill does.
+    pub fn tell_all_payments(&mut self) {
+        let paid = |trade: &Trade| trade.taken_minor > 0 && !trade.unrecorded && !trade.refunding;
+        let numbers: Vec<String> =
+            self.trades.iter().filter(|(_, trade)| paid(trade)).map(|(number, _)| number.clone()).collect();
+        numbers.iter().for_each(|number| self.notify_payment(number));
+    }
+
     fn notify_payment(&mut self, out_trade_no: &str) {
         self.events += 1;
         let Some(trade) = self.trades.get(out_trade_no) else { return };
@@ -248,8 +270,11 @@ impl Till {
             expires_at_ms: request.expires_at_ms,
             paid_at_ms: 0,
             closed: false,
+            refunding: false,
             unrecorded: false,
             account_token: request.notify_url.rsplit('/').next().unwrap_or_default().to_owned(),
+            attach: request.attach.clone(),
+            refund_forgotten: false,
         };
         if !self.fails() {
             self.trades.insert(number, trade);
@@ -338,6 +363,9 @@ impl Till {
         let number = request.out_refund_no.clone();
         let refund = Refund { trade: request.out_trade_no.clone(), minor: request.refund_minor, state };
         self.refunds.insert(number.clone(), refund);
+        if let Some(trade) = self.trades.get_mut(&request.out_trade_no) {
+            trade.refunding |= state != RefundState::Closed;
+        }
         match state {
             RefundState::Done => self.give_back(&request.out_trade_no, request.refund_minor),
             RefundState::Processing => {
@@ -366,13 +394,14 @@ impl Trade {
         if self.unrecorded || self.taken_minor == 0 {
             return if self.closed { TradeState::Closed } else { TradeState::NotPaid };
         }
-        if self.returned_minor > 0 {
+        if self.refunding {
             return TradeState::Refunded;
         }
         TradeState::Paid(Paid {
             provider_txn_id: format!("T{out_trade_no}"),
             amount: Money::new(self.taken_minor, self.currency),
             paid_at_ms: self.paid_at_ms,
+            attach: self.attach.clone(),
         })
     }
 }
@@ -394,6 +423,7 @@ fn payment_body(event: u64, out_trade_no: &str, trade: &Trade) -> String {
         "amount_minor": trade.taken_minor,
         "currency": trade.currency.code(),
         "paid_at_ms": trade.paid_at_ms,
+        "attach": trade.attach,
     })
     .to_string()
 }
@@ -409,6 +439,7 @@ fn read_body(body: &[u8]) -> Option<VerifiedCallback> {
                 provider_txn_id: text("txn")?,
                 amount: Money::new(value.get("amount_minor")?.as_i64()?, Currency::parse(&text("currency")?)?),
                 paid_at_ms: value.get("paid_at_ms")?.as_i64()?,
+                attach: text("attach")?,
             }),
         },
         "refund" => Fact::Refund { out_refund_no: number, state: RefundState::Done },

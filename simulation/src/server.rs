@@ -115,6 +115,12 @@ impl Server {
         backend
     }
 
+    /// Ends the backend; false if the server was down.
+    pub fn stop(&mut self) -> bool {
+        self.touched = true;
+        self.backend.take().is_some()
+    }
+
     /// The backend, if the server is up.
     pub fn backend(&self) -> Option<&Backend> {
         self.backend.as_ref()

@@ -45,6 +45,8 @@ pub struct Weather {
     pub clock_steps: u64,
     /// Times that the server's disk fails.
     pub store_faults: u64,
+    /// Times that the store is put back from a copy; drawn by whoever plans the copies.
+    pub put_backs: u64,
 }
 
 impl Weather {
@@ -68,6 +70,7 @@ impl Weather {
             provider: chance.pick(&[0, 2, 10, 40]),
             callback: chance.pick(&often),
             store_faults: chance.pick(&[0, 0, 1, 4]),
+            put_backs: 0,
             ..Self::default()
         }
     }

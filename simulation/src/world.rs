@@ -4,6 +4,7 @@ use crate::{
     Mutation, Options, Outcome, Sales,
     chance::{Chance, SeededRandom},
     check::Checker,
+    copies::Copies,
     disk::StoreDisk,
     machine::{Link, Machine},
     operators::Order,
@@ -134,6 +135,12 @@ pub(crate) enum Event {
     DiskFails { fault: failing_disk::Fault, skip: u64, times: u64, for_us: u64 },
     /// The server's disk works again.
     DiskMends,
+    /// A copy of the store is taken.
+    Copy,
+    /// The store is put back from the copy.
+    PutBack,
+    /// The provider's bill is read.
+    Bill,
     /// Nothing fails any more.
     Heal,
     /// A look at whether all has come to rest.
@@ -180,6 +187,7 @@ pub(crate) struct World {
     pub machines: Vec<Machine>,
     pub people: People,
     pub checker: Checker,
+    pub copies: Copies,
     pub disk: StoreDisk,
     /// The status the broker retains of each module.
     pub retained: BTreeMap<usize, (String, Vec<u8>)>,
@@ -233,6 +241,7 @@ impl World {
             machines: vec![],
             people: People::new(seed),
             checker: Checker::new(Store::open(&disk.url()).await?),
+            copies: Copies::default(),
             disk,
             retained: BTreeMap::new(),
             links: 0,
@@ -242,12 +251,14 @@ impl World {
             order: 0,
             time,
         };
-        world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         world.found(seed, &mut chance).await?;
         world.plan_all(&mut chance);
         world.plan_waits(&mut waits);
         world.plan_orders(&mut Chance::new(seed, "operators"));
         world.plan_disk(&mut Chance::new(seed, "disk"));
+        world.plan_store_copies(&mut Chance::new(seed, "copies"));
+        let weather = world.weather;
+        world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         Ok(world)
     }
 
@@ -409,6 +420,9 @@ impl World {
             Event::Order { machine, order } => self.order_of(machine, order).await?,
             Event::DiskFails { fault, skip, times, for_us } => self.disk_fails(fault, skip, times, for_us),
             Event::DiskMends => self.disk_mends(),
+            Event::Copy => self.copy(),
+            Event::PutBack => self.put_back().await?,
+            Event::Bill => self.read_bill(),
             Event::Heal => self.heal().await?,
             Event::Rested => return self.rested().await,
         }
@@ -467,6 +481,7 @@ impl World {
         }
         // Somebody sets the server's clock right: a step like any other.
         self.plan_in(2_000_000, Event::ClockIsSetRight);
+        self.plan_bill();
         self.plan_in(REST_LOOK_US, Event::Rested);
         Ok(())
     }
@@ -476,7 +491,7 @@ impl World {
         let now_us = self.time.now_us();
         let healed_us = self.healed_us.unwrap_or(now_us);
         let open = self.checker.open(&self.machines, self.server.backend()).await?;
-        let resting = open.is_empty() && self.server.calls.is_empty();
+        let resting = open.is_empty() && self.server.calls.is_empty() && !self.copies.bill_due;
         self.at_rest_us = if resting { self.at_rest_us.or(Some(now_us)) } else { None };
         if let Some(at_rest_us) = self.at_rest_us
             && now_us >= at_rest_us + SETTLE_MS * 1000

@@ -1,6 +1,7 @@
 //! Acks: a module's word on a command moves the command, and with it the sale.
 
 use super::{
+    behind::explain_pulses,
     command::{self, ActiveModel, Entity},
     commands::command_state,
     module,
@@ -88,8 +89,10 @@ impl Backend {
         let Some(command) = Entity::find_by_id(super::column(ack.command)).one(self.db.read()).await? else {
             return super::count_dropped("unknown_command");
         };
-        // A forged id is one thing, a number that was given to another command is another: neither is its answer.
-        if command.module_id != module.as_str() || command.sequence != i64::from(ack.sequence) {
+        // A forged id is one thing, a number that was given to another command is another: neither is its answer. But a
+        // credit's id follows from the payment: the module may know it by a sequence that we have forgotten.
+        let its_sequence = command.sequence == i64::from(ack.sequence) || command.sale_id.is_some();
+        if command.module_id != module.as_str() || !its_sequence {
             return super::count_dropped("not_its_command");
         }
         if next_state(&command.state, word(ack)).is_none() {
@@ -134,6 +137,9 @@ impl Backend {
                 ack.pulses.unwrap_or_default()
             );
             alarm(txn, &command.module_id, message, &mut after).await?;
+        }
+        if ack.stage == Stage::Duplicate && pulses > 0 && word != Word::Received {
+            explain_pulses(txn, &command.module_id, pulses).await?;
         }
         let now_ms = self.now_ms();
         let mut change: ActiveModel = command.into();

@@ -4,10 +4,12 @@
 //! and `acks` take it further, `coins` says how far a total of coins is believed and `corrections` how a person corrects
 //! what was booked, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
 //! gives up; `probe` asks whether a module could credit, `lives` whether it lost its memory; `settings` are wanted of it,
-//! `errands` done once; `admission` says who may connect.
+//! `errands` done once; `admission` says who may connect. `numbers` has the numbers by which credits are known, `behind` what
+//! follows when a module knows more of them than the store.
 
 mod acks;
 mod admission;
+mod behind;
 mod coin_correction;
 mod coins;
 pub(crate) mod command;
@@ -21,6 +23,7 @@ mod lesson;
 pub(crate) mod lessons;
 mod lives;
 pub(crate) mod module;
+mod numbers;
 mod probe;
 pub(crate) mod pulse;
 mod pulses;
@@ -30,12 +33,17 @@ pub(crate) mod settings;
 pub(crate) mod status;
 
 pub use admission::{Admission, Disabled};
+pub use behind::BehindView;
 pub use corrections::CoinCorrection;
 pub use diagnostics::DiagnosticsView;
 pub use errands::{Errand, ErrandView, LearnOptions};
 pub use lessons::{LessonView, ProfileView};
+pub use numbers::credit_id;
 pub use registry::{ModuleRow, Provisioned};
 pub use settings::ModuleSettings;
+
+pub(crate) use commands::{Purpose, is_silent_about};
+pub(crate) use numbers::{next_sequence, pass_sequence};
 
 use crate::{Backend, Result};
 use protocol::{

@@ -50,6 +50,12 @@ pub struct Model {
     pub manufacturer_id: Option<i64>,
     /// Whose it is: only this operator may wire it. Nobody's yet if none.
     pub operator_id: Option<i64>,
+    /// The highest command it said it took.
+    pub last_command: i64,
+    /// When it was found to have taken commands that this store never gave: see `behind`.
+    pub behind_ms: Option<i64>,
+    /// Credit pulses it gave then that no sale explains so far.
+    pub behind_pulses: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -150,6 +150,9 @@ impl Backend {
             disabled_ms: Set(None),
             manufacturer_id: Set(manufacturer_id),
             operator_id: Set(None),
+            last_command: Set(0),
+            behind_ms: Set(None),
+            behind_pulses: Set(0),
         };
         let row = &row;
         let stored = self

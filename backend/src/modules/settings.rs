@@ -291,8 +291,9 @@ impl Backend {
         Ok(())
     }
 
-    /// A module said that it has this version in force: sends what is wanted if it is another.
-    pub(super) async fn bring_settings(&self, module: ModuleId, reported: u32) -> Result<()> {
+    /// A module said that it has this version in force: sends what is wanted if it is another, or if the store has forgotten
+    /// what it gave it under that version.
+    pub(super) async fn bring_settings(&self, module: ModuleId, reported: u32, behind: bool) -> Result<()> {
         let after = self
             .db
             .write(|txn| async move {
@@ -300,7 +301,11 @@ impl Backend {
                 let mut after = After::default();
                 let row = lock_module(txn, module).await?;
                 let newest = super::errands::newest(txn, module.as_str(), SETTINGS).await?;
-                let step = next_step(&self.rules, row.settings_wanted, reported.into(), newest.as_ref(), self.now_ms());
+                let step = if behind && row.settings_wanted == i64::from(reported) {
+                    Step::Send { version: row.settings_wanted + 1 }
+                } else {
+                    next_step(&self.rules, row.settings_wanted, reported.into(), newest.as_ref(), self.now_ms())
+                };
                 if let Step::Send { version } = step {
                     let settings = wanted(&row);
                     self.store_settings(txn, row, settings, version, &mut after).await?;

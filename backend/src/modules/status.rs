@@ -2,6 +2,7 @@
 
 use super::{
     acks::was_locked_since,
+    behind::note_last_command,
     column,
     module::{self, ActiveModel},
     pulses::{self, Told},
@@ -16,9 +17,6 @@ use protocol::{
     messages::{Mark, Status},
 };
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, QuerySelect, prelude::*};
-
-/// A module that knows of more commands than this beyond ours is broken, and must not make us count to the end.
-const SEQUENCE_LEAD_MAX: i64 = 1_000_000;
 
 /// What became of a status.
 enum Taken {
@@ -38,6 +36,8 @@ struct Heard {
     /// Version of the settings wanted.
     wanted: i64,
     manufacturer_id: Option<i64>,
+    /// The store has forgotten commands that the module took.
+    behind: bool,
 }
 
 impl Backend {
@@ -57,7 +57,7 @@ impl Backend {
                 let (wanted, manufacturer_id) = (row.settings_wanted, row.manufacturer_id);
                 if status.mark < mark {
                     let taken = Taken::Old { known_boot: row.status_boot };
-                    return Ok(Heard { taken, machine, coins: None, wanted, manufacturer_id });
+                    return Ok(Heard { taken, machine, coins: None, wanted, manufacturer_id, behind: false });
                 }
                 let known = status.mark == mark && row.online == status.online;
                 let now_ms = self.wall_ms();
@@ -67,7 +67,8 @@ impl Backend {
                 let relocked = status.online
                     && status.locked.unwrap_or(false) != known_lock
                     && was_locked_since(txn, &row, status).await?;
-                let mut change = apply(row, status);
+                let mut change = apply(&row, status);
+                let behind = note_last_command(txn, &row, status, &mut change, now_ms).await?;
                 coins.coins.keep(&mut change);
                 if relocked {
                     change.locked = Set(known_lock);
@@ -83,16 +84,19 @@ impl Backend {
                     }
                 }
                 let taken = if known { Taken::Known } else { Taken::New };
-                Ok(Heard { taken, machine, coins: Some(coins), wanted, manufacturer_id })
+                Ok(Heard { taken, machine, coins: Some(coins), wanted, manufacturer_id, behind })
             })
             .await?;
-        let Heard { taken, machine, coins, wanted, manufacturer_id } = heard;
+        let Heard { taken, machine, coins, wanted, manufacturer_id, behind } = heard;
         if let Taken::Old { known_boot } = taken {
             self.doubt_memory(module, status, known_boot).await;
             return super::count_dropped("old");
         }
+        if behind {
+            self.tell_behind(module, machine.as_ref());
+        }
         if status.online {
-            self.bring_up_to_date(module, status, wanted).await?;
+            self.bring_up_to_date(module, status, wanted, behind).await?;
         } else {
             self.questions.forget(module);
         }
@@ -119,14 +123,14 @@ impl Backend {
 
     /// Sets the module's clock if it needs to be, sends what it has not heard, and its settings if it has others than are
     /// wanted.
-    async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>, wanted: i64) -> Result<()> {
+    async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>, wanted: i64, behind: bool) -> Result<()> {
         let off_ms = status.at_ms.map(|at_ms| column(at_ms).abs_diff(self.now_ms()));
         if off_ms.is_none_or(|off_ms| off_ms > self.rules.clock_drift_max_ms.unsigned_abs()) {
             self.sync_clock(module, status.mark.boot, status.uptime_ms, None).await;
         }
         self.send_pending(module).await?;
-        if wanted != 0 && wanted != i64::from(status.settings_version) {
-            self.bring_settings(module, status.settings_version).await?;
+        if wanted != 0 && (behind || wanted != i64::from(status.settings_version)) {
+            self.bring_settings(module, status.settings_version, behind).await?;
         }
         Ok(())
     }
@@ -142,14 +146,9 @@ pub(crate) async fn wired_machine(store: &impl ConnectionTrait, module: ModuleId
     Ok(machine::Entity::find().filter(machine::Column::ModuleId.eq(module.as_str())).one(store).await?)
 }
 
-fn apply(row: module::Model, status: &Status<'_>) -> ActiveModel {
+fn apply(row: &module::Model, status: &Status<'_>) -> ActiveModel {
     let totals = status.totals;
-    let lead = i64::from(status.last_command) - row.command_sequence;
-    let mut change: ActiveModel = row.into();
-    // A store that was put back from a copy has forgotten numbers that the module has not: they are not given twice.
-    if status.online && (1..=SEQUENCE_LEAD_MAX).contains(&lead) {
-        change.command_sequence = Set(status.last_command.into());
-    }
+    let mut change: ActiveModel = row.clone().into();
     change.online = Set(status.online);
     change.status_boot = Set(status.mark.boot.into());
     change.status_session = Set(status.mark.session.into());

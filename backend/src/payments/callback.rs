@@ -48,7 +48,7 @@ impl Backend {
             .write(|txn| async move {
                 let txn = &*txn;
                 let mut after = After::default();
-                let outcome = self.apply_fact(txn, account, &verified.fact, &mut after).await?;
+                let outcome = self.apply_told_fact(txn, account, &verified.fact, &mut after).await?;
                 store(txn, account.id, raw, verified, outcome, self.now_ms()).await?;
                 Ok(after)
             })

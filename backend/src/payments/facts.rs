@@ -3,7 +3,7 @@
 use super::{
     Cause, account, attempt, attempt_state,
     provider::{Fact, Paid, RefundState, TradeState},
-    refund, refund_state,
+    refund, refund_state, refunds,
 };
 use crate::{
     Backend, Error, Result, clock,
@@ -23,6 +23,8 @@ pub(crate) enum Outcome {
     Orphan,
     /// It concerns another merchant: kept, and a person is told.
     Foreign,
+    /// The provider is asked anew before it is believed.
+    ToBeAsked,
 }
 
 impl Outcome {
@@ -32,11 +34,48 @@ impl Outcome {
             Outcome::NothingNew => "nothing_new",
             Outcome::Orphan => "orphan",
             Outcome::Foreign => "foreign",
+            Outcome::ToBeAsked => "to_be_asked",
         }
     }
 }
 
 impl Backend {
+    /// Applies what the provider told of its own accord. A payment from before our start may be news of yesterday: it may
+    /// have gone back since, and a store that was put back from a copy does not know. So the provider is asked how it is now.
+    pub(crate) async fn apply_told_fact(
+        &self,
+        txn: &DatabaseTransaction,
+        account: &account::Model,
+        fact: &Fact,
+        after: &mut After,
+    ) -> Result<Outcome> {
+        if let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } = fact
+            && paid.paid_at_ms < self.started_ms
+            && let Some(attempt) = self.find_or_rebuild(txn, account, out_trade_no, paid, after).await?
+            && ![attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str())
+        {
+            let mut change: attempt::ActiveModel = attempt.into();
+            change.due_ms = Set(Some(self.now_ms()));
+            change.update_without_returning(txn).await?;
+            return Ok(Outcome::ToBeAsked);
+        }
+        self.apply_fact(txn, account, fact, after).await
+    }
+
+    async fn find_or_rebuild(
+        &self,
+        txn: &DatabaseTransaction,
+        account: &account::Model,
+        out_trade_no: &str,
+        paid: &Paid,
+        after: &mut After,
+    ) -> Result<Option<attempt::Model>> {
+        match find_attempt(txn, account.id, out_trade_no).await? {
+            Some(known) => Ok(Some(known)),
+            None => self.rebuild_order(txn, account, out_trade_no, &paid.attach, after).await,
+        }
+    }
+
     /// Applies a fact in a transaction. Facts may come twice, late and out of order: states only move forward.
     pub(crate) async fn apply_fact(
         &self,
@@ -47,7 +86,13 @@ impl Backend {
     ) -> Result<Outcome> {
         match fact {
             Fact::Payment { out_trade_no, state } => {
-                let Some(known) = find_attempt(txn, account.id, out_trade_no).await? else {
+                let known = match state {
+                    TradeState::Paid(paid) => self.find_or_rebuild(txn, account, out_trade_no, paid, after).await?,
+                    TradeState::NotPaid | TradeState::NotFound | TradeState::Closed | TradeState::Refunded => {
+                        find_attempt(txn, account.id, out_trade_no).await?
+                    }
+                };
+                let Some(known) = known else {
                     after.alarm(account.operator_id, None, format!("payment {out_trade_no} fits no order"));
                     return Ok(Outcome::Orphan);
                 };
@@ -177,7 +222,7 @@ impl Backend {
             // Nothing went back: the provider wants a new number for a new try.
             RefundState::Closed => {
                 change.state = Set(refund_state::SUBMITTED.into());
-                change.out_refund_no = Set(self.new_number("R"));
+                change.out_refund_no = Set(refunds::number_after(&reference));
                 change.note = Set(format!("{reference} was closed by the provider"));
                 change.due_ms = Set(Some(now_ms + self.rules.refund_wait_ms(refund.tries)));
                 None

@@ -13,7 +13,7 @@ pub(crate) mod inbox;
 mod poll;
 pub mod provider;
 pub(crate) mod refund;
-mod refunds;
+pub(crate) mod refunds;
 pub mod wechat;
 
 pub use accounts::{MerchantRow, Providers, RealProviders};

@@ -6,7 +6,7 @@ use super::{
     provider::{CloseOutcome, Fact, ProviderError, TradeState},
 };
 use crate::{Backend, Result, Rules, sales::After};
-use sea_orm::{ActiveValue::Set, prelude::*, sea_query::Expr};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
 
 impl Backend {
     /// Asks the provider what became of an attempt that is due, and closes it there if its time is over.
@@ -33,6 +33,7 @@ impl Backend {
         let fact = Fact::Payment { out_trade_no: number.clone(), state };
         let fact = &fact;
         let account = &account;
+        let attempt = &attempt;
         let after = self
             .db
             .write(|txn| async move {
@@ -41,6 +42,9 @@ impl Backend {
                 let outcome = self.apply_fact(txn, account, fact, &mut after).await?;
                 if outcome == Outcome::Applied {
                     tracing::info!(attempt = attempt.id, "learned by asking what became of a payment");
+                } else if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
+                    // It was closed, and asked about only because a payment was told of.
+                    stop_asking(txn, attempt.id).await?;
                 }
                 Ok(after)
             })
@@ -109,4 +113,13 @@ impl Backend {
             })
             .await
     }
+}
+
+async fn stop_asking(txn: &DatabaseTransaction, attempt_id: i64) -> Result<()> {
+    attempt::Entity::update_many()
+        .col_expr(attempt::Column::DueMs, Expr::value(Option::<i64>::None))
+        .filter(attempt::Column::Id.eq(attempt_id))
+        .exec(txn)
+        .await?;
+    Ok(())
 }

@@ -21,6 +21,8 @@ pub struct PaymentRequest {
     pub notify_url: String,
     /// Where the payer comes back to, for display only.
     pub return_url: String,
+    /// Kept by the provider and told with the payment; at most 128 bytes.
+    pub attach: String,
 }
 
 /// How the payer gets to the provider.
@@ -42,6 +44,8 @@ pub struct Paid {
     pub amount: Money,
     /// When, by the provider's clock (unix milliseconds).
     pub paid_at_ms: i64,
+    /// What was attached to the order; empty if nothing was.
+    pub attach: String,
 }
 
 /// What the provider knows of an attempt.

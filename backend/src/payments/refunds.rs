@@ -5,7 +5,8 @@ use super::{
     provider::{Provider, ProviderError, RefundRequest, RefundState},
     refund, refund_state,
 };
-use crate::{Backend, Error, Result, Rules, ledger, sales::After};
+use crate::{Backend, Error, Result, Rules, clock, ledger, modules, sales::After};
+use aws_lc_rs::digest;
 use sea_orm::{prelude::*, sea_query::Expr};
 
 /// What the payer reads on the statement.
@@ -21,6 +22,26 @@ fn reason(cause: &str) -> &'static str {
     if by_hand { REASON_BY_HAND } else { REASON }
 }
 
+/// Characters of a refund's number behind its letter: 125 bits.
+const NUMBER_CHARS: usize = 25;
+
+/// The number of the refund of a payment, from the payment's number; or of the next try, from the number that the provider
+/// closed. Whoever asks for it, and whatever he remembers, asks for the same refund, and the provider makes it once.
+pub(crate) fn number_after(number: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, format!("coinwire refund 1\0{number}").as_bytes());
+    format!("R{}", clock::text_of(&hash.as_ref()[..NUMBER_CHARS]))
+}
+
+/// The number of a refund of a payment, by the stored word of its cause. A payment has one refund of its own, whatever its
+/// cause; those that people decided beside it have numbers of their own.
+pub(crate) fn number_of(out_trade_no: &str, cause: &str) -> String {
+    if cause.starts_with(Cause::ByHand.as_str()) {
+        number_after(&format!("{out_trade_no} {cause}"))
+    } else {
+        number_after(out_trade_no)
+    }
+}
+
 impl Rules {
     pub(crate) fn refund_wait_ms(&self, tries: i32) -> i64 {
         Rules::backoff_ms(self.refund_first_ms, self.refund_max_ms, tries)
@@ -30,10 +51,17 @@ impl Rules {
 impl Backend {
     /// Works on a refund that is due.
     pub(crate) async fn work_on_refund(&self, refund: refund::Model) -> Result<()> {
+        if let Some(until_ms) = self.waits_for_module(&refund).await? {
+            return self.put_off_refund(&refund, until_ms, refund.tries).await;
+        }
         let (account, provider) = match self.account(refund.account_id).await {
             Ok(opened) => opened,
             // It can still be taken back, and is tried again when the account may have been mended.
-            Err(error) => return self.put_off_refund(&refund, error).await,
+            Err(error) => {
+                let due_ms = self.now_ms() + self.rules.refund_wait_ms(refund.tries);
+                self.put_off_refund(&refund, due_ms, refund.tries + 1).await?;
+                return Err(error);
+            }
         };
         if !self.claim(&refund).await? {
             return Ok(());
@@ -44,23 +72,32 @@ impl Backend {
         }
     }
 
-    /// Puts off a refund whose account cannot be used, and fails with the reason.
-    async fn put_off_refund(&self, refund: &refund::Model, reason: Error) -> Result<()> {
-        let due_ms = self.now_ms() + self.rules.refund_wait_ms(refund.tries);
+    /// Until when a refund is held back, if it is: one that was decided before our start for a module's silence, and not told
+    /// to the provider. The module may have broken its silence since; if the store is a copy, it surely is asked again.
+    async fn waits_for_module(&self, refund: &refund::Model) -> Result<Option<i64>> {
+        if refund.state != refund_state::PENDING || refund.created_ms >= self.started_ms {
+            return Ok(None);
+        }
+        let until_ms = self.rules.waits_for_module_until_ms(self.started_ms, refund.created_ms);
+        let holds = self.now_ms() < until_ms && modules::is_silent_about(self.db.read(), refund.sale_id).await?;
+        Ok(holds.then_some(until_ms))
+    }
+
+    /// Sets when a refund is due next, unless it moved meanwhile.
+    async fn put_off_refund(&self, refund: &refund::Model, due_ms: i64, tries: i32) -> Result<()> {
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
                 refund::Entity::update_many()
                     .col_expr(refund::Column::DueMs, Expr::value(due_ms))
-                    .col_expr(refund::Column::Tries, Expr::value(refund.tries + 1))
+                    .col_expr(refund::Column::Tries, Expr::value(tries))
                     .filter(refund::Column::Id.eq(refund.id))
                     .filter(refund::Column::DueMs.eq(refund.due_ms))
                     .exec(txn)
                     .await?;
                 Ok(())
             })
-            .await?;
-        Err(reason)
+            .await
     }
 
     /// What the provider says of a claimed refund. One that may have reached it before is asked about first: a repeat

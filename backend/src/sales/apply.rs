@@ -10,11 +10,10 @@ use crate::{
     Backend, Error, Result,
     ledger::{self, Kind, Posting},
     live::{LiveEvent, LiveKind},
-    modules::command,
+    modules::{Purpose, command},
     operators::operator,
-    payments::{Cause, attempt, attempt_state, refund, refund_state},
+    payments::{Cause, attempt, attempt_state, refund, refund_state, refunds},
 };
-use protocol::messages::Action;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, TryIntoModel, prelude::*};
 
 /// What is to be published after the commit.
@@ -141,6 +140,7 @@ impl Backend {
                 Some(_) => RefundStage::Submitted,
             },
             served_and_refunded: row.served_and_refunded,
+            asked: row.credit_asked,
             refund_remainder,
         })
     }
@@ -157,6 +157,7 @@ impl Backend {
         change.state = Set(decision.state.as_str().into());
         change.pulses_given = Set(decision.pulses_given);
         change.served_and_refunded = Set(decision.served_and_refunded);
+        change.credit_asked = Set(decision.asked);
         change.version = Set(row.version + 1);
         if let Some(reason) = decision.reason {
             change.reason = Set(reason.into());
@@ -190,13 +191,10 @@ impl Backend {
                 let reference = format!("attempt-{}", attempt.id);
                 ledger::post(txn, self.posting(row, kind, reference, amount_minor)).await
             }
-            Effect::QueueCredit => {
-                let pulses = u16::try_from(row.pulses).unwrap_or(u16::MAX);
-                let lifetime_ms = self.rules.credit_lifetime_ms;
-                let command = self
-                    .queue_command(txn, &row.module_id, Some(row.id), Action::Credit { pulses }, lifetime_ms)
-                    .await?;
-                after.command(command);
+            Effect::QueueCredit | Effect::AskCredit => {
+                let (attempt, _) = paid.ok_or(Error::NotFound("payment to credit"))?;
+                let purpose = if effect == Effect::QueueCredit { Purpose::Give } else { Purpose::Ask };
+                after.command(self.queue_credit(txn, row, &attempt.out_trade_no, purpose).await?);
                 Ok(())
             }
             Effect::Refund { cause, amount_minor } => {
@@ -249,12 +247,13 @@ impl Backend {
         cause: Cause,
         amount_minor: i64,
     ) -> Result<()> {
+        let cause_word = cause_word(txn, attempt.id, cause).await?;
         let refund = refund::ActiveModel {
             sale_id: Set(row.id),
             attempt_id: Set(attempt.id),
             account_id: Set(attempt.account_id),
-            out_refund_no: Set(self.new_number("R")),
-            cause: Set(cause_word(txn, attempt.id, cause).await?),
+            out_refund_no: Set(refunds::number_of(&attempt.out_trade_no, &cause_word)),
+            cause: Set(cause_word),
             // Never more than was paid, whatever was asked.
             amount_minor: Set(amount_minor.min(attempt.amount_minor)),
             currency: Set(attempt.currency.clone()),

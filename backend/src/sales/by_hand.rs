@@ -68,6 +68,7 @@ fn to(sale: &Sale, state: SaleState, effects: Vec<Effect>) -> Decision {
         pulses_given: sale.pulses_given,
         reason: None,
         served_and_refunded: sale.served_and_refunded,
+        asked: sale.asked,
         effects,
     }
 }
@@ -108,7 +109,8 @@ fn settle(sale: &Sale, payment: &Payment, how: Settlement) -> Result<Decision, S
         }
         Settlement::Credit => {
             let effects = accept.into_iter().chain([Effect::QueueCredit]).collect();
-            Ok(to(sale, SaleState::Paid, effects))
+            // The credit is to be given now, however late the payment became known.
+            Ok(Decision { asked: false, ..to(sale, SaleState::Paid, effects) })
         }
         Settlement::Refund if payment.refund_open => Ok(to(sale, SaleState::RefundPending, vec![Effect::RetryRefund])),
         Settlement::Refund if left_minor <= 0 => Ok(to(sale, SaleState::Refunded, vec![])),
@@ -142,6 +144,7 @@ mod tests {
             pulses_given: 0,
             refund: RefundStage::None,
             served_and_refunded: false,
+            asked: false,
             refund_remainder: false,
         }
     }

@@ -1,13 +1,16 @@
 //! Sales: from a price picked to a credit given or money returned.
 //!
-//! Read in this order: `order` makes one, [`state`] decides every step, `apply` stores what was decided.
+//! Read in this order: `order` makes one, [`state`] decides every step, `apply` stores what was decided. `mark` and `rebuild`
+//! bring back an order that a store put back from a copy has forgotten.
 
 pub(crate) mod action;
 mod apply;
 mod by_hand;
 mod hand;
+pub(crate) mod mark;
 mod order;
 mod order_progress;
+mod rebuild;
 pub(crate) mod sale;
 pub mod state;
 mod takings;

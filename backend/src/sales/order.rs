@@ -1,9 +1,12 @@
 //! An order: probed, committed with its attempt, and only then told to the provider.
 
-use super::{Checkout, OrderRequest, PriceView, Readiness, ScanView, sale, state::Event, state::SaleState};
+use super::{
+    Checkout, OrderRequest, PriceView, Readiness, ScanView, mark::OrderMark, sale, state::Event, state::SaleState,
+};
 use crate::{
     Backend, Error, Result, clock, db, ledger,
     machines::{machine, price},
+    modules::next_sequence,
     money::Money,
     operators::operator,
     payments::{
@@ -110,7 +113,7 @@ impl Backend {
             form_key: Set(request.form_key.clone()),
             operator_id: Set(machine.operator_id),
             machine_id: Set(machine.id),
-            module_id: Set(module_id),
+            module_id: Set(module_id.clone()),
             label: Set(price.label.clone()),
             amount_minor: Set(price.amount_minor),
             currency: Set(operator.currency.clone()),
@@ -124,6 +127,8 @@ impl Backend {
             expires_ms: Set(expires_ms),
             paid_ms: Set(None),
             finished_ms: Set(None),
+            credit_asked: Set(false),
+            rebuilt_ms: Set(None),
             ..Default::default()
         };
         let new_attempt = attempt::ActiveModel {
@@ -141,12 +146,14 @@ impl Backend {
             polls: Set(0),
             ..Default::default()
         };
+        let module_id = &module_id;
         let new_sale = &new_sale;
         let new_attempt = &new_attempt;
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
                 let (mut sale, mut attempt) = (new_sale.clone(), new_attempt.clone());
+                sale.credit_sequence = Set(Some(next_sequence(txn, module_id, now_ms).await?));
                 sale.id = Set(sale::Entity::insert(sale.clone()).exec(txn).await?.last_insert_id);
                 attempt.sale_id = sale.id.clone();
                 attempt.id = Set(attempt::Entity::insert(attempt.clone()).exec(txn).await?.last_insert_id);
@@ -173,6 +180,7 @@ impl Backend {
             payer_ip: request.payer_ip,
             notify_url: self.notify_url(account),
             return_url: self.sale_url(&sale.token),
+            attach: self.mark(&sale, machine)?.write(&self.mark_key, &attempt.out_trade_no),
         };
         // The payer was told the longest wait.
         let answer = tokio::select! {
@@ -251,7 +259,8 @@ impl Backend {
                 | SaleState::Expired
                 | SaleState::RefundPending
                 | SaleState::Refunded
-                | SaleState::Review,
+                | SaleState::Review
+                | SaleState::Settled,
             )
             | None => None,
         })
@@ -269,6 +278,20 @@ impl Backend {
             .one(self.db.read())
             .await?;
         Ok(attempt.and_then(|attempt| attempt.pay_url))
+    }
+
+    /// What the provider carries for us, should we forget the order.
+    fn mark(&self, sale: &sale::Model, machine: &machine::Model) -> Result<OrderMark> {
+        Ok(OrderMark {
+            module_id: sale.module_id.clone(),
+            code: machine.code.clone(),
+            token: sale.token.clone(),
+            pulses: sale.pulses,
+            amount_minor: sale.amount_minor,
+            currency: ledger::currency(&sale.currency)?,
+            sequence: sale.credit_sequence.unwrap_or(0),
+            created_s: sale.created_ms / 1000,
+        })
     }
 
     fn sale_url(&self, token: &str) -> String {

@@ -118,6 +118,8 @@ pub struct Sale {
     pub refund: RefundStage,
     /// Already known to be served and refunded.
     pub served_and_refunded: bool,
+    /// The credit is only asked about: the payment became known too late to give it.
+    pub asked: bool,
     /// Partly given credits: the remainder goes back rather than all (the operator's rule).
     pub refund_remainder: bool,
 }
@@ -175,6 +177,8 @@ pub enum Effect {
     PostSuspense,
     /// Queue the credit command.
     QueueCredit,
+    /// Ask the module whether it gave the credit before; it cannot give it any more.
+    AskCredit,
     /// Ask for money back: of the attempt the event is about.
     Refund {
         /// Why; one refund a cause.
@@ -205,6 +209,8 @@ pub struct Decision {
     pub reason: Option<&'static str>,
     /// Credited, and the money went back all the same.
     pub served_and_refunded: bool,
+    /// The credit is only asked about.
+    pub asked: bool,
     /// What is to be done.
     pub effects: Vec<Effect>,
 }
@@ -228,6 +234,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         pulses_given: sale.pulses_given,
         reason: None,
         served_and_refunded: sale.served_and_refunded,
+        asked: sale.asked,
         effects: vec![],
     };
     let to = |state: SaleState, effects: Vec<Effect>| Decision { state, effects, ..stay.clone() };
@@ -241,10 +248,13 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         (Event::Paid { late: false, .. }, Created | AwaitingPayment) => {
             to(Paid, vec![Effect::PostPayment, Effect::QueueCredit])
         }
-        (Event::Paid { amount_minor, .. }, Created | AwaitingPayment | Expired) => {
-            let refund = Effect::Refund { cause: Cause::Late, amount_minor };
-            Decision { reason: Some("late"), ..to(RefundPending, vec![Effect::PostPayment, refund]) }
-        }
+        // Nobody waits for it any more. But we may have known of it before, and forgotten that (a store put back from a
+        // copy): the module is asked first.
+        (Event::Paid { .. }, Created | AwaitingPayment | Expired) => Decision {
+            reason: Some(Cause::Late.as_str()),
+            asked: true,
+            ..to(Paid, vec![Effect::PostPayment, Effect::AskCredit])
+        },
         // Another attempt was paid before: this money goes back, the sale goes its way.
         (
             Event::Paid { amount_minor, .. },
@@ -263,13 +273,25 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             Decision { pulses_given: pulses, ..to(Credited, vec![]) }
         }
         (Event::CreditDone { pulses }, Paid | Crediting) => give_back(sale, pulses, Cause::ModuleFailed),
-        (Event::CreditFailed { pulses, reason }, Paid | Crediting) => {
-            // Older than what the module remembers: it may have been given long ago. The consumer is favoured.
-            let cause = if reason == Some(Reason::TooOld) { Cause::ModuleForgot } else { Cause::ModuleFailed };
-            give_back(sale, pulses, cause)
+        // Older than what the module remembers: it may have been given long ago. The consumer is favoured.
+        (Event::CreditFailed { pulses, reason: Some(Reason::TooOld) }, Paid | Crediting) => {
+            let mut decision = give_back(sale, pulses, Cause::ModuleForgot);
+            if sale.asked {
+                decision.effects.push(Effect::Alarm(
+                    "money goes back for a payment that became known late; its module no longer knows whether it gave the credit",
+                ));
+            }
+            decision
         }
-        (Event::CreditExpired, Paid | Crediting) => give_back(sale, sale.pulses_given, Cause::ModuleExpired),
-        (Event::CreditSilent, Paid | Crediting) => give_back(sale, sale.pulses_given, Cause::ModuleSilent),
+        (Event::CreditFailed { pulses, .. }, Paid | Crediting) => {
+            give_back(sale, pulses, if sale.asked && pulses == 0 { Cause::Late } else { Cause::ModuleFailed })
+        }
+        (Event::CreditExpired, Paid | Crediting) => {
+            give_back(sale, sale.pulses_given, if sale.asked { Cause::Late } else { Cause::ModuleExpired })
+        }
+        (Event::CreditSilent, Paid | Crediting) => {
+            give_back(sale, sale.pulses_given, if sale.asked { Cause::Late } else { Cause::ModuleSilent })
+        }
 
         // The module was late to say that it had credited.
         (Event::CreditDone { pulses }, RefundPending)
@@ -331,6 +353,7 @@ fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
             pulses_given,
             reason,
             served_and_refunded: sale.served_and_refunded,
+            asked: sale.asked,
             effects: vec![],
         };
     }
@@ -339,6 +362,7 @@ fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
         pulses_given,
         reason,
         served_and_refunded: sale.served_and_refunded,
+        asked: sale.asked,
         effects: vec![Effect::Refund { cause, amount_minor }],
     }
 }
@@ -362,6 +386,7 @@ mod tests {
             pulses_given: 0,
             refund: RefundStage::None,
             served_and_refunded: false,
+            asked: false,
             refund_remainder: false,
         }
     }
@@ -444,10 +469,34 @@ mod tests {
     }
 
     #[test]
-    fn late_and_second_payments_go_back() {
-        let late = decide(&sale(SaleState::Expired), Event::Paid { amount_minor: 500, late: true });
-        assert_eq!(late.state, SaleState::RefundPending);
-        assert_eq!(late.effects[1], Effect::Refund { cause: Cause::Late, amount_minor: 500 });
+    fn the_module_is_asked_about_a_late_payment_before_it_goes_back() {
+        for state in [SaleState::Created, SaleState::AwaitingPayment, SaleState::Expired] {
+            let late = decide(&sale(state), Event::Paid { amount_minor: 500, late: true });
+            assert_eq!((late.state, late.asked), (SaleState::Paid, true));
+            assert_eq!(late.effects, [Effect::PostPayment, Effect::AskCredit]);
+        }
+        let asked = Sale { asked: true, ..sale(SaleState::Paid) };
+        let done = decide(&asked, Event::CreditDone { pulses: 5 });
+        assert_eq!((done.state, done.effects.len()), (SaleState::Credited, 0));
+        let refund = |cause| Effect::Refund { cause, amount_minor: 500 };
+        for event in [
+            Event::CreditExpired,
+            Event::CreditSilent,
+            Event::CreditFailed { pulses: 0, reason: Some(Reason::Invalid) },
+        ] {
+            let decision = decide(&asked, event);
+            assert_eq!((decision.state, decision.reason), (SaleState::RefundPending, Some("late")), "{event:?}");
+            assert_eq!(decision.effects, [refund(Cause::Late)], "{event:?}");
+        }
+        let cut = decide(&asked, Event::CreditFailed { pulses: 2, reason: Some(Reason::PowerLost) });
+        assert_eq!(cut.effects, [refund(Cause::ModuleFailed)]);
+        let forgot = decide(&asked, Event::CreditFailed { pulses: 0, reason: Some(Reason::TooOld) });
+        assert_eq!(forgot.effects[0], refund(Cause::ModuleForgot));
+        assert!(matches!(forgot.effects[1..], [Effect::Alarm(_)]));
+    }
+
+    #[test]
+    fn second_payments_go_back() {
         for state in [SaleState::Paid, SaleState::Credited, SaleState::Refunded] {
             let second = decide(&sale(state), Event::Paid { amount_minor: 500, late: false });
             assert_eq!(second.state, state);

@@ -22,7 +22,8 @@ async fn a_change_by_another_process_is_used_at_once() {
     let kept = beside.set_merchant_account(app.shop.operator_id, "bank", &json(&new)).await.unwrap();
     assert_eq!(kept, app.shop.account_token, "the address that the provider reports to stays");
 
-    let paid = || What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let paid =
+        || What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     let by_old_key = app.bank.notice(&new.merchant, &number, paid()).signed(&app.shop.account.key);
     assert!(matches!(app.callback(&by_old_key).await, Err(CallbackFailure::Untrusted(_))));
     let by_new_key = app.bank.notice(&new.merchant, &number, paid()).signed(&new.key);

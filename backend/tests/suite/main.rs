@@ -29,6 +29,7 @@ mod presence;
 mod probes;
 mod refunds;
 mod restarts;
+mod restored;
 mod sales;
 mod secrets;
 mod settings;

@@ -52,7 +52,8 @@ async fn a_store_of_the_first_release_is_brought_up_to_date_with_what_is_in_it()
         );
         stranger.execute_unprepared(&operator).await.unwrap();
     }
-    let machine = "INSERT INTO machines (operator_id, module_id, code, name, site, active, coin_value_minor, created_ms)
+    let machine =
+        "INSERT INTO machines (operator_id, module_id, code, name, site, active, coin_value_minor, created_ms)
         VALUES (2, '0123456789', 'CODE', 'Rocket', 'Mall', TRUE, 100, 1)";
     stranger.execute_unprepared(machine).await.unwrap();
     let db = Db::open(&store.url).await.unwrap();

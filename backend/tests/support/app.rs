@@ -119,6 +119,17 @@ impl TestApp {
         self.backend.forget_presence().await.unwrap();
     }
 
+    /// Keeps a copy of the store as it is now.
+    pub async fn copy_store(&self) {
+        store::copy(self.db.read()).await;
+    }
+
+    /// Ends the backend, puts the store back to its copy, and starts another backend on it.
+    pub async fn put_back(&mut self) {
+        store::put_back(self.db.read()).await;
+        self.restart().await;
+    }
+
     /// Restarts under another public address.
     pub async fn move_to(&mut self, public_url: &str) {
         self.public_url = public_url.into();

@@ -120,7 +120,13 @@ pub struct Notice {
 /// The fact in a callback.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum What {
-    Paid { txn: String, amount_minor: i64, paid_at_ms: i64 },
+    Paid {
+        txn: String,
+        amount_minor: i64,
+        paid_at_ms: i64,
+        #[serde(default)]
+        attach: String,
+    },
     Closed,
     RefundDone,
     RefundClosed,
@@ -202,19 +208,25 @@ impl Bank {
         let trade = book.trades.get_mut(number).unwrap();
         assert_eq!(trade.state, TradeState::NotPaid, "{number} cannot be paid");
         let amount_minor = trade.request.amount.amount_minor;
-        let paid = Paid { provider_txn_id: format!("T{number}"), amount: trade.request.amount, paid_at_ms: now_ms };
+        let attach = trade.request.attach.clone();
+        let paid = Paid {
+            provider_txn_id: format!("T{number}"),
+            amount: trade.request.amount,
+            paid_at_ms: now_ms,
+            attach: attach.clone(),
+        };
         trade.state = TradeState::Paid(paid);
-        What::Paid { txn: format!("T{number}"), amount_minor, paid_at_ms: now_ms }
+        What::Paid { txn: format!("T{number}"), amount_minor, paid_at_ms: now_ms, attach }
     }
 
     /// Somebody pays another amount than was asked. Gives what the provider would tell about it.
     pub fn pay_other(&self, number: &str, amount_minor: i64, now_ms: i64) -> What {
-        let What::Paid { txn, paid_at_ms, .. } = self.pay(number, now_ms) else { panic!("it is paid") };
+        let What::Paid { txn, paid_at_ms, attach, .. } = self.pay(number, now_ms) else { panic!("it is paid") };
         let mut book = self.book();
         if let TradeState::Paid(paid) = &mut book.trades.get_mut(number).unwrap().state {
             paid.amount.amount_minor = amount_minor;
         }
-        What::Paid { txn, amount_minor, paid_at_ms }
+        What::Paid { txn, amount_minor, paid_at_ms, attach }
     }
 
     /// Words for a fact, under a new event's number.
@@ -395,9 +407,9 @@ impl Provider for Account {
         }
         let number = notice.number;
         let fact = match notice.what {
-            What::Paid { txn, amount_minor, paid_at_ms } => {
+            What::Paid { txn, amount_minor, paid_at_ms, attach } => {
                 let amount = Money::new(amount_minor, Currency::Cny);
-                let state = TradeState::Paid(Paid { provider_txn_id: txn, amount, paid_at_ms });
+                let state = TradeState::Paid(Paid { provider_txn_id: txn, amount, paid_at_ms, attach });
                 Fact::Payment { out_trade_no: number, state }
             }
             What::Closed => Fact::Payment { out_trade_no: number, state: TradeState::Closed },

@@ -131,7 +131,10 @@ impl Act for Machine {
                 let row = input::machine(backend, &machine).await?;
                 let correction = CoinCorrection { amount_minor, reason, count_anew };
                 backend.correct_coins(row.operator_id, row.machine_id, &correction).await?;
-                println!("machine {}: {amount_minor} minor units added to the cash expected in its box", row.machine_id);
+                println!(
+                    "machine {}: {amount_minor} minor units added to the cash expected in its box",
+                    row.machine_id
+                );
                 if count_anew {
                     println!("machine {}: coins are counted anew from the next total", row.machine_id);
                 }

@@ -19,6 +19,7 @@ mod modules;
 mod mosquitto;
 mod refusals;
 mod remote;
+mod restored;
 mod sale;
 mod serving;
 mod settings;

@@ -88,6 +88,7 @@ fn remote(standing: &'static str, online: bool) -> RemoteView {
         settings_standing: standing,
         errands: vec![],
         lesson: None,
+        behind: None,
         diagnostics: None,
     }
 }

@@ -295,6 +295,7 @@ impl Provider for Played {
             provider_txn_id: format!("txn-{}", body["out_trade_no"]),
             amount: backend::money::Money::new(body["amount_minor"].as_i64().unwrap(), Currency::Cny),
             paid_at_ms: body["paid_at_ms"].as_i64().unwrap(),
+            attach: String::new(),
         };
         Ok(VerifiedCallback {
             event_id: body["event_id"].as_str().unwrap().to_owned(),
