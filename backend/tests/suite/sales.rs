@@ -30,7 +30,7 @@ async fn is_ordered_paid_credited_and_booked() {
     assert_eq!(app.state(token).await, "paid");
     let credit = module.credit(&app);
     assert_eq!(credit.action, Action::Credit { pulses: PRICE_PULSES });
-    assert_eq!(credit.sequence, 1);
+    assert!(credit.sequence > 0);
     assert_eq!(i64::try_from(credit.issued_ms).unwrap(), app.now_ms());
     assert_eq!(credit.expires_ms - credit.issued_ms, 20_000);
     let message = app.bus.on(&module.command_topic()).pop().unwrap();
