@@ -127,11 +127,12 @@ impl Backend {
         self.clock.now_ms()
     }
 
-    /// Does everything that is due: commands to be sent again or given up, payments to be asked for, refunds. To be
-    /// called again every [`Rules::tick_ms`], and whenever one wishes.
+    /// Does everything that is due: commands to be sent again or given up, payments to be asked for, refunds, statements to
+    /// be read. To be called again every [`Rules::tick_ms`], and whenever one wishes.
     pub async fn run_due(&self) -> Result<()> {
         self.send_due_commands().await?;
         self.poll_due_attempts().await?;
-        self.work_due_refunds().await
+        self.work_due_refunds().await?;
+        self.read_due_statements().await
     }
 }

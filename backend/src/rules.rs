@@ -49,6 +49,10 @@ pub struct Rules {
     pub refund_max_ms: i64,
     /// Refused so often, a refund is put before a person.
     pub refund_tries_max: i32,
+    /// First wait before a statement that could not be had is asked for again; doubled each time.
+    pub statement_first_ms: i64,
+    /// Longest wait before a statement is asked for again.
+    pub statement_max_ms: i64,
     /// A module's clock may be off by so much before it is set anew.
     pub clock_drift_max_ms: i64,
     /// Rows of due work taken at once.
@@ -81,6 +85,8 @@ impl Default for Rules {
             refund_first_ms: 1_000,
             refund_max_ms: 600_000,
             refund_tries_max: 12,
+            statement_first_ms: 5 * 60_000,
+            statement_max_ms: 3_600_000,
             clock_drift_max_ms: 2_000,
             batch_rows: 256,
         }

@@ -118,7 +118,12 @@ impl Checker {
     }
 
     /// What is not at rest, a line each.
-    pub(crate) async fn open(&self, machines: &[Machine], backend: Option<&Backend>) -> Checked<Vec<String>> {
+    pub(crate) async fn open(
+        &self,
+        till: &Mutex<Till>,
+        machines: &[Machine],
+        backend: Option<&Backend>,
+    ) -> Checked<Vec<String>> {
         let Some(backend) = backend else { return Ok(vec!["the server is down".into()]) };
         let due = self.store.due().await?;
         if due > 0 {
@@ -127,7 +132,7 @@ impl Checker {
             let lines = rows.iter().filter(|row| open(row)).map(SaleRow::line);
             return Ok(lines.chain([format!("{due} commands, payments or refunds wait")]).collect());
         }
-        let mut lines = vec![];
+        let mut lines = unknown_refunds(&self.store.sales().await?, &locked(till));
         for (known, machine) in self.known.iter().zip(machines) {
             let view = backend.machine(known.operator_id, known.machine_id).await?;
             let Some(module) = view.row.module else { continue };
@@ -183,7 +188,7 @@ impl Checker {
         let legal = match before.as_str() {
             "credited" | "refunded" => false,
             "expired" => ["refund_pending", "review"].contains(&row.state.as_str()),
-            "review" => row.state == "refunded",
+            "review" => ["refunded", "refund_pending"].contains(&row.state.as_str()),
             _ => true,
         };
         hold!(legal, "sale {} went from {before} to {}", row.token, row.state);
@@ -235,6 +240,21 @@ impl Checker {
     }
 }
 
+/// Refunds made in the provider's console that the store does not know yet, a line each sale.
+fn unknown_refunds(rows: &[SaleRow], till: &Till) -> Vec<String> {
+    let elsewhere_minor = |row: &SaleRow| {
+        let trade = row.out_trade_no.as_ref().and_then(|number| till.trades().get(number));
+        trade.map_or(0, |trade| trade.elsewhere_minor)
+    };
+    rows.iter()
+        .filter(|row| elsewhere_minor(row) != row.elsewhere_minor)
+        .map(|row| {
+            let (token, there, known) = (&row.token, elsewhere_minor(row), row.elsewhere_minor);
+            format!("sale {token}: {there} went back in the console, {known} is known")
+        })
+        .collect()
+}
+
 fn locked(till: &Mutex<Till>) -> MutexGuard<'_, Till> {
     till.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -280,7 +300,9 @@ fn check_sale(facts: &Facts<'_>) -> Checked {
     let token = &row.token;
     let paid = facts.booked_minor("payment") + facts.booked_minor("suspense");
     hold!(paid == 0 || paid == taken, "sale {token}: {paid} booked as paid, {taken} taken");
-    let refunding = facts.booked_minor("refund") - facts.booked_minor("refund_cancelled");
+    let refunding = facts.booked_minor("refund") + facts.booked_minor("suspense_refund")
+        - facts.booked_minor("refund_cancelled")
+        - facts.booked_minor("suspense_refund_cancelled");
     hold!((0..=paid).contains(&refunding), "sale {token}: {refunding} to go back of {paid} paid");
     let done = facts.booked_minor("refund_done");
     hold!(done <= returned, "sale {token}: {done} booked as returned, {returned} returned");
@@ -293,13 +315,21 @@ fn check_sale(facts: &Facts<'_>) -> Checked {
             "sale {token} counts as credited, the machine got {} pulses",
             facts.pulses()
         );
-        hold!(refunding == 0 && returned == 0, "sale {token} is credited, and {refunding} goes back");
+        // What its operator gave back in the console beside.
+        let elsewhere = trade.map_or(0, |trade| trade.elsewhere_minor);
+        hold!(
+            refunding == row.elsewhere_minor && returned == elsewhere,
+            "sale {token} is credited, and {refunding} goes back, {elsewhere} by the console"
+        );
     }
     if row.state == "refunded" {
         hold!(done > 0 && done == refunding, "sale {token} counts as refunded with {done} of {refunding} returned");
     }
     if row.served_and_refunded {
-        hold!(facts.booked_minor("loss") == refunding, "sale {token} was served and refunded, and no loss is booked");
+        let lost = facts.booked_minor("loss");
+        // What went back in the console later is no more a loss than that of a credited sale.
+        let served = lost > 0 && (refunding - row.elsewhere_minor..=refunding).contains(&lost);
+        hold!(served, "sale {token} was served and refunded, and {lost} is booked as lost");
         hold!(facts.pulses() == row.pulses, "sale {token} counts as served, the machine got {} pulses", facts.pulses());
     }
     Ok(())
@@ -333,7 +363,9 @@ fn check_sale_at_rest(facts: &Facts<'_>) -> Checked {
             let wrong = taken != row.amount_minor;
             let stuck = trade.is_some_and(|trade| trade.abnormal) || row.refund_state == "stuck";
             hold!(wrong || stuck, "sale {token} is before a person without need");
-            hold!(returned == 0, "sale {token} is before a person, and {returned} went back");
+            let elsewhere = trade.map_or(0, |trade| trade.elsewhere_minor);
+            hold!(returned == elsewhere, "sale {token} is before a person, and {returned} went back");
+            hold!(returned < taken, "sale {token} is before a person, and all of it went back");
         }
         other => return Err(Violation(format!("sale {token} rests as {other}"))),
     }

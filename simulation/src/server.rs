@@ -224,6 +224,9 @@ impl World {
                 Intent::PayEarly { out_trade_no, after_ms } => {
                     self.plan_in(after_ms * 1000, Event::Pay { out_trade_no });
                 }
+                Intent::Console { out_trade_no, after_ms } => {
+                    self.plan_in(after_ms * 1000, Event::Console { out_trade_no });
+                }
                 Intent::Settle { out_refund_no, after_ms } => {
                     self.plan_in(after_ms * 1000, Event::Settle { out_refund_no });
                 }

@@ -35,6 +35,8 @@ pub struct Weather {
     pub provider: u32,
     /// A callback is lost, late or repeated.
     pub callback: u32,
+    /// Somebody gives money back in the provider's console.
+    pub console: u32,
 }
 
 impl Weather {
@@ -57,6 +59,7 @@ impl Weather {
             drift_max_ppm: chance.pick(&[0, 50, 50, 5_000, 30_000]),
             provider: chance.pick(&[0, 2, 10, 40]),
             callback: chance.pick(&often),
+            console: chance.pick(&[0, 0, 5, 20]),
         }
     }
 

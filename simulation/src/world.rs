@@ -99,6 +99,8 @@ pub(crate) enum Event {
     Callback { account_token: String, body: String, tries: usize },
     /// A forged callback.
     Forgery { out_trade_no: String },
+    /// Somebody gives money back in the provider's console.
+    Console { out_trade_no: String },
     /// A refund goes through at the provider.
     Settle { out_refund_no: String },
     /// The server looks for due work.
@@ -356,6 +358,7 @@ impl World {
             Event::Pay { out_trade_no } => self.pay(&out_trade_no),
             Event::Callback { account_token, body, tries } => self.callback(account_token, body, tries).await?,
             Event::Forgery { out_trade_no } => self.forgery(&out_trade_no).await?,
+            Event::Console { out_trade_no } => self.till().refund_in_console(&out_trade_no),
             Event::Settle { out_refund_no } => self.till().settle(&out_refund_no),
             Event::Due { plan } => self.due(plan).await?,
             Event::Wake { call } => self.wake(call).await?,
@@ -420,7 +423,7 @@ impl World {
     async fn rested(&mut self) -> Checked<bool> {
         let now_us = self.time.now_us();
         let healed_us = self.healed_us.unwrap_or(now_us);
-        let open = self.checker.open(&self.machines, self.server.backend()).await?;
+        let open = self.checker.open(&self.till, &self.machines, self.server.backend()).await?;
         let resting = open.is_empty() && self.people.calls.is_empty();
         self.at_rest_us = if resting { self.at_rest_us.or(Some(now_us)) } else { None };
         if let Some(at_rest_us) = self.at_rest_us

@@ -7,6 +7,7 @@ mod m20261126_000002_settings;
 mod m20261126_000003_lives;
 mod m20261126_000004_disabled;
 mod m20261126_000005_manufacturers;
+mod m20261129_000040_facts;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000003_lives::Migration),
             Box::new(m20261126_000004_disabled::Migration),
             Box::new(m20261126_000005_manufacturers::Migration),
+            Box::new(m20261129_000040_facts::Migration),
         ]
     }
 }

@@ -1,17 +1,23 @@
 //! Payments: merchant accounts, attempts, what providers say of them, refunds.
 //!
-//! Callback, poll and (later) bill all end in `facts`, in one transaction with what follows from the fact.
+//! Callback, poll and daily statement all end in `facts`, in one transaction with what follows from the fact. What was done
+//! at the provider past us is booked by `outside` (refunds) and `disputes`.
 
 pub(crate) mod account;
 pub(crate) mod accounts;
 pub(crate) mod attempt;
 mod callback;
+pub(crate) mod dispute;
+mod disputes;
 mod facts;
 pub(crate) mod inbox;
+mod outside;
 mod poll;
 pub mod provider;
 pub(crate) mod refund;
 mod refunds;
+pub(crate) mod statement;
+mod statements;
 pub mod wechat;
 
 pub use accounts::{Providers, RealProviders};
@@ -32,6 +38,8 @@ pub enum Cause {
     ModuleSilent,
     /// The module no longer knows whether it gave the credit.
     ModuleForgot,
+    /// Somebody gave money back at the provider: that refund, or ours of what it left.
+    Elsewhere,
 }
 
 impl Cause {
@@ -44,6 +52,7 @@ impl Cause {
             Cause::ModuleExpired => "module_expired",
             Cause::ModuleSilent => "module_silent",
             Cause::ModuleForgot => "module_forgot",
+            Cause::Elsewhere => "refunded_elsewhere",
         }
     }
 }
@@ -75,8 +84,20 @@ pub(crate) mod refund_state {
     pub const PROCESSING: &str = "processing";
     /// The money went back.
     pub const DONE: &str = "done";
-    /// Taken back before it was submitted.
+    /// Taken back before it was submitted, or never came about.
     pub const CANCELLED: &str = "cancelled";
+    /// Decided, and held back while the payment is in dispute; can be taken back.
+    pub const HELD: &str = "held";
     /// A person must act.
     pub const STUCK: &str = "stuck";
+}
+
+/// Words for where a sale's or an attempt's dispute stands, as stored and shown.
+pub(crate) mod dispute_state {
+    /// Somebody decides.
+    pub const OPENED: &str = "opened";
+    /// Decided for the merchant.
+    pub const WON: &str = "won";
+    /// Decided for the payer.
+    pub const LOST: &str = "lost";
 }

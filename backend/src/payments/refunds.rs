@@ -2,6 +2,7 @@
 
 use super::{
     account,
+    facts::Heard,
     provider::{Provider, ProviderError, RefundRequest, RefundState},
     refund, refund_state,
 };
@@ -63,7 +64,9 @@ impl Backend {
     ) -> Result<Result<RefundState, ProviderError>> {
         if refund.state != refund_state::PENDING {
             let known = provider.query_refund(&refund.out_refund_no).await;
-            if !matches!(known, Ok(RefundState::NotFound)) || refund.state == refund_state::PROCESSING {
+            // What the provider has taken, or was asked elsewhere, is not asked of it again.
+            let was_taken = [refund_state::PROCESSING, refund_state::DONE].contains(&refund.state.as_str());
+            if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_outside() {
                 return Ok(known);
             }
         }
@@ -72,10 +75,10 @@ impl Backend {
             .await?
             .ok_or(Error::NotFound("attempt"))?;
         let request = RefundRequest {
+            total_minor: attempt.taken_minor(),
             out_trade_no: attempt.out_trade_no,
             out_refund_no: refund.out_refund_no.clone(),
             refund_minor: refund.amount_minor,
-            total_minor: attempt.amount_minor,
             currency: ledger::currency(&refund.currency),
             reason: REASON.into(),
             notify_url: self.notify_url(account),
@@ -94,7 +97,7 @@ impl Backend {
                 if refund.out_refund_no != asked.out_refund_no {
                     return Ok(after);
                 }
-                self.refund_moved(txn, refund, state, &mut after).await?;
+                self.refund_moved(txn, refund, state, Heard::Asked, &mut after).await?;
                 Ok(after)
             })
             .await?;
@@ -106,6 +109,7 @@ impl Backend {
     async fn claim(&self, refund: &refund::Model) -> Result<bool> {
         let next_state = match refund.state.as_str() {
             refund_state::PROCESSING => refund_state::PROCESSING,
+            refund_state::DONE => refund_state::DONE,
             _ => refund_state::SUBMITTED,
         };
         let due_ms = self.now_ms() + self.rules.refund_wait_ms(refund.tries);

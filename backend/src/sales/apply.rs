@@ -11,7 +11,7 @@ use crate::{
     live::{LiveEvent, LiveKind},
     modules::command,
     operators::operator,
-    payments::{Cause, attempt, refund, refund_state},
+    payments::{Cause, attempt, attempt_state, dispute, dispute_state, refund, refund_state},
 };
 use protocol::messages::Action;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, TryIntoModel, prelude::*};
@@ -29,6 +29,11 @@ impl After {
     /// A person of that operator should look.
     pub fn alarm(&mut self, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
         self.alarms.push((operator_id, machine_id, message.into()));
+    }
+
+    /// Something of a sale changed beside its state.
+    pub fn sale(&mut self, sale: sale::Model) {
+        self.sales.push(sale);
     }
 
     /// A command was queued.
@@ -103,7 +108,8 @@ impl Backend {
         for effect in &decision.effects {
             self.carry_out(txn, &row, *effect, paid, after).await?;
         }
-        let row = self.store_decision(txn, row, &decision, matches!(event, Event::Paid { .. })).await?;
+        let paid_now = matches!(event, Event::Paid { .. } | Event::PaidReturned);
+        let row = self.store_decision(txn, row, &decision, paid_now).await?;
         metrics::counter!("coinwire_sale_steps_total", "state" => decision.state.as_str()).increment(1);
         after.sales.push(row);
         Ok(())
@@ -115,6 +121,10 @@ impl Backend {
         let refund_remainder = may_give_back
             && matches!(state, SaleState::Paid | SaleState::Crediting)
             && operator::Entity::find_by_id(row.operator_id).one(txn).await?.is_some_and(|o| o.refund_remainder);
+        let elsewhere_minor = match state {
+            SaleState::Paid | SaleState::Crediting if may_fail(event) => returned_elsewhere_minor(txn, row).await?,
+            _ => 0,
+        };
         let refund = match state {
             SaleState::RefundPending | SaleState::Refunded | SaleState::Review => own_refund(txn, row.id).await?,
             _ => None,
@@ -126,11 +136,14 @@ impl Backend {
             pulses_given: row.pulses_given,
             refund: match refund {
                 None => RefundStage::None,
-                Some(refund) if refund.state == refund_state::PENDING => RefundStage::Pending,
+                Some(refund) if [refund_state::PENDING, refund_state::HELD].contains(&refund.state.as_str()) => {
+                    RefundStage::Pending
+                }
                 Some(_) => RefundStage::Submitted,
             },
             served_and_refunded: row.served_and_refunded,
             refund_remainder,
+            elsewhere_minor,
         })
     }
 
@@ -177,7 +190,9 @@ impl Backend {
                 let (attempt, amount_minor) = paid.ok_or(Error::NotFound("payment to book"))?;
                 let kind = if effect == Effect::PostPayment { Kind::Payment } else { Kind::Suspense };
                 let reference = format!("attempt-{}", attempt.id);
-                ledger::post(txn, self.posting(row, kind, reference, amount_minor)).await
+                let mut posting = self.posting(row, kind, reference, amount_minor);
+                posting.currency = attempt.taken_currency().to_owned();
+                ledger::post(txn, posting).await
             }
             Effect::QueueCredit => {
                 let pulses = u16::try_from(row.pulses).unwrap_or(u16::MAX);
@@ -206,7 +221,11 @@ impl Backend {
                 ledger::post(txn, posting).await
             }
             Effect::PostLoss => {
-                let lost = own_refund(txn, row.id).await?.map_or(row.amount_minor, |refund| refund.amount_minor);
+                let refund = own_refund(txn, row.id).await?.map_or(0, |refund| refund.amount_minor);
+                let lost = match refund + refunded_elsewhere_minor(txn, row.id).await? {
+                    0 => row.amount_minor,
+                    returned => returned,
+                };
                 ledger::post(txn, self.posting(row, Kind::Loss, format!("sale-{}", row.id), lost)).await
             }
             Effect::Alarm(message) => {
@@ -216,7 +235,9 @@ impl Backend {
         }
     }
 
-    async fn start_refund(
+    /// Decides a refund of an attempt, never of more than was paid. While a dispute is open it is held back: the payer's
+    /// bank has the money.
+    pub(crate) async fn start_refund(
         &self,
         txn: &DatabaseTransaction,
         row: &sale::Model,
@@ -224,27 +245,30 @@ impl Backend {
         cause: Cause,
         amount_minor: i64,
     ) -> Result<()> {
+        let amount_minor = amount_minor.min(attempt.taken_minor());
+        let held = row.dispute == dispute_state::OPENED;
         let refund = refund::ActiveModel {
             sale_id: Set(row.id),
             attempt_id: Set(attempt.id),
             account_id: Set(attempt.account_id),
             out_refund_no: Set(self.new_number("R")),
             cause: Set(cause.as_str().into()),
-            // Never more than was paid, whatever was asked.
-            amount_minor: Set(amount_minor.min(attempt.amount_minor)),
-            currency: Set(attempt.currency.clone()),
-            state: Set(refund_state::PENDING.into()),
+            amount_minor: Set(amount_minor),
+            currency: Set(attempt.taken_currency().into()),
+            state: Set(if held { refund_state::HELD } else { refund_state::PENDING }.into()),
             note: Set(String::new()),
             tries: Set(0),
-            due_ms: Set(Some(self.now_ms())),
+            due_ms: Set((!held).then(|| self.now_ms())),
             created_ms: Set(self.now_ms()),
             ..Default::default()
         };
         let refund_id = refund::Entity::insert(refund).exec(txn).await?.last_insert_id;
-        ledger::post(txn, self.posting(row, Kind::Refund, format!("refund-{refund_id}"), amount_minor)).await
+        let (kind, _) = refund_kinds(attempt);
+        ledger::post(txn, self.posting(row, kind, format!("refund-{refund_id}"), amount_minor)).await
     }
 
-    fn posting(&self, row: &sale::Model, kind: Kind, reference: String, amount_minor: i64) -> Posting {
+    /// A posting of a sale's.
+    pub(crate) fn posting(&self, row: &sale::Model, kind: Kind, reference: String, amount_minor: i64) -> Posting {
         Posting {
             kind,
             reference,
@@ -258,10 +282,49 @@ impl Backend {
     }
 }
 
-/// The refund of the sale's own payment, not that of a second one.
+fn may_fail(event: Event) -> bool {
+    matches!(
+        event,
+        Event::CreditDone { .. } | Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent
+    )
+}
+
+/// How a refund of an attempt is booked, and how it is when it does not come about.
+pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
+    if attempt.state == attempt_state::PAID_WRONG {
+        (Kind::SuspenseRefund, Kind::SuspenseRefundCancelled)
+    } else {
+        (Kind::Refund, Kind::RefundCancelled)
+    }
+}
+
+/// What went back, or is going back, of a sale by refunds made at the provider.
+async fn refunded_elsewhere_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+    let refunds = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::OutsideId.ne(""))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .all(txn)
+        .await?;
+    Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
+}
+
+/// What is gone of a sale's payment past us.
+async fn returned_elsewhere_minor(txn: &DatabaseTransaction, row: &sale::Model) -> Result<i64> {
+    let refunded_minor = refunded_elsewhere_minor(txn, row.id).await?;
+    if row.dispute.is_empty() {
+        return Ok(refunded_minor);
+    }
+    let disputes = dispute::Entity::find().filter(dispute::Column::SaleId.eq(row.id)).all(txn).await?;
+    let lost = disputes.iter().filter(|dispute| dispute.state == dispute_state::LOST);
+    Ok(refunded_minor + lost.map(|dispute| dispute.amount_minor).sum::<i64>())
+}
+
+/// Our refund of the sale's own payment, not that of a second one.
 async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::OutsideId.eq(""))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
         .filter(refund::Column::State.ne(refund_state::CANCELLED))
         .one(txn)
@@ -269,10 +332,10 @@ async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<re
 }
 
 /// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
-async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
+pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
     let paid = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
-        .filter(attempt::Column::State.eq(crate::payments::attempt_state::PAID))
+        .filter(attempt::Column::State.eq(attempt_state::PAID))
         .all(txn)
         .await?;
     let refunded: Vec<i64> = refund::Entity::find()

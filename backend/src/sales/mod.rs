@@ -9,7 +9,7 @@ pub mod state;
 mod takings;
 mod views;
 
-pub(crate) use apply::After;
+pub(crate) use apply::{After, paid_attempt, refund_kinds};
 pub(crate) use state::Event;
 pub use state::SaleState;
 
@@ -135,6 +135,10 @@ pub struct SaleView {
     pub pulses_given: i32,
     /// What is going or went back, if anything.
     pub refund_text: Option<String>,
+    /// What the operator gave back at the provider, if anything.
+    pub elsewhere_text: Option<String>,
+    /// Where a dispute with the payer's bank stands: `opened`, `won`, `lost`, or empty.
+    pub dispute: String,
     /// Where to pay, while it awaits payment.
     pub pay_url: Option<String>,
     /// The credit came although the money went back.

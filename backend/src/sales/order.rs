@@ -104,6 +104,7 @@ impl Backend {
             expires_ms: Set(expires_ms),
             paid_ms: Set(None),
             finished_ms: Set(None),
+            dispute: Set(String::new()),
             ..Default::default()
         };
         let new_attempt = attempt::ActiveModel {
@@ -119,6 +120,8 @@ impl Backend {
             expires_ms: Set(expires_ms),
             due_ms: Set(Some(now_ms + self.rules.poll_first_ms)),
             polls: Set(0),
+            paid_minor: Set(None),
+            paid_currency: Set(None),
             ..Default::default()
         };
         let new_sale = &new_sale;

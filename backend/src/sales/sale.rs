@@ -26,6 +26,8 @@ pub struct Model {
     pub expires_ms: i64,
     pub paid_ms: Option<i64>,
     pub finished_ms: Option<i64>,
+    /// Where its last dispute stands; empty if there was none.
+    pub dispute: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -17,7 +17,7 @@ async fn a_repeat_changes_nothing_and_is_acknowledged() {
     }
     // The same fact under a new event's number.
     let number = app.number(&token).await;
-    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     app.callback(&app.notice(&number, what)).await.unwrap();
 
     app.shop.module.credit(&app);
@@ -79,7 +79,7 @@ async fn after_the_refund_changes_nothing() {
     assert_eq!(app.state(&token).await, "refunded");
     app.callback(&callback).await.unwrap();
     let number = app.number(&token).await;
-    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     app.callback(&app.notice(&number, what)).await.unwrap();
     app.callback(&app.notice(&number, What::Closed)).await.unwrap();
     app.pass_ms(5_000).await;
@@ -94,7 +94,7 @@ async fn with_another_amount_are_put_before_a_person() {
     let token = app.order().await;
     let number = app.number(&token).await;
     app.events();
-    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR - 1, paid_at_ms: app.now_ms() };
+    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR - 1, paid_at_ms: app.now_ms(), attach: String::new() };
     app.callback(&app.notice(&number, what)).await.unwrap();
     let row = app.row(&token).await;
     assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "wrong_amount"));
@@ -114,7 +114,7 @@ async fn of_another_merchant_are_kept_acknowledged_and_credit_nothing() {
     let token = app.order().await;
     let number = app.number(&token).await;
     app.events();
-    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     let foreign = app.bank.notice("somebody else", &number, what).signed(&app.shop.account.key);
     app.callback(&foreign).await.unwrap();
     app.callback(&foreign).await.unwrap();
@@ -132,7 +132,7 @@ async fn for_one_operator_pay_nothing_of_another() {
     let token = app.order().await;
     let number = app.number(&token).await;
     // The other merchant's provider account, rightly signed, names this operator's number.
-    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     let notice = app.bank.notice(&other.account.merchant, &number, what);
     app.backend.callback(&other.account_token, notice.signed(&other.account.key).raw()).await.unwrap();
     assert_eq!(app.state(&token).await, "awaiting_payment");
@@ -146,7 +146,7 @@ async fn for_one_operator_pay_nothing_of_another() {
 async fn of_a_number_we_never_gave_are_kept_as_orphans() {
     let app = TestApp::start().await;
     app.events();
-    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     app.callback(&app.notice("SNOBODYKNOWS", what)).await.unwrap();
     app.callback(&app.notice("RNOBODYKNOWS", What::RefundDone)).await.unwrap();
     assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox WHERE outcome = 'orphan'").await, 2);
@@ -169,7 +169,7 @@ async fn that_are_not_believed_leave_no_trace() {
     assert!(matches!(app.callback(&unsigned).await, Err(CallbackFailure::Untrusted(CallbackError::Header(_)))));
     let mut garbage = genuine.clone();
     garbage.body = b"{".to_vec();
-    assert!(matches!(app.callback(&garbage).await, Err(CallbackFailure::Untrusted(CallbackError::Content(_)))));
+    assert!(matches!(app.callback(&garbage).await, Err(CallbackFailure::Untrusted(CallbackError::Signature))));
     assert!(matches!(app.backend.callback("no such token", genuine.raw()).await, Err(CallbackFailure::NoAccount)));
     assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox").await, 0);
     assert_eq!(app.state(&token).await, "awaiting_payment");
@@ -191,4 +191,36 @@ async fn keep_what_a_dispute_needs() {
     assert_eq!(rows[0].try_get::<String>("", "plaintext").unwrap().into_bytes(), callback.body);
     assert_eq!(rows[0].try_get::<String>("", "outcome").unwrap(), "applied");
     assert_eq!(rows[0].try_get::<i64>("", "received_ms").unwrap(), app.now_ms());
+}
+
+#[tokio::test]
+async fn in_an_unexpected_currency_are_kept_and_put_before_a_person() {
+    let app = TestApp::start().await;
+    let token = app.order().await;
+    let number = app.number(&token).await;
+    app.events();
+    let what = What::PaidForeign { amount_minor: PRICE_MINOR, currency: "USD".into() };
+    app.callback(&app.notice(&number, what)).await.unwrap();
+    let row = app.row(&token).await;
+    assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "wrong_amount"));
+    assert_eq!(app.alarms().len(), 1);
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM ledger_entries WHERE currency = 'USD'").await, 2);
+    assert_eq!(app.books().await["suspense"], -i128::from(PRICE_MINOR));
+    app.pass_ms(40_000).await;
+    assert!(app.shop.module.credits(&app).is_empty());
+}
+
+#[tokio::test]
+async fn that_are_authentic_and_not_understood_are_kept_and_acknowledged() {
+    let app = TestApp::start().await;
+    let token = app.order().await;
+    let number = app.number(&token).await;
+    app.events();
+    let novelty = app.notice(&number, What::Novelty);
+    for _ in 0..3 {
+        app.callback(&novelty).await.unwrap();
+    }
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox WHERE outcome = 'not_understood'").await, 1);
+    assert_eq!(app.alarms().len(), 1, "a repeat alarms nobody");
+    assert_eq!(app.state(&token).await, "awaiting_payment");
 }

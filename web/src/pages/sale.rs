@@ -41,7 +41,7 @@ pub(crate) fn steps(state: &str) -> Vec<Step> {
 }
 
 /// The reasons there are words for: `reason-<word>` in the locales.
-pub(crate) const REASONS: [&str; 8] = [
+pub(crate) const REASONS: [&str; 9] = [
     "module_failed",
     "module_expired",
     "module_silent",
@@ -50,6 +50,7 @@ pub(crate) const REASONS: [&str; 8] = [
     "wrong_amount",
     "not_paid",
     "order_refused",
+    "refunded_elsewhere",
 ];
 
 /// Why it did not end with a credit. A reason without words of its own is shown as `other`, none as empty.
