@@ -187,8 +187,7 @@ impl Till {
         let minor =
             if whole { left_minor } else { 1 + left_minor.min(self.console.between(1..=1_000) as i64) % left_minor };
         let number = format!("C{}", self.refunds.len());
-        let refund =
-            Refund { trade: out_trade_no.to_owned(), minor, state: RefundState::Done, elsewhere: true, day };
+        let refund = Refund { trade: out_trade_no.to_owned(), minor, state: RefundState::Done, elsewhere: true, day };
         self.refunds.insert(number.clone(), refund);
         self.give_back(out_trade_no, minor);
         if let Some(trade) = self.trades.get_mut(out_trade_no) {

@@ -3,7 +3,7 @@
 
 use super::{
     account, attempt, dispute, dispute_state,
-    facts::{Outcome, find_attempt, find_attempt_row},
+    facts::{Outcome, find_attempt},
     provider::{DisputeState, ToldDispute},
     refund, refund_state,
 };
@@ -40,7 +40,7 @@ impl Backend {
             return Ok(Outcome::Orphan);
         };
         let sale = self.lock_sale(txn, known.sale_id).await?;
-        let attempt = find_attempt_row(txn, known.id).await?;
+        let (sale, attempt) = self.surely_paid(txn, sale, known.id, None, after).await?;
         let row = match find_dispute(txn, account.id, &told.dispute_id).await? {
             Some(row) => row,
             None => self.open_dispute(txn, &sale, &attempt, told, after).await?,

@@ -316,7 +316,11 @@ pub(crate) async fn find_attempt_row(txn: &DatabaseTransaction, attempt_id: i64)
     attempt::Entity::find_by_id(attempt_id).one(txn).await?.ok_or(Error::NotFound("attempt"))
 }
 
-pub(crate) async fn find_attempt(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<Option<attempt::Model>> {
+pub(crate) async fn find_attempt(
+    txn: &DatabaseTransaction,
+    account_id: i64,
+    number: &str,
+) -> Result<Option<attempt::Model>> {
     Ok(attempt::Entity::find()
         .filter(attempt::Column::AccountId.eq(account_id))
         .filter(attempt::Column::OutTradeNo.eq(number))
@@ -324,7 +328,11 @@ pub(crate) async fn find_attempt(txn: &DatabaseTransaction, account_id: i64, num
         .await?)
 }
 
-pub(crate) async fn find_refund(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<Option<refund::Model>> {
+pub(crate) async fn find_refund(
+    txn: &DatabaseTransaction,
+    account_id: i64,
+    number: &str,
+) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::AccountId.eq(account_id))
         .filter(refund::Column::OutRefundNo.eq(number))

@@ -11,7 +11,7 @@ pub(crate) mod dispute;
 mod disputes;
 mod facts;
 pub(crate) mod inbox;
-mod outside;
+pub(crate) mod outside;
 mod poll;
 pub mod provider;
 pub(crate) mod refund;

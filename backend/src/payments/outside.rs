@@ -3,7 +3,7 @@
 use super::{
     Cause, account, attempt, attempt_state, dispute, dispute_state,
     facts::{Outcome, Taken, find_attempt, find_attempt_row, find_refund},
-    provider::{RefundState, ToldRefund},
+    provider::{Paid, RefundState, ToldRefund},
     refund, refund_state,
 };
 use crate::{
@@ -41,31 +41,16 @@ impl Backend {
             after.alarm(account.operator_id, None, message);
             return Ok(Outcome::Orphan);
         };
-        let mut sale = self.lock_sale(txn, known.sale_id).await?;
+        let sale = self.lock_sale(txn, known.sale_id).await?;
         let nothing_moves = matches!(state, RefundState::Closed | RefundState::NotFound);
         // Somebody else may have booked it while we waited for the sale.
         if nothing_moves || find_refund(txn, account.id, out_refund_no).await?.is_some() {
             return Ok(Outcome::NothingNew);
         }
-        let mut attempt = find_attempt_row(txn, known.id).await?;
-        if !is_paid(&attempt) {
-            // Only what was paid can be refunded: what was asked, if nothing else is told.
-            let asked = Taken {
-                provider_txn_id: None,
-                amount_minor: attempt.amount_minor,
-                currency: &known.currency,
-                paid_at_ms: self.now_ms(),
-                returned: true,
-            };
-            let taken = told.payment.as_ref().map_or(asked, |paid| Taken { returned: true, ..Taken::of(paid) });
-            self.attempt_paid(txn, sale, attempt, taken, after).await?;
-            attempt = find_attempt_row(txn, known.id).await?;
-            sale = self.lock_sale(txn, known.sale_id).await?;
-        }
+        let (sale, attempt) = self.surely_paid(txn, sale, known.id, told.payment.as_ref(), after).await?;
         let outside = self.store_outside(txn, &attempt, out_refund_no, state, told).await?;
         let (kind, _) = refund_kinds(&attempt);
-        let booked = Posting { reference: format!("refund-{}", outside.id), ..self.refund_posting(&sale, &outside, kind) };
-        ledger::post(txn, booked).await?;
+        ledger::post(txn, self.refund_posting(&sale, &outside, kind)).await?;
         if outside.state == refund_state::DONE {
             ledger::post(txn, self.refund_posting(&sale, &outside, ledger::Kind::RefundDone)).await?;
         }
@@ -78,6 +63,34 @@ impl Backend {
         self.cut_ours(txn, &sale, &attempt, outside.amount_minor, &cause).await?;
         self.tell_of_elsewhere(txn, sale, attempt.id, after).await?;
         Ok(Outcome::Applied)
+    }
+
+    /// Books an attempt as paid that is not known to be: only what was paid can be refunded or disputed. What was paid is what
+    /// was asked, if nothing else is told. Gives sale and attempt as they are then.
+    pub(crate) async fn surely_paid(
+        &self,
+        txn: &DatabaseTransaction,
+        sale: sale::Model,
+        attempt_id: i64,
+        payment: Option<&Paid>,
+        after: &mut After,
+    ) -> Result<(sale::Model, attempt::Model)> {
+        let attempt = find_attempt_row(txn, attempt_id).await?;
+        if [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str()) {
+            return Ok((sale, attempt));
+        }
+        let currency = attempt.currency.clone();
+        let asked = Taken {
+            provider_txn_id: None,
+            amount_minor: attempt.amount_minor,
+            currency: &currency,
+            paid_at_ms: self.now_ms(),
+            returned: true,
+        };
+        let taken = payment.map_or(asked, |paid| Taken { returned: true, ..Taken::of(paid) });
+        let sale_id = sale.id;
+        self.attempt_paid(txn, sale, attempt, taken, after).await?;
+        Ok((self.lock_sale(txn, sale_id).await?, find_attempt_row(txn, attempt_id).await?))
     }
 
     async fn store_outside(
@@ -192,10 +205,9 @@ impl Backend {
             return Ok(());
         }
         let refunds = refunds_of(txn, attempt.id).await?;
-        let returned_minor: i64 = refunds.iter().map(|refund| refund.amount_minor).sum();
         let event = Event::ReturnedElsewhere {
             open: refunds.iter().any(|refund| refund.state != refund_state::DONE),
-            left_minor: attempt.taken_minor() - returned_minor - lost_minor(txn, attempt.id).await?,
+            left_minor: left_minor(txn, &attempt).await?,
             rest_goes_back: sale.reason == Cause::Elsewhere.as_str(),
         };
         self.move_sale(txn, sale, event, Some((&attempt, attempt.taken_minor())), after).await
@@ -205,10 +217,6 @@ impl Backend {
 /// The reason of a sale whose payment has another amount or currency than asked.
 const WRONG_AMOUNT: &str = "wrong_amount";
 
-fn is_paid(attempt: &attempt::Model) -> bool {
-    [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str())
-}
-
 /// An attempt's refunds that came about or may yet.
 async fn refunds_of(txn: &DatabaseTransaction, attempt_id: i64) -> Result<Vec<refund::Model>> {
     Ok(refund::Entity::find()
@@ -216,6 +224,12 @@ async fn refunds_of(txn: &DatabaseTransaction, attempt_id: i64) -> Result<Vec<re
         .filter(refund::Column::State.ne(refund_state::CANCELLED))
         .all(txn)
         .await?)
+}
+
+/// What of an attempt's payment is neither back nor on its way, nor lost in a dispute: no refund may be of more.
+pub(crate) async fn left_minor(txn: &DatabaseTransaction, attempt: &attempt::Model) -> Result<i64> {
+    let returned_minor: i64 = refunds_of(txn, attempt.id).await?.iter().map(|refund| refund.amount_minor).sum();
+    Ok(attempt.taken_minor() - returned_minor - lost_minor(txn, attempt.id).await?)
 }
 
 /// What of an attempt was lost in disputes.

@@ -52,6 +52,7 @@ struct Reading {
     learned: i64,
     orphans: i64,
     first_orphan: Option<String>,
+    unread: usize,
 }
 
 /// The facts about one trade, in the order in which they are to be applied: the payment first.
@@ -114,33 +115,52 @@ impl Backend {
             let first = provider.day_of(account.created_ms.max(now_ms - LOOK_BACK_MS));
             return self.end_statement(&row, statement_state::READ, &Reading::default(), first, &*provider).await;
         }
-        let since_ready_ms = now_ms - provider.statement_ready_ms(row.day);
-        let (state, reading) = match provider.statement(row.day).await {
-            Ok(Statement::NotYet) => return Ok(()),
-            Ok(Statement::Nothing) if since_ready_ms < NOTHING_AFTER_MS => return Ok(()),
-            Ok(Statement::Nothing) => (statement_state::NONE, Reading::default()),
-            Ok(Statement::Facts { facts, unread }) => {
-                if unread > 0 {
-                    let message = format!("{unread} lines of the payment provider's statement were not understood");
-                    self.alarm(account.operator_id, None, message);
-                }
-                match self.reconcile(&account, &*provider, &facts).await? {
-                    Ok(reading) => (statement_state::READ, reading),
-                    Err(error) => return Ok(self.statement_failed(&account, &row, &error)),
-                }
+        match self.look_into(&account, &*provider, row.day).await? {
+            Ok(None) => Ok(()),
+            Ok(Some((state, reading))) => {
+                self.tell_of_reading(&account, &reading);
+                self.end_statement(&row, state, &reading, row.day + 1, &*provider).await
             }
+            Err(error) => {
+                self.statement_failed(&account, &row, &error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks for a day's statement and takes in what it says; nothing if it is to be asked for later.
+    async fn look_into(
+        &self,
+        account: &account::Model,
+        provider: &dyn Provider,
+        day: i64,
+    ) -> Result<Result<Option<(&'static str, Reading)>, ProviderError>> {
+        let since_ready_ms = self.now_ms() - provider.statement_ready_ms(day);
+        let (facts, unread) = match provider.statement(day).await {
+            Ok(Statement::NotYet) => return Ok(Ok(None)),
+            Ok(Statement::Nothing) if since_ready_ms < NOTHING_AFTER_MS => return Ok(Ok(None)),
+            Ok(Statement::Nothing) => return Ok(Ok(Some((statement_state::NONE, Reading::default())))),
+            Ok(Statement::Facts { facts, unread }) => (facts, unread),
             Err(ProviderError::Refused { code, .. }) if since_ready_ms > GIVEN_UP_AFTER_MS => {
                 let message = format!("an old statement of the payment provider cannot be had any more: {code}");
                 self.alarm(account.operator_id, None, message);
-                (statement_state::MISSED, Reading::default())
+                return Ok(Ok(Some((statement_state::MISSED, Reading::default()))));
             }
-            Err(error) => return Ok(self.statement_failed(&account, &row, &error)),
+            Err(error) => return Ok(Err(error)),
         };
+        let reading = self.reconcile(account, provider, &facts).await?;
+        Ok(reading.map(|reading| Some((statement_state::READ, Reading { unread, ..reading }))))
+    }
+
+    fn tell_of_reading(&self, account: &account::Model, reading: &Reading) {
+        if reading.unread > 0 {
+            let message = format!("{} lines of the payment provider's statement were not understood", reading.unread);
+            self.alarm(account.operator_id, None, message);
+        }
         if let Some(first) = &reading.first_orphan {
             let message = format!("{} facts of the provider's statement fit no order: {first}, ..", reading.orphans);
             self.alarm(account.operator_id, None, message);
         }
-        self.end_statement(&row, state, &reading, row.day + 1, &*provider).await
     }
 
     /// Takes a statement to work on. False if somebody else has it.
@@ -234,7 +254,8 @@ impl Backend {
             .filter(attempt::Column::OutTradeNo.is_in(trades.iter().map(|(number, _)| *number)))
             .all(self.db.read())
             .await?;
-        let numbers: Vec<&str> = trades.iter().flat_map(|(_, facts)| facts).filter_map(|fact| refund_no(fact)).collect();
+        let numbers: Vec<&str> =
+            trades.iter().flat_map(|(_, facts)| facts).filter_map(|fact| refund_no(fact)).collect();
         let refunds = match numbers.is_empty() {
             true => vec![],
             false => {
@@ -263,32 +284,33 @@ impl Backend {
         out_trade_no: &str,
         news: &[&Fact],
     ) -> Result<Vec<Fact>, ProviderError> {
-        let mut facts = vec![];
+        let (mut payments, mut others) = (vec![], vec![]);
         let is_ours = known.attempts.contains(out_trade_no);
-        let tells_payment = news.iter().any(|fact| matches!(fact, Fact::Payment { .. }));
-        if is_ours && !tells_payment && !known.paid.contains(out_trade_no) {
-            let state = provider.query(out_trade_no).await?;
-            facts.push(Fact::Payment { out_trade_no: out_trade_no.to_owned(), state });
-        }
-        // Money of it went back: nobody is to be served for it.
-        let is_refunded = is_ours && news.iter().any(|fact| refund_no(fact).is_some());
         for fact in news {
-            facts.push(match fact {
-                Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } if is_refunded => {
-                    Fact::Payment { out_trade_no: out_trade_no.clone(), state: TradeState::Refunded(paid.clone()) }
-                }
+            match fact {
+                Fact::Payment { .. } => payments.push((*fact).clone()),
                 Fact::Refund { out_refund_no, state, told } if is_ours => {
                     let state = match provider.query_refund(out_refund_no).await {
                         // A number of a form that the provider gives and does not take: its statement stands.
                         Ok(RefundState::NotFound) | Err(ProviderError::Refused { .. }) => *state,
                         answer => answer?,
                     };
-                    Fact::Refund { out_refund_no: out_refund_no.clone(), state, told: told.clone() }
+                    others.push(Fact::Refund { out_refund_no: out_refund_no.clone(), state, told: told.clone() });
                 }
-                other => (*other).clone(),
-            });
+                Fact::Refund { .. } | Fact::Dispute(_) => others.push((*fact).clone()),
+            }
         }
-        Ok(facts)
+        let is_returned = |fact: &Fact| matches!(fact, Fact::Refund { state, .. } if !matches!(state, RefundState::Closed | RefundState::NotFound));
+        if is_ours && others.iter().any(is_returned) {
+            if payments.is_empty() && !known.paid.contains(out_trade_no) {
+                let state = provider.query(out_trade_no).await?;
+                payments.push(Fact::Payment { out_trade_no: out_trade_no.to_owned(), state });
+            }
+            // Money of it went back: nobody is to be served for it.
+            payments = payments.into_iter().map(returned).collect();
+        }
+        payments.append(&mut others);
+        Ok(payments)
     }
 
     /// Applies the news of one trade in one transaction, so that a payment and what went back of it are seen together.
@@ -387,6 +409,16 @@ fn by_trade(facts: &[Fact]) -> Trades<'_> {
         if is_payment { of_trade.insert(0, fact) } else { of_trade.push(fact) }
     }
     trades
+}
+
+/// A payment as one of which money went back.
+fn returned(fact: Fact) -> Fact {
+    match fact {
+        Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } => {
+            Fact::Payment { out_trade_no, state: TradeState::Refunded(paid) }
+        }
+        other => other,
+    }
 }
 
 fn refund_no(fact: &Fact) -> Option<&str> {

@@ -11,7 +11,7 @@ use crate::{
     live::{LiveEvent, LiveKind},
     modules::command,
     operators::operator,
-    payments::{Cause, attempt, attempt_state, dispute, dispute_state, refund, refund_state},
+    payments::{Cause, attempt, attempt_state, dispute, dispute_state, outside::left_minor, refund, refund_state},
 };
 use protocol::messages::Action;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, TryIntoModel, prelude::*};
@@ -235,8 +235,8 @@ impl Backend {
         }
     }
 
-    /// Decides a refund of an attempt, never of more than was paid. While a dispute is open it is held back: the payer's
-    /// bank has the money.
+    /// Decides a refund of an attempt, never of more than is left of what was paid. While a dispute is open it is held back:
+    /// the payer's bank has the money.
     pub(crate) async fn start_refund(
         &self,
         txn: &DatabaseTransaction,
@@ -245,7 +245,10 @@ impl Backend {
         cause: Cause,
         amount_minor: i64,
     ) -> Result<()> {
-        let amount_minor = amount_minor.min(attempt.taken_minor());
+        let amount_minor = amount_minor.min(left_minor(txn, attempt).await?);
+        if amount_minor <= 0 {
+            return Err(Error::Conflict("what is left to refund"));
+        }
         let held = row.dispute == dispute_state::OPENED;
         let refund = refund::ActiveModel {
             sale_id: Set(row.id),
@@ -283,10 +286,7 @@ impl Backend {
 }
 
 fn may_fail(event: Event) -> bool {
-    matches!(
-        event,
-        Event::CreditDone { .. } | Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent
-    )
+    matches!(event, Event::CreditDone { .. } | Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent)
 }
 
 /// How a refund of an attempt is booked, and how it is when it does not come about.

@@ -503,7 +503,9 @@ mod tests {
         for state in [SaleState::Created, SaleState::AwaitingPayment, SaleState::Expired] {
             let decision = decide(&sale(state), Event::PaidReturned);
             assert_eq!(decision.state, SaleState::Review);
-            assert!(decision.effects.contains(&Effect::PostPayment) && !decision.effects.contains(&Effect::QueueCredit));
+            assert!(
+                decision.effects.contains(&Effect::PostPayment) && !decision.effects.contains(&Effect::QueueCredit)
+            );
         }
     }
 

@@ -158,7 +158,12 @@ async fn two_on_one_store_do_everything_once() {
     // Sent first by the one that took the callback, and five times again by either.
     assert_eq!(app.shop.module.credits(&app).len(), 5);
     let number = app.number(&token).await;
-    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
+    let what = What::Paid {
+        txn: format!("T{number}"),
+        amount_minor: PRICE_MINOR,
+        paid_at_ms: app.now_ms(),
+        attach: String::new(),
+    };
     second.callback(&app.shop.account_token, app.notice(&number, what).raw()).await.unwrap();
     app.assert_books().await;
 }

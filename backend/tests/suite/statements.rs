@@ -20,6 +20,13 @@ async fn credited_sale(app: &TestApp) -> String {
     token
 }
 
+/// Lets the time pass in which an order can be paid.
+async fn go_unpaid(app: &TestApp) {
+    for _ in 0..14 {
+        app.skip_ms(30_000).await;
+    }
+}
+
 fn payment_of_nobody(number: &str, at_ms: i64) -> Fact {
     let amount = Money::new(PRICE_MINOR, Currency::Cny);
     let paid =
@@ -49,7 +56,7 @@ async fn tell_of_payments_that_nobody_told() {
     let app = TestApp::start().await;
     let token = app.order().await;
     let number = app.number(&token).await;
-    app.pass_ms(7 * 60_000).await;
+    go_unpaid(&app).await;
     assert_eq!(app.state(&token).await, "expired");
     // The provider took it all the same, and its callback is lost.
     app.bank.move_trade(&number, TradeState::NotPaid);
@@ -68,7 +75,7 @@ async fn tell_of_a_payment_and_its_refund_together() {
         let app = TestApp::start().await;
         let token = app.order().await;
         let number = app.number(&token).await;
-        app.pass_ms(7 * 60_000).await;
+        go_unpaid(&app).await;
         app.bank.move_trade(&number, TradeState::NotPaid);
         app.bank.pay(&number, app.now_ms());
         app.bank.refund_outside(&number, "C1", returned_minor, app.now_ms());
@@ -87,7 +94,7 @@ async fn of_a_later_day_tell_of_a_refund_whose_payment_we_missed() {
     let app = TestApp::start().await;
     let token = app.order().await;
     let number = app.number(&token).await;
-    app.pass_ms(7 * 60_000).await;
+    go_unpaid(&app).await;
     app.bank.move_trade(&number, TradeState::NotPaid);
     app.bank.pay(&number, app.now_ms());
     // No word of the payment in the statement of its day.
@@ -110,12 +117,8 @@ async fn keep_what_fits_no_order_and_alarm_once() {
     for number in ["X1", "X2", "X3"] {
         app.bank.also_states(today, payment_of_nobody(number, app.now_ms()));
     }
-    let told = ToldRefund {
-        out_trade_no: "X1".into(),
-        provider_refund_id: "B1".into(),
-        amount_minor: 100,
-        payment: None,
-    };
+    let told =
+        ToldRefund { out_trade_no: "X1".into(), provider_refund_id: "B1".into(), amount_minor: 100, payment: None };
     let refund = Fact::Refund { out_refund_no: "R1".into(), state: RefundState::Done, told: Some(told) };
     app.bank.also_states(today, refund);
     app.events();

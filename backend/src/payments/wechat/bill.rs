@@ -108,9 +108,11 @@ fn read_line(columns: &Columns, line: &str, mchid: &str) -> Option<Line> {
                     paid_at_ms: moment_ms(value(columns.time)?)?,
                     attach: value(columns.attach).filter(|text| text.len() <= MAX_ATTACH_BYTES)?.to_owned(),
                 }),
-                None if is_currency_code(currency) => {
-                    TradeState::PaidForeign(ForeignPaid { provider_txn_id, amount_minor, currency: currency.to_owned() })
-                }
+                None if is_currency_code(currency) => TradeState::PaidForeign(ForeignPaid {
+                    provider_txn_id,
+                    amount_minor,
+                    currency: currency.to_owned(),
+                }),
                 None => return None,
             };
             Fact::Payment { out_trade_no, state }

@@ -179,7 +179,8 @@ impl RefundNotice {
     /// Which payment it is of, if it says all that is needed to know. Such notices name no currency: these accounts have
     /// but one.
     pub fn told(&self) -> Option<ToldRefund> {
-        let short = |text: &Option<String>| text.clone().filter(|id| (1..=MAX_TRANSACTION_ID_BYTES).contains(&id.len()));
+        let short =
+            |text: &Option<String>| text.clone().filter(|id| (1..=MAX_TRANSACTION_ID_BYTES).contains(&id.len()));
         let amount = self.amount.as_ref().filter(|amount| (1..=amount.total).contains(&amount.refund))?;
         let payment = short(&self.transaction_id).map(|provider_txn_id| {
             let at = self.success_time.as_deref().and_then(|time| DateTime::parse_from_rfc3339(time).ok());

@@ -306,10 +306,7 @@ impl Provider for Played {
         };
         Ok(VerifiedCallback {
             event_id: body["event_id"].as_str().unwrap().to_owned(),
-            fact: Fact::Payment {
-                out_trade_no,
-                state: TradeState::Paid(paid),
-            },
+            fact: Fact::Payment { out_trade_no, state: TradeState::Paid(paid) },
             plaintext: body.to_string(),
         })
     }

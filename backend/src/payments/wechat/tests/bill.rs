@@ -162,7 +162,10 @@ fn the_public_vector_is_read() {
             }
             Fact::Refund { out_refund_no, state: RefundState::Done, told: Some(told) } => {
                 assert_eq!((told.out_trade_no.as_str(), text("type")), (text("out_trade_no"), "refund"));
-                assert_eq!((out_refund_no.as_str(), told.provider_refund_id.as_str()), (text("out_refund_no"), text("refund_id")));
+                assert_eq!(
+                    (out_refund_no.as_str(), told.provider_refund_id.as_str()),
+                    (text("out_refund_no"), text("refund_id"))
+                );
                 assert_eq!(told.amount_minor, expected["refund_fen"].as_i64().unwrap());
             }
             other => panic!("{other:?}"),

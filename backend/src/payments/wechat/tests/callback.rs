@@ -102,7 +102,9 @@ fn refunds_are_understood() {
         assert_eq!(verified.fact, Fact::Refund { out_refund_no: "R-1".into(), state, told: Some(told) });
     }
     // Of a refund that we know, number and state are enough.
-    for (pointer, bad) in [("/refund_id", json!("")), ("/out_trade_no", json!("1".repeat(65))), ("/amount/refund", json!(0))] {
+    for (pointer, bad) in
+        [("/refund_id", json!("")), ("/out_trade_no", json!("1".repeat(65))), ("/amount/refund", json!(0))]
+    {
         let mut odd = refund("SUCCESS");
         *odd.pointer_mut(pointer).unwrap() = bad;
         let verified = verify_signed(body("REFUND.SUCCESS", &odd).as_bytes()).unwrap();
