@@ -59,6 +59,16 @@ pub struct Rules {
     pub refund_max_ms: i64,
     /// Refused so often, a refund is put before a person.
     pub refund_tries_max: i32,
+    /// First wait before a statement that could not be had is asked for again; doubled each time.
+    pub statement_first_ms: i64,
+    /// Longest wait before a statement is asked for again.
+    pub statement_max_ms: i64,
+    /// A statement, which may be long, is waited for no longer.
+    pub statement_wait_ms: u64,
+    /// Accounts are spread over this time, so that not all ask at once for the statement of a day.
+    pub statement_spread_ms: i64,
+    /// No statement is due later than so long from now: beside the waits it is that of a day which just began.
+    pub statement_longest_ms: i64,
     /// A module's clock may be off by so much before it is set anew.
     pub clock_drift_max_ms: i64,
     /// Rows of due work taken at once, and pieces of work of a kind under way at most.
@@ -111,6 +121,11 @@ impl Default for Rules {
             refund_first_ms: 1_000,
             refund_max_ms: 600_000,
             refund_tries_max: 12,
+            statement_first_ms: 5 * 60_000,
+            statement_max_ms: 3_600_000,
+            statement_wait_ms: 150_000,
+            statement_spread_ms: 1_800_000,
+            statement_longest_ms: 3 * 24 * 3_600_000,
             clock_drift_max_ms: 2_000,
             batch_rows: 256,
             account_calls_max: 8,

@@ -240,6 +240,15 @@ impl Sandbox {
         self.provider.settle(&self.key(out_refund_no), RefundStatus::Success)
     }
 
+    /// Somebody gives back a part of an order of the first merchant's, or all of it, in the merchant's console: past the
+    /// merchant's server, which is told by a callback only if `tells`. Gives the number that the provider makes up for it.
+    ///
+    /// # Errors
+    /// Says why the provider refuses.
+    pub fn refund_in_console(&self, out_trade_no: &str, refund_fen: i64, tells: bool) -> Result<String, String> {
+        self.provider.refund_in_console(&self.key(out_trade_no), refund_fen, tells).map_err(|error| error.message)
+    }
+
     /// One order of the first merchant.
     pub fn order(&self, out_trade_no: &str) -> Option<OrderView> {
         let book = self.provider.book();

@@ -134,7 +134,12 @@ impl Checker {
     }
 
     /// What is not at rest, a line each.
-    pub(crate) async fn open(&self, machines: &[Machine], backend: Option<&Backend>) -> Checked<Vec<String>> {
+    pub(crate) async fn open(
+        &self,
+        till: &Mutex<Till>,
+        machines: &[Machine],
+        backend: Option<&Backend>,
+    ) -> Checked<Vec<String>> {
         let Some(backend) = backend else { return Ok(vec!["the server is down".into()]) };
         let due = self.store.due().await?;
         if due > 0 {
@@ -143,7 +148,7 @@ impl Checker {
             let lines = rows.iter().filter(|row| open(row)).map(SaleRow::line);
             return Ok(lines.chain([format!("{due} commands, payments or refunds wait")]).collect());
         }
-        let mut lines = vec![];
+        let mut lines = unknown_to_store(&self.store.sales().await?, &locked(till));
         for (known, machine) in self.known.iter().zip(machines) {
             let view = backend.machine(known.operator_id, known.machine_id).await?;
             let Some(module) = view.row.module else { continue };
@@ -200,8 +205,8 @@ impl Checker {
         self.moves.push(format!("sale {} {before} -> {} {}", row.token, row.state, row.reason));
         let legal = match before.as_str() {
             "credited" | "refunded" => false,
-            "expired" => ["paid", "review"].contains(&row.state.as_str()),
-            "review" => row.state == "refunded",
+            "expired" => ["paid", "refund_pending", "review"].contains(&row.state.as_str()),
+            "review" => ["refunded", "paid"].contains(&row.state.as_str()),
             _ => true,
         };
         hold!(legal, "sale {} went from {before} to {}", row.token, row.state);
@@ -245,16 +250,35 @@ impl Checker {
         let till = locked(till);
         for (number, trade) in till.trades() {
             let known = rows.iter().any(|row| row.out_trade_no.as_ref() == Some(number));
-            hold!(
-                known || trade.taken_minor == 0 || trade.refund_forgotten,
-                "{number} was paid and belongs to no sale"
-            );
+            hold!(known || trade.taken_minor == 0, "{number} was paid and belongs to no sale");
         }
         for facts in facts(&rows, &self.ledger, &till, machines) {
             check_sale_at_rest(&facts)?;
         }
         Ok(())
     }
+}
+
+/// What the provider's statements have still to tell: payments that fit no order here, and what went back past the store,
+/// in the console or before a copy was put back. A line each.
+fn unknown_to_store(rows: &[SaleRow], till: &Till) -> Vec<String> {
+    let mut lines = vec![];
+    for (number, trade) in till.trades().iter().filter(|(_, trade)| trade.taken_minor > 0) {
+        let Some(row) = rows.iter().find(|row| row.out_trade_no.as_ref() == Some(number)) else {
+            lines.push(format!("{number} was paid and belongs to no sale"));
+            continue;
+        };
+        let is_known = if trade.refund_forgotten {
+            row.returned_minor >= trade.returned_minor
+        } else {
+            row.elsewhere_minor == trade.elsewhere_minor
+        };
+        if !is_known {
+            let (token, there, here) = (&row.token, trade.elsewhere_minor, row.elsewhere_minor);
+            lines.push(format!("sale {token}: {there} went back in the console, {here} is known"));
+        }
+    }
+    lines
 }
 
 fn locked(till: &Mutex<Till>) -> MutexGuard<'_, Till> {
@@ -310,7 +334,9 @@ fn check_sale(facts: &Facts<'_>) -> Checked {
     let token = &row.token;
     let paid = facts.booked_minor("payment") + facts.booked_minor("suspense");
     hold!(paid == 0 || paid == taken, "sale {token}: {paid} booked as paid, {taken} taken");
-    let refunding = facts.booked_minor("refund") - facts.booked_minor("refund_cancelled");
+    let refunding = facts.booked_minor("refund") + facts.booked_minor("suspense_refund")
+        - facts.booked_minor("refund_cancelled")
+        - facts.booked_minor("suspense_refund_cancelled");
     hold!((0..=paid).contains(&refunding), "sale {token}: {refunding} to go back of {paid} paid");
     let done = facts.booked_minor("refund_done");
     hold!(done <= returned, "sale {token}: {done} booked as returned, {returned} returned");
@@ -323,14 +349,22 @@ fn check_sale(facts: &Facts<'_>) -> Checked {
             "sale {token} counts as credited, the machine got {} pulses",
             facts.pulses()
         );
+        // What its operator gave back in the console beside.
+        let elsewhere = trade.map_or(0, |trade| trade.elsewhere_minor);
         let forgot = trade.is_some_and(|trade| trade.refund_forgotten);
-        hold!(refunding == 0 && (returned == 0 || forgot), "sale {token} is credited, and {refunding} goes back");
+        hold!(
+            refunding == row.elsewhere_minor && (returned == elsewhere || forgot),
+            "sale {token} is credited, and {refunding} goes back, {elsewhere} by the console"
+        );
     }
     if row.state == "refunded" {
         hold!(done > 0 && done == refunding, "sale {token} counts as refunded with {done} of {refunding} returned");
     }
     if row.served_and_refunded {
-        hold!(facts.booked_minor("loss") == refunding, "sale {token} was served and refunded, and no loss is booked");
+        let lost = facts.booked_minor("loss");
+        // What went back in the console later is no more a loss than that of a credited sale.
+        let served = lost > 0 && (refunding - row.elsewhere_minor..=refunding).contains(&lost);
+        hold!(served, "sale {token} was served and refunded, and {lost} is booked as lost");
         hold!(facts.pulses() == row.pulses, "sale {token} counts as served, the machine got {} pulses", facts.pulses());
     }
     Ok(())
@@ -368,7 +402,9 @@ fn check_sale_at_rest(facts: &Facts<'_>) -> Checked {
             let wrong = taken != row.amount_minor;
             let stuck = trade.is_some_and(|trade| trade.abnormal) || row.refund_state == "stuck";
             hold!(wrong || stuck, "sale {token} is before a person without need");
-            hold!(returned == 0, "sale {token} is before a person, and {returned} went back");
+            let elsewhere = trade.map_or(0, |trade| trade.elsewhere_minor);
+            hold!(returned == elsewhere, "sale {token} is before a person, and {returned} went back");
+            hold!(returned < taken, "sale {token} is before a person, and all of it went back");
         }
         other => return Err(Violation(format!("sale {token} rests as {other}"))),
     }

@@ -10,8 +10,6 @@ use failing_disk::{After, Disk};
 
 /// Longest time the server is down while a copy is put back, in microseconds.
 const DOWN_MAX_US: u64 = 60_000_000;
-/// The provider's daily bill, which names every payment, is read so long after all was healed, in microseconds.
-const BILL_AFTER_US: u64 = 30_000_000;
 
 /// What the operator had ordered of a machine when the copy was taken.
 #[derive(Clone, Copy)]
@@ -25,8 +23,6 @@ pub(crate) struct Copies {
     taken: Option<(Disk, Vec<Ordered>)>,
     /// Copies put back so far.
     pub put_back: u32,
-    /// The bill is still to be read.
-    pub bill_due: bool,
 }
 
 impl World {
@@ -70,26 +66,10 @@ impl World {
         self.till().forget_refunds();
         self.checker.start_anew();
         self.copies.put_back += 1;
-        self.copies.bill_due = true;
         if was_up {
             let after_us = self.net.between(100_000..=DOWN_MAX_US);
             self.plan_in(after_us, Event::ServerUp);
         }
         Ok(())
-    }
-
-    /// Once nothing fails any more, the bill is read.
-    pub fn plan_bill(&mut self) {
-        if self.copies.bill_due {
-            self.plan_in(BILL_AFTER_US, Event::Bill);
-        }
-    }
-
-    /// The provider tells of every payment once more, as its bill does.
-    pub fn read_bill(&mut self) {
-        let now_us = self.time.now_us();
-        self.trace.note(now_us, format_args!("provider: the bill"));
-        self.till().tell_all_payments();
-        self.copies.bill_due = false;
     }
 }

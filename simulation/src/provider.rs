@@ -10,7 +10,7 @@ use backend::{
         Providers,
         provider::{
             CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
-            RefundRequest, RefundState, TradeState, VerifiedCallback,
+            RefundRequest, RefundState, Statement, ToldRefund, TradeState, VerifiedCallback,
         },
     },
 };
@@ -30,6 +30,10 @@ pub const SIGNATURE: &str = "authentic";
 const SLOW_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
 /// Longer than anybody waits, in milliseconds.
 const NEVER_MS: u64 = 24 * 3_600_000;
+/// The provider's days are this long, so that a run has some, and statements of them.
+const DAY_MS: i64 = 10 * 60_000;
+/// A statement is to be had so long after its day, in milliseconds.
+const STATEMENT_AFTER_MS: i64 = 60_000;
 /// A payer who was already paying is let finish so long after expiry, in milliseconds.
 const PAY_SLACK_MS: i64 = 90_000;
 
@@ -42,6 +46,8 @@ pub struct Trade {
     pub taken_minor: i64,
     /// What went back so far, in minor units.
     pub returned_minor: i64,
+    /// What of it somebody gave back in the provider's console, in minor units.
+    pub elsewhere_minor: i64,
     /// Refunds that will never go through by themselves.
     pub abnormal: bool,
     currency: Currency,
@@ -63,6 +69,9 @@ struct Refund {
     trade: String,
     minor: i64,
     state: RefundState,
+    /// Made in the provider's console.
+    elsewhere: bool,
+    day: i64,
 }
 
 /// What follows from a call, for the driver to schedule.
@@ -77,6 +86,13 @@ pub enum Intent {
     },
     /// The payer pays before the merchant has its answer.
     PayEarly {
+        /// The attempt.
+        out_trade_no: String,
+        /// So much later.
+        after_ms: u64,
+    },
+    /// Somebody gives money back in the provider's console.
+    Console {
         /// The attempt.
         out_trade_no: String,
         /// So much later.
@@ -111,6 +127,7 @@ pub struct Till {
     ways: Chance,
     /// Until when an account is answered nothing, by the account's number, in microseconds.
     silent_until_us: BTreeMap<usize, u64>,
+    console: Chance,
     events: u64,
     time: Arc<Time>,
 }
@@ -137,6 +154,7 @@ impl Till {
             chance: Chance::new(seed, "provider"),
             ways: Chance::new(seed, "ways to the provider"),
             silent_until_us: BTreeMap::new(),
+            console: Chance::new(seed, "console"),
             events: 0,
             time,
         }
@@ -174,6 +192,12 @@ impl Till {
             return true;
         }
         self.notify_payment(out_trade_no);
+        for _ in 0..2 {
+            if self.console.percent(self.weather.console) {
+                let after_ms = self.console.between(0..=600_000);
+                self.intents.push(Intent::Console { out_trade_no: out_trade_no.to_owned(), after_ms });
+            }
+        }
         true
     }
 
@@ -186,12 +210,60 @@ impl Till {
         }
     }
 
-    /// Tells of every payment that did not go back, as a bill does.
-    pub fn tell_all_payments(&mut self) {
-        let paid = |trade: &Trade| trade.taken_minor > 0 && !trade.unrecorded && !trade.refunding;
-        let numbers: Vec<String> =
-            self.trades.iter().filter(|(_, trade)| paid(trade)).map(|(number, _)| number.clone()).collect();
-        numbers.iter().for_each(|number| self.notify_payment(number));
+    /// Somebody gives back what is left of a payment, or a part, in the provider's console. Mostly nobody is told.
+    pub fn refund_in_console(&mut self, out_trade_no: &str) {
+        let day = day_of(self.time.true_ms());
+        let Some(trade) = self.trades.get(out_trade_no) else { return };
+        let left_minor = trade.taken_minor - self.asked_back_minor(out_trade_no, |_| true);
+        if left_minor <= 0 {
+            return;
+        }
+        let (taken_minor, account_token) = (trade.taken_minor, trade.account_token.clone());
+        let whole = left_minor == 1 || self.console.percent(50);
+        let minor =
+            if whole { left_minor } else { 1 + left_minor.min(self.console.between(1..=1_000) as i64) % left_minor };
+        let number = format!("C{}", self.refunds.len());
+        let refund = Refund { trade: out_trade_no.to_owned(), minor, state: RefundState::Done, elsewhere: true, day };
+        self.refunds.insert(number.clone(), refund);
+        self.give_back(out_trade_no, minor);
+        if let Some(trade) = self.trades.get_mut(out_trade_no) {
+            trade.elsewhere_minor += minor;
+        }
+        self.notes.push(format!("console: {minor} of {taken_minor} of {out_trade_no} go back as {number}"));
+        if self.console.percent(30) {
+            self.events += 1;
+            let body = json!({
+                "event": format!("E{}", self.events), "kind": "refund", "number": number, "trade": out_trade_no,
+                "minor": minor,
+            });
+            self.intents.push(Intent::Notify { account_token, body: body.to_string() });
+        }
+    }
+
+    /// What is back of a payment or on its way, in minor units, of the refunds that are meant.
+    fn asked_back_minor(&self, out_trade_no: &str, meant: impl Fn(&Refund) -> bool) -> i64 {
+        let lives = |refund: &&Refund| refund.trade == out_trade_no && refund.state != RefundState::Closed;
+        self.refunds.values().filter(lives).filter(|refund| meant(refund)).map(|refund| refund.minor).sum()
+    }
+
+    fn statement(&mut self, day: i64) -> Result<Statement, ProviderError> {
+        if self.fails() {
+            return Err(if self.chance.percent(50) { busy() } else { timed_out() });
+        }
+        if day_of(self.time.true_ms()) <= day {
+            return Ok(Statement::NotYet);
+        }
+        let paid = self.trades.iter().filter(|(_, trade)| trade.taken_minor > 0 && !trade.unrecorded);
+        let paid = paid.filter(|(_, trade)| day_of(trade.paid_at_ms) == day).map(|(number, trade)| Fact::Payment {
+            out_trade_no: number.clone(),
+            state: TradeState::Paid(trade.paid(number)),
+        });
+        let back = self.refunds.iter().filter(|(_, refund)| refund.day == day).map(|(number, refund)| Fact::Refund {
+            out_refund_no: number.clone(),
+            state: RefundState::Processing,
+            told: Some(refund.told(number)),
+        });
+        Ok(Statement::Facts { facts: back.chain(paid).collect(), unread: 0 })
     }
 
     fn notify_payment(&mut self, out_trade_no: &str) {
@@ -265,6 +337,7 @@ impl Till {
             asked_minor: request.amount.amount_minor,
             taken_minor: 0,
             returned_minor: 0,
+            elsewhere_minor: 0,
             abnormal: false,
             currency: request.amount.currency,
             expires_at_ms: request.expires_at_ms,
@@ -339,9 +412,17 @@ impl Till {
             self.violations.push(format!("a refund of {}, which was never ordered", request.out_trade_no));
             return Err(ProviderError::Refused { code: "ORDER_NOT_EXIST".into(), message: "no such order".into() });
         };
-        let lives = |refund: &&Refund| refund.trade == request.out_trade_no && refund.state != RefundState::Closed;
-        let asked_minor: i64 = self.refunds.values().filter(lives).map(|refund| refund.minor).sum();
-        if asked_minor > 0 || request.refund_minor > trade.taken_minor || request.refund_minor <= 0 {
+        let asked_minor = self.asked_back_minor(&request.out_trade_no, |refund| !refund.elsewhere);
+        let in_console_minor = self.asked_back_minor(&request.out_trade_no, |refund| refund.elsewhere);
+        if in_console_minor > 0 && asked_minor + in_console_minor + request.refund_minor > trade.taken_minor {
+            // The merchant need not know what was done in the console.
+            return Err(ProviderError::Refused { code: "INVALID_REQUEST".into(), message: "more than is left".into() });
+        }
+        let is_too_much = asked_minor + request.refund_minor > trade.taken_minor;
+        if is_too_much && trade.refund_forgotten {
+            return Err(ProviderError::Refused { code: "INVALID_REQUEST".into(), message: "more than is left".into() });
+        }
+        if asked_minor > 0 && !trade.refund_forgotten || is_too_much || request.refund_minor <= 0 {
             let (number, taken_minor) = (&request.out_trade_no, trade.taken_minor);
             self.violations.push(format!(
                 "a refund of {} on {number}: taken {taken_minor}, asked back before {asked_minor}",
@@ -361,7 +442,9 @@ impl Till {
 
     fn take_refund(&mut self, request: &RefundRequest, state: RefundState) {
         let number = request.out_refund_no.clone();
-        let refund = Refund { trade: request.out_trade_no.clone(), minor: request.refund_minor, state };
+        let day = day_of(self.time.true_ms());
+        let (trade, minor) = (request.out_trade_no.clone(), request.refund_minor);
+        let refund = Refund { trade, minor, state, elsewhere: false, day };
         self.refunds.insert(number.clone(), refund);
         if let Some(trade) = self.trades.get_mut(&request.out_trade_no) {
             trade.refunding |= state != RefundState::Closed;
@@ -394,16 +477,35 @@ impl Trade {
         if self.unrecorded || self.taken_minor == 0 {
             return if self.closed { TradeState::Closed } else { TradeState::NotPaid };
         }
-        if self.refunding {
-            return TradeState::Refunded;
+        if self.refunding || self.returned_minor > 0 {
+            return TradeState::Refunded(self.paid(out_trade_no));
         }
-        TradeState::Paid(Paid {
+        TradeState::Paid(self.paid(out_trade_no))
+    }
+
+    fn paid(&self, out_trade_no: &str) -> Paid {
+        Paid {
             provider_txn_id: format!("T{out_trade_no}"),
             amount: Money::new(self.taken_minor, self.currency),
             paid_at_ms: self.paid_at_ms,
             attach: self.attach.clone(),
-        })
+        }
     }
+}
+
+impl Refund {
+    fn told(&self, number: &str) -> ToldRefund {
+        ToldRefund {
+            out_trade_no: self.trade.clone(),
+            provider_refund_id: format!("P{number}"),
+            amount_minor: self.minor,
+            payment: None,
+        }
+    }
+}
+
+fn day_of(at_ms: i64) -> i64 {
+    at_ms.div_euclid(DAY_MS)
 }
 
 fn busy() -> ProviderError {
@@ -442,7 +544,13 @@ fn read_body(body: &[u8]) -> Option<VerifiedCallback> {
                 attach: text("attach")?,
             }),
         },
-        "refund" => Fact::Refund { out_refund_no: number, state: RefundState::Done },
+        "refund" => {
+            let told = text("trade").zip(value.get("minor").and_then(Value::as_i64)).map(|(trade, minor)| {
+                let (state, elsewhere, day) = (RefundState::Done, true, 0);
+                Refund { trade, minor, state, elsewhere, day }.told(&number)
+            });
+            Fact::Refund { out_refund_no: number, state: RefundState::Done, told }
+        }
         _ => return None,
     };
     Some(VerifiedCallback { event_id: text("event")?, fact, plaintext: String::from_utf8_lossy(body).into_owned() })
@@ -518,6 +626,18 @@ impl Provider for SimProvider {
 
     async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
         self.call("query_refund", out_refund_no, |till| till.query_refund(out_refund_no)).await
+    }
+
+    fn day_of(&self, at_ms: i64) -> i64 {
+        day_of(at_ms)
+    }
+
+    fn statement_ready_ms(&self, day: i64) -> i64 {
+        (day + 1) * DAY_MS + STATEMENT_AFTER_MS
+    }
+
+    async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
+        self.call("statement", &day.to_string(), |till| till.statement(day)).await
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {

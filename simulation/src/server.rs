@@ -81,6 +81,17 @@ pub(crate) struct Server {
     next_call: usize,
 }
 
+/// The product's own rules, but for statements: the provider's days are short here.
+fn rules() -> Rules {
+    Rules {
+        statement_first_ms: 20_000,
+        statement_max_ms: 120_000,
+        statement_spread_ms: 60_000,
+        statement_longest_ms: 20 * 60_000,
+        ..Rules::default()
+    }
+}
+
 impl Server {
     pub fn new(db: Db, time: Arc<Time>, random: Arc<SeededRandom>, bus: Arc<Bus>, till: Arc<Mutex<Till>>) -> Self {
         Self {
@@ -108,7 +119,7 @@ impl Server {
             providers: Arc::new(SimProvider::new(self.till.clone(), self.time.clone())),
             secret_key: [7; 32],
             public_url: "https://coinwire.example".into(),
-            rules: Rules::default(),
+            rules: rules(),
         });
         self.backend = Some(backend.clone());
         self.touched = true;
@@ -328,6 +339,9 @@ impl World {
                 Intent::Notify { account_token, body } => self.plan_callback(account_token, body),
                 Intent::PayEarly { out_trade_no, after_ms } => {
                     self.plan_in(after_ms * 1000, Event::Pay { out_trade_no });
+                }
+                Intent::Console { out_trade_no, after_ms } => {
+                    self.plan_in(after_ms * 1000, Event::Console { out_trade_no });
                 }
                 Intent::Settle { out_refund_no, after_ms } => {
                     self.plan_in(after_ms * 1000, Event::Settle { out_refund_no });

@@ -29,6 +29,10 @@ pub(crate) struct SaleRow {
     pub command_id: Option<i64>,
     pub refunds: i64,
     pub refund_state: String,
+    /// What went back, by whomever.
+    pub returned_minor: i64,
+    /// Booked as refunded elsewhere.
+    pub elsewhere_minor: i64,
 }
 
 impl SaleRow {
@@ -60,6 +64,7 @@ const GLANCE: &str = "SELECT (SELECT data_version FROM pragma_data_version) AS c
     COALESCE((SELECT MAX(id) FROM ledger_txns), 0) AS postings, (SELECT MIN(due_ms) FROM (
     SELECT MIN(due_ms) AS due_ms FROM commands
     UNION ALL SELECT MIN(due_ms) FROM payment_attempts
+    UNION ALL SELECT MIN(due_ms) FROM statements
     UNION ALL SELECT MIN(due_ms) FROM refunds)) AS due_ms";
 
 const DUE: &str = "SELECT COUNT(*) AS count FROM (
@@ -71,8 +76,13 @@ const SALES: &str = "SELECT s.id, s.token, s.state, s.reason, s.amount_minor, s.
     s.served_and_refunded, o.refund_remainder,
     (SELECT a.out_trade_no FROM payment_attempts a WHERE a.sale_id = s.id) AS out_trade_no,
     (SELECT c.id FROM commands c WHERE c.sale_id = s.id) AS command_id,
-    (SELECT COUNT(*) FROM refunds r WHERE r.sale_id = s.id AND r.state <> 'cancelled') AS refunds,
-    COALESCE((SELECT r.state FROM refunds r WHERE r.sale_id = s.id AND r.state <> 'cancelled'), '') AS refund_state
+    (SELECT COUNT(*) FROM refunds r WHERE r.sale_id = s.id AND r.outside_id = '' AND r.state <> 'cancelled') AS refunds,
+    COALESCE((SELECT r.state FROM refunds r WHERE r.sale_id = s.id AND r.outside_id = ''
+        AND r.state <> 'cancelled'), '') AS refund_state,
+    COALESCE((SELECT SUM(r.amount_minor) FROM refunds r WHERE r.sale_id = s.id AND r.state = 'done'), 0)
+        AS returned_minor,
+    COALESCE((SELECT SUM(r.amount_minor) FROM refunds r WHERE r.sale_id = s.id AND r.outside_id <> ''
+        AND r.state <> 'cancelled'), 0) AS elsewhere_minor
     FROM sales s JOIN operators o ON o.id = s.operator_id ORDER BY s.id";
 
 const LEDGER: &str = "SELECT t.kind, t.sale_id, t.machine_id, SUM(e.amount_minor) AS amount_minor

@@ -47,6 +47,8 @@ pub struct Weather {
     pub store_faults: u64,
     /// Times that the store is put back from a copy; drawn by whoever plans the copies.
     pub put_backs: u64,
+    /// Somebody gives money back in the provider's console.
+    pub console: u32,
 }
 
 impl Weather {
@@ -82,6 +84,7 @@ impl Weather {
             silent: chance.pick(&[0, 0, 2, 10, 40]),
             outages: chance.pick(&[0, 0, 1, 3]),
             clock_steps: chance.pick(&[0, 0, 1, 3]),
+            console: chance.pick(&[0, 0, 5, 20]),
             ..self
         }
     }

@@ -109,6 +109,8 @@ pub(crate) enum Event {
     Callback { account_token: String, body: String, tries: usize },
     /// A forged callback.
     Forgery { out_trade_no: String },
+    /// Somebody gives money back in the provider's console.
+    Console { out_trade_no: String },
     /// A refund goes through at the provider.
     Settle { out_refund_no: String },
     /// The server looks for due work.
@@ -139,8 +141,6 @@ pub(crate) enum Event {
     Copy,
     /// The store is put back from the copy.
     PutBack,
-    /// The provider's bill is read.
-    Bill,
     /// Nothing fails any more.
     Heal,
     /// A look at whether all has come to rest.
@@ -406,6 +406,7 @@ impl World {
             Event::Pay { out_trade_no } => self.pay(&out_trade_no),
             Event::Callback { account_token, body, tries } => self.callback(account_token, body, tries).await?,
             Event::Forgery { out_trade_no } => self.forgery(&out_trade_no).await?,
+            Event::Console { out_trade_no } => self.till().refund_in_console(&out_trade_no),
             Event::Settle { out_refund_no } => self.till().settle(&out_refund_no),
             Event::Due { plan } => self.due(plan).await?,
             Event::Outage { account, for_us } => self.outage(account, for_us),
@@ -422,7 +423,6 @@ impl World {
             Event::DiskMends => self.disk_mends(),
             Event::Copy => self.copy(),
             Event::PutBack => self.put_back().await?,
-            Event::Bill => self.read_bill(),
             Event::Heal => self.heal().await?,
             Event::Rested => return self.rested().await,
         }
@@ -481,7 +481,6 @@ impl World {
         }
         // Somebody sets the server's clock right: a step like any other.
         self.plan_in(2_000_000, Event::ClockIsSetRight);
-        self.plan_bill();
         self.plan_in(REST_LOOK_US, Event::Rested);
         Ok(())
     }
@@ -490,8 +489,8 @@ impl World {
     async fn rested(&mut self) -> Checked<bool> {
         let now_us = self.time.now_us();
         let healed_us = self.healed_us.unwrap_or(now_us);
-        let open = self.checker.open(&self.machines, self.server.backend()).await?;
-        let resting = open.is_empty() && self.server.calls.is_empty() && !self.copies.bill_due;
+        let open = self.checker.open(&self.till, &self.machines, self.server.backend()).await?;
+        let resting = open.is_empty() && self.server.calls.is_empty();
         self.at_rest_us = if resting { self.at_rest_us.or(Some(now_us)) } else { None };
         if let Some(at_rest_us) = self.at_rest_us
             && now_us >= at_rest_us + SETTLE_MS * 1000

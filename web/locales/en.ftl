@@ -143,6 +143,10 @@ sale-given = { $given } of { $n ->
    *[other] { $n } credits
 } given
 sale-served-and-refunded = The machine has served you although your money went back. You owe nothing.
+sale-elsewhere = The operator has given back { $amount } of your payment.
+sale-dispute-opened = The payment is in dispute with the payer’s bank.
+sale-dispute-won = The payment was in dispute; the bank decided for the operator.
+sale-dispute-lost = The payment was in dispute; the bank returned the money to the payer.
 sale-again = Buy again
 sale-choose = Choose again
 sale-machine-page = To the machine’s page
@@ -166,6 +170,7 @@ reason-wrong_amount = The amount paid is not the amount asked.
 reason-not_paid = No payment arrived in time.
 reason-order_refused = The payment provider did not accept the order.
 reason-provider_silent = The payment provider did not answer in time.
+reason-refunded_elsewhere = The operator gave money back before the payment was known here.
 reason-other = Something went wrong on the way.
 receipt = Receipt
 receipt-machine = Machine
@@ -174,6 +179,7 @@ receipt-price = Price
 receipt-paid = Paid
 receipt-given = Given
 receipt-refund = Returned
+receipt-elsewhere = Returned by the operator
 receipt-when = Time
 receipt-number = Sale
 
@@ -216,6 +222,10 @@ chip-locked = Locked
 chip-disabled = Disabled
 chip-no-module = No module
 chip-loss = Loss
+chip-elsewhere = Refunded by hand
+chip-dispute-opened = In dispute
+chip-dispute-won = Dispute won
+chip-dispute-lost = Dispute lost
 fault-coin_line_stuck = Coin line stuck
 fault-flash = Memory fault
 fault-machine_silent = Machine silent

@@ -9,6 +9,7 @@ mod m20261126_000004_disabled;
 mod m20261126_000005_manufacturers;
 mod m20261129_000010_store;
 mod m20261129_000030_restore;
+mod m20261129_000040_facts;
 mod m20261129_000050_contact;
 mod m20261129_000070_time_zones;
 mod m20261129_000071_admin;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000070_time_zones::Migration),
             Box::new(m20261129_000071_admin::Migration),
             Box::new(m20261129_000030_restore::Migration),
+            Box::new(m20261129_000040_facts::Migration),
         ]
     }
 }

@@ -1,4 +1,5 @@
-//! What is due: commands to be sent again (`resend`), payments to be asked about (`poll`), refunds (`refund`).
+//! What is due: commands to be sent again (`resend`), payments to be asked about (`poll`), refunds (`refund`),
+//! daily statements of payment providers (`statement`).
 //!
 //! Each job is a loop of its own ([`Backend::run_job`]) with a bound of its own, so that none waits for another: a command
 //! is never late because a provider is slow. A loop begins what is due and does not wait for it to end. Jobs that call
@@ -13,6 +14,7 @@ mod poll;
 mod refund;
 mod resend;
 pub(crate) mod set_back;
+mod statement;
 
 use crate::{Backend, Result};
 use futures_util::future::join_all;
@@ -37,11 +39,13 @@ pub enum Job {
     Poll,
     /// Refunds are submitted and followed up.
     Refund,
+    /// Providers' daily statements are read.
+    Statement,
 }
 
 impl Job {
     /// All of them.
-    pub const ALL: [Job; 3] = [Job::Resend, Job::Poll, Job::Refund];
+    pub const ALL: [Job; 4] = [Job::Resend, Job::Poll, Job::Refund, Job::Statement];
 
     /// The word for it, in the log and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -49,6 +53,7 @@ impl Job {
             Job::Resend => "resend",
             Job::Poll => "poll",
             Job::Refund => "refund",
+            Job::Statement => "statement",
         }
     }
 }
@@ -98,6 +103,7 @@ impl Backend {
             Job::Resend => self.due_commands().await,
             Job::Poll => self.due_attempts().await,
             Job::Refund => self.due_refunds().await,
+            Job::Statement => self.due_statements().await,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
         command::{self, Column as CommandColumn},
         commands::command_state,
     },
-    payments::{attempt, refund},
+    payments::{attempt, refund, statement},
 };
 use sea_orm::{prelude::*, sea_query::Expr};
 use std::{
@@ -59,6 +59,11 @@ impl Backend {
             Job::Refund => {
                 let longest_ms = rules.refund_max_ms.max(rules.refund_first_ms);
                 self.draw_in::<refund::Entity>(refund::Column::DueMs, None, longest_ms, now_ms).await?
+            }
+            // One of a day that is still to come is asked for in vain, and waits again.
+            Job::Statement => {
+                let due = statement::Column::DueMs;
+                self.draw_in::<statement::Entity>(due, None, rules.statement_longest_ms, now_ms).await?
             }
         };
         if brought > 0 {

@@ -9,6 +9,14 @@
 //! | refund | operator_payable | refund_clearing |
 //! | refund_cancelled | refund_clearing | operator_payable |
 //! | refund_done | refund_clearing | provider_clearing |
+//! | refund_reversed | provider_clearing | refund_clearing |
+//! | suspense_refund | suspense | refund_clearing |
+//! | suspense_refund_cancelled | refund_clearing | suspense |
+//! | dispute_opened | held | provider_clearing |
+//! | dispute_won | provider_clearing | held |
+//! | dispute_lost | loss | held |
+//! | dispute_fee | fees | provider_clearing |
+//! | dispute_fee_returned | provider_clearing | fees |
 //! | loss | loss | operator_payable |
 //! | coins | cash_box | coin_sales |
 //! | coins_corrected | cash_box | coin_sales; the other way round where it takes away |
@@ -31,7 +39,11 @@ pub enum Account {
     RefundClearing,
     /// Money whose purpose a person must settle.
     Suspense,
-    /// Credits given and refunded all the same.
+    /// Money that the provider took back while a dispute is open.
+    Held,
+    /// What the provider charges.
+    Fees,
+    /// Credits given and refunded all the same, and disputes that were lost.
     Loss,
     /// Coins expected in the box.
     CashBox,
@@ -47,6 +59,8 @@ impl Account {
             Account::OperatorPayable => "operator_payable",
             Account::RefundClearing => "refund_clearing",
             Account::Suspense => "suspense",
+            Account::Held => "held",
+            Account::Fees => "fees",
             Account::Loss => "loss",
             Account::CashBox => "cash_box",
             Account::CoinSales => "coin_sales",
@@ -69,6 +83,22 @@ pub enum Kind {
     RefundCancelled,
     /// A refund went through; the reference is the refund.
     RefundDone,
+    /// A refund that had gone through failed later; the reference is the refund.
+    RefundReversed,
+    /// A refund of a payment of a wrong amount; the reference is the refund.
+    SuspenseRefund,
+    /// Such a refund did not come about; the reference is the refund.
+    SuspenseRefundCancelled,
+    /// The provider took money back, a dispute having been opened; the reference is the dispute.
+    DisputeOpened,
+    /// A dispute was won: the money is back; the reference is the dispute.
+    DisputeWon,
+    /// A dispute was lost; the reference is the dispute.
+    DisputeLost,
+    /// The provider charged for a dispute; the reference is the dispute and the fee so far.
+    DisputeFee,
+    /// The provider gave such a charge back; the reference is the dispute and the fee so far.
+    DisputeFeeReturned,
     /// Credited and refunded; the reference is the sale.
     Loss,
     /// Coins fell; the reference is module, how often it began to count, and running total.
@@ -87,6 +117,14 @@ impl Kind {
             Kind::Refund => "refund",
             Kind::RefundCancelled => "refund_cancelled",
             Kind::RefundDone => "refund_done",
+            Kind::RefundReversed => "refund_reversed",
+            Kind::SuspenseRefund => "suspense_refund",
+            Kind::SuspenseRefundCancelled => "suspense_refund_cancelled",
+            Kind::DisputeOpened => "dispute_opened",
+            Kind::DisputeWon => "dispute_won",
+            Kind::DisputeLost => "dispute_lost",
+            Kind::DisputeFee => "dispute_fee",
+            Kind::DisputeFeeReturned => "dispute_fee_returned",
             Kind::Loss => "loss",
             Kind::Coins => "coins",
             Kind::CoinsCorrected => "coins_corrected",
@@ -102,6 +140,14 @@ impl Kind {
             Kind::Refund => (Account::OperatorPayable, Account::RefundClearing),
             Kind::RefundCancelled => (Account::RefundClearing, Account::OperatorPayable),
             Kind::RefundDone => (Account::RefundClearing, Account::ProviderClearing),
+            Kind::RefundReversed => (Account::ProviderClearing, Account::RefundClearing),
+            Kind::SuspenseRefund => (Account::Suspense, Account::RefundClearing),
+            Kind::SuspenseRefundCancelled => (Account::RefundClearing, Account::Suspense),
+            Kind::DisputeOpened => (Account::Held, Account::ProviderClearing),
+            Kind::DisputeWon => (Account::ProviderClearing, Account::Held),
+            Kind::DisputeLost => (Account::Loss, Account::Held),
+            Kind::DisputeFee => (Account::Fees, Account::ProviderClearing),
+            Kind::DisputeFeeReturned => (Account::ProviderClearing, Account::Fees),
             Kind::Loss => (Account::Loss, Account::OperatorPayable),
             Kind::Coins | Kind::CoinsCorrected => (Account::CashBox, Account::CoinSales),
         }

@@ -213,7 +213,9 @@ impl Backend {
                             created_ms: Set(self.now_ms()),
                             ..Default::default()
                         };
-                        account::Entity::insert(row).exec(txn).await?;
+                        let account_id = account::Entity::insert(row).exec(txn).await?.last_insert_id;
+                        let first = super::statements::beginning(account_id);
+                        super::statement::Entity::insert(first).exec_without_returning(txn).await?;
                     }
                 }
                 Ok(())

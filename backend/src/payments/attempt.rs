@@ -21,9 +21,25 @@ pub struct Model {
     pub expires_ms: i64,
     pub due_ms: Option<i64>,
     pub polls: i32,
+    /// What was paid, once it is.
+    pub paid_minor: Option<i64>,
+    /// In which currency.
+    pub paid_currency: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
+
+impl Model {
+    /// What was paid, in minor units; what was asked as long as nothing is.
+    pub fn taken_minor(&self) -> i64 {
+        self.paid_minor.unwrap_or(self.amount_minor)
+    }
+
+    /// The currency of what was paid, or was asked.
+    pub fn taken_currency(&self) -> &str {
+        self.paid_currency.as_deref().unwrap_or(&self.currency)
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

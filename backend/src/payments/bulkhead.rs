@@ -5,7 +5,7 @@ use super::{
     breaker::{Breaker, Entry},
     provider::{
         CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
-        RefundState, TradeState, VerifiedCallback,
+        RefundState, Statement, TradeState, VerifiedCallback,
     },
 };
 use crate::{Rules, clock::Clock};
@@ -24,6 +24,8 @@ pub(crate) enum Lane {
     Poll,
     /// Money goes back.
     Refund,
+    /// A daily statement is read.
+    Statement,
 }
 
 #[derive(Default)]
@@ -32,6 +34,7 @@ struct Inside {
     orders: usize,
     polls: usize,
     refunds: usize,
+    statements: usize,
 }
 
 impl Inside {
@@ -40,6 +43,7 @@ impl Inside {
             Lane::Order => &mut self.orders,
             Lane::Poll => &mut self.polls,
             Lane::Refund => &mut self.refunds,
+            Lane::Statement => &mut self.statements,
         }
     }
 }
@@ -79,6 +83,7 @@ impl Bulkhead {
         let most = match lane {
             Lane::Order => self.rules.account_orders_max,
             Lane::Poll | Lane::Refund => self.rules.account_calls_max,
+            Lane::Statement => 1,
         };
         let entry = inside.breaker.entry(&self.rules, self.clock.now_ms())?;
         (*inside.under_way(lane) < most).then_some(entry)
@@ -168,9 +173,16 @@ impl Watched {
     }
 
     async fn watch<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+        self.watch_for(self.bulkhead.rules.provider_wait_ms, call).await
+    }
+
+    async fn watch_for<T>(
+        &self,
+        wait_ms: u64,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
         let bulkhead = &*self.bulkhead;
         let mut waiting = Waiting { bulkhead, since_ms: bulkhead.clock.now_ms(), is_over: false };
-        let wait_ms = bulkhead.rules.provider_wait_ms;
         let outcome = tokio::select! {
             biased;
             outcome = call => outcome,
@@ -208,6 +220,18 @@ impl Provider for Watched {
 
     async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
         self.watch(self.provider.query_refund(out_refund_no)).await
+    }
+
+    fn day_of(&self, at_ms: i64) -> i64 {
+        self.provider.day_of(at_ms)
+    }
+
+    fn statement_ready_ms(&self, day: i64) -> i64 {
+        self.provider.statement_ready_ms(day)
+    }
+
+    async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
+        self.watch_for(self.bulkhead.rules.statement_wait_ms, self.provider.statement(day)).await
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError> {

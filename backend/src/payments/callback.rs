@@ -35,7 +35,17 @@ impl Backend {
         let verified = match provider.verify_callback(raw, self.clock.wall_ms()) {
             Ok(verified) => verified,
             // Authentic, but not ours: it is kept, a person is told, and the provider need not send it again.
-            Err(CallbackError::Foreign(what)) => return Ok(self.keep_foreign(&account, raw, &what).await?),
+            Err(CallbackError::Foreign(what)) => {
+                let message = "a callback concerns another merchant";
+                return Ok(self.keep_unread(&account, raw, &what, Outcome::Foreign, message).await?);
+            }
+            // Authentic, and sent again it says the same. What it is about is asked for, or stands in the statement.
+            Err(CallbackError::Content(what)) => {
+                metrics::counter!("coinwire_callbacks_not_understood_total").increment(1);
+                tracing::warn!(account = account.id, what, "a callback is authentic and not understood");
+                let message = "a callback of the payment provider was not understood";
+                return Ok(self.keep_unread(&account, raw, &what, Outcome::NotUnderstood, message).await?);
+            }
             Err(error) => {
                 metrics::counter!("coinwire_callbacks_refused_total").increment(1);
                 return Err(error.into());
@@ -79,21 +89,24 @@ impl Backend {
         Ok(found > 0)
     }
 
-    async fn keep_foreign(
+    /// Keeps a callback of which nothing follows, and tells a person of it.
+    async fn keep_unread(
         &self,
         account: &super::account::Model,
         raw: RawCallback<'_>,
         what: &str,
+        outcome: Outcome,
+        message: &str,
     ) -> crate::Result<()> {
         let hash = digest::digest(&digest::SHA256, raw.body);
         let hex: String = hash.as_ref().iter().take(16).map(|b| format!("{b:02x}")).collect();
-        let event_id = format!("foreign-{hex}");
+        let event_id = format!("{}-{hex}", outcome.as_str());
         let event_id = &event_id;
         let stored = self
             .db
             .write(|txn| async move {
                 let txn = &*txn;
-                let row = row(account.id, raw, event_id, what, Outcome::Foreign, self.now_ms());
+                let row = row(account.id, raw, event_id, what, outcome, self.now_ms());
                 inbox::Entity::insert(row).exec_without_returning(txn).await?;
                 Ok(())
             })
@@ -102,7 +115,7 @@ impl Backend {
             Err(Error::Store(error)) if db::is_unique_violation(&error) => return Ok(()),
             stored => stored?,
         }
-        self.alarm(account.operator_id, None, "a callback concerns another merchant");
+        self.alarm(account.operator_id, None, message);
         Ok(())
     }
 }

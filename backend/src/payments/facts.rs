@@ -1,14 +1,14 @@
 //! What a provider says of a payment or a refund, whichever way we learn it: one place, one transaction.
 
 use super::{
-    Cause, account, attempt, attempt_state,
+    account, attempt, attempt_state,
     provider::{Fact, Paid, RefundState, TradeState},
     refund, refund_state, refunds,
 };
 use crate::{
     Backend, Error, Result, clock,
     ledger::{self, Kind, Posting},
-    sales::{After, Event},
+    sales::{After, Event, refund_kinds, sale},
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
 
@@ -25,6 +25,8 @@ pub(crate) enum Outcome {
     Foreign,
     /// The provider is asked anew before it is believed.
     ToBeAsked,
+    /// It is authentic, and we do not know what it says: kept, and a person is told.
+    NotUnderstood,
 }
 
 impl Outcome {
@@ -35,6 +37,7 @@ impl Outcome {
             Outcome::Orphan => "orphan",
             Outcome::Foreign => "foreign",
             Outcome::ToBeAsked => "to_be_asked",
+            Outcome::NotUnderstood => "not_understood",
         }
     }
 }
@@ -87,8 +90,10 @@ impl Backend {
         match fact {
             Fact::Payment { out_trade_no, state } => {
                 let known = match state {
-                    TradeState::Paid(paid) => self.find_or_rebuild(txn, account, out_trade_no, paid, after).await?,
-                    TradeState::NotPaid | TradeState::NotFound | TradeState::Closed | TradeState::Refunded => {
+                    TradeState::Paid(paid) | TradeState::Refunded(paid) => {
+                        self.find_or_rebuild(txn, account, out_trade_no, paid, after).await?
+                    }
+                    TradeState::NotPaid | TradeState::NotFound | TradeState::Closed | TradeState::PaidForeign(_) => {
                         find_attempt(txn, account.id, out_trade_no).await?
                     }
                 };
@@ -101,40 +106,54 @@ impl Backend {
                 let attempt =
                     attempt::Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("attempt"))?;
                 match state {
-                    TradeState::Paid(paid) => self.attempt_paid(txn, sale, attempt, paid, after).await,
+                    TradeState::Paid(paid) => self.attempt_paid(txn, sale, attempt, Taken::of(paid), after).await,
+                    TradeState::PaidForeign(paid) => {
+                        let taken = Taken {
+                            provider_txn_id: Some(&paid.provider_txn_id),
+                            amount_minor: paid.amount_minor,
+                            currency: &paid.currency,
+                            paid_at_ms: self.wall_ms(),
+                            returned: false,
+                        };
+                        self.attempt_paid(txn, sale, attempt, taken, after).await
+                    }
                     TradeState::Closed => self.attempt_closed(txn, sale, attempt, after).await,
                     TradeState::NotPaid | TradeState::NotFound => Ok(Outcome::NothingNew),
-                    // Somebody gave the money back at the provider: the sale is over, and a person looks why.
-                    TradeState::Refunded if attempt_state::OPEN.contains(&attempt.state.as_str()) => {
-                        let message = format!("payment {out_trade_no} was refunded before we knew it was paid");
-                        after.alarm(account.operator_id, Some(sale.machine_id), message);
-                        self.attempt_closed(txn, sale, attempt, after).await
+                    TradeState::Refunded(paid) => {
+                        let taken = Taken { returned: true, ..Taken::of(paid) };
+                        self.attempt_paid(txn, sale, attempt, taken, after).await
                     }
-                    TradeState::Refunded => Ok(Outcome::NothingNew),
                 }
             }
-            Fact::Refund { out_refund_no, state } => {
-                let Some(known) = find_refund(txn, account.id, out_refund_no).await? else {
-                    after.alarm(account.operator_id, None, format!("refund {out_refund_no} fits no sale"));
-                    return Ok(Outcome::Orphan);
-                };
-                self.refund_moved(txn, known, *state, after).await
+            Fact::Refund { out_refund_no, state, told } => {
+                match (find_refund(txn, account.id, out_refund_no).await?, told) {
+                    (Some(known), _) => self.refund_moved(txn, known, *state, Heard::Told, after).await,
+                    (None, Some(told)) => {
+                        self.refunded_elsewhere(txn, account, out_refund_no, *state, told, after).await
+                    }
+                    (None, None) => {
+                        after.alarm(account.operator_id, None, format!("refund {out_refund_no} fits no sale"));
+                        Ok(Outcome::Orphan)
+                    }
+                }
             }
+            Fact::Dispute(told) => self.disputed(txn, account, told, after).await,
         }
     }
 
-    async fn attempt_paid(
+    /// An attempt was paid. Of what the provider gave back since, only that it did is known here.
+    pub(crate) async fn attempt_paid(
         &self,
         txn: &DatabaseTransaction,
-        sale: crate::sales::sale::Model,
+        sale: sale::Model,
         attempt: attempt::Model,
-        paid: &Paid,
+        paid: Taken<'_>,
         after: &mut After,
     ) -> Result<Outcome> {
         if [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str()) {
             return Ok(Outcome::NothingNew);
         }
-        let right = paid.amount.amount_minor == attempt.amount_minor && paid.amount.currency.code() == attempt.currency;
+        let right = paid.amount_minor == attempt.amount_minor && paid.currency == attempt.currency;
         let now_ms = self.now_ms();
         let patience_ms = self.rules.credit_patience_ms;
         // The provider's clock and ours may disagree: what was ordered a moment ago cannot have been paid long ago.
@@ -144,13 +163,19 @@ impl Backend {
 
         let mut change: attempt::ActiveModel = attempt.into();
         change.state = Set(if right { attempt_state::PAID } else { attempt_state::PAID_WRONG }.into());
-        change.provider_txn_id = Set(Some(paid.provider_txn_id.clone()));
+        change.provider_txn_id = Set(paid.provider_txn_id.map(str::to_owned));
+        change.paid_minor = Set(Some(paid.amount_minor));
+        change.paid_currency = Set(Some(paid.currency.to_owned()));
         change.due_ms = Set(None);
         let attempt = change.clone().try_into_model()?;
         change.update_without_returning(txn).await?;
 
-        let event = if right { Event::Paid { amount_minor: paid.amount.amount_minor, late } } else { Event::PaidWrong };
-        self.move_sale(txn, sale, event, Some((&attempt, paid.amount.amount_minor)), after).await?;
+        let event = match (right, paid.returned) {
+            (false, _) => Event::PaidWrong,
+            (true, true) => Event::PaidReturned,
+            (true, false) => Event::Paid { amount_minor: paid.amount_minor, late },
+        };
+        self.move_sale(txn, sale, event, Some((&attempt, paid.amount_minor)), after).await?;
         Ok(Outcome::Applied)
     }
 
@@ -158,7 +183,7 @@ impl Backend {
     pub(crate) async fn attempt_closed(
         &self,
         txn: &DatabaseTransaction,
-        sale: crate::sales::sale::Model,
+        sale: sale::Model,
         attempt: attempt::Model,
         after: &mut After,
     ) -> Result<Outcome> {
@@ -180,20 +205,26 @@ impl Backend {
         Ok(Outcome::Applied)
     }
 
+    /// The provider says where a refund stands.
     pub(crate) async fn refund_moved(
         &self,
         txn: &DatabaseTransaction,
         known: refund::Model,
         state: RefundState,
+        heard: Heard,
         after: &mut After,
     ) -> Result<Outcome> {
         let sale = self.lock_sale(txn, known.sale_id).await?;
         let refund = refund::Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("refund"))?;
+        if refund.state == refund_state::DONE {
+            return self.done_refund_moved(txn, sale, refund, state, heard, after).await;
+        }
         let on_its_way = [refund_state::SUBMITTED, refund_state::PROCESSING, refund_state::STUCK];
         if !on_its_way.contains(&refund.state.as_str()) {
             return Ok(Outcome::NothingNew);
         }
-        let own = refund.cause != Cause::SecondPayment.as_str();
+        let own = refund.is_own();
+        let outside = refund.is_outside();
         let reference = refund.out_refund_no.clone();
         let mut change: refund::ActiveModel = refund.clone().into();
         let now_ms = self.now_ms();
@@ -201,28 +232,29 @@ impl Backend {
             RefundState::Done => {
                 change.state = Set(refund_state::DONE.into());
                 change.due_ms = Set(None);
-                let posting = Posting {
-                    kind: Kind::RefundDone,
-                    reference: format!("refund-{}", refund.id),
-                    operator_id: sale.operator_id,
-                    sale_id: Some(sale.id),
-                    machine_id: Some(sale.machine_id),
-                    amount_minor: refund.amount_minor,
-                    currency: refund.currency.clone(),
-                    at_ms: self.wall_ms(),
-                };
-                ledger::post(txn, posting).await?;
-                own.then_some(Event::RefundDone)
+                ledger::post(txn, self.refund_posting(&sale, &refund, Kind::RefundDone)).await?;
+                (own && !outside).then_some(Event::RefundDone)
             }
             RefundState::Processing => {
                 change.state = Set(refund_state::PROCESSING.into());
                 change.due_ms = Set(Some(now_ms + self.rules.refund_wait_ms(refund.tries)));
                 None
             }
+            // Nothing went back: what was made elsewhere is made again there, if at all.
+            RefundState::Closed if outside => {
+                change.state = Set(refund_state::CANCELLED.into());
+                change.due_ms = Set(None);
+                let attempt = find_attempt_row(txn, refund.attempt_id).await?;
+                let (_, cancelled) = refund_kinds(&attempt);
+                ledger::post(txn, self.refund_posting(&sale, &refund, cancelled)).await?;
+                let message = format!("refund {reference}, made at the provider, did not go through");
+                after.alarm(sale.operator_id, Some(sale.machine_id), message);
+                own.then_some(Event::RefundReversed)
+            }
             // Nothing went back: the provider wants a new number for a new try.
             RefundState::Closed => {
                 change.state = Set(refund_state::SUBMITTED.into());
-                change.out_refund_no = Set(refunds::number_after(&reference));
+                change.out_refund_no = Set(refunds::number_beyond(txn, refund.account_id, &reference).await?);
                 change.note = Set(format!("{reference} was closed by the provider"));
                 change.due_ms = Set(Some(now_ms + self.rules.refund_wait_ms(refund.tries)));
                 None
@@ -238,8 +270,57 @@ impl Backend {
         change.update_without_returning(txn).await?;
         if let Some(event) = event {
             self.move_sale(txn, sale, event, None, after).await?;
+        } else if outside && own && state == RefundState::Done {
+            self.tell_of_elsewhere(txn, sale, refund.attempt_id, after).await?;
         }
         Ok(Outcome::Applied)
+    }
+
+    /// A refund that went through is said to stand elsewhere. Told, that may be old news that came late: the provider is
+    /// asked. Asked, it is so: the money is with the provider again, and a person must act.
+    async fn done_refund_moved(
+        &self,
+        txn: &DatabaseTransaction,
+        sale: sale::Model,
+        refund: refund::Model,
+        state: RefundState,
+        heard: Heard,
+        after: &mut After,
+    ) -> Result<Outcome> {
+        let failed = matches!(state, RefundState::Closed | RefundState::Abnormal);
+        let mut change: refund::ActiveModel = refund.clone().into();
+        match (heard, failed) {
+            (Heard::Told, false) => return Ok(Outcome::NothingNew),
+            (Heard::Told, true) => {
+                change.due_ms = Set(Some(self.now_ms()));
+                change.update_without_returning(txn).await?;
+                return Ok(Outcome::NothingNew);
+            }
+            (Heard::Asked, false) => {
+                change.due_ms = Set(None);
+                change.update_without_returning(txn).await?;
+                return Ok(Outcome::NothingNew);
+            }
+            (Heard::Asked, true) => {}
+        }
+        ledger::post(txn, self.refund_posting(&sale, &refund, Kind::RefundReversed)).await?;
+        change.state = Set(refund_state::STUCK.into());
+        change.due_ms = Set(None);
+        change.reversals = Set(refund.reversals + 1);
+        change.note = Set("went through, and failed later".into());
+        change.update_without_returning(txn).await?;
+        let message = format!("refund {} went through and failed later", refund.out_refund_no);
+        after.alarm(sale.operator_id, Some(sale.machine_id), message);
+        if refund.is_own() {
+            self.move_sale(txn, sale, Event::RefundReversed, None, after).await?;
+        }
+        Ok(Outcome::Applied)
+    }
+
+    /// A posting of all of a refund.
+    pub(crate) fn refund_posting(&self, sale: &sale::Model, refund: &refund::Model, kind: Kind) -> Posting {
+        let reference = refund.done_reference();
+        Posting { currency: refund.currency.clone(), ..self.posting(sale, kind, reference, refund.amount_minor) }
     }
 
     /// A new number for the provider: letters and digits, within every provider's limits.
@@ -248,7 +329,48 @@ impl Backend {
     }
 }
 
-async fn find_attempt(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<Option<attempt::Model>> {
+/// How a state was learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The provider told of it, some time after it was so.
+    Told,
+    /// The provider was asked, and says that it is so now.
+    Asked,
+}
+
+/// A payment as it was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken<'a> {
+    /// Absent if the payment is known by its refund alone.
+    pub provider_txn_id: Option<&'a str>,
+    pub amount_minor: i64,
+    pub currency: &'a str,
+    pub paid_at_ms: i64,
+    /// Money of it went back since.
+    pub returned: bool,
+}
+
+impl<'a> Taken<'a> {
+    pub fn of(paid: &'a Paid) -> Self {
+        Self {
+            provider_txn_id: Some(&paid.provider_txn_id),
+            amount_minor: paid.amount.amount_minor,
+            currency: paid.amount.currency.code(),
+            paid_at_ms: paid.paid_at_ms,
+            returned: false,
+        }
+    }
+}
+
+pub(crate) async fn find_attempt_row(txn: &DatabaseTransaction, attempt_id: i64) -> Result<attempt::Model> {
+    attempt::Entity::find_by_id(attempt_id).one(txn).await?.ok_or(Error::NotFound("attempt"))
+}
+
+pub(crate) async fn find_attempt(
+    txn: &DatabaseTransaction,
+    account_id: i64,
+    number: &str,
+) -> Result<Option<attempt::Model>> {
     Ok(attempt::Entity::find()
         .filter(attempt::Column::AccountId.eq(account_id))
         .filter(attempt::Column::OutTradeNo.eq(number))
@@ -256,7 +378,11 @@ async fn find_attempt(txn: &DatabaseTransaction, account_id: i64, number: &str) 
         .await?)
 }
 
-async fn find_refund(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<Option<refund::Model>> {
+pub(crate) async fn find_refund(
+    txn: &DatabaseTransaction,
+    account_id: i64,
+    number: &str,
+) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::AccountId.eq(account_id))
         .filter(refund::Column::OutRefundNo.eq(number))

@@ -1,6 +1,7 @@
 //! Payments: merchant accounts, attempts, what providers say of them, refunds.
 //!
-//! Callback, poll and (later) bill all end in `facts`, in one transaction with what follows from the fact.
+//! Callback, poll and daily statement all end in `facts`, in one transaction with what follows from the fact. What was done
+//! at the provider past us is booked by `outside` (refunds) and `disputes`.
 
 pub(crate) mod account;
 pub(crate) mod accounts;
@@ -8,12 +9,17 @@ pub(crate) mod attempt;
 mod breaker;
 pub(crate) mod bulkhead;
 mod callback;
+pub(crate) mod dispute;
+mod disputes;
 mod facts;
 pub(crate) mod inbox;
+pub(crate) mod outside;
 mod poll;
 pub mod provider;
 pub(crate) mod refund;
 pub(crate) mod refunds;
+pub(crate) mod statement;
+mod statements;
 pub mod wechat;
 
 pub use accounts::{MerchantRow, Providers, RealProviders};
@@ -38,6 +44,8 @@ pub enum Cause {
     ByHand,
     /// A person ended a review by giving the money back.
     Settled,
+    /// Somebody gave money back at the provider: that refund, or ours of what it left.
+    Elsewhere,
 }
 
 impl Cause {
@@ -52,6 +60,7 @@ impl Cause {
             Cause::ModuleForgot => "module_forgot",
             Cause::ByHand => "by_hand",
             Cause::Settled => "settled",
+            Cause::Elsewhere => "refunded_elsewhere",
         }
     }
 }
@@ -83,8 +92,20 @@ pub(crate) mod refund_state {
     pub const PROCESSING: &str = "processing";
     /// The money went back.
     pub const DONE: &str = "done";
-    /// Taken back before it was submitted.
+    /// Taken back before it was submitted, or never came about.
     pub const CANCELLED: &str = "cancelled";
+    /// Decided, and held back while the payment is in dispute; can be taken back.
+    pub const HELD: &str = "held";
     /// A person must act.
     pub const STUCK: &str = "stuck";
+}
+
+/// Words for where a sale's or an attempt's dispute stands, as stored and shown.
+pub(crate) mod dispute_state {
+    /// Somebody decides.
+    pub const OPENED: &str = "opened";
+    /// Decided for the merchant.
+    pub const WON: &str = "won";
+    /// Decided for the payer.
+    pub const LOST: &str = "lost";
 }

@@ -48,6 +48,17 @@ pub struct Paid {
     pub attach: String,
 }
 
+/// A payment in a currency that we do not sell in, so that nothing is known of its minor units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignPaid {
+    /// The provider's number of the payment.
+    pub provider_txn_id: String,
+    /// The number that the provider gives as the amount.
+    pub amount_minor: i64,
+    /// The currency as the provider writes it: three capital letters.
+    pub currency: String,
+}
+
 /// What the provider knows of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TradeState {
@@ -59,8 +70,10 @@ pub enum TradeState {
     Paid(Paid),
     /// Closed without payment: can no longer be paid.
     Closed,
-    /// Paid, and since then refunded in part or whole.
-    Refunded,
+    /// Paid in a currency that we do not know.
+    PaidForeign(ForeignPaid),
+    /// Paid as told here, and since then refunded in part or whole.
+    Refunded(Paid),
 }
 
 /// What came of asking the provider to close an attempt.
@@ -106,7 +119,46 @@ pub enum RefundState {
     NotFound,
 }
 
-/// A fact about a payment or a refund, from a callback.
+/// What the provider tells of a refund beside its number and state: enough to book one that was made elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldRefund {
+    /// The number of the attempt whose money goes back.
+    pub out_trade_no: String,
+    /// The provider's number of the refund.
+    pub provider_refund_id: String,
+    /// What goes back, in minor units of what was paid.
+    pub amount_minor: i64,
+    /// The payment, where the message tells of it too.
+    pub payment: Option<Paid>,
+}
+
+/// Where a dispute (a chargeback) stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisputeState {
+    /// The payer's bank took the money back for now.
+    Opened,
+    /// It was decided for the merchant: the money is back.
+    Won,
+    /// It was decided for the payer: the money is gone.
+    Lost,
+}
+
+/// What the provider tells of a dispute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldDispute {
+    /// The provider's number of the dispute.
+    pub dispute_id: String,
+    /// The number of the attempt in dispute.
+    pub out_trade_no: String,
+    /// What is in dispute, in minor units of what was paid.
+    pub amount_minor: i64,
+    /// What the provider has charged for the dispute so far.
+    pub fee_minor: i64,
+    /// Where it stands.
+    pub state: DisputeState,
+}
+
+/// A fact about a payment, a refund or a dispute, whichever way it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// About an attempt.
@@ -122,6 +174,26 @@ pub enum Fact {
         out_refund_no: String,
         /// The state it is in now.
         state: RefundState,
+        /// Which payment it is of, where that is told.
+        told: Option<ToldRefund>,
+    },
+    /// About a dispute.
+    Dispute(ToldDispute),
+}
+
+/// The provider's statement of one of its days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// It is being made: to be asked for later.
+    NotYet,
+    /// There is none: nothing happened on that day, or it is not there yet.
+    Nothing,
+    /// All payments that were made on that day, and all refunds that were begun.
+    Facts {
+        /// What is said of payments and refunds.
+        facts: Vec<Fact>,
+        /// Lines that were not understood.
+        unread: usize,
     },
 }
 
@@ -222,6 +294,12 @@ pub trait Provider: Send + Sync {
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError>;
     /// Asks what became of a refund.
     async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError>;
+    /// The provider's day at a time (unix milliseconds). Days are counted from 1970 by the provider's own calendar.
+    fn day_of(&self, at_ms: i64) -> i64;
+    /// When the statement of a day is to be had (unix milliseconds).
+    fn statement_ready_ms(&self, day: i64) -> i64;
+    /// Asks for the statement of a day.
+    async fn statement(&self, day: i64) -> Result<Statement, ProviderError>;
     /// Proves a callback, opens it, and says what it means. `wall_ms` is our wall clock (unix milliseconds).
     fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError>;
 }

@@ -1,8 +1,9 @@
-//! A refund, one a cause. Due when it is to be worked on next.
+//! A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.
 
+use super::Cause;
 use sea_orm::entity::prelude::*;
 
-/// A refund, one a cause. Due when it is to be worked on next.
+/// A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "refunds")]
 pub struct Model {
@@ -20,9 +21,34 @@ pub struct Model {
     pub tries: i32,
     pub due_ms: Option<i64>,
     pub created_ms: i64,
+    /// The provider's number of a refund that was made elsewhere; empty if it is ours.
+    pub outside_id: String,
+    /// So often it had gone through and failed later.
+    pub reversals: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
+
+impl Model {
+    /// Whether it was made at the provider, past us.
+    pub fn is_outside(&self) -> bool {
+        !self.outside_id.is_empty()
+    }
+
+    /// Whether it is of the sale's own payment and on the sale's own way: not that of a second payment, nor what people gave
+    /// back beside.
+    pub fn is_own(&self) -> bool {
+        self.cause != Cause::SecondPayment.as_str() && !self.cause.starts_with(Cause::ByHand.as_str())
+    }
+
+    /// The reference of its posting of going through, new after each failure.
+    pub fn done_reference(&self) -> String {
+        match self.reversals {
+            0 => format!("refund-{}", self.id),
+            reversals => format!("refund-{}-{reversals}", self.id),
+        }
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

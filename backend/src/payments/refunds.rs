@@ -1,13 +1,14 @@
 //! Refunds: decided in a sale's transaction, submitted here, under one number until the provider is sure.
 
 use super::{
-    Cause, account,
+    Cause, account, attempt,
+    facts::{Heard, find_refund},
     provider::{Provider, ProviderError, RefundRequest, RefundState},
     refund, refund_state,
 };
 use crate::{Backend, Error, Result, Rules, clock, ledger, modules, sales::After};
 use aws_lc_rs::digest;
-use sea_orm::{prelude::*, sea_query::Expr};
+use sea_orm::{DatabaseTransaction, prelude::*, sea_query::Expr};
 
 /// What the payer reads on the statement.
 const REASON: &str = "未提供服务退款 (not served)";
@@ -18,7 +19,7 @@ const NOTE_CHARS: usize = 180;
 
 /// What the payer reads, by the cause's stored word.
 fn reason(cause: &str) -> &'static str {
-    let by_hand = cause.starts_with(Cause::ByHand.as_str()) || cause == Cause::Settled.as_str();
+    let by_hand = cause.starts_with(Cause::ByHand.as_str()) || cause.starts_with(Cause::Settled.as_str());
     if by_hand { REASON_BY_HAND } else { REASON }
 }
 
@@ -40,6 +41,25 @@ pub(crate) fn number_of(out_trade_no: &str, cause: &str) -> String {
     } else {
         number_after(out_trade_no)
     }
+}
+
+/// As [`number_of`], or the next after it that stands for no refund here: an earlier refund of the payment was taken back, or
+/// was told by the provider.
+pub(crate) async fn free_number(txn: &DatabaseTransaction, attempt: &attempt::Model, cause: &str) -> Result<String> {
+    let number = number_of(&attempt.out_trade_no, cause);
+    if find_refund(txn, attempt.account_id, &number).await?.is_none() {
+        return Ok(number);
+    }
+    number_beyond(txn, attempt.account_id, &number).await
+}
+
+/// The next number after one that cannot be used any more.
+pub(crate) async fn number_beyond(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<String> {
+    let mut number = number_after(number);
+    while find_refund(txn, account_id, &number).await?.is_some() {
+        number = number_after(&number);
+    }
+    Ok(number)
 }
 
 impl Rules {
@@ -110,19 +130,21 @@ impl Backend {
     ) -> Result<Result<RefundState, ProviderError>> {
         if refund.state != refund_state::PENDING {
             let known = provider.query_refund(&refund.out_refund_no).await;
-            if !matches!(known, Ok(RefundState::NotFound)) || refund.state == refund_state::PROCESSING {
+            // What the provider has taken, or was asked elsewhere, is not asked of it again.
+            let was_taken = [refund_state::PROCESSING, refund_state::DONE].contains(&refund.state.as_str());
+            if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_outside() {
                 return Ok(known);
             }
         }
-        let attempt = super::attempt::Entity::find_by_id(refund.attempt_id)
+        let attempt = attempt::Entity::find_by_id(refund.attempt_id)
             .one(self.db.read())
             .await?
             .ok_or(Error::NotFound("attempt"))?;
         let request = RefundRequest {
+            total_minor: attempt.taken_minor(),
             out_trade_no: attempt.out_trade_no,
             out_refund_no: refund.out_refund_no.clone(),
             refund_minor: refund.amount_minor,
-            total_minor: attempt.amount_minor,
             currency: ledger::currency(&refund.currency)?,
             reason: reason(&refund.cause).into(),
             notify_url: self.notify_url(account),
@@ -141,7 +163,7 @@ impl Backend {
                 if refund.out_refund_no != asked.out_refund_no {
                     return Ok(after);
                 }
-                self.refund_moved(txn, refund, state, &mut after).await?;
+                self.refund_moved(txn, refund, state, Heard::Asked, &mut after).await?;
                 Ok(after)
             })
             .await?;
@@ -153,6 +175,7 @@ impl Backend {
     async fn claim(&self, refund: &refund::Model) -> Result<bool> {
         let next_state = match refund.state.as_str() {
             refund_state::PROCESSING => refund_state::PROCESSING,
+            refund_state::DONE => refund_state::DONE,
             _ => refund_state::SUBMITTED,
         };
         let due_ms = self.now_ms() + self.rules.refund_wait_ms(refund.tries);

@@ -12,7 +12,11 @@ use crate::{
     live::{LiveEvent, LiveKind},
     modules::{Purpose, command},
     operators::operator,
-    payments::{Cause, attempt, attempt_state, refund, refund_state, refunds},
+    payments::{
+        Cause, attempt, attempt_state, dispute, dispute_state,
+        outside::{left_minor, refunds_of},
+        refund, refund_state, refunds,
+    },
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, TryIntoModel, prelude::*};
 
@@ -31,7 +35,7 @@ impl After {
         self.alarms.push((operator_id, machine_id, message.into()));
     }
 
-    /// Something of a sale changed.
+    /// Something of a sale changed beside its state.
     pub fn sale(&mut self, sale: sale::Model) {
         self.sales.push(sale);
     }
@@ -108,7 +112,8 @@ impl Backend {
         for effect in &decision.effects {
             self.carry_out(txn, &row, *effect, paid, after).await?;
         }
-        let row = self.store_decision(txn, row, &decision, matches!(event, Event::Paid { .. })).await?;
+        let paid_now = matches!(event, Event::Paid { .. } | Event::PaidReturned);
+        let row = self.store_decision(txn, row, &decision, paid_now).await?;
         metrics::counter!("coinwire_sale_steps_total", "state" => decision.state.as_str()).increment(1);
         after.sales.push(row);
         Ok(())
@@ -125,6 +130,12 @@ impl Backend {
         let refund_remainder = may_give_back
             && matches!(state, SaleState::Paid | SaleState::Crediting)
             && operator::Entity::find_by_id(row.operator_id).one(txn).await?.is_some_and(|o| o.refund_remainder);
+        let elsewhere_minor = match state {
+            SaleState::Paid | SaleState::Crediting if event.is_some_and(may_fail) => {
+                returned_elsewhere_minor(txn, row).await?
+            }
+            _ => 0,
+        };
         let refund = match state {
             SaleState::RefundPending | SaleState::Refunded | SaleState::Review => own_refund(txn, row.id).await?,
             _ => None,
@@ -136,12 +147,15 @@ impl Backend {
             pulses_given: row.pulses_given,
             refund: match refund {
                 None => RefundStage::None,
-                Some(refund) if refund.state == refund_state::PENDING => RefundStage::Pending,
+                Some(refund) if [refund_state::PENDING, refund_state::HELD].contains(&refund.state.as_str()) => {
+                    RefundStage::Pending
+                }
                 Some(_) => RefundStage::Submitted,
             },
             served_and_refunded: row.served_and_refunded,
             asked: row.credit_asked,
             refund_remainder,
+            elsewhere_minor,
         })
     }
 
@@ -189,7 +203,9 @@ impl Backend {
                 let (attempt, amount_minor) = paid.ok_or(Error::NotFound("payment to book"))?;
                 let kind = if effect == Effect::PostPayment { Kind::Payment } else { Kind::Suspense };
                 let reference = format!("attempt-{}", attempt.id);
-                ledger::post(txn, self.posting(row, kind, reference, amount_minor)).await
+                let mut posting = self.posting(row, kind, reference, amount_minor);
+                posting.currency = attempt.taken_currency().to_owned();
+                ledger::post(txn, posting).await
             }
             Effect::QueueCredit | Effect::AskCredit => {
                 let (attempt, _) = paid.ok_or(Error::NotFound("payment to credit"))?;
@@ -239,7 +255,9 @@ impl Backend {
         }
     }
 
-    async fn start_refund(
+    /// Decides a refund of an attempt, never of more than is left of what was paid. While a dispute is open it is held back:
+    /// the payer's bank has the money.
+    pub(crate) async fn start_refund(
         &self,
         txn: &DatabaseTransaction,
         row: &sale::Model,
@@ -247,28 +265,34 @@ impl Backend {
         cause: Cause,
         amount_minor: i64,
     ) -> Result<()> {
+        let amount_minor = amount_minor.min(left_minor(txn, attempt).await?);
+        if amount_minor <= 0 {
+            return Err(Error::Conflict("what is left to refund"));
+        }
+        let held = row.dispute == dispute_state::OPENED;
         let cause_word = cause_word(txn, attempt.id, cause).await?;
         let refund = refund::ActiveModel {
             sale_id: Set(row.id),
             attempt_id: Set(attempt.id),
             account_id: Set(attempt.account_id),
-            out_refund_no: Set(refunds::number_of(&attempt.out_trade_no, &cause_word)),
+            out_refund_no: Set(refunds::free_number(txn, attempt, &cause_word).await?),
             cause: Set(cause_word),
-            // Never more than was paid, whatever was asked.
-            amount_minor: Set(amount_minor.min(attempt.amount_minor)),
-            currency: Set(attempt.currency.clone()),
-            state: Set(refund_state::PENDING.into()),
+            amount_minor: Set(amount_minor),
+            currency: Set(attempt.taken_currency().into()),
+            state: Set(if held { refund_state::HELD } else { refund_state::PENDING }.into()),
             note: Set(String::new()),
             tries: Set(0),
-            due_ms: Set(Some(self.now_ms())),
+            due_ms: Set((!held).then(|| self.now_ms())),
             created_ms: Set(self.wall_ms()),
             ..Default::default()
         };
         let refund_id = refund::Entity::insert(refund).exec(txn).await?.last_insert_id;
-        ledger::post(txn, self.posting(row, Kind::Refund, format!("refund-{refund_id}"), amount_minor)).await
+        let (kind, _) = refund_kinds(attempt);
+        ledger::post(txn, self.posting(row, kind, format!("refund-{refund_id}"), amount_minor)).await
     }
 
-    /// A payment that was in suspense is the sale's own from now on, for the amount that was paid.
+    /// A payment that was in suspense is the sale's own from now on, for the amount that was paid; and what went back of it
+    /// went back of the sale.
     async fn accept_suspense(
         &self,
         txn: &DatabaseTransaction,
@@ -276,6 +300,14 @@ impl Backend {
         paid: Option<(&attempt::Model, i64)>,
     ) -> Result<()> {
         let (attempt, amount_minor) = paid.ok_or(Error::NotFound("payment to book"))?;
+        let reference = format!("attempt-{}", attempt.id);
+        ledger::post(txn, self.posting(row, Kind::SuspenseAccepted, reference, amount_minor)).await?;
+        for refund in refunds_of(txn, attempt.id).await? {
+            for kind in [Kind::SuspenseRefundCancelled, Kind::Refund] {
+                let reference = format!("refund-{}-accepted", refund.id);
+                ledger::post(txn, self.posting(row, kind, reference, refund.amount_minor)).await?;
+            }
+        }
         let mut change: attempt::ActiveModel = attempt.clone().into();
         change.state = Set(attempt_state::PAID.into());
         change.amount_minor = Set(amount_minor);
@@ -283,11 +315,11 @@ impl Backend {
         let mut change: sale::ActiveModel = row.clone().into();
         change.amount_minor = Set(amount_minor);
         change.update_without_returning(txn).await?;
-        let reference = format!("attempt-{}", attempt.id);
-        ledger::post(txn, self.posting(row, Kind::SuspenseAccepted, reference, amount_minor)).await
+        Ok(())
     }
 
-    fn posting(&self, row: &sale::Model, kind: Kind, reference: String, amount_minor: i64) -> Posting {
+    /// A posting of a sale's.
+    pub(crate) fn posting(&self, row: &sale::Model, kind: Kind, reference: String, amount_minor: i64) -> Posting {
         Posting {
             kind,
             reference,
@@ -301,7 +333,20 @@ impl Backend {
     }
 }
 
-/// What went back, or is going back, of the sale's own payment.
+fn may_fail(event: Event) -> bool {
+    matches!(event, Event::CreditDone { .. } | Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent)
+}
+
+/// How a refund of an attempt is booked, and how it is when it does not come about.
+pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
+    if attempt.state == attempt_state::PAID_WRONG {
+        (Kind::SuspenseRefund, Kind::SuspenseRefundCancelled)
+    } else {
+        (Kind::Refund, Kind::RefundCancelled)
+    }
+}
+
+/// What went back, or is going back, of the sale's own payment: by us, by people, and by refunds made at the provider.
 async fn given_back_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
@@ -312,10 +357,34 @@ async fn given_back_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64
     Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
 }
 
-/// The refund that the sale's way asked for: not that of a second payment, nor what people gave back beside it.
+/// What went back, or is going back, of a sale by refunds made at the provider.
+async fn refunded_elsewhere_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+    let refunds = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::OutsideId.ne(""))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .all(txn)
+        .await?;
+    Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
+}
+
+/// What is gone of a sale's payment past us.
+async fn returned_elsewhere_minor(txn: &DatabaseTransaction, row: &sale::Model) -> Result<i64> {
+    let refunded_minor = refunded_elsewhere_minor(txn, row.id).await?;
+    if row.dispute.is_empty() {
+        return Ok(refunded_minor);
+    }
+    let disputes = dispute::Entity::find().filter(dispute::Column::SaleId.eq(row.id)).all(txn).await?;
+    let lost = disputes.iter().filter(|dispute| dispute.state == dispute_state::LOST);
+    Ok(refunded_minor + lost.map(|dispute| dispute.amount_minor).sum::<i64>())
+}
+
+/// The refund that the sale's way asked for: not one made elsewhere, nor that of a second payment, nor what people gave back
+/// beside it.
 pub(super) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::OutsideId.eq(""))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
         .filter(refund::Column::Cause.not_like(format!("{}%", Cause::ByHand.as_str())))
         .filter(refund::Column::State.ne(refund_state::CANCELLED))
@@ -324,7 +393,7 @@ pub(super) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Resul
 }
 
 /// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
-pub(super) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
+pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
     let paid = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
         .filter(attempt::Column::State.eq(attempt_state::PAID))

@@ -47,6 +47,8 @@ pub struct Payment {
     pub returned_minor: i64,
     /// It is booked as suspense: another amount was paid than asked.
     pub in_suspense: bool,
+    /// It was paid in another currency than asked.
+    pub is_foreign: bool,
     /// A refund of ours is under way, or stuck.
     pub refund_open: bool,
     /// The module was told to give the credit.
@@ -102,8 +104,14 @@ fn give_back(sale: &Sale, payment: &Payment, asked_minor: Option<i64>) -> Result
 
 fn settle(sale: &Sale, payment: &Payment, how: Settlement) -> Result<Decision, String> {
     let left_minor = payment.taken_minor - payment.returned_minor;
-    let accept = payment.in_suspense.then_some(Effect::AcceptSuspense);
+    // What was paid in another currency stays apart in the books.
+    let accept = (payment.in_suspense && !payment.is_foreign).then_some(Effect::AcceptSuspense);
     match how {
+        Settlement::Credit | Settlement::Refund if payment.is_foreign && left_minor > 0 => Err(
+            "was paid in another currency than asked: give the money back in the payment provider's console, which is \
+             booked by itself, or settle with keep"
+                .into(),
+        ),
         Settlement::Credit if payment.refund_open || payment.commanded || left_minor <= 0 => {
             Err("cannot be credited any more: its refund was asked for, or its credit was tried".into())
         }
@@ -131,8 +139,14 @@ mod tests {
     use super::*;
     use crate::sales::state::RefundStage;
 
-    const PAID: Payment =
-        Payment { taken_minor: 500, returned_minor: 0, in_suspense: false, refund_open: false, commanded: true };
+    const PAID: Payment = Payment {
+        taken_minor: 500,
+        returned_minor: 0,
+        in_suspense: false,
+        is_foreign: false,
+        refund_open: false,
+        commanded: true,
+    };
     const WRONG: Payment = Payment { taken_minor: 400, in_suspense: true, commanded: false, ..PAID };
     const STUCK: Payment = Payment { returned_minor: 500, refund_open: true, ..PAID };
 
@@ -146,6 +160,7 @@ mod tests {
             served_and_refunded: false,
             asked: false,
             refund_remainder: false,
+            elsewhere_minor: 0,
         }
     }
 
@@ -197,6 +212,17 @@ mod tests {
         assert_eq!(refunded.effects, [Effect::AcceptSuspense, refund]);
         let kept = settle(WRONG, Settlement::Keep).unwrap();
         assert_eq!((kept.state, &kept.effects[..]), (SaleState::Settled, &[Effect::AcceptSuspense][..]));
+    }
+
+    #[test]
+    fn a_payment_in_another_currency_is_given_back_at_the_provider_or_kept() {
+        let foreign = Payment { is_foreign: true, ..WRONG };
+        settle(foreign, Settlement::Credit).unwrap_err();
+        settle(foreign, Settlement::Refund).unwrap_err();
+        let kept = settle(foreign, Settlement::Keep).unwrap();
+        assert_eq!((kept.state, kept.effects.len()), (SaleState::Settled, 0), "it stays apart in the books");
+        let gone = settle(Payment { returned_minor: 400, ..foreign }, Settlement::Refund).unwrap();
+        assert_eq!((gone.state, gone.effects.len()), (SaleState::Refunded, 0));
     }
 
     #[test]

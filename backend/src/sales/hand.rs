@@ -11,7 +11,7 @@ use crate::{
     Backend, Error, Result,
     ledger::{self, Kind},
     modules::command,
-    payments::{Cause, attempt, attempt_state, refund, refund_state},
+    payments::{Cause, attempt, attempt_state, outside::left_minor, refund, refund_state},
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder, prelude::*};
 use serde::Serialize;
@@ -180,36 +180,36 @@ async fn own_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<a
 
 async fn standing(txn: &DatabaseTransaction, row: &sale::Model, attempt: Option<&attempt::Model>) -> Result<Payment> {
     let Some(attempt) = attempt else { return Ok(Payment::default()) };
-    let refunds = refund::Entity::find()
-        .filter(refund::Column::AttemptId.eq(attempt.id))
-        .filter(refund::Column::State.ne(refund_state::CANCELLED))
-        .all(txn)
-        .await?;
     let in_suspense = attempt.state == attempt_state::PAID_WRONG;
-    let taken_minor = if in_suspense {
+    // Of what was paid before that was stored with the attempt, only the books tell.
+    let taken_minor = if in_suspense && attempt.paid_minor.is_none() {
         ledger::posted_minor(txn, Kind::Suspense, &format!("attempt-{}", attempt.id)).await?
     } else {
-        attempt.amount_minor
+        attempt.taken_minor()
     };
     let own = own_refund(txn, row.id).await?;
     Ok(Payment {
         taken_minor,
-        returned_minor: refunds.iter().map(|refund| refund.amount_minor).sum(),
+        // By us, by people, elsewhere, or lost in a dispute.
+        returned_minor: attempt.taken_minor() - left_minor(txn, attempt).await?,
         in_suspense,
+        is_foreign: attempt.taken_currency() != attempt.currency,
         refund_open: own.is_some_and(|refund| refund.state != refund_state::DONE),
         commanded: command::Entity::find().filter(command::Column::SaleId.eq(row.id)).count(txn).await? > 0,
     })
 }
 
-/// The word under which a refund's cause is stored: people may give back more than once.
+/// The word under which a refund's cause is stored: people may give back more than once, and a refund that was taken back
+/// may be asked for again.
 pub(super) async fn cause_word(txn: &DatabaseTransaction, attempt_id: i64, cause: Cause) -> Result<String> {
-    if cause != Cause::ByHand {
-        return Ok(cause.as_str().to_owned());
-    }
     let before = refund::Entity::find()
         .filter(refund::Column::AttemptId.eq(attempt_id))
-        .filter(refund::Column::Cause.starts_with(Cause::ByHand.as_str()))
+        .filter(refund::Column::OutsideId.eq(""))
+        .filter(refund::Column::Cause.starts_with(cause.as_str()))
         .count(txn)
         .await?;
-    Ok(format!("{}_{}", Cause::ByHand.as_str(), before + 1))
+    if before == 0 && cause != Cause::ByHand {
+        return Ok(cause.as_str().to_owned());
+    }
+    Ok(format!("{}_{}", cause.as_str(), before + 1))
 }

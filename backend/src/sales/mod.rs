@@ -16,7 +16,7 @@ pub mod state;
 mod takings;
 mod views;
 
-pub(crate) use apply::After;
+pub(crate) use apply::{After, paid_attempt, refund_kinds};
 pub use by_hand::{HandAct, Settlement};
 pub use hand::{ActionRow, HandRequest};
 pub(crate) use state::Event;
@@ -174,6 +174,10 @@ pub struct SaleView {
     pub pulses_given: i32,
     /// What is going or went back, if anything.
     pub refund_text: Option<String>,
+    /// What the operator gave back at the provider, if anything.
+    pub elsewhere_text: Option<String>,
+    /// Where a dispute with the payer's bank stands: `opened`, `won`, `lost`, or empty.
+    pub dispute: String,
     /// Where to pay, while it awaits payment.
     pub pay_url: Option<String>,
     /// The credit came although the money went back.

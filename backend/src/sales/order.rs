@@ -127,6 +127,7 @@ impl Backend {
             expires_ms: Set(expires_ms),
             paid_ms: Set(None),
             finished_ms: Set(None),
+            dispute: Set(String::new()),
             credit_asked: Set(false),
             rebuilt_ms: Set(None),
             ..Default::default()
@@ -144,6 +145,8 @@ impl Backend {
             expires_ms: Set(expires_ms),
             due_ms: Set(Some(now_ms + self.rules.poll_first_ms)),
             polls: Set(0),
+            paid_minor: Set(None),
+            paid_currency: Set(None),
             ..Default::default()
         };
         let module_id = &module_id;

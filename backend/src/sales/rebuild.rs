@@ -53,6 +53,8 @@ impl Backend {
             expires_ms: Set(sale.expires_ms),
             due_ms: Set(Some(self.now_ms())),
             polls: Set(0),
+            paid_minor: Set(None),
+            paid_currency: Set(None),
             ..Default::default()
         };
         metrics::counter!("coinwire_orders_rebuilt_total").increment(1);
@@ -100,6 +102,7 @@ impl Backend {
             credit_sequence: Set(Some(mark.sequence)),
             credit_asked: Set(false),
             rebuilt_ms: Set(Some(self.now_ms())),
+            dispute: Set(String::new()),
             ..Default::default()
         };
         let id = sale::Entity::insert(sale.clone()).exec(txn).await?.last_insert_id;

@@ -32,6 +32,8 @@ pub struct Model {
     pub credit_asked: bool,
     /// When it was rebuilt from its payment, the order having been forgotten.
     pub rebuilt_ms: Option<i64>,
+    /// Where its last dispute stands; empty if there was none.
+    pub dispute: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

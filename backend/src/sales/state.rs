@@ -12,7 +12,7 @@ use protocol::messages::Reason;
 
 /// The words for why a sale did not simply go through, as [`decide`] gives them. They are for programs; pages have texts
 /// in each language for all of them.
-pub const REASONS: [&str; 9] = [
+pub const REASONS: [&str; 10] = [
     "order_refused",
     "provider_silent",
     "not_paid",
@@ -22,6 +22,7 @@ pub const REASONS: [&str; 9] = [
     "module_expired",
     "module_silent",
     "module_forgot",
+    "refunded_elsewhere",
 ];
 
 /// Where a sale stands.
@@ -122,6 +123,8 @@ pub struct Sale {
     pub asked: bool,
     /// Partly given credits: the remainder goes back rather than all (the operator's rule).
     pub refund_remainder: bool,
+    /// What went back of its payment past us: refunds made at the provider, disputes that were lost. In minor units.
+    pub elsewhere_minor: i64,
 }
 
 /// Something that concerns a sale happened.
@@ -142,6 +145,19 @@ pub enum Event {
     },
     /// The provider says an attempt of this sale was paid in another amount or currency than asked.
     PaidWrong,
+    /// The provider says an attempt of this sale was paid, and that money of it went back before we knew.
+    PaidReturned,
+    /// Money of the sale's own payment went back, or is going back, past us: refunded at the provider, or lost in a dispute.
+    ReturnedElsewhere {
+        /// Whether any refund of it is still under way.
+        open: bool,
+        /// What of it is neither back nor on its way, in minor units.
+        left_minor: i64,
+        /// The sale waits for this to be known: what is left shall go back too.
+        rest_goes_back: bool,
+    },
+    /// A refund that had gone through failed after all.
+    RefundReversed,
     /// No attempt of this sale can be paid any more.
     Unpayable,
     /// The module took the credit.
@@ -268,6 +284,27 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             to(sale.state, vec![Effect::PostSuspense, Effect::Alarm("a payment has another amount than asked")])
         }
 
+        // How much went back is told later, with the refund itself. Until then a person can look.
+        (Event::PaidReturned, Created | AwaitingPayment | Expired) => Decision {
+            reason: Some(Cause::Elsewhere.as_str()),
+            ..to(Review, vec![Effect::PostPayment, Effect::Alarm(RETURNED_EARLY)])
+        },
+        (Event::PaidReturned, Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled) => {
+            to(sale.state, vec![Effect::PostPayment, Effect::Alarm(RETURNED_EARLY)])
+        }
+
+        // What is under way goes on: a credit that was sent cannot be called back, and what it does not give is owed.
+        (Event::ReturnedElsewhere { open: false, .. }, RefundPending) => to(Refunded, vec![]),
+        (Event::ReturnedElsewhere { open: false, left_minor: ..=0, .. }, Review) => to(Refunded, vec![]),
+        // What is left is owed if the credit was not given. We may have known of the sale before, and forgotten that: the
+        // module is asked first, as of any payment that becomes known late.
+        (Event::ReturnedElsewhere { open: false, rest_goes_back: true, .. }, Review) => {
+            Decision { reason: Some(Cause::Late.as_str()), asked: true, ..to(Paid, vec![Effect::AskCredit]) }
+        }
+        (Event::RefundReversed, RefundPending | Refunded) => {
+            to(Review, vec![Effect::Alarm("a refund that had gone through failed: a person must act at the provider")])
+        }
+
         (Event::CreditTaken, Paid) => to(Crediting, vec![]),
         (Event::CreditDone { pulses }, Paid | Crediting) if pulses >= sale.pulses => {
             Decision { pulses_given: pulses, ..to(Credited, vec![]) }
@@ -330,26 +367,38 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             Created | AwaitingPayment | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled,
         )
         | (Event::CreditDone { .. }, Created | AwaitingPayment | Credited | Expired | Review | Settled)
-        | (Event::RefundDone, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Settled)
+        | (
+            Event::RefundDone | Event::ReturnedElsewhere { .. },
+            Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Settled,
+        )
+        | (Event::ReturnedElsewhere { .. }, RefundPending | Review)
         | (
             Event::RefundStuck,
             Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Review | Settled,
+        )
+        | (
+            Event::RefundReversed,
+            Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Review | Settled,
         ) => stay,
     }
 }
 
+const RETURNED_EARLY: &str = "money went back at the provider before we knew that it was paid";
+
 fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
     let pulses_given = pulses_given.clamp(0, sale.pulses);
-    let amount_minor = if sale.refund_remainder && pulses_given > 0 {
+    let owed_minor = if sale.refund_remainder && pulses_given > 0 {
         remainder_minor(sale.amount_minor, sale.pulses, pulses_given)
     } else {
         sale.amount_minor
     };
     let reason = Some(cause.as_str());
+    // What the operator gave back already counts.
+    let amount_minor = (owed_minor - sale.elsewhere_minor).max(0);
     // All pulses known to be given although the module calls it failed, and the rule is to keep what was served.
     if amount_minor == 0 {
         return Decision {
-            state: SaleState::Credited,
+            state: if owed_minor == 0 { SaleState::Credited } else { SaleState::Refunded },
             pulses_given,
             reason,
             served_and_refunded: sale.served_and_refunded,
@@ -388,6 +437,7 @@ mod tests {
             served_and_refunded: false,
             asked: false,
             refund_remainder: false,
+            elsewhere_minor: 0,
         }
     }
 
@@ -515,6 +565,50 @@ mod tests {
     }
 
     #[test]
+    fn what_went_back_elsewhere_is_not_given_back_again() {
+        let failed = Event::CreditFailed { pulses: 0, reason: None };
+        let partly = decide(&Sale { elsewhere_minor: 200, ..sale(SaleState::Crediting) }, failed);
+        assert_eq!(partly.effects, [Effect::Refund { cause: Cause::ModuleFailed, amount_minor: 300 }]);
+        let whole = decide(&Sale { elsewhere_minor: 500, ..sale(SaleState::Crediting) }, failed);
+        assert_eq!((whole.state, &whole.effects[..]), (SaleState::Refunded, &[][..]));
+        // The operator keeps what was served, and has given back more than the rest.
+        let remainder = Sale { refund_remainder: true, elsewhere_minor: 400, ..sale(SaleState::Crediting) };
+        let served = decide(&remainder, Event::CreditFailed { pulses: 2, reason: None });
+        assert_eq!((served.state, &served.effects[..]), (SaleState::Refunded, &[][..]));
+    }
+
+    #[test]
+    fn a_refund_made_elsewhere_ends_a_sale_only_where_nothing_else_is_owed() {
+        let event = |open, left_minor, rest_goes_back| Event::ReturnedElsewhere { open, left_minor, rest_goes_back };
+        for state in [SaleState::Paid, SaleState::Crediting, SaleState::Credited, SaleState::Refunded] {
+            let sale = sale(state);
+            assert!(decide(&sale, event(false, 0, false)).is_nothing(&sale), "{state:?}");
+        }
+        let pending = sale(SaleState::RefundPending);
+        assert!(decide(&pending, event(true, 0, false)).is_nothing(&pending));
+        assert_eq!(decide(&pending, event(false, 0, false)).state, SaleState::Refunded);
+        let review = sale(SaleState::Review);
+        assert_eq!(decide(&review, event(false, 0, false)).state, SaleState::Refunded);
+        assert!(decide(&review, event(false, 200, false)).is_nothing(&review), "a person decides about the rest");
+        let rest = decide(&review, event(false, 200, true));
+        assert_eq!((rest.state, rest.asked, &rest.effects[..]), (SaleState::Paid, true, &[Effect::AskCredit][..]));
+        let asked = Sale { asked: true, elsewhere_minor: 300, ..sale(SaleState::Paid) };
+        let not_given = decide(&asked, Event::CreditFailed { pulses: 0, reason: Some(Reason::Invalid) });
+        assert_eq!(not_given.effects, [Effect::Refund { cause: Cause::Late, amount_minor: 200 }]);
+    }
+
+    #[test]
+    fn money_returned_before_we_knew_it_was_paid_buys_no_credit() {
+        for state in [SaleState::Created, SaleState::AwaitingPayment, SaleState::Expired] {
+            let decision = decide(&sale(state), Event::PaidReturned);
+            assert_eq!(decision.state, SaleState::Review);
+            assert!(
+                decision.effects.contains(&Effect::PostPayment) && !decision.effects.contains(&Effect::QueueCredit)
+            );
+        }
+    }
+
+    #[test]
     fn every_reason_given_is_listed() {
         let events = [
             Event::HandedOff,
@@ -523,6 +617,7 @@ mod tests {
             Event::Paid { amount_minor: 500, late: false },
             Event::Paid { amount_minor: 500, late: true },
             Event::PaidWrong,
+            Event::PaidReturned,
             Event::Unpayable,
             Event::CreditTaken,
             Event::CreditDone { pulses: 2 },
@@ -539,6 +634,12 @@ mod tests {
             given.extend(events.iter().filter_map(|event| decide(&sale(state), *event).reason));
         }
         assert_eq!(given, REASONS.into_iter().collect());
+    }
+
+    #[test]
+    fn a_refund_that_failed_after_all_is_put_before_a_person() {
+        assert_eq!(decide(&sale(SaleState::Refunded), Event::RefundReversed).state, SaleState::Review);
+        assert_eq!(decide(&sale(SaleState::Credited), Event::RefundReversed).state, SaleState::Credited);
     }
 
     #[test]

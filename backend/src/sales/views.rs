@@ -4,7 +4,7 @@ use super::{SaleRow, SaleView, SalesFilter, sale, state::SaleState};
 use crate::{
     Backend, Error, Result, ledger,
     machines::machine,
-    money::Money,
+    money::{Currency, Money},
     operators::operator,
     payments::{Cause, attempt, attempt_state, refund, refund_state},
 };
@@ -88,24 +88,25 @@ impl Backend {
         for attempt in found {
             attempts.entry(attempt.sale_id).or_default().push(attempt);
         }
-        let refunds: BTreeMap<i64, refund::Model> = refund::Entity::find()
+        let mut refunds: BTreeMap<i64, Vec<refund::Model>> = BTreeMap::new();
+        let found = refund::Entity::find()
             .filter(refund::Column::SaleId.is_in(ids))
             .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
             .filter(refund::Column::State.ne(refund_state::CANCELLED))
             .all(self.db.read())
-            .await?
-            .into_iter()
-            .map(|refund| (refund.sale_id, refund))
-            .collect();
+            .await?;
+        for refund in found {
+            refunds.entry(refund.sale_id).or_default().push(refund);
+        }
         let mut rows = Vec::with_capacity(sales.len());
         for sale in sales {
             let (machine, operator) = machines.get(&sale.machine_id).ok_or(Error::NotFound("machine"))?;
             let operator = operator.as_ref().ok_or(Error::NotFound("operator"))?;
             let attempts = attempts.get(&sale.id).map_or(&[][..], Vec::as_slice);
-            let refund = refunds.get(&sale.id);
+            let refunds = refunds.get(&sale.id).map_or(&[][..], Vec::as_slice);
             let asking_s = self.is_asking(&sale).then(|| self.rules.order_wait_ms.div_ceil(1000));
             let is_payable = self.now_ms() < sale.expires_ms;
-            rows.push(row(sale, (machine, operator), attempts, refund, (asking_s, is_payable))?);
+            rows.push(row(sale, (machine, operator), attempts, refunds, (asking_s, is_payable))?);
         }
         Ok(rows)
     }
@@ -115,13 +116,23 @@ fn row(
     sale: sale::Model,
     (machine, operator): (&machine::Model, &operator::Model),
     attempts: &[attempt::Model],
-    refund: Option<&refund::Model>,
+    refunds: &[refund::Model],
     (asking_s, is_payable): (Option<u64>, bool),
 ) -> Result<SaleRow> {
     let state = SaleState::parse(&sale.state).ok_or(Error::NotFound("state of that name"))?;
     let currency = ledger::currency(&sale.currency)?;
     let paid = attempts.iter().find(|attempt| attempt.state == attempt_state::PAID);
     let waiting = attempts.iter().rfind(|attempt| is_payable && attempt.state == attempt_state::PENDING);
+    let (elsewhere, ours): (Vec<_>, Vec<_>) = refunds.iter().partition(|refund| refund.is_outside());
+    let sum_text = |refunds: Vec<&refund::Model>| {
+        let paid_in = &refunds.first()?.currency;
+        let sum_minor = refunds.iter().map(|refund| refund.amount_minor).sum();
+        // Of a currency that is not known only the provider's number can be told.
+        Some(match Currency::parse(paid_in) {
+            Some(currency) => Money::new(sum_minor, currency).to_string(),
+            None => format!("{paid_in} {sum_minor}"),
+        })
+    };
     let view = SaleView {
         token: sale.token,
         state: state.as_str(),
@@ -137,7 +148,9 @@ fn row(
         amount_text: Money::new(sale.amount_minor, currency).to_string(),
         pulses: sale.pulses,
         pulses_given: sale.pulses_given,
-        refund_text: refund.map(|refund| Money::new(refund.amount_minor, currency).to_string()),
+        refund_text: sum_text(ours),
+        elsewhere_text: sum_text(elsewhere),
+        dispute: sale.dispute,
         pay_url: waiting.and_then(|attempt| attempt.pay_url.clone()),
         served_and_refunded: sale.served_and_refunded,
         created_ms: sale.created_ms,

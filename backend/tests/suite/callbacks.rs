@@ -183,7 +183,7 @@ async fn that_are_not_believed_leave_no_trace() {
     assert!(matches!(app.callback(&unsigned).await, Err(CallbackFailure::Untrusted(CallbackError::Header(_)))));
     let mut garbage = genuine.clone();
     garbage.body = b"{".to_vec();
-    assert!(matches!(app.callback(&garbage).await, Err(CallbackFailure::Untrusted(CallbackError::Content(_)))));
+    assert!(matches!(app.callback(&garbage).await, Err(CallbackFailure::Untrusted(CallbackError::Signature))));
     assert!(matches!(app.backend.callback("no such token", genuine.raw()).await, Err(CallbackFailure::NoAccount)));
     assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox").await, 0);
     assert_eq!(app.state(&token).await, "awaiting_payment");
@@ -205,4 +205,36 @@ async fn keep_what_a_dispute_needs() {
     assert_eq!(rows[0].try_get::<String>("", "plaintext").unwrap().into_bytes(), callback.body);
     assert_eq!(rows[0].try_get::<String>("", "outcome").unwrap(), "applied");
     assert_eq!(rows[0].try_get::<i64>("", "received_ms").unwrap(), app.now_ms());
+}
+
+#[tokio::test]
+async fn in_an_unexpected_currency_are_kept_and_put_before_a_person() {
+    let app = TestApp::start().await;
+    let token = app.order().await;
+    let number = app.number(&token).await;
+    app.events();
+    let what = What::PaidForeign { amount_minor: PRICE_MINOR, currency: "USD".into() };
+    app.callback(&app.notice(&number, what)).await.unwrap();
+    let row = app.row(&token).await;
+    assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "wrong_amount"));
+    assert_eq!(app.alarms().len(), 1);
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM ledger_entries WHERE currency = 'USD'").await, 2);
+    assert_eq!(app.books().await["suspense"], -i128::from(PRICE_MINOR));
+    app.pass_ms(40_000).await;
+    assert!(app.shop.module.credits(&app).is_empty());
+}
+
+#[tokio::test]
+async fn that_are_authentic_and_not_understood_are_kept_and_acknowledged() {
+    let app = TestApp::start().await;
+    let token = app.order().await;
+    let number = app.number(&token).await;
+    app.events();
+    let novelty = app.notice(&number, What::Novelty);
+    for _ in 0..3 {
+        app.callback(&novelty).await.unwrap();
+    }
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox WHERE outcome = 'not_understood'").await, 1);
+    assert_eq!(app.alarms().len(), 1, "a repeat alarms nobody");
+    assert_eq!(app.state(&token).await, "awaiting_payment");
 }

@@ -211,16 +211,24 @@ async fn a_second_attempt_that_is_paid_too_goes_back_and_the_sale_goes_its_way()
 }
 
 #[tokio::test]
-async fn refunded_at_the_provider_before_we_knew_ends_and_alarms_once() {
+async fn refunded_at_the_provider_before_we_knew_is_put_before_a_person_until_the_statement_tells() {
     let app = TestApp::start().await;
     let token = app.order().await;
     let number = app.number(&token).await;
     app.events();
-    app.bank.move_trade(&number, TradeState::Refunded);
-    app.pass_ms(20 * 60_000).await;
-    assert_eq!(app.state(&token).await, "expired");
+    app.bank.pay(&number, app.now_ms());
+    app.bank.refund_outside(&number, "C1", PRICE_MINOR, app.now_ms());
+    app.pass_ms(10_000).await;
+    let row = app.row(&token).await;
+    assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "refunded_elsewhere"));
+    assert_eq!(app.books().await["provider_clearing"], i128::from(PRICE_MINOR), "it was paid");
     let alarms = app.alarms();
     assert_eq!(alarms.len(), 1, "{alarms:?}");
-    assert!(alarms[0].contains(&number));
+    assert!(alarms[0].contains(&token));
     assert!(app.shop.module.credits(&app).is_empty());
+    app.next_statement().await;
+    let row = app.row(&token).await;
+    assert_eq!((row.view.state, row.view.elsewhere_text.as_deref()), ("refunded", Some("¥5.00")));
+    assert!(app.bank.called(Call::Refund).is_empty());
+    app.assert_books().await;
 }

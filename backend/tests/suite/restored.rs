@@ -4,9 +4,13 @@
 use crate::support::{
     Call, Fault, Shop, TestApp, What,
     app::{PRICE_MINOR, PRICE_PULSES},
+    bank::day_of,
     done, duplicate, failed, stage,
 };
-use backend::{modules::ModuleSettings, payments::provider::TradeState};
+use backend::{
+    modules::ModuleSettings,
+    payments::provider::{Fact, RefundRequest, RefundState, ToldRefund, TradeState},
+};
 use protocol::messages::{Action, Command, Reason, Stage};
 use sea_orm::ConnectionTrait;
 
@@ -173,6 +177,7 @@ async fn a_refund_that_was_forgotten_is_not_made_twice() {
     app.pass_ms(31_000).await;
     assert_eq!(app.state(&token).await, "refunded");
     let number = app.bank.refunds()[0].request.out_refund_no.clone();
+    app.bank.hide_returns();
     put_back(&mut app, 0).await;
     app.pass_ms(400).await;
     // The provider does not say (yet) that it went back; its module knows nothing of it.
@@ -184,6 +189,65 @@ async fn a_refund_that_was_forgotten_is_not_made_twice() {
     assert_eq!(asked, [number.clone(), number], "under the number that follows from the payment");
     assert_eq!(app.bank.refunds().len(), 1);
     app.assert_books().await;
+}
+
+/// The trade says that money of it went back; how much, the daily statement tells.
+#[tokio::test]
+async fn a_refund_that_was_forgotten_is_found_in_the_statement() {
+    let mut app = TestApp::start().await;
+    let token = app.order().await;
+    app.copy_store().await;
+    let callback = app.pay(&token).await;
+    app.callback(&callback).await.unwrap();
+    app.pass_ms(31_000).await;
+    assert_eq!(app.state(&token).await, "refunded");
+    let made = app.bank.refunds()[0].request.clone();
+    put_back(&mut app, 0).await;
+    app.pass_ms(400).await;
+    assert_eq!(app.state(&token).await, "review");
+    assert!(app.shop.module.credits(&app).is_empty());
+    app.bank.also_states(day_of(app.now_ms()), refund_line(&made));
+    app.next_statement().await;
+    let row = app.row(&token).await.view;
+    assert_eq!((row.state, row.elsewhere_text.as_deref()), ("refunded", Some("¥5.00")));
+    assert_eq!(app.bank.called(Call::Refund).len(), 1);
+    app.assert_books().await;
+}
+
+fn refund_line(made: &RefundRequest) -> Fact {
+    let told = ToldRefund {
+        out_trade_no: made.out_trade_no.clone(),
+        provider_refund_id: format!("B{}", made.out_refund_no),
+        amount_minor: made.refund_minor,
+        payment: None,
+    };
+    Fact::Refund { out_refund_no: made.out_refund_no.clone(), state: RefundState::Processing, told: Some(told) }
+}
+
+/// Nobody tells of the payment again; the daily statement has it, with our mark.
+#[tokio::test]
+async fn an_order_that_was_forgotten_is_rebuilt_from_the_statement() {
+    for refunded in [false, true] {
+        let mut app = TestApp::start().await;
+        app.copy_store().await;
+        let token = app.order().await;
+        let callback = app.pay(&token).await;
+        app.callback(&callback).await.unwrap();
+        let credit = serve(&app, &token).await;
+        let number = app.number(&token).await;
+        if refunded {
+            app.bank.refund_outside(&number, "C1", 200, app.now_ms());
+        }
+        put_back(&mut app, credit.sequence).await;
+        app.next_statement().await;
+        let asked = app.shop.module.credits(&app).pop().unwrap();
+        assert_eq!(asked.id, credit.id, "its module is asked");
+        app.deliver(&app.shop.module.ack(&app, &asked, duplicate(Stage::Done, PRICE_PULSES))).await;
+        let row = app.row(&token).await.view;
+        assert_eq!((row.state, row.elsewhere_text.is_some()), ("credited", refunded));
+        assert!(app.bank.called(Call::Refund).is_empty());
+        app.assert_books().await;
+    }
 }
 
 /// A callback that comes again may be news of yesterday: the provider is asked how it is now.
@@ -198,11 +262,12 @@ async fn a_payment_from_before_the_start_is_asked_about_before_it_is_credited() 
     app.shop.module.credits(&app);
     app.clock.advance(10_000);
     app.put_back().await;
-    app.bank.move_trade(&number, TradeState::Refunded);
+    let TradeState::Paid(paid) = app.bank.trade(&number).state else { panic!("it is paid") };
+    app.bank.move_trade(&number, TradeState::Refunded(paid));
     app.deliver(&app.shop.module.status(&app, |_| ())).await;
     app.callback(&callback).await.unwrap();
     app.pass_ms(1_000).await;
-    assert_eq!(app.state(&token).await, "expired");
+    assert_eq!(app.state(&token).await, "review");
     assert!(app.shop.module.credits(&app).is_empty());
 
     // One that was not refunded, and that somebody still waits for, is credited.

@@ -1,7 +1,7 @@
 //! The application under test, its shops, and the common steps of a sale.
 
 use super::{
-    bank::{Bank, Callback, Config, TestProviders, What},
+    bank::{Bank, Callback, Config, TestProviders, What, day_of},
     bus::{Message, RecordingBus},
     clock::{ManualClock, START_MS, SeededRandom},
     module::TestModule,
@@ -171,6 +171,20 @@ impl TestApp {
     pub async fn skip_ms(&self, ms: i64) {
         self.clock.advance(ms);
         self.backend.run_due().await.unwrap();
+    }
+
+    /// Lets time pass until the statement of today was read; what is due besides is worked on too.
+    pub async fn next_statement(&self) {
+        let today = day_of(self.now_ms());
+        // The account's first statement is that of some days ago; each step reads one.
+        for _ in 0..40 {
+            let read = format!("SELECT COUNT(*) FROM statements WHERE day = {today} AND due_ms IS NULL");
+            if self.number_of(&read).await > 0 {
+                return;
+            }
+            self.skip_ms(3 * 3_600_000).await;
+        }
+        panic!("the statement of day {today} was not read");
     }
 
     /// A message comes in from the bus.

@@ -8,8 +8,9 @@ use backend::{
     payments::{
         Providers,
         provider::{
-            CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
-            RefundRequest, RefundState, TradeState, VerifiedCallback,
+            CallbackError, CloseOutcome, DisputeState, Fact, ForeignPaid, Handoff, Paid, PaymentRequest, Provider,
+            ProviderError, RawCallback, RefundRequest, RefundState, Statement, ToldDispute, ToldRefund, TradeState,
+            VerifiedCallback,
         },
     },
 };
@@ -36,6 +37,7 @@ pub enum Call {
     Close,
     Refund,
     QueryRefund,
+    Statement,
 }
 
 /// What goes wrong with a call.
@@ -69,10 +71,33 @@ pub struct Refund {
     pub state: RefundState,
 }
 
+/// A refund that somebody made at the bank's counter.
+#[derive(Debug, Clone)]
+struct Outside {
+    trade: String,
+    amount_minor: i64,
+    state: RefundState,
+    day: i64,
+}
+
+/// A dispute at the bank: what it took, what it gave back, its fee.
+#[derive(Debug, Clone, Copy, Default)]
+struct Disputed {
+    taken_minor: i64,
+    fee_minor: i64,
+}
+
 #[derive(Default)]
 struct Book {
     trades: BTreeMap<String, Trade>,
     refunds: BTreeMap<String, Refund>,
+    outside: BTreeMap<String, Outside>,
+    disputes: BTreeMap<String, Disputed>,
+    /// What stands in statements beside what happened here.
+    also: BTreeMap<i64, Vec<Fact>>,
+    unread: usize,
+    /// Trades do not say (yet) that money of them went back.
+    hides_returns: bool,
     calls: Vec<(Call, String)>,
     faults: BTreeMap<Call, VecDeque<Fault>>,
     refund_states: VecDeque<RefundState>,
@@ -131,16 +156,69 @@ pub enum What {
     RefundDone,
     RefundClosed,
     RefundAbnormal,
+    /// A refund that was made at the counter.
+    Outside {
+        trade: String,
+        amount_minor: i64,
+        state: Standing,
+    },
+    /// Paid in a currency that nobody here knows.
+    PaidForeign {
+        amount_minor: i64,
+        currency: String,
+    },
+    Dispute {
+        trade: String,
+        amount_minor: i64,
+        fee_minor: i64,
+        state: Standing,
+    },
+    /// Something new of next year.
+    Novelty,
+}
+
+/// Where something stands, in a callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    Processing,
+    Done,
+    Closed,
+    Opened,
+    Won,
+    Lost,
+}
+
+impl Standing {
+    fn of_refund(self) -> RefundState {
+        match self {
+            Standing::Processing => RefundState::Processing,
+            Standing::Done => RefundState::Done,
+            Standing::Closed => RefundState::Closed,
+            Standing::Opened | Standing::Won | Standing::Lost => panic!("{self:?} is no state of a refund"),
+        }
+    }
+
+    fn of_dispute(self) -> DisputeState {
+        match self {
+            Standing::Opened => DisputeState::Opened,
+            Standing::Won => DisputeState::Won,
+            Standing::Lost => DisputeState::Lost,
+            Standing::Processing | Standing::Done | Standing::Closed => panic!("{self:?} is no state of a dispute"),
+        }
+    }
 }
 
 impl Notice {
     /// Signs it with an account's key.
     pub fn signed(&self, key: &str) -> Callback {
         let body = serde_json::to_vec(self).unwrap();
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), &body);
-        let tag: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Callback { headers: vec![("bank-signature".into(), tag)], body }
+        Callback { headers: vec![("bank-signature".into(), tag_of(&body, key))], body }
     }
+}
+
+fn tag_of(body: &[u8], key: &str) -> String {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), body);
+    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Bank {
@@ -229,6 +307,49 @@ impl Bank {
         What::Paid { txn, amount_minor, paid_at_ms, attach }
     }
 
+    /// Somebody gives money back at the bank's counter. Gives what the bank would tell about it.
+    pub fn refund_outside(&self, trade: &str, number: &str, amount_minor: i64, now_ms: i64) -> What {
+        self.begin_outside(trade, number, amount_minor, now_ms);
+        self.move_outside(number, RefundState::Done);
+        What::Outside { trade: trade.into(), amount_minor, state: Standing::Done }
+    }
+
+    /// As [`Bank::refund_outside`], and it is under way yet.
+    pub fn begin_outside(&self, trade: &str, number: &str, amount_minor: i64, now_ms: i64) -> What {
+        let mut book = self.book();
+        let TradeState::Paid(paid) = book.trades[trade].state.clone() else { panic!("{trade} was not paid") };
+        let returned_minor = book.returned_minor(Some(trade));
+        assert!(returned_minor + amount_minor <= paid.amount.amount_minor, "more than was paid");
+        let (trade, state) = (trade.to_owned(), RefundState::Processing);
+        let outside = Outside { trade: trade.clone(), amount_minor, state, day: day_of(now_ms) };
+        assert!(book.outside.insert(number.into(), outside).is_none());
+        What::Outside { trade, amount_minor, state: Standing::Processing }
+    }
+
+    pub fn move_outside(&self, number: &str, state: RefundState) {
+        self.book().outside.get_mut(number).unwrap().state = state;
+    }
+
+    /// The bank takes money back for a payer's dispute, or gives it back.
+    pub fn dispute(&self, number: &str, taken_minor: i64, fee_minor: i64) {
+        self.book().disputes.insert(number.into(), Disputed { taken_minor, fee_minor });
+    }
+
+    /// A fact stands in a day's statement beside what happened here.
+    pub fn also_states(&self, day: i64, fact: Fact) {
+        self.book().also.entry(day).or_default().push(fact);
+    }
+
+    /// From now on trades do not say that money of them went back.
+    pub fn hide_returns(&self) {
+        self.book().hides_returns = true;
+    }
+
+    /// Statements have so many lines that nobody can read.
+    pub fn states_unread(&self, unread: usize) {
+        self.book().unread = unread;
+    }
+
     /// Words for a fact, under a new event's number.
     pub fn notice(&self, merchant: &str, number: &str, what: What) -> Notice {
         let mut book = self.book();
@@ -253,11 +374,12 @@ impl Bank {
             .trades
             .values()
             .map(|trade| match &trade.state {
-                TradeState::Paid(paid) => paid.amount.amount_minor,
+                TradeState::Paid(paid) | TradeState::Refunded(paid) => paid.amount.amount_minor,
                 _ => 0,
             })
             .sum();
-        paid - book.returned_minor(None)
+        let disputed: i64 = book.disputes.values().map(|dispute| dispute.taken_minor + dispute.fee_minor).sum();
+        paid - book.returned_minor(None) - disputed
     }
 
     async fn meet(&self, call: Call, number: &str, act: impl FnOnce(&mut Book)) -> Result<(), ProviderError> {
@@ -288,11 +410,36 @@ impl Bank {
 
 impl Book {
     fn returned_minor(&self, of: Option<&str>) -> i64 {
-        self.refunds
+        let ours = self
+            .refunds
             .values()
-            .filter(|refund| refund.state == RefundState::Done && of.is_none_or(|of| refund.request.out_trade_no == of))
-            .map(|refund| refund.request.refund_minor)
-            .sum()
+            .filter(|refund| refund.state == RefundState::Done)
+            .map(|refund| (&refund.request.out_trade_no, refund.request.refund_minor));
+        let outside = self
+            .outside
+            .values()
+            .filter(|refund| refund.state == RefundState::Done)
+            .map(|refund| (&refund.trade, refund.amount_minor));
+        let of_trade = |(trade, _): &(&String, i64)| of.is_none_or(|of| of == *trade);
+        ours.chain(outside).filter(of_trade).map(|(_, amount_minor)| amount_minor).sum()
+    }
+
+    /// Everything of a day, as the statement has it: refunds as they stood when they were begun.
+    fn statement(&self, day: i64) -> Vec<Fact> {
+        let paid = self.trades.iter().filter_map(|(number, trade)| match &trade.state {
+            TradeState::Paid(paid) if day_of(paid.paid_at_ms) == day => {
+                Some(Fact::Payment { out_trade_no: number.clone(), state: TradeState::Paid(paid.clone()) })
+            }
+            _ => None,
+        });
+        let back = self.outside.iter().filter(|(_, refund)| refund.day == day).map(|(number, refund)| Fact::Refund {
+            out_refund_no: number.clone(),
+            state: RefundState::Processing,
+            told: Some(refund.told(number)),
+        });
+        let also = self.also.get(&day).into_iter().flatten().cloned();
+        // The refunds first: nobody says in which order the lines come.
+        back.chain(paid).chain(also).collect()
     }
 
     /// A refund as a strict provider takes it: once a number, never more than was paid.
@@ -316,6 +463,22 @@ impl Book {
         self.refunds.insert(request.out_refund_no.clone(), Refund { request: request.clone(), state });
         Ok(state)
     }
+}
+
+impl Outside {
+    fn told(&self, number: &str) -> ToldRefund {
+        ToldRefund {
+            out_trade_no: self.trade.clone(),
+            provider_refund_id: format!("B{number}"),
+            amount_minor: self.amount_minor,
+            payment: None,
+        }
+    }
+}
+
+/// The bank's day: that of UTC.
+pub fn day_of(at_ms: i64) -> i64 {
+    at_ms.div_euclid(24 * 3_600_000)
 }
 
 fn refused(code: &str, message: &str) -> ProviderError {
@@ -354,7 +517,12 @@ impl Provider for Account {
         let mut state = TradeState::NotFound;
         let look = |book: &mut Book| {
             if let Some(trade) = book.trades.get(out_trade_no) {
-                state = trade.state.clone();
+                state = match &trade.state {
+                    TradeState::Paid(paid) if !book.hides_returns && book.returned_minor(Some(out_trade_no)) > 0 => {
+                        TradeState::Refunded(paid.clone())
+                    }
+                    state => state.clone(),
+                };
             }
         };
         self.meet(Call::Query, out_trade_no, look).await?;
@@ -370,7 +538,9 @@ impl Provider for Account {
                     trade.state = TradeState::Closed;
                     Ok(CloseOutcome::Closed)
                 }
-                TradeState::Paid(_) | TradeState::Refunded => Ok(CloseOutcome::AlreadyPaid),
+                TradeState::Paid(_) | TradeState::PaidForeign(_) | TradeState::Refunded(_) => {
+                    Ok(CloseOutcome::AlreadyPaid)
+                }
                 TradeState::NotFound => return,
             };
         };
@@ -390,18 +560,42 @@ impl Provider for Account {
             if let Some(refund) = book.refunds.get(out_refund_no) {
                 state = refund.state;
             }
+            if let Some(refund) = book.outside.get(out_refund_no) {
+                state = refund.state;
+            }
         };
         self.meet(Call::QueryRefund, out_refund_no, look).await?;
         Ok(state)
     }
 
+    fn day_of(&self, at_ms: i64) -> i64 {
+        day_of(at_ms)
+    }
+
+    /// An hour after the day is over.
+    fn statement_ready_ms(&self, day: i64) -> i64 {
+        (day + 1) * 24 * 3_600_000 + 3_600_000
+    }
+
+    async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
+        let mut statement = Statement::Nothing;
+        let write = |book: &mut Book| {
+            let facts = book.statement(day);
+            if !facts.is_empty() || book.unread > 0 {
+                statement = Statement::Facts { facts, unread: book.unread };
+            }
+        };
+        self.meet(Call::Statement, &day.to_string(), write).await?;
+        Ok(statement)
+    }
+
     fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {
         let tag = raw.header("bank-signature").ok_or(CallbackError::Header("bank-signature"))?;
-        let notice: Notice =
-            serde_json::from_slice(raw.body).map_err(|error| CallbackError::Content(error.to_string()))?;
-        if notice.signed(&self.config.key).raw().header("bank-signature") != Some(tag) {
+        if tag_of(raw.body, &self.config.key) != tag {
             return Err(CallbackError::Signature);
         }
+        let notice: Notice =
+            serde_json::from_slice(raw.body).map_err(|error| CallbackError::Content(error.to_string()))?;
         if notice.merchant != self.config.merchant {
             return Err(CallbackError::Foreign(notice.merchant));
         }
@@ -412,10 +606,29 @@ impl Provider for Account {
                 let state = TradeState::Paid(Paid { provider_txn_id: txn, amount, paid_at_ms, attach });
                 Fact::Payment { out_trade_no: number, state }
             }
+            What::PaidForeign { amount_minor, currency } => {
+                let provider_txn_id = format!("T{number}");
+                let paid = ForeignPaid { provider_txn_id, amount_minor, currency };
+                Fact::Payment { out_trade_no: number, state: TradeState::PaidForeign(paid) }
+            }
             What::Closed => Fact::Payment { out_trade_no: number, state: TradeState::Closed },
-            What::RefundDone => Fact::Refund { out_refund_no: number, state: RefundState::Done },
-            What::RefundClosed => Fact::Refund { out_refund_no: number, state: RefundState::Closed },
-            What::RefundAbnormal => Fact::Refund { out_refund_no: number, state: RefundState::Abnormal },
+            What::RefundDone => Fact::Refund { out_refund_no: number, state: RefundState::Done, told: None },
+            What::RefundClosed => Fact::Refund { out_refund_no: number, state: RefundState::Closed, told: None },
+            What::RefundAbnormal => Fact::Refund { out_refund_no: number, state: RefundState::Abnormal, told: None },
+            What::Outside { trade, amount_minor, state } => {
+                let day = 0;
+                let (state, trade) = (state.of_refund(), trade);
+                let told = Outside { trade, amount_minor, state, day }.told(&number);
+                Fact::Refund { out_refund_no: number, state, told: Some(told) }
+            }
+            What::Dispute { trade, amount_minor, fee_minor, state } => Fact::Dispute(ToldDispute {
+                dispute_id: number,
+                out_trade_no: trade,
+                amount_minor,
+                fee_minor,
+                state: state.of_dispute(),
+            }),
+            What::Novelty => return Err(CallbackError::Content("a novelty".into())),
         };
         let plaintext = String::from_utf8(raw.body.to_vec()).unwrap();
         Ok(VerifiedCallback { event_id: notice.event, fact, plaintext })

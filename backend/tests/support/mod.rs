@@ -8,5 +8,5 @@ pub mod module;
 pub mod store;
 
 pub use app::{Options, Shop, TestApp};
-pub use bank::{Call, Fault, What};
+pub use bank::{Call, Fault, Standing, What};
 pub use module::{done, duplicate, failed, stage};

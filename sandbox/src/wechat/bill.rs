@@ -229,9 +229,9 @@ fn line(
     text.push_str("\r\n");
 }
 
-/// The bill has no quoting: what would end a value is left out.
+/// The bill has no quoting: a comma is written as a backslash and a blank.
 fn no_comma(text: &str) -> String {
-    text.replace([',', '`'], " ")
+    text.replace('`', " ").replace(',', "\\ ")
 }
 
 fn fee_of(fen: i64) -> i64 {

@@ -7,6 +7,7 @@ mod authorization;
 mod bill;
 pub(crate) mod book;
 pub(crate) mod callbacks;
+mod console;
 mod errors;
 mod page;
 pub(crate) mod requests;
@@ -92,9 +93,11 @@ impl Provider {
     pub(crate) fn routes(self: &Arc<Self>) -> Route {
         let api = self.clone();
         let page = self.clone();
+        let console = self.clone();
         Route::new()
             .at("/v3/*path", make(move |request| api::answer(api.clone(), request)))
             .at("/h5/pay", make(move |request| page::answer(page.clone(), request)))
+            .at("/console", make(move |request| console::answer(console.clone(), request)))
             .at("/", poem::get(page::about))
     }
 
@@ -137,6 +140,21 @@ impl Provider {
     /// Milliseconds of the provider's slow business, at the speed of this sandbox.
     fn scaled_ms(&self, milliseconds: f64) -> i64 {
         (milliseconds / self.speed) as i64
+    }
+
+    /// Somebody gives money back in the console; the refund's number.
+    pub(crate) fn refund_in_console(
+        self: &Arc<Self>,
+        key: &Key,
+        refund_fen: i64,
+        tells: bool,
+    ) -> Result<String, errors::ApiError> {
+        let now_ms = now_ms();
+        let settles_ms = now_ms + self.scaled_ms(REFUND_SETTLES_MS);
+        let plan = trades::RefundPlan { not_enough: false, outcome: RefundStatus::Success, settles_ms };
+        let refund = trades::refund_in_console(&mut self.book(), key, refund_fen, tells, plan, now_ms)?;
+        self.settle_later(refund.key(), refund.settles_ms, refund.outcome);
+        Ok(refund.request.out_refund_no)
     }
 
     /// Ends a refund when its time has come, and tells of it.

@@ -13,7 +13,7 @@ use crate::wechat::book::OrderState;
 use crate::wechat::requests::TradeKind;
 use crate::wechat::trades::{self, PayError};
 
-const MAX_FORM_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_FORM_BYTES: usize = 16 * 1024;
 const STYLE: &str = include_str!("page.css");
 
 #[derive(Deserialize)]
@@ -57,12 +57,10 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
 /// What stands at the sandbox's root.
 #[poem::handler]
 pub(crate) fn about() -> Response {
-    notice(
-        StatusCode::OK,
-        "支付沙箱",
-        "A payment provider's sandbox: it answers like WeChat Pay, and moves no money.",
-        None,
-    )
+    let main = r#"<h1>支付沙箱</h1>
+<p lang="en">A payment provider's sandbox: it answers like WeChat Pay, and moves no money.</p>
+<a class="yes" href="/console">商户平台 <span lang="en">Merchant console</span></a>"#;
+    page(StatusCode::OK, "支付沙箱", main)
 }
 
 fn decision(bytes: &[u8]) -> Option<Decision> {
@@ -152,7 +150,7 @@ fn refusal(error: PayError, back: Option<&str>) -> Response {
     notice(status, zh, en, back)
 }
 
-fn notice(status: StatusCode, zh: &str, en: &str, back: Option<&str>) -> Response {
+pub(crate) fn notice(status: StatusCode, zh: &str, en: &str, back: Option<&str>) -> Response {
     let back = back.map_or_else(String::new, |back| {
         format!(r#"<a class="yes" href="{}">返回商户 <span lang="en">Back</span></a>"#, escape(back))
     });
@@ -160,7 +158,7 @@ fn notice(status: StatusCode, zh: &str, en: &str, back: Option<&str>) -> Respons
     page(status, zh, &main)
 }
 
-fn page(status: StatusCode, title: &str, main: &str) -> Response {
+pub(crate) fn page(status: StatusCode, title: &str, main: &str) -> Response {
     let html = format!(
         r#"<!doctype html>
 <html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -188,7 +186,7 @@ fn web_address(address: &str) -> Option<String> {
     ["http", "https"].contains(&url.scheme()).then(|| url.to_string())
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
         match c {
             '&' => escaped.push_str("&amp;"),

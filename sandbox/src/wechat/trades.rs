@@ -8,7 +8,7 @@ use crate::wechat::book::{
     Book, Key, MAX_ORDERS, Notification, NotificationState, Order, OrderState, Payment, Record, Refund, RefundStatus,
 };
 use crate::wechat::errors::ApiError;
-use crate::wechat::requests::{CreateRequest, RefundRequest, TradeKind};
+use crate::wechat::requests::{CreateRequest, RefundAmount, RefundRequest, TradeKind};
 
 /// How long an order can be paid when it does not say: the provider's seven days, also the longest it may say.
 const MAX_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -259,6 +259,33 @@ pub(crate) fn refund(
     order.refunds.push(refund.request.out_refund_no.clone());
     commit(book, vec![Record::Order(Box::new(order)), Record::Refund(Box::new(refund.clone()))])?;
     Ok((refund, true))
+}
+
+/// Somebody gives money back in the merchant's console, under a number that the provider makes up. The merchant's server
+/// is told where its payment callbacks go, or (as the provider mostly does) not at all.
+pub(crate) fn refund_in_console(
+    book: &mut Book,
+    key: &Key,
+    refund_fen: i64,
+    tells: bool,
+    plan: RefundPlan,
+    now_ms: i64,
+) -> Result<Refund, ApiError> {
+    let order = book.orders.get(key).ok_or_else(ApiError::order_not_exist)?;
+    let OrderState::Paid(payment) = &order.state else {
+        return Err(ApiError::invalid("订单未支付,无法退款 (the order is not paid)"));
+    };
+    let request = RefundRequest {
+        transaction_id: None,
+        out_trade_no: Some(key.1.clone()),
+        out_refund_no: format!("REF{}{}", payment.transaction_id, random(DIGITS, 6)?),
+        reason: Some("商户平台退款".to_owned()),
+        notify_url: tells.then(|| order.request.notify_url.clone()),
+        funds_account: None,
+        amount: RefundAmount { refund: refund_fen, total: order.request.amount.total, currency: "CNY".to_owned() },
+    };
+    request.check()?;
+    refund(book, &key.0, request, |_| plan, now_ms).map(|(refund, _)| refund)
 }
 
 /// The order a refund is asked of, if its state and its money allow it.

@@ -75,3 +75,23 @@ async fn takes_no_money(visitor: &Visitor, code: &str) {
     .await;
     assert!(words == ["Offline"] || words == ["Not answering"], "{words:?}");
 }
+
+#[tokio::test]
+async fn a_refund_made_in_the_providers_console_shows_on_the_sales_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(dir.path()).await;
+    let visitor = demo.facts.visitor();
+    let bought = visitor.buy(&demo.facts.machines[0].code).await;
+    visitor.sale_state(&bought.path, &["credited"]).await;
+
+    let console = Visitor::new(demo.facts.sandbox.parse().unwrap());
+    let form = console.get("/console").await.forms("/console").remove(0);
+    let refunded = console.submit(&form.with("yuan", "0.25").with("tell", "1")).await;
+    assert_eq!(refunded.status, StatusCode::SEE_OTHER, "{}", refunded.html);
+    crate::until("the sale's page to tell", async || {
+        let page = visitor.get(&bought.path).await;
+        page.html.contains("The operator has given back ¥0.25 of your payment.").then_some(())
+    })
+    .await;
+    assert_eq!(visitor.get(&bought.path).await.sale_state().as_deref(), Some("credited"));
+}

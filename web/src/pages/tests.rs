@@ -121,6 +121,8 @@ fn sale_view(state: &'static str) -> SaleView {
         pulses: 3,
         pulses_given: given,
         refund_text: has_refund.then(|| "¥2.50".into()),
+        elsewhere_text: None,
+        dispute: String::new(),
         pay_url: (state == "awaiting_payment").then(|| "https://pay.example/?a=1&b=2".into()),
         served_and_refunded: false,
         created_ms: 1_795_404_636_000,
@@ -331,6 +333,22 @@ fn reasons_are_words_on_every_page() {
     let fleet = fleet::context(&member(), &[fleet_row(1, "Carousel", Some(faulty))], &takings(), &[]);
     for html in each(&templates, "faults", "fleet.html", &fleet) {
         assert!(faults.iter().all(|fault| !html.contains(&format!(">{fault}<"))), "{faults:?}");
+    }
+}
+
+#[test]
+fn what_happened_at_the_provider_has_words() {
+    let templates = templates();
+    for dispute in ["opened", "won", "lost"] {
+        let view = SaleView { elsewhere_text: Some("¥1.00".into()), dispute: dispute.into(), ..sale_view("credited") };
+        let html = each(&templates, &format!("sale-dispute-{dispute}"), "sale.html", &sale::context(&view));
+        assert!(html[0].contains("商家已退回您付款中的 ¥1.00"));
+        assert!(html[1].contains("The operator has given back ¥1.00 of your payment."));
+        let row = SaleRow { view, ..sale_row("credited") };
+        let shown = sales::Shown::default();
+        let context = sales::context(&member(), &fleet_rows(), &[row], &shown);
+        let html = each(&templates, &format!("sales-dispute-{dispute}"), "sales.html", &context);
+        assert!(html[1].contains("Refunded by hand") && html[1].contains("ispute"));
     }
 }
 

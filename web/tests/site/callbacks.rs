@@ -32,12 +32,45 @@ async fn what_is_not_believed_gets_a_failure_as_json() {
     assert_eq!(refusal(&forged), (401, "FAIL".into()));
     let unsigned = browser.raw_post(&path, &[], body.clone()).await;
     assert_eq!(refusal(&unsigned), (401, "FAIL".into()));
-    let nonsense = browser.raw_post(&path, &[("x-test-signature", "good")], "{").await;
-    assert_eq!(refusal(&nonsense), (401, "FAIL".into()));
     let elsewhere = browser.raw_post("/callbacks/wechat/nobody", &[("x-test-signature", "good")], body).await;
     assert_eq!(refusal(&elsewhere), (404, "FAIL".into()));
     let long = browser.raw_post(&path, &[("x-test-signature", "good")], "x".repeat(64 * 1024 + 1)).await;
     assert_eq!(refusal(&long), (413, "FAIL".into()));
     assert_eq!(browser.get(&path).await.status, 405);
     assert_eq!(site.backend.sale(&token).await.unwrap().state, "awaiting_payment");
+}
+
+#[tokio::test]
+async fn what_is_authentic_and_not_understood_is_acknowledged() {
+    let site = Site::open().await;
+    let path = format!("/callbacks/wechat/{}", site.shop.account);
+    for _ in 0..2 {
+        let answer = site.browser().raw_post(&path, &[("x-test-signature", "good")], "{").await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_refund_made_at_the_provider_is_told_on_both_pages_in_both_languages() {
+    let site = Site::open().await;
+    let token = site.order().await;
+    site.pay().await;
+    let order = site.field.last_order();
+    let path = format!("/callbacks/wechat/{}", site.shop.account);
+    let body = site.field.refunded_callback(&order, 40);
+    let told = site.browser().raw_post(&path, &[("x-test-signature", "good")], body).await;
+    assert_eq!(told.status, 204, "{}", told.text);
+
+    let mut consumer = site.browser();
+    let page = consumer.get(&format!("/sale/{token}")).await;
+    assert!(page.text.contains("The operator has given back ¥0.40 of your payment."), "{}", page.text);
+    consumer.language = "zh-CN,zh;q=0.9".into();
+    assert!(consumer.get(&format!("/sale/{token}")).await.text.contains("商家已退回您付款中的 ¥0.40。"));
+    let mut operator = site.operator().await;
+    let page = operator.get("/operator/sales").await;
+    assert!(page.text.contains("Refunded by hand") && page.text.contains("Returned by the operator"), "{}", page.text);
+    assert!(page.text.contains("¥0.40"));
+    operator.language = "zh-CN,zh;q=0.9".into();
+    assert!(operator.get("/operator/sales").await.text.contains("商户平台退款"));
+    assert!(operator.get("/operator").await.text.contains("¥0.60"), "the takings follow");
 }

@@ -91,7 +91,7 @@ fn payment_fact(account: &Credentials, plaintext: &str) -> Result<Fact, Callback
     same("mchid", &transaction.mchid, &account.mchid)?;
     number("out_trade_no", &transaction.out_trade_no)?;
     match transaction.state().map_err(CallbackError::Content)? {
-        state @ (TradeState::Paid(_) | TradeState::Refunded) => {
+        state @ (TradeState::Paid(_) | TradeState::PaidForeign(_) | TradeState::Refunded(_)) => {
             Ok(Fact::Payment { out_trade_no: transaction.out_trade_no, state })
         }
         _ => content("event_type says paid, trade_state does not"),
@@ -108,7 +108,8 @@ fn refund_fact(account: &Credentials, event_type: &str, plaintext: &str) -> Resu
     if event_type.strip_prefix("REFUND.") != Some(notice.refund_status.as_str()) {
         return content("event_type and refund_status contradict each other");
     }
-    Ok(Fact::Refund { out_refund_no: notice.out_refund_no, state })
+    let told = notice.told();
+    Ok(Fact::Refund { out_refund_no: notice.out_refund_no, state, told })
 }
 
 fn same(field: &str, theirs: &str, ours: &str) -> Result<(), CallbackError> {

@@ -1,16 +1,16 @@
 //! The HTTP side: each call is built, signed, sent once, and its answer verified.
 
 use super::account::{Account, AccountError, Credentials};
-use super::callback;
 use super::messages::{
     CloseOrder, ErrorBody, H5Answer, H5Info, H5Order, OrderAmount, Refund, RefundOrder, RefundOrderAmount, SceneInfo,
     Transaction, china_time, cut, json_fault, refund_state,
 };
 use super::signing::verify_platform_signature;
+use super::{callback, statement};
 use crate::money::Currency;
 use crate::payments::provider::{
     CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
-    RefundState, TradeState, VerifiedCallback,
+    RefundState, Statement, TradeState, VerifiedCallback,
 };
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -71,21 +71,21 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
 
 /// WeChat Pay for one merchant account. Cheap to share behind an `Arc`; calls may run at the same time.
 pub struct WechatPay {
-    account: Credentials,
+    pub(super) account: Credentials,
     http: reqwest::Client,
     clock: Clock,
     nonces: NonceSource,
-    call_timeout: Duration,
+    pub(super) call_timeout: Duration,
 }
 
 /// A successful answer, its signature verified.
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     body: Vec<u8>,
 }
 
 /// Why there is no successful answer.
-enum CallFailure {
+pub(super) enum CallFailure {
     /// The provider said no, in its documented form.
     Said { status: StatusCode, code: String, message: String },
     /// Anything else.
@@ -119,7 +119,7 @@ impl WechatPay {
     }
 
     /// Sends one signed request and reads its verified answer.
-    async fn call(
+    pub(super) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -129,6 +129,17 @@ impl WechatPay {
         let mut url = self.account.base_url.clone();
         url.set_path(path);
         url.set_query(query);
+        self.judge(self.send(method, url, body, self.call_timeout).await?).await
+    }
+
+    /// Sends one signed request to an address.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<reqwest::Response, CallFailure> {
         let target = match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
@@ -143,7 +154,7 @@ impl WechatPay {
         let mut request = self
             .http
             .request(method, url.clone())
-            .timeout(self.call_timeout)
+            .timeout(timeout)
             .header(AUTHORIZATION, authorization)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, AGENT);
@@ -157,13 +168,13 @@ impl WechatPay {
         if *response.url() != url {
             return Err(unknown("the answer came from another address".into()));
         }
-        self.judge(response).await
+        Ok(response)
     }
 
     /// Sorts an answer: verified, a refusal in the documented form, or nothing that proves anything.
     async fn judge(&self, mut response: reqwest::Response) -> Result<Answer, CallFailure> {
         let status = response.status();
-        let body = read_limited(&mut response).await?;
+        let body = read_limited(&mut response, MAX_RESPONSE_BYTES).await?;
         if status.is_success() {
             let headers = response.headers();
             let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -185,7 +196,7 @@ impl WechatPay {
 
 impl CallFailure {
     /// The error for a caller that knows no better.
-    fn into_error(self) -> ProviderError {
+    pub(super) fn into_error(self) -> ProviderError {
         let (status, code, message) = match self {
             Self::Error(error) => return error,
             Self::Said { status, code, message } => (status, code, message),
@@ -201,7 +212,7 @@ impl CallFailure {
     }
 
     /// The code of a refusal that is sure: the provider understood, and did not do it.
-    fn refusal(&self) -> Option<&str> {
+    pub(super) fn refusal(&self) -> Option<&str> {
         match self {
             Self::Said { status, code, .. } if status.is_client_error() => Some(code),
             _ => None,
@@ -219,7 +230,7 @@ fn unknown(why: String) -> CallFailure {
     CallFailure::Error(ProviderError::Unknown(why))
 }
 
-fn not_sent(why: &str) -> ProviderError {
+pub(super) fn not_sent(why: &str) -> ProviderError {
     ProviderError::Refused { code: NOT_SENT.into(), message: why.into() }
 }
 
@@ -246,18 +257,18 @@ fn transport_fault(error: &reqwest::Error) -> String {
     }
 }
 
-async fn read_limited(response: &mut reqwest::Response) -> Result<Vec<u8>, CallFailure> {
+pub(super) async fn read_limited(response: &mut reqwest::Response, limit: usize) -> Result<Vec<u8>, CallFailure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unknown(transport_fault(&error)))? {
-        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-            return Err(unknown(format!("the answer has more than {MAX_RESPONSE_BYTES} bytes")));
+        if body.len() + chunk.len() > limit {
+            return Err(unknown(format!("the answer has more than {limit} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
+pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
     if answer.status != StatusCode::OK {
         return Err(ProviderError::Unknown(format!("HTTP status {} where 200 is documented", answer.status.as_u16())));
     }
@@ -299,7 +310,7 @@ impl WechatPay {
     }
 
     /// Plain http is for sandboxes only, which are themselves reached by it.
-    fn may_be_shown(&self, url: &Url) -> bool {
+    pub(super) fn may_be_shown(&self, url: &Url) -> bool {
         url.scheme() == "https" || (url.scheme() == "http" && self.account.base_url.scheme() == "http")
     }
 
@@ -456,6 +467,18 @@ impl Provider for WechatPay {
             Err(failure) => return Err(failure.into_error()),
         };
         check_refund(&read(&answer)?, out_refund_no)
+    }
+
+    fn day_of(&self, at_ms: i64) -> i64 {
+        statement::day_of(at_ms)
+    }
+
+    fn statement_ready_ms(&self, day: i64) -> i64 {
+        statement::ready_ms(day)
+    }
+
+    async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
+        self.bill(day).await
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, now_ms: i64) -> Result<VerifiedCallback, CallbackError> {

@@ -3,7 +3,7 @@
 //! Fields we do not use are not listed: the provider adds new ones at any time.
 
 use crate::money::{Currency, Money};
-use crate::payments::provider::{Paid, RefundState, TradeState};
+use crate::payments::provider::{ForeignPaid, Paid, RefundState, ToldRefund, TradeState};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
@@ -102,8 +102,11 @@ impl Transaction {
     /// What the trade's state means. Errors name the field that is missing or not understood.
     pub fn state(&self) -> Result<TradeState, String> {
         match self.trade_state.as_str() {
-            "SUCCESS" => Ok(TradeState::Paid(self.paid()?)),
-            "REFUND" => Ok(TradeState::Refunded),
+            "SUCCESS" => self.paid(),
+            "REFUND" => Ok(match self.paid()? {
+                TradeState::Paid(paid) => TradeState::Refunded(paid),
+                other => other,
+            }),
             // The last two belong to payment by scanning the payer; if they come up, the trade may still be paid.
             "NOTPAY" | "USERPAYING" | "PAYERROR" => Ok(TradeState::NotPaid),
             "CLOSED" | "REVOKED" => Ok(TradeState::Closed),
@@ -111,29 +114,41 @@ impl Transaction {
         }
     }
 
-    fn paid(&self) -> Result<Paid, String> {
+    /// The payment; one in a currency that we do not know is told as such.
+    fn paid(&self) -> Result<TradeState, String> {
         let provider_txn_id = self
             .transaction_id
             .as_deref()
             .filter(|id| !id.is_empty() && id.len() <= MAX_TRANSACTION_ID_BYTES)
-            .ok_or("transaction_id is missing or too long")?;
+            .ok_or("transaction_id is missing or too long")?
+            .to_owned();
         let amount = self.amount.as_ref().ok_or("amount is missing")?;
-        let currency = match amount.currency.as_deref() {
-            None => Currency::Cny,
-            Some(code) => Currency::parse(code).ok_or("amount.currency is not one we know")?,
-        };
         if amount.total <= 0 {
             return Err("amount.total is not positive".into());
         }
         let paid_at = self.success_time.as_deref().ok_or("success_time is missing")?;
         let paid_at = DateTime::parse_from_rfc3339(paid_at).map_err(|_| "success_time is not a time")?;
-        Ok(Paid {
-            provider_txn_id: provider_txn_id.to_owned(),
-            amount: Money::new(amount.total, currency),
-            paid_at_ms: paid_at.timestamp_millis(),
-            attach: self.attach.clone().unwrap_or_default(),
+        let code = amount.currency.as_deref().unwrap_or(Currency::Cny.code());
+        Ok(match Currency::parse(code) {
+            Some(currency) => TradeState::Paid(Paid {
+                provider_txn_id,
+                amount: Money::new(amount.total, currency),
+                paid_at_ms: paid_at.timestamp_millis(),
+                attach: self.attach.clone().unwrap_or_default(),
+            }),
+            None if is_currency_code(code) => TradeState::PaidForeign(ForeignPaid {
+                provider_txn_id,
+                amount_minor: amount.total,
+                currency: code.to_owned(),
+            }),
+            None => return Err("amount.currency is not a currency's code".into()),
         })
     }
+}
+
+/// Whether a text has the form of an ISO 4217 code.
+pub(super) fn is_currency_code(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 /// Longest transaction id taken, in bytes (32 by the documentation).
@@ -154,6 +169,46 @@ pub(super) struct RefundNotice {
     pub mchid: String,
     pub out_refund_no: String,
     pub refund_status: String,
+    /// What follows is not asked for of refunds that we know.
+    pub refund_id: Option<String>,
+    pub out_trade_no: Option<String>,
+    pub transaction_id: Option<String>,
+    pub success_time: Option<String>,
+    pub amount: Option<RefundAmount>,
+}
+
+impl RefundNotice {
+    /// Which payment it is of, if it says all that is needed to know. Such notices name no currency: these accounts have
+    /// but one.
+    pub fn told(&self) -> Option<ToldRefund> {
+        let short =
+            |text: &Option<String>| text.clone().filter(|id| (1..=MAX_TRANSACTION_ID_BYTES).contains(&id.len()));
+        let amount = self.amount.as_ref().filter(|amount| (1..=amount.total).contains(&amount.refund))?;
+        let payment = short(&self.transaction_id).map(|provider_txn_id| {
+            let at = self.success_time.as_deref().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
+            Paid {
+                provider_txn_id,
+                amount: Money::new(amount.total, Currency::Cny),
+                // Not told; it was before the refund.
+                paid_at_ms: at.map_or(0, |time| time.timestamp_millis()),
+                attach: String::new(),
+            }
+        });
+        Some(ToldRefund {
+            out_trade_no: short(&self.out_trade_no)?,
+            provider_refund_id: short(&self.refund_id)?,
+            amount_minor: amount.refund,
+            payment,
+        })
+    }
+}
+
+/// Answer to a question for a statement.
+#[derive(Deserialize)]
+pub(super) struct BillAnswer {
+    pub hash_type: String,
+    pub hash_value: String,
+    pub download_url: String,
 }
 
 #[derive(Deserialize)]

@@ -1,4 +1,5 @@
-//! WeChat Pay, API v3, for a merchant's own account: H5 payments, query, close, refund, and their callbacks.
+//! WeChat Pay, API v3, for a merchant's own account: H5 payments, query, close, refund, their callbacks, and the daily
+//! bill.
 //!
 //! Enter at [`WechatPay`], made from an [`Account`]. Only the base URL and the keys differ between the real
 //! service and a sandbox: nothing here can switch verification off.
@@ -13,10 +14,12 @@
 //! - Secrets appear in no error and no `Debug`.
 
 mod account;
+mod bill;
 mod callback;
 mod client;
 mod messages;
 pub mod signing;
+mod statement;
 
 #[cfg(test)]
 mod tests;

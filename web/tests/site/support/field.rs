@@ -10,7 +10,7 @@ use backend::{
         Providers,
         provider::{
             CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
-            RefundRequest, RefundState, TradeState, VerifiedCallback,
+            RefundRequest, RefundState, Statement, ToldRefund, TradeState, VerifiedCallback,
         },
     },
 };
@@ -129,6 +129,11 @@ impl Field {
             "paid_at_ms": self.backend().now_ms(),
         })
         .to_string()
+    }
+
+    /// The body of the callback that says somebody gave back a part of an order in the provider's console.
+    pub fn refunded_callback(&self, order: &PaymentRequest, refunded_minor: i64) -> String {
+        json!({ "out_trade_no": order.out_trade_no, "refunded_minor": refunded_minor }).to_string()
     }
 
     /// A module comes online.
@@ -284,6 +289,18 @@ impl Provider for Played {
         Ok(RefundState::Done)
     }
 
+    fn day_of(&self, at_ms: i64) -> i64 {
+        at_ms / (24 * 3_600_000)
+    }
+
+    fn statement_ready_ms(&self, day: i64) -> i64 {
+        (day + 1) * 24 * 3_600_000
+    }
+
+    async fn statement(&self, _: i64) -> Result<Statement, ProviderError> {
+        Ok(Statement::Nothing)
+    }
+
     fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {
         match raw.header("x-test-signature") {
             Some("good") => {}
@@ -291,6 +308,16 @@ impl Provider for Played {
             None => return Err(CallbackError::Header("x-test-signature")),
         }
         let body: Value = serde_json::from_slice(raw.body).map_err(|e| CallbackError::Content(e.to_string()))?;
+        let out_trade_no = body["out_trade_no"].as_str().unwrap().to_owned();
+        if let Some(amount_minor) = body["refunded_minor"].as_i64() {
+            let number = format!("console-{amount_minor}");
+            let told = ToldRefund { out_trade_no, provider_refund_id: number.clone(), amount_minor, payment: None };
+            return Ok(VerifiedCallback {
+                event_id: format!("event-{number}"),
+                fact: Fact::Refund { out_refund_no: number, state: RefundState::Done, told: Some(told) },
+                plaintext: body.to_string(),
+            });
+        }
         let paid = Paid {
             provider_txn_id: format!("txn-{}", body["out_trade_no"]),
             amount: backend::money::Money::new(body["amount_minor"].as_i64().unwrap(), Currency::Cny),
@@ -299,10 +326,7 @@ impl Provider for Played {
         };
         Ok(VerifiedCallback {
             event_id: body["event_id"].as_str().unwrap().to_owned(),
-            fact: Fact::Payment {
-                out_trade_no: body["out_trade_no"].as_str().unwrap().to_owned(),
-                state: TradeState::Paid(paid),
-            },
+            fact: Fact::Payment { out_trade_no, state: TradeState::Paid(paid) },
             plaintext: body.to_string(),
         })
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::money::{Currency, Money};
 use crate::payments::provider::{
-    CallbackError, Fact, Paid, Provider, RawCallback, RefundState, TradeState, VerifiedCallback,
+    CallbackError, Fact, Paid, Provider, RawCallback, RefundState, ToldRefund, TradeState, VerifiedCallback,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -87,7 +87,28 @@ fn refunds_are_understood() {
         [("SUCCESS", RefundState::Done), ("ABNORMAL", RefundState::Abnormal), ("CLOSED", RefundState::Closed)]
     {
         let verified = verify_signed(body(&format!("REFUND.{status}"), &refund(status)).as_bytes()).unwrap();
-        assert_eq!(verified.fact, Fact::Refund { out_refund_no: "R-1".into(), state });
+        let payment = Paid {
+            provider_txn_id: "4200002026112300001".into(),
+            amount: Money::new(100, Currency::Cny),
+            paid_at_ms: 0,
+            attach: String::new(),
+        };
+        let told = ToldRefund {
+            out_trade_no: "CW2026112312345678".into(),
+            provider_refund_id: "503000".into(),
+            amount_minor: 100,
+            payment: Some(payment),
+        };
+        assert_eq!(verified.fact, Fact::Refund { out_refund_no: "R-1".into(), state, told: Some(told) });
+    }
+    // Of a refund that we know, number and state are enough.
+    for (pointer, bad) in
+        [("/refund_id", json!("")), ("/out_trade_no", json!("1".repeat(65))), ("/amount/refund", json!(0))]
+    {
+        let mut odd = refund("SUCCESS");
+        *odd.pointer_mut(pointer).unwrap() = bad;
+        let verified = verify_signed(body("REFUND.SUCCESS", &odd).as_bytes()).unwrap();
+        assert!(matches!(verified.fact, Fact::Refund { told: None, .. }), "{pointer}");
     }
     content_fault(&body("REFUND.SUCCESS", &refund("CLOSED")));
     content_fault(&body("REFUND.CLOSED", &refund("GONE")));
@@ -245,7 +266,8 @@ fn every_field_we_rely_on_is_demanded() {
         ("/amount/total", json!(1.5)),
         ("/amount/total", json!("100")),
         ("/amount/total", json!(1e30)),
-        ("/amount/currency", json!("XXX")),
+        ("/amount/currency", json!("yuan")),
+        ("/amount/currency", json!("")),
         ("/success_time", json!("yesterday")),
         ("/trade_state", json!("NOTPAY")),
         ("/trade_state", json!("")),
@@ -272,6 +294,24 @@ fn the_amount_is_yuan_where_no_currency_is_given() {
     let verified = verify_signed(body("TRANSACTION.SUCCESS", &bare).as_bytes()).unwrap();
     let Fact::Payment { state: TradeState::Paid(paid), .. } = verified.fact else { panic!("not paid") };
     assert_eq!(paid.amount, Money::new(7, Currency::Cny));
+}
+
+#[test]
+fn a_currency_that_nobody_here_knows_is_told_as_such() {
+    let mut foreign = transaction();
+    foreign["amount"]["currency"] = "USD".into();
+    let verified = verify_signed(body("TRANSACTION.SUCCESS", &foreign).as_bytes()).unwrap();
+    let Fact::Payment { state: TradeState::PaidForeign(paid), .. } = verified.fact else { panic!("not told") };
+    assert_eq!((paid.amount_minor, paid.currency.as_str()), (100, "USD"));
+}
+
+#[test]
+fn a_trade_in_refund_was_paid() {
+    let mut refunded = transaction();
+    refunded["trade_state"] = "REFUND".into();
+    let verified = verify_signed(body("TRANSACTION.SUCCESS", &refunded).as_bytes()).unwrap();
+    let Fact::Payment { state: TradeState::Refunded(paid), .. } = verified.fact else { panic!("not told") };
+    assert_eq!(paid.amount, Money::new(100, Currency::Cny));
 }
 
 proptest! {

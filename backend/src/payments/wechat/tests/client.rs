@@ -189,15 +189,11 @@ async fn production_shows_https_addresses_only() {
 
 #[tokio::test]
 async fn query_tells_the_states_apart() {
-    let paid = Paid {
-        provider_txn_id: "4200001".into(),
-        amount: Money::new(100, Currency::Cny),
-        paid_at_ms: NOW_MS,
-        attach: "mark".into(),
-    };
+    let amount = Money::new(100, Currency::Cny);
+    let paid = Paid { provider_txn_id: "4200001".into(), amount, paid_at_ms: NOW_MS, attach: "mark".into() };
     for (state, expected) in [
-        ("SUCCESS", TradeState::Paid(paid)),
-        ("REFUND", TradeState::Refunded),
+        ("SUCCESS", TradeState::Paid(paid.clone())),
+        ("REFUND", TradeState::Refunded(paid)),
         ("NOTPAY", TradeState::NotPaid),
         ("USERPAYING", TradeState::NotPaid),
         ("PAYERROR", TradeState::NotPaid),

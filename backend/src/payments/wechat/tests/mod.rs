@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod account;
+mod bill;
 mod callback;
 mod client;
 mod server;

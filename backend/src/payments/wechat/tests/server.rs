@@ -55,12 +55,19 @@ pub struct Server {
 impl Server {
     /// Listens on a free port and gives every request the same reply.
     pub async fn start(reply: Reply) -> Self {
+        Self::deciding(move |_, _| reply.clone()).await
+    }
+
+    /// Listens on a free port and decides by its own address and the request's target.
+    pub async fn deciding(decide: impl Fn(&str, &str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (seen, received) = mpsc::unbounded_channel();
+        let (decide, own) = (Arc::new(decide), url.clone());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(socket, reply.clone(), seen.clone()));
+                let (decide, own) = (decide.clone(), own.clone());
+                tokio::spawn(serve(socket, move |target| decide(&own, target), seen.clone()));
             }
         });
         Self { url, received }
@@ -77,8 +84,9 @@ impl Server {
     }
 }
 
-async fn serve(mut socket: TcpStream, reply: Reply, seen: mpsc::UnboundedSender<Received>) {
+async fn serve(mut socket: TcpStream, decide: impl Fn(&str) -> Reply, seen: mpsc::UnboundedSender<Received>) {
     let Some(request) = read_request(&mut socket).await else { return };
+    let reply = decide(&request.target);
     seen.send(request).unwrap();
     match reply {
         Reply::HangUp => {}

@@ -1,0 +1,26 @@
+//! A dispute: the payer's bank took the money back, and somebody decides.
+
+use sea_orm::entity::prelude::*;
+
+/// A dispute: the payer's bank took the money back, and somebody decides.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "disputes")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub account_id: i64,
+    pub sale_id: i64,
+    pub attempt_id: i64,
+    pub dispute_id: String,
+    pub amount_minor: i64,
+    pub fee_minor: i64,
+    pub currency: String,
+    pub state: String,
+    pub opened_ms: i64,
+    pub closed_ms: Option<i64>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

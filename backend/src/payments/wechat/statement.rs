@@ -1,0 +1,83 @@
+//! The daily statement: asked for, fetched where the signed answer says, held against its hash, and read by `bill`.
+
+use super::bill;
+use super::client::{CallFailure, WechatPay, not_sent, read, read_limited};
+use super::messages::BillAnswer;
+use crate::payments::provider::{ProviderError, Statement};
+use aws_lc_rs::digest;
+use chrono::{Days, NaiveDate};
+use reqwest::{Method, StatusCode};
+use std::time::Duration;
+use url::Url;
+
+/// How long fetching a bill may take.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// Largest bill read, in bytes: some 200,000 lines.
+const MAX_BILL_BYTES: usize = 64 * 1024 * 1024;
+const BILL_PATH: &str = "/v3/bill/tradebill";
+/// The provider's calendar is China's, which is so far ahead.
+const CHINA_AHEAD_MS: i64 = 8 * 3_600_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+/// The bill of a day is ready at 10 in the morning of the next.
+const BILL_READY_MS: i64 = 10 * 3_600_000;
+
+/// The day in China, from 1970.
+pub(super) fn day_of(at_ms: i64) -> i64 {
+    (at_ms + CHINA_AHEAD_MS).div_euclid(DAY_MS)
+}
+
+/// When the bill of a day is ready.
+pub(super) fn ready_ms(day: i64) -> i64 {
+    (day + 1) * DAY_MS - CHINA_AHEAD_MS + BILL_READY_MS
+}
+
+impl WechatPay {
+    /// Fetches a file whose address and hash came in a verified answer: files are not signed.
+    async fn download(&self, address: &str, sha1_hex: &str) -> Result<Vec<u8>, ProviderError> {
+        let url = Url::parse(address)
+            .ok()
+            .filter(|url| self.may_be_shown(url))
+            .ok_or_else(|| ProviderError::Unknown("download_url is not an https:// address".into()))?;
+        let timeout = self.call_timeout.max(DOWNLOAD_TIMEOUT);
+        let sent = self.send(Method::GET, url, Vec::new(), timeout).await;
+        let mut response = sent.map_err(CallFailure::into_error)?;
+        if response.status() != StatusCode::OK {
+            let status = response.status().as_u16();
+            return Err(ProviderError::Unknown(format!("HTTP status {status} for the file")));
+        }
+        let body = read_limited(&mut response, MAX_BILL_BYTES).await.map_err(CallFailure::into_error)?;
+        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &body);
+        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        if !hash.eq_ignore_ascii_case(sha1_hex) {
+            return Err(ProviderError::Untrusted("the file's hash is not the one that was told".into()));
+        }
+        Ok(body)
+    }
+
+    /// The trade bill of a day, of all kinds of lines.
+    pub(super) async fn bill(&self, day: i64) -> Result<Statement, ProviderError> {
+        let date = u64::try_from(day)
+            .ok()
+            .and_then(|days| NaiveDate::default().checked_add_days(Days::new(days)))
+            .ok_or_else(|| not_sent("there is no such day"))?;
+        let query = format!("bill_date={date}&bill_type=ALL");
+        let answer = match self.call(Method::GET, BILL_PATH, Some(&query), Vec::new()).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                return match failure.refusal() {
+                    Some("NO_STATEMENT_EXIST" | "NO_STATEMENT_EXISTS") => Ok(Statement::Nothing),
+                    Some("STATEMENT_CREATING") => Ok(Statement::NotYet),
+                    _ => Err(failure.into_error()),
+                };
+            }
+        };
+        let answer: BillAnswer = read(&answer)?;
+        if answer.hash_type != "SHA1" {
+            return Err(ProviderError::Unknown("hash_type is not SHA1".into()));
+        }
+        let body = self.download(&answer.download_url, &answer.hash_value).await?;
+        let text = String::from_utf8(body).map_err(|_| ProviderError::Unknown("the bill is not UTF-8".into()))?;
+        let bill = bill::read(&text, &self.account.mchid).map_err(ProviderError::Unknown)?;
+        Ok(Statement::Facts { facts: bill.facts, unread: bill.unread })
+    }
+}
