@@ -9,7 +9,7 @@ use crate::{
 };
 use backend::{Backend, modules::credit_id};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -60,6 +60,8 @@ pub struct Checker {
     ledger: Vec<LedgerRow>,
     states: BTreeMap<i64, String>,
     moves: Vec<String>,
+    /// Sales that were paid for or can no longer be, and are not on their way any more.
+    over: BTreeSet<String>,
     sales: Sales,
     /// Times that the store was put back from a copy.
     put_backs: u64,
@@ -76,6 +78,7 @@ impl Checker {
             ledger: vec![],
             states: BTreeMap::new(),
             moves: vec![],
+            over: BTreeSet::new(),
             sales: Sales::default(),
             put_backs: 0,
         }
@@ -126,6 +129,11 @@ impl Checker {
     /// Sales that moved since the last call, a line each.
     pub fn take_moves(&mut self) -> Vec<String> {
         std::mem::take(&mut self.moves)
+    }
+
+    /// Whether a sale is over: its form can be used for another.
+    pub fn is_over(&self, token: &str) -> bool {
+        self.over.contains(token)
     }
 
     /// Sales so far, by their end.
@@ -203,6 +211,9 @@ impl Checker {
             return Ok(());
         }
         self.moves.push(format!("sale {} {before} -> {} {}", row.token, row.state, row.reason));
+        if ["credited", "expired", "refund_pending", "refunded", "review"].contains(&row.state.as_str()) {
+            self.over.insert(row.token.clone());
+        }
         let legal = match before.as_str() {
             "credited" | "refunded" => false,
             "expired" => ["paid", "refund_pending", "review"].contains(&row.state.as_str()),

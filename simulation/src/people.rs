@@ -187,8 +187,9 @@ impl World {
         let Handoff::Redirect { url } = &checkout.handoff;
         self.trace.note(now_us, format_args!("consumer {index}: sale {}, sent to {url}", checkout.token));
         let consumer = &mut self.people.consumers[index];
-        // A store that was put back may have forgotten the form.
-        let may_be_new = self.copies.put_back > 0;
+        // A form whose sale is over buys another; and a store that was put back may have forgotten the form.
+        let is_over = consumer.token.as_ref().is_some_and(|token| self.checker.is_over(token));
+        let may_be_new = is_over || self.copies.put_back > 0;
         if !may_be_new && consumer.token.as_ref().is_some_and(|token| *token != checkout.token) {
             return Err(Violation(format!("consumer {index} sent one form twice and has two sales")));
         }

@@ -21,7 +21,7 @@ async fn tick(app: &TestApp, with_providers: &mut JoinSet<()>) {
         for work in app.backend.due(job).await.unwrap().work {
             match job {
                 Job::Resend => work.await,
-                Job::Poll | Job::Refund => drop(with_providers.spawn(work)),
+                Job::Poll | Job::Refund | Job::Statement => drop(with_providers.spawn(work)),
             }
         }
     }
