@@ -59,7 +59,6 @@ async fn another_module_takes_over_code_books_prices_and_settings() {
         (app.shop.code.as_str(), settings),
         "the coin line is the same"
     );
-    assert_eq!(labels(&app).await, ["One ride"]);
     // A new sale goes to the new module.
     let shop = Shop {
         module: new,
@@ -69,6 +68,7 @@ async fn another_module_takes_over_code_books_prices_and_settings() {
         ..app.shop
     };
     app.make_ready(&shop).await;
+    assert_eq!(labels(&app).await, ["One ride"]);
     let token = app.backend.order(app.form(&shop)).await.unwrap().token;
     let callback = app.pay(&token).await;
     app.callback(&callback).await.unwrap();
