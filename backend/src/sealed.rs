@@ -1,7 +1,49 @@
 //! Secrets at rest: AES-256-GCM with a key that is not in the database.
 
-use crate::{Error, Result, clock::Random};
+use crate::{Error, Result, clock::Random, db::Db};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use sea_orm::{ConnectionTrait, Statement};
+use sea_orm_migration::SchemaManager;
+
+/// Whether a key opens what a store holds sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFit {
+    /// Nothing is sealed yet: any key will do.
+    NothingSealed,
+    /// The key opens it.
+    Opens,
+    /// Something is sealed, and there is no key.
+    Missing,
+    /// Something is sealed, and the key does not open it.
+    Wrong,
+}
+
+/// Holds a key against what is sealed in a store, which need not be migrated. To be asked before a key is made, and before
+/// anything is sealed with it.
+pub async fn key_fit(db: &Db, key: Option<[u8; 32]>) -> Result<KeyFit> {
+    let Some((purpose, sealed)) = anything_sealed(db).await? else { return Ok(KeyFit::NothingSealed) };
+    let Some(key) = key else { return Ok(KeyFit::Missing) };
+    Ok(if Seal::new(key).open(&purpose, &sealed).is_ok() { KeyFit::Opens } else { KeyFit::Wrong })
+}
+
+/// A sealed value and what it was sealed for.
+async fn anything_sealed(db: &Db) -> Result<Option<(String, Vec<u8>)>> {
+    let manager = SchemaManager::new(db.read());
+    for (table, query, prefix) in [
+        ("modules", "SELECT id, secret_sealed FROM modules LIMIT 1", "module "),
+        ("merchant_accounts", "SELECT token, config_sealed FROM merchant_accounts LIMIT 1", "merchant account "),
+    ] {
+        if !manager.has_table(table).await? {
+            continue;
+        }
+        let statement = Statement::from_string(db.read().get_database_backend(), query);
+        if let Some(row) = db.read().query_one_raw(statement).await? {
+            let name: String = row.try_get_by_index(0)?;
+            return Ok(Some((format!("{prefix}{name}"), row.try_get_by_index(1)?)));
+        }
+    }
+    Ok(None)
+}
 
 /// Seals and opens stored secrets.
 pub(crate) struct Seal(LessSafeKey);

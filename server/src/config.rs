@@ -1,6 +1,7 @@
 //! Settings: `settings.toml` holds each with a comment, its default and an example; a file and the environment change
 //! them.
 
+use crate::key_file;
 use anyhow::{Context, Result, bail};
 use figment::{
     Figment, Metadata, Profile, Provider,
@@ -222,9 +223,10 @@ impl Settings {
         Ok(())
     }
 
-    /// Reads the key that opens stored secrets; makes it if the file is not there.
+    /// Reads the key that opens stored secrets; `house::open_store` makes it at the first start.
     pub fn secret_key(&self) -> Result<[u8; 32]> {
-        read_or_make_key(Path::new(&self.secret_key_file))
+        key_file::read(Path::new(&self.secret_key_file))?
+            .with_context(|| format!("there is no secret_key_file {}", self.secret_key_file))
     }
 }
 
@@ -234,20 +236,6 @@ fn setting_of_limit(limit: &str) -> String {
         Some((_, name)) => (*name).to_owned(),
         None => format!("{LIMITS_TABLE}.{limit}"),
     }
-}
-
-fn read_or_make_key(path: &Path) -> Result<[u8; 32]> {
-    if path.exists() {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read secret_key_file {}", path.display()))?;
-        return parse_hex(text.trim())
-            .with_context(|| format!("secret_key_file {} must hold 64 hexadecimal digits", path.display()));
-    }
-    let mut key = [0; 32];
-    aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the operating system gives no randomness"))?;
-    write_private(path, hex(&key).as_bytes())
-        .with_context(|| format!("cannot write secret_key_file {}", path.display()))?;
-    Ok(key)
 }
 
 /// Writes a file that only its owner may read, and makes sure it is on the disk.
@@ -311,16 +299,6 @@ mod tests {
         for limit in limits {
             assert!(printed.contains(&setting_of_limit(limit)), "{limit} is not in settings.toml");
         }
-    }
-
-    #[test]
-    fn a_key_is_made_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        let key = read_or_make_key(&path).unwrap();
-        assert_eq!(read_or_make_key(&path).unwrap(), key);
-        fs::write(&path, "short").unwrap();
-        assert!(read_or_make_key(&path).unwrap_err().to_string().contains("64 hexadecimal digits"));
     }
 
     #[test]

@@ -4,14 +4,16 @@ use crate::{
     config::Settings,
     connections::LiveGate,
     files,
-    gate::{BACKEND_USER, Doorkeeper, drop_revoked},
+    gate::{BACKEND_USER, Doorkeeper, drop_revoked, notice_changed_members},
+    key_file,
 };
 use anyhow::{Context, Result, bail};
 use backend::{
     Backend, Parts, Rules,
     bus::{MqttBus, MqttConfig, MqttReader},
     clock::{SystemClock, SystemRandom, random_text},
-    db::Db,
+    db::{Db, Mark},
+    jobs::Job,
     payments::RealProviders,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -20,6 +22,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use web::{DemoPanel, Limits, WebConfig};
 
+/// How often the store is written to for a proof that it can be: what a lost write-ahead log held is noticed up to this.
+const STORE_MARK_EVERY: Duration = Duration::from_secs(5);
 /// Characters of the password the backend makes for itself at each start.
 const PASSWORD_CHARS: usize = 32;
 
@@ -58,9 +62,20 @@ impl Foundation {
     }
 }
 
-/// Opens the store and brings its tables up to date.
+/// Opens the store, holds its key file against it, and brings its tables up to date. Every command comes this way.
 pub async fn open_store(settings: &Settings) -> Result<Db> {
     let db = Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
+    key_file::check(settings, &db).await?;
+    if let Mark::Behind { file, wal } = db.look_at_mark().await.context("cannot read the database")? {
+        tracing::error!(
+            "the database has lost what was written to it last: it is older than {file} says. Its write-ahead log {wal} \
+            was cut, emptied or left behind, or the database was put back from an older copy. If it was not you who put \
+            it back: stop the server now, put the database back together with its -wal file (or from the last backup), \
+            and start again. Sales since then are asked for at the providers and the modules as docs/OPERATING.md says.",
+            file = file.display(),
+            wal = wal.display(),
+        );
+    }
     db.migrate().await.context("cannot bring the tables up to date")?;
     Ok(db)
 }
@@ -69,7 +84,7 @@ pub async fn open_store(settings: &Settings) -> Result<Db> {
 pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(Backend, MqttReader)> {
     let clock = Arc::new(SystemClock);
     let random = Arc::new(SystemRandom);
-    let (bus, reader) = MqttBus::new(bus);
+    let (bus, reader) = MqttBus::new(bus)?;
     let backend = Backend::new(Parts {
         db,
         providers: Arc::new(RealProviders::new(clock.clone(), random.clone())?),
@@ -126,8 +141,13 @@ impl House {
         doorkeeper.ask(backend.clone());
         let mut tasks = vec![
             tokio::spawn(reader.run(backend.clone())),
-            tokio::spawn(do_what_is_due(backend.clone(), closing.clone())),
+            tokio::spawn(notice_changed_members(backend.clone(), closing.clone())),
+            tokio::spawn(keep_store_mark(backend.clone(), closing.clone())),
         ];
+        for job in Job::ALL {
+            let backend = backend.clone();
+            tasks.push(tokio::spawn(async move { backend.run_job(job).await }));
+        }
         if let Some(broker) = &broker {
             tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));
             #[cfg(all(debug_assertions, unix))]
@@ -165,6 +185,7 @@ impl House {
         if let Some(broker) = self.broker {
             broker.shutdown().await;
         }
+        self.backend.close_store().await;
     }
 }
 
@@ -281,15 +302,12 @@ fn derived_key(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
     aws_lc_rs::hmac::sign(&key, purpose).as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
 }
 
-/// Looks for due work again and again. What fails is due again.
-async fn do_what_is_due(backend: Backend, closing: CancellationToken) {
-    let pause = Duration::from_millis(Rules::default().tick_ms);
+/// Proves now and then that the store can be written to, and keeps a mark of how far it has come.
+async fn keep_store_mark(backend: Backend, closing: CancellationToken) {
     while !closing.is_cancelled() {
-        if let Err(error) = backend.run_due().await {
-            tracing::warn!(%error, "due work was not done; trying again");
-        }
+        backend.keep_store_mark().await;
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(STORE_MARK_EVERY) => {}
             () = closing.cancelled() => {}
         }
     }

@@ -1,20 +1,20 @@
-//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, `add` for what an operation begins with, and
-//! `module`.
+//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, and administration, noun first.
 //!
 //! It decides nothing and stores nothing: it reads settings, puts the house together (`house.rs`), says who may connect
 //! by MQTT (`gate.rs`), and ends it cleanly.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod add;
+mod admin;
 mod config;
 mod connections;
 mod demo;
 mod files;
 mod gate;
 mod house;
+mod key_file;
 mod log;
-mod module;
 
+use admin::On;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Settings;
@@ -27,7 +27,8 @@ use std::{path::PathBuf, process::ExitCode};
     name = "coinwire",
     version,
     after_help = "Begin with `coinwire demo`: everything on this machine, in one process, with play money.\n\
-    For real: `coinwire config > coinwire.toml`, change it, `coinwire add operator ...`, `coinwire serve --config coinwire.toml`."
+    For real: `coinwire config > coinwire.toml`, change it, `coinwire operator add ...`, `coinwire serve --config coinwire.toml`.\n\
+    Commands end with 0 when they did it, with 1 when they were refused or failed, and with 2 when the words make no sense."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -44,17 +45,34 @@ enum Command {
     Migrate(ConfigFile),
     /// Print every setting with what it means and its default.
     Config,
-    /// Add an operator, a member, a module, a machine or a merchant account.
-    Add(add::Add),
-    /// Disable a module's credential, or enable it again.
-    Module(module::Module),
+    /// Operators, the businesses that own machines: add, list, set, takings.
+    Operator(On<admin::Operator>),
+    /// Members, the people who sign in: add, list, set-password, remove.
+    Member(On<admin::Member>),
+    /// Machines: add, list, set, replace-module, retire, bring-back.
+    Machine(On<admin::Machine>),
+    /// Cloud modules: add, list, give, disable, enable.
+    Module(On<admin::Module>),
+    /// Prices on machines: add, list, set, remove, order.
+    Price(On<admin::Price>),
+    /// Merchant accounts with payment providers: add, list.
+    Merchant(On<admin::Merchant>),
+    /// Programs that read an operator's topics by MQTT: set-password, list.
+    Integrator(On<admin::Integrator>),
+    /// Manufacturers of modules: add, list, set-tool-password.
+    Manufacturer(On<admin::Manufacturer>),
+    /// Sales: list, show, refund, settle.
+    Sale(On<admin::Sale>),
+    /// Older form of `operator add`, `member add`, `machine add` and the like.
+    #[command(hide = true)]
+    Add(On<admin::Add>),
 }
 
 /// Which settings.
 #[derive(Args)]
 struct ConfigFile {
     /// The configuration file; without it the defaults and the environment (COINWIRE_...).
-    #[arg(long, value_name = "FILE", env = "COINWIRE_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "COINWIRE_CONFIG", global = true)]
     config: Option<PathBuf>,
 }
 
@@ -95,20 +113,21 @@ async fn run(command: Command) -> Result<()> {
             log::begin(&settings.log)?;
             let db = backend::db::Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
             let pending = db.pending_migrations().await?;
-            db.migrate().await?;
+            drop(db);
+            house::open_store(&settings).await?;
             println!("{pending} migrations applied");
             Ok(())
         }
-        Command::Add(add) => {
-            let settings = add.settings()?;
-            log::begin(&settings.log)?;
-            add.run(&settings).await
-        }
-        Command::Module(module) => {
-            let settings = module.settings()?;
-            log::begin(&settings.log)?;
-            module.run(&settings).await
-        }
+        Command::Operator(on) => on.run().await,
+        Command::Member(on) => on.run().await,
+        Command::Machine(on) => on.run().await,
+        Command::Module(on) => on.run().await,
+        Command::Price(on) => on.run().await,
+        Command::Merchant(on) => on.run().await,
+        Command::Integrator(on) => on.run().await,
+        Command::Manufacturer(on) => on.run().await,
+        Command::Sale(on) => on.run().await,
+        Command::Add(on) => on.run().await,
         Command::Demo(options) => {
             log::begin(&options.log)?;
             demo::run(options).await

@@ -122,7 +122,8 @@ impl World {
         }
         let Some(backend) = self.server.reach() else { return Ok(()) };
         self.note_message("server hears", machine, topics::parse(&topic).map_or(Kind::Ack, |(_, kind)| kind), &payload);
-        Ok(backend.on_message(&topic, &payload).await?)
+        let outcome = backend.on_message(&topic, &payload).await;
+        self.unless_disk_fails(outcome).map(|_| ())
     }
 
     pub async fn acknowledged(&mut self, machine: usize, link: u64, token: module_firmware::Token) -> Checked {

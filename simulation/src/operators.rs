@@ -51,7 +51,7 @@ impl World {
 
     /// An operator orders something, if the server is there to be asked.
     pub async fn order_of(&mut self, machine: usize, order: Order) -> Checked {
-        let Some(backend) = self.server.reach() else { return Ok(()) };
+        let Some(backend) = self.server.reach().filter(|_| !self.disk.is_failing()) else { return Ok(()) };
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("operator: module {machine}: {order:?}"));
         let (operator_id, machine_id) = self.checker.ids(machine);

@@ -1,12 +1,11 @@
 //! What the store says, read by plain queries: the checkers' own view, past the backend.
 
-use backend::db::Db;
-use sea_orm::{DbBackend, DbErr, FromQueryResult, Statement};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, FromQueryResult, Statement};
 
 /// A look at whether anything changed.
 #[derive(FromQueryResult)]
 pub(crate) struct Glance {
-    /// Rows changed since the store was opened.
+    /// Another number whenever others have changed anything.
     pub changes: i64,
     /// When the next work is due.
     pub due_ms: Option<i64>,
@@ -57,7 +56,7 @@ struct Count {
     count: i64,
 }
 
-const GLANCE: &str = "SELECT total_changes() AS changes,
+const GLANCE: &str = "SELECT (SELECT data_version FROM pragma_data_version) AS changes,
     COALESCE((SELECT MAX(id) FROM ledger_txns), 0) AS postings, (SELECT MIN(due_ms) FROM (
     SELECT MIN(due_ms) AS due_ms FROM commands
     UNION ALL SELECT MIN(due_ms) FROM payment_attempts
@@ -83,20 +82,23 @@ const LEDGER: &str = "SELECT t.kind, t.sale_id, t.machine_id, SUM(e.amount_minor
 const CROOKED: &str = "SELECT COUNT(*) AS count FROM (
     SELECT txn_id FROM ledger_entries GROUP BY txn_id HAVING SUM(amount_minor) <> 0)";
 
-/// The store.
-pub(crate) struct Store(Db);
+/// The store, by a connection of its own.
+pub(crate) struct Store(DatabaseConnection);
 
 impl Store {
-    pub fn new(db: Db) -> Self {
-        Self(db)
+    pub async fn open(url: &str) -> Result<Self, DbErr> {
+        let mut options = ConnectOptions::new(url);
+        // One: what it says of changes is what it has not seen yet.
+        options.max_connections(1).sqlx_logging(false);
+        Ok(Self(Database::connect(options).await?))
     }
 
     async fn all<T: FromQueryResult>(&self, query: &str) -> Result<Vec<T>, DbErr> {
-        T::find_by_statement(Statement::from_string(DbBackend::Sqlite, query)).all(self.0.read()).await
+        T::find_by_statement(Statement::from_string(DbBackend::Sqlite, query)).all(&self.0).await
     }
 
     async fn one<T: FromQueryResult>(&self, query: &str) -> Result<T, DbErr> {
-        let row = T::find_by_statement(Statement::from_string(DbBackend::Sqlite, query)).one(self.0.read()).await?;
+        let row = T::find_by_statement(Statement::from_string(DbBackend::Sqlite, query)).one(&self.0).await?;
         row.ok_or_else(|| DbErr::RecordNotFound(query.to_owned()))
     }
 

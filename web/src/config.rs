@@ -62,10 +62,9 @@ pub trait MqttGate: Send + Sync {
     fn connections(&self) -> Vec<MqttConnection>;
     /// Tells a client to go; false if there is no such connection.
     fn end_connection(&self, number: u64) -> bool;
-    /// The subprotocol of MQTT on a WebSocket.
-    fn subprotocol(&self) -> &'static str;
-    /// Whether the values of a client's `Sec-WebSocket-Protocol` headers offer it.
-    fn is_offered(&self, offers: &[&str]) -> bool;
+    /// The subprotocol agreed on with a client, by the values of its `Sec-WebSocket-Protocol` headers; without one it is
+    /// refused.
+    fn agree_on_subprotocol(&self, offers: &[&str], peer: SocketAddr) -> Option<&'static str>;
     /// Longest WebSocket message to be taken, in bytes.
     fn message_bytes_max(&self) -> usize;
     /// Serves an MQTT client on the binary messages of a WebSocket.

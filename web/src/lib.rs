@@ -17,7 +17,9 @@
 mod app;
 mod callbacks;
 mod config;
+mod contact;
 mod edge;
+mod error_page;
 mod failure;
 mod guard;
 mod live;
@@ -27,6 +29,7 @@ mod page;
 mod pages;
 mod serve;
 mod templates;
+mod way_on;
 
 pub use app::app;
 pub use config::{

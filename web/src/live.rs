@@ -10,7 +10,7 @@ use crate::{
     locale::Language,
     page::Page,
 };
-use backend::live::LiveEvent;
+use backend::live::{LiveEvent, LiveKind};
 use futures_util::{Stream, StreamExt, future, stream};
 use parking_lot::Mutex;
 use poem::{
@@ -259,7 +259,8 @@ async fn feed<R, F>(
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) if relevant(&event) => break,
+                    // Whoever looks on may have lost the right to: rendering finds out.
+                    Ok(event) if event.what == LiveKind::Members || relevant(&event) => break,
                     Ok(_) => {}
                     Err(broadcast::error::RecvError::Lagged(_)) => break,
                     Err(broadcast::error::RecvError::Closed) => return,

@@ -10,9 +10,13 @@ use crate::{
     locale::Language,
     templates::Templates,
 };
+use backend::operators::Member;
 use poem::{FromRequest, Request, RequestBody, Response, http::StatusCode};
 use serde_json::json;
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 use tera::Context;
 
 /// A page under way. Made by the envelope, one a request.
@@ -22,6 +26,8 @@ pub(crate) struct Page {
     pub(crate) look: Look,
     /// The visitor's address, or why a trusted proxy does not tell it.
     pub(crate) visitor: Result<IpAddr, Unreadable>,
+    /// The member who asks, once the request has come that far.
+    pub(crate) signed: Arc<OnceLock<Member>>,
 }
 
 /// What templates need beside their own facts.
@@ -36,6 +42,8 @@ pub(crate) struct Look {
     pub(crate) demo: bool,
     /// Whether the MQTT broker is in this process.
     pub(crate) mqtt: bool,
+    /// The time zone of the operator whose member looks; without one, times are shown in the reader's own.
+    pub(crate) time_zone: Option<String>,
 }
 
 impl Look {
@@ -50,6 +58,7 @@ impl Look {
         context.insert("request_id", &self.request_id);
         context.insert("demo", &self.demo);
         context.insert("mqtt", &self.mqtt);
+        context.insert("time_zone", &self.time_zone);
         Ok(templates.render(self.language, template, &context)?)
     }
 }
@@ -64,9 +73,10 @@ impl Page {
             here: without_language(request.uri().path(), request.uri().query()),
             demo: app.config.demo.is_some(),
             mqtt: app.config.mqtt.is_some(),
+            time_zone: None,
         };
         let visitor = address::client_ip(request, &app.config.proxies);
-        Self { app: app.clone(), look, visitor }
+        Self { app: app.clone(), look, visitor, signed: Arc::default() }
     }
 
     /// The page as anybody sees it: what it shows has nothing of this request, and no session's form token.

@@ -7,6 +7,7 @@ mod ci;
 mod database;
 mod firmware;
 mod fuzz;
+mod kill;
 mod program;
 mod rig;
 mod setup;
@@ -33,6 +34,9 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
                                          fuzz the broker: before_connect, session, or both, a minute each
     cargo xtask fuzz TARGET FILE...      replay inputs
     cargo xtask sim [--seeds N] [...]    the simulation; what follows goes to it (--help)
+    cargo xtask kill [--times N] [--mariadb]
+                                         the long run: a server that sells is killed N times (20), on SQLite or on a
+                                         MariaDB of its own; then each sale that was paid has ended once
     cargo xtask bench coins [PULSES]     the coin line: a million pulses with bounce and noise, none lost, none invented
     cargo xtask bench sale [...]         the whole sale's speed over real sockets
     cargo xtask bench sale --mariadb     the same on a MariaDB of its own, every commit durable
@@ -68,6 +72,7 @@ fn run(args: Vec<String>) -> Result<()> {
         ["firmware"] => firmware::run(),
         ["rig", words @ ..] => rig::run(words),
         ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["kill", rest @ ..] => kill::run(rest),
         ["sim", rest @ ..] => {
             ci::release_binaries()?;
             ci::simulation("release", rest)

@@ -1,13 +1,16 @@
 //! Group commit for SQLite: writers that queue for its one writing connection share a transaction, so that one durable
 //! commit serves them all. Alone, a writer has a transaction of its own, and waits for nobody.
 
-use super::{Txn, end};
+use super::{Txn, commit, connections::Writer, end, in_time};
 use crate::Result;
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use std::{future::Future, sync::Arc};
-use tokio::sync::{Mutex, oneshot};
+use tokio::{
+    sync::{Mutex, oneshot},
+    time::Instant,
+};
 
 /// Whoever writes takes turns, first come first served, and leaves the transaction open for those behind.
 #[derive(Clone, Default)]
@@ -22,25 +25,32 @@ struct Open {
 }
 
 impl Group {
-    /// Runs `work` and returns once it is committed durably; nothing if another's failure rolled it back.
-    pub async fn write<T, F>(&self, connection: &DatabaseConnection, work: &impl Fn(Txn) -> F) -> Result<Option<T>>
+    /// Runs `work` and returns once it is committed durably; nothing if another's failure rolled it back. Its turn and a
+    /// lock are waited for until the deadline.
+    pub async fn write<T, F>(
+        &self,
+        connection: &DatabaseConnection,
+        writer: &Writer,
+        work: &impl Fn(Txn) -> F,
+        deadline: Instant,
+    ) -> Result<Option<T>>
     where
         F: Future<Output = Result<T>>,
     {
-        let mut turn = self.turn.lock().await;
+        let mut turn = in_time(deadline, self.turn.lock()).await?;
         // Until it is put back it is ours: if we fail or are cancelled it is rolled back, and its members run anew.
         let taken = turn.take();
         let is_first = taken.is_none();
         let (mut open, outcome) = match taken {
             None => {
-                let txn = begin(connection).await?;
+                let txn = in_time(deadline, begin(connection)).await?.inspect_err(|_| writer.doubt())?;
                 match work(txn.clone()).await {
                     Ok(value) => (Open { txn, members: vec![] }, Ok(value)),
-                    error => return end(txn, error).await.map(Some),
+                    error => return end(txn, writer, error).await.map(Some),
                 }
             }
             Some(open) => {
-                let outcome = in_savepoint(&open.txn, work).await?;
+                let outcome = in_savepoint(&open.txn, work).await.inspect_err(|_| writer.doubt())?;
                 (open, outcome)
             }
         };
@@ -50,7 +60,7 @@ impl Group {
         drop(turn);
         if is_first {
             // A task of its own, queued behind those that wait: a member that is cancelled leaves nobody uncommitted.
-            tokio::spawn(self.clone().commit());
+            tokio::spawn(self.clone().commit(writer.clone()));
         }
         match commit.await {
             // An error too: it may follow from what others wrote.
@@ -60,12 +70,12 @@ impl Group {
         }
     }
 
-    async fn commit(self) {
+    async fn commit(self, writer: Writer) {
         let mut turn = self.turn.lock().await;
         let Some(open) = turn.take() else { return };
         let txn = Arc::into_inner(open.txn).expect("the members' work is over, and with it their handles");
         metrics::histogram!("coinwire_store_group_size").record(open.members.len() as f64);
-        let committed = txn.commit().await;
+        let committed = commit(txn, &writer).await;
         for member in open.members {
             let _ = member.send(committed.clone());
         }
@@ -88,10 +98,18 @@ where
     let savepoint = Arc::new(group.begin().await?);
     let outcome = work(savepoint.clone()).await;
     let savepoint = Arc::into_inner(savepoint).expect("the work is over, and with it its handle");
-    match &outcome {
-        Ok(_) => savepoint.commit().await?,
-        // The database may have rolled back everything by itself; then this fails.
-        Err(_) => savepoint.rollback().await?,
+    match outcome {
+        Ok(value) => {
+            savepoint.commit().await?;
+            Ok(Ok(value))
+        }
+        Err(error) => match savepoint.rollback().await {
+            Ok(()) => Ok(Err(error)),
+            // The database has rolled back everything by itself; why is what the work's error says.
+            Err(rollback) => {
+                tracing::debug!(%rollback, "a group of writes is lost, and those in it run anew");
+                Err(error)
+            }
+        },
     }
-    Ok(outcome)
 }

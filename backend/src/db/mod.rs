@@ -2,34 +2,37 @@
 //!
 //! One rule for SQLite's sake: all writing goes through [`Db::write`], which owns the only writing connection; readers
 //! have their own and never wait for a writer.
+//!
+//! And one for both: a write is answered for only after its COMMIT succeeded. Whatever fails about a transaction itself
+//! (its begin, commit, rollback or savepoint) costs the connection, because the driver and the database may then disagree
+//! about whether one is open: what is "committed" inside a transaction that is still open is stored nowhere.
 
+mod charset;
+mod connections;
+mod files;
 mod group;
+mod health;
 pub mod migration;
+mod trouble;
+
+pub use files::Mark;
+pub use trouble::Trouble;
 
 use crate::{Error, Result};
+use connections::{Writer, connect, connect_writer};
 use sea_orm::{
-    AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
-    RuntimeErr, TransactionTrait, sqlx,
-    sqlx::{Connection as _, Executor as _, Row as _},
+    AccessMode, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 /// Connections that read (SQLite), or all of them (MySQL).
 const CONNECTIONS_MAX: u32 = 16;
-/// How long a connection, or a lock that another holds, is waited for before the store counts as gone.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a released connection may take to answer before it is given up.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer is tried before it is used.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// How long a writer waits in all, for its turn, for a connection and for locks, before the store counts as locked.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long connections are waited for at the end.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// A transaction that met a deadlock or a lock is tried again this often.
 const CONTENTION_RETRIES: u32 = 8;
 
@@ -41,12 +44,17 @@ pub type Txn = Arc<DatabaseTransaction>;
 pub struct Db {
     read: DatabaseConnection,
     write: DatabaseConnection,
+    /// What is known of SQLite's one writing connection.
+    writer: Writer,
     group: group::Group,
+    health: Arc<health::Health>,
+    files: Option<files::Files>,
 }
 
 impl Db {
     /// Opens `sqlite://path?mode=rwc`, `sqlite::memory:` or `mysql://user:password@host/database`.
     pub async fn open(url: &str) -> Result<Self> {
+        let (writer, mut files) = (Writer::default(), None);
         let (read, write) = if url.starts_with("mysql:") {
             let pool = connect(url, CONNECTIONS_MAX).await?;
             (pool.clone(), pool)
@@ -54,25 +62,51 @@ impl Db {
             let only = connect(url, 1).await?;
             (only.clone(), only)
         } else if url.starts_with("sqlite:") {
-            let write = connect(url, 1).await?;
-            (connect(url, CONNECTIONS_MAX).await?, write)
+            files = files::Files::of(url);
+            files.iter().for_each(files::Files::make_private);
+            let write = connect_writer(url, &writer).await?;
+            let read = connect(url, CONNECTIONS_MAX).await?;
+            files.iter().for_each(files::Files::make_private);
+            (read, write)
         } else {
             return Err(Error::Config {
                 setting: "database_url",
                 message: "must start with sqlite: or mysql:, for example sqlite://coinwire.db?mode=rwc".into(),
             });
         };
-        Ok(Self { read, write, group: group::Group::default() })
+        Ok(Self { read, write, writer, group: group::Group::default(), health: Arc::default(), files })
     }
 
     /// Brings the tables up to date.
     pub async fn migrate(&self) -> Result<()> {
-        Ok(migration::Migrator::up(&self.write, None).await?)
+        let is_mysql = self.write.get_database_backend() == DbBackend::MySql;
+        if is_mysql {
+            charset::choose(&self.write).await?;
+        }
+        {
+            let _permit = self.writer.permit_commits();
+            migration::Migrator::up(&self.write, None).await?;
+        }
+        if is_mysql {
+            charset::convert_tables(&self.write).await?;
+        }
+        Ok(())
     }
 
     /// Migrations not applied yet.
     pub async fn pending_migrations(&self) -> Result<usize> {
+        let _permit = self.writer.permit_commits();
         Ok(migration::Migrator::get_pending_migrations(&self.write).await?.len())
+    }
+
+    /// Closes all connections, the writing one last: SQLite then copies its write-ahead log into the database and removes
+    /// it, so that an orderly end leaves one file. What still uses a connection is waited for a moment only.
+    pub async fn close(&self) {
+        for pool in [&self.read, &self.write] {
+            if tokio::time::timeout(CLOSE_MAX, pool.close_by_ref()).await.is_err() {
+                tracing::debug!("a connection to the database was in use at the end");
+            }
+        }
     }
 
     /// For reading outside of a transaction.
@@ -82,131 +116,82 @@ impl Db {
 
     /// Runs `work` in one transaction and commits it durably. Runs it anew when another writer was in the way, so it
     /// must have no effect but on the store. It must not use [`Db::read`].
+    ///
+    /// An error of the store does not prove that nothing was written: a COMMIT may have been done and not answered. So
+    /// each write must be harmless when its caller repeats it.
     pub async fn write<T, F>(&self, work: impl Fn(Txn) -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let began = Instant::now();
+        let deadline = Instant::now() + WAIT_MAX;
         let mut tries = 0;
-        loop {
+        let outcome = loop {
             // A lock that was waited for in vain is not waited for again and again: others queue behind us.
-            let may_try_again = tries < CONTENTION_RETRIES && began.elapsed() < ACQUIRE_TIMEOUT;
-            match self.write_once(&work).await {
-                Ok(Some(value)) => return Ok(value),
-                Ok(None) if !may_try_again => return Err(Error::Store(DbErr::Custom("was rolled back".into()))),
-                Err(Error::Store(error)) if may_try_again && is_contention(&error) => {}
-                Err(error) => return Err(error),
+            let may_try_again = tries < CONTENTION_RETRIES && Instant::now() < deadline;
+            match self.write_once(&work, deadline).await {
+                Ok(Some(value)) => break Ok(value),
+                Ok(None) if !may_try_again => break Err(trouble::waited_in_vain()),
+                Err(Error::Store(error)) if may_try_again && trouble::is_contention(&error) => {}
+                Err(error) => break Err(error),
                 Ok(None) => {}
             }
             tries += 1;
             metrics::counter!("coinwire_store_contention_total").increment(1);
             tokio::time::sleep(Duration::from_millis(u64::from(tries) * 2)).await;
+        };
+        if let Err(Error::Store(error)) = &outcome {
+            self.health.note_failure(error);
         }
+        outcome
     }
 
     /// Runs `work` once; nothing if it was rolled back for another's sake and is to be run anew.
-    async fn write_once<T, F>(&self, work: &impl Fn(Txn) -> F) -> Result<Option<T>>
+    async fn write_once<T, F>(&self, work: &impl Fn(Txn) -> F, deadline: Instant) -> Result<Option<T>>
     where
         F: Future<Output = Result<T>>,
     {
         if self.write.get_database_backend() != DbBackend::MySql {
-            return self.group.write(&self.write, work).await;
+            return self.group.write(&self.write, &self.writer, work, deadline).await;
         }
         // Each statement sees what is committed; what must not change under us is compared and set by its version.
         let (isolation, access) = (IsolationLevel::ReadCommitted, AccessMode::ReadWrite);
-        let txn = Arc::new(self.write.begin_with_config(Some(isolation), Some(access)).await?);
+        let begin = self.write.begin_with_config(Some(isolation), Some(access));
+        let txn = Arc::new(in_time(deadline, begin).await??);
         let outcome = work(txn.clone()).await;
-        end(txn, outcome).await.map(Some)
+        end(txn, &self.writer, outcome).await.map(Some)
     }
 }
 
+/// Waits, but not past the deadline.
+async fn in_time<T>(deadline: Instant, waiting: impl Future<Output = T>) -> Result<T> {
+    timeout_at(deadline, waiting).await.map_err(|_| trouble::waited_in_vain())
+}
+
 /// Commits what went well, rolls back what did not.
-async fn end<T>(txn: Txn, outcome: Result<T>) -> Result<T> {
+async fn end<T>(txn: Txn, writer: &Writer, outcome: Result<T>) -> Result<T> {
     let txn = Arc::into_inner(txn).expect("the work is over, and with it its handle");
     match outcome {
         Ok(value) => {
-            txn.commit().await?;
+            commit(txn, writer).await?;
             Ok(value)
         }
+        // Why the work failed is what tells; a rollback may fail because the database did it by itself.
         Err(error) => {
-            txn.rollback().await?;
+            if let Err(rollback) = txn.rollback().await {
+                writer.doubt();
+                tracing::debug!(%rollback, "the connection is given up after a rollback that failed");
+            }
             Err(error)
         }
     }
 }
 
-async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection> {
-    let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .sqlx_logging(false)
-        .map_sqlx_mysql_pool_opts(|pool| {
-            pool.after_connect(|connection, _| {
-                let wait = format!("SET SESSION innodb_lock_wait_timeout = {}", ACQUIRE_TIMEOUT.as_secs());
-                Box::pin(async move { connection.execute(sqlx::AssertSqlSafe(wait)).await.map(|_| ()) })
-            })
-            .after_release(|connection, _| Box::pin(settle(connection)))
-            // The server may have been restarted since it was used last.
-            .before_acquire(|connection, since| {
-                Box::pin(async move {
-                    if since.idle_for > TRUSTED_FOR {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-        })
-        .map_sqlx_sqlite_opts(|options| {
-            options
-                .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
-                // FULL: a committed payment survives a power cut, not only a crash.
-                .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
-                .busy_timeout(ACQUIRE_TIMEOUT)
-                .foreign_keys(true)
-                .statement_cache_capacity(256)
-        });
-    Ok(Database::connect(options).await?)
-}
-
-/// Makes sure that a MySQL connection can be used again. Work that is cancelled may leave its transaction open, and
-/// nobody knows; or an answer half read, so that whoever comes next waits for ever, or reads what is not his. The one is
-/// ended; the other shows by an answer that is not the one to this question, and costs the connection.
-async fn settle(connection: &mut sqlx::MySqlConnection) -> std::result::Result<bool, sqlx::Error> {
-    static QUESTIONS: AtomicI64 = AtomicI64::new(1);
-    let number = QUESTIONS.fetch_add(1, Ordering::Relaxed);
-    let question = sqlx::AssertSqlSafe(format!("ROLLBACK; SELECT {number}"));
-    let answer = tokio::time::timeout(SETTLE_TIMEOUT, connection.fetch_one(question));
-    let answer = answer.await.map_err(|_| sqlx::Error::Protocol("no answer after cancelled work".into()))??;
-    if answer.try_get::<i64, _>(0)? == number {
-        Ok(true)
-    } else {
-        Err(sqlx::Error::Protocol("another's answer after cancelled work".into()))
-    }
+async fn commit(txn: DatabaseTransaction, writer: &Writer) -> Result<(), DbErr> {
+    let _permit = writer.permit_commits();
+    txn.commit().await.inspect_err(|_| writer.doubt())
 }
 
 /// Whether a unique index refused a row: somebody was first.
 pub fn is_unique_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
-}
-
-fn is_contention(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(error))
-    | DbErr::Query(RuntimeErr::SqlxError(error))
-    | DbErr::Conn(RuntimeErr::SqlxError(error))) = error
-    else {
-        return false;
-    };
-    let sqlx::Error::Database(error) = &**error else { return false };
-    match error.code().as_deref() {
-        // SQLite: BUSY, BUSY_SNAPSHOT, LOCKED. MySQL: deadlock.
-        Some("5" | "517" | "6" | "40001") => true,
-        // MySQL reports a lock wait timeout (1205) and "record changed since last read" (1020) under the general state.
-        Some("HY000") => error.message().contains("Lock wait") || error.message().contains("Record has changed"),
-        _ => false,
-    }
 }

@@ -71,7 +71,12 @@ impl Chip {
         let file = match flash {
             Flash::Memory => None,
             Flash::File(path) => {
-                let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(false);
+                // The module's secret is in it.
+                #[cfg(unix)]
+                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+                let file = options.open(path)?;
                 if file.metadata()?.len() == bytes.len() as u64 {
                     file.read_exact_at(&mut bytes, 0)?;
                 } else {

@@ -92,7 +92,11 @@ impl Machine {
 
     fn keep(&self) {
         let Some(path) = &self.file else { return };
-        let kept = fs::File::create(path).and_then(|mut file| write!(file, "{}", self.pulses));
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let kept = options.open(path).and_then(|mut file| write!(file, "{}", self.pulses));
         if let Err(error) = kept {
             tracing::warn!(%error, "a virtual machine's count could not be kept");
         }

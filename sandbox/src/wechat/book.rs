@@ -180,7 +180,7 @@ impl Book {
             move |source| StartError::Data { path, source }
         };
         let lock_path = dir.join("wechat-journal.lock");
-        let lock = File::create(&lock_path).map_err(failed(&lock_path))?;
+        let lock = create_private(&lock_path).map_err(failed(&lock_path))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StartError::InUse { path: dir.to_path_buf() },
             TryLockError::Error(source) => StartError::Data { path: lock_path, source },
@@ -219,7 +219,7 @@ impl Book {
     }
 
     fn write_whole(&self, path: &Path) -> std::io::Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
+        let mut file = BufWriter::new(create_private(path)?);
         let orders = self.orders.values().map(|order| Record::Order(Box::new(order.clone())));
         let refunds = self.refunds.values().map(|refund| Record::Refund(Box::new(refund.clone())));
         let notifications = self.notifications.values().map(|one| Record::Notification(Box::new(one.clone())));
@@ -283,4 +283,13 @@ impl Book {
     pub(crate) fn order_of_transaction(&self, transaction_id: &str) -> Option<&Order> {
         self.orders.get(self.transactions.get(transaction_id)?)
     }
+}
+
+/// Makes a file that only its owner may read, empty.
+fn create_private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }

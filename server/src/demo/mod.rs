@@ -29,7 +29,7 @@ const SANDBOX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 809
 /// The provider's retries and refunds run so much faster than in life.
 const SANDBOX_SPEED: f64 = 20.0;
 /// How long the modules may take to connect before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(50);
 /// More virtual modules than this are for a benchmark, not for a demo.
 const MODULES_MAX: u16 = 1000;
 /// What a demo and its visitors may hold open.
@@ -56,6 +56,9 @@ pub struct Options {
     /// the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The database that holds what the server stores, in place of a file in the data directory.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
     /// How many virtual modules run.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(MODULES_MAX)))]
     modules: u16,
@@ -131,7 +134,10 @@ impl Doors {
 fn settings(options: &Options, dir: &Path, http: SocketAddr) -> Result<Settings> {
     let mut settings = Settings::defaults()?;
     let path = |name: &str| text(&dir.join(name));
-    settings.database_url = Secret(format!("sqlite://{}?mode=rwc", path("coinwire.db")?));
+    settings.database_url = Secret(match &options.database {
+        Some(url) => url.clone(),
+        None => format!("sqlite://{}?mode=rwc", path("coinwire.db")?),
+    });
     settings.secret_key_file = path("coinwire.key")?;
     settings.public_url = format!("http://{http}");
     settings.admins = vec![state::EMAIL.into()];

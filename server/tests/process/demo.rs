@@ -6,7 +6,7 @@ use crate::{
     visitor::Visitor,
 };
 use serde::Deserialize;
-use std::{fs, net::SocketAddr, path::Path, time::Instant};
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Instant};
 
 /// `demo.json`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -88,12 +88,30 @@ impl Demo {
 
     /// Starts it with so many modules.
     pub async fn start_with(dir: &Path, modules: usize) -> Self {
+        Self::start_on(dir, modules, None).await
+    }
+
+    /// Starts it on a database elsewhere, if one is named.
+    pub async fn start_on(dir: &Path, modules: usize, database: Option<&str>) -> Self {
+        let modules = modules.to_string();
+        let mut args = arguments(dir, &modules);
+        args.extend(database.iter().flat_map(|url| ["--database", url]));
+        Self::run(dir, &mut coinwire(&args)).await
+    }
+
+    /// Starts it in a process whose new files others may use as the umask says.
+    pub async fn start_with_umask(dir: &Path, umask: &str) -> Self {
+        let plain = coinwire(&arguments(dir, "2"));
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("umask {umask} && exec \"$0\" \"$@\"")).arg(plain.get_program());
+        Self::run(dir, command.args(plain.get_args())).await
+    }
+
+    async fn run(dir: &Path, command: &mut Command) -> Self {
         // One that was killed has left its own.
         let _ = fs::remove_file(dir.join("demo.json"));
-        let (data, modules) = (dir.to_str().unwrap(), modules.to_string());
-        let args = ["demo", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data", data, "--modules", &modules];
         let begun = Instant::now();
-        let mut running = Running::start(&mut coinwire(&args));
+        let mut running = Running::start(command);
         let facts = until("demo.json", async || {
             running.must_run();
             read(&dir.join("demo.json"))
@@ -102,6 +120,11 @@ impl Demo {
         println!("payable {} ms after the start", begun.elapsed().as_millis());
         Self { running, facts }
     }
+}
+
+fn arguments<'a>(dir: &'a Path, modules: &'a str) -> Vec<&'a str> {
+    let data = dir.to_str().unwrap();
+    vec!["demo", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data", data, "--modules", modules]
 }
 
 /// What the file says, once it is there and whole.

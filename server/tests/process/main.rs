@@ -4,21 +4,26 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod coinwire;
 mod connections;
 mod crash;
 mod demo;
 mod ending;
 mod integrators;
+mod killed;
 mod log;
 mod manufacturers;
+mod merchants;
 mod modules;
 mod mosquitto;
 mod refusals;
 mod remote;
+mod restored;
 mod sale;
 mod serving;
 mod settings;
+mod store;
 mod visitor;
 
 use std::time::{Duration, Instant};

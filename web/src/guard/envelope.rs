@@ -1,12 +1,6 @@
 //! Around everything: a request id, one log line for what is our fault, errors and panics as pages, security headers.
 
-use crate::{
-    app::App,
-    failure::{ErrorWords, Failure, chain},
-    guard::address,
-    locale::Language,
-    page::Page,
-};
+use crate::{app::App, error_page, guard::address, locale::Language, page::Page};
 use backend::clock::{SystemRandom, random_text};
 use futures_util::FutureExt;
 use poem::{
@@ -14,7 +8,6 @@ use poem::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
-use tera::Context;
 use tracing::Instrument;
 
 /// Characters of a request id.
@@ -41,6 +34,7 @@ pub(crate) async fn envelope<E: Endpoint>(
     let started = Instant::now();
     let request_id = random_text(&SystemRandom, REQUEST_ID_CHARS);
     let page = Page::open(&app, &request, request_id.clone()).await;
+    let asked = error_page::Asked::of(&request);
     if request.method() == Method::GET
         && let Some(language) = Language::picked(&request)
     {
@@ -53,7 +47,6 @@ pub(crate) async fn envelope<E: Endpoint>(
     // The path stays out of the log: it carries sale tokens and account tokens.
     let span = tracing::info_span!("request", id = %request_id, %method);
     let outcome = AssertUnwindSafe(inner.call(request)).catch_unwind().instrument(span.clone()).await;
-    let _entered = span.enter();
     let (mut response, pattern) = match outcome {
         Ok(Ok(response)) => {
             let response = response.into_response();
@@ -62,14 +55,9 @@ pub(crate) async fn envelope<E: Endpoint>(
         }
         Ok(Err(error)) => {
             let pattern = error.data::<PathPattern>().map(|pattern| pattern.0.to_string());
-            (from_error(&page, error), pattern)
+            (error_page::from_error(&page, &asked, error).instrument(span).await, pattern)
         }
-        Err(_) => {
-            tracing::error!("a handler panicked");
-            let words =
-                ErrorWords { status: StatusCode::INTERNAL_SERVER_ERROR, word: "500", back: None, retry_after_s: None };
-            (error_page(&page, &words), None)
-        }
+        Err(_) => (error_page::from_panic(&page, &asked).instrument(span).await, None),
     };
     count(&method, pattern.as_deref(), response.status(), started);
     add_headers(&app, &mut response, is_checkout, &request_id);
@@ -103,36 +91,6 @@ fn notice_unknown_proxy(app: &App, request: &Request) {
              is yours and adds the visitor's address to X-Forwarded-For or Forwarded, set trusted_proxies = [\"{proxy}\"]"
         );
     }
-}
-
-fn from_error(page: &Page, error: poem::Error) -> Response {
-    if error.is_from_response() {
-        return error.into_response();
-    }
-    let words = ErrorWords::of(&error);
-    let cause = error.downcast_ref::<Failure>().map(|failure| chain(failure)).unwrap_or_else(|| error.to_string());
-    if words.status.is_server_error() {
-        tracing::error!(status = words.status.as_u16(), %cause, "a request failed");
-    } else {
-        tracing::debug!(status = words.status.as_u16(), %cause, "a request was refused");
-    }
-    error_page(page, &words)
-}
-
-fn error_page(page: &Page, words: &ErrorWords) -> Response {
-    let mut context = Context::new();
-    context.insert("status", &words.status.as_u16());
-    context.insert("word", words.word);
-    context.insert("back", &words.back);
-    context.insert("retry_after_s", &words.retry_after_s);
-    let mut response = page.render_as(words.status, "error.html", context).unwrap_or_else(|failure| {
-        tracing::error!(cause = %chain(&failure), "the error page does not render");
-        words.status.into_response()
-    });
-    if let Some(seconds) = words.retry_after_s {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
 }
 
 fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id: &str) {

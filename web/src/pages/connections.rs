@@ -6,11 +6,12 @@ use crate::{
     guard::{session::Signed, streams::Whose},
     live::{self, Fragment, Pace},
     page::{Page, see_other},
+    pages::confirm::{self, Question},
 };
 use backend::{machines::FleetRow, operators::Member};
 use poem::{
     Response, handler,
-    web::{Path, Query},
+    web::{Form, Path, Query},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
@@ -161,15 +162,36 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
     )
 }
 
+/// Whether one was asked.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct EndForm {
+    #[serde(default)]
+    sure: String,
+}
+
 /// `POST /operator/connections/{number}/end`
 #[handler]
-pub(crate) async fn end(page: Page, signed: Signed, Path(number): Path<u64>) -> Result<Response, Failure> {
+pub(crate) async fn end(
+    page: Page,
+    signed: Signed,
+    Path(number): Path<u64>,
+    Form(form): Form<EndForm>,
+) -> Result<Response, Failure> {
     let gate = gate(&page)?;
     let fleet = page.app.backend.fleet(signed.member.operator_id).await?;
     let is_admin = page.app.config.admins.contains(&signed.member.email);
     let asked = gate.connections().into_iter().filter(|connection| connection.number == number).collect();
     // What one may not see is as if it were not there.
     let (visible, _) = rows(asked, &fleet, &signed.member, is_admin, "");
+    if let Some(row) = visible.first()
+        && !confirm::is_sure(&form.sure)
+    {
+        let about = if row.name.is_empty() { &row.client_id } else { &row.name };
+        let action = format!("/operator/connections/{number}/end");
+        let question =
+            Question { word: "disconnect", about, action: &action, fields: &[], back: "/operator/connections" };
+        return confirm::ask(page, &signed.member, "connections", &question);
+    }
     let ended = !visible.is_empty() && gate.end_connection(number);
     if ended {
         tracing::info!(member = signed.member.member_id, number, "ended an MQTT connection");

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::{address::ClientIp, session},
+    guard::{address::ClientIp, csrf::LayOpen, session},
     page::{Page, see_other},
 };
 use poem::{
@@ -41,7 +41,7 @@ pub(crate) struct Credentials {
     next: String,
 }
 
-/// What the template names. `notice` is `wrong`, `again`, or nothing.
+/// What the template names. `notice` is `wrong`, `again`, `lay-open`, or nothing.
 pub(crate) fn context(email: &str, next: &str, notice: Option<&str>) -> Context {
     let mut context = Context::new();
     context.insert("email", email);
@@ -70,11 +70,16 @@ pub(crate) async fn enter(
     page: Page,
     ClientIp(ip): ClientIp,
     session: &Session,
+    LayOpen(lay_open): LayOpen,
     Form(form): Form<Credentials>,
 ) -> Result<Response, Failure> {
     let email = form.email.trim();
     if email.len() > EMAIL_BYTES || form.password.len() > PASSWORD_BYTES {
         return Err(Failure::TooLarge);
+    }
+    if lay_open {
+        let context = context(email, own_way(&form.next), Some("lay-open"));
+        return page.render_as(StatusCode::FORBIDDEN, "sign_in.html", context);
     }
     page.app.sign_ins.attempt(ip, email, Instant::now())?;
     match page.app.backend.sign_in(email, &form.password).await {

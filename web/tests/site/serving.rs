@@ -82,12 +82,8 @@ impl MqttGate for StuckGate {
         false
     }
 
-    fn subprotocol(&self) -> &'static str {
-        "mqtt"
-    }
-
-    fn is_offered(&self, _: &[&str]) -> bool {
-        false
+    fn agree_on_subprotocol(&self, _: &[&str], _: SocketAddr) -> Option<&'static str> {
+        None
     }
 
     fn message_bytes_max(&self) -> usize {

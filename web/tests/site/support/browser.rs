@@ -70,6 +70,10 @@ impl Browser {
         self.cookies.lock().unwrap().insert(name.into(), value.into());
     }
 
+    pub fn forget(&self, name: &str) {
+        self.cookies.lock().unwrap().remove(name);
+    }
+
     pub fn has_cookies(&self) -> bool {
         !self.cookies.lock().unwrap().is_empty()
     }
@@ -101,7 +105,9 @@ impl Browser {
         let status = response.status().as_u16();
         let headers = response.headers().iter();
         let headers = headers.map(|(n, v)| (n.as_str().to_owned(), v.to_str().unwrap().to_owned())).collect();
-        let text = response.into_body().into_string().await.unwrap();
+        // A live stream has no end.
+        let is_stream = response.content_type() == Some("text/event-stream");
+        let text = if is_stream { String::new() } else { response.into_body().into_string().await.unwrap() };
         Answer { status, headers, text }
     }
 

@@ -15,6 +15,7 @@ use backend::{
     machines::{NewMachine, PriceChange},
     money::Currency,
     operators::NewOperator,
+    zones::Zone,
 };
 use poem::Response;
 use std::sync::{
@@ -75,15 +76,16 @@ impl Site {
 
     pub async fn open_with(change: impl FnOnce(&mut WebConfig)) -> Self {
         // Longer than any tester's machine takes: a module that is there answers at once.
-        Self::open_under(Rules { probe_wait_ms: 20_000, ..Rules::default() }, change).await
+        let rules = Rules { probe_wait_ms: 20_000, order_answer_ms: 20_000, ..Rules::default() };
+        Self::open_under(rules, change).await
     }
 
     /// One that does not wait long for a module that does not answer.
     pub async fn open_impatient() -> Self {
-        Self::open_under(Rules { probe_wait_ms: 200, ..Rules::default() }, |_| ()).await
+        Self::open_under(Rules { probe_wait_ms: 200, order_answer_ms: 20_000, ..Rules::default() }, |_| ()).await
     }
 
-    async fn open_under(rules: Rules, change: impl FnOnce(&mut WebConfig)) -> Self {
+    pub async fn open_under(rules: Rules, change: impl FnOnce(&mut WebConfig)) -> Self {
         let db = Db::open("sqlite::memory:").await.unwrap();
         db.migrate().await.unwrap();
         let field = Arc::new(Field::default());
@@ -146,7 +148,7 @@ pub async fn open_shop(backend: &Backend, field: &Arc<Field>, slug: &str) -> Sho
         slug: slug.into(),
         name: "Sunny Rides".into(),
         currency: Currency::Cny,
-        utc_offset_min: 480,
+        time_zone: Zone::usual(Currency::Cny),
         refund_remainder: false,
     };
     let operator_id = backend.add_operator(operator).await.unwrap();

@@ -1,0 +1,109 @@
+//! The files of a SQLite store: private, and watched for a write-ahead log that was lost.
+//!
+//! What was committed and not yet copied into the database is in the `-wal` file alone. If that is cut, emptied or left
+//! behind, SQLite opens what remains without a word. So now and then a number is committed, and written into a file beside
+//! the database once that is done: a database that holds a lower number than the file has lost commits.
+
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What is appended to the database's name for the file with the mark.
+const MARK: &str = "-mark";
+
+/// Where a SQLite store is.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    database: PathBuf,
+    /// Whether the database is made if it is not there.
+    may_be_made: bool,
+}
+
+/// What a store's mark says at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing that was marked is missing.
+    Whole,
+    /// Commits are missing: the database has a lower number than the file beside it.
+    Behind {
+        /// The file with the mark.
+        file: PathBuf,
+        /// The write-ahead log in which the commits were.
+        wal: PathBuf,
+    },
+}
+
+impl Files {
+    /// Those of `sqlite://path?..`; none if that is no URL of a file.
+    pub fn of(url: &str) -> Option<Self> {
+        let options: SqliteConnectOptions = url.parse().ok()?;
+        Some(Self { database: options.get_filename().to_owned(), may_be_made: url.contains("mode=rwc") })
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.database.clone().into_os_string();
+        name.push(suffix);
+        name.into()
+    }
+
+    /// Sees to it that nobody but the owner reads them, whatever the umask. SQLite gives its other files the mode of the
+    /// database.
+    pub fn make_private(&self) {
+        if self.may_be_made && !self.database.exists() {
+            // Where that fails, SQLite says why.
+            let _ = private_file().create_new(true).open(&self.database);
+        }
+        for file in ["", "-wal", "-shm", MARK].map(|suffix| self.beside(suffix)) {
+            if let Err(error) = restrict(&file)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, file = %file.display(), "others may read this file, and its mode cannot be changed");
+            }
+        }
+    }
+
+    /// Keeps the number that was committed. It need not reach the disk: an older one is only less strict.
+    pub fn keep_mark(&self, number: i64) -> io::Result<()> {
+        let file = self.beside(MARK);
+        // As long as every other: what is written over it leaves nothing of it.
+        let text = format!("{number:020}\n");
+        io::Write::write_all(&mut private_file().create(true).open(&file)?, text.as_bytes())
+    }
+
+    /// Holds the number that the database has against that in the file.
+    pub fn compare(&self, number: i64) -> Mark {
+        let file = self.beside(MARK);
+        let kept = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i64>().ok());
+        match kept {
+            Some(kept) if kept > number => Mark::Behind { file, wal: self.beside("-wal") },
+            _ => Mark::Whole,
+        }
+    }
+}
+
+fn private_file() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Takes from group and others what they may do with a file.
+#[cfg(unix)]
+fn restrict(file: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut permissions = fs::metadata(file)?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        permissions.set_mode(permissions.mode() & 0o700);
+        fs::set_permissions(file, permissions)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn restrict(_: &Path) -> io::Result<()> {
+    Ok(())
+}
