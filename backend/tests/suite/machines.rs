@@ -26,8 +26,8 @@ fn price(label: &str, amount_minor: i64, pulses: i32) -> PriceChange {
 }
 
 async fn labels(app: &TestApp) -> Vec<String> {
-    let scan = app.backend.scan(&app.shop.code).await.unwrap();
-    scan.prices.into_iter().map(|price| price.label).collect()
+    let prices = app.backend.prices(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    prices.into_iter().map(|price| price.label).collect()
 }
 
 #[tokio::test]
