@@ -34,7 +34,7 @@ pub(crate) struct Limiter<K: Hash + Eq + Clone> {
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
-    pub(crate) fn per_minute(rate: u32) -> Self {
+    fn per_minute(rate: u32) -> Self {
         let limiter = NonZeroU32::new(rate).map(|rate| RateLimiter::keyed(Quota::per_minute(rate)));
         Self { limiter, checks: AtomicU32::new(0) }
     }

@@ -90,7 +90,7 @@ pub(crate) async fn enter(
         }
         Err(backend::Error::NotFound(_)) => {
             metrics::counter!("web_sign_ins_refused_total").increment(1);
-            tokio::time::sleep(page.app.sign_ins.failed(email)).await;
+            tokio::time::sleep(page.app.sign_ins.failed(email, Instant::now())).await;
             page.render_as(StatusCode::UNAUTHORIZED, "sign_in.html", context(email, own_way(&form.next), Some("wrong")))
         }
         Err(error) => Err(error.into()),

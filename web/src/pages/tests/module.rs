@@ -112,8 +112,8 @@ fn settings_in_every_standing() {
             assert!(html[1].contains("Carousel &lt;1&gt;"), "what operators write is escaped");
             assert_eq!(
                 html[1].matches("method=\"post\"").count(),
-                7,
-                "sign out, three errands, settings, learning, access"
+                8,
+                "sign out, three errands, settings, learning, access, another module"
             );
         }
     }
