@@ -1,31 +1,75 @@
 //! Time and randomness, handed in: the server's are real, the simulation's come from a seed.
+//!
+//! There are two times. Everything that is due, expires or is told to modules goes by the process's own time
+//! ([`Clock::now_ms`], made by [`Steady`]), which never goes back. What people read, and what is compared with the clocks
+//! of others (the provider's signatures, when a payment was made), goes by the wall clock ([`Clock::wall_ms`]).
+
+mod steady;
+
+pub use steady::Steady;
 
 use std::{
     future::Future,
     pin::Pin,
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
-    /// Unix time in milliseconds.
+    /// Unix time in milliseconds, by the process's own time: it never goes back, and follows the wall clock slowly.
     fn now_ms(&self) -> i64;
+    /// Unix time in milliseconds, by the wall clock, which may be set forward and back at any moment.
+    fn wall_ms(&self) -> i64 {
+        self.now_ms()
+    }
     /// Completes after so many milliseconds.
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// The machine's own clock.
+/// The machine's own clock. All of a process share one time.
 pub struct SystemClock;
+
+static STEADY: Mutex<Option<Steady>> = Mutex::new(None);
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+        let (wall_us, elapsed_us) = (wall_us(), elapsed_us());
+        let now_us = match steady.as_mut() {
+            Some(steady) => steady.at(wall_us, elapsed_us),
+            None => steady.insert(Steady::new(wall_us, elapsed_us)).at(wall_us, elapsed_us),
+        };
+        now_us.div_euclid(1000)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        wall_us().div_euclid(1000)
     }
 
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
     }
+}
+
+/// Unix time in microseconds by the wall clock.
+fn wall_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Microseconds since some moment in the past, the time that the machine was suspended included.
+#[cfg(target_os = "linux")]
+fn elapsed_us() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000)
+}
+
+/// Microseconds since some moment in the past.
+#[cfg(not(target_os = "linux"))]
+fn elapsed_us() -> i64 {
+    static BEGUN: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    i64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Where randomness comes from.
@@ -50,6 +94,11 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 pub fn random_text(random: &dyn Random, chars: usize) -> String {
     let mut bytes = vec![0; chars];
     random.fill(&mut bytes);
+    text_of(&bytes)
+}
+
+/// A character for each byte, by its lowest five bits.
+pub(crate) fn text_of(bytes: &[u8]) -> String {
     bytes.iter().map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect()
 }
 

@@ -17,11 +17,14 @@ pub enum Error {
         message: String,
     },
     /// The machine cannot credit now; no order was made.
-    #[error("the machine cannot take money now: {}", .0.as_str())]
+    #[error("the machine cannot take money now: {}", .0.words())]
     NotReady(Readiness),
     /// Somebody changed it meanwhile; nothing was done.
     #[error("{0} was changed meanwhile; look again")]
     Conflict(&'static str),
+    /// More is asked than can be done at a time; nothing was done.
+    #[error("too many are waiting for {0}; try again in a moment")]
+    Busy(&'static str),
     /// The payment provider did not play along.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -34,6 +37,14 @@ pub enum Error {
     /// A stored secret cannot be opened with the configured key, or is damaged.
     #[error("a stored secret cannot be opened: is `secret_key` the one it was stored with?")]
     Sealed,
+    /// A word in the database is none that this version knows.
+    #[error("the database has {value:?} as a {what}, which this version does not know: was it written by a newer one?")]
+    Unknown {
+        /// What it should be.
+        what: &'static str,
+        /// What is there.
+        value: String,
+    },
     /// The configuration is wrong: which setting, and what to do.
     #[error("setting {setting}: {message}")]
     Config {

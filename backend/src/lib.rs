@@ -3,7 +3,8 @@
 //! What it is not: an HTTP server or an MQTT broker. The web calls in here; modules are reached through [`bus`].
 //!
 //! Enter at [`Backend`]. Its calls are spread over the folders by noun; a sale's way is [`sales`] (order) ->
-//! [`payments`] (attempt, callback) -> [`sales::state`] (decide) -> [`modules`] (command) -> [`bus`].
+//! [`payments`] (attempt, callback) -> [`sales::state`] (decide) -> [`modules`] (command) -> [`bus`]. What is due later is
+//! done by [`jobs`].
 //!
 //! Invariants:
 //! - State, ledger and command of a step commit in one transaction; publishing comes after.
@@ -16,10 +17,11 @@ pub mod bus;
 pub mod clock;
 pub mod db;
 mod error;
+pub mod jobs;
 pub mod ledger;
 pub mod live;
 pub mod machines;
-mod manufacturers;
+pub mod manufacturers;
 pub mod modules;
 pub mod money;
 pub mod operators;
@@ -28,6 +30,7 @@ pub mod payments;
 mod rules;
 pub mod sales;
 mod sealed;
+pub mod zones;
 
 pub use error::{Error, Result};
 pub use rules::Rules;
@@ -68,6 +71,8 @@ pub struct Inner {
     random: Arc<dyn clock::Random>,
     bus: Arc<dyn bus::Bus>,
     providers: payments::accounts::OpenProviders,
+    under_way: jobs::UnderWay,
+    looked_at: jobs::set_back::LookedAt,
     seal: sealed::Seal,
     public_url: String,
     rules: Rules,
@@ -75,6 +80,8 @@ pub struct Inner {
     keys: modules::keys::Keys,
     topics: bus::integrators::Topics,
     questions: modules::questions::Questions,
+    mark_key: sales::mark::MarkKey,
+    started_ms: i64,
 }
 
 impl std::ops::Deref for Backend {
@@ -88,12 +95,17 @@ impl std::ops::Deref for Backend {
 impl Backend {
     /// Puts a backend together. Starts nothing.
     pub fn new(parts: Parts) -> Self {
+        let (clock, rules) = (parts.clock.clone(), parts.rules.clone());
+        let providers = payments::accounts::OpenProviders::new(parts.providers, clock, rules);
+        let started_ms = parts.clock.now_ms();
         let inner = Inner {
             db: parts.db,
             clock: parts.clock,
             random: parts.random,
             bus: parts.bus,
-            providers: payments::accounts::OpenProviders::new(parts.providers),
+            providers,
+            under_way: jobs::UnderWay::default(),
+            looked_at: jobs::set_back::LookedAt::default(),
             seal: sealed::Seal::new(parts.secret_key),
             public_url: parts.public_url,
             rules: parts.rules,
@@ -101,6 +113,8 @@ impl Backend {
             keys: modules::keys::Keys::default(),
             topics: bus::integrators::Topics::default(),
             questions: modules::questions::Questions::default(),
+            mark_key: sales::mark::MarkKey::new(&parts.secret_key),
+            started_ms,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -133,16 +147,13 @@ impl Backend {
         self.db.close().await;
     }
 
-    /// The time by the handed-in clock (unix milliseconds).
+    /// The process's own time (unix milliseconds): what is due and what expires goes by it.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }
 
-    /// Does everything that is due: commands to be sent again or given up, payments to be asked for, refunds. To be
-    /// called again every [`Rules::tick_ms`], and whenever one wishes.
-    pub async fn run_due(&self) -> Result<()> {
-        self.send_due_commands().await?;
-        self.poll_due_attempts().await?;
-        self.work_due_refunds().await
+    /// The time by the wall clock (unix milliseconds): for people, and for comparing with the clocks of others.
+    pub fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
     }
 }

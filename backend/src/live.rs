@@ -40,6 +40,9 @@ pub enum LiveKind {
         /// The state it is in now, by its word.
         state: &'static str,
     },
+    /// Passwords of the operator's members were changed, or members removed: whoever shows them something looks whether
+    /// they still may see it.
+    Members,
     /// A person should look: an orphan payment, a refund that is stuck, a mismatch.
     Alarm {
         /// A sentence.

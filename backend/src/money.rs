@@ -14,6 +14,9 @@ pub enum Currency {
 }
 
 impl Currency {
+    /// All of them.
+    pub const ALL: [Currency; 2] = [Currency::Cny, Currency::Eur];
+
     /// The ISO 4217 code.
     pub fn code(self) -> &'static str {
         match self {
@@ -24,11 +27,7 @@ impl Currency {
 
     /// Reads an ISO 4217 code.
     pub fn parse(code: &str) -> Option<Self> {
-        match code {
-            "CNY" => Some(Currency::Cny),
-            "EUR" => Some(Currency::Eur),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|currency| currency.code() == code)
     }
 
     /// The sign people write before an amount.

@@ -11,12 +11,14 @@ use backend::{
     bus::{MqttBus, MqttConfig},
     clock::{SystemClock, SystemRandom},
     db::Db,
+    jobs::Job,
     machines::{NewMachine, PriceChange},
     modules::Admission,
     money::Currency,
     operators::NewOperator,
     payments::{RealProviders, wechat},
     sales::Readiness,
+    zones::Zone,
 };
 use broker::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal};
 use module_host::{Config, Flash, VirtualModule};
@@ -135,7 +137,7 @@ impl House {
             username: "backend".into(),
             password: PASSWORD.into(),
             tls: false,
-        });
+        })?;
         let callbacks = Arc::new(Callbacks::default());
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
         let backend = Backend::new(Parts {
@@ -150,11 +152,14 @@ impl House {
         });
         let _ = door.0.set(backend.clone());
         let closing = CancellationToken::new();
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(reader.run(backend.clone())),
-            tokio::spawn(run_due(backend.clone())),
             serve_web(listener, http, backend.clone(), closing.clone())?,
         ];
+        for job in Job::ALL {
+            let backend = backend.clone();
+            tasks.push(tokio::spawn(async move { backend.run_job(job).await }));
+        }
         let operator_id = operator(&backend, &sandbox).await?;
         let (slots, modules) = machines(&backend, operator_id, options.modules, mqtt).await?;
         let machines = slots.iter().map(|slot| (slot.module.to_string(), slot.machine_id)).collect();
@@ -195,15 +200,6 @@ impl House {
     }
 }
 
-async fn run_due(backend: Backend) {
-    loop {
-        if let Err(error) = backend.run_due().await {
-            eprintln!("due work: {error}");
-        }
-        tokio::time::sleep(Duration::from_millis(Rules::default().tick_ms)).await;
-    }
-}
-
 fn serve_web(
     listener: TcpListener,
     public_url: String,
@@ -212,7 +208,7 @@ fn serve_web(
 ) -> Result<JoinHandle<()>> {
     let config = web::WebConfig {
         public_url,
-        trust_proxy_header: false,
+        proxies: web::TrustedProxies::none(),
         secure_cookies: false,
         csrf_key: [2; 32],
         limits: web::Limits::default(),
@@ -237,7 +233,7 @@ async fn operator(backend: &Backend, sandbox: &sandbox::Sandbox) -> Result<i64> 
             slug: "bench".into(),
             name: "Bench".into(),
             currency: Currency::Cny,
-            utc_offset_min: 0,
+            time_zone: Zone::usual(Currency::Cny),
             refund_remainder: false,
         })
         .await?;

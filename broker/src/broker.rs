@@ -15,7 +15,8 @@ use crate::auth::Authenticate;
 use crate::config::{Config, LimitError};
 use crate::core::Core;
 use crate::gate::Gate;
-use crate::listener::{self, Transport};
+use crate::listener::{self, Transport, agree_on_subprotocol};
+use crate::refusals::{Refused, Who};
 use crate::session::ConnectionInfo;
 use crate::tls::{Tls, TlsError};
 use crate::topic::{Filter, TopicError};
@@ -148,14 +149,23 @@ impl Broker {
     }
 
     /// Serves MQTT on the binary messages of a WebSocket that came another way (MQTT 5 section 6: packets and messages need
-    /// not align). Bound the length of a message where they are read, by [`Broker::message_bytes_max`], and refuse who does
-    /// not offer the protocol, by [`crate::offers_mqtt`].
+    /// not align). Bound the length of a message where they are read, by [`Broker::message_bytes_max`], and refuse whom no
+    /// subprotocol is agreed on with, by [`Broker::agree_on_subprotocol`].
     pub fn serve_messages<In, Out>(&self, messages: In, replies: Out, peer: SocketAddr)
     where
         In: Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static,
         Out: Sink<Bytes, Error = io::Error> + Unpin + Send + 'static,
     {
         self.serve(listener::joined(messages, replies), peer);
+    }
+
+    /// [`agree_on_subprotocol`] for a WebSocket client that comes another way; who is refused is in the log.
+    pub fn agree_on_subprotocol(&self, offers: &[&str], peer: SocketAddr) -> Option<&'static str> {
+        let agreed = agree_on_subprotocol(offers.iter().copied());
+        if agreed.is_none() {
+            self.gate.refusals.note(Refused::Connect, Who::nobody(peer), "subprotocol", &offers.join(", "));
+        }
+        agreed
     }
 
     /// Longest WebSocket message to be taken, in bytes: as long as a packet may be.

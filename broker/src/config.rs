@@ -15,7 +15,7 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Addresses for MQTT over TLS; they need [`Config::tls`].
     pub listen_tls: Vec<SocketAddr>,
-    /// Addresses for MQTT over WebSocket, subprotocol `mqtt`, any path.
+    /// Addresses for MQTT over WebSocket, subprotocol `mqtt` (or `mqttv3.1`, `mqttv3.1.1`), any path.
     pub listen_web_socket: Vec<SocketAddr>,
     /// Certificate and key.
     pub tls: Option<TlsFiles>,

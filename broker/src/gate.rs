@@ -19,6 +19,7 @@ use crate::failures::FailedLogins;
 use crate::measure::Meters;
 use crate::message::Message;
 use crate::places::Places;
+use crate::refusals::Refusals;
 use crate::retained::{Retained, Walk};
 use crate::routes::{Routes, Taker};
 use crate::session::shared::{Group, GroupKey, Groups, TooManyGroups};
@@ -69,6 +70,7 @@ pub(crate) struct Gate {
     pub meters: Meters,
     pub places: Arc<Places>,
     pub failed_logins: FailedLogins,
+    pub refusals: Refusals,
     connection_numbers: AtomicU64,
     /// The broker is ending: say goodbye.
     pub closing: CancellationToken,
@@ -95,6 +97,7 @@ impl Gate {
             meters: Meters::new(),
             places: Arc::new(Places::new(&limits)),
             failed_logins: FailedLogins::new(&limits),
+            refusals: Refusals::default(),
             connection_numbers: AtomicU64::new(1),
             closing: CancellationToken::new(),
             aborted: CancellationToken::new(),
@@ -243,6 +246,7 @@ impl Gate {
                 self.meters.queued.set(self.sessions.queued.messages() as f64);
                 self.meters.queued_bytes.set(self.sessions.queued.bytes() as f64);
                 self.failed_logins.sweep(now);
+                self.refusals.sweep(now);
                 self.paces.retain_recent();
                 self.meters.retained.set(self.retained.sweep(now) as f64);
                 if now >= figures_due {

@@ -17,25 +17,27 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message as Frame};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::connection;
 use crate::gate::Gate;
 use crate::places::Place;
+use crate::refusals::{Refused, Who};
 use crate::tls::Tls;
 
 /// How long a listener pauses when it cannot accept (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that a WebSocket connection reads at once.
 const WEB_SOCKET_READ_BYTES: usize = 4 * 1024;
-/// The WebSocket subprotocol of MQTT (MQTT 5 section 6).
-pub const SUBPROTOCOL: &str = "mqtt";
+/// The WebSocket subprotocols of MQTT: the standard's (MQTT 5 section 6), and those that libraries from before it offer. All
+/// carry the same bytes; which version of MQTT they are is said by CONNECT alone.
+pub const SUBPROTOCOLS: [&str; 3] = ["mqtt", "mqttv3.1", "mqttv3.1.1"];
 
-/// Whether a WebSocket client offers the subprotocol of MQTT, without which it is refused; `offers` are the values of its
-/// `Sec-WebSocket-Protocol` headers.
-pub fn offers_mqtt<'a>(offers: impl IntoIterator<Item = &'a str>) -> bool {
-    let mut protocols = offers.into_iter().flat_map(|value| value.split(','));
-    protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case(SUBPROTOCOL))
+/// The subprotocol agreed on with a WebSocket client: the first it offers that is MQTT's; without one it is refused.
+/// `offers` are the values of its `Sec-WebSocket-Protocol` headers.
+pub fn agree_on_subprotocol<'a>(offers: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
+    let mut offered = offers.into_iter().flat_map(|value| value.split(',')).map(str::trim);
+    offered.find_map(|offer| SUBPROTOCOLS.into_iter().find(|known| offer.eq_ignore_ascii_case(known)))
 }
 
 /// What stands between TCP and MQTT.
@@ -98,6 +100,7 @@ pub(crate) fn arrive(gate: &Gate, peer: SocketAddr) -> Option<Arrival> {
         }
         Err(reason) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
+            gate.refusals.note(Refused::Connect, Who::nobody(peer), reason, "");
             None
         }
     }
@@ -139,7 +142,7 @@ fn shake_hands<S>(
             Err(_) => "took too long".to_owned(),
         };
         counter!("broker_refusals_total", "reason" => "handshake").increment(1);
-        debug!(peer = %arrival.peer, reason, "a handshake failed");
+        gate.refusals.note(Refused::Connect, Who::nobody(arrival.peer), "handshake", &reason);
     });
 }
 
@@ -189,15 +192,15 @@ fn broken(error: WebSocketError) -> io::Error {
     }
 }
 
-/// Agrees on the subprotocol; a client that does not offer it is refused.
+/// Agrees on the subprotocol; a client that offers none of MQTT's is refused.
 #[expect(clippy::result_large_err, reason = "the library's own type")]
 fn speaks_mqtt(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    if !offers_mqtt(offers.iter().filter_map(|value| value.to_str().ok())) {
+    let Some(agreed) = agree_on_subprotocol(offers.iter().filter_map(|value| value.to_str().ok())) else {
         let mut refusal = ErrorResponse::new(Some("offer the WebSocket subprotocol mqtt\n".to_owned()));
         *refusal.status_mut() = StatusCode::BAD_REQUEST;
         return Err(refusal);
-    }
-    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    };
+    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(agreed));
     Ok(response)
 }

@@ -34,6 +34,7 @@ pub(crate) struct Meters {
     pub bytes_out: Tally,
     pub dropped: Tally,
     pub wills: Counter,
+    pub wills_refused: Counter,
     pub connections: Gauge,
     pub sessions: Gauge,
     pub retained: Gauge,
@@ -60,6 +61,7 @@ impl Meters {
         describe_counter!("broker_bytes_out_total", "Bytes written to clients");
         describe_counter!("broker_dropped_total", "Messages dropped on the way out: expired, too long, or no room");
         describe_counter!("broker_wills_total", "Wills published");
+        describe_counter!("broker_wills_refused_total", "Clients connected without the will they asked for");
         describe_counter!("broker_core_restarts_total", "Times the core was replaced");
         describe_counter!("broker_core_lost_total", "Messages lost because the gate fell behind the core");
         describe_gauge!("broker_core_up", "1 while the core answers its probe");
@@ -76,6 +78,7 @@ impl Meters {
             bytes_out: Tally::new(counter!("broker_bytes_out_total")),
             dropped: Tally::new(counter!("broker_dropped_total")),
             wills: counter!("broker_wills_total"),
+            wills_refused: counter!("broker_wills_refused_total"),
             connections: gauge!("broker_connections"),
             sessions: gauge!("broker_sessions"),
             retained: gauge!("broker_retained_messages"),

@@ -5,7 +5,7 @@
 mod common;
 
 use broker::Limits;
-use common::{Raw, start, start_with, until};
+use common::{Raw, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{Properties, Property, Qos, SubOpts, TopicAlias, v3_1_1, v5_0};
 
 fn alias(number: u16) -> Properties {
@@ -53,6 +53,19 @@ async fn publishes_outside_the_grants_go_nowhere() {
         let mut old = Raw::client4(at, "anna", "old").await;
         old.send(&publish4("é", qos)).await;
         assert!(old.packet().await.is_none(), "{qos:?}");
+    }
+    // Who says on its will's topic that it is there is not cut for it, as the will was not; but for any other.
+    for topic in ["homeassistant/status", "$SYS/broker/connection/bridge/state"] {
+        let mut bridge = Raw::open(at).await;
+        let connect = login("reader", "bridge").will(topic, "offline", Qos::AtLeastOnce, true);
+        assert_eq!(bridge.connect4(connect.v4()).await.return_code() as u8, 0);
+        bridge.send(&publish4(topic, Qos::AtMostOnce)).await;
+        bridge.send(&publish4(topic, Qos::AtLeastOnce)).await;
+        assert_eq!(bridge.body().await.0, 4, "a PUBACK");
+        bridge.send(&publish4(topic, Qos::ExactlyOnce)).await;
+        assert_eq!(bridge.body().await.0, 5, "a PUBREC");
+        bridge.send(&publish4("v1/op/x", Qos::AtLeastOnce)).await;
+        assert!(bridge.packet().await.is_none(), "no topic of others");
     }
     assert_eq!(anna.publish5("wo/x", b"seen", false, Properties::new()).await, 0);
     assert_eq!(backend.received5().await.payload, b"seen", "and nothing before it");

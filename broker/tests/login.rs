@@ -99,20 +99,29 @@ async fn an_empty_identifier_is_assigned() {
 }
 
 #[tokio::test]
-async fn a_will_outside_the_grants_refuses_the_login() {
+async fn a_will_that_is_not_granted_is_left_out_and_the_client_connected() {
     let running = start().await;
     let at = running.address;
+    let mut observer = Raw::client5(at, "observer", "o").await;
+    observer.subscribed5("#", Qos::AtMostOnce).await;
     let will = |topic| login("anna", "x").will(topic, "w", Qos::AtMostOnce, false);
-    for topic in ["v1/op/x", "ro/x", "m/one/status"] {
-        assert_eq!(refused5(at, will(topic).v5()).await, 0x87, "{topic}");
-        assert_eq!(refused4(at, will(topic).v4()).await, 5, "{topic}");
+    for topic in ["v1/op/x", "homeassistant/status", "m/one/status", "é", "t/é", "$SYS/broker/connection/x/state"] {
+        // Each breaks off, as whoever has a will of its own does not: it would be published.
+        assert_eq!(Raw::open(at).await.connect5(will(topic).v5()).await.reason_code() as u8, 0, "{topic}");
+        assert_eq!(Raw::open(at).await.connect4(will(topic).v4()).await.return_code() as u8, 0, "{topic}");
     }
-    for topic in ["é", "t/é", "t/+", "", "$SYS/x"] {
+    // A module's is no exception: it connects, and nobody hears its will.
+    let stolen = login("module-one", "one").will("m/two/status", "w", Qos::AtLeastOnce, true);
+    assert_eq!(Raw::open(at).await.connect5(stolen.v5()).await.reason_code() as u8, 0);
+    // What is against the protocol is refused.
+    for topic in ["t/+", ""] {
         assert_eq!(refused5(at, will(topic).v5()).await, 0x90, "{topic}");
         assert_eq!(refused4(at, will(topic).v4()).await, 5, "{topic}");
     }
-    until("the core is well", || running.broker.healthy()).await;
-    Raw::accepted5(at, will("t/will").v5()).await;
+    until("all are gone", || running.broker.connections().len() == 1).await;
+    drop(Raw::accepted5(at, will("t/will").v5()).await);
+    assert_eq!(observer.received5().await.topic, "t/will", "and nothing before it");
+    assert!(running.broker.healthy());
 }
 
 #[tokio::test]

@@ -166,3 +166,50 @@ async fn rumqttc_of_mqtt_3_1_1_resumes_its_session() {
     let received = tokio::time::timeout(PATIENCE, receiving).await.unwrap();
     assert_eq!(&received.payload[..], b"kept");
 }
+
+/// mosquitto as a bridge with all its defaults: MQTT 3.1.1 with its own bit in the version first, a will and a birth message
+/// on `$SYS/broker/connection/..`.
+#[tokio::test]
+async fn a_mosquitto_bridge_with_its_defaults_brings_an_integrators_topics() {
+    let running = start().await;
+    let at = running.address;
+    let directory = tempfile::tempdir().unwrap();
+    let local = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = directory.path().join("bridge.conf");
+    let text = format!(
+        "listener {} 127.0.0.1\nallow_anonymous true\nconnection coinwire\naddress {at}\nremote_username reader\n\
+         remote_password {PASSWORD}\nrestart_timeout 1\ntopic # in 1 fleet/ v1/\n",
+        local.port()
+    );
+    std::fs::write(&settings, text).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+    let mut bridge = Command::new("mosquitto");
+    bridge.arg("-c").arg(&settings).env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null());
+    let _bridge = bridge.kill_on_drop(true).spawn().expect("mosquitto is installed: cargo xtask setup");
+    let json = r#"{"online":true}"#;
+    assert!(publish(at, "backend", "5", &["-t", "v1/op/machine/status", "-m", json, "-q", "1", "-r"]).await);
+    let came = async {
+        loop {
+            let mut command = Command::new("mosquitto_sub");
+            command.args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &local.port().to_string(),
+                "-t",
+                "fleet/#",
+                "-v",
+                "-C",
+                "1",
+                "-W",
+                "2",
+            ]);
+            let output = command.kill_on_drop(true).output().await.unwrap();
+            if String::from_utf8_lossy(&output.stdout).trim() == format!("fleet/op/machine/status {json}") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, came).await.expect("the bridge brings what an integrator may read");
+    assert_eq!(running.broker.connections().len(), 1, "and stays");
+}

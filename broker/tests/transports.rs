@@ -186,9 +186,30 @@ async fn mqtt_over_web_socket_however_its_bytes_are_cut() {
 }
 
 #[tokio::test]
+async fn the_subprotocol_of_older_libraries_is_taken_in_whatever_order() {
+    let broker = start(None, Limits::default()).await;
+    for (offers, agreed) in [
+        ("mqtt", "mqtt"),
+        ("mqttv3.1", "mqttv3.1"),
+        ("mqttv3.1.1", "mqttv3.1.1"),
+        ("mqttv3.1, mqtt", "mqttv3.1"),
+        ("chat,mqttv3.1.1 , mqttv3.1", "mqttv3.1.1"),
+    ] {
+        let mut request = format!("ws://{}/mqtt", broker.web_socket_addrs()[0]).into_client_request().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", offers.parse().unwrap());
+        let socket = TcpStream::connect(broker.web_socket_addrs()[0]).await.unwrap();
+        let (mut socket, response) = tokio_tungstenite::client_async(request, socket).await.unwrap();
+        assert_eq!(response.headers()["Sec-WebSocket-Protocol"], agreed, "{offers}");
+        let connect = login("anna", "browser").v4().to_continuous_buffer();
+        socket.send(Message::Binary(connect.into())).await.unwrap();
+        assert_eq!(bytes(&mut socket, 4).await, [0x20, 2, 0, 0], "{offers}");
+    }
+}
+
+#[tokio::test]
 async fn a_web_socket_of_another_protocol_is_refused() {
     let broker = start(None, Limits::default()).await;
-    for protocol in [None, Some("chat")] {
+    for protocol in [None, Some("chat"), Some("mqttv5")] {
         let Err(Error::Http(response)) = web_socket(broker.web_socket_addrs()[0], protocol).await else {
             panic!("{protocol:?}")
         };

@@ -5,10 +5,15 @@ use protocol::{limits::SYNC_ROUND_TRIP_MAX_MS, messages::Sync};
 /// A command issued this far ahead of the module's clock, in milliseconds, shows the clock to be behind.
 pub const AHEAD_MAX_MS: u64 = 10_000;
 
+/// A clock that was set so long ago, in microseconds, is beyond doubt: longer than a sync and the command that is sent
+/// again after it need.
+const FRESH_US: u64 = 20_000_000;
+
 /// Unix time, once a sync was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clock {
     boot_ms: Option<u64>,
+    set_us: u64,
 }
 
 impl Clock {
@@ -23,7 +28,13 @@ impl Clock {
             return false;
         };
         self.boot_ms = Some(boot_ms);
+        self.set_us = now_us;
         true
+    }
+
+    /// Whether it was set a moment ago. One that was not may be ahead of the server's, which was set back since.
+    pub fn is_fresh(&self, now_us: u64) -> bool {
+        self.boot_ms.is_some() && now_us.saturating_sub(self.set_us) <= FRESH_US
     }
 
     /// Unix time in milliseconds at the given uptime.

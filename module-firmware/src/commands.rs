@@ -2,14 +2,15 @@
 //!
 //! A payload not signed with the module's key is dropped, counted and never answered. Then:
 //!
-//! - A credit is given at most once, for ever. One known to the journal (or waiting, or being given) is answered
-//!   `duplicate`, whatever the clock says. One at or below the floor, or issued before this flash remembers, is
-//!   refused as `too_old`. Any other answer but `clock` is final and is journaled, refusals too: a delayed copy of a
+//! - A credit is given at most once, for ever. One whose id is known to the journal (or waiting, or being given) is
+//!   answered `duplicate`, whatever its sequence and the clock say. One at or below the floor, or issued before this
+//!   flash remembers, is refused as `too_old`. Any other answer but `clock` is final and is journaled, refusals too: a delayed copy of a
 //!   refused (and perhaps refunded) credit must not be given later.
 //! - `settings`, `lock`, `reboot` and `learn` each have an order of their own: older than the newest taken is `superseded`,
 //!   the newest again is `duplicate`.
 //! - Expiry is judged by the module's clock. Without one, or with one that is evidently behind the server's, a command
-//!   is answered `clock`. `sync` needs none: the bound on its round trip stands for it. `probe` needs none: it changes
+//!   is answered `clock`. So is one that looks expired to a clock that was not set just now: the server's may have been set
+//!   back, and `expired` is final. `sync` needs none: the bound on its round trip stands for it. `probe` needs none: it changes
 //!   nothing, and a module that answers it will be synced before it is paid for; if the clock is known, a late probe
 //!   is answered `expired`. An action this firmware does not know is `unsupported` at any time.
 
@@ -98,7 +99,11 @@ impl Module {
         match self.clock.unix_ms(now_us) {
             None => Timing::Unknown,
             Some(unix_ms) if command.issued_ms > unix_ms.saturating_add(AHEAD_MAX_MS) => Timing::Unknown,
-            Some(unix_ms) if unix_ms > command.expires_ms => Timing::Expired,
+            // A probe changes nothing, and its sender sets the clock of whoever takes it for expired.
+            Some(unix_ms) if unix_ms > command.expires_ms => {
+                let sure = self.clock.is_fresh(now_us) || matches!(command.action, Action::Probe);
+                if sure { Timing::Expired } else { Timing::Unknown }
+            }
             Some(_) => Timing::Good,
         }
     }
@@ -112,11 +117,12 @@ impl Module {
         }
         match self.timing(now_us, command) {
             Timing::Unknown => return self.answer(command, Stage::Clock, None, now_us),
+            // Before expiry: of what was issued before this flash remembers, `expired` would say that it was not given.
+            Timing::Good | Timing::Expired if command.issued_ms < self.born_ms => {
+                return self.refuse(command, Outcome::Failed(Reason::TooOld), now_us);
+            }
             Timing::Expired => return self.refuse(command, Outcome::Expired, now_us),
             Timing::Good => {}
-        }
-        if command.issued_ms < self.born_ms {
-            return self.answer(command, Stage::Failed, Some(Reason::TooOld), now_us);
         }
         let most = self.settings.value.credit_pulses_max.min(CREDIT_PULSES_MAX);
         if !(1..=most).contains(&pulses) {
@@ -133,20 +139,18 @@ impl Module {
         }
     }
 
-    /// Answers a credit that was seen before; false if it is new.
+    /// Answers a credit that was seen before; false if it is new. Its id comes first: it follows from the payment, so it is
+    /// the same credit under whatever sequence a server that lost its memory gives it.
     fn answer_known(&mut self, now_us: u64, command: &Command) -> bool {
-        let waiting = self.waiting.iter().find(|waiting| waiting.sequence == command.sequence);
-        let known = match (self.journal.find(command.sequence), waiting) {
-            (Some(record), _) => (record.command, record.outcome, record.given),
-            (None, Some(waiting)) => (waiting.command, Outcome::Started, 0),
-            (None, None) => return false,
+        let Some((outcome, given)) = self.known_by_id(command.id) else {
+            let used = self.journal.find(command.sequence).is_some()
+                || self.waiting.iter().any(|waiting| waiting.sequence == command.sequence);
+            if used {
+                // Another command under a used sequence: whatever came of the first is not this one's.
+                self.answer(command, Stage::Failed, Some(Reason::Invalid), now_us);
+            }
+            return used;
         };
-        let (id, outcome, given) = known;
-        if id != command.id {
-            // Another command under a used sequence: whatever came of the first is not this one's.
-            self.answer(command, Stage::Failed, Some(Reason::Invalid), now_us);
-            return true;
-        }
         self.outbox.say(Word {
             command: command.id,
             sequence: command.sequence,
@@ -157,6 +161,14 @@ impl Module {
             at_us: now_us,
         });
         true
+    }
+
+    /// What came of a credit so far, and its pulses; one that waits has none.
+    fn known_by_id(&self, id: u64) -> Option<(Outcome, u16)> {
+        if let Some(record) = self.journal.find_command(id) {
+            return Some((record.outcome, record.given));
+        }
+        self.waiting.iter().any(|waiting| waiting.command == id).then_some((Outcome::Started, 0))
     }
 
     /// Settles a credit without giving it. The journal tells it.

@@ -104,7 +104,17 @@ impl Journal {
 
     /// The record of a sequence.
     pub fn find(&self, sequence: u32) -> Option<&Record> {
-        self.slots.iter().flatten().map(|slot| &slot.record).find(|record| record.sequence == sequence)
+        self.records().find(|record| record.sequence == sequence)
+    }
+
+    /// All records of the window.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.slots.iter().flatten().map(|slot| &slot.record)
+    }
+
+    /// The record of a command's id, which follows from the payment: a server that forgot the sequence gives another one.
+    pub fn find_command(&self, command: u64) -> Option<&Record> {
+        self.records().find(|record| record.command == command)
     }
 
     /// Whether a credit not in the window may be older than it: refused then.

@@ -58,6 +58,7 @@ impl Module {
             self.learning = Learning::default();
         }
         // After all: which of the two profiles is in force depends on settings and learning.
+        self.coins.set_settle_us(self.settings.value.settle_us());
         self.coins.set_profile(&self.profile(), now_us);
         if outcome.is_err() {
             self.flash_lost = true;
@@ -257,6 +258,7 @@ impl Module {
     fn apply_settings(&mut self, settings: Set<Settings>, now_us: u64) {
         let before = self.profile();
         self.settings = settings;
+        self.coins.set_settle_us(self.settings.value.settle_us());
         if self.learning.learner().is_some() {
             self.fail_learning(LearnFailure::Settings, now_us);
         } else if self.profile() != before {

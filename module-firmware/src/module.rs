@@ -79,6 +79,19 @@ pub struct BootReport {
     pub uptime_before_s: Option<u32>,
 }
 
+impl BootReport {
+    /// Whether the module restarted while its supply stayed: an acceptor on the same supply did not start with it.
+    fn kept_power(&self) -> bool {
+        match self.reset_cause {
+            Some(ResetCause::ResetPin | ResetCause::Software | ResetCause::Watchdog | ResetCause::Panic) => true,
+            // Where nothing is known the acceptor may have started too.
+            Some(ResetCause::PowerOn | ResetCause::BrownOut | ResetCause::Other | ResetCause::Unknown(_)) | None => {
+                false
+            }
+        }
+    }
+}
+
 /// The output pins. `coin` and `credit` are never active together nor without a gap between, so that a board may tie
 /// them to one coin input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -194,6 +207,9 @@ impl Module {
     /// Starts a module: counts the boot, and takes up what the flash remembers. `now_us` is the uptime,
     /// `coin_level_high` the coin line's present level.
     ///
+    /// For the time to settle that the settings give, what the coin line does counts as noise: see
+    /// [`Module::set_boot_report`].
+    ///
     /// Flash that fails or makes no sense is a fault of the running module: coins are still relayed, credits are refused.
     pub async fn boot<F: NorFlash>(
         store: &mut Store<F>,
@@ -211,7 +227,7 @@ impl Module {
             clock: Clock::default(),
             born_ms: 0,
             born_dirty: false,
-            coins: CoinLine::new(&settings.value.profile, coin_level_high, now_us),
+            coins: CoinLine::new(&settings.value.profile, settings.value.settle_us(), coin_level_high, now_us),
             settings,
             lock: Set::default(),
             reboot_sequence: 0,
@@ -290,9 +306,13 @@ impl Module {
         }
     }
 
-    /// Takes what the board knows of how it came to start; for diagnostics.
+    /// Takes what the board knows of how it came to start, for diagnostics; hand it in before the first edge. If the supply
+    /// was there all along, so was the acceptor's: then no time to settle is waited for, and the first coin counts.
     pub fn set_boot_report(&mut self, report: BootReport) {
         self.boot_report = report;
+        if report.kept_power() {
+            self.coins.skip_settling();
+        }
     }
 
     /// Takes what the board measured.
@@ -344,6 +364,7 @@ impl Module {
     /// the network, the lock or the flash: there coins go on.
     fn inhibits(&self, owed: u16) -> bool {
         owed >= OWED_INHIBIT
+            || self.coins.is_settling()
             || self.faults & (faults::COIN_LINE_STUCK | faults::SUPPLY_LOW) != 0
             || self.reboot_at_us.is_some()
             || self.learning.learner().is_some_and(Learner::wants_rest)

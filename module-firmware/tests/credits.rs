@@ -65,6 +65,68 @@ fn another_command_under_a_used_sequence_is_not_answered_with_the_first_ones_out
     assert_eq!(bench.credit_train().len(), 2);
 }
 
+/// A server whose database was put back from a copy gives the same payment another sequence.
+#[test]
+fn a_credit_is_known_by_its_id_under_another_sequence() {
+    let mut bench = ready();
+    let credit = |bench: &Bench, id, sequence| Command { id, ..bench.command(sequence, Action::Credit { pulses: 2 }) };
+    let first = credit(&bench, 77, 10);
+    bench.send(&first);
+    let waits = credit(&bench, 78, 11);
+    bench.send(&waits);
+    let again = credit(&bench, 78, 40);
+    bench.send(&again);
+    let ack = bench.last_ack();
+    assert_eq!((ack.command, ack.sequence), (78, 40), "the answer is to what was asked");
+    assert_eq!((ack.stage, ack.first), (Stage::Duplicate, Some(Stage::Received)), "it waits");
+    bench.run_ms(2000);
+    assert_eq!(bench.credit_train().len(), 4);
+    let mut bench = Bench::ready(bench.cut());
+    // Lower, higher, and one that another credit used: the id decides.
+    for sequence in [3, 11, 500] {
+        let again = credit(&bench, 77, sequence);
+        bench.send(&again);
+        bench.run_ms(1000);
+        let ack = bench.last_ack();
+        assert_eq!((ack.stage, ack.first, ack.pulses), (Stage::Duplicate, Some(Stage::Done), Some(2)), "{sequence}");
+    }
+    assert!(bench.credit_train().is_empty());
+}
+
+#[test]
+fn an_expired_credit_is_a_question_and_can_never_be_given_later() {
+    let mut bench = ready();
+    bench.credit(1, 2);
+    bench.run_ms(1000);
+    let mut ask = bench.command(2, Action::Credit { pulses: 2 });
+    ask.expires_ms = ask.issued_ms - 1;
+    bench.send(&ask);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().pulses), (Stage::Expired, Some(0)));
+    // The same payment, commanded once more under a later sequence.
+    let fresh = Command { id: ask.id, ..bench.command(9, Action::Credit { pulses: 2 }) };
+    bench.send(&fresh);
+    bench.run_ms(1000);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().first), (Stage::Duplicate, Some(Stage::Expired)));
+    ask.id = 1001;
+    bench.send(&ask);
+    let ack = bench.last_ack();
+    assert_eq!((ack.stage, ack.first, ack.pulses), (Stage::Duplicate, Some(Stage::Done), Some(2)));
+    assert_eq!(bench.credit_train().len(), 2);
+}
+
+#[test]
+fn what_is_older_than_the_flash_is_not_called_expired() {
+    let mut bench = ready();
+    let mut ask = bench.command(1, Action::Credit { pulses: 2 });
+    (ask.issued_ms, ask.expires_ms) = (UNIX_MS - 3_600_000, UNIX_MS - 3_580_000);
+    bench.send(&ask);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().reason), (Stage::Failed, Some(Reason::TooOld)));
+    bench.send(&ask);
+    let ack = bench.last_ack();
+    assert_eq!((ack.stage, ack.first, ack.reason), (Stage::Duplicate, Some(Stage::Failed), Some(Reason::TooOld)));
+    assert!(bench.credit_train().is_empty());
+}
+
 #[test]
 fn new_credits_are_taken_out_of_order_and_old_ones_are_refused() {
     let mut bench = ready();
@@ -468,4 +530,45 @@ fn a_spike_on_the_sense_input_is_no_word_of_the_machine() {
     bench.credit(3, 1);
     bench.run_ms(1000);
     assert_eq!(bench.last_ack().stage, Stage::Done);
+}
+
+/// The server was started again with its clock set back by an hour: what it issues looks expired to a module whose clock it
+/// set before. That is no reason to lose a credit for ever.
+#[test]
+fn a_credit_issued_after_the_servers_clock_was_set_back_is_given_after_a_sync() {
+    let mut bench = ready();
+    bench.run_ms(60_000);
+    let mut credit = bench.command(1, Action::Credit { pulses: 2 });
+    (credit.issued_ms, credit.expires_ms) = (credit.issued_ms - 3_600_000, credit.expires_ms - 3_600_000);
+    bench.send(&credit);
+    assert_eq!(bench.last_ack().stage, Stage::Clock, "not final");
+    let sync = Sync {
+        server_ms: credit.issued_ms + 500,
+        echo_boot: bench.last_ack().boot,
+        echo_uptime_ms: bench.now_us / 1000,
+    };
+    bench.send(&Command { id: 99, sequence: 0, issued_ms: 0, expires_ms: 0, action: Action::Sync(sync) });
+    bench.send(&credit);
+    bench.run_ms(2_000);
+    assert_eq!((bench.last_ack().sequence, bench.last_ack().stage), (1, Stage::Done));
+    assert_eq!(bench.credit_train().len(), 2);
+}
+
+#[test]
+fn a_credit_that_is_expired_by_a_clock_set_just_now_is_expired_for_ever() {
+    let mut bench = ready();
+    bench.run_ms(60_000);
+    let mut late = bench.command(1, Action::Credit { pulses: 2 });
+    (late.issued_ms, late.expires_ms) = (late.issued_ms - 30_000, late.issued_ms - 10_000);
+    bench.send(&late);
+    assert_eq!(bench.last_ack().stage, Stage::Clock);
+    let server_ms = bench.module.unix_ms(bench.now_us).unwrap();
+    let sync = Sync { server_ms, echo_boot: bench.last_ack().boot, echo_uptime_ms: bench.now_us / 1000 };
+    bench.send(&Command { id: 99, sequence: 0, issued_ms: 0, expires_ms: 0, action: Action::Sync(sync) });
+    bench.send(&late);
+    assert_eq!(bench.last_ack().stage, Stage::Expired);
+    bench.run_ms(60_000);
+    bench.send(&late);
+    assert_eq!((bench.last_ack().stage, bench.last_ack().first), (Stage::Duplicate, Some(Stage::Expired)));
+    assert!(bench.credit_train().is_empty());
 }

@@ -194,6 +194,29 @@ fn power_cut_at_every_write_of_a_long_run() {
     }
 }
 
+/// The server has forgotten the sequence as well: what it sends has the payment's id and a sequence of its own.
+#[test]
+fn power_cut_at_every_write_and_the_sequence_is_forgotten() {
+    let run = a_long_run();
+    for (flash, moment) in run.torn.borrow().iter().zip(&run.moments) {
+        let sent = &run.commands[..moment.sent];
+        let Some(last) = sent.iter().rfind(|command| pulses(command) > 0) else { continue };
+        let mut bench = Bench::ready_at(flash.clone(), UNIX_MS + moment.now_us / 1000 + 1000);
+        let again = Command { sequence: last.sequence + 1000, ..*last };
+        bench.send(&again);
+        bench.run_ms(1500);
+        let ack = bench.acks().into_iter().rfind(|ack| ack.command == last.id).expect("it is answered");
+        let before = moment.credits - (sent.iter().map(pulses).sum::<u64>() - pulses(last));
+        let given_after = bench.credit_train().len() as u64;
+        match ack.first.unwrap_or(ack.stage) {
+            Stage::Done => assert_eq!(before + given_after, pulses(last)),
+            Stage::Failed => assert_eq!((ack.reason, given_after), (Some(Reason::PowerLost), 0)),
+            _ => panic!("{ack:?}"),
+        }
+        assert!(before == 0 || given_after == 0, "given again");
+    }
+}
+
 #[test]
 fn power_cut_at_every_write_of_taking_up_after_a_cut() {
     let run = a_long_run();
@@ -257,7 +280,7 @@ fn an_outcome_in_flight_when_the_connection_goes_is_told_again() {
 
 #[test]
 fn coins_without_a_network_are_in_the_totals_of_the_next_status() {
-    let mut bench = Bench::boot(Flash::blank(8));
+    let mut bench = Bench::restart(Flash::blank(8));
     bench.coins(7, 50, 50);
     bench.run_ms(1000);
     let mut bench = Bench::boot(bench.cut());

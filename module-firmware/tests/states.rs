@@ -151,7 +151,7 @@ fn diagnose_is_answered_by_the_next_status_until_it_is_heard() {
 
 #[test]
 fn the_light_says_how_the_module_is() {
-    let mut bench = Bench::boot(Flash::blank(8));
+    let mut bench = Bench::restart(Flash::blank(8));
     assert_eq!(bench.module.sign(0), Sign::NoNetwork);
     bench.connect();
     bench.sync_at(UNIX_MS);

@@ -7,7 +7,10 @@ mod support;
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use module_firmware::{Module, Outgoing, store::Store};
-use protocol::messages::{Action, Command, Sync};
+use protocol::{
+    limits::SETTLE_DEFAULT_MS,
+    messages::{Action, Command, Sync},
+};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -106,6 +109,7 @@ impl Day {
         day.module.on_connected();
         let echo_boot = day.module.boots();
         day.send(Action::Sync(Sync { server_ms: UNIX_MS, echo_boot, echo_uptime_ms: 0 }));
+        day.run_ms(SETTLE_DEFAULT_MS.into());
         day
     }
 

@@ -22,6 +22,10 @@ pub const CREDIT_PULSES_PER_MINUTE_DEFAULT: u16 = 240;
 pub const KEEPALIVE_S: RangeInclusive<u16> = 30..=270;
 /// MQTT keepalive of settings that have none, in seconds.
 pub const KEEPALIVE_DEFAULT_S: u16 = 120;
+/// Bounds of the time after power-on in which the coin line counts for nothing, in milliseconds.
+pub const SETTLE_MS: RangeInclusive<u16> = 100..=30_000;
+/// The same of settings that have none: acceptors are ready one to two seconds after their power came.
+pub const SETTLE_DEFAULT_MS: u16 = 3_000;
 /// Coins a learning samples, at least.
 pub const LEARN_COINS_MIN: u8 = 10;
 /// Coins a learning samples, at most.

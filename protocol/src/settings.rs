@@ -4,7 +4,7 @@ use crate::{
     fields,
     limits::{
         CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_DEFAULT, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_DEFAULT_S,
-        KEEPALIVE_S,
+        KEEPALIVE_S, SETTLE_DEFAULT_MS, SETTLE_MS,
     },
 };
 use minicbor::{Decode, Decoder, Encode, decode};
@@ -121,6 +121,10 @@ pub struct Settings {
     /// MQTT keepalive, in seconds, from the next connection on. 0 (left out on the wire) for [`KEEPALIVE_DEFAULT_S`].
     #[cbor(n(6), skip_if = "is_zero")]
     pub keepalive_s: u16,
+    /// After power-on the coin line counts for nothing for so long, in milliseconds: an acceptor on the same supply starts
+    /// too, and may move it. 0 (left out on the wire) for [`SETTLE_DEFAULT_MS`].
+    #[cbor(n(7), skip_if = "is_zero")]
+    pub settle_ms: u16,
 }
 
 impl Default for Settings {
@@ -133,6 +137,7 @@ impl Default for Settings {
             sense: false,
             credit_pulses_per_minute_max: 0,
             keepalive_s: 0,
+            settle_ms: 0,
         }
     }
 }
@@ -140,7 +145,7 @@ impl Default for Settings {
 impl<'b, C> Decode<'b, C> for Settings {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         let mut settings = Self::default();
-        fields::map(d, 7, fields::bits([0, 1, 2, 3, 4]), &mut |number, d| {
+        fields::map(d, 8, fields::bits([0, 1, 2, 3, 4]), &mut |number, d| {
             match number {
                 0 => settings.version = fields::number(d)?,
                 1 => settings.profile = d.decode()?,
@@ -148,7 +153,8 @@ impl<'b, C> Decode<'b, C> for Settings {
                 3 => settings.status_period_s = fields::number(d)?,
                 4 => settings.sense = d.bool()?,
                 5 => settings.credit_pulses_per_minute_max = fields::number(d)?,
-                _ => settings.keepalive_s = fields::number(d)?,
+                6 => settings.keepalive_s = fields::number(d)?,
+                _ => settings.settle_ms = fields::number(d)?,
             }
             Ok(())
         })?;
@@ -165,11 +171,22 @@ impl Settings {
             && (10..=43_200).contains(&self.status_period_s)
             && (self.credit_pulses_max..=CREDIT_PULSES_PER_MINUTE_MAX).contains(&self.credit_pulses_per_minute())
             && KEEPALIVE_S.contains(&self.keepalive())
+            && SETTLE_MS.contains(&self.settle())
     }
 
     /// The keepalive in force, in seconds.
     pub fn keepalive(&self) -> u16 {
         if self.keepalive_s == 0 { KEEPALIVE_DEFAULT_S } else { self.keepalive_s }
+    }
+
+    /// How long the coin line counts for nothing after power-on, in milliseconds.
+    pub fn settle(&self) -> u16 {
+        if self.settle_ms == 0 { SETTLE_DEFAULT_MS } else { self.settle_ms }
+    }
+
+    /// The same in microseconds.
+    pub fn settle_us(&self) -> u64 {
+        u64::from(self.settle()) * 1000
     }
 
     /// The cap on credit pulses per minute in force. Valid settings have room in it for the largest credit.

@@ -179,16 +179,17 @@ fn ack() -> impl Strategy<Value = Ack> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (any::<(u32, u16, u16, bool, u16, u16)>(), profile()).prop_map(
-        |((version, credit_pulses_max, status_period_s, sense, credit_pulses_per_minute_max, keepalive_s), profile)| {
+    (any::<(u32, u16, u16, bool, u16, u16, u16)>(), profile()).prop_map(
+        |((version, credit_pulses_max, status_period_s, sense, per_minute, keepalive_s, settle_ms), profile)| {
             Settings {
                 version,
                 profile,
                 credit_pulses_max,
                 status_period_s,
                 sense,
-                credit_pulses_per_minute_max,
+                credit_pulses_per_minute_max: per_minute,
                 keepalive_s,
+                settle_ms,
             }
         },
     )

@@ -94,6 +94,7 @@ fn the_largest_of_each_fits() {
         sense: true,
         credit_pulses_per_minute_max: u16::MAX,
         keepalive_s: u16::MAX,
+        settle_ms: u16::MAX,
     };
     let spread = Spread { min: ms, median: ms, max: ms };
     let learned = Learned {
@@ -137,7 +138,7 @@ fn the_largest_of_each_fits() {
     assert_eq!(payload_bytes(Kind::Status, &Status { diagnostics: Some(diagnostics), ..status }), 237);
     assert_eq!(payload_bytes(Kind::Pulse, &pulse), 76);
     assert_eq!(payload_bytes(Kind::Ack, &ack), 72);
-    assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Settings(settings))), 105);
+    assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Settings(settings))), 109);
     assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Sync(sync))), 79);
     assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Credit { pulses: u16::MAX })), 55);
     assert_eq!(payload_bytes(Kind::Command, &largest_command(Action::Learn(learn))), 61);

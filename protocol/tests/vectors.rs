@@ -269,6 +269,7 @@ fn settings(f: &mut Fields) -> Settings {
         sense: f.truth("sense"),
         credit_pulses_per_minute_max: f.maybe("credit_pulses_per_minute_max").unwrap_or(0),
         keepalive_s: f.maybe("keepalive_s").unwrap_or(0),
+        settle_ms: f.maybe("settle_ms").unwrap_or(0),
     }
 }
 

@@ -99,7 +99,7 @@ ACK = {
 SYNC = {"server_ms": 0, "echo_boot": 1, "echo_uptime_ms": 2}
 SETTINGS = {
     "version": 0, "profile": (1, PROFILE), "credit_pulses_max": 2, "status_period_s": 3, "sense": 4,
-    "credit_pulses_per_minute_max": 5, "keepalive_s": 6,
+    "credit_pulses_per_minute_max": 5, "keepalive_s": 6, "settle_ms": 7,
 }
 LEARN = {"coins": 0, "confirm": 1, "test_pulses": 2}
 COMMAND = {
@@ -299,7 +299,7 @@ SETTINGS_LARGEST = {
         "credit_width_ms": U16, "credit_gap_ms": U16,
     },
     "credit_pulses_max": U16, "status_period_s": U16, "sense": True, "credit_pulses_per_minute_max": U16,
-    "keepalive_s": U16,
+    "keepalive_s": U16, "settle_ms": U16,
 }
 SYNC_USUAL = {"server_ms": AT_MS, "echo_boot": 12, "echo_uptime_ms": 4210}
 SYNC_LARGEST = {"server_ms": U64, "echo_boot": U32, "echo_uptime_ms": U64}
@@ -404,6 +404,9 @@ def commands():
     yield vector("settings with a keepalive", "command", command("settings", 3_600_000, settings=SETTINGS_USUAL | {
         "keepalive_s": 240,
     }))
+    yield vector("settings with a time to settle", "command", command("settings", 3_600_000, settings=SETTINGS_USUAL | {
+        "settle_ms": 5_000,
+    }))
     yield vector("unknown action", "command", command(10))
     yield vector("unknown action, largest code", "command", command(U8))
     yield vector("largest credit", "command", command_largest("credit", pulses=U16))
@@ -419,7 +422,7 @@ def commands():
                  body_of("command", unknown) | {10: {0: 1}}, True)
     settings = command("settings", settings=SETTINGS_USUAL)
     body = body_of("command", settings)
-    body[7] = body[7] | {1: body[7][1] | {7: 3}, 7: True}
+    body[7] = body[7] | {1: body[7][1] | {7: 3}, 8: True}
     yield vector("unknown fields of settings and profile", "command", settings, body, True)
     yield vector("value of another action is ignored", "command", command("probe"),
                  body_of("command", command("probe")) | {5: 4}, True)

@@ -22,6 +22,10 @@ pub struct Settings {
     pub secret_key_file: String,
     pub http_listen: SocketAddr,
     pub public_url: String,
+    #[serde(deserialize_with = "address_or_none")]
+    pub metrics_listen: Option<SocketAddr>,
+    pub trusted_proxies: Vec<String>,
+    pub proxy_header: String,
     pub trust_proxy_header: bool,
     #[serde(deserialize_with = "address_or_none")]
     pub mqtt_listen: Option<SocketAddr>,
@@ -43,7 +47,12 @@ pub struct Settings {
     pub orders_per_minute: u32,
     pub sign_ins_per_minute: u32,
     pub sign_ins_per_email_per_minute: u32,
+    pub http_connections: u32,
+    pub http_connections_per_address: u32,
     pub live_streams: u32,
+    pub live_streams_per_address: u32,
+    pub live_streams_per_member: u32,
+    pub live_streams_per_sale: u32,
     pub log: String,
     mqtt_limits: broker::Limits,
 }
@@ -149,11 +158,36 @@ impl Settings {
         if settings.mqtt_listen.is_none() && (settings.mqtt_tls_listen.is_some() || settings.mqtt_ws_listen.is_some()) {
             bail!("mqtt_tls_listen and mqtt_ws_listen are of the embedded broker, and mqtt_listen is empty");
         }
+        settings.proxies()?;
+        for (name, value) in [
+            ("http_connections", settings.http_connections),
+            ("http_connections_per_address", settings.http_connections_per_address),
+        ] {
+            if value == 0 {
+                bail!("setting {name} is 0, and nobody could connect: it must be at least 1");
+            }
+        }
         let has_files = !settings.mqtt_tls_certificate.is_empty() && !settings.mqtt_tls_key.is_empty();
         if settings.mqtt_tls_listen.is_some() && !has_files {
             bail!("mqtt_tls_listen needs mqtt_tls_certificate and mqtt_tls_key");
         }
         Ok(settings)
+    }
+
+    /// The proxies that are believed when they tell a visitor's address.
+    pub fn proxies(&self) -> Result<web::TrustedProxies> {
+        let header = self.proxy_header.parse().map_err(|error| anyhow::anyhow!("setting proxy_header: {error}"))?;
+        if self.trusted_proxies.is_empty() {
+            let nearby = self.trust_proxy_header.then(|| web::TrustedProxies::one_nearby(header));
+            return Ok(nearby.unwrap_or_else(web::TrustedProxies::none));
+        }
+        if self.trust_proxy_header {
+            bail!(
+                "trusted_proxies says more exactly what trust_proxy_header = true says: leave trust_proxy_header out"
+            );
+        }
+        web::TrustedProxies::these(&self.trusted_proxies, header)
+            .map_err(|error| anyhow::anyhow!("setting trusted_proxies: {error}"))
     }
 
     /// The limits of the embedded broker.

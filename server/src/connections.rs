@@ -24,12 +24,8 @@ impl MqttGate for LiveGate {
         self.0.end_connection(number)
     }
 
-    fn subprotocol(&self) -> &'static str {
-        broker::SUBPROTOCOL
-    }
-
-    fn is_offered(&self, offers: &[&str]) -> bool {
-        broker::offers_mqtt(offers.iter().copied())
+    fn agree_on_subprotocol(&self, offers: &[&str], peer: SocketAddr) -> Option<&'static str> {
+        self.0.agree_on_subprotocol(offers, peer)
     }
 
     fn message_bytes_max(&self) -> usize {

@@ -4,18 +4,19 @@
 use crate::config::Settings;
 use anyhow::{Context, Result};
 
-/// Kept for the store, calls to providers and ordinary requests.
-const OTHERS: u64 = 512;
+/// Kept for the store and calls to providers.
+const OTHERS: u64 = 256;
 
 /// Raises the limit as far as the system lets this process, and gives it.
 pub fn raise_limit() -> Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")
 }
 
-/// The settings, with MQTT connections and live pages held to their shares of so many files.
+/// The settings, with connections and live pages held to their shares of so many files.
 pub fn within(limit: u64, settings: &Settings) -> Settings {
     let wanted = Shares {
         mqtt_connections: settings.mqtt_listen.map_or(0, |_| settings.mqtt_connections),
+        http_connections: settings.http_connections,
         live_streams: settings.live_streams,
     };
     let shares = wanted.within(limit);
@@ -28,9 +29,14 @@ pub fn within(limit: u64, settings: &Settings) -> Settings {
         }
     };
     say("mqtt_connections", wanted.mqtt_connections, shares.mqtt_connections);
+    say("http_connections", wanted.http_connections as usize, shares.http_connections as usize);
     say("live_streams", wanted.live_streams as usize, shares.live_streams as usize);
     let mut settings = settings.clone();
     settings.mqtt_connections = settings.mqtt_connections.min(shares.mqtt_connections);
+    settings.http_connections = shares.http_connections;
+    // However few there are, no single address has them all.
+    let half = shares.http_connections.div_ceil(2);
+    settings.http_connections_per_address = settings.http_connections_per_address.min(half);
     settings.live_streams = shares.live_streams;
     settings
 }
@@ -39,20 +45,24 @@ pub fn within(limit: u64, settings: &Settings) -> Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shares {
     mqtt_connections: usize,
+    /// Those of live pages are among them.
+    http_connections: u32,
     live_streams: u32,
 }
 
 impl Shares {
-    /// As they are, if there is room for all. Otherwise live pages, which do without, are left an eighth of what there is
-    /// for both, or what MQTT connections do not need of it.
+    /// As they are, if there is room for all. Otherwise HTTP, whose connections come and go, is left a quarter of what there
+    /// is for both, or what MQTT does not need of it. Of HTTP's, live pages, which do without, leave a quarter to others.
     fn within(self, limit: u64) -> Self {
-        let for_both = limit - OTHERS.min(limit / 4);
+        let for_both = limit - OTHERS.min(limit / 8);
         let wanted = u64::try_from(self.mqtt_connections).unwrap_or(u64::MAX);
-        let live_streams = u64::from(self.live_streams).min(for_both.saturating_sub(wanted).max(for_both / 8));
-        let mqtt_connections = wanted.min(for_both - live_streams);
+        let http = u64::from(self.http_connections).min(for_both.saturating_sub(wanted).max(for_both / 4));
+        let mqtt_connections = wanted.min(for_both - http);
+        let http_connections = u32::try_from(http).unwrap_or(u32::MAX);
         Self {
             mqtt_connections: usize::try_from(mqtt_connections).unwrap_or(usize::MAX),
-            live_streams: u32::try_from(live_streams).unwrap_or(u32::MAX),
+            http_connections,
+            live_streams: self.live_streams.min(http_connections - http_connections / 4),
         }
     }
 }
@@ -61,26 +71,27 @@ impl Shares {
 mod tests {
     use super::*;
 
-    fn shares(limit: u64, mqtt_connections: usize, live_streams: u32) -> (usize, u32) {
-        let shares = Shares { mqtt_connections, live_streams }.within(limit);
-        (shares.mqtt_connections, shares.live_streams)
+    fn shares(limit: u64, mqtt_connections: usize, http_connections: u32, live_streams: u32) -> (usize, u32, u32) {
+        let shares = Shares { mqtt_connections, http_connections, live_streams }.within(limit);
+        (shares.mqtt_connections, shares.http_connections, shares.live_streams)
     }
 
     #[test]
     fn whoever_fits_has_all_it_wants() {
-        assert_eq!(shares(1 << 20, 19_000, 10_000), (19_000, 10_000));
-        assert_eq!(shares(u64::MAX, 19_000, 10_000), (19_000, 10_000));
-        assert_eq!(shares(29_512, 19_000, 10_000), (19_000, 10_000));
+        let all = (19_000, 12_000, 9_000);
+        assert_eq!(shares(1 << 20, 19_000, 12_000, 9_000), all);
+        assert_eq!(shares(u64::MAX, 19_000, 12_000, 9_000), all);
+        assert_eq!(shares(31_256, 19_000, 12_000, 9_000), all);
     }
 
     #[test]
     fn where_there_is_not_enough_each_has_a_share_and_others_are_left_theirs() {
-        assert_eq!(shares(1_024, 19_000, 10_000), (672, 96));
-        assert_eq!(shares(20_000, 19_000, 10_000), (17_052, 2_436));
+        assert_eq!(shares(1_024, 19_000, 12_000, 9_000), (672, 224, 168));
+        assert_eq!(shares(20_000, 19_000, 12_000, 9_000), (14_808, 4_936, 3_702));
         // What one does not need, the other has.
-        assert_eq!(shares(20_000, 1_000, 20_000), (1_000, 18_488));
-        assert_eq!(shares(20_000, 19_000, 100), (19_000, 100));
-        assert_eq!(shares(20_000, 0, 100), (0, 100));
-        assert_eq!(shares(0, 19_000, 100), (0, 0));
+        assert_eq!(shares(20_000, 1_000, 30_000, 10_000), (1_000, 18_744, 10_000));
+        assert_eq!(shares(20_000, 19_000, 100, 10_000), (19_000, 100, 75));
+        assert_eq!(shares(20_000, 0, 100, 50), (0, 100, 50));
+        assert_eq!(shares(0, 19_000, 100, 100), (0, 0, 0));
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use backend::{
     Backend,
     modules::{Admission, Disabled},
-    operators::{Fingerprints, MqttMember, MqttReading, PasswordOwners},
+    operators::{Fingerprints, MembersSeen, MqttMember, MqttReading, PasswordOwners},
 };
 use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
 use protocol::{
@@ -212,6 +212,17 @@ pub async fn drop_revoked(broker: Broker, backend: Backend, closing: Cancellatio
         }
         if let Err(error) = drop_disabled(&broker, &backend, &mut dropped).await {
             tracing::warn!(%error, "could not check for disabled modules; trying again");
+        }
+    }
+}
+
+/// Has live pages look whether they still may be seen, whenever members' passwords were changed, by whatever process,
+/// until it is told to end.
+pub async fn notice_changed_members(backend: Backend, closing: CancellationToken) {
+    let mut seen = MembersSeen::default();
+    while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
+        if let Err(error) = backend.notice_changed_members(&mut seen).await {
+            tracing::warn!(%error, "could not check for changed members; trying again");
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     config::Settings,
     connections::LiveGate,
     files,
-    gate::{BACKEND_USER, Doorkeeper, drop_revoked},
+    gate::{BACKEND_USER, Doorkeeper, drop_revoked, notice_changed_members},
     key_file,
 };
 use anyhow::{Context, Result, bail};
@@ -13,6 +13,7 @@ use backend::{
     bus::{MqttBus, MqttConfig, MqttReader},
     clock::{SystemClock, SystemRandom, random_text},
     db::{Db, Mark},
+    jobs::Job,
     payments::RealProviders,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -35,6 +36,8 @@ pub struct House {
     pub mqtt_tls: Option<SocketAddr>,
     pub mqtt_ws: Option<SocketAddr>,
     web: web::Web,
+    /// Metrics, where they have an address of their own.
+    metrics: Option<web::Web>,
     broker: Option<broker::Broker>,
     tasks: Vec<JoinHandle<()>>,
     closing: CancellationToken,
@@ -81,7 +84,7 @@ pub async fn open_store(settings: &Settings) -> Result<Db> {
 pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(Backend, MqttReader)> {
     let clock = Arc::new(SystemClock);
     let random = Arc::new(SystemRandom);
-    let (bus, reader) = MqttBus::new(bus);
+    let (bus, reader) = MqttBus::new(bus)?;
     let backend = Backend::new(Parts {
         db,
         providers: Arc::new(RealProviders::new(clock.clone(), random.clone())?),
@@ -138,9 +141,13 @@ impl House {
         doorkeeper.ask(backend.clone());
         let mut tasks = vec![
             tokio::spawn(reader.run(backend.clone())),
-            tokio::spawn(do_what_is_due(backend.clone(), closing.clone())),
+            tokio::spawn(notice_changed_members(backend.clone(), closing.clone())),
             tokio::spawn(keep_store_mark(backend.clone(), closing.clone())),
         ];
+        for job in Job::ALL {
+            let backend = backend.clone();
+            tasks.push(tokio::spawn(async move { backend.run_job(job).await }));
+        }
         if let Some(broker) = &broker {
             tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));
             #[cfg(all(debug_assertions, unix))]
@@ -149,16 +156,27 @@ impl House {
         let panel = demo(&backend, mqtt).await?;
         let http = foundation.http();
         let gate = broker.clone().map(|broker| Arc::new(LiveGate(broker)) as Arc<dyn web::MqttGate>);
-        let config = web_config(settings, foundation.metrics, gate, panel)?;
+        let text = metrics_text(foundation.metrics);
+        let metrics = match settings.metrics_listen {
+            Some(address) => {
+                let bound = web::bind(address).await.context("set another metrics_listen, or stop what has it")?;
+                Some(web::serve_metrics(bound, text.clone(), closing.clone()))
+            }
+            None => None,
+        };
+        let text = metrics.is_none().then_some(text);
+        let config = web_config(settings, text, gate, panel)?;
         let web = web::serve(foundation.bound, config, backend.clone(), closing.clone())?;
-        Ok(Self { backend, http, mqtt, mqtt_tls, mqtt_ws, web, broker, tasks, closing })
+        Ok(Self { backend, http, mqtt, mqtt_tls, mqtt_ws, web, metrics, broker, tasks, closing })
     }
 
     /// Ends everything in order: no new requests, what is under way is answered, then the bus, then the broker.
     pub async fn shutdown(self) {
         self.closing.cancel();
-        if let Err(error) = self.web.done.await {
-            tracing::warn!(%error, "the web ended badly");
+        for web in self.metrics.into_iter().chain([self.web]) {
+            if let Err(error) = web.done.await {
+                tracing::warn!(%error, "the web ended badly");
+            }
         }
         for task in self.tasks {
             task.abort();
@@ -240,15 +258,23 @@ fn external_bus(settings: &Settings) -> Result<MqttConfig> {
     })
 }
 
+/// The metrics as text, whenever somebody asks.
+fn metrics_text(metrics: PrometheusHandle) -> web::MetricsText {
+    Arc::new(move || {
+        metrics.run_upkeep();
+        metrics.render()
+    })
+}
+
 fn web_config(
     settings: &Settings,
-    metrics: PrometheusHandle,
+    metrics: Option<web::MetricsText>,
     mqtt: Option<Arc<dyn web::MqttGate>>,
     demo: Option<DemoPanel>,
 ) -> Result<WebConfig> {
     Ok(WebConfig {
         public_url: settings.public_url.clone(),
-        trust_proxy_header: settings.trust_proxy_header,
+        proxies: settings.proxies()?,
         secure_cookies: settings.public_url.starts_with("https:"),
         csrf_key: derived_key(&settings.secret_key()?, b"csrf"),
         limits: Limits {
@@ -256,15 +282,17 @@ fn web_config(
             orders_per_minute: settings.orders_per_minute,
             sign_ins_per_minute: settings.sign_ins_per_minute,
             sign_ins_per_email_per_minute: settings.sign_ins_per_email_per_minute,
+            connections: settings.http_connections,
+            connections_per_address: settings.http_connections_per_address,
             live_streams: settings.live_streams,
+            live_streams_per_address: settings.live_streams_per_address,
+            live_streams_per_member: settings.live_streams_per_member,
+            live_streams_per_sale: settings.live_streams_per_sale,
         },
         mqtt,
         admins: settings.admins.iter().map(|email| email.trim().to_lowercase()).collect(),
         demo,
-        metrics: Some(Arc::new(move || {
-            metrics.run_upkeep();
-            metrics.render()
-        })),
+        metrics,
     })
 }
 
@@ -272,20 +300,6 @@ fn web_config(
 fn derived_key(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
     aws_lc_rs::hmac::sign(&key, purpose).as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
-}
-
-/// Looks for due work again and again. What fails is due again.
-async fn do_what_is_due(backend: Backend, closing: CancellationToken) {
-    let pause = Duration::from_millis(Rules::default().tick_ms);
-    while !closing.is_cancelled() {
-        if let Err(error) = backend.run_due().await {
-            tracing::warn!(%error, "due work was not done; trying again");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = closing.cancelled() => {}
-        }
-    }
 }
 
 /// Proves now and then that the store can be written to, and keeps a mark of how far it has come.

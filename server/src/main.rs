@@ -1,11 +1,10 @@
-//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, `add` for what an operation begins with, and
-//! `module`.
+//! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, and administration, noun first.
 //!
 //! It decides nothing and stores nothing: it reads settings, puts the house together (`house.rs`), says who may connect
 //! by MQTT (`gate.rs`), and ends it cleanly.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod add;
+mod admin;
 mod config;
 mod connections;
 mod demo;
@@ -13,14 +12,14 @@ mod files;
 mod gate;
 mod house;
 mod key_file;
-mod module;
+mod log;
 
+use admin::On;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Settings;
 use house::{Foundation, House};
-use std::path::PathBuf;
-use tracing_subscriber::EnvFilter;
+use std::{path::PathBuf, process::ExitCode};
 
 /// Phone payments for small self-service machines: money in, credit out, once.
 #[derive(Parser)]
@@ -28,7 +27,8 @@ use tracing_subscriber::EnvFilter;
     name = "coinwire",
     version,
     after_help = "Begin with `coinwire demo`: everything on this machine, in one process, with play money.\n\
-    For real: `coinwire config > coinwire.toml`, change it, `coinwire add operator ...`, `coinwire serve --config coinwire.toml`."
+    For real: `coinwire config > coinwire.toml`, change it, `coinwire operator add ...`, `coinwire serve --config coinwire.toml`.\n\
+    Commands end with 0 when they did it, with 1 when they were refused or failed, and with 2 when the words make no sense."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -45,17 +45,34 @@ enum Command {
     Migrate(ConfigFile),
     /// Print every setting with what it means and its default.
     Config,
-    /// Add an operator, a member, a module, a machine or a merchant account.
-    Add(add::Add),
-    /// Disable a module's credential, or enable it again.
-    Module(module::Module),
+    /// Operators, the businesses that own machines: add, list, set, takings.
+    Operator(On<admin::Operator>),
+    /// Members, the people who sign in: add, list, set-password, remove.
+    Member(On<admin::Member>),
+    /// Machines: add, list, set, replace-module, retire, bring-back.
+    Machine(On<admin::Machine>),
+    /// Cloud modules: add, list, give, disable, enable.
+    Module(On<admin::Module>),
+    /// Prices on machines: add, list, set, remove, order.
+    Price(On<admin::Price>),
+    /// Merchant accounts with payment providers: add, list.
+    Merchant(On<admin::Merchant>),
+    /// Programs that read an operator's topics by MQTT: set-password, list.
+    Integrator(On<admin::Integrator>),
+    /// Manufacturers of modules: add, list, set-tool-password.
+    Manufacturer(On<admin::Manufacturer>),
+    /// Sales: list, show, refund, settle.
+    Sale(On<admin::Sale>),
+    /// Older form of `operator add`, `member add`, `machine add` and the like.
+    #[command(hide = true)]
+    Add(On<admin::Add>),
 }
 
 /// Which settings.
 #[derive(Args)]
 struct ConfigFile {
     /// The configuration file; without it the defaults and the environment (COINWIRE_...).
-    #[arg(long, value_name = "FILE", env = "COINWIRE_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "COINWIRE_CONFIG", global = true)]
     config: Option<PathBuf>,
 }
 
@@ -65,14 +82,20 @@ impl ConfigFile {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = run_to_end(cli.command);
+    log::end(outcome.as_ref().err());
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_to_end(command: Command) -> Result<()> {
     // Two providers are compiled in, and the library refuses to choose.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was installed twice"))?;
-    let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let outcome = runtime.block_on(run(cli.command));
+    let outcome = runtime.block_on(run(command));
     // Work that blocks (hashing) must not hold up the end.
     runtime.shutdown_background();
     outcome
@@ -87,7 +110,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Serve(file) => serve(&file.read()?).await,
         Command::Migrate(file) => {
             let settings = file.read()?;
-            log_to_stderr(&settings.log)?;
+            log::begin(&settings.log)?;
             let db = backend::db::Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
             let pending = db.pending_migrations().await?;
             drop(db);
@@ -95,25 +118,25 @@ async fn run(command: Command) -> Result<()> {
             println!("{pending} migrations applied");
             Ok(())
         }
-        Command::Add(add) => {
-            let settings = add.settings()?;
-            log_to_stderr(&settings.log)?;
-            add.run(&settings).await
-        }
-        Command::Module(module) => {
-            let settings = module.settings()?;
-            log_to_stderr(&settings.log)?;
-            module.run(&settings).await
-        }
+        Command::Operator(on) => on.run().await,
+        Command::Member(on) => on.run().await,
+        Command::Machine(on) => on.run().await,
+        Command::Module(on) => on.run().await,
+        Command::Price(on) => on.run().await,
+        Command::Merchant(on) => on.run().await,
+        Command::Integrator(on) => on.run().await,
+        Command::Manufacturer(on) => on.run().await,
+        Command::Sale(on) => on.run().await,
+        Command::Add(on) => on.run().await,
         Command::Demo(options) => {
-            log_to_stderr(&options.log)?;
+            log::begin(&options.log)?;
             demo::run(options).await
         }
     }
 }
 
 async fn serve(settings: &Settings) -> Result<()> {
-    log_to_stderr(&settings.log)?;
+    log::begin(&settings.log)?;
     let foundation = Foundation::lay(settings.http_listen).await?;
     let house = House::start(settings, foundation, async |_, _| Ok(None)).await?;
     tracing::info!(http = %house.http, mqtt = ?house.mqtt, public_url = settings.public_url, "serving");
@@ -136,12 +159,5 @@ pub async fn asked_to_end() -> Result<()> {
     }
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await.context("cannot listen for Ctrl-C")?;
-    Ok(())
-}
-
-fn log_to_stderr(filter: &str) -> Result<()> {
-    let filter =
-        EnvFilter::try_new(filter).with_context(|| format!("setting log: {filter:?} is no filter like info"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::{
     store::{LedgerRow, SaleRow, Store},
     world::{COIN_MINOR, Checked, Violation},
 };
-use backend::Backend;
+use backend::{Backend, modules::credit_id};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -61,6 +61,8 @@ pub struct Checker {
     states: BTreeMap<i64, String>,
     moves: Vec<String>,
     sales: Sales,
+    /// Times that the store was put back from a copy.
+    put_backs: u64,
 }
 
 impl Checker {
@@ -75,6 +77,7 @@ impl Checker {
             states: BTreeMap::new(),
             moves: vec![],
             sales: Sales::default(),
+            put_backs: 0,
         }
     }
 
@@ -82,6 +85,13 @@ impl Checker {
     pub(crate) fn look_into(&mut self, store: Store) {
         self.store = store;
         self.changes = 0;
+    }
+
+    /// The store was put back from a copy: what was seen of it before counts no longer.
+    pub(crate) fn start_anew(&mut self) {
+        (self.changes, self.postings) = (-1, -1);
+        self.states.clear();
+        self.put_backs += 1;
     }
 
     /// Tells of a machine; in the order of the modules.
@@ -120,7 +130,7 @@ impl Checker {
 
     /// Sales so far, by their end.
     pub fn sales(&self) -> Sales {
-        self.sales
+        Sales { put_backs: self.put_backs, ..self.sales }
     }
 
     /// What is not at rest, a line each.
@@ -141,7 +151,9 @@ impl Checker {
             if u64::try_from(heard).unwrap_or(0) < machine.coin_total() {
                 lines.push(format!("of {} coin pulses {heard} are heard", machine.coin_total()));
             }
-            if module.settings_version != module.settings_wanted {
+            // Where none were chosen here, the module keeps what it has.
+            let chosen = module.settings_wanted > 0 || self.put_backs == 0;
+            if chosen && module.settings_version != module.settings_wanted {
                 let (has, wanted) = (module.settings_version, module.settings_wanted);
                 lines.push(format!("a module has settings {has}, wanted are {wanted}"));
             }
@@ -169,8 +181,8 @@ impl Checker {
         for row in &rows {
             self.note_move(row)?;
         }
-        check_trains(machines, &rows)?;
         let till = locked(till);
+        self.check_trains(machines, &rows, &till)?;
         self.sales = Sales::default();
         for facts in facts(&rows, &self.ledger, &till, machines) {
             check_sale(&facts)?;
@@ -188,7 +200,7 @@ impl Checker {
         self.moves.push(format!("sale {} {before} -> {} {}", row.token, row.state, row.reason));
         let legal = match before.as_str() {
             "credited" | "refunded" => false,
-            "expired" => ["refund_pending", "review"].contains(&row.state.as_str()),
+            "expired" => ["paid", "review"].contains(&row.state.as_str()),
             "review" => row.state == "refunded",
             _ => true,
         };
@@ -212,8 +224,9 @@ impl Checker {
             };
             let (taken, returned) = locked(till).sums_minor(&known.account_token);
             let at_provider: i64 = balance("provider_clearing");
+            let forgot = locked(till).trades().values().any(|trade| trade.refund_forgotten);
             hold!(
-                at_provider == taken - returned,
+                at_provider == taken - returned || forgot,
                 "the provider took {taken} and gave back {returned}, the ledger says it holds {at_provider}"
             );
             let view = backend.machine(known.operator_id, known.machine_id).await?;
@@ -222,7 +235,7 @@ impl Checker {
             check_credit_total(machine)?;
             let locked = machine.module.as_ref().is_some_and(|module| module.is_locked());
             hold!(
-                locked == machine.lock_ordered && module.locked == locked,
+                (locked == machine.lock_ordered || machine.lock_forgotten) && module.locked == locked,
                 "a lock was ordered {}, the module has {locked}, the server believes {}",
                 machine.lock_ordered,
                 module.locked
@@ -232,7 +245,10 @@ impl Checker {
         let till = locked(till);
         for (number, trade) in till.trades() {
             let known = rows.iter().any(|row| row.out_trade_no.as_ref() == Some(number));
-            hold!(known || trade.taken_minor == 0, "{number} was paid and belongs to no sale");
+            hold!(
+                known || trade.taken_minor == 0 || trade.refund_forgotten,
+                "{number} was paid and belongs to no sale"
+            );
         }
         for facts in facts(&rows, &self.ledger, &till, machines) {
             check_sale_at_rest(&facts)?;
@@ -263,20 +279,28 @@ fn facts<'a>(rows: &'a [SaleRow], ledger: &'a [LedgerRow], till: &'a Till, machi
     rows.iter().map(of_row).collect()
 }
 
-/// A command is executed at most once, with at most its pulses; and nothing is executed that was not commanded.
-fn check_trains(machines: &[Machine], rows: &[SaleRow]) -> Checked {
-    let mut given = BTreeMap::new();
-    for train in machines.iter().flat_map(|machine| &machine.trains) {
-        let Some(row) = rows.iter().find(|row| row.command() == Some(train.command)) else {
-            return Err(Violation(format!("credit {:x} was given and belongs to no sale", train.command)));
-        };
-        let times = given.entry(train.command).or_insert(0_u32);
-        *times += 1;
-        hold!(*times == 1, "the credit of sale {} was given {times} times", row.token);
-        let pulses = i64::from(train.pulses);
-        hold!(pulses <= row.pulses, "sale {} bought {} pulses and got {pulses}", row.token, row.pulses);
+impl Checker {
+    /// A payment's command is executed at most once, whatever the store has forgotten, with at most its pulses; and nothing is
+    /// executed that was not commanded.
+    fn check_trains(&self, machines: &[Machine], rows: &[SaleRow], till: &Till) -> Checked {
+        let mut given = BTreeMap::new();
+        for (machine, train) in machines.iter().flat_map(|machine| machine.trains.iter().map(move |t| (machine, t))) {
+            let times = given.entry(train.command).or_insert(0_u32);
+            *times += 1;
+            hold!(*times == 1, "the credit {:x} was given {times} times", train.command);
+            let Some(row) = rows.iter().find(|row| row.command() == Some(train.command)) else {
+                let module = machine.identity.id;
+                let mut paid = till.trades().iter().filter(|(_, trade)| trade.taken_minor > 0);
+                let forgotten =
+                    self.put_backs > 0 && paid.any(|(number, _)| credit_id(module.as_str(), number) == train.command);
+                hold!(forgotten, "credit {:x} was given and belongs to no sale", train.command);
+                continue;
+            };
+            let pulses = i64::from(train.pulses);
+            hold!(pulses <= row.pulses, "sale {} bought {} pulses and got {pulses}", row.token, row.pulses);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What holds of a sale at every moment.
@@ -299,7 +323,8 @@ fn check_sale(facts: &Facts<'_>) -> Checked {
             "sale {token} counts as credited, the machine got {} pulses",
             facts.pulses()
         );
-        hold!(refunding == 0 && returned == 0, "sale {token} is credited, and {refunding} goes back");
+        let forgot = trade.is_some_and(|trade| trade.refund_forgotten);
+        hold!(refunding == 0 && (returned == 0 || forgot), "sale {token} is credited, and {refunding} goes back");
     }
     if row.state == "refunded" {
         hold!(done > 0 && done == refunding, "sale {token} counts as refunded with {done} of {refunding} returned");
@@ -316,6 +341,10 @@ fn check_sale_at_rest(facts: &Facts<'_>) -> Checked {
     let Facts { row, trade, .. } = facts;
     let (taken, returned) = trade.map_or((0, 0), |trade| (trade.taken_minor, trade.returned_minor));
     let (token, pulses) = (&row.token, facts.pulses());
+    // What went back and was forgotten is known to the provider alone, until its refunds are read from its bill.
+    if trade.is_some_and(|trade| trade.refund_forgotten) {
+        return Ok(());
+    }
     match row.state.as_str() {
         "expired" => {
             hold!(taken == 0, "sale {token} counts as never paid, and {taken} was taken");

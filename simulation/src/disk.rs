@@ -2,11 +2,10 @@
 
 use crate::{
     chance::Chance,
-    server::Step,
     store::Store,
     world::{Checked, Event, World},
 };
-use backend::{Error, db::Db, payments::CallbackFailure};
+use backend::{Error, db::Db, payments::CallbackFailure, sales::Checkout};
 use failing_disk::{After, Disk, Fault};
 
 /// A lock that another has is asked for so often before SQLite gives up, and more.
@@ -30,6 +29,11 @@ impl StoreDisk {
     /// Whether the store may answer with an error now.
     pub fn is_failing(&self) -> bool {
         self.is_failing
+    }
+
+    /// A copy of what is on it now.
+    pub fn copy(&self) -> Disk {
+        self.disk.after(After::Kill)
     }
 
     pub fn mend(&mut self) {
@@ -74,7 +78,12 @@ impl World {
         let what = if self.net.percent(50) { After::PowerCut } else { After::Kill };
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("disk: as after {what:?}"));
-        self.disk = StoreDisk { disk: self.disk.disk.after(what), is_failing: false };
+        self.use_disk(self.disk.disk.after(what)).await
+    }
+
+    /// The store is what is on this disk from now on.
+    pub async fn use_disk(&mut self, disk: Disk) -> Checked {
+        self.disk = StoreDisk { disk, is_failing: false };
         let url = self.disk.url();
         self.server.set_db(Db::open(&url).await?);
         self.checker.look_into(Store::open(&url).await?);
@@ -100,7 +109,7 @@ impl World {
     }
 
     /// Whether an order was not answered for, because the store fails.
-    pub fn order_not_stored(&self, step: &Step) -> bool {
-        self.disk.is_failing && matches!(step, Step::Done(Err(Error::Store(_))))
+    pub fn order_not_stored(&self, outcome: &Result<Checkout, Error>) -> bool {
+        self.disk.is_failing && matches!(outcome, Err(Error::Store(_)))
     }
 }

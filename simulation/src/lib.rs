@@ -6,7 +6,7 @@
 //!
 //! Enter at [`run`]. A run has three parts: busy (payers, coins, faults), healed (no more faults; everything must come
 //! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `world` is the one driver; it does one thing
-//! at a time, in the order of simulated time. The faults: [`weather`], [`provider`], [`flash`], `network`, `power`. Who does
+//! at a time, in the order of simulated time. The faults: [`weather`], [`provider`], [`flash`], `network`, `power`, and `copies` of the store that are put back. Who does
 //! what: `people` buy, `operators` set modules up and restart them.
 //!
 //! Invariants:
@@ -17,6 +17,7 @@
 
 pub mod chance;
 pub mod check;
+mod copies;
 mod disk;
 pub mod flash;
 pub mod machine;
@@ -104,6 +105,8 @@ pub struct Sales {
     pub served_and_refunded: u64,
     /// Before a person.
     pub review: u64,
+    /// Times that the store was put back from a copy.
+    pub put_backs: u64,
 }
 
 impl Sales {
@@ -115,6 +118,7 @@ impl Sales {
         self.refunded += other.refunded;
         self.served_and_refunded += other.served_and_refunded;
         self.review += other.review;
+        self.put_backs += other.put_backs;
     }
 }
 

@@ -119,6 +119,8 @@ pub struct Machine {
     pub coin_busy_until_us: u64,
     /// What the operator last ordered of its lock.
     pub lock_ordered: bool,
+    /// The server was put back to before it, perhaps: the module's own lock is what counts.
+    pub lock_forgotten: bool,
     /// What the operator last ordered of its settings.
     pub settings_ordered: Option<ModuleSettings>,
     /// Whether each credit is given twice: for proving that the checkers see it.
@@ -154,6 +156,7 @@ impl Machine {
             coin_active: false,
             coin_busy_until_us: 0,
             lock_ordered: false,
+            lock_forgotten: false,
             settings_ordered: None,
             gives_twice: false,
             misses_first: false,
@@ -341,9 +344,8 @@ impl Machine {
             }
         }
         // Restoring settles what was being given, which flash does not have yet.
-        let first = journal.highest().saturating_sub(4 * u32::try_from(CREDIT_WINDOW).expect("small"));
-        let open: Vec<u64> = (first..=journal.highest())
-            .filter_map(|sequence| journal.find(sequence))
+        let open: Vec<u64> = journal
+            .records()
             .filter(|record| !journal.is_durable(record.sequence))
             .map(|record| record.command)
             .collect();
@@ -383,6 +385,11 @@ impl Machine {
             return Err(format!("coins: {seen_boot} pulses seen since the module booted, {relayed_boot} relayed"));
         }
         Ok(())
+    }
+
+    /// Whether the module has the acceptor give coins back, as the acceptor heeds it.
+    pub fn is_inhibited(&self) -> bool {
+        self.outputs.inhibit
     }
 
     /// Whether a credit is being given.

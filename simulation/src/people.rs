@@ -3,7 +3,7 @@
 use crate::{
     chance::Chance,
     provider::PAY_URL,
-    server::{Call, Step},
+    server::Call,
     world::{Checked, Event, Violation, World},
 };
 use backend::{
@@ -12,7 +12,7 @@ use backend::{
     sales::{Checkout, OrderRequest, PriceView, Readiness},
 };
 use protocol::ModuleId;
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 /// A page waits for a probe's answer this long, in microseconds, and asks this often.
 const SCAN_US: u64 = 2_000_000;
@@ -81,21 +81,12 @@ pub(crate) struct Seen {
 pub(crate) struct People {
     pub chance: Chance,
     pub consumers: Vec<Consumer>,
-    /// Orders that wait for the provider, by number; with the consumer.
-    pub calls: BTreeMap<usize, (usize, Call)>,
     machines: Vec<Seen>,
-    next_call: usize,
 }
 
 impl People {
     pub fn new(seed: u64) -> Self {
-        Self {
-            chance: Chance::new(seed, "people"),
-            consumers: vec![],
-            calls: BTreeMap::new(),
-            machines: vec![],
-            next_call: 0,
-        }
+        Self { chance: Chance::new(seed, "people"), consumers: vec![], machines: vec![] }
     }
 
     pub fn know_machine(&mut self, code: String, module: ModuleId, prices: Vec<PriceView>) {
@@ -164,12 +155,11 @@ impl World {
             payer_ip: Ipv4Addr::LOCALHOST.into(),
         };
         self.trace.note(now_us, format_args!("consumer {index}: orders {}", price.label));
-        self.go_on(index, Call::order(backend, request)).await
+        self.go_on(Call::order(index, backend, request)).await
     }
 
-    async fn go_on(&mut self, index: usize, mut call: Call) -> Checked {
-        let step = call.run(&self.time).await;
-        if self.order_not_stored(&step) {
+    pub fn ordered(&mut self, index: usize, outcome: Result<Checkout, Error>) -> Checked {
+        if self.order_not_stored(&outcome) {
             // The page says so, and the form is sent again.
             let now_us = self.time.now_us();
             self.trace.note(now_us, format_args!("consumer {index}: no order: the store fails"));
@@ -178,26 +168,6 @@ impl World {
             self.plan_in(after_us, Event::Consumer(index));
             return Ok(());
         }
-        match step {
-            Step::Done(outcome) => self.ordered(index, outcome),
-            Step::Waits { until_us } => {
-                self.people.next_call += 1;
-                let number = self.people.next_call;
-                self.people.calls.insert(number, (index, call));
-                self.plan(until_us, Event::Wake { call: number });
-                Ok(())
-            }
-        }
-    }
-
-    pub async fn wake(&mut self, call: usize) -> Checked {
-        // Gone if the server went down meanwhile.
-        let Some((index, call)) = self.people.calls.remove(&call) else { return Ok(()) };
-        self.server.touch();
-        self.go_on(index, call).await
-    }
-
-    fn ordered(&mut self, index: usize, outcome: Result<Checkout, Error>) -> Checked {
         let now_us = self.time.now_us();
         let checkout = match outcome {
             Ok(checkout) => checkout,
@@ -217,7 +187,9 @@ impl World {
         let Handoff::Redirect { url } = &checkout.handoff;
         self.trace.note(now_us, format_args!("consumer {index}: sale {}, sent to {url}", checkout.token));
         let consumer = &mut self.people.consumers[index];
-        if consumer.token.as_ref().is_some_and(|token| *token != checkout.token) {
+        // A store that was put back may have forgotten the form.
+        let may_be_new = self.copies.put_back > 0;
+        if !may_be_new && consumer.token.as_ref().is_some_and(|token| *token != checkout.token) {
             return Err(Violation(format!("consumer {index} sent one form twice and has two sales")));
         }
         consumer.token = Some(checkout.token);
@@ -254,7 +226,10 @@ impl World {
     async fn look(&mut self, index: usize, left: u32) -> Checked {
         let token = self.people.consumers[index].token.clone();
         if let (Some(token), Some(backend)) = (token, self.server.reach()) {
-            backend.sale(&token).await?;
+            match backend.sale(&token).await {
+                Err(Error::NotFound(_)) if self.copies.put_back > 0 => {}
+                shown => drop(shown?),
+            }
         }
         self.people.consumers[index].stage = if left > 1 { Stage::Looking { left: left - 1 } } else { Stage::Gone };
         let after_us = self.people.between_us(2_000, 10_000);

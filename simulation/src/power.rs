@@ -88,7 +88,7 @@ impl World {
     pub fn coin_falls(&mut self, machine: usize) -> Checked {
         let now_us = self.time.now_us();
         let at = &self.machines[machine];
-        if at.module.is_none() || now_us < at.coin_busy_until_us {
+        if at.module.is_none() || at.is_inhibited() || now_us < at.coin_busy_until_us {
             return Ok(());
         }
         at.check_relayed(now_us).map_err(Violation)?;

@@ -26,6 +26,10 @@ pub const PAY_URL: &str = "https://pay.example/";
 pub const SIGNATURE_HEADER: &str = "sim-signature";
 /// Its value if the callback is authentic.
 pub const SIGNATURE: &str = "authentic";
+/// A slow call takes so long, in milliseconds.
+const SLOW_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
+/// Longer than anybody waits, in milliseconds.
+const NEVER_MS: u64 = 24 * 3_600_000;
 /// A payer who was already paying is let finish so long after expiry, in milliseconds.
 const PAY_SLACK_MS: i64 = 90_000;
 
@@ -44,9 +48,14 @@ pub struct Trade {
     expires_at_ms: i64,
     paid_at_ms: i64,
     closed: bool,
+    /// A refund was taken, and is done or under way.
+    refunding: bool,
     /// The provider does not know that it took the money (a mutation).
     unrecorded: bool,
     account_token: String,
+    attach: String,
+    /// It was to go back when the merchant's store was put back from a copy: the merchant may have forgotten that.
+    pub refund_forgotten: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -99,8 +108,18 @@ pub struct Till {
     trades: BTreeMap<String, Trade>,
     refunds: BTreeMap<String, Refund>,
     chance: Chance,
+    ways: Chance,
+    /// Until when an account is answered nothing, by the account's number, in microseconds.
+    silent_until_us: BTreeMap<usize, u64>,
     events: u64,
     time: Arc<Time>,
+}
+
+/// How long a call takes before it is done, and how long its answer takes then, in milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Way {
+    there_ms: u64,
+    back_ms: u64,
 }
 
 impl Till {
@@ -116,9 +135,17 @@ impl Till {
             trades: BTreeMap::new(),
             refunds: BTreeMap::new(),
             chance: Chance::new(seed, "provider"),
+            ways: Chance::new(seed, "ways to the provider"),
+            silent_until_us: BTreeMap::new(),
             events: 0,
             time,
         }
+    }
+
+    /// From now on the provider is as well as this weather lets it be, to all accounts.
+    pub fn heal(&mut self, weather: Weather) {
+        self.weather = weather;
+        self.silent_until_us.clear();
     }
 
     /// All attempts the provider knows.
@@ -148,6 +175,23 @@ impl Till {
         }
         self.notify_payment(out_trade_no);
         true
+    }
+
+    /// The merchant's store was put back from a copy.
+    pub fn forget_refunds(&mut self) {
+        for refund in self.refunds.values() {
+            if let Some(trade) = self.trades.get_mut(&refund.trade) {
+                trade.refund_forgotten = true;
+            }
+        }
+    }
+
+    /// Tells of every payment that did not go back, as a bill does.
+    pub fn tell_all_payments(&mut self) {
+        let paid = |trade: &Trade| trade.taken_minor > 0 && !trade.unrecorded && !trade.refunding;
+        let numbers: Vec<String> =
+            self.trades.iter().filter(|(_, trade)| paid(trade)).map(|(number, _)| number.clone()).collect();
+        numbers.iter().for_each(|number| self.notify_payment(number));
     }
 
     fn notify_payment(&mut self, out_trade_no: &str) {
@@ -185,6 +229,30 @@ impl Till {
         Some((trade.account_token.clone(), payment_body(1_000_000, out_trade_no, trade)))
     }
 
+    /// From now on the provider answers an account nothing for so long. What it is asked may be done nevertheless.
+    pub fn fall_silent(&mut self, account: usize, for_us: u64) {
+        self.silent_until_us.insert(account, self.time.now_us() + for_us);
+    }
+
+    fn way(&mut self, account: usize) -> Way {
+        let is_out = self.silent_until_us.get(&account).is_some_and(|until_us| self.time.now_us() < *until_us);
+        if is_out || self.ways.percent(self.weather.silent) {
+            // Lost on the way there, or on the way back.
+            let is_done = self.ways.percent(50);
+            return if is_done {
+                Way { there_ms: 0, back_ms: NEVER_MS }
+            } else {
+                Way { there_ms: NEVER_MS, back_ms: 0 }
+            };
+        }
+        if !self.ways.percent(self.weather.slow) {
+            return Way::default();
+        }
+        let takes_ms = self.ways.between(SLOW_MS);
+        let there_ms = self.ways.between(0..=takes_ms);
+        Way { there_ms, back_ms: takes_ms - there_ms }
+    }
+
     fn fails(&mut self) -> bool {
         self.chance.percent(self.weather.provider)
     }
@@ -202,8 +270,11 @@ impl Till {
             expires_at_ms: request.expires_at_ms,
             paid_at_ms: 0,
             closed: false,
+            refunding: false,
             unrecorded: false,
             account_token: request.notify_url.rsplit('/').next().unwrap_or_default().to_owned(),
+            attach: request.attach.clone(),
+            refund_forgotten: false,
         };
         if !self.fails() {
             self.trades.insert(number, trade);
@@ -292,6 +363,9 @@ impl Till {
         let number = request.out_refund_no.clone();
         let refund = Refund { trade: request.out_trade_no.clone(), minor: request.refund_minor, state };
         self.refunds.insert(number.clone(), refund);
+        if let Some(trade) = self.trades.get_mut(&request.out_trade_no) {
+            trade.refunding |= state != RefundState::Closed;
+        }
         match state {
             RefundState::Done => self.give_back(&request.out_trade_no, request.refund_minor),
             RefundState::Processing => {
@@ -320,13 +394,14 @@ impl Trade {
         if self.unrecorded || self.taken_minor == 0 {
             return if self.closed { TradeState::Closed } else { TradeState::NotPaid };
         }
-        if self.returned_minor > 0 {
+        if self.refunding {
             return TradeState::Refunded;
         }
         TradeState::Paid(Paid {
             provider_txn_id: format!("T{out_trade_no}"),
             amount: Money::new(self.taken_minor, self.currency),
             paid_at_ms: self.paid_at_ms,
+            attach: self.attach.clone(),
         })
     }
 }
@@ -348,6 +423,7 @@ fn payment_body(event: u64, out_trade_no: &str, trade: &Trade) -> String {
         "amount_minor": trade.taken_minor,
         "currency": trade.currency.code(),
         "paid_at_ms": trade.paid_at_ms,
+        "attach": trade.attach,
     })
     .to_string()
 }
@@ -363,6 +439,7 @@ fn read_body(body: &[u8]) -> Option<VerifiedCallback> {
                 provider_txn_id: text("txn")?,
                 amount: Money::new(value.get("amount_minor")?.as_i64()?, Currency::parse(&text("currency")?)?),
                 paid_at_ms: value.get("paid_at_ms")?.as_i64()?,
+                attach: text("attach")?,
             }),
         },
         "refund" => Fact::Refund { out_refund_no: number, state: RefundState::Done },
@@ -371,63 +448,76 @@ fn read_body(body: &[u8]) -> Option<VerifiedCallback> {
     Some(VerifiedCallback { event_id: text("event")?, fact, plaintext: String::from_utf8_lossy(body).into_owned() })
 }
 
-/// The provider as the backend reaches it.
+/// The provider as the backend reaches it, for one account.
 #[derive(Clone)]
 pub struct SimProvider {
     till: Arc<Mutex<Till>>,
     time: Arc<Time>,
+    account: usize,
 }
 
 impl SimProvider {
     /// The provider over a till.
     pub fn new(till: Arc<Mutex<Till>>, time: Arc<Time>) -> Self {
-        Self { till, time }
+        Self { till, time, account: 0 }
     }
 
     fn till(&self) -> MutexGuard<'_, Till> {
         self.till.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn noted<T: std::fmt::Debug>(&self, what: &str, number: &str, answer: T) -> T {
-        self.till().notes.push(format!("provider {what} {number}: {answer:?}"));
+    /// A call, and its answer: each on its way for some time. Whoever no longer waits for it has it dropped.
+    async fn call<T: std::fmt::Debug>(&self, what: &str, number: &str, act: impl FnOnce(&mut Till) -> T) -> T {
+        let Way { there_ms, back_ms } = self.till().way(self.account);
+        self.time.sleep_ms(there_ms).await;
+        let answer = {
+            let mut till = self.till();
+            let answer = act(&mut till);
+            till.notes.push(format!("provider {what} {number}: {answer:?}, {back_ms} ms later"));
+            answer
+        };
+        self.time.sleep_ms(back_ms).await;
         answer
     }
 }
 
+/// The configuration of an account, by its number.
+pub fn account_config(account: usize) -> String {
+    json!({ "account": account }).to_string()
+}
+
 impl Providers for SimProvider {
-    fn open(&self, _: &str, _: &str) -> backend::Result<Arc<dyn Provider>> {
-        Ok(Arc::new(self.clone()))
+    fn open(&self, _: &str, config: &str) -> backend::Result<Arc<dyn Provider>> {
+        let config: Option<Value> = serde_json::from_str(config).ok();
+        let account = config.as_ref().and_then(|config| config.get("account")).and_then(Value::as_u64);
+        let account = account.and_then(|account| usize::try_from(account).ok());
+        let account = account.ok_or_else(|| backend::Error::invalid("merchant account", "names no account"))?;
+        Ok(Arc::new(Self { account, ..self.clone() }))
     }
 }
 
 #[async_trait]
 impl Provider for SimProvider {
     async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
-        let (slow_ms, answer) = self.till().create(request);
-        self.noted("create", &request.out_trade_no, (slow_ms, answer.is_ok()));
-        // Waits even if the answer is at once to hand, so that a driver meets only one kind of call.
+        let (slow_ms, answer) = self.call("create", &request.out_trade_no, |till| till.create(request)).await;
         self.time.sleep_ms(slow_ms).await;
         answer
     }
 
     async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
-        let answer = self.till().query(out_trade_no);
-        self.noted("query", out_trade_no, answer)
+        self.call("query", out_trade_no, |till| till.query(out_trade_no)).await
     }
 
     async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
-        let answer = self.till().close(out_trade_no);
-        self.noted("close", out_trade_no, answer)
+        self.call("close", out_trade_no, |till| till.close(out_trade_no)).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
-        let answer = self.till().refund(request);
-        self.noted("refund", &request.out_refund_no, answer)
+        self.call("refund", &request.out_refund_no, |till| till.refund(request)).await
     }
 
     async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
-        let answer = self.till().query_refund(out_refund_no);
-        self.noted("query_refund", out_refund_no, answer)
+        self.call("query_refund", out_refund_no, |till| till.query_refund(out_refund_no)).await
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {

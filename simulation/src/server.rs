@@ -10,10 +10,12 @@ use async_trait::async_trait;
 use backend::{
     Backend, Error, Parts, Rules,
     db::Db,
+    jobs::{Job, Work},
     payments::{CallbackFailure, provider::RawCallback},
     sales::{Checkout, OrderRequest},
 };
 use std::{
+    collections::BTreeMap,
     future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -22,6 +24,26 @@ use std::{
 
 /// Longest time the server is down, in microseconds.
 const DOWN_MAX_US: u64 = 30_000_000;
+/// The server looks for due work this often at least, if there is any, in milliseconds: what it finds then may be due
+/// later by the store, but not by what is known of its clock.
+const LOOKS_EVERY_MS: u64 = 5_000;
+/// Steps of the server's wall clock, in milliseconds.
+pub(crate) const CLOCK_STEPS_MS: [i64; 14] = [
+    -30 * 86_400_000,
+    -86_400_000,
+    -8 * 3_600_000,
+    -3_600_000,
+    -600_000,
+    -30_000,
+    -2_000,
+    2_000,
+    30_000,
+    600_000,
+    3_600_000,
+    8 * 3_600_000,
+    86_400_000,
+    30 * 86_400_000,
+];
 /// Waits before an unanswered callback is made again, in seconds; then the provider gives up.
 const CALLBACK_RETRIES_S: [u64; 7] = [15, 15, 30, 180, 600, 1200, 1800];
 /// A late callback comes so long after the fact at most, in microseconds.
@@ -54,18 +76,33 @@ pub(crate) struct Server {
     touched: bool,
     due_plan: u64,
     due_at_us: Option<u64>,
+    /// What waits for simulated time: orders and due work that are with the provider, by number.
+    pub calls: BTreeMap<usize, Call>,
+    next_call: usize,
 }
 
 impl Server {
     pub fn new(db: Db, time: Arc<Time>, random: Arc<SeededRandom>, bus: Arc<Bus>, till: Arc<Mutex<Till>>) -> Self {
-        Self { db, time, random, bus, till, backend: None, touched: false, due_plan: 0, due_at_us: None }
+        Self {
+            db,
+            time,
+            random,
+            bus,
+            till,
+            backend: None,
+            touched: false,
+            due_plan: 0,
+            due_at_us: None,
+            calls: BTreeMap::new(),
+            next_call: 0,
+        }
     }
 
     /// Starts a backend over the store: it knows nothing but what is stored.
     pub fn start(&mut self) -> Backend {
         let backend = Backend::new(Parts {
             db: self.db.clone(),
-            clock: Arc::new(ServerClock(self.time.clone())),
+            clock: Arc::new(ServerClock::new(self.time.clone())),
             random: self.random.clone(),
             bus: self.bus.clone(),
             providers: Arc::new(SimProvider::new(self.till.clone(), self.time.clone())),
@@ -76,6 +113,12 @@ impl Server {
         self.backend = Some(backend.clone());
         self.touched = true;
         backend
+    }
+
+    /// Ends the backend; false if the server was down.
+    pub fn stop(&mut self) -> bool {
+        self.touched = true;
+        self.backend.take().is_some()
     }
 
     /// The backend, if the server is up.
@@ -108,20 +151,35 @@ impl Server {
     }
 }
 
+/// What a call came to.
+pub(crate) enum Ended {
+    /// A consumer's order.
+    Order { consumer: usize, outcome: Result<Checkout, Error> },
+    /// Work that was due.
+    Work,
+}
+
 /// How far a call came.
 pub(crate) enum Step {
     /// It is over.
-    Done(Result<Checkout, Error>),
+    Done(Ended),
     /// It waits for simulated time.
     Waits { until_us: u64 },
 }
 
-/// An order on its way through the backend.
-pub(crate) struct Call(Pin<Box<dyn Future<Output = Result<Checkout, Error>>>>);
+/// Something on its way through the backend.
+pub(crate) struct Call(Pin<Box<dyn Future<Output = Ended>>>);
 
 impl Call {
-    pub fn order(backend: Backend, request: OrderRequest) -> Self {
-        Self(Box::pin(async move { backend.order(request).await }))
+    pub fn order(consumer: usize, backend: Backend, request: OrderRequest) -> Self {
+        Self(Box::pin(async move { Ended::Order { consumer, outcome: backend.order(request).await } }))
+    }
+
+    pub fn work(work: Work) -> Self {
+        Self(Box::pin(async move {
+            work.await;
+            Ended::Work
+        }))
     }
 
     /// Goes on until the call is over or waits for simulated time. What it waits for otherwise is the store alone.
@@ -140,35 +198,61 @@ impl Call {
 }
 
 impl World {
-    /// Plans when the server looks for due work next: at its next tick after something is due.
-    pub fn plan_due(&mut self, due_ms: Option<i64>) {
-        let tick_us = Rules::default().tick_ms * 1000;
-        let next_us = self.time.now_us() / tick_us * tick_us + tick_us;
-        let at_us =
-            due_ms.map(|due_ms| self.time.when_us(due_ms).div_ceil(tick_us).saturating_mul(tick_us).max(next_us));
-        if at_us == self.server.due_at_us {
-            return;
-        }
-        self.server.due_at_us = at_us;
-        self.server.due_plan += 1;
-        if let Some(at_us) = at_us {
-            let plan = self.server.due_plan;
-            self.plan(at_us, Event::Due { plan });
+    /// Has a call go on until it is over or waits for simulated time.
+    pub async fn go_on(&mut self, mut call: Call) -> Checked {
+        match call.run(&self.time).await {
+            Step::Done(Ended::Order { consumer, outcome }) => self.ordered(consumer, outcome),
+            Step::Done(Ended::Work) => Ok(()),
+            Step::Waits { until_us } => {
+                self.server.next_call += 1;
+                let number = self.server.next_call;
+                self.server.calls.insert(number, call);
+                self.plan(until_us, Event::Wake { call: number });
+                Ok(())
+            }
         }
     }
 
+    pub async fn wake(&mut self, call: usize) -> Checked {
+        // Gone if the server went down meanwhile.
+        let Some(call) = self.server.calls.remove(&call) else { return Ok(()) };
+        self.server.touch();
+        self.go_on(call).await
+    }
+
+    /// Plans when the server looks for due work next: at its next tick after something is due, and now and then if that is
+    /// far off.
+    pub fn plan_due(&mut self, due_ms: Option<i64>) {
+        let now_us = self.time.now_us();
+        let tick_us = Rules::default().tick_ms * 1000;
+        let (Some(due_ms), Some(backend)) = (due_ms, &self.server.backend) else { return };
+        let wait_ms = u64::try_from(due_ms - backend.now_ms()).unwrap_or(0).min(LOOKS_EVERY_MS);
+        let next_us = now_us / tick_us * tick_us + tick_us;
+        let at_us = ((now_us + wait_ms * 1000).div_ceil(tick_us) * tick_us).max(next_us);
+        if self.server.due_at_us.is_some_and(|planned_us| planned_us <= at_us) {
+            return;
+        }
+        self.server.due_at_us = Some(at_us);
+        self.server.due_plan += 1;
+        let plan = self.server.due_plan;
+        self.plan(at_us, Event::Due { plan });
+    }
+
+    /// The server looks for due work and begins it; it does not wait for it.
     pub async fn due(&mut self, plan: u64) -> Checked {
         if plan != self.server.due_plan {
             return Ok(());
         }
         self.server.due_at_us = None;
-        match self.server.reach() {
-            Some(backend) => {
-                let outcome = backend.run_due().await;
-                self.unless_disk_fails(outcome).map(|_| ())
+        let Some(backend) = self.server.reach() else { return Ok(()) };
+        for job in Job::ALL {
+            let outcome = backend.due(job).await;
+            let Some(due) = self.unless_disk_fails(outcome)? else { continue };
+            for work in due.work {
+                self.go_on(Call::work(work)).await?;
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     /// The server is killed: whatever it was waiting for is lost, and what is sent to it meanwhile.
@@ -177,12 +261,17 @@ impl World {
             return Ok(());
         }
         let now_us = self.time.now_us();
-        self.trace.note(now_us, format_args!("server: goes down, {} orders under way", self.people.calls.len()));
-        self.people.calls.clear();
+        self.trace.note(now_us, format_args!("server: goes down, {} calls under way", self.server.calls.len()));
+        self.server.calls.clear();
         self.server.backend = None;
         self.reopen_store().await?;
         let after_us = self.net.between(100_000..=DOWN_MAX_US);
         self.plan_in(after_us, Event::ServerUp);
+        // Clocks are mostly set while a machine starts.
+        if self.weather.clock_steps > 0 {
+            let by_ms = self.net.pick(&CLOCK_STEPS_MS);
+            self.plan_in(after_us / 2, Event::ClockJumps { by_ms });
+        }
         Ok(())
     }
 

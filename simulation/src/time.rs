@@ -1,12 +1,13 @@
-//! Simulated time: one for all, as microseconds from the start; the server's clock may be set off from it.
+//! Simulated time: one for all, as microseconds from the start; the server's wall clock may be set off from it.
 
-use backend::clock::Clock;
+use backend::clock::{Clock, Steady};
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
@@ -19,8 +20,9 @@ pub const START_UNIX_MS: i64 = 1_795_395_600_000;
 pub struct Time {
     now_us: AtomicU64,
     server_offset_ms: AtomicI64,
-    parked: AtomicBool,
-    wake_us: AtomicU64,
+    /// The sleeps that were met since it was asked last, and until when each lasts.
+    asleep: Mutex<BTreeMap<u64, u64>>,
+    sleeps: AtomicU64,
 }
 
 impl Time {
@@ -40,32 +42,43 @@ impl Time {
         START_UNIX_MS + i64::try_from(self.now_us() / 1000).expect("a simulation is shorter than 290,000 years")
     }
 
-    /// Sets the server's clock off by so much more.
+    /// Sets the server's wall clock off by so much more.
     pub fn shift_server_ms(&self, by_ms: i64) {
         self.server_offset_ms.fetch_add(by_ms, Relaxed);
     }
 
-    /// When, in simulated microseconds, the server's clock will show `unix_ms`; now if it has.
-    pub fn when_us(&self, unix_ms: i64) -> u64 {
-        let from_start_ms = unix_ms - START_UNIX_MS - self.server_offset_ms.load(Relaxed);
-        u64::try_from(from_start_ms).unwrap_or(0).saturating_mul(1000).max(self.now_us())
+    /// By how much the server's wall clock is ahead.
+    pub fn server_offset_ms(&self) -> i64 {
+        self.server_offset_ms.load(Relaxed)
     }
 
-    /// Whether a call of the backend's that is being polled waits for simulated time; and until when.
+    /// Until when the call that was just polled waits, if it waits for simulated time: the first of all it sleeps for.
     pub fn take_parked(&self) -> Option<u64> {
-        self.parked.swap(false, Relaxed).then(|| self.wake_us.load(Relaxed))
+        std::mem::take(&mut *self.asleep()).into_values().min()
+    }
+
+    fn asleep(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Completes so many milliseconds later.
     pub fn sleep_ms(self: &Arc<Self>, ms: u64) -> Sleep {
-        Sleep { time: self.clone(), until_us: self.now_us() + ms * 1000 }
+        let number = self.sleeps.fetch_add(1, Relaxed);
+        Sleep { time: self.clone(), number, until_us: self.now_us() + ms * 1000 }
     }
 }
 
 /// Waits for simulated time. Wakes nobody: the driver polls whatever is parked when its time has come.
 pub struct Sleep {
     time: Arc<Time>,
+    number: u64,
     until_us: u64,
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.time.asleep().remove(&self.number);
+    }
 }
 
 impl Future for Sleep {
@@ -75,21 +88,44 @@ impl Future for Sleep {
         if self.time.now_us() >= self.until_us {
             return Poll::Ready(());
         }
-        self.time.wake_us.store(self.until_us, Relaxed);
-        self.time.parked.store(true, Relaxed);
+        self.time.asleep().insert(self.number, self.until_us);
         Poll::Pending
     }
 }
 
-/// The server's clock.
-pub struct ServerClock(pub Arc<Time>);
+/// The clock of one run of the server: its own time begins at what the wall clock says.
+pub struct ServerClock {
+    time: Arc<Time>,
+    steady: Mutex<Steady>,
+}
+
+impl ServerClock {
+    /// A server starts.
+    pub fn new(time: Arc<Time>) -> Self {
+        let steady = Mutex::new(Steady::new(wall_us(&time), elapsed_us(&time)));
+        Self { time, steady }
+    }
+}
+
+fn elapsed_us(time: &Time) -> i64 {
+    i64::try_from(time.now_us()).expect("a simulation is shorter than 290,000 years")
+}
+
+fn wall_us(time: &Time) -> i64 {
+    START_UNIX_MS * 1000 + elapsed_us(time) + time.server_offset_ms() * 1000
+}
 
 impl Clock for ServerClock {
     fn now_ms(&self) -> i64 {
-        self.0.true_ms() + self.0.server_offset_ms.load(Relaxed)
+        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        steady.at(wall_us(&self.time), elapsed_us(&self.time)).div_euclid(1000)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        wall_us(&self.time).div_euclid(1000)
     }
 
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.0.sleep_ms(ms))
+        Box::pin(self.time.sleep_ms(ms))
     }
 }

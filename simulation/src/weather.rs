@@ -35,8 +35,18 @@ pub struct Weather {
     pub provider: u32,
     /// A callback is lost, late or repeated.
     pub callback: u32,
+    /// A call to the provider takes from 0.1 to 30 seconds.
+    pub slow: u32,
+    /// A call to the provider is never answered.
+    pub silent: u32,
+    /// Times in which the provider answers one merchant account nothing at all.
+    pub outages: u64,
+    /// Steps of the server's wall clock, of seconds to days.
+    pub clock_steps: u64,
     /// Times that the server's disk fails.
     pub store_faults: u64,
+    /// Times that the store is put back from a copy; drawn by whoever plans the copies.
+    pub put_backs: u64,
 }
 
 impl Weather {
@@ -60,6 +70,19 @@ impl Weather {
             provider: chance.pick(&[0, 2, 10, 40]),
             callback: chance.pick(&often),
             store_faults: chance.pick(&[0, 0, 1, 4]),
+            put_backs: 0,
+            ..Self::default()
+        }
+    }
+
+    /// With slow providers and a wall clock that is set: from a chance of their own.
+    pub fn with_waits(self, chance: &mut Chance) -> Self {
+        Self {
+            slow: chance.pick(&[0, 0, 5, 30, 80]),
+            silent: chance.pick(&[0, 0, 2, 10, 40]),
+            outages: chance.pick(&[0, 0, 1, 3]),
+            clock_steps: chance.pick(&[0, 0, 1, 3]),
+            ..self
         }
     }
 

@@ -4,24 +4,32 @@ use crate::{
     Mutation, Options, Outcome, Sales,
     chance::{Chance, SeededRandom},
     check::Checker,
+    copies::Copies,
     disk::StoreDisk,
     machine::{Link, Machine},
     operators::Order,
     people::{Consumer, People},
-    provider::Till,
-    server::{Bus, Server},
+    provider::{Till, account_config},
+    server::{Bus, CLOCK_STEPS_MS, Server},
     store::Store,
     time::Time,
     trace::Trace,
     weather::Weather,
 };
 use backend::{
+    Backend,
     db::Db,
     machines::{NewMachine, PriceChange},
     money::Currency,
     operators::NewOperator,
+    zones::Zone,
 };
 use module_firmware::Identity;
+use protocol::{
+    limits::PAYLOAD_MAX_BYTES,
+    messages::{Mark, Status, Totals},
+    topics::{self, Kind},
+};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
@@ -105,6 +113,8 @@ pub(crate) enum Event {
     Settle { out_refund_no: String },
     /// The server looks for due work.
     Due { plan: u64 },
+    /// The provider answers a merchant account nothing for a while.
+    Outage { account: usize, for_us: u64 },
     /// A call that waits for simulated time goes on.
     Wake { call: usize },
     /// The server goes down, and comes up again.
@@ -113,6 +123,8 @@ pub(crate) enum Event {
     ServerUp,
     /// The server's clock jumps.
     ClockJumps { by_ms: i64 },
+    /// Somebody sets the server's clock right.
+    ClockIsSetRight,
     /// A module's timer jumps ahead.
     TimerJumps { machine: usize, by_us: u64 },
     /// The operator locks a machine, or unlocks it.
@@ -123,6 +135,12 @@ pub(crate) enum Event {
     DiskFails { fault: failing_disk::Fault, skip: u64, times: u64, for_us: u64 },
     /// The server's disk works again.
     DiskMends,
+    /// A copy of the store is taken.
+    Copy,
+    /// The store is put back from the copy.
+    PutBack,
+    /// The provider's bill is read.
+    Bill,
     /// Nothing fails any more.
     Heal,
     /// A look at whether all has come to rest.
@@ -169,6 +187,7 @@ pub(crate) struct World {
     pub machines: Vec<Machine>,
     pub people: People,
     pub checker: Checker,
+    pub copies: Copies,
     pub disk: StoreDisk,
     /// The status the broker retains of each module.
     pub retained: BTreeMap<usize, (String, Vec<u8>)>,
@@ -200,7 +219,8 @@ impl World {
     async fn new(seed: u64, options: &Options) -> anyhow::Result<Self> {
         let time = Arc::new(Time::default());
         let mut chance = Chance::new(seed, "weather");
-        let weather = Weather::of(&mut chance);
+        let mut waits = Chance::new(seed, "waits");
+        let weather = Weather::of(&mut chance).with_waits(&mut waits);
         let mut till = Till::new(seed, time.clone(), weather);
         till.forgets_payments = options.mutation == Some(Mutation::ForgetsPayments);
         till.refunds_twice = options.mutation == Some(Mutation::RefundsTwice);
@@ -221,6 +241,7 @@ impl World {
             machines: vec![],
             people: People::new(seed),
             checker: Checker::new(Store::open(&disk.url()).await?),
+            copies: Copies::default(),
             disk,
             retained: BTreeMap::new(),
             links: 0,
@@ -230,11 +251,14 @@ impl World {
             order: 0,
             time,
         };
-        world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         world.found(seed, &mut chance).await?;
         world.plan_all(&mut chance);
+        world.plan_waits(&mut waits);
         world.plan_orders(&mut Chance::new(seed, "operators"));
         world.plan_disk(&mut Chance::new(seed, "disk"));
+        world.plan_store_copies(&mut Chance::new(seed, "copies"));
+        let weather = world.weather;
+        world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
         Ok(world)
     }
 
@@ -246,11 +270,11 @@ impl World {
                 slug: format!("operator-{index}"),
                 name: format!("Operator {index}"),
                 currency: Currency::Cny,
-                utc_offset_min: 480,
+                time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: index % 2 == 1,
             };
             let operator_id = backend.add_operator(operator).await?;
-            let account_token = backend.set_merchant_account(operator_id, "wechat", "{}").await?;
+            let account_token = backend.set_merchant_account(operator_id, "wechat", &account_config(index)).await?;
             let new = backend.provision_module(None).await?;
             let price =
                 |pulses: i32, amount_minor| PriceChange { label: format!("{pulses} rides"), amount_minor, pulses };
@@ -268,6 +292,7 @@ impl World {
             self.checker.know_machine(operator_id, machine_id, account_token);
             let drift_ppm = i64::try_from(chance.between(0..=2 * self.weather.drift_max_ppm.unsigned_abs()))?;
             let identity = Identity { id: new.id, secret: new.secret };
+            commission(&backend, &identity).await?;
             let writes = Chance::new(seed, &format!("flash {index}"));
             let mut machine = Machine::new(identity, drift_ppm - self.weather.drift_max_ppm, writes);
             machine.gives_twice = self.options.mutation == Some(Mutation::CreditsTwice);
@@ -314,6 +339,21 @@ impl World {
             self.plan(chance.between(0..=busy_us), Event::ClockJumps { by_ms });
         }
         self.plan(busy_us, Event::Heal);
+    }
+
+    /// Outages of the provider, and steps of the server's wall clock.
+    fn plan_waits(&mut self, chance: &mut Chance) {
+        let busy_us = self.options.busy_ms * 1000;
+        for account in 0..self.options.modules {
+            for _ in 0..self.weather.outages {
+                let for_us = chance.between(1_000_000..=180_000_000);
+                self.plan(chance.between(0..=busy_us), Event::Outage { account, for_us });
+            }
+        }
+        for _ in 0..self.weather.clock_steps {
+            let by_ms = chance.pick(&CLOCK_STEPS_MS);
+            self.plan(chance.between(0..=busy_us), Event::ClockJumps { by_ms });
+        }
     }
 
     pub fn plan(&mut self, at_us: u64, event: Event) {
@@ -368,15 +408,21 @@ impl World {
             Event::Forgery { out_trade_no } => self.forgery(&out_trade_no).await?,
             Event::Settle { out_refund_no } => self.till().settle(&out_refund_no),
             Event::Due { plan } => self.due(plan).await?,
+            Event::Outage { account, for_us } => self.outage(account, for_us),
             Event::Wake { call } => self.wake(call).await?,
             Event::ServerDown => self.server_down().await?,
             Event::ServerUp => self.server_up().await?,
-            Event::ClockJumps { by_ms } => self.clock_jumps(by_ms),
+            Event::ClockJumps { by_ms } if self.healed_us.is_none() => self.clock_jumps(by_ms),
+            Event::ClockJumps { .. } => {}
+            Event::ClockIsSetRight => self.clock_jumps(-self.time.server_offset_ms()),
             Event::TimerJumps { machine, by_us } => self.timer_jumps(machine, by_us).await?,
             Event::Lock { machine, locked } => self.lock(machine, locked).await?,
             Event::Order { machine, order } => self.order_of(machine, order).await?,
             Event::DiskFails { fault, skip, times, for_us } => self.disk_fails(fault, skip, times, for_us),
             Event::DiskMends => self.disk_mends(),
+            Event::Copy => self.copy(),
+            Event::PutBack => self.put_back().await?,
+            Event::Bill => self.read_bill(),
             Event::Heal => self.heal().await?,
             Event::Rested => return self.rested().await,
         }
@@ -397,6 +443,14 @@ impl World {
         Ok(())
     }
 
+    fn outage(&mut self, account: usize, for_us: u64) {
+        if self.healed_us.is_none() {
+            let now_us = self.time.now_us();
+            self.trace.note(now_us, format_args!("provider: answers account {account} nothing for {for_us} us"));
+            self.till().fall_silent(account, for_us);
+        }
+    }
+
     fn note_sales(&mut self) {
         let now_us = self.time.now_us();
         for line in self.checker.take_moves() {
@@ -411,7 +465,7 @@ impl World {
         self.weather = self.weather.healed();
         self.disk.mend();
         let weather = self.weather;
-        self.till().weather = weather;
+        self.till().heal(weather);
         for machine in 0..self.machines.len() {
             // A fault that was planned for flash is called off.
             self.machines[machine].flash.mend();
@@ -425,6 +479,9 @@ impl World {
         if self.server.backend().is_none() {
             self.plan_in(1_000_000, Event::ServerUp);
         }
+        // Somebody sets the server's clock right: a step like any other.
+        self.plan_in(2_000_000, Event::ClockIsSetRight);
+        self.plan_bill();
         self.plan_in(REST_LOOK_US, Event::Rested);
         Ok(())
     }
@@ -434,7 +491,7 @@ impl World {
         let now_us = self.time.now_us();
         let healed_us = self.healed_us.unwrap_or(now_us);
         let open = self.checker.open(&self.machines, self.server.backend()).await?;
-        let resting = open.is_empty() && self.people.calls.is_empty();
+        let resting = open.is_empty() && self.server.calls.is_empty() && !self.copies.bill_due;
         self.at_rest_us = if resting { self.at_rest_us.or(Some(now_us)) } else { None };
         if let Some(at_rest_us) = self.at_rest_us
             && now_us >= at_rest_us + SETTLE_MS * 1000
@@ -453,4 +510,29 @@ impl World {
         self.plan_in(REST_LOOK_US, Event::Rested);
         Ok(false)
     }
+}
+
+/// The installer starts a new module once, before coins fall: the server knows its total of 0 from then on.
+async fn commission(backend: &Backend, identity: &Identity) -> anyhow::Result<()> {
+    let status = Status {
+        mark: Mark { boot: 0, session: 0, sequence: 0 },
+        online: false,
+        uptime_ms: 0,
+        at_ms: None,
+        last_command: 0,
+        settings_version: 0,
+        firmware: "",
+        signal_csq: None,
+        supply_mv: None,
+        totals: Totals::default(),
+        faults: 0,
+        locked: None,
+        learned: None,
+        diagnostics: None,
+    };
+    let topic = topics::topic(identity.id, Kind::Status);
+    let mut payload = [0; PAYLOAD_MAX_BYTES];
+    let length = protocol::seal(&identity.secret.message_key(identity.id), &topic, &status, &mut payload)
+        .map_err(|error| anyhow::anyhow!("a status does not fit: {error:?}"))?;
+    Ok(backend.on_message(&topic, &payload[..length]).await?)
 }

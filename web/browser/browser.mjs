@@ -12,6 +12,8 @@ const screenshots = process.env.COINWIRE_SCREENSHOTS ?? join(root, "target/scree
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
 export const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+/** The narrowest phone in use. */
+export const narrow = { viewport: { width: 320, height: 568 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 export const desk = { viewport: { width: 1280, height: 900 } };
 
 /** Starts Chromium with a fresh profile. */

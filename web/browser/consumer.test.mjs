@@ -2,7 +2,7 @@
 // and without JavaScript.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
+import { inspect, leave, narrow, phone, startBrowser, visitor } from "./browser.mjs";
 import { startDemo } from "./demo.mjs";
 import { approve, machinePulses, openModule, openReadyScanPage, pickPrice, saleIs, signedIn } from "./pages.mjs";
 
@@ -119,6 +119,9 @@ test("a declined payment takes no money and says so", async () => {
   await page.waitForURL("**/sale/**");
   assert.notEqual(await page.locator("[data-state]").getAttribute("data-state"), "paid");
   await inspect(page, "sale-declined-en-light");
+  // Choosing again is one press away, at once.
+  await page.getByRole("link", { name: "Choose again" }).click();
+  await page.waitForURL(machine.page);
   assert.equal(await machinePulses(demo, machine), before);
   await leave(visit);
 });
@@ -142,4 +145,51 @@ test("what is not there is said in words", async () => {
     await inspect(visit.page, `missing-${name}-en-light`);
   }
   await leave(visit);
+});
+
+test("the page that back brings buys another ride, with and without JavaScript", async () => {
+  for (const javaScriptEnabled of [true, false]) {
+    const machine = demo.machines[javaScriptEnabled ? 1 : 2];
+    const visit = await visitor(browser, { ...phone, javaScriptEnabled });
+    const { page } = visit;
+    await openReadyScanPage(page, machine);
+    await pickPrice(page, demo.sandbox, 0);
+    await approve(page);
+    const first = page.url();
+    await page.locator("[data-state=credited]").waitFor();
+    while (page.url() !== machine.page) await page.goBack();
+    await pickPrice(page, demo.sandbox, 0);
+    await approve(page);
+    assert.notEqual(page.url(), first, "a sale of its own");
+    await leave(visit);
+  }
+});
+
+test("the pages fit the narrowest phone, and those that refuse lead on", async () => {
+  for (const locale of ["en-GB", "zh-CN"]) {
+    const visit = await visitor(browser, { ...narrow, locale });
+    const { page } = visit;
+    await openReadyScanPage(page, demo.machines[2]);
+    await inspect(page, `narrow-scan-${locale}`);
+    for (const [path, name] of [
+      ["/s/NOSUCHCODE", "missing-machine"],
+      ["/sale/NOSUCHSALE", "missing-sale"],
+      ["/nothing", "missing-page"],
+      ["/s/", "find"],
+      ["/sign-in?next=/operator/sales", "sign-in"],
+    ]) {
+      await page.goto(`${demo.http}${path}`);
+      await inspect(page, `narrow-${name}-${locale}`);
+      assert.ok((await page.locator("main a, main form").count()) > 0, `${path} leads on`);
+    }
+    await page.goto(`${demo.http}/s/`);
+    await page.locator("#code").fill(demo.machines[2].code.toLowerCase());
+    await page.locator("main button").click();
+    await page.waitForURL(demo.machines[2].page);
+    await pickPrice(page, demo.sandbox, 0);
+    await page.locator("button[value=decline]").click();
+    await page.waitForURL("**/sale/**");
+    await inspect(page, `narrow-sale-${locale}`);
+    await leave(visit);
+  }
 });

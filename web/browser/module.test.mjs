@@ -101,6 +101,14 @@ test("a module is disabled on its page, and enabled again", async () => {
   const { page } = visit;
   const url = await openModule(page, demo, machine);
   await page.getByRole("button", { name: "Disable the module" }).click();
+  // It asks first, and says what will happen; whoever does not want it goes back.
+  await page.getByRole("heading", { name: `Disable the module of ${machine.machine}?` }).waitFor();
+  await inspect(page, "confirm-disable-desk-en-light");
+  await page.getByRole("link", { name: "Cancel" }).click();
+  await page.waitForURL(url);
+  assert.equal(await page.locator("[data-disabled]").count(), 0);
+  await page.getByRole("button", { name: "Disable the module" }).click();
+  await page.getByRole("button", { name: "Disable now" }).click();
   await page.locator("[data-disabled]").waitFor();
   for (const lang of ["zh", "en"]) {
     await page.goto(`${url}?lang=${lang}`);

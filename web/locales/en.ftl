@@ -17,19 +17,24 @@ no = No
 request-id = Request
 
 ## Errors
-error-back = Back to the machine
+way-back = Back to the page
+way-retry = Try again
+way-find = Find a machine
+way-fleet = To my machines
+way-sign-in = Operators: sign in
+way-demo = To the demo
 error-retry-after = Please wait { $n ->
     [one] one second
    *[other] { $n } seconds
 }, then try again.
 error-400-title = That request makes no sense
 error-400-text = Something in the address or the form is not as it should be. Go back and try again.
-error-403-title = This form is no longer valid
-error-403-text = It was open for too long, or was sent from another site. Nothing was done. Open the page again and repeat.
+error-403-title = Not sent from our page
+error-403-text = The form came from another site, so nothing was done. Open the page here and send it again.
 error-404-title = There is nothing here
 error-404-text = The address is wrong, what it named is gone, or it is not yours to see.
 error-405-title = Not this way
-error-405-text = This address does not take that kind of request. Open the page again from the start.
+error-405-text = This address cannot be used in that way. Nothing was done. Go on from here:
 error-408-title = That took too long
 error-408-text = Your request did not arrive in time. Nothing was done. Please try again.
 error-409-title = Somebody was faster
@@ -45,27 +50,57 @@ error-500-text = We have a record of it. Please try again; if it stays, tell us 
 error-503-title = Not available right now
 error-503-text = A part of the service does not answer. Nothing is lost. Please try again in a moment.
 error-machine-title = We do not know this machine
-error-machine-text = No machine has this code. Scan the code on the machine again, or check that it was typed right.
+error-machine-text = No machine has this code. Scan the code on the machine again, or type the code that is printed below it.
 error-sale-title = We do not know this sale
-error-sale-text = No sale has this number. Open the link again as you got it.
+error-sale-text = No sale has this number. Open the link again as you got it, or go to the machine and scan its code.
 error-order-title = No money was taken
 error-order-text = The payment provider did not accept the order just now, so nothing was charged. Please try again.
+
+## Forms that lay open
+resend-title = Please press once more
+resend-text = This form was open for a long time, or you signed in or out since. Nothing was done yet, and what you entered is kept.
+resend-do = Send it now
+
+## Questions before something is done
+confirm-cancel = Cancel
+confirm-restart-title = Restart the module of { $about }?
+confirm-restart-text = The module first ends the credit that it is giving. Then it is away for up to a minute: the machine takes no phone payments in that time, and coins are not counted until it is back.
+confirm-restart-do = Restart now
+confirm-disable-title = Disable the module of { $about }?
+confirm-disable-text = Its connection ends within a second, and it cannot connect again until you enable it: no phone payments and no coin reports. Paid sales that it has not credited are refunded. Coins go on working at the machine.
+confirm-disable-do = Disable now
+confirm-disconnect-title = Disconnect { $about }?
+confirm-disconnect-text = The connection ends at once. A module or a program connects again by itself, usually within a minute. To keep a module out, disable it on its page.
+confirm-disconnect-do = Disconnect now
 
 ## Scan page
 scan-choose = What would you like?
 scan-promise = The machine answered just now. If it fails after you paid, your money comes back by itself.
 scan-coins = No money was taken. The machine may still accept coins.
 scan-code = Machine code
+find-title = Find a machine
+find-text = Scan the code on the machine with your phone’s camera, or type the code that is printed below it.
+find-code = Machine code
+find-go = Go to the machine
+order-wait = One moment, please
+order-wait-text = We are asking the machine whether it is ready, and then the payment provider. This takes at most { $n } seconds, and goes on by itself. No money is taken yet.
+order-wait-step = Asking machine and payment provider
+wait-stuck = If nothing happens, go on here
+contact-who = Questions? Turn to { $operator }:
+contact-none = Questions? Ask { $operator } where the machine stands.
 credits = { $n ->
     [one] 1 credit
    *[other] { $n } credits
 }
 notice-price-changed = The price has changed since you opened this page. Nothing was charged. These are the prices now.
+notice-lay-open = This page was open for a long time. Nothing was charged. These are the prices now: please choose again.
 ready-ready = Ready
 ready-offline = Offline
 ready-offline-text = The machine is not connected right now, so it cannot take a payment.
 ready-no_answer = Not answering
 ready-no_answer-text = We asked the machine whether it is ready and got no answer, so we take no payment.
+ready-provider_silent = Payment not possible
+ready-provider_silent-text = The payment provider does not answer at the moment, so we take no order. Nothing was charged. Please try again in a minute.
 ready-fault = Out of order
 ready-fault-text = The machine reports a fault and cannot give credit.
 ready-locked = Locked
@@ -74,15 +109,20 @@ ready-busy = Busy
 ready-busy-text = The machine is still working through earlier payments. Please wait a little.
 ready-closed = Not on sale
 ready-closed-text = This machine does not take phone payments at the moment.
+ready-retired = Out of service
+ready-retired-text = This machine has been taken out of service for good. It takes no payments any more.
 
 ## Sale page
 sale-title = Your payment
-sale-created = Confirming
-sale-created-text = We are asking the payment provider about your order of { $amount }. This takes a few seconds.
+sale-created = One moment, please
+sale-created-text = We are asking the payment provider to take your payment of { $amount }. This takes at most { $n } seconds, and goes on by itself. No money is taken yet.
+sale-not-taken = No money was taken
+sale-not-taken-text = The payment provider did not accept the order of { $amount }. Nothing was charged. Please choose again.
 sale-awaiting_payment = Waiting for your payment
-sale-awaiting_payment-text = If you have paid { $amount } already, stay here: we are confirming it with the provider.
+sale-awaiting_payment-text = If you have paid { $amount } already, stay here: we are confirming it with the provider. If you have not, pay now or choose again.
 sale-paid = Paid
 sale-paid-text = We got your { $amount } and are starting the machine.
+sale-asked-text = We learned of your { $amount } late, and are asking the machine whether it ran for it. If it did not, the money goes back by itself.
 sale-crediting = Starting the machine
 sale-crediting-text = The machine is being credited for your { $amount }.
 sale-credited = All done – enjoy!
@@ -95,6 +135,8 @@ sale-refunded = Refunded
 sale-refunded-text = The payment provider has returned your money. It may take a while to show in your account.
 sale-review = We are looking into it
 sale-review-text = A person is checking this sale of { $amount }. Your money is safe meanwhile. Keep this page or its number.
+sale-settled = Settled by the operator
+sale-settled-text = The operator has looked into this sale of { $amount } and settled it. Ask the operator if you think that something is still open.
 sale-pay = Pay { $amount } now
 sale-given = { $given } of { $n ->
     [one] 1 credit
@@ -102,6 +144,7 @@ sale-given = { $given } of { $n ->
 } given
 sale-served-and-refunded = The machine has served you although your money went back. You owe nothing.
 sale-again = Buy again
+sale-choose = Choose again
 sale-machine-page = To the machine’s page
 step-pay = Payment
 step-paid = Paid
@@ -122,6 +165,7 @@ reason-late = The payment came after the order was closed.
 reason-wrong_amount = The amount paid is not the amount asked.
 reason-not_paid = No payment arrived in time.
 reason-order_refused = The payment provider did not accept the order.
+reason-provider_silent = The payment provider did not answer in time.
 reason-other = Something went wrong on the way.
 receipt = Receipt
 receipt-machine = Machine
@@ -138,6 +182,7 @@ sign-in = Sign in
 sign-in-text = For operators.
 sign-in-wrong = E-mail address or password is wrong.
 sign-in-again = Please sign in to see that page.
+sign-in-lay-open = This page was open for a long time, so you are not signed in yet. Please enter the password once more.
 sign-in-button = Sign in
 sign-in-demo = This is a demo: its login is on the demo page.
 email = E-mail
@@ -166,6 +211,7 @@ fleet-all-sales = All sales
 chip-online = Online
 chip-offline = Offline
 chip-off-sale = Off sale
+chip-retired = Retired
 chip-locked = Locked
 chip-disabled = Disabled
 chip-no-module = No module
@@ -188,6 +234,12 @@ module-id = Module
 module-seen = Last heard
 module-firmware = Firmware
 module-signal = Signal
+behind-title = The database was put back from a copy
+behind-text = The module took commands that this database does not know. Payments that become known again are settled by asking the module.
+behind-since = Noticed
+behind-settled = Sales settled by asking
+behind-unknown = Refunded, since the module no longer knew
+behind-pulses = Credit pulses that no sale explains
 module-supply = Supply
 module-boot = Boots
 module-coin-pulses = Coin pulses in all
@@ -236,6 +288,7 @@ module-done-accepted = The learned profile is now part of the settings.
 module-done-discarded = What was learned is discarded. The module goes on with the settings from before.
 module-done-disabled = The module is disabled: its connection ends within a second, and it cannot connect again.
 module-done-enabled = The module may connect again. It tries by itself, about once a minute.
+module-done-replaced = The new module is wired to this machine. Code, prices and books are the same; the settings go to the new module.
 module-refused-widths = Pulse widths must be whole numbers from 1 to 2,000 ms, the least below the greatest.
 module-refused-gaps = Gaps must be whole numbers from 1 to 2,000 ms, the least gap below the quiet that ends a coin.
 module-refused-credit = Width and gap of credit pulses must be whole numbers from 1 to 2,000 ms.
@@ -244,7 +297,11 @@ module-refused-price-pulses = A price of this machine gives more pulses than tha
 module-refused-per-minute = The most pulses per minute must be a whole number from the most pulses of one credit up to 6,000.
 module-refused-status-period = The time between reports must be a whole number from 10 to 43,200 s.
 module-refused-keepalive = The sign of life must be a whole number from 30 to 270 s.
+module-refused-settle = The time to settle after power-on must be a whole number from 100 to 30000 ms.
 module-refused-learn = Learning takes 10 to 50 coins, and 1 to 10 pulses for a credit if you give a number.
+module-refused-replace = This module cannot be wired here. Check its id: it must be registered, not disabled, yours or nobody’s yet, and wired to no other machine.
+module-refused-replace-pulses = The module’s settings let a credit have fewer pulses than a price of this machine gives.
+module-refused-replace-confirm = Nothing was changed. Tick the box to say that the old module is to be taken off this machine.
 module-refused-meanwhile = It was changed meanwhile, so nothing was done. This is how it is now.
 module-refused-other = That cannot be done. Nothing was changed.
 module-reason-power_lost = Its power failed in the middle.
@@ -313,6 +370,7 @@ setting-credit_pulses_max = Pulses of one credit
 setting-credit_pulses_per_minute_max = Pulses per minute
 setting-status_period_s = Time between reports
 setting-keepalive_s = Time between signs of life
+setting-settle_ms = Count no coins after power-on for
 setting-sense = The sense input is wired: a sale counts as served only once the machine runs.
 learn-title = Learn the coin line
 learn-text = Somebody stands at the machine and inserts coins one by one. The module measures their pulses and works out the settings of the coin line.
@@ -375,6 +433,14 @@ credential-text = Was the module stolen, or is it to be used no more? Disable it
 credential-disabled-text = This module is disabled and cannot connect: no phone payments, no coin reports. Since
 credential-disable = Disable the module
 credential-enable = Enable the module again
+replace-title = Another module
+replace-text = Is the module broken? Wire another to this machine: the code on it, its prices, its books and its settings stay. A sale under way ends with the old module. Coins that the old module had not reported are not booked, so count the box.
+replace-first-title = Wire a module
+replace-first-text = Choose one of your modules, or type the id on its label.
+replace-module = Id of the new module
+replace-confirm = Take module { $module } off this machine
+replace-do = Replace the module
+replace-first-do = Wire the module
 diagnostics-heard = Told by the module:
 diagnostics-reset = Last start
 diagnostics-panic = Last crash of the firmware
@@ -430,6 +496,7 @@ state-expired = Not paid
 state-refund_pending = Refunding
 state-refunded = Refunded
 state-review = Review
+state-settled = Settled
 
 ## Connections
 connections-search = Machine, client or address
@@ -452,6 +519,7 @@ connections-manufacturer = manufacturer
 connections-backend = server
 connections-none = Nobody is connected.
 connections-ended = The connection was ended. A module comes back by itself.
+connections-unknown-proxy = Requests come from a proxy at { $proxy } that this server does not trust. It takes all visitors behind it for one, with one limit for all of them. If the proxy is yours, set trusted_proxies = ["{ $proxy }"] in the server's settings and start it again.
 connections-gone = There is no such connection any more.
 
 ## Demo

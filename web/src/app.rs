@@ -3,7 +3,8 @@
 use crate::{
     callbacks,
     config::WebConfig,
-    guard::{csrf, envelope, limits::RateLimits, session},
+    guard::{compression, csrf, envelope, limits::RateLimits, session, sign_ins::SignIns, streams::Streams},
+    live,
     locale::Language,
     mqtt,
     pages::{connections, demo, fleet, health, machine, module, sale, sales, scan, sign_in},
@@ -12,8 +13,10 @@ use crate::{
 };
 use backend::Backend;
 use poem::{Endpoint, EndpointExt, Response, Route, get, middleware::CookieJarManager, post};
-use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 use tokio_util::sync::CancellationToken;
 
 /// What the handlers share.
@@ -22,8 +25,12 @@ pub(crate) struct App {
     pub(crate) config: WebConfig,
     pub(crate) templates: Templates,
     pub(crate) limits: RateLimits,
-    /// Live streams still free.
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) sign_ins: SignIns,
+    pub(crate) streams: Arc<Streams>,
+    /// What is rendered once for all who watch it.
+    pub(crate) shared_fragments: Arc<live::Shared>,
+    /// A proxy that speaks for visitors and is not trusted.
+    pub(crate) unknown_proxy: OnceLock<IpAddr>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -40,7 +47,10 @@ pub fn app(
     let app = Arc::new(App {
         templates: Templates::load()?,
         limits: RateLimits::new(&config.limits),
-        streams: Arc::new(Semaphore::new(config.limits.live_streams as usize)),
+        sign_ins: SignIns::new(&config.limits),
+        streams: Arc::new(Streams::new(&config.limits)),
+        shared_fragments: Arc::default(),
+        unknown_proxy: OnceLock::new(),
         backend,
         config,
         shutdown,
@@ -50,6 +60,7 @@ pub fn app(
     Ok(routes(&app)
         .around(move |inner, request| csrf::check(guarded.clone(), inner, request))
         .around(move |inner, request| envelope::envelope(enveloped.clone(), inner, request))
+        .around(compression::compress)
         .data(Language::resources())
         .with(CookieJarManager::new()))
 }
@@ -57,9 +68,12 @@ pub fn app(
 fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
     let mut site = Route::new()
         .at("/", get(health::home))
+        .at("/s", get(scan::find))
+        .at("/s/", get(scan::find))
         .at("/s/:code", get(scan::show))
-        .at("/s/:code/order", post(scan::order))
+        .at("/s/:code/order", get(scan::await_order).post(scan::order))
         .at("/sale/:token", get(sale::show))
+        .at("/sale/:token/pay", get(sale::pay))
         .at("/sale/:token/events", get(sale::events))
         .at("/callbacks/wechat/:account", post(callbacks::wechat))
         .at("/static/:name", get(health::asset))
@@ -97,6 +111,7 @@ fn operator(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/machines/:id/module/learn", post(module::learn))
         .at("/machines/:id/module/learned", post(module::judge))
         .at("/machines/:id/module/credential", post(module::set_credential))
+        .at("/machines/:id/module/replace", post(module::replace))
         .at("/sales", get(sales::show))
         .at("/sales/events", get(sales::events))
         .at("/connections", get(connections::show))

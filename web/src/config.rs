@@ -1,5 +1,6 @@
 //! What the web is told by whoever starts it.
 
+use crate::guard::proxies::TrustedProxies;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
@@ -15,13 +16,13 @@ pub struct WebConfig {
     /// Where people reach it, `https://pay.example.com`, without a slash at the end. Printed as QR codes; with `https`
     /// browsers are told to stay with it.
     pub public_url: String,
-    /// Whether the last address in `X-Forwarded-For` is believed. Only behind a proxy of one's own, which sets it.
-    pub trust_proxy_header: bool,
+    /// The proxies that are believed when they tell a visitor's address.
+    pub proxies: TrustedProxies,
     /// Whether cookies are sent over https only.
     pub secure_cookies: bool,
     /// Signs the tokens in forms. Random, and the same for all servers behind a load balancer.
     pub csrf_key: [u8; 32],
-    /// How much one address may ask.
+    /// How much may be asked, and held open.
     pub limits: Limits,
     /// The MQTT broker in this process, if there is one: `/operator/connections` and `/mqtt` are there with it.
     pub mqtt: Option<Arc<dyn MqttGate>>,
@@ -29,7 +30,7 @@ pub struct WebConfig {
     pub admins: Vec<String>,
     /// The demo's panel at `/demo`, if this is a demo.
     pub demo: Option<DemoPanel>,
-    /// What `/metrics` shows; without it there is no `/metrics`.
+    /// What `/metrics` shows; without it there is no `/metrics` here.
     pub metrics: Option<MetricsText>,
 }
 
@@ -38,7 +39,7 @@ impl fmt::Debug for WebConfig {
         // The key stays out of logs.
         f.debug_struct("WebConfig")
             .field("public_url", &self.public_url)
-            .field("trust_proxy_header", &self.trust_proxy_header)
+            .field("proxies", &self.proxies)
             .field("secure_cookies", &self.secure_cookies)
             .field("limits", &self.limits)
             .field("admins", &self.admins.len())
@@ -61,10 +62,9 @@ pub trait MqttGate: Send + Sync {
     fn connections(&self) -> Vec<MqttConnection>;
     /// Tells a client to go; false if there is no such connection.
     fn end_connection(&self, number: u64) -> bool;
-    /// The subprotocol of MQTT on a WebSocket.
-    fn subprotocol(&self) -> &'static str;
-    /// Whether the values of a client's `Sec-WebSocket-Protocol` headers offer it.
-    fn is_offered(&self, offers: &[&str]) -> bool;
+    /// The subprotocol agreed on with a client, by the values of its `Sec-WebSocket-Protocol` headers; without one it is
+    /// refused.
+    fn agree_on_subprotocol(&self, offers: &[&str], peer: SocketAddr) -> Option<&'static str>;
     /// Longest WebSocket message to be taken, in bytes.
     fn message_bytes_max(&self) -> usize;
     /// Serves an MQTT client on the binary messages of a WebSocket.
@@ -107,7 +107,7 @@ pub enum MqttParty {
     Backend,
 }
 
-/// How much may be asked. A rate of 0 means no limit. Rates are a minute's, and a minute's worth may come at once.
+/// How much may be asked, and held open. A rate of 0 means no limit. Rates are a minute's, and a minute's worth may come at once.
 ///
 /// Phones share addresses behind their carrier, so what consumers may do is generous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,10 +118,21 @@ pub struct Limits {
     pub orders_per_minute: u32,
     /// Attempts to sign in from one address.
     pub sign_ins_per_minute: u32,
-    /// Attempts to sign in with one e-mail address.
+    /// Attempts of a member at an address where the member got in lately; and failures with one e-mail address from
+    /// wherever, beyond which each is answered late.
     pub sign_ins_per_email_per_minute: u32,
+    /// Connections by HTTP at once.
+    pub connections: u32,
+    /// Connections by HTTP at once from one address that is no trusted proxy's.
+    pub connections_per_address: u32,
     /// Live streams at once, of all pages together.
     pub live_streams: u32,
+    /// Live streams at once to one address.
+    pub live_streams_per_address: u32,
+    /// Live streams at once of one member.
+    pub live_streams_per_member: u32,
+    /// Live streams at once of one sale.
+    pub live_streams_per_sale: u32,
 }
 
 impl Default for Limits {
@@ -131,7 +142,12 @@ impl Default for Limits {
             orders_per_minute: 120,
             sign_ins_per_minute: 30,
             sign_ins_per_email_per_minute: 10,
-            live_streams: 10_000,
+            connections: 12_000,
+            connections_per_address: 1_000,
+            live_streams: 9_000,
+            live_streams_per_address: 200,
+            live_streams_per_member: 30,
+            live_streams_per_sale: 10,
         }
     }
 }

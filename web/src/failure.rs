@@ -25,7 +25,7 @@ pub(crate) enum Failure {
         /// When to try again.
         retry_after_s: u64,
     },
-    /// The form's token is missing, old or another's.
+    /// The form was sent from another site, or carries no token of ours where none can be given anew.
     #[error("form token: {0}")]
     Forged(&'static str),
     /// The body is longer than anything sent here.
@@ -64,8 +64,8 @@ fn backend_status(error: &backend::Error) -> StatusCode {
         E::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         E::NotReady(_) | E::Conflict(_) => StatusCode::CONFLICT,
         E::Provider(_) => StatusCode::BAD_GATEWAY,
-        E::Bus(_) | E::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
-        E::Sealed | E::Config { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        E::Bus(_) | E::Store(_) | E::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+        E::Sealed | E::Unknown { .. } | E::Config { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -85,6 +85,9 @@ impl ResponseError for Failure {
     }
 }
 
+/// When to come back where too many are served at once (seconds).
+const BUSY_S: u64 = 5;
+
 /// All words of error pages.
 #[cfg(test)]
 pub(crate) const ERROR_WORDS: [&str; 14] =
@@ -95,8 +98,6 @@ pub(crate) struct ErrorWords {
     pub(crate) status: StatusCode,
     /// `error-<word>-title` and `error-<word>-text` in the locales.
     pub(crate) word: &'static str,
-    /// Where to go from here.
-    pub(crate) back: Option<String>,
     pub(crate) retry_after_s: Option<u64>,
 }
 
@@ -104,16 +105,14 @@ impl ErrorWords {
     /// The words for an error that a handler or poem raised.
     pub(crate) fn of(error: &poem::Error) -> Self {
         let status = error.status();
-        let mut words = Self { status, word: status_word(status), back: None, retry_after_s: None };
+        let mut words = Self { status, word: status_word(status), retry_after_s: None };
         match error.downcast_ref::<Failure>() {
-            Some(Failure::Order { code, .. }) => {
-                words.back = Some(format!("/s/{code}"));
-                // Nobody was sent to the provider yet, so no money can have moved.
-                words.word = "order";
-            }
+            // Nobody was sent to the provider yet, so no money can have moved.
+            Some(Failure::Order { .. }) => words.word = "order",
             Some(Failure::Backend(backend::Error::NotFound("machine"))) => words.word = "machine",
             Some(Failure::Backend(backend::Error::NotFound("sale"))) => words.word = "sale",
             Some(Failure::TooMany { retry_after_s }) => words.retry_after_s = Some(*retry_after_s),
+            Some(Failure::Busy | Failure::Backend(backend::Error::Busy(_))) => words.retry_after_s = Some(BUSY_S),
             _ => {}
         }
         words

@@ -3,7 +3,7 @@
 //! What it is not: it decides nothing and stores nothing. A handler parses, calls the backend, renders.
 //!
 //! Enter at [`bind`] and [`serve()`], or at [`app()`] to call it without a socket. `app.rs` has the routes, `pages/` a file
-//! a page, `guard/` what every request passes through, `live.rs` the server-sent events, `templates/`, `static/` and
+//! a page, `edge/` the connections, `guard/` what every request passes through, `live.rs` the server-sent events, `templates/`, `static/` and
 //! `locales/` what is embedded in the binary.
 //!
 //! Invariants:
@@ -17,6 +17,9 @@
 mod app;
 mod callbacks;
 mod config;
+mod contact;
+mod edge;
+mod error_page;
 mod failure;
 mod guard;
 mod live;
@@ -26,12 +29,14 @@ mod page;
 mod pages;
 mod serve;
 mod templates;
+mod way_on;
 
 pub use app::app;
 pub use config::{
     DemoControl, DemoModule, DemoPanel, Limits, Messages, MetricsText, MqttConnection, MqttGate, MqttParty, Replies,
     WebConfig,
 };
+pub use guard::proxies::{ProxyHeader, TrustedProxies};
 pub use locale::Language;
-pub use serve::{Bound, Web, WebError, bind, serve};
+pub use serve::{Bound, Web, WebError, bind, serve, serve_metrics};
 pub use templates::Templates;

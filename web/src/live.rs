@@ -1,30 +1,42 @@
 //! Live pages: server-sent events that carry re-rendered fragments.
 //!
 //! Events only say that something happened; the fragment is always made from what the store says now. So nothing is
-//! wrong for long, however many events are missed.
+//! wrong for long, however many events are missed. What is the same for all who watch it is rendered once for all of
+//! them.
 
 use crate::{
     failure::{Failure, chain},
+    guard::streams::Whose,
+    locale::Language,
     page::Page,
 };
-use backend::live::LiveEvent;
+use backend::live::{LiveEvent, LiveKind};
+use futures_util::{Stream, StreamExt, future, stream};
+use parking_lot::Mutex;
 use poem::{
     IntoResponse, Response,
     web::sse::{Event, SSE},
 };
-use std::{future::Future, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{broadcast, watch},
+    task::AbortHandle,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::WatchStream;
+use tokio_util::sync::CancellationToken;
 
+/// What a stream of events is sent as.
+pub(crate) const CONTENT_TYPE: &str = "text/event-stream";
 /// Comments that keep proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A stream ends after this; the browser opens another.
 const STREAM_LIFE: Duration = Duration::from_secs(3600);
-/// Fragments that may wait for a slow reader; beyond, rendering waits.
-const UNREAD_FRAGMENTS: usize = 2;
 /// How soon the browser comes back (milliseconds).
 const RETRY_MS: u64 = 2000;
 
@@ -44,12 +56,53 @@ pub(crate) struct Pace {
     pub(crate) tick: Duration,
 }
 
+/// What there is to show. A slow reader misses some, and sees the newest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Frame {
+    /// Nothing was rendered yet.
+    Nothing,
+    Shown(Arc<str>),
+    /// Nothing will change after this.
+    Last(Arc<str>),
+    /// The thing, or the right to see it, is gone: the page says so when it is loaded again.
+    Gone,
+}
+
+/// A task that renders, for as long as somebody watches.
+struct Source {
+    frames: watch::Receiver<Frame>,
+    task: AbortHandle,
+    /// Where it is found by others who want to see the same.
+    listed: Option<(Arc<Shared>, SharedKey)>,
+}
+
+/// What is shown, and in which language.
+type SharedKey = (String, Language);
+
+/// The sources that several may watch.
+#[derive(Default)]
+pub(crate) struct Shared(Mutex<HashMap<SharedKey, Weak<Source>>>);
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some((shared, key)) = self.listed.take() {
+            let mut sources = shared.0.lock();
+            // Another may have taken its place already.
+            if sources.get(&key).is_some_and(|source| source.strong_count() == 0) {
+                sources.remove(&key);
+            }
+        }
+    }
+}
+
 /// A stream of fragments: one at once, then one whenever a `relevant` event or a tick changed what `render` gives.
 ///
 /// # Errors
-/// If all streams are taken.
+/// If all streams are taken, or all that the visitor or whoever it is for may have.
 pub(crate) fn fragments<R, F>(
     page: &Page,
+    whose: Whose,
     pace: Pace,
     relevant: impl Fn(&LiveEvent) -> bool + Send + Sync + 'static,
     render: R,
@@ -58,22 +111,114 @@ where
     R: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Result<Fragment, Failure>> + Send,
 {
-    let permit = page.app.streams.clone().try_acquire_owned().map_err(|_| Failure::Busy)?;
-    // Subscribed before the first look, so that nothing falls between.
-    let events = page.app.backend.watch();
-    let shutdown = page.app.shutdown.clone();
-    let (send, receive) = mpsc::channel(UNREAD_FRAGMENTS);
-    tokio::spawn(async move {
-        let _permit = permit;
-        let gone = send.clone();
+    let place = page.app.streams.take(page.visitor()?, whose)?;
+    let Watched { events, shutdown } = Watched::of(page);
+    let source = Source::start(events, shutdown.clone(), pace, relevant, render);
+    Ok(respond(Arc::new(source), place, shutdown))
+}
+
+/// The same, rendered once for all who watch what is called `name` in the page's language. `render` must show everybody the
+/// same: see [`Page::for_everybody`].
+///
+/// # Errors
+/// As [`fragments`].
+pub(crate) fn shared_fragments<R, F>(
+    page: &Page,
+    name: &str,
+    whose: Whose,
+    pace: Pace,
+    relevant: impl Fn(&LiveEvent) -> bool + Send + Sync + 'static,
+    render: R,
+) -> Result<Response, Failure>
+where
+    R: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Fragment, Failure>> + Send,
+{
+    let place = page.app.streams.take(page.visitor()?, whose)?;
+    let Watched { events, shutdown } = Watched::of(page);
+    let key = (name.to_owned(), page.look.language);
+    let start = || Source::start(events, shutdown.clone(), pace, relevant, render);
+    let source = page.app.shared_fragments.source(key, start);
+    Ok(respond(source, place, shutdown))
+}
+
+/// What every source watches.
+struct Watched {
+    events: broadcast::Receiver<LiveEvent>,
+    shutdown: CancellationToken,
+}
+
+impl Watched {
+    fn of(page: &Page) -> Self {
+        // Subscribed before the first look, so that nothing falls between.
+        Self { events: page.app.backend.watch(), shutdown: page.app.shutdown.clone() }
+    }
+}
+
+impl Source {
+    fn start<R, F>(
+        events: broadcast::Receiver<LiveEvent>,
+        shutdown: CancellationToken,
+        pace: Pace,
+        relevant: impl Fn(&LiveEvent) -> bool + Send + Sync + 'static,
+        render: R,
+    ) -> Self
+    where
+        R: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Fragment, Failure>> + Send,
+    {
+        let (show, frames) = watch::channel(Frame::Nothing);
+        let task = tokio::spawn(async move {
+            shutdown.run_until_cancelled(feed(events, pace, relevant, render, &show)).await;
+        });
+        Self { frames, task: task.abort_handle(), listed: None }
+    }
+}
+
+impl Shared {
+    /// The source of this key, which is started if nobody watches it yet.
+    fn source(self: &Arc<Self>, key: SharedKey, start: impl FnOnce() -> Source) -> Arc<Source> {
+        let mut sources = self.0.lock();
+        if let Some(source) = sources.get(&key).and_then(Weak::upgrade) {
+            return source;
+        }
+        let listed = Some((self.clone(), key.clone()));
+        let mut source = start();
+        source.listed = listed;
+        let source = Arc::new(source);
+        sources.insert(key, Arc::downgrade(&source));
+        source
+    }
+}
+
+/// A stream of what the source shows. `place` is given back with its end.
+fn respond(source: Arc<Source>, place: impl Send + 'static, shutdown: CancellationToken) -> Response {
+    let frames = WatchStream::new(source.frames.clone());
+    let held = (source, place);
+    let events = frames.flat_map(move |frame| {
+        let _held = &held;
+        stream::iter(events_of(frame))
+    });
+    let over = async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = gone.closed() => {}
             () = sleep(STREAM_LIFE) => {}
-            () = feed(events, pace, relevant, render, send) => {}
         }
-    });
-    Ok(SSE::new(ReceiverStream::new(receive)).keep_alive(HEARTBEAT).into_response())
+    };
+    let retry = stream::once(future::ready(Event::retry(RETRY_MS)));
+    let events: std::pin::Pin<Box<dyn Stream<Item = Event> + Send>> =
+        Box::pin(retry.chain(events).take_until(Box::pin(over)));
+    SSE::new(events).keep_alive(HEARTBEAT).into_response()
+}
+
+fn events_of(frame: Frame) -> Vec<Event> {
+    let fragment = |html: &str| Event::message(html).event_type("fragment");
+    match frame {
+        Frame::Nothing => vec![],
+        Frame::Shown(html) => vec![fragment(&html)],
+        Frame::Last(html) => vec![fragment(&html), Event::message("rest").event_type("end")],
+        Frame::Gone => vec![Event::message("gone").event_type("reload")],
+    }
 }
 
 async fn feed<R, F>(
@@ -81,37 +226,31 @@ async fn feed<R, F>(
     pace: Pace,
     relevant: impl Fn(&LiveEvent) -> bool,
     render: R,
-    send: mpsc::Sender<Event>,
+    show: &watch::Sender<Frame>,
 ) where
     R: Fn() -> F,
     F: Future<Output = Result<Fragment, Failure>>,
 {
-    let mut shown = String::new();
     let mut tick = interval(pace.tick);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
-    if send.send(Event::retry(RETRY_MS)).await.is_err() {
-        return;
-    }
     loop {
         let rendered_at = Instant::now();
         match render().await {
-            Ok(fragment) => {
-                if fragment.html != shown {
-                    let event = Event::message(fragment.html.clone()).event_type("fragment");
-                    if send.send(event).await.is_err() {
-                        return;
-                    }
-                    shown = fragment.html;
-                }
-                if fragment.last {
-                    let _ = send.send(Event::message("rest").event_type("end")).await;
-                    return;
-                }
+            Ok(Fragment { html, last: true }) => {
+                show.send_replace(Frame::Last(html.into()));
+                return;
             }
-            // The thing, or the right to see it, is gone: the page says so when it is loaded again.
+            Ok(Fragment { html, last: false }) => {
+                let frame = Frame::Shown(html.into());
+                show.send_if_modified(|shown| {
+                    let changed = *shown != frame;
+                    *shown = frame;
+                    changed
+                });
+            }
             Err(Failure::NotFound | Failure::Backend(backend::Error::NotFound(_))) => {
-                let _ = send.send(Event::message("gone").event_type("reload")).await;
+                show.send_replace(Frame::Gone);
                 return;
             }
             Err(failure) => tracing::warn!(cause = %chain(&failure), "a live fragment failed; the next one will tell"),
@@ -120,13 +259,71 @@ async fn feed<R, F>(
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) if relevant(&event) => break,
+                    // Whoever looks on may have lost the right to: rendering finds out.
+                    Ok(event) if event.what == LiveKind::Members || relevant(&event) => break,
                     Ok(_) => {}
                     Err(broadcast::error::RecvError::Lagged(_)) => break,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 _ = tick.tick() => break,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    const PACE: Pace = Pace { gap: Duration::ZERO, tick: Duration::from_millis(1) };
+
+    fn key(language: Language) -> SharedKey {
+        ("token".into(), language)
+    }
+
+    /// Shows how often it was rendered, `last` times.
+    fn source(tell: &broadcast::Sender<LiveEvent>, last: u64) -> Source {
+        let rendered = AtomicU64::new(0);
+        let render = move || {
+            let times = rendered.fetch_add(1, Ordering::SeqCst) + 1;
+            future::ready(Ok(Fragment { html: times.to_string(), last: times == last }))
+        };
+        Source::start(tell.subscribe(), CancellationToken::new(), PACE, |_| true, render)
+    }
+
+    #[tokio::test]
+    async fn what_many_watch_is_rendered_once_and_no_more_once_they_are_gone() {
+        let (tell, _) = broadcast::channel(1);
+        let shared = Arc::new(Shared::default());
+        let first = shared.source(key(Language::En), || source(&tell, u64::MAX));
+        let second = shared.source(key(Language::En), || panic!("it is rendered already"));
+        let other = shared.source(key(Language::Zh), || source(&tell, u64::MAX));
+        assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &other));
+        assert_eq!(tell.receiver_count(), 2);
+        drop((first, other));
+        assert_eq!(shared.0.lock().len(), 1, "somebody still watches");
+        drop(second);
+        assert!(shared.0.lock().is_empty());
+        while tell.receiver_count() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let again = shared.source(key(Language::En), || source(&tell, u64::MAX));
+        assert!(again.frames.clone().changed().await.is_ok(), "it is rendered again for who comes back");
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_sees_the_newest_and_the_end() {
+        let (tell, _) = broadcast::channel(1);
+        let source = Arc::new(source(&tell, 3));
+        for comes in ["from the beginning", "when it is over"] {
+            let response = respond(source.clone(), (), CancellationToken::new());
+            assert_eq!(response.content_type(), Some(CONTENT_TYPE));
+            assert_eq!(response.headers()["x-accel-buffering"], "no");
+            let text = response.into_body().into_string().await.unwrap();
+            assert!(text.starts_with("retry: 2000"), "{comes}: {text}");
+            assert!(text.contains("event: fragment\ndata: 3"), "{comes}: {text}");
+            assert!(text.ends_with("event: end\ndata: rest\n\n"), "{comes}: {text}");
         }
     }
 }

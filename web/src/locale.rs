@@ -13,7 +13,7 @@ const LANGUAGE_COOKIE: &str = "cw_lang";
 const LANGUAGE_COOKIE_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A language the pages speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
     /// Chinese.

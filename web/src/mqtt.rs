@@ -27,16 +27,16 @@ pub(crate) async fn connect(
 ) -> Result<Response, Failure> {
     let gate = page.app.config.mqtt.clone().ok_or(Failure::NotFound)?;
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    if !gate.is_offered(&offers.collect::<Vec<_>>()) {
+    let peer = SocketAddr::new(ip, remote.as_socket_addr().map_or(0, SocketAddr::port));
+    let Some(agreed) = gate.agree_on_subprotocol(&offers.collect::<Vec<_>>(), peer) else {
         let told = "offer the WebSocket subprotocol mqtt\n";
         return Ok(Response::builder().status(StatusCode::BAD_REQUEST).body(told));
-    }
-    let peer = SocketAddr::new(ip, remote.as_socket_addr().map_or(0, SocketAddr::port));
+    };
     let bounds = WebSocketConfig::default()
         .max_message_size(Some(gate.message_bytes_max()))
         .max_frame_size(Some(gate.message_bytes_max()))
         .read_buffer_size(READ_BYTES);
-    let upgrade = socket.protocols([gate.subprotocol()]).config(bounds).on_upgrade(move |socket| async move {
+    let upgrade = socket.protocols([agreed]).config(bounds).on_upgrade(move |socket| async move {
         let (sink, stream) = socket.split();
         let messages = stream.try_filter_map(|message| {
             future::ready(match message {

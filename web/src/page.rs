@@ -1,9 +1,22 @@
 //! What every page needs: the language, the form token, the request's id, and the templates.
 
-use crate::{app::App, failure::Failure, guard::csrf, locale::Language, templates::Templates};
+use crate::{
+    app::App,
+    failure::Failure,
+    guard::{
+        address::{self, Unreadable},
+        csrf,
+    },
+    locale::Language,
+    templates::Templates,
+};
+use backend::operators::Member;
 use poem::{FromRequest, Request, RequestBody, Response, http::StatusCode};
 use serde_json::json;
-use std::sync::Arc;
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 use tera::Context;
 
 /// A page under way. Made by the envelope, one a request.
@@ -11,6 +24,10 @@ use tera::Context;
 pub(crate) struct Page {
     pub(crate) app: Arc<App>,
     pub(crate) look: Look,
+    /// The visitor's address, or why a trusted proxy does not tell it.
+    pub(crate) visitor: Result<IpAddr, Unreadable>,
+    /// The member who asks, once the request has come that far.
+    pub(crate) signed: Arc<OnceLock<Member>>,
 }
 
 /// What templates need beside their own facts.
@@ -25,6 +42,8 @@ pub(crate) struct Look {
     pub(crate) demo: bool,
     /// Whether the MQTT broker is in this process.
     pub(crate) mqtt: bool,
+    /// The time zone of the operator whose member looks; without one, times are shown in the reader's own.
+    pub(crate) time_zone: Option<String>,
 }
 
 impl Look {
@@ -39,6 +58,7 @@ impl Look {
         context.insert("request_id", &self.request_id);
         context.insert("demo", &self.demo);
         context.insert("mqtt", &self.mqtt);
+        context.insert("time_zone", &self.time_zone);
         Ok(templates.render(self.language, template, &context)?)
     }
 }
@@ -53,8 +73,17 @@ impl Page {
             here: without_language(request.uri().path(), request.uri().query()),
             demo: app.config.demo.is_some(),
             mqtt: app.config.mqtt.is_some(),
+            time_zone: None,
         };
-        Self { app: app.clone(), look }
+        let visitor = address::client_ip(request, &app.config.proxies);
+        Self { app: app.clone(), look, visitor, signed: Arc::default() }
+    }
+
+    /// The page as anybody sees it: what it shows has nothing of this request, and no session's form token.
+    pub(crate) fn for_everybody(mut self) -> Self {
+        self.look.csrf = csrf::token(&self.app.config.csrf_key, "", self.app.backend.now_ms());
+        self.look.request_id.clear();
+        self
     }
 
     /// The same page under another address: what answers a form is shown under the form's page.

@@ -1,24 +1,19 @@
 //! A socket for the [`app`](crate::app()).
 
-use crate::{app, config::WebConfig};
+use crate::{
+    app,
+    config::{MetricsText, WebConfig},
+    edge::{self, Bounds, Deadlines},
+    guard::{compression, proxies::TrustedProxies},
+};
 use backend::Backend;
-use poem::{
-    Server,
-    http::uri::Scheme,
-    listener::{Acceptor, TcpAcceptor},
-    web::{LocalAddr, RemoteAddr},
-};
-use std::{io, net::SocketAddr, time::Duration};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-};
+use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make_sync, get};
+use std::{io, net::SocketAddr};
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// A connection that is silent for this long is closed. Live streams have a heartbeat.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// What requests under way get at shutdown.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+/// Connections at once where only metrics are served.
+const METRICS_CONNECTIONS: usize = 16;
 
 /// Why the web does not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,48 +73,37 @@ pub async fn bind(address: SocketAddr) -> Result<Bound, WebError> {
 /// # Errors
 /// If the configuration is wrong.
 pub fn serve(bound: Bound, config: WebConfig, backend: Backend, shutdown: CancellationToken) -> Result<Web, WebError> {
-    let address = bound.local_addr;
+    let bounds = Bounds {
+        connections: config.limits.connections as usize,
+        connections_per_address: config.limits.connections_per_address as usize,
+        deadlines: Deadlines::DEFAULT,
+    };
+    let proxies = config.proxies.clone();
     let app = app(config, backend, shutdown.clone())?;
-    let acceptor = TcpAcceptor::from_tokio(bound.listener).map_err(|source| WebError::Bind { address, source })?;
-    let server = Server::new_with_acceptor(Undelayed(acceptor)).name("web").idle_timeout(IDLE_TIMEOUT);
-    let until = async move { shutdown.cancelled().await };
-    let done = tokio::spawn(server.run_with_graceful_shutdown(app, until, Some(SHUTDOWN_GRACE)));
-    Ok(Web { local_addr: address, done })
+    Ok(start(bound, app, bounds, proxies, shutdown))
 }
 
-/// Accepts connections that send at once what is written to them. Otherwise a small piece after another (an event of a
-/// live stream, an MQTT packet) waits for the other side's delayed acknowledgement: 40 ms and more.
-struct Undelayed(TcpAcceptor);
-
-impl Acceptor for Undelayed {
-    type Io = TcpStream;
-
-    fn local_addr(&self) -> Vec<LocalAddr> {
-        self.0.local_addr()
-    }
-
-    async fn accept(&mut self) -> io::Result<(TcpStream, LocalAddr, RemoteAddr, Scheme)> {
-        let accepted = self.0.accept().await?;
-        if let Err(error) = accepted.0.set_nodelay(true) {
-            tracing::warn!(%error, "cannot set TCP_NODELAY");
-        }
-        Ok(accepted)
-    }
+/// Serves metrics alone, under `/metrics`, on an address of its own, until `shutdown` is cancelled.
+pub fn serve_metrics(bound: Bound, metrics: MetricsText, shutdown: CancellationToken) -> Web {
+    let bounds = Bounds {
+        connections: METRICS_CONNECTIONS,
+        connections_per_address: METRICS_CONNECTIONS,
+        deadlines: Deadlines::DEFAULT,
+    };
+    let site = Route::new().at("/metrics", get(make_sync(move |_| metrics_answer(&metrics))));
+    let site = site.around(compression::compress).map_to_response();
+    start(bound, site, bounds, TrustedProxies::none(), shutdown)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn start<E>(bound: Bound, site: E, bounds: Bounds, proxies: TrustedProxies, shutdown: CancellationToken) -> Web
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    let done = tokio::spawn(edge::serve(bound.listener, site, bounds, proxies, shutdown));
+    Web { local_addr: bound.local_addr, done }
+}
 
-    #[tokio::test]
-    async fn what_is_accepted_sends_at_once() {
-        let bound = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = bound.local_addr();
-        let mut acceptor = Undelayed(TcpAcceptor::from_tokio(bound.listener).unwrap());
-        let (accepted, connected) = tokio::join!(acceptor.accept(), TcpStream::connect(address));
-        let (stream, local, remote, _) = accepted.unwrap();
-        assert!(stream.nodelay().unwrap());
-        assert_eq!(local.as_socket_addr(), Some(&address));
-        assert_eq!(remote.as_socket_addr().copied(), connected.unwrap().local_addr().ok());
-    }
+/// Metrics as Prometheus reads them.
+pub(crate) fn metrics_answer(metrics: &MetricsText) -> Response {
+    Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics())
 }

@@ -1,6 +1,7 @@
 //! Templates (tera) and static files, embedded in the binary.
 
 use crate::locale::{Language, Texts};
+use backend::zones::Zone;
 use chrono::{DateTime, SecondsFormat};
 use poem::i18n::I18NArgs;
 use rust_embed::RustEmbed;
@@ -109,7 +110,7 @@ fn compile(language: Language, assets: &Arc<Assets>) -> Result<Tera, Error> {
         let minor: i64 = kwargs.must_get("minor")?;
         Ok(format!("{}.{:02}", minor / 100, minor.unsigned_abs() % 100))
     });
-    tera.register_function("when", |kwargs: Kwargs, _: &State| when(&kwargs));
+    tera.register_function("when", |kwargs: Kwargs, state: &State| when(&kwargs, state));
     let mut files = Vec::new();
     for name in TemplateFiles::iter() {
         if let Some(file) = TemplateFiles::get(&name) {
@@ -140,11 +141,18 @@ fn text(texts: &Texts, kwargs: &Kwargs) -> TeraResult<String> {
     texts.get(key, args).map_err(Error::message)
 }
 
-/// `when(ms=..)`: a time as a `<time>` element in UTC, which the script turns into the reader's own time.
-fn when(kwargs: &Kwargs) -> TeraResult<Value> {
+/// `when(ms=..)`: a time as a `<time>` element. In an operator's pages it is the time of the operator's zone, wherever its
+/// reader is; elsewhere it is in UTC, which the script turns into the reader's own time.
+fn when(kwargs: &Kwargs, state: &State) -> TeraResult<Value> {
     let ms: i64 = kwargs.must_get("ms")?;
     let time = DateTime::from_timestamp_millis(ms).ok_or_else(|| Error::message(format!("{ms} ms is not a time")))?;
     let machine = time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let name = state.get::<String>("time_zone")?;
+    let zone = name.as_deref().and_then(|name| Zone::parse(name).ok());
+    if let Some((zone, words)) = zone.and_then(|zone| zone.text(ms).map(|words| (zone, words))) {
+        let name = zone.name();
+        return Ok(Value::safe_string(&format!("<time datetime=\"{machine}\" data-zone=\"{name}\">{words}</time>")));
+    }
     let words = time.format("%Y-%m-%d %H:%M UTC");
     Ok(Value::safe_string(&format!("<time datetime=\"{machine}\">{words}</time>")))
 }

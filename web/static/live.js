@@ -1,13 +1,28 @@
 // Keeps pages fresh. Without it they still work: they show what was true when they were loaded.
 "use strict";
 
-const localTime = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+const formats = new Map();
 
-// Times come in UTC; the reader wants their own.
+// Formats times of a zone, of the reader's own if there is none. Nothing for a zone that the browser does not know: then
+// the server's words stay.
+function formatOf(zone) {
+  if (!formats.has(zone)) {
+    const style = { dateStyle: "medium", timeStyle: "medium" };
+    let format = null;
+    try {
+      format = new Intl.DateTimeFormat(document.documentElement.lang, { ...style, timeZone: zone });
+    } catch {}
+    formats.set(zone, format);
+  }
+  return formats.get(zone);
+}
+
+// Times come in UTC. An operator's are shown as in its zone, all others as in the reader's own.
 function localizeTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     const date = new Date(time.dateTime);
-    if (!Number.isNaN(date.getTime())) time.textContent = localTime.format(date);
+    const format = formatOf(time.dataset.zone);
+    if (format && !Number.isNaN(date.getTime())) time.textContent = format.format(date);
   }
 }
 

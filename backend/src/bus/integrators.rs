@@ -1,7 +1,13 @@
 //! Integrators' topics: `v1/<operator>/<machine>/{status,pulse,sale}`, plain JSON. docs/PROTOCOL.md has the fields.
 
 use super::JSON_VERSION;
-use crate::{Backend, Result, machines::fleet::fault_words, machines::machine, operators::operator, sales::sale};
+use crate::{
+    Backend, Result,
+    machines::{fleet::fault_words, machine},
+    modules::module,
+    operators::operator,
+    sales::sale,
+};
 use protocol::messages::{Pulse, Status};
 use sea_orm::{JoinType, QuerySelect, prelude::*};
 use serde::Serialize;
@@ -21,6 +27,9 @@ struct StatusJson<'a> {
     module: &'a str,
     online: bool,
     at_ms: i64,
+    /// Whether the module said it just now; else it is what was last known, as of then.
+    live: bool,
+    as_of_ms: Option<i64>,
     firmware: &'a str,
     signal_csq: Option<u8>,
     supply_mv: Option<u16>,
@@ -58,11 +67,14 @@ struct SaleJson<'a> {
 
 impl Backend {
     pub(crate) async fn tell_integrators_of_status(&self, machine: &machine::Model, status: &Status<'_>) {
+        let now_ms = self.wall_ms();
         let json = StatusJson {
             v: JSON_VERSION,
             module: machine.module_id.as_deref().unwrap_or_default(),
             online: status.online,
-            at_ms: self.now_ms(),
+            at_ms: now_ms,
+            live: true,
+            as_of_ms: Some(now_ms),
             firmware: status.firmware,
             signal_csq: status.signal_csq,
             supply_mv: status.supply_mv,
@@ -74,10 +86,38 @@ impl Backend {
         self.tell_integrators(machine.id, "status", &json, true).await;
     }
 
+    /// Tells what is stored of a machine and its module, if it has one.
+    pub(super) async fn tell_integrators_of_known(
+        &self,
+        machine: &machine::Model,
+        module: Option<&module::Model>,
+        live: bool,
+    ) -> Result<()> {
+        let as_of_ms = module.and_then(|module| module.seen_ms);
+        let number = |number: i64| u64::try_from(number).unwrap_or_default();
+        let json = StatusJson {
+            v: JSON_VERSION,
+            module: machine.module_id.as_deref().unwrap_or_default(),
+            online: module.is_some_and(|module| module.online),
+            at_ms: as_of_ms.unwrap_or(self.now_ms()),
+            live,
+            as_of_ms,
+            firmware: module.map_or("", |module| &module.firmware),
+            signal_csq: module.and_then(|module| module.signal_csq).and_then(|csq| csq.try_into().ok()),
+            supply_mv: module.and_then(|module| module.supply_mv).and_then(|mv| mv.try_into().ok()),
+            faults: fault_words(module.map_or(0, |module| module.faults)),
+            locked: module.is_some_and(|module| module.locked),
+            coin_pulses_total: module.map_or(0, |module| number(module.coin_pulses)),
+            credit_pulses_total: module.map_or(0, |module| number(module.credit_pulses)),
+        };
+        let Some(topics) = self.integrators_topics(machine.id).await? else { return Ok(()) };
+        self.try_tell(&format!("{topics}/status"), &json, true).await
+    }
+
     pub(crate) async fn tell_integrators_of_pulse(&self, machine: &machine::Model, pulse: &Pulse) {
         let json = PulseJson {
             v: JSON_VERSION,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
             pulses: pulse.pulses,
             coin_pulses_total: pulse.coin_pulses_total,
             width_ms: pulse.width_ms,
@@ -92,7 +132,7 @@ impl Backend {
             sale: &sale.token,
             state: &sale.state,
             reason: &sale.reason,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
             created_ms: sale.created_ms,
             amount_minor: sale.amount_minor,
             currency: &sale.currency,

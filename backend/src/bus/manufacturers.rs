@@ -2,7 +2,7 @@
 //! docs/PROTOCOL.md has the fields.
 
 use super::JSON_VERSION;
-use crate::{Backend, machines::fleet::fault_words};
+use crate::{Backend, Result, machines::fleet::fault_words, modules::module};
 use protocol::{ModuleId, messages::Status};
 use serde::Serialize;
 
@@ -10,13 +10,16 @@ use serde::Serialize;
 struct HealthJson<'a> {
     v: u8,
     at_ms: i64,
+    /// Whether the module said it just now; else it is what was last known, as of then.
+    live: bool,
+    as_of_ms: Option<i64>,
     online: bool,
     firmware: &'a str,
-    boot: u32,
+    boot: i64,
     signal_csq: Option<u8>,
     supply_mv: Option<u16>,
     faults: Vec<&'static str>,
-    settings_version: u32,
+    settings_version: i64,
 }
 
 impl Backend {
@@ -33,17 +36,44 @@ impl Backend {
                 return;
             }
         };
+        let now_ms = self.wall_ms();
         let json = HealthJson {
             v: JSON_VERSION,
-            at_ms: self.now_ms(),
+            at_ms: now_ms,
+            live: true,
+            as_of_ms: Some(now_ms),
             online: status.online,
             firmware: status.firmware,
-            boot: status.mark.boot,
+            boot: status.mark.boot.into(),
             signal_csq: status.signal_csq,
             supply_mv: status.supply_mv,
             faults: fault_words(status.faults.into()),
-            settings_version: status.settings_version,
+            settings_version: status.settings_version.into(),
         };
         self.tell(&format!("made/{}/{module}/status", manufacturer.slug), &json, true).await;
+    }
+
+    /// Tells what is stored of a module.
+    pub(super) async fn tell_manufacturer_of_known(
+        &self,
+        manufacturer_id: i64,
+        module: &module::Model,
+        live: bool,
+    ) -> Result<()> {
+        let manufacturer = self.manufacturer_row(manufacturer_id).await?;
+        let json = HealthJson {
+            v: JSON_VERSION,
+            at_ms: module.seen_ms.unwrap_or(self.now_ms()),
+            live,
+            as_of_ms: module.seen_ms,
+            online: module.online,
+            firmware: &module.firmware,
+            boot: module.status_boot,
+            signal_csq: module.signal_csq.and_then(|csq| csq.try_into().ok()),
+            supply_mv: module.supply_mv.and_then(|mv| mv.try_into().ok()),
+            faults: fault_words(module.faults),
+            settings_version: module.settings_version,
+        };
+        self.try_tell(&format!("made/{}/{}/status", manufacturer.slug, module.id), &json, true).await
     }
 }

@@ -2,8 +2,10 @@
 //! embedded broker or to an external one alike.
 
 pub(crate) mod integrators;
+mod last_known;
 mod manufacturers;
 mod mqtt;
+mod tunnel;
 
 pub use mqtt::{MqttBus, MqttConfig, MqttReader};
 
@@ -27,9 +29,13 @@ impl Backend {
     /// Tells integrators or a manufacturer, as JSON. Best effort, by design: the API and the pages have the truth, and a
     /// status is retained.
     async fn tell(&self, topic: &str, json: &impl Serialize, retain: bool) {
-        let payload = serde_json::to_vec(json).expect("what is told is plain JSON");
-        if let Err(error) = self.bus.publish(topic, payload, retain, None).await {
+        if let Err(error) = self.try_tell(topic, json, retain).await {
             tracing::debug!(topic, %error, "nobody was told");
         }
+    }
+
+    async fn try_tell(&self, topic: &str, json: &impl Serialize, retain: bool) -> Result<()> {
+        let payload = serde_json::to_vec(json).expect("what is told is plain JSON");
+        self.bus.publish(topic, payload, retain, None).await
     }
 }

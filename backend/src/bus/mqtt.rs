@@ -1,9 +1,13 @@
 //! The bus over rumqttc: one session, subscribed again after each reconnect; what arrives is worked on in lanes, so that
 //! one module's messages keep their order and different modules' do not wait for each other.
 
-use super::Bus;
+use super::{Bus, last_known, tunnel::Tunnel};
 use crate::{Backend, Error, Result};
 use async_trait::async_trait;
+use protocol::{
+    ModuleId,
+    topics::{self, Kind},
+};
 use rumqttc::v5::{
     AsyncClient, Event, EventLoop, Incoming, MqttOptions,
     mqttbytes::{
@@ -12,14 +16,19 @@ use rumqttc::v5::{
     },
 };
 use std::{
+    collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
+    net::Ipv4Addr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
 /// What modules say.
 const FILTERS: [&str; 3] = ["m/+/status", "m/+/pulse", "m/+/ack"];
@@ -65,28 +74,34 @@ pub struct MqttReader {
     event_loop: EventLoop,
     client: AsyncClient,
     connected: Arc<AtomicBool>,
+    tunnel: Option<Tunnel>,
 }
 
 impl MqttBus {
     /// A bus that connects once its reader is run.
-    pub fn new(config: MqttConfig) -> (Self, MqttReader) {
-        let mut options = MqttOptions::new(config.client_id, config.host, config.port);
+    ///
+    /// # Errors
+    /// TLS is wanted, and cannot be had.
+    pub fn new(config: MqttConfig) -> Result<(Self, MqttReader)> {
+        let tunnel = config.tls.then(|| Tunnel::new(&config.host, config.port)).transpose()?;
+        let (host, port) = match &tunnel {
+            Some(tunnel) => (Ipv4Addr::LOCALHOST.to_string(), tunnel.port()?),
+            None => (config.host, config.port),
+        };
+        let mut options = MqttOptions::new(config.client_id, host, port);
         options
             .set_credentials(config.username, config.password)
             .set_keep_alive(KEEP_ALIVE)
             .set_clean_start(true)
             .set_max_packet_size(Some(PACKET_MAX_BYTES))
             .set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX);
-        if config.tls {
-            options.set_transport(rumqttc::Transport::tls_with_default_config());
-        }
         let mut network = options.network_options();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);
         let (client, event_loop) = AsyncClient::new(options, OUTGOING_MAX);
         let connected = Arc::new(AtomicBool::new(false));
         let bus = Self { client: client.clone(), connected: connected.clone() };
-        (bus, MqttReader { event_loop, client, connected })
+        Ok((bus, MqttReader { event_loop, client, connected, tunnel }))
     }
 }
 
@@ -108,9 +123,15 @@ impl Bus for MqttBus {
 impl MqttReader {
     /// Reads until dropped. Connects again whenever the broker goes.
     pub async fn run(mut self, backend: Backend) {
+        // Ends with this.
+        let mut carrying = JoinSet::new();
+        if let Some(tunnel) = self.tunnel.take() {
+            carrying.spawn(tunnel.run());
+        }
         let lanes: Vec<_> = (0..LANES).map(|_| start_lane(backend.clone())).collect();
         let mut wait = RECONNECT_FIRST;
         let mut subscribing = JoinSet::new();
+        let mut telling = JoinSet::new();
         loop {
             match self.event_loop.poll().await {
                 Ok(Event::Incoming(Incoming::ConnAck(_))) => {
@@ -118,12 +139,21 @@ impl MqttReader {
                     // below. Whoever still waits for that on the last connection's behalf is not needed any more.
                     subscribing.shutdown().await;
                     subscribing.spawn(subscribe(self.client.clone()));
+                    telling.shutdown().await;
+                    for lane in &lanes {
+                        if lane.send(Work::Connected).await.is_err() {
+                            return;
+                        }
+                    }
                 }
                 Ok(Event::Incoming(Packet::SubAck(answer))) => match refused(&answer.return_codes) {
                     None => {
                         wait = RECONNECT_FIRST;
                         self.connected.store(true, Ordering::Relaxed);
                         tracing::info!("connected to the message broker");
+                        let lanes = lanes.clone();
+                        let lane_of = move |module: &str| lanes[lane_of(module)].clone();
+                        telling.spawn(last_known::tell_all(backend.clone(), lane_of));
                     }
                     Some(refused) => {
                         tracing::warn!(
@@ -138,8 +168,8 @@ impl MqttReader {
                 },
                 Ok(Event::Incoming(Incoming::Publish(publish))) => {
                     let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else { continue };
-                    let lane = &lanes[lane_of(&topic)];
-                    if lane.send((topic, publish.payload)).await.is_err() {
+                    let lane = &lanes[lane_of(topic.split('/').nth(1).unwrap_or_default())];
+                    if lane.send(Work::Message { topic, payload: publish.payload }).await.is_err() {
                         return;
                     }
                 }
@@ -177,23 +207,44 @@ fn refused(answers: &[SubscribeReasonCode]) -> Option<String> {
     (!named.is_empty()).then(|| named.join(", "))
 }
 
-type Message = (String, bytes::Bytes);
+/// What a lane does, in order.
+pub(super) enum Work {
+    /// A connection to the broker began: nobody was heard on it yet.
+    Connected,
+    /// A message came in.
+    Message { topic: String, payload: bytes::Bytes },
+    /// What is known of a module is published, as live if it was heard on this connection; `done` says whether it is.
+    LastKnown { module: ModuleId, done: oneshot::Sender<bool> },
+}
 
-fn start_lane(backend: Backend) -> mpsc::Sender<Message> {
-    let (sender, mut receiver) = mpsc::channel::<Message>(LANE_MESSAGES_MAX);
+fn start_lane(backend: Backend) -> mpsc::Sender<Work> {
+    let (sender, mut receiver) = mpsc::channel::<Work>(LANE_MESSAGES_MAX);
     tokio::spawn(async move {
-        while let Some((topic, payload)) = receiver.recv().await {
-            if let Err(error) = backend.on_message(&topic, &payload).await {
-                tracing::warn!(topic, %error, "a module's message was not taken; what it said will be said again");
+        let mut heard: HashSet<ModuleId> = HashSet::new();
+        while let Some(work) = receiver.recv().await {
+            match work {
+                Work::Connected => heard.clear(),
+                Work::Message { topic, payload } => match backend.on_message(&topic, &payload).await {
+                    Ok(()) => {
+                        heard.extend(topics::parse(&topic).filter(|(_, kind)| *kind == Kind::Status).map(|(id, _)| id))
+                    }
+                    Err(error) => {
+                        tracing::warn!(topic, %error, "a module's message was not taken; what it said will be said again");
+                    }
+                },
+                Work::LastKnown { module, done } => {
+                    let told = backend.tell_known(module, heard.contains(&module)).await.is_ok();
+                    // Whoever asked has gone with its connection.
+                    let _ = done.send(told);
+                }
             }
         }
     });
     sender
 }
 
-/// All topics of a module go down one lane.
-fn lane_of(topic: &str) -> usize {
-    let module = topic.split('/').nth(1).unwrap_or_default();
+/// All of a module's messages go down one lane.
+fn lane_of(module: &str) -> usize {
     let mut hasher = DefaultHasher::new();
     module.hash(&mut hasher);
     usize::try_from(hasher.finish() % (LANES as u64)).unwrap_or(0)

@@ -8,6 +8,11 @@ mod m20261126_000003_lives;
 mod m20261126_000004_disabled;
 mod m20261126_000005_manufacturers;
 mod m20261129_000010_store;
+mod m20261129_000030_restore;
+mod m20261129_000050_contact;
+mod m20261129_000070_time_zones;
+mod m20261129_000071_admin;
+mod m20261129_000080_device;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -22,6 +27,11 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000004_disabled::Migration),
             Box::new(m20261126_000005_manufacturers::Migration),
             Box::new(m20261129_000010_store::Migration),
+            Box::new(m20261129_000080_device::Migration),
+            Box::new(m20261129_000050_contact::Migration),
+            Box::new(m20261129_000070_time_zones::Migration),
+            Box::new(m20261129_000071_admin::Migration),
+            Box::new(m20261129_000030_restore::Migration),
         ]
     }
 }

@@ -5,16 +5,18 @@
 //! | --- | --- | --- |
 //! | payment | provider_clearing | operator_payable |
 //! | suspense | provider_clearing | suspense |
+//! | suspense_accepted | suspense | operator_payable |
 //! | refund | operator_payable | refund_clearing |
 //! | refund_cancelled | refund_clearing | operator_payable |
 //! | refund_done | refund_clearing | provider_clearing |
 //! | loss | loss | operator_payable |
 //! | coins | cash_box | coin_sales |
+//! | coins_corrected | cash_box | coin_sales; the other way round where it takes away |
 
 pub(crate) mod entry;
 pub(crate) mod txn;
 
-use crate::{Backend, Result, money::Currency};
+use crate::{Backend, Error, Result, money::Currency};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QuerySelect, prelude::*};
 use serde::Serialize;
 
@@ -59,6 +61,8 @@ pub enum Kind {
     Payment,
     /// A payment of a wrong amount came in; the reference is the attempt.
     Suspense,
+    /// A person took a payment of a wrong amount for the sale's; the reference is the attempt.
+    SuspenseAccepted,
     /// A refund was decided; the reference is the refund.
     Refund,
     /// A refund was taken back before it was submitted; the reference is the refund.
@@ -67,8 +71,10 @@ pub enum Kind {
     RefundDone,
     /// Credited and refunded; the reference is the sale.
     Loss,
-    /// Coins fell; the reference is module and running total.
+    /// Coins fell; the reference is module, how often it began to count, and running total.
     Coins,
+    /// A person corrected what was booked of coins; the reference is the correction.
+    CoinsCorrected,
 }
 
 impl Kind {
@@ -77,11 +83,13 @@ impl Kind {
         match self {
             Kind::Payment => "payment",
             Kind::Suspense => "suspense",
+            Kind::SuspenseAccepted => "suspense_accepted",
             Kind::Refund => "refund",
             Kind::RefundCancelled => "refund_cancelled",
             Kind::RefundDone => "refund_done",
             Kind::Loss => "loss",
             Kind::Coins => "coins",
+            Kind::CoinsCorrected => "coins_corrected",
         }
     }
 
@@ -90,11 +98,12 @@ impl Kind {
         match self {
             Kind::Payment => (Account::ProviderClearing, Account::OperatorPayable),
             Kind::Suspense => (Account::ProviderClearing, Account::Suspense),
+            Kind::SuspenseAccepted => (Account::Suspense, Account::OperatorPayable),
             Kind::Refund => (Account::OperatorPayable, Account::RefundClearing),
             Kind::RefundCancelled => (Account::RefundClearing, Account::OperatorPayable),
             Kind::RefundDone => (Account::RefundClearing, Account::ProviderClearing),
             Kind::Loss => (Account::Loss, Account::OperatorPayable),
-            Kind::Coins => (Account::CashBox, Account::CoinSales),
+            Kind::Coins | Kind::CoinsCorrected => (Account::CashBox, Account::CoinSales),
         }
     }
 }
@@ -107,7 +116,7 @@ pub(crate) struct Posting {
     pub operator_id: i64,
     pub sale_id: Option<i64>,
     pub machine_id: Option<i64>,
-    /// Positive, in minor units.
+    /// Positive, in minor units; of a correction it may be negative.
     pub amount_minor: i64,
     pub currency: String,
     pub at_ms: i64,
@@ -139,6 +148,18 @@ pub(crate) async fn post(txn: &impl ConnectionTrait, posting: Posting) -> Result
     Ok(())
 }
 
+/// What was posted under a kind and a reference, in minor units; 0 if nothing was.
+pub(crate) async fn posted_minor(txn: &impl ConnectionTrait, kind: Kind, reference: &str) -> Result<i64> {
+    let head = txn::Entity::find()
+        .filter(txn::Column::Kind.eq(kind.as_str()))
+        .filter(txn::Column::Reference.eq(reference))
+        .one(txn)
+        .await?;
+    let Some(head) = head else { return Ok(0) };
+    let lines = entry::Entity::find().filter(entry::Column::TxnId.eq(head.id)).all(txn).await?;
+    Ok(lines.into_iter().map(|line| line.amount_minor).filter(|minor| *minor > 0).sum())
+}
+
 /// The balance of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromQueryResult)]
 pub struct Balance {
@@ -168,7 +189,8 @@ impl Backend {
     }
 }
 
-/// The currency of an operator or a sale, as stored.
-pub(crate) fn currency(code: &str) -> Currency {
-    Currency::parse(code).unwrap_or(Currency::Cny)
+/// The currency of an operator or a sale, as stored. One that is not known is an error: an amount in it must not be shown
+/// or paid as if it were another.
+pub(crate) fn currency(code: &str) -> Result<Currency> {
+    Currency::parse(code).ok_or_else(|| Error::Unknown { what: "currency", value: code.to_owned() })
 }

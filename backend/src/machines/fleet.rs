@@ -7,6 +7,7 @@ use crate::{
     money::Money,
     operators::operator,
     sales::PriceView,
+    zones::Period,
 };
 use protocol::messages::faults;
 use sea_orm::{ExprTrait, FromQueryResult, QueryOrder, QuerySelect, prelude::*};
@@ -29,6 +30,9 @@ impl Backend {
             .order_by_asc(machine::Column::Id)
             .all(self.db.read())
             .await?;
+        // What is out of service comes last.
+        let (retired, mut machines): (Vec<_>, Vec<_>) = machines.into_iter().partition(|m| m.retired_ms.is_some());
+        machines.extend(retired);
         self.fleet_rows(operator_id, machines).await
     }
 
@@ -37,7 +41,7 @@ impl Backend {
         let machine = self.own_machine(operator_id, machine_id).await?;
         let operator = self.operator_row(operator_id).await?;
         let rows = self.fleet_rows(operator_id, vec![machine.clone()]).await?;
-        let currency = ledger::currency(&operator.currency);
+        let currency = ledger::currency(&operator.currency)?;
         let prices = self.price_rows(machine_id).await?;
         let pulses = pulse::Entity::find()
             .filter(pulse::Column::MachineId.eq(machine_id))
@@ -47,7 +51,7 @@ impl Backend {
             .await?;
         Ok(MachineView {
             row: rows.into_iter().next().ok_or(Error::NotFound("machine"))?,
-            coin_value_text: Self::coin_value_text(&machine, &operator.currency),
+            coin_value_text: Self::coin_value_text(&machine, &operator.currency)?,
             prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
             pulses: pulses
                 .into_iter()
@@ -74,9 +78,10 @@ impl Backend {
             .into_iter()
             .map(|module| (module.id.clone(), module))
             .collect();
+        let currency = ledger::currency(&operator.currency)?;
         let rows = machines.into_iter().map(|machine| {
             let today = sums.get(&machine.id).copied().unwrap_or_default();
-            let mobile = Money::new(today.paid_minor - today.refunded_minor, ledger::currency(&operator.currency));
+            let mobile = Money::new(today.paid_minor - today.refunded_minor, currency);
             FleetRow {
                 machine_id: machine.id,
                 module: machine.module_id.as_ref().and_then(|id| modules.get(id)).map(ModuleView::of),
@@ -84,6 +89,7 @@ impl Backend {
                 name: machine.name,
                 site: machine.site,
                 active: machine.active,
+                retired_ms: machine.retired_ms,
                 sales_today: today.sales,
                 mobile_today_text: mobile.to_string(),
                 coins_today: coins.get(&machine.id).copied().unwrap_or_default(),
@@ -98,7 +104,7 @@ impl Backend {
             .column(pulse::Column::MachineId)
             .column_as(pulse::Column::Pulses.sum().cast_as("SIGNED"), "coins")
             .filter(pulse::Column::OperatorId.eq(operator.id))
-            .filter(pulse::Column::AtMs.gte(self.day_start_ms(operator)))
+            .filter(pulse::Column::AtMs.gte(self.start_ms(operator, Period::Day)?))
             .group_by(pulse::Column::MachineId)
             .into_model::<Coins>()
             .all(self.db.read())
@@ -107,8 +113,8 @@ impl Backend {
     }
 }
 
-/// The words for fault bits.
-pub(crate) fn fault_words(bits: i64) -> Vec<&'static str> {
+/// The words for fault bits, for programs; pages have texts for each.
+pub fn fault_words(bits: i64) -> Vec<&'static str> {
     [
         (faults::COIN_LINE_STUCK, "coin_line_stuck"),
         (faults::FLASH, "flash"),

@@ -17,6 +17,8 @@ pub struct Model {
     pub active: bool,
     pub coin_value_minor: i64,
     pub created_ms: i64,
+    /// Since when it is out of service. Its history stays.
+    pub retired_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -27,6 +29,12 @@ pub enum Relation {
         to = "crate::operators::operator::Column::Id"
     )]
     Operator,
+}
+
+impl Related<crate::operators::operator::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Operator.def()
+    }
 }
 
 impl ActiveModelBehavior for ActiveModel {}

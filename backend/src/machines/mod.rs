@@ -1,11 +1,15 @@
 //! Machines: what a module is wired to, its code, site and prices; and the operator's view of the fleet.
 
+mod changes;
 pub(crate) mod fleet;
 pub(crate) mod machine;
 pub(crate) mod price;
+mod prices;
 mod registry;
 mod remote;
 
+pub use changes::{MachineChange, MachineRow};
+pub use fleet::fault_words;
 pub use registry::NewMachine;
 pub use remote::{RemoteView, SettingsChange};
 
@@ -25,6 +29,8 @@ pub struct FleetRow {
     pub site: String,
     /// Whether it is on sale.
     pub active: bool,
+    /// Since when it is out of service for good (unix milliseconds).
+    pub retired_ms: Option<i64>,
     /// The module wired to it.
     pub module: Option<ModuleView>,
     /// Sales credited today.

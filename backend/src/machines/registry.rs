@@ -3,7 +3,7 @@
 use super::{PriceChange, machine, price};
 use crate::{
     Backend, Error, Result, clock,
-    modules::settings,
+    modules::{module, settings, status::lock_module},
     operators::registry::{named, taken},
     sales::{After, PriceView},
 };
@@ -41,7 +41,7 @@ impl PriceView {
 }
 
 impl PriceChange {
-    fn checked(self) -> Result<Self> {
+    pub(super) fn checked(self) -> Result<Self> {
         let label = self.label.trim().to_owned();
         if !(1..=40).contains(&label.chars().count()) {
             return Err(Error::invalid("label", "must have 1 to 40 characters"));
@@ -56,17 +56,25 @@ impl PriceChange {
     }
 }
 
+/// What a coin pulse is worth, within bounds.
+pub(super) fn checked_coin_value(minor: i64) -> Result<i64> {
+    if (0..=COIN_VALUE_MAX_MINOR).contains(&minor) {
+        Ok(minor)
+    } else {
+        Err(Error::invalid("coin value", "must be from 0.00 to 10,000.00"))
+    }
+}
+
 impl Backend {
     /// Makes a machine; gives its number and its code.
     pub async fn add_machine(&self, new: NewMachine) -> Result<(i64, String)> {
         self.operator_row(new.operator_id).await?;
         let prices = new.prices.into_iter().map(PriceChange::checked).collect::<Result<Vec<_>>>()?;
-        if !(0..=COIN_VALUE_MAX_MINOR).contains(&new.coin_value_minor) {
-            return Err(Error::invalid("coin value", "must be from 0.00 to 10,000.00"));
-        }
+        checked_coin_value(new.coin_value_minor)?;
         if let (Some(module), Some(pulses)) = (new.module, prices.iter().map(|price| price.pulses).max()) {
             self.module_would_give(module.as_str(), pulses).await?;
         }
+        let (module, operator_id) = (new.module, new.operator_id);
         let row = machine::ActiveModel {
             operator_id: Set(new.operator_id),
             module_id: Set(new.module.map(|module| module.to_string())),
@@ -76,6 +84,7 @@ impl Backend {
             active: Set(true),
             coin_value_minor: Set(new.coin_value_minor),
             created_ms: Set(self.now_ms()),
+            retired_ms: Set(None),
             ..Default::default()
         };
         let row = &row;
@@ -85,6 +94,15 @@ impl Backend {
             .write(|txn| async move {
                 let txn = &*txn;
                 let machine = row.clone().insert(txn).await?;
+                if let Some(module) = module {
+                    let module = lock_module(txn, module).await?;
+                    if module.operator_id.is_some_and(|owner| owner != operator_id) {
+                        return Err(Error::invalid("module", "is another operator's"));
+                    }
+                    let mut change: module::ActiveModel = module.into();
+                    change.operator_id = Set(Some(operator_id));
+                    change.update_without_returning(txn).await?;
+                }
                 for (position, price) in (0..).zip(prices) {
                     let row = price::ActiveModel {
                         machine_id: Set(machine.id),
@@ -104,7 +122,7 @@ impl Backend {
 
     /// Refuses a price beyond what the module's settings let a credit have: such a sale would be paid, refused by the
     /// module and refunded, each time.
-    async fn module_would_give(&self, module_id: &str, pulses: i32) -> Result<()> {
+    pub(super) async fn module_would_give(&self, module_id: &str, pulses: i32) -> Result<()> {
         let settings = settings::wanted(&self.module_row(module_id).await?);
         if pulses > i32::from(settings.credit_pulses_max) {
             return Err(Error::invalid("module_pulses", "are more than the module's settings let a credit have"));
@@ -196,7 +214,7 @@ impl Backend {
     }
 
     /// What a coin pulse of a machine is worth, as people write it.
-    pub(crate) fn coin_value_text(machine: &machine::Model, currency: &str) -> String {
-        Money::new(machine.coin_value_minor, ledger::currency(currency)).to_string()
+    pub(crate) fn coin_value_text(machine: &machine::Model, currency: &str) -> Result<String> {
+        Ok(Money::new(machine.coin_value_minor, ledger::currency(currency)?).to_string())
     }
 }

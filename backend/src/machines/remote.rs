@@ -5,7 +5,7 @@ use super::{FleetRow, machine};
 use crate::{
     Backend, Error, Result,
     live::{LiveEvent, LiveKind},
-    modules::{DiagnosticsView, Errand, ErrandView, LessonView, ModuleSettings, settings},
+    modules::{BehindView, DiagnosticsView, Errand, ErrandView, LessonView, ModuleSettings, settings},
     sales::After,
 };
 use protocol::ModuleId;
@@ -29,6 +29,8 @@ pub struct RemoteView {
     pub errands: Vec<ErrandView>,
     /// What it last learned.
     pub lesson: Option<LessonView>,
+    /// What it did while this store looked away, if that was noticed lately.
+    pub behind: Option<BehindView>,
     /// What it last told of itself.
     pub diagnostics: Option<DiagnosticsView>,
 }
@@ -57,6 +59,7 @@ impl Backend {
                 settings_standing: "built_in",
                 errands: vec![],
                 lesson: None,
+                behind: None,
                 diagnostics: None,
             });
         };
@@ -69,6 +72,7 @@ impl Backend {
             settings_standing: settings::standing(&module, newest.as_ref()),
             errands: self.errands(&module_id).await?,
             lesson: self.lesson(&module_id).await?,
+            behind: self.behind(&module).await?,
             diagnostics: self.diagnostics(&module_id).await?,
         })
     }
@@ -126,7 +130,7 @@ impl Backend {
             operator_id: machine.operator_id,
             machine_id: Some(machine.id),
             what: LiveKind::Module,
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
         });
     }
 }

@@ -11,14 +11,40 @@ use crate::{
     passwords::hash,
 };
 use manufacturer::{ActiveModel, Column, Entity, Model};
-use sea_orm::{ActiveValue::Set, prelude::*};
+use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
+use serde::Serialize;
 
 /// The topics of a manufacturer's tool.
 fn topics_of(slug: &str) -> String {
     format!("made/{slug}/#")
 }
 
+/// A manufacturer in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ManufacturerRow {
+    /// Its number.
+    pub manufacturer_id: i64,
+    /// Short name in topics.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// Whether its tool has a password.
+    pub has_tool: bool,
+}
+
 impl Backend {
+    /// All manufacturers, in the order of their numbers.
+    pub async fn manufacturers(&self) -> Result<Vec<ManufacturerRow>> {
+        let rows = Entity::find().order_by_asc(Column::Id).all(self.db.read()).await?;
+        let listed = rows.into_iter().map(|row| ManufacturerRow {
+            manufacturer_id: row.id,
+            slug: row.slug,
+            name: row.name,
+            has_tool: row.tool_password_hash.is_some(),
+        });
+        Ok(listed.collect())
+    }
+
     /// Makes a manufacturer; gives its number. The short name is that in topics: 3 to 32 of `a-z`, `0-9`, `-`.
     pub async fn add_manufacturer(&self, slug: &str, name: &str) -> Result<i64> {
         check_slug(slug)?;
@@ -55,7 +81,7 @@ impl Backend {
         let found = Entity::find().filter(Column::Slug.eq(slug)).one(self.db.read()).await?;
         // As for integrators: of exactly this one.
         let hash = found.filter(|row| row.slug == slug).and_then(|row| row.tool_password_hash);
-        Ok(MqttReading::of(password, hash, topics_of(slug)).await)
+        MqttReading::of(password, hash, topics_of(slug)).await
     }
 
     pub(crate) async fn manufacturer_row(&self, manufacturer_id: i64) -> Result<Model> {

@@ -1,6 +1,7 @@
 //! Acks: a module's word on a command moves the command, and with it the sale.
 
 use super::{
+    behind::explain_pulses,
     command::{self, ActiveModel, Entity},
     commands::command_state,
     module,
@@ -88,8 +89,10 @@ impl Backend {
         let Some(command) = Entity::find_by_id(super::column(ack.command)).one(self.db.read()).await? else {
             return super::count_dropped("unknown_command");
         };
-        // A forged id is one thing, a number that was given to another command is another: neither is its answer.
-        if command.module_id != module.as_str() || command.sequence != i64::from(ack.sequence) {
+        // A forged id is one thing, a number that was given to another command is another: neither is its answer. But a
+        // credit's id follows from the payment: the module may know it by a sequence that we have forgotten.
+        let its_sequence = command.sequence == i64::from(ack.sequence) || command.sale_id.is_some();
+        if command.module_id != module.as_str() || !its_sequence {
             return super::count_dropped("not_its_command");
         }
         if next_state(&command.state, word(ack)).is_none() {
@@ -119,7 +122,25 @@ impl Backend {
                 tell_operator(txn, &command, ack.reason, &mut after).await?;
             }
         }
-        let pulses = ack.pulses.map_or(0, i32::from);
+        let (pulses, is_possible) = pulses_given(word, ack, &command);
+        if !is_possible {
+            metrics::counter!("coinwire_acks_impossible_total").increment(1);
+            tracing::info!(
+                module = command.module_id,
+                claimed = ack.pulses,
+                taken = pulses,
+                "a module claims too many pulses"
+            );
+            let message = format!(
+                "the module says that it gave {} pulses of a credit that has fewer: {pulses} are taken for given. Check the \
+                 module",
+                ack.pulses.unwrap_or_default()
+            );
+            alarm(txn, &command.module_id, message, &mut after).await?;
+        }
+        if ack.stage == Stage::Duplicate && pulses > 0 && word != Word::Received {
+            explain_pulses(txn, &command.module_id, pulses).await?;
+        }
         let now_ms = self.now_ms();
         let mut change: ActiveModel = command.into();
         change.state = Set(state.into());
@@ -151,12 +172,31 @@ async fn tell_operator(
     after: &mut After,
 ) -> Result<()> {
     let Some(reason @ (Reason::Unsupported | Reason::Invalid)) = reason else { return Ok(()) };
-    let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(&command.module_id)).one(txn).await?;
+    let message = format!("the module does not carry out `{}`: {}", command.action, reason.as_str());
+    alarm(txn, &command.module_id, message, after).await
+}
+
+/// Tells the operator of the machine that a module is wired to.
+async fn alarm(txn: &DatabaseTransaction, module_id: &str, message: String, after: &mut After) -> Result<()> {
+    let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(txn).await?;
     if let Some(machine) = machine {
-        let message = format!("the module does not carry out `{}`: {}", command.action, reason.as_str());
         after.alarm(machine.operator_id, Some(machine.id), message);
     }
     Ok(())
+}
+
+/// Pulses taken for given, and whether the module's own number can be true. Nobody gives more than was asked for: then
+/// `done` means all of them, and anything else says nothing.
+fn pulses_given(word: Word, ack: &Ack, command: &command::Model) -> (i32, bool) {
+    let told = ack.pulses.map_or(0, i32::from);
+    let Ok(Command { action: Action::Credit { pulses: asked }, .. }) = minicbor::decode(&command.payload) else {
+        return (told, true);
+    };
+    match (told <= i32::from(asked), word) {
+        (true, _) => (told, true),
+        (false, Word::Done) => (asked.into(), false),
+        (false, Word::Received | Word::Failed | Word::Expired | Word::Nothing) => (0, false),
+    }
 }
 
 /// A lock that was carried out is known from its ack, not only from the next status, which may be lost or be long in

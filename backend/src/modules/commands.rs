@@ -4,10 +4,11 @@
 use super::{
     command::{self, ActiveModel, Column, Entity},
     module,
+    numbers::{credit_id, next_sequence, order_sequence},
 };
 use crate::{
     Backend, Error, Result, Rules,
-    sales::{After, Event},
+    sales::{After, Event, sale},
 };
 use protocol::{
     ModuleId,
@@ -15,7 +16,9 @@ use protocol::{
     messages::{Action, Command},
     topics::{self, Kind},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_query::Expr,
+};
 
 /// Words for a command's state, as stored.
 pub(crate) mod command_state {
@@ -35,24 +38,48 @@ pub(crate) mod command_state {
     pub const SUPERSEDED: &str = "superseded";
 }
 
+/// What a credit command is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be given now.
+    Give,
+    /// To say whether it was given before.
+    Ask,
+}
+
 /// What to do with a command now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Send it (again), and look at it next at this time.
     Send { next_ms: i64 },
+    /// It was issued by a clock that was ahead of ours, which was set back since: issue the same command anew.
+    Renew,
     /// The module stays silent.
     GiveUp,
 }
 
 /// Decides about a command that is due. Past its expiry it is still sent: the module will not execute it, but tells what
-/// came of it before. A module that took it and keeps saying so is given its time, up to the longest a credit may take.
-fn next_step(rules: &Rules, command: &command::Model, now_ms: i64) -> Step {
+/// came of it before. A module that took it and keeps saying so is given its time, up to the longest a credit may take. One of
+/// before our start is asked once more: we may have been away for long, or have forgotten the answer.
+///
+/// While a process runs, its time does not go back; it may have between two processes. What such a command has left
+/// cannot be known: it is given its whole time again, so that it waits no longer than a new one.
+fn next_step(rules: &Rules, command: &command::Model, started_ms: i64, now_ms: i64) -> Step {
+    if is_of_the_future(rules, command, now_ms) {
+        return if command.state == command_state::SILENT { Step::GiveUp } else { Step::Renew };
+    }
     let grace_ms = if command.sale_id.is_some() { rules.credit_grace_ms } else { 0 };
     let silent_ms = command.expires_ms.saturating_add(grace_ms);
     let give_up_ms = match command.heard_ms {
         Some(heard_ms) => (heard_ms + 2 * rules.resend_max_ms + grace_ms)
             .clamp(silent_ms, silent_ms.max(command.issued_ms + rules.credit_longest_ms)),
         None => silent_ms,
+    };
+    let is_open = [command_state::SENT, command_state::RECEIVED].contains(&command.state.as_str());
+    let give_up_ms = if is_open && command.sale_id.is_some() && command.issued_ms < started_ms {
+        give_up_ms.max(rules.waits_for_module_until_ms(started_ms, give_up_ms))
+    } else {
+        give_up_ms
     };
     if now_ms >= give_up_ms {
         return Step::GiveUp;
@@ -61,39 +88,77 @@ fn next_step(rules: &Rules, command: &command::Model, now_ms: i64) -> Step {
     Step::Send { next_ms: now_ms.saturating_add(wait_ms).min(give_up_ms) }
 }
 
+/// Whether a command was issued by a clock that was ahead, which was set back since.
+fn is_of_the_future(rules: &Rules, command: &command::Model, now_ms: i64) -> bool {
+    command.issued_ms > now_ms + rules.resend_max_ms
+}
+
 impl Backend {
     /// Queues a command in the caller's transaction. To be sent after the commit.
-    pub(crate) async fn queue_command(
+    async fn queue_command(
         &self,
         txn: &DatabaseTransaction,
         module_id: &str,
-        sale_id: Option<i64>,
         action: Action,
         lifetime_ms: i64,
     ) -> Result<command::Model> {
-        let next = sea_orm::ExprTrait::add(Expr::col(module::Column::CommandSequence), 1);
-        let counted = module::Entity::update_many()
-            .col_expr(module::Column::CommandSequence, next)
-            .filter(module::Column::Id.eq(module_id))
-            .exec(txn)
-            .await?;
-        if counted.rows_affected != 1 {
-            return Err(Error::NotFound("module"));
-        }
-        let sequence: i64 = module::Entity::find_by_id(module_id)
-            .select_only()
-            .column(module::Column::CommandSequence)
-            .into_tuple()
-            .one(txn)
-            .await?
-            .ok_or(Error::NotFound("module"))?;
         let issued_ms = self.now_ms();
-        let id = self.new_command_id();
-        let mut command = command::Model {
-            id: super::column(id),
+        let sequence = next_sequence(txn, module_id, issued_ms).await?;
+        let mut command = self.new_command(module_id, super::column(self.new_command_id()), sequence, action);
+        command.expires_ms = issued_ms.saturating_add(lifetime_ms);
+        let on_wire = on_wire(&command, action);
+        store(txn, command, &on_wire).await
+    }
+
+    /// Queues the credit of a sale that was paid, or the question whether it was given before: that is the same command,
+    /// expired already, so that a module which does not know it can never give it. Its numbers follow from the payment and
+    /// from the order.
+    pub(crate) async fn queue_credit(
+        &self,
+        txn: &DatabaseTransaction,
+        sale: &sale::Model,
+        out_trade_no: &str,
+        purpose: Purpose,
+    ) -> Result<command::Model> {
+        let module_id = &sale.module_id;
+        let of_order = match sale.credit_sequence {
+            Some(sequence) => order_sequence(txn, module_id, sequence, purpose == Purpose::Give).await?,
+            None => None,
+        };
+        let sequence = match of_order {
+            Some(sequence) => sequence,
+            None => next_sequence(txn, module_id, self.now_ms()).await?,
+        };
+        let action = Action::Credit { pulses: u16::try_from(sale.pulses).unwrap_or(u16::MAX) };
+        let id = super::column(credit_id(module_id, out_trade_no));
+        let mut command = self.new_command(module_id, id, sequence, action);
+        command.sale_id = Some(sale.id);
+        let wait_ms = match purpose {
+            Purpose::Ask if !self.is_online(txn, module_id).await? => self.rules.module_return_ms,
+            Purpose::Give | Purpose::Ask => self.rules.credit_lifetime_ms,
+        };
+        command.expires_ms = command.issued_ms.saturating_add(wait_ms);
+        let mut on_wire = on_wire(&command, action);
+        if purpose == Purpose::Ask {
+            // As old as the order: a module whose memory began later says so.
+            on_wire.issued_ms = u64::try_from(sale.created_ms).unwrap_or(0);
+            on_wire.expires_ms = on_wire.issued_ms;
+        }
+        store(txn, command, &on_wire).await
+    }
+
+    async fn is_online(&self, txn: &DatabaseTransaction, module_id: &str) -> Result<bool> {
+        let module = module::Entity::find_by_id(module_id).one(txn).await?;
+        Ok(module.ok_or(Error::NotFound("module"))?.online)
+    }
+
+    fn new_command(&self, module_id: &str, id: i64, sequence: i64, action: Action) -> command::Model {
+        let issued_ms = self.now_ms();
+        command::Model {
+            id,
             module_id: module_id.to_owned(),
             sequence,
-            sale_id,
+            sale_id: None,
             action: action.as_str().into(),
             payload: vec![],
             state: command_state::SENT.into(),
@@ -101,14 +166,10 @@ impl Backend {
             pulses: 0,
             sends: 1,
             issued_ms,
-            expires_ms: issued_ms.saturating_add(lifetime_ms),
+            expires_ms: issued_ms,
             heard_ms: None,
             due_ms: Some(issued_ms + self.rules.resend_first_ms),
-        };
-        command.payload = minicbor::to_vec(on_wire(&command, action)).expect("encoding into memory cannot fail");
-        let row: ActiveModel = command.clone().into();
-        Entity::insert(row).exec_without_returning(txn).await?;
-        Ok(command)
+        }
     }
 
     /// Queues a command that takes the place of those of its action which the module had no word on yet: they are not
@@ -120,7 +181,7 @@ impl Backend {
         action: Action,
         lifetime_ms: i64,
     ) -> Result<command::Model> {
-        let command = self.queue_command(txn, module_id, None, action, lifetime_ms).await?;
+        let command = self.queue_command(txn, module_id, action, lifetime_ms).await?;
         Entity::update_many()
             .col_expr(Column::State, Expr::value(command_state::SUPERSEDED))
             .col_expr(Column::DueMs, Expr::value(Option::<i64>::None))
@@ -165,37 +226,61 @@ impl Backend {
         metrics::counter!("coinwire_commands_published_total", "action" => command.action.as_str()).increment(1);
     }
 
-    /// Sends again what modules had no word on, and gives up what is past expiry and grace.
-    pub(crate) async fn send_due_commands(&self) -> Result<()> {
-        let now_ms = self.now_ms();
-        let due = Entity::find()
-            .filter(Column::DueMs.lte(now_ms))
-            .order_by_asc(Column::DueMs)
-            .limit(self.rules.batch_rows)
-            .all(self.db.read())
-            .await?;
-        for command in due {
-            match next_step(&self.rules, &command, now_ms) {
-                Step::Send { next_ms } => {
-                    if self.put_off_command(&command, next_ms).await? {
-                        metrics::counter!("coinwire_commands_resent_total").increment(1);
-                        self.send_command(&command).await;
-                    }
+    /// Does what is to be done with a command that is due.
+    pub(crate) async fn work_on_command(&self, command: command::Model) -> Result<()> {
+        let step = next_step(&self.rules, &command, self.started_ms, self.now_ms());
+        let put_off = |change: ActiveModel| self.put_off_command(&command, change);
+        match step {
+            Step::Send { next_ms } => {
+                let sends = Set(command.sends + 1);
+                if put_off(ActiveModel { due_ms: Set(Some(next_ms)), sends, ..Default::default() }).await? {
+                    metrics::counter!("coinwire_commands_resent_total").increment(1);
+                    self.send_command(&command).await;
                 }
-                Step::GiveUp => self.give_up(&command).await?,
             }
+            Step::Renew => {
+                let lifetime_ms = command.expires_ms.saturating_sub(command.issued_ms);
+                let renewed = self.renewed(&command, self.now_ms(), lifetime_ms)?;
+                let change = ActiveModel {
+                    payload: Set(renewed.payload.clone()),
+                    issued_ms: Set(renewed.issued_ms),
+                    expires_ms: Set(renewed.expires_ms),
+                    heard_ms: Set(renewed.heard_ms),
+                    due_ms: Set(renewed.due_ms),
+                    ..Default::default()
+                };
+                if put_off(change).await? {
+                    self.send_command(&renewed).await;
+                }
+            }
+            Step::GiveUp => self.give_up(&command).await?,
         }
         Ok(())
     }
 
-    /// Sets when a command is due next; false if the module had its word meanwhile.
-    async fn put_off_command(&self, command: &command::Model, next_ms: i64) -> Result<bool> {
+    /// The same command, as if it was issued then: a module that knows its number does nothing twice.
+    fn renewed(&self, command: &command::Model, issued_ms: i64, lifetime_ms: i64) -> Result<command::Model> {
+        let known: Command = minicbor::decode(&command.payload).map_err(|_| Error::NotFound("readable command"))?;
+        let mut renewed = command::Model {
+            issued_ms,
+            expires_ms: issued_ms + lifetime_ms,
+            heard_ms: command.heard_ms.map(|_| issued_ms),
+            due_ms: Some(issued_ms + self.rules.resend_first_ms),
+            ..command.clone()
+        };
+        renewed.payload = minicbor::to_vec(on_wire(&renewed, known.action)).expect("encoding into memory cannot fail");
+        Ok(renewed)
+    }
+
+    /// Changes a command that is due, before anything is done with it; false if the module had its word meanwhile, or
+    /// somebody else is at it.
+    async fn put_off_command(&self, command: &command::Model, change: ActiveModel) -> Result<bool> {
+        let change = &change;
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
                 let update = Entity::update_many()
-                    .col_expr(Column::DueMs, Expr::value(next_ms))
-                    .col_expr(Column::Sends, Expr::value(command.sends + 1))
+                    .set(change.clone())
                     .filter(Column::Id.eq(command.id))
                     .filter(Column::DueMs.eq(command.due_ms))
                     .exec(txn)
@@ -216,13 +301,15 @@ impl Backend {
                     None => None,
                 };
                 let Some(current) = Entity::find_by_id(command.id).one(txn).await? else { return Ok(after) };
-                if current.due_ms.is_none() {
+                // The module had its word meanwhile, or somebody else gave it up.
+                if current.due_ms.is_none() || current.due_ms != command.due_ms {
                     return Ok(after);
                 }
                 // Its word may have been lost on the way: it is asked again when the module shows up, but not for ever.
                 let is_first = current.state != command_state::SILENT;
                 let memory_ms = self.rules.credit_memory_ms;
-                let forget_ms = current.sale_id.filter(|_| is_first).map(|_| current.issued_ms + memory_ms);
+                let forget_ms =
+                    current.sale_id.filter(|_| is_first).map(|_| current.issued_ms.min(self.now_ms()) + memory_ms);
                 if current.sale_id.is_none() {
                     after.module(current.module_id.clone());
                 }
@@ -251,10 +338,35 @@ impl Backend {
             .all(self.db.read())
             .await?;
         for command in pending {
-            self.send_command(&command).await;
+            let of_the_future = is_of_the_future(&self.rules, &command, self.now_ms());
+            if !of_the_future {
+                self.send_command(&command).await;
+            } else if command.state == command_state::SILENT {
+                // Asked about only: it must not be given any more, also not by a module whose clock is a little behind. The
+                // others are issued anew in a moment.
+                let long_ago_ms = self.now_ms() - 3 * self.rules.credit_lifetime_ms;
+                self.send_command(&self.renewed(&command, long_ago_ms, self.rules.credit_lifetime_ms)?).await;
+            }
         }
         Ok(())
     }
+}
+
+/// Whether a sale's credit was given up because its module said nothing.
+pub(crate) async fn is_silent_about(db: &impl ConnectionTrait, sale_id: i64) -> Result<bool> {
+    let silent = Entity::find()
+        .filter(Column::SaleId.eq(sale_id))
+        .filter(Column::State.eq(command_state::SILENT))
+        .count(db)
+        .await?;
+    Ok(silent > 0)
+}
+
+async fn store(txn: &DatabaseTransaction, mut command: command::Model, on_wire: &Command) -> Result<command::Model> {
+    command.payload = minicbor::to_vec(on_wire).expect("encoding into memory cannot fail");
+    let row: ActiveModel = command.clone().into();
+    Entity::insert(row).exec_without_returning(txn).await?;
+    Ok(command)
 }
 
 fn on_wire(command: &command::Model, action: Action) -> Command {
@@ -290,10 +402,10 @@ mod tests {
             heard_ms: Some(55_000),
             due_ms: Some(63_000),
         };
-        assert!(matches!(next_step(&rules, &command, 63_000), Step::Send { .. }));
-        assert_eq!(next_step(&rules, &command, 81_000), Step::GiveUp);
+        assert!(matches!(next_step(&rules, &command, 0, 63_000), Step::Send { .. }));
+        assert_eq!(next_step(&rules, &command, 0, 81_000), Step::GiveUp);
         let for_ever = command::Model { heard_ms: Some(2 * rules.credit_longest_ms), ..command };
-        assert_eq!(next_step(&rules, &for_ever, 2 * rules.credit_longest_ms), Step::GiveUp);
+        assert_eq!(next_step(&rules, &for_ever, 0, 2 * rules.credit_longest_ms), Step::GiveUp);
     }
 
     #[test]
@@ -316,7 +428,7 @@ mod tests {
             due_ms: Some(1_000),
         };
         let mut sent_ms = vec![];
-        while let Step::Send { next_ms } = next_step(&rules, &command, command.due_ms.unwrap()) {
+        while let Step::Send { next_ms } = next_step(&rules, &command, 0, command.due_ms.unwrap()) {
             sent_ms.push(command.due_ms.unwrap());
             command.sends += 1;
             command.due_ms = Some(next_ms);

@@ -57,7 +57,7 @@ impl Backend {
         let row = ActiveModel {
             module_id: Set(module.to_string()),
             body: Set(minicbor::to_vec(told).expect("encoding into memory cannot fail")),
-            heard_ms: Set(self.now_ms()),
+            heard_ms: Set(self.wall_ms()),
         };
         match Entity::find_by_id(module.as_str()).one(txn).await? {
             Some(_) => {

@@ -172,7 +172,7 @@ impl Backend {
             module_id: Set(module.to_string()),
             body: Set(body),
             verdict: Set(verdict::OPEN.into()),
-            heard_ms: Set(self.now_ms()),
+            heard_ms: Set(self.wall_ms()),
         };
         match known {
             Some(_) => {

@@ -3,6 +3,7 @@
 //! answers a clock sync made just now, with the boot that it is in.
 
 use super::{
+    coins::Coins,
     module,
     status::{lock_module, wired_machine},
 };
@@ -24,7 +25,7 @@ impl Backend {
     }
 
     /// Takes the boot that a module proved to be in: if it is earlier than the one known when it was asked (and still known),
-    /// its memory began anew. Its totals begin at 0, and it is asked for a status.
+    /// its memory began anew. Its coins are counted anew, and it is asked for a status.
     pub(super) async fn take_proof(&self, module: ModuleId, boot: u32, known_boot: i64) -> Result<()> {
         if boot == 0 || i64::from(boot) >= known_boot {
             return Ok(());
@@ -50,10 +51,14 @@ impl Backend {
                 }
                 after.module(row.id.clone());
                 let lives = row.lives + 1;
+                // In its first boot all it counted fell since it forgot. A board of another life brings that one's total.
+                let coins = Coins::of(&row);
+                let coins = if boot == 1 { coins.begin_at_zero() } else { coins.begin_anew() };
                 let mut change: module::ActiveModel = row.into();
                 (change.status_boot, change.status_session, change.status_sequence) = (Set(0), Set(0), Set(0));
                 (change.pulse_boot, change.pulse_session, change.pulse_sequence) = (Set(0), Set(0), Set(0));
-                (change.coin_pulses, change.lives) = (Set(0), Set(lives));
+                coins.keep(&mut change);
+                change.lives = Set(lives);
                 change.update_without_returning(txn).await?;
                 Ok(Some(after))
             })

@@ -1,14 +1,20 @@
 //! Modules: who they are, what they say, what they are told.
 //!
 //! [`Backend::on_message`](crate::Backend::on_message) takes what arrives and opens its envelope; `status`, `pulses`
-//! and `acks` take it further, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
+//! and `acks` take it further, `coins` says how far a total of coins is believed and `corrections` how a person corrects
+//! what was booked, `lessons` and `diagnostics` what a status tells beside. `commands` queues, sends again and
 //! gives up; `probe` asks whether a module could credit, `lives` whether it lost its memory; `settings` are wanted of it,
-//! `errands` done once; `admission` says who may connect.
+//! `errands` done once; `admission` says who may connect. `numbers` has the numbers by which credits are known, `behind` what
+//! follows when a module knows more of them than the store.
 
 mod acks;
 mod admission;
+mod behind;
+mod coin_correction;
+mod coins;
 pub(crate) mod command;
-mod commands;
+pub(crate) mod commands;
+mod corrections;
 mod diagnosis;
 pub(crate) mod diagnostics;
 pub(crate) mod errands;
@@ -17,20 +23,27 @@ mod lesson;
 pub(crate) mod lessons;
 mod lives;
 pub(crate) mod module;
+mod numbers;
 mod probe;
 pub(crate) mod pulse;
 mod pulses;
 pub(crate) mod questions;
 mod registry;
 pub(crate) mod settings;
-mod status;
+pub(crate) mod status;
 
 pub use admission::{Admission, Disabled};
+pub use behind::BehindView;
+pub use corrections::CoinCorrection;
 pub use diagnostics::DiagnosticsView;
 pub use errands::{Errand, ErrandView, LearnOptions};
 pub use lessons::{LessonView, ProfileView};
-pub use registry::Provisioned;
+pub use numbers::credit_id;
+pub use registry::{ModuleRow, Provisioned};
 pub use settings::ModuleSettings;
+
+pub(crate) use commands::{Purpose, is_silent_about};
+pub(crate) use numbers::{next_sequence, pass_sequence};
 
 use crate::{Backend, Result};
 use protocol::{

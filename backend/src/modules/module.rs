@@ -26,6 +26,15 @@ pub struct Model {
     pub locked: bool,
     pub settings_version: i64,
     pub coin_pulses: i64,
+    /// The machine that its coins are counted for: see `coins`.
+    pub coins_machine_id: Option<i64>,
+    /// When it last told of its total.
+    pub coins_ms: Option<i64>,
+    /// A total that was not believed, and when it was told.
+    pub coins_doubted: Option<i64>,
+    pub coins_doubted_ms: Option<i64>,
+    /// How often counting began anew.
+    pub coins_epoch: i64,
     pub credit_pulses: i64,
     pub noise_edges: i64,
     /// Version of the settings wanted; 0 if none were ever chosen here.
@@ -39,6 +48,14 @@ pub struct Model {
     pub disabled_ms: Option<i64>,
     /// Who made it, if that is known.
     pub manufacturer_id: Option<i64>,
+    /// Whose it is: only this operator may wire it. Nobody's yet if none.
+    pub operator_id: Option<i64>,
+    /// The highest command it said it took.
+    pub last_command: i64,
+    /// When it was found to have taken commands that this store never gave: see `behind`.
+    pub behind_ms: Option<i64>,
+    /// Credit pulses it gave then that no sale explains so far.
+    pub behind_pulses: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

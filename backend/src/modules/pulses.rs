@@ -1,6 +1,7 @@
 //! Coins: counted by the module's running total, so that a lost or repeated message changes nothing.
 
 use super::{
+    coins::{self, Claim, Coins, Count},
     column, module, pulse,
     status::{lock_module, wired_machine},
 };
@@ -14,35 +15,24 @@ use crate::{
 use protocol::{ModuleId, messages::Pulse};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 
-/// A total that rises by more pulses than this between two messages is broken, and no coins: at the shortest pulses and
-/// gaps it would be over eleven hours without a pause.
-const RISE_PULSES_MAX: i64 = 1_000_000;
-
-/// How a module's running total of coins moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rise {
-    /// By so many pulses; 0 if it is known, or if there is no machine to book them for.
-    Pulses(i64),
-    /// By more than can have fallen. Nothing was booked.
-    BeyondBelief,
+/// What a message says of a module's running total.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    pub total: u64,
+    /// Pulses of the burst that it is about.
+    pub burst: u16,
+    /// Whether it is a will, written when its session began.
+    pub is_will: bool,
 }
 
-impl Rise {
-    /// Pulses that were booked.
-    pub fn pulses(self) -> i64 {
-        match self {
-            Rise::Pulses(pulses) => pulses,
-            Rise::BeyondBelief => 0,
-        }
-    }
-
-    /// The running total from now on: what was known, or what was claimed if that can be.
-    pub fn total(self, known: i64, claimed: u64) -> i64 {
-        match self {
-            Rise::Pulses(_) => known.max(column(claimed)),
-            Rise::BeyondBelief => known,
-        }
-    }
+/// A module's running total, taken.
+pub(super) struct Taken {
+    /// What is known of it from now on.
+    pub coins: Coins,
+    /// Pulses that are new; 0 if there is no machine to book them for.
+    pub pulses: i64,
+    /// A total that cannot be true, for the first time: a person is told.
+    pub doubted: Option<u64>,
 }
 
 impl Backend {
@@ -58,28 +48,28 @@ impl Backend {
                     return Ok(None);
                 }
                 let machine = wired_machine(txn, module).await?;
-                let rise = self.book_coins(txn, &row, machine.as_ref(), pulse.coin_pulses_total).await?;
+                let total = Told { total: pulse.coin_pulses_total, burst: pulse.pulses, is_will: false };
+                let taken = self.book_coins(txn, &row, machine.as_ref(), total).await?;
                 if let Some(machine) = &machine {
                     self.store_burst(txn, machine, module, pulse).await?;
                 }
-                let coin_pulses = rise.total(row.coin_pulses, pulse.coin_pulses_total);
                 let mut change: module::ActiveModel = row.into();
                 (change.pulse_boot, change.pulse_session, change.pulse_sequence) =
                     (Set(mark.0), Set(mark.1), Set(mark.2));
-                change.coin_pulses = Set(coin_pulses);
-                change.seen_ms = Set(Some(self.now_ms()));
+                taken.coins.keep(&mut change);
+                change.seen_ms = Set(Some(self.wall_ms()));
                 change.update_without_returning(txn).await?;
-                Ok(Some((machine, rise)))
+                Ok(Some((machine, taken)))
             })
             .await?;
-        let Some((machine, rise)) = new else { return super::count_dropped("old") };
+        let Some((machine, taken)) = new else { return super::count_dropped("old") };
         if let Some(machine) = machine {
-            self.doubt(&machine, rise);
+            self.doubt(&machine, &taken);
             self.live.tell(LiveEvent {
                 operator_id: machine.operator_id,
                 machine_id: Some(machine.id),
-                what: LiveKind::Pulse { pulses: rise.pulses() },
-                at_ms: self.now_ms(),
+                what: LiveKind::Pulse { pulses: taken.pulses },
+                at_ms: self.wall_ms(),
             });
             self.tell_integrators_of_pulse(&machine, pulse).await;
         }
@@ -87,11 +77,14 @@ impl Backend {
     }
 
     /// Tells the operator of a total that cannot be true.
-    pub(super) fn doubt(&self, machine: &machine::Model, rise: Rise) {
-        if rise == Rise::BeyondBelief {
-            let message = "the module's coin total jumped by more than can have fallen: not booked, count the box";
-            self.alarm(machine.operator_id, Some(machine.id), message);
-        }
+    pub(super) fn doubt(&self, machine: &machine::Model, taken: &Taken) {
+        let Some(claimed) = taken.doubted else { return };
+        let message = format!(
+            "the module's coin total jumped from {} to {claimed}, more than can have fallen: not booked. Count the box, and \
+             correct the books if need be",
+            taken.coins.total()
+        );
+        self.alarm(machine.operator_id, Some(machine.id), message);
     }
 
     /// Books the rise of a module's running total, as cash expected in the box.
@@ -100,32 +93,49 @@ impl Backend {
         txn: &DatabaseTransaction,
         row: &module::Model,
         machine: Option<&machine::Model>,
-        total: u64,
-    ) -> Result<Rise> {
-        let total = column(total);
-        let coins = total.saturating_sub(row.coin_pulses);
-        if coins > RISE_PULSES_MAX {
-            return Ok(Rise::BeyondBelief);
-        }
-        let Some(machine) = machine.filter(|_| coins > 0) else { return Ok(Rise::Pulses(0)) };
-        let amount_minor = coins.saturating_mul(machine.coin_value_minor);
-        let operator = operator::Entity::find_by_id(machine.operator_id).one(txn).await?;
-        let Some(operator) = operator.filter(|_| amount_minor > 0) else { return Ok(Rise::Pulses(coins)) };
-        let posting = Posting {
-            kind: Kind::Coins,
-            reference: match row.lives {
-                0 => format!("{}-{total}", row.id),
-                lives => format!("{}/{lives}-{total}", row.id),
-            },
-            operator_id: machine.operator_id,
-            sale_id: None,
-            machine_id: Some(machine.id),
-            amount_minor,
-            currency: operator.currency,
-            at_ms: self.now_ms(),
+        told: Told,
+    ) -> Result<Taken> {
+        let claim = Claim {
+            total: column(told.total),
+            burst: told.burst.into(),
+            is_will: told.is_will,
+            machine_id: machine.map(|machine| machine.id),
+            period_ms: coins::period_ms(row),
+            now_ms: self.now_ms(),
         };
-        ledger::post(txn, posting).await?;
-        Ok(Rise::Pulses(coins))
+        let (coins, count) = Coins::of(row).count(claim);
+        let pulses = match count {
+            Count::Rise(pulses) => pulses,
+            Count::Doubt { first } => {
+                metrics::counter!("coinwire_coin_totals_doubted_total").increment(1);
+                tracing::info!(
+                    module = row.id,
+                    known = coins.total(),
+                    claimed = told.total,
+                    "a coin total is not believed"
+                );
+                return Ok(Taken { coins, pulses: 0, doubted: first.then_some(told.total) });
+            }
+        };
+        let Some(machine) = machine.filter(|_| pulses > 0) else {
+            return Ok(Taken { coins, pulses: 0, doubted: None });
+        };
+        let amount_minor = pulses.saturating_mul(machine.coin_value_minor);
+        let operator = operator::Entity::find_by_id(machine.operator_id).one(txn).await?;
+        if let Some(operator) = operator.filter(|_| amount_minor > 0) {
+            let posting = Posting {
+                kind: Kind::Coins,
+                reference: reference(row, coins),
+                operator_id: machine.operator_id,
+                sale_id: None,
+                machine_id: Some(machine.id),
+                amount_minor,
+                currency: operator.currency,
+                at_ms: self.wall_ms(),
+            };
+            ledger::post(txn, posting).await?;
+        }
+        Ok(Taken { coins, pulses, doubted: None })
     }
 
     async fn store_burst(
@@ -136,8 +146,10 @@ impl Backend {
         pulse: &Pulse,
     ) -> Result<()> {
         // The module's clock is a hint: it is used where it is plausible, so that coins of an outage stand at their time.
+        // It was set by the process's time, which may differ from the wall clock.
         let now_ms = self.now_ms();
         let at_ms = pulse.at_ms.map(column).filter(|at_ms| (0..=now_ms).contains(at_ms)).unwrap_or(now_ms);
+        let at_ms = at_ms - now_ms + self.wall_ms();
         let row = pulse::ActiveModel {
             operator_id: Set(machine.operator_id),
             machine_id: Set(machine.id),
@@ -151,5 +163,15 @@ impl Backend {
         };
         pulse::Entity::insert(row).exec_without_returning(txn).await?;
         Ok(())
+    }
+}
+
+/// A posting's reference: a total comes once for each time that the module began to count, by itself or here.
+fn reference(row: &module::Model, coins: Coins) -> String {
+    let (id, total) = (&row.id, coins.total());
+    match (row.lives, coins.epoch()) {
+        (0, 0) => format!("{id}-{total}"),
+        (lives, 0) => format!("{id}/{lives}-{total}"),
+        (lives, epoch) => format!("{id}/{lives}.{epoch}-{total}"),
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{Backend, Error, Result, Rules, sales::After};
 use protocol::{
     ModuleId,
-    limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S},
+    limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S, SETTLE_MS},
     messages::{Action, CoinProfile, Reason, Settings},
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
@@ -50,6 +50,8 @@ pub struct ModuleSettings {
     pub status_period_s: u16,
     /// Seconds of quiet after which the module shows the broker that it is there.
     pub keepalive_s: u16,
+    /// After power-on the coin line counts for nothing for so long.
+    pub settle_ms: u16,
     /// Whether a sense input says that the machine runs.
     pub sense: bool,
 }
@@ -68,6 +70,7 @@ impl ModuleSettings {
             credit_pulses_per_minute_max: settings.credit_pulses_per_minute(),
             status_period_s: settings.status_period_s,
             keepalive_s: settings.keepalive(),
+            settle_ms: settings.settle(),
             sense: settings.sense,
             ..Self::with_profile(&settings.profile)
         }
@@ -87,6 +90,7 @@ impl ModuleSettings {
             credit_pulses_per_minute_max: built_in.credit_pulses_per_minute(),
             status_period_s: built_in.status_period_s,
             keepalive_s: built_in.keepalive(),
+            settle_ms: built_in.settle(),
             sense: built_in.sense,
         }
     }
@@ -98,6 +102,7 @@ impl ModuleSettings {
             credit_pulses_per_minute_max: self.credit_pulses_per_minute_max,
             status_period_s: self.status_period_s,
             keepalive_s: self.keepalive_s,
+            settle_ms: self.settle_ms,
             sense: self.sense,
             ..Self::with_profile(profile)
         }
@@ -118,6 +123,7 @@ impl ModuleSettings {
             credit_pulses_max: self.credit_pulses_max,
             status_period_s: self.status_period_s,
             keepalive_s: self.keepalive_s,
+            settle_ms: self.settle_ms,
             sense: self.sense,
             credit_pulses_per_minute_max: self.credit_pulses_per_minute_max,
         }
@@ -159,6 +165,9 @@ impl ModuleSettings {
         }
         if !KEEPALIVE_S.contains(&self.keepalive_s) {
             return Err(Error::invalid("keepalive_s", "must be from 30 to 270 s"));
+        }
+        if !SETTLE_MS.contains(&self.settle_ms) {
+            return Err(Error::invalid("settle_ms", "must be from 100 to 30,000 ms"));
         }
         if !self.on_wire(1).is_valid() {
             return Err(Error::invalid("settings", "no module would take them"));
@@ -282,8 +291,9 @@ impl Backend {
         Ok(())
     }
 
-    /// A module said that it has this version in force: sends what is wanted if it is another.
-    pub(super) async fn bring_settings(&self, module: ModuleId, reported: u32) -> Result<()> {
+    /// A module said that it has this version in force: sends what is wanted if it is another, or if the store has forgotten
+    /// what it gave it under that version.
+    pub(super) async fn bring_settings(&self, module: ModuleId, reported: u32, behind: bool) -> Result<()> {
         let after = self
             .db
             .write(|txn| async move {
@@ -291,7 +301,11 @@ impl Backend {
                 let mut after = After::default();
                 let row = lock_module(txn, module).await?;
                 let newest = super::errands::newest(txn, module.as_str(), SETTINGS).await?;
-                let step = next_step(&self.rules, row.settings_wanted, reported.into(), newest.as_ref(), self.now_ms());
+                let step = if behind && row.settings_wanted == i64::from(reported) {
+                    Step::Send { version: row.settings_wanted + 1 }
+                } else {
+                    next_step(&self.rules, row.settings_wanted, reported.into(), newest.as_ref(), self.now_ms())
+                };
                 if let Step::Send { version } = step {
                     let settings = wanted(&row);
                     self.store_settings(txn, row, settings, version, &mut after).await?;
@@ -358,10 +372,10 @@ mod tests {
         let good = ModuleSettings::default();
         good.check(0).unwrap();
         let edges = [
-            0, 1, 2, 9, 10, 15, 29, 30, 49, 50, 51, 200, 201, 270, 271, 299, 300, 301, 2000, 2001, 6000, 6001, 43_200,
-            43_201,
+            0, 1, 2, 9, 10, 15, 29, 30, 49, 50, 51, 99, 100, 200, 201, 270, 271, 299, 300, 301, 2000, 2001, 6000, 6001,
+            30_000, 30_001, 43_200, 43_201,
         ];
-        let fields: [fn(&mut ModuleSettings) -> &mut u16; 10] = [
+        let fields: [fn(&mut ModuleSettings) -> &mut u16; 11] = [
             |s| &mut s.width_min_ms,
             |s| &mut s.width_max_ms,
             |s| &mut s.gap_min_ms,
@@ -372,13 +386,15 @@ mod tests {
             |s| &mut s.credit_pulses_per_minute_max,
             |s| &mut s.status_period_s,
             |s| &mut s.keepalive_s,
+            |s| &mut s.settle_ms,
         ];
         for (index, field) in fields.into_iter().enumerate() {
             for value in edges {
                 let mut settings = good;
                 *field(&mut settings) = value;
                 // On the wire 0 stands for the default of some; a person says what they mean.
-                let said = settings.credit_pulses_per_minute_max > 0 && settings.keepalive_s > 0;
+                let said =
+                    settings.credit_pulses_per_minute_max > 0 && settings.keepalive_s > 0 && settings.settle_ms > 0;
                 let valid = settings.on_wire(1).is_valid() && said;
                 assert_eq!(settings.check(0).is_ok(), valid, "field {index} = {value}");
             }

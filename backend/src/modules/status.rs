@@ -2,9 +2,10 @@
 
 use super::{
     acks::was_locked_since,
+    behind::note_last_command,
     column,
     module::{self, ActiveModel},
-    pulses::Rise,
+    pulses::{self, Told},
 };
 use crate::{
     Backend, Error, Result,
@@ -15,10 +16,7 @@ use protocol::{
     ModuleId,
     messages::{Mark, Status},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, prelude::*};
-
-/// A module that knows of more commands than this beyond ours is broken, and must not make us count to the end.
-const SEQUENCE_LEAD_MAX: i64 = 1_000_000;
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, QuerySelect, prelude::*};
 
 /// What became of a status.
 enum Taken {
@@ -34,10 +32,12 @@ enum Taken {
 struct Heard {
     taken: Taken,
     machine: Option<machine::Model>,
-    rise: Rise,
+    coins: Option<pulses::Taken>,
     /// Version of the settings wanted.
     wanted: i64,
     manufacturer_id: Option<i64>,
+    /// The store has forgotten commands that the module took.
+    behind: bool,
 }
 
 impl Backend {
@@ -57,18 +57,19 @@ impl Backend {
                 let (wanted, manufacturer_id) = (row.settings_wanted, row.manufacturer_id);
                 if status.mark < mark {
                     let taken = Taken::Old { known_boot: row.status_boot };
-                    return Ok(Heard { taken, machine, rise: Rise::Pulses(0), wanted, manufacturer_id });
+                    return Ok(Heard { taken, machine, coins: None, wanted, manufacturer_id, behind: false });
                 }
                 let known = status.mark == mark && row.online == status.online;
-                let now_ms = self.now_ms();
-                let rise = self.book_coins(txn, &row, machine.as_ref(), status.totals.coin_pulses).await?;
-                let coin_pulses = rise.total(row.coin_pulses, status.totals.coin_pulses);
+                let now_ms = self.wall_ms();
+                let told = Told { total: status.totals.coin_pulses, burst: 0, is_will: !status.online };
+                let coins = self.book_coins(txn, &row, machine.as_ref(), told).await?;
                 let known_lock = row.locked;
                 let relocked = status.online
                     && status.locked.unwrap_or(false) != known_lock
                     && was_locked_since(txn, &row, status).await?;
-                let mut change = apply(row, status);
-                change.coin_pulses = Set(coin_pulses);
+                let mut change = apply(&row, status);
+                let behind = note_last_command(txn, &row, status, &mut change, now_ms).await?;
+                coins.coins.keep(&mut change);
                 if relocked {
                     change.locked = Set(known_lock);
                 }
@@ -83,32 +84,37 @@ impl Backend {
                     }
                 }
                 let taken = if known { Taken::Known } else { Taken::New };
-                Ok(Heard { taken, machine, rise, wanted, manufacturer_id })
+                Ok(Heard { taken, machine, coins: Some(coins), wanted, manufacturer_id, behind })
             })
             .await?;
-        let Heard { taken, machine, rise, wanted, manufacturer_id } = heard;
+        let Heard { taken, machine, coins, wanted, manufacturer_id, behind } = heard;
         if let Taken::Old { known_boot } = taken {
             self.doubt_memory(module, status, known_boot).await;
             return super::count_dropped("old");
         }
+        if behind {
+            self.tell_behind(module, machine.as_ref());
+        }
         if status.online {
-            self.bring_up_to_date(module, status, wanted).await?;
+            self.bring_up_to_date(module, status, wanted, behind).await?;
         } else {
             self.questions.forget(module);
+        }
+        if let (Some(machine), Some(coins)) = (&machine, &coins) {
+            self.doubt(machine, coins);
         }
         let Taken::New = taken else { return Ok(()) };
         if let Some(manufacturer_id) = manufacturer_id {
             self.tell_manufacturer_of_status(manufacturer_id, module, status).await;
         }
         if let Some(machine) = machine {
-            self.doubt(&machine, rise);
-            let coins = rise.pulses();
-            let what = if coins > 0 { LiveKind::Pulse { pulses: coins } } else { LiveKind::Status };
+            let pulses = coins.map_or(0, |coins| coins.pulses);
+            let what = if pulses > 0 { LiveKind::Pulse { pulses } } else { LiveKind::Status };
             self.live.tell(LiveEvent {
                 operator_id: machine.operator_id,
                 machine_id: Some(machine.id),
                 what,
-                at_ms: self.now_ms(),
+                at_ms: self.wall_ms(),
             });
             self.tell_integrators_of_status(&machine, status).await;
         }
@@ -117,37 +123,32 @@ impl Backend {
 
     /// Sets the module's clock if it needs to be, sends what it has not heard, and its settings if it has others than are
     /// wanted.
-    async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>, wanted: i64) -> Result<()> {
+    async fn bring_up_to_date(&self, module: ModuleId, status: &Status<'_>, wanted: i64, behind: bool) -> Result<()> {
         let off_ms = status.at_ms.map(|at_ms| column(at_ms).abs_diff(self.now_ms()));
         if off_ms.is_none_or(|off_ms| off_ms > self.rules.clock_drift_max_ms.unsigned_abs()) {
             self.sync_clock(module, status.mark.boot, status.uptime_ms, None).await;
         }
         self.send_pending(module).await?;
-        if wanted != 0 && wanted != i64::from(status.settings_version) {
-            self.bring_settings(module, status.settings_version).await?;
+        if wanted != 0 && (behind || wanted != i64::from(status.settings_version)) {
+            self.bring_settings(module, status.settings_version, behind).await?;
         }
         Ok(())
     }
 }
 
 /// Reads a module to change it: until the transaction ends nobody else does.
-pub(super) async fn lock_module(txn: &DatabaseTransaction, module: ModuleId) -> Result<module::Model> {
+pub(crate) async fn lock_module(txn: &DatabaseTransaction, module: ModuleId) -> Result<module::Model> {
     module::Entity::find_by_id(module.as_str()).lock_exclusive().one(txn).await?.ok_or(Error::NotFound("module"))
 }
 
 /// The machine a module is wired to.
-pub(super) async fn wired_machine(txn: &DatabaseTransaction, module: ModuleId) -> Result<Option<machine::Model>> {
-    Ok(machine::Entity::find().filter(machine::Column::ModuleId.eq(module.as_str())).one(txn).await?)
+pub(crate) async fn wired_machine(store: &impl ConnectionTrait, module: ModuleId) -> Result<Option<machine::Model>> {
+    Ok(machine::Entity::find().filter(machine::Column::ModuleId.eq(module.as_str())).one(store).await?)
 }
 
-fn apply(row: module::Model, status: &Status<'_>) -> ActiveModel {
+fn apply(row: &module::Model, status: &Status<'_>) -> ActiveModel {
     let totals = status.totals;
-    let lead = i64::from(status.last_command) - row.command_sequence;
-    let mut change: ActiveModel = row.into();
-    // A store that was put back from a copy has forgotten numbers that the module has not: they are not given twice.
-    if status.online && (1..=SEQUENCE_LEAD_MAX).contains(&lead) {
-        change.command_sequence = Set(status.last_command.into());
-    }
+    let mut change: ActiveModel = row.clone().into();
     change.online = Set(status.online);
     change.status_boot = Set(status.mark.boot.into());
     change.status_session = Set(status.mark.session.into());

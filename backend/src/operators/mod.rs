@@ -1,12 +1,14 @@
 //! Operators: the tenants, their members, and who is signed in.
 
 pub(crate) mod member;
+mod members;
 pub(crate) mod operator;
 pub(crate) mod registry;
 pub(crate) mod session;
 mod sign_in;
 
-pub use registry::NewOperator;
+pub use members::{MemberRow, MembersSeen};
+pub use registry::{NewOperator, OperatorChange, OperatorRow};
 pub use sign_in::{Fingerprints, MqttMember, MqttReading, PasswordOwners};
 
 use serde::Serialize;
@@ -24,4 +26,9 @@ pub struct Member {
     pub slug: String,
     /// The address the member signs in with.
     pub email: String,
+    /// Name of the operator's time zone.
+    pub time_zone: String,
+    /// Changes whenever the password does. Not a secret.
+    #[serde(skip)]
+    pub fingerprint: String,
 }

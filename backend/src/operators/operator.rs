@@ -1,5 +1,6 @@
 //! The operator, the tenant.
 
+use crate::{Error, Result, zones::Zone};
 use sea_orm::entity::prelude::*;
 
 /// The operator, the tenant.
@@ -12,13 +13,25 @@ pub struct Model {
     pub slug: String,
     pub name: String,
     pub currency: String,
-    pub utc_offset_min: i32,
+    /// Its time zone, by IANA name.
+    pub time_zone: String,
     pub refund_remainder: bool,
     pub integrator_password_hash: Option<String>,
     pub created_ms: i64,
+    /// Whom payers turn to: a phone number, an e-mail address or some words; empty if nothing was given.
+    pub contact: String,
+    /// Counts changes of its members' credentials, so that they are noticed.
+    pub members_version: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
+
+impl Model {
+    /// Where its days begin.
+    pub fn zone(&self) -> Result<Zone> {
+        Zone::parse(&self.time_zone).map_err(|_| Error::Unknown { what: "time zone", value: self.time_zone.clone() })
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -1,8 +1,9 @@
-//! Operators and their members: made, and given credentials.
+//! Operators: made, changed and listed.
 
-use super::{member, operator};
-use crate::{Backend, Error, Result, db, money::Currency, passwords::hash};
-use sea_orm::{ActiveValue::Set, prelude::*};
+use super::operator;
+use crate::{Backend, Error, Result, db, money::Currency, passwords::hash, zones::Zone};
+use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
+use serde::Serialize;
 
 /// An operator to be made.
 #[derive(Debug, Clone)]
@@ -13,13 +14,107 @@ pub struct NewOperator {
     pub name: String,
     /// Currency of its prices.
     pub currency: Currency,
-    /// Its day begins so many minutes before UTC's.
-    pub utc_offset_min: i32,
+    /// Where its days begin.
+    pub time_zone: Zone,
     /// Partly given credits: refund the remainder only.
     pub refund_remainder: bool,
 }
 
+/// The longest contact of an operator, in characters.
+const CONTACT_CHARS: usize = 120;
+/// What is to be changed of an operator. What is not given stays.
+#[derive(Debug, Clone, Default)]
+pub struct OperatorChange {
+    /// The name that consumers read.
+    pub name: Option<String>,
+    /// Where its days begin.
+    pub time_zone: Option<Zone>,
+    /// Partly given credits: refund the remainder only.
+    pub refund_remainder: Option<bool>,
+}
+
+/// An operator in a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct OperatorRow {
+    /// Its number.
+    pub operator_id: i64,
+    /// Short name in topics.
+    pub slug: String,
+    /// The name that consumers read.
+    pub name: String,
+    /// Code of the currency of its prices.
+    pub currency: String,
+    /// Name of the time zone where its days begin.
+    pub time_zone: String,
+    /// Partly given credits: only the remainder is refunded.
+    pub refund_remainder: bool,
+    /// Whether its programs have a password for MQTT.
+    pub has_integrator: bool,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+}
+
+impl OperatorRow {
+    fn of(row: operator::Model) -> Self {
+        Self {
+            operator_id: row.id,
+            slug: row.slug,
+            name: row.name,
+            currency: row.currency,
+            time_zone: row.time_zone,
+            refund_remainder: row.refund_remainder,
+            has_integrator: row.integrator_password_hash.is_some(),
+            created_ms: row.created_ms,
+        }
+    }
+}
+
 impl Backend {
+    /// Changes an operator: sales under way are refunded by the rule that holds when they fail.
+    pub async fn change_operator(&self, operator_id: i64, change: OperatorChange) -> Result<()> {
+        let name = change.name.as_deref().map(named).transpose()?;
+        let operator = self.operator_row(operator_id).await?;
+        let (name, change, operator) = (&name, &change, &operator);
+        self.db
+            .write(|txn| async move {
+                let mut row: operator::ActiveModel = operator.clone().into();
+                if let Some(name) = name {
+                    row.name = Set(name.clone());
+                }
+                if let Some(zone) = &change.time_zone {
+                    row.time_zone = Set(zone.name().into());
+                }
+                if let Some(remainder) = change.refund_remainder {
+                    row.refund_remainder = Set(remainder);
+                }
+                if row.is_changed() {
+                    row.update_without_returning(&*txn).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// All operators, in the order of their numbers.
+    pub async fn operators(&self) -> Result<Vec<OperatorRow>> {
+        let rows = operator::Entity::find().order_by_asc(operator::Column::Id).all(self.db.read()).await?;
+        Ok(rows.into_iter().map(OperatorRow::of).collect())
+    }
+
+    /// An operator by its number or its short name.
+    pub async fn find_operator(&self, number_or_slug: &str) -> Result<OperatorRow> {
+        let by_number = match number_or_slug.parse::<i64>() {
+            Ok(number) => operator::Entity::find_by_id(number).one(self.db.read()).await?,
+            Err(_) => None,
+        };
+        let by_slug = operator::Entity::find().filter(operator::Column::Slug.eq(number_or_slug));
+        let found = match by_number {
+            Some(operator) => Some(operator),
+            None => by_slug.one(self.db.read()).await?,
+        };
+        found.map(OperatorRow::of).ok_or(Error::NotFound("operator"))
+    }
+
     /// Makes an operator; gives its number.
     pub async fn add_operator(&self, new: NewOperator) -> Result<i64> {
         check_slug(&new.slug)?;
@@ -27,9 +122,10 @@ impl Backend {
             slug: Set(new.slug),
             name: Set(named(&new.name)?),
             currency: Set(new.currency.code().into()),
-            utc_offset_min: Set(new.utc_offset_min.clamp(-14 * 60, 14 * 60)),
+            time_zone: Set(new.time_zone.name().into()),
             refund_remainder: Set(new.refund_remainder),
             created_ms: Set(self.now_ms()),
+            members_version: Set(0),
             ..Default::default()
         };
         let row = &row;
@@ -38,29 +134,6 @@ impl Backend {
             .write(|txn| async move { Ok(operator::Entity::insert(row.clone()).exec(&*txn).await?.last_insert_id) })
             .await;
         taken(stored, "slug", "is taken by another operator")
-    }
-
-    /// Makes a member who can sign in.
-    pub async fn add_member(&self, operator_id: i64, email: &str, password: &str) -> Result<i64> {
-        let email = email.trim().to_lowercase();
-        if !email.contains('@') || email.chars().count() > 190 {
-            return Err(Error::invalid("email", "must be an e-mail address"));
-        }
-        self.operator_row(operator_id).await?;
-        let password_hash = hash(password).await?;
-        let row = member::ActiveModel {
-            operator_id: Set(operator_id),
-            email: Set(email),
-            password_hash: Set(password_hash),
-            created_ms: Set(self.now_ms()),
-            ..Default::default()
-        };
-        let row = &row;
-        let stored = self
-            .db
-            .write(|txn| async move { Ok(member::Entity::insert(row.clone()).exec(&*txn).await?.last_insert_id) })
-            .await;
-        taken(stored, "email", "is a member already")
     }
 
     /// Sets the password with which an operator's programs read its topics. User name is the operator's slug.
@@ -74,6 +147,26 @@ impl Backend {
                 let txn = &*txn;
                 let mut change: operator::ActiveModel = operator.clone().into();
                 change.integrator_password_hash = Set(Some(hash.clone()));
+                change.update_without_returning(txn).await?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Sets whom payers turn to, as the scan and sale pages show it: a phone number, an e-mail address or some words. An
+    /// empty text removes it.
+    pub async fn set_operator_contact(&self, operator_id: i64, contact: &str) -> Result<()> {
+        let contact = contact.trim();
+        if contact.chars().count() > CONTACT_CHARS || contact.chars().any(char::is_control) {
+            return Err(Error::invalid("contact", "must be one line of at most 120 characters"));
+        }
+        let operator = self.operator_row(operator_id).await?;
+        let operator = &operator;
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut change: operator::ActiveModel = operator.clone().into();
+                change.contact = Set(contact.to_owned());
                 change.update_without_returning(txn).await?;
                 Ok(())
             })

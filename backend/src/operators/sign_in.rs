@@ -24,10 +24,10 @@ pub struct MqttReading {
 
 impl MqttReading {
     /// What lies within `filter`, if the password is that of the hash. It takes as long without a hash.
-    pub(crate) async fn of(password: &str, hash: Option<String>, filter: String) -> Option<Self> {
+    pub(crate) async fn of(password: &str, hash: Option<String>, filter: String) -> Result<Option<Self>> {
         let fingerprint = hash.as_deref().map(fingerprint);
-        let verified = verify(password, hash).await;
-        fingerprint.filter(|_| verified).map(|fingerprint| Self { filter, fingerprint })
+        let verified = verify(password, hash).await?;
+        Ok(fingerprint.filter(|_| verified).map(|fingerprint| Self { filter, fingerprint }))
     }
 }
 
@@ -74,9 +74,10 @@ impl Backend {
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<Member> {
         let email = email.trim().to_lowercase();
         let found = member::Entity::find().filter(member::Column::Email.eq(&email)).one(self.db.read()).await?;
-        let right = verify(password, found.as_ref().map(|member| member.password_hash.clone())).await;
+        let right = verify(password, found.as_ref().map(|member| member.password_hash.clone())).await?;
         match found {
-            Some(member) if right => self.member(member.id).await,
+            // As it was verified: a password that is changed meanwhile ends what begins here.
+            Some(member) if right => self.described(member).await,
             _ => Err(Error::NotFound("member")),
         }
     }
@@ -85,13 +86,19 @@ impl Backend {
     pub async fn member(&self, member_id: i64) -> Result<Member> {
         let member =
             member::Entity::find_by_id(member_id).one(self.db.read()).await?.ok_or(Error::NotFound("member"))?;
+        self.described(member).await
+    }
+
+    async fn described(&self, member: member::Model) -> Result<Member> {
         let operator = self.operator_row(member.operator_id).await?;
         Ok(Member {
             member_id: member.id,
             operator_id: operator.id,
             operator: operator.name,
             slug: operator.slug,
+            fingerprint: fingerprint(&member.password_hash),
             email: member.email,
+            time_zone: operator.time_zone,
         })
     }
 
@@ -102,13 +109,8 @@ impl Backend {
             Err(Error::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let fingerprint = self.member_fingerprint(member.member_id).await?;
-        Ok(fingerprint.map(|fingerprint| MqttMember { filter: topics_of(&member.slug), fingerprint, member }))
-    }
-
-    async fn member_fingerprint(&self, member_id: i64) -> Result<Option<String>> {
-        let found = member::Entity::find_by_id(member_id).one(self.db.read()).await?;
-        Ok(found.map(|member| fingerprint(&member.password_hash)))
+        let (filter, fingerprint) = (topics_of(&member.slug), member.fingerprint.clone());
+        Ok(Some(MqttMember { filter, fingerprint, member }))
     }
 
     /// The fingerprints that some passwords have now, without the owners who have none.
@@ -130,7 +132,7 @@ impl Backend {
 
     /// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
     pub async fn integrator(&self, slug: &str, password: &str) -> Result<Option<MqttReading>> {
-        Ok(MqttReading::of(password, self.integrator_hash(slug).await?, topics_of(slug)).await)
+        MqttReading::of(password, self.integrator_hash(slug).await?, topics_of(slug)).await
     }
 
     async fn integrator_hash(&self, slug: &str) -> Result<Option<String>> {
@@ -142,11 +144,15 @@ impl Backend {
 
     /// A web session's data, if it is there and not expired.
     pub async fn load_session(&self, id: &str) -> Result<Option<String>> {
-        Ok(session::Entity::find_by_id(id)
-            .filter(session::Column::ExpiresMs.gt(self.now_ms()))
-            .one(self.db.read())
-            .await?
-            .map(|session| session.data))
+        Ok(session::Entity::find_by_id(id).filter(self.lives()).one(self.db.read()).await?.map(|session| session.data))
+    }
+
+    /// Whether a session is not over: one that expires later than any new one was stored by a clock that ran ahead.
+    fn lives(&self) -> sea_orm::Condition {
+        let now_ms = self.now_ms();
+        sea_orm::Condition::all()
+            .add(session::Column::ExpiresMs.gt(now_ms))
+            .add(session::Column::ExpiresMs.lte(now_ms + self.rules.session_longest_ms))
     }
 
     /// Stores a web session's data (JSON) until `expires_ms`. Also drops sessions that expired.
@@ -172,14 +178,14 @@ impl Backend {
 
     /// Prolongs a web session without changing its data. False if it is gone or expired.
     pub async fn touch_session(&self, id: &str, expires_ms: i64) -> Result<bool> {
-        let now_ms = self.now_ms();
+        let lives = &self.lives();
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
                 let update = session::Entity::update_many()
                     .col_expr(session::Column::ExpiresMs, Expr::value(expires_ms))
                     .filter(session::Column::Id.eq(id))
-                    .filter(session::Column::ExpiresMs.gt(now_ms))
+                    .filter(lives.clone())
                     .exec(txn)
                     .await?;
                 Ok(update.rows_affected == 1)

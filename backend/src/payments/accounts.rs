@@ -1,8 +1,14 @@
 //! Merchant accounts: each operator brings its own, stored encrypted.
 
-use super::{account, provider::Provider, wechat};
-use crate::{Backend, Error, Result, clock, sealed::Seal};
-use sea_orm::{ActiveValue::Set, prelude::*};
+use super::{
+    account,
+    bulkhead::{Bulkhead, Lane, Watched},
+    provider::Provider,
+    wechat,
+};
+use crate::{Backend, Error, Result, Rules, clock, sealed::Seal};
+use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -41,7 +47,7 @@ impl Providers for RealProviders {
                 let pay = wechat::WechatPay::new(
                     account,
                     self.http.clone(),
-                    Arc::new(move || clock.now_ms()),
+                    Arc::new(move || clock.wall_ms()),
                     Arc::new(move || {
                         let mut nonce = [0; 16];
                         random.fill(&mut nonce);
@@ -56,31 +62,76 @@ impl Providers for RealProviders {
     }
 }
 
-/// Providers opened so far, by account.
+/// What is known of merchant accounts: providers opened so far, and bulkheads.
 pub(crate) struct OpenProviders {
     factory: Arc<dyn Providers>,
-    open: Mutex<BTreeMap<i64, Arc<dyn Provider>>>,
+    clock: Arc<dyn clock::Clock>,
+    rules: Arc<Rules>,
+    known: Mutex<BTreeMap<i64, Known>>,
+}
+
+struct Known {
+    bulkhead: Arc<Bulkhead>,
+    /// The stored configuration it was made of, as it is sealed, and what it was opened to; nothing if it cannot be used.
+    opened: Option<(Vec<u8>, Option<Arc<dyn Provider>>)>,
 }
 
 impl OpenProviders {
-    pub fn new(factory: Arc<dyn Providers>) -> Self {
-        Self { factory, open: Mutex::default() }
+    pub fn new(factory: Arc<dyn Providers>, clock: Arc<dyn clock::Clock>, rules: Rules) -> Self {
+        Self { factory, clock, rules: Arc::new(rules), known: Mutex::default() }
     }
 
+    /// The provider of a stored account. Each sealing is another, so an account that was changed, by whichever process, is
+    /// opened anew with the next call.
     fn of(&self, account: &account::Model, seal: &Seal) -> Result<Arc<dyn Provider>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(provider) = open.get(&account.id) {
-            return Ok(provider.clone());
-        }
+        self.with(account.id, |known| {
+            let before = known.opened.as_ref().filter(|(sealed, _)| *sealed == account.config_sealed);
+            if let Some((_, Some(provider))) = before {
+                return Ok(provider.clone());
+            }
+            let is_tried = before.is_some();
+            match self.open(account, seal) {
+                Ok(provider) => {
+                    let watched: Arc<dyn Provider> = Arc::new(Watched::new(provider, known.bulkhead.clone()));
+                    known.bulkhead.forget_failures();
+                    known.opened = Some((account.config_sealed.clone(), Some(watched.clone())));
+                    Ok(watched)
+                }
+                Err(error) => {
+                    if !is_tried {
+                        let (account, operator) = (account.id, account.operator_id);
+                        tracing::error!(account, operator, %error, "a merchant account cannot be used; store it anew");
+                    }
+                    known.opened = Some((account.config_sealed.clone(), None));
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn open(&self, account: &account::Model, seal: &Seal) -> Result<Arc<dyn Provider>> {
         let config = seal.open(&purpose(&account.token), &account.config_sealed)?;
         let config = String::from_utf8(config).map_err(|_| Error::Sealed)?;
-        let provider = self.factory.open(&account.provider, &config)?;
-        open.insert(account.id, provider.clone());
-        Ok(provider)
+        self.factory.open(&account.provider, &config)
     }
 
-    fn forget(&self, account_id: i64) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&account_id);
+    fn with<T>(&self, account_id: i64, look: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        look(known.entry(account_id).or_insert_with(|| {
+            let bulkhead = Bulkhead::new(account_id, self.clock.clone(), self.rules.clone());
+            Known { bulkhead: Arc::new(bulkhead), opened: None }
+        }))
+    }
+
+    /// An account's bulkhead.
+    pub fn bulkhead(&self, account_id: i64) -> Arc<Bulkhead> {
+        self.with(account_id, |known| known.bulkhead.clone())
+    }
+
+    /// The accounts that take no more work of that lane now.
+    pub fn without_room(&self, lane: Lane) -> Vec<i64> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|(_, known)| !known.bulkhead.has_room(lane)).map(|(id, _)| *id).collect()
     }
 }
 
@@ -88,7 +139,42 @@ fn purpose(token: &str) -> String {
     format!("merchant account {token}")
 }
 
+/// A merchant account in a list, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MerchantRow {
+    /// Its number.
+    pub account_id: i64,
+    /// The operator's number.
+    pub operator_id: i64,
+    /// The provider's word.
+    pub provider: String,
+    /// Whether payments are taken by it.
+    pub active: bool,
+    /// Where the provider reports to.
+    pub callbacks: String,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+}
+
 impl Backend {
+    /// Merchant accounts, of one operator or all, in the order of their numbers.
+    pub async fn merchant_accounts(&self, operator_id: Option<i64>) -> Result<Vec<MerchantRow>> {
+        let mut query = account::Entity::find();
+        if let Some(operator_id) = operator_id {
+            query = query.filter(account::Column::OperatorId.eq(operator_id));
+        }
+        let rows = query.order_by_asc(account::Column::Id).all(self.db.read()).await?;
+        let listed = rows.into_iter().map(|row| MerchantRow {
+            callbacks: self.notify_url(&row),
+            account_id: row.id,
+            operator_id: row.operator_id,
+            provider: row.provider,
+            active: row.active,
+            created_ms: row.created_ms,
+        });
+        Ok(listed.collect())
+    }
+
     /// Stores an operator's merchant account, or replaces the one of that provider. The configuration (JSON) is tried
     /// first. Gives the account's token, which stands in its notify address.
     pub async fn set_merchant_account(&self, operator_id: i64, provider: &str, config: &str) -> Result<String> {
@@ -133,9 +219,6 @@ impl Backend {
                 Ok(())
             })
             .await?;
-        if let Some(account) = existing {
-            self.providers.forget(account.id);
-        }
         Ok(token.clone())
     }
 

@@ -32,7 +32,7 @@ impl Backend {
     pub async fn callback(&self, account_token: &str, raw: RawCallback<'_>) -> Result<(), CallbackFailure> {
         let account = self.account_by_token(account_token).await?.ok_or(CallbackFailure::NoAccount)?;
         let provider = self.provider(&account)?;
-        let verified = match provider.verify_callback(raw, self.now_ms()) {
+        let verified = match provider.verify_callback(raw, self.clock.wall_ms()) {
             Ok(verified) => verified,
             // Authentic, but not ours: it is kept, a person is told, and the provider need not send it again.
             Err(CallbackError::Foreign(what)) => return Ok(self.keep_foreign(&account, raw, &what).await?),
@@ -48,7 +48,7 @@ impl Backend {
             .write(|txn| async move {
                 let txn = &*txn;
                 let mut after = After::default();
-                let outcome = self.apply_fact(txn, account, &verified.fact, &mut after).await?;
+                let outcome = self.apply_told_fact(txn, account, &verified.fact, &mut after).await?;
                 store(txn, account.id, raw, verified, outcome, self.now_ms()).await?;
                 Ok(after)
             })

@@ -3,7 +3,7 @@
 use super::{
     Cause, account, attempt, attempt_state,
     provider::{Fact, Paid, RefundState, TradeState},
-    refund, refund_state,
+    refund, refund_state, refunds,
 };
 use crate::{
     Backend, Error, Result, clock,
@@ -23,6 +23,8 @@ pub(crate) enum Outcome {
     Orphan,
     /// It concerns another merchant: kept, and a person is told.
     Foreign,
+    /// The provider is asked anew before it is believed.
+    ToBeAsked,
 }
 
 impl Outcome {
@@ -32,11 +34,48 @@ impl Outcome {
             Outcome::NothingNew => "nothing_new",
             Outcome::Orphan => "orphan",
             Outcome::Foreign => "foreign",
+            Outcome::ToBeAsked => "to_be_asked",
         }
     }
 }
 
 impl Backend {
+    /// Applies what the provider told of its own accord. A payment from before our start may be news of yesterday: it may
+    /// have gone back since, and a store that was put back from a copy does not know. So the provider is asked how it is now.
+    pub(crate) async fn apply_told_fact(
+        &self,
+        txn: &DatabaseTransaction,
+        account: &account::Model,
+        fact: &Fact,
+        after: &mut After,
+    ) -> Result<Outcome> {
+        if let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } = fact
+            && paid.paid_at_ms < self.started_ms
+            && let Some(attempt) = self.find_or_rebuild(txn, account, out_trade_no, paid, after).await?
+            && ![attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str())
+        {
+            let mut change: attempt::ActiveModel = attempt.into();
+            change.due_ms = Set(Some(self.now_ms()));
+            change.update_without_returning(txn).await?;
+            return Ok(Outcome::ToBeAsked);
+        }
+        self.apply_fact(txn, account, fact, after).await
+    }
+
+    async fn find_or_rebuild(
+        &self,
+        txn: &DatabaseTransaction,
+        account: &account::Model,
+        out_trade_no: &str,
+        paid: &Paid,
+        after: &mut After,
+    ) -> Result<Option<attempt::Model>> {
+        match find_attempt(txn, account.id, out_trade_no).await? {
+            Some(known) => Ok(Some(known)),
+            None => self.rebuild_order(txn, account, out_trade_no, &paid.attach, after).await,
+        }
+    }
+
     /// Applies a fact in a transaction. Facts may come twice, late and out of order: states only move forward.
     pub(crate) async fn apply_fact(
         &self,
@@ -47,7 +86,13 @@ impl Backend {
     ) -> Result<Outcome> {
         match fact {
             Fact::Payment { out_trade_no, state } => {
-                let Some(known) = find_attempt(txn, account.id, out_trade_no).await? else {
+                let known = match state {
+                    TradeState::Paid(paid) => self.find_or_rebuild(txn, account, out_trade_no, paid, after).await?,
+                    TradeState::NotPaid | TradeState::NotFound | TradeState::Closed | TradeState::Refunded => {
+                        find_attempt(txn, account.id, out_trade_no).await?
+                    }
+                };
+                let Some(known) = known else {
                     after.alarm(account.operator_id, None, format!("payment {out_trade_no} fits no order"));
                     return Ok(Outcome::Orphan);
                 };
@@ -92,7 +137,10 @@ impl Backend {
         let right = paid.amount.amount_minor == attempt.amount_minor && paid.amount.currency.code() == attempt.currency;
         let now_ms = self.now_ms();
         let patience_ms = self.rules.credit_patience_ms;
-        let late = now_ms - paid.paid_at_ms > patience_ms || now_ms > attempt.expires_ms + patience_ms;
+        // The provider's clock and ours may disagree: what was ordered a moment ago cannot have been paid long ago.
+        let paid_long_ago = self.wall_ms() - paid.paid_at_ms > patience_ms;
+        let ordered_long_ago = now_ms - attempt.created_ms > patience_ms;
+        let late = paid_long_ago && ordered_long_ago || now_ms > attempt.expires_ms + patience_ms;
 
         let mut change: attempt::ActiveModel = attempt.into();
         change.state = Set(if right { attempt_state::PAID } else { attempt_state::PAID_WRONG }.into());
@@ -161,7 +209,7 @@ impl Backend {
                     machine_id: Some(sale.machine_id),
                     amount_minor: refund.amount_minor,
                     currency: refund.currency.clone(),
-                    at_ms: now_ms,
+                    at_ms: self.wall_ms(),
                 };
                 ledger::post(txn, posting).await?;
                 own.then_some(Event::RefundDone)
@@ -174,7 +222,7 @@ impl Backend {
             // Nothing went back: the provider wants a new number for a new try.
             RefundState::Closed => {
                 change.state = Set(refund_state::SUBMITTED.into());
-                change.out_refund_no = Set(self.new_number("R"));
+                change.out_refund_no = Set(refunds::number_after(&reference));
                 change.note = Set(format!("{reference} was closed by the provider"));
                 change.due_ms = Set(Some(now_ms + self.rules.refund_wait_ms(refund.tries)));
                 None

@@ -5,16 +5,18 @@
 pub(crate) mod account;
 pub(crate) mod accounts;
 pub(crate) mod attempt;
+mod breaker;
+pub(crate) mod bulkhead;
 mod callback;
 mod facts;
 pub(crate) mod inbox;
 mod poll;
 pub mod provider;
 pub(crate) mod refund;
-mod refunds;
+pub(crate) mod refunds;
 pub mod wechat;
 
-pub use accounts::{Providers, RealProviders};
+pub use accounts::{MerchantRow, Providers, RealProviders};
 pub use callback::CallbackFailure;
 
 /// Why money goes back. One refund a cause.
@@ -32,6 +34,10 @@ pub enum Cause {
     ModuleSilent,
     /// The module no longer knows whether it gave the credit.
     ModuleForgot,
+    /// A person gave money back. There may be several of a payment: the stored word has a number behind it.
+    ByHand,
+    /// A person ended a review by giving the money back.
+    Settled,
 }
 
 impl Cause {
@@ -44,6 +50,8 @@ impl Cause {
             Cause::ModuleExpired => "module_expired",
             Cause::ModuleSilent => "module_silent",
             Cause::ModuleForgot => "module_forgot",
+            Cause::ByHand => "by_hand",
+            Cause::Settled => "settled",
         }
     }
 }

@@ -6,42 +6,20 @@ use super::{
     provider::{CloseOutcome, Fact, ProviderError, TradeState},
 };
 use crate::{Backend, Result, Rules, sales::After};
-use futures_util::{StreamExt, stream};
-use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
-
-/// Providers are asked about so many attempts at once.
-const ASKED_AT_ONCE: usize = 8;
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
 
 impl Backend {
-    /// Asks about every attempt that is due.
-    pub(crate) async fn poll_due_attempts(&self) -> Result<()> {
-        let due = attempt::Entity::find()
-            .filter(attempt::Column::DueMs.lte(self.now_ms()))
-            .order_by_asc(attempt::Column::DueMs)
-            .limit(self.rules.batch_rows)
-            .all(self.db.read())
-            .await?;
-        stream::iter(due)
-            .for_each_concurrent(ASKED_AT_ONCE, async |attempt| {
-                let id = attempt.id;
-                if let Err(error) = self.poll_attempt(attempt).await {
-                    tracing::warn!(attempt = id, %error, "could not ask about a payment; will ask again");
-                }
-            })
-            .await;
-        Ok(())
-    }
-
-    async fn poll_attempt(&self, attempt: attempt::Model) -> Result<()> {
+    /// Asks the provider what became of an attempt that is due, and closes it there if its time is over.
+    pub(crate) async fn poll_attempt(&self, attempt: attempt::Model) -> Result<()> {
+        // Whatever happens meanwhile, it is asked about again.
+        let Some(expires_ms) = self.put_off(&attempt).await? else { return Ok(()) };
         let (account, provider) = self.account(attempt.account_id).await?;
-        self.put_off(&attempt).await?;
-        let now_ms = self.now_ms();
         let number = &attempt.out_trade_no;
         let mut state = match provider.query(number).await {
             Ok(state) => state,
             Err(error) => return self.asked_in_vain(&attempt, &error),
         };
-        let closing = now_ms >= attempt.expires_ms + self.rules.close_after_ms;
+        let closing = self.now_ms() >= expires_ms + self.rules.close_after_ms;
         if closing && matches!(state, TradeState::NotPaid | TradeState::NotFound) {
             state = match provider.close(number).await {
                 Ok(CloseOutcome::Closed) => TradeState::Closed,
@@ -55,6 +33,7 @@ impl Backend {
         let fact = Fact::Payment { out_trade_no: number.clone(), state };
         let fact = &fact;
         let account = &account;
+        let attempt = &attempt;
         let after = self
             .db
             .write(|txn| async move {
@@ -63,6 +42,9 @@ impl Backend {
                 let outcome = self.apply_fact(txn, account, fact, &mut after).await?;
                 if outcome == Outcome::Applied {
                     tracing::info!(attempt = attempt.id, "learned by asking what became of a payment");
+                } else if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
+                    // It was closed, and asked about only because a payment was told of.
+                    stop_asking(txn, attempt.id).await?;
                 }
                 Ok(after)
             })
@@ -77,23 +59,26 @@ impl Backend {
         Ok(())
     }
 
-    /// Sets when to ask next, before asking: whatever happens meanwhile, it is asked again.
-    async fn put_off(&self, attempt: &attempt::Model) -> Result<()> {
+    /// Sets when to ask next, and gives when the attempt expires; nothing if somebody else is at it. No attempt expires
+    /// later than a new one would: an expiry further off was set before the clock was set back.
+    async fn put_off(&self, attempt: &attempt::Model) -> Result<Option<i64>> {
         let rules = &self.rules;
         // Every few seconds at first, when somebody is likely to wait; then less and less.
         let wait_ms = Rules::backoff_ms(rules.poll_first_ms, rules.poll_max_ms, (attempt.polls - 5).max(0));
-        let due_ms = self.now_ms() + wait_ms;
+        let now_ms = self.now_ms();
+        let expires_ms = attempt.expires_ms.min(now_ms + rules.order_lifetime_ms);
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
-                attempt::Entity::update_many()
-                    .col_expr(attempt::Column::DueMs, Expr::value(due_ms))
+                let update = attempt::Entity::update_many()
+                    .col_expr(attempt::Column::DueMs, Expr::value(now_ms + wait_ms))
+                    .col_expr(attempt::Column::ExpiresMs, Expr::value(expires_ms))
                     .col_expr(attempt::Column::Polls, Expr::value(attempt.polls + 1))
                     .filter(attempt::Column::Id.eq(attempt.id))
-                    .filter(attempt::Column::DueMs.is_not_null())
+                    .filter(attempt::Column::DueMs.eq(attempt.due_ms))
                     .exec(txn)
                     .await?;
-                Ok(())
+                Ok((update.rows_affected == 1).then_some(expires_ms))
             })
             .await
     }
@@ -128,4 +113,13 @@ impl Backend {
             })
             .await
     }
+}
+
+async fn stop_asking(txn: &DatabaseTransaction, attempt_id: i64) -> Result<()> {
+    attempt::Entity::update_many()
+        .col_expr(attempt::Column::DueMs, Expr::value(Option::<i64>::None))
+        .filter(attempt::Column::Id.eq(attempt_id))
+        .exec(txn)
+        .await?;
+    Ok(())
 }

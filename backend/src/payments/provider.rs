@@ -21,6 +21,8 @@ pub struct PaymentRequest {
     pub notify_url: String,
     /// Where the payer comes back to, for display only.
     pub return_url: String,
+    /// Kept by the provider and told with the payment; at most 128 bytes.
+    pub attach: String,
 }
 
 /// How the payer gets to the provider.
@@ -42,6 +44,8 @@ pub struct Paid {
     pub amount: Money,
     /// When, by the provider's clock (unix milliseconds).
     pub paid_at_ms: i64,
+    /// What was attached to the order; empty if nothing was.
+    pub attach: String,
 }
 
 /// What the provider knows of an attempt.
@@ -218,6 +222,6 @@ pub trait Provider: Send + Sync {
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError>;
     /// Asks what became of a refund.
     async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError>;
-    /// Proves a callback, opens it, and says what it means. `now_ms` is our clock (unix milliseconds).
-    fn verify_callback(&self, raw: RawCallback<'_>, now_ms: i64) -> Result<VerifiedCallback, CallbackError>;
+    /// Proves a callback, opens it, and says what it means. `wall_ms` is our wall clock (unix milliseconds).
+    fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError>;
 }

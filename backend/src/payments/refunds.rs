@@ -1,20 +1,46 @@
 //! Refunds: decided in a sale's transaction, submitted here, under one number until the provider is sure.
 
 use super::{
-    account,
+    Cause, account,
     provider::{Provider, ProviderError, RefundRequest, RefundState},
     refund, refund_state,
 };
-use crate::{Backend, Error, Result, Rules, ledger, sales::After};
-use futures_util::{StreamExt, stream};
-use sea_orm::{QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
+use crate::{Backend, Error, Result, Rules, clock, ledger, modules, sales::After};
+use aws_lc_rs::digest;
+use sea_orm::{prelude::*, sea_query::Expr};
 
-/// So many refunds are worked on at once.
-const WORKED_AT_ONCE: usize = 8;
 /// What the payer reads on the statement.
 const REASON: &str = "未提供服务退款 (not served)";
+/// The same where a person decided it.
+const REASON_BY_HAND: &str = "商家退款 (refund by the operator)";
 /// A note is cut to this many characters.
 const NOTE_CHARS: usize = 180;
+
+/// What the payer reads, by the cause's stored word.
+fn reason(cause: &str) -> &'static str {
+    let by_hand = cause.starts_with(Cause::ByHand.as_str()) || cause == Cause::Settled.as_str();
+    if by_hand { REASON_BY_HAND } else { REASON }
+}
+
+/// Characters of a refund's number behind its letter: 125 bits.
+const NUMBER_CHARS: usize = 25;
+
+/// The number of the refund of a payment, from the payment's number; or of the next try, from the number that the provider
+/// closed. Whoever asks for it, and whatever he remembers, asks for the same refund, and the provider makes it once.
+pub(crate) fn number_after(number: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, format!("coinwire refund 1\0{number}").as_bytes());
+    format!("R{}", clock::text_of(&hash.as_ref()[..NUMBER_CHARS]))
+}
+
+/// The number of a refund of a payment, by the stored word of its cause. A payment has one refund of its own, whatever its
+/// cause; those that people decided beside it have numbers of their own.
+pub(crate) fn number_of(out_trade_no: &str, cause: &str) -> String {
+    if cause.starts_with(Cause::ByHand.as_str()) {
+        number_after(&format!("{out_trade_no} {cause}"))
+    } else {
+        number_after(out_trade_no)
+    }
+}
 
 impl Rules {
     pub(crate) fn refund_wait_ms(&self, tries: i32) -> i64 {
@@ -23,34 +49,55 @@ impl Rules {
 }
 
 impl Backend {
-    /// Works on every refund that is due.
-    pub(crate) async fn work_due_refunds(&self) -> Result<()> {
-        let due = refund::Entity::find()
-            .filter(refund::Column::DueMs.lte(self.now_ms()))
-            .order_by_asc(refund::Column::DueMs)
-            .limit(self.rules.batch_rows)
-            .all(self.db.read())
-            .await?;
-        stream::iter(due)
-            .for_each_concurrent(WORKED_AT_ONCE, async |refund| {
-                let id = refund.id;
-                if let Err(error) = self.work_on_refund(refund).await {
-                    tracing::warn!(refund = id, %error, "could not work on a refund; will try again");
-                }
-            })
-            .await;
-        Ok(())
-    }
-
-    async fn work_on_refund(&self, refund: refund::Model) -> Result<()> {
+    /// Works on a refund that is due.
+    pub(crate) async fn work_on_refund(&self, refund: refund::Model) -> Result<()> {
+        if let Some(until_ms) = self.waits_for_module(&refund).await? {
+            return self.put_off_refund(&refund, until_ms, refund.tries).await;
+        }
+        let (account, provider) = match self.account(refund.account_id).await {
+            Ok(opened) => opened,
+            // It can still be taken back, and is tried again when the account may have been mended.
+            Err(error) => {
+                let due_ms = self.now_ms() + self.rules.refund_wait_ms(refund.tries);
+                self.put_off_refund(&refund, due_ms, refund.tries + 1).await?;
+                return Err(error);
+            }
+        };
         if !self.claim(&refund).await? {
             return Ok(());
         }
-        let (account, provider) = self.account(refund.account_id).await?;
         match self.ask_for_refund(&refund, &account, &*provider).await? {
             Ok(state) => self.refund_answered(&refund, state).await,
             Err(error) => self.refund_refused(&refund, error).await,
         }
+    }
+
+    /// Until when a refund is held back, if it is: one that was decided before our start for a module's silence, and not told
+    /// to the provider. The module may have broken its silence since; if the store is a copy, it surely is asked again.
+    async fn waits_for_module(&self, refund: &refund::Model) -> Result<Option<i64>> {
+        if refund.state != refund_state::PENDING || refund.created_ms >= self.started_ms {
+            return Ok(None);
+        }
+        let until_ms = self.rules.waits_for_module_until_ms(self.started_ms, refund.created_ms);
+        let holds = self.now_ms() < until_ms && modules::is_silent_about(self.db.read(), refund.sale_id).await?;
+        Ok(holds.then_some(until_ms))
+    }
+
+    /// Sets when a refund is due next, unless it moved meanwhile.
+    async fn put_off_refund(&self, refund: &refund::Model, due_ms: i64, tries: i32) -> Result<()> {
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                refund::Entity::update_many()
+                    .col_expr(refund::Column::DueMs, Expr::value(due_ms))
+                    .col_expr(refund::Column::Tries, Expr::value(tries))
+                    .filter(refund::Column::Id.eq(refund.id))
+                    .filter(refund::Column::DueMs.eq(refund.due_ms))
+                    .exec(txn)
+                    .await?;
+                Ok(())
+            })
+            .await
     }
 
     /// What the provider says of a claimed refund. One that may have reached it before is asked about first: a repeat
@@ -76,8 +123,8 @@ impl Backend {
             out_refund_no: refund.out_refund_no.clone(),
             refund_minor: refund.amount_minor,
             total_minor: attempt.amount_minor,
-            currency: ledger::currency(&refund.currency),
-            reason: REASON.into(),
+            currency: ledger::currency(&refund.currency)?,
+            reason: reason(&refund.cause).into(),
             notify_url: self.notify_url(account),
         };
         Ok(provider.refund(&request).await)

@@ -2,6 +2,7 @@
 //! be published once it is committed.
 
 use super::{
+    hand::cause_word,
     sale,
     state::{Decision, Effect, Event, RefundStage, Sale, SaleState, decide},
 };
@@ -9,11 +10,10 @@ use crate::{
     Backend, Error, Result,
     ledger::{self, Kind, Posting},
     live::{LiveEvent, LiveKind},
-    modules::command,
+    modules::{Purpose, command},
     operators::operator,
-    payments::{Cause, attempt, refund, refund_state},
+    payments::{Cause, attempt, attempt_state, refund, refund_state, refunds},
 };
-use protocol::messages::Action;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, TryIntoModel, prelude::*};
 
 /// What is to be published after the commit.
@@ -29,6 +29,11 @@ impl After {
     /// A person of that operator should look.
     pub fn alarm(&mut self, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
         self.alarms.push((operator_id, machine_id, message.into()));
+    }
+
+    /// Something of a sale changed.
+    pub fn sale(&mut self, sale: sale::Model) {
+        self.sales.push(sale);
     }
 
     /// A command was queued.
@@ -54,7 +59,7 @@ impl Backend {
                 operator_id: sale.operator_id,
                 machine_id: Some(sale.machine_id),
                 what: LiveKind::Sale { token: sale.token.clone(), state },
-                at_ms: self.now_ms(),
+                at_ms: self.wall_ms(),
             });
             self.tell_integrators_of_sale(&sale).await;
         }
@@ -71,7 +76,7 @@ impl Backend {
         let message = message.into();
         tracing::warn!(operator_id, machine_id, message, "alarm");
         metrics::counter!("coinwire_alarms_total").increment(1);
-        self.live.tell(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: self.now_ms() });
+        self.live.tell(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: self.wall_ms() });
     }
 
     /// Reads a sale to change it: until the transaction ends nobody else does.
@@ -94,7 +99,7 @@ impl Backend {
         paid: Option<(&attempt::Model, i64)>,
         after: &mut After,
     ) -> Result<()> {
-        let sale = self.for_deciding(txn, &row, event).await?;
+        let sale = self.for_deciding(txn, &row, Some(event)).await?;
         let decision = decide(&sale, event);
         if decision.is_nothing(&sale) {
             return Ok(());
@@ -109,9 +114,14 @@ impl Backend {
         Ok(())
     }
 
-    async fn for_deciding(&self, txn: &DatabaseTransaction, row: &sale::Model, event: Event) -> Result<Sale> {
+    pub(super) async fn for_deciding(
+        &self,
+        txn: &DatabaseTransaction,
+        row: &sale::Model,
+        event: Option<Event>,
+    ) -> Result<Sale> {
         let state = SaleState::parse(&row.state).ok_or(Error::NotFound("state of that name"))?;
-        let may_give_back = matches!(event, Event::CreditDone { .. } | Event::CreditFailed { .. });
+        let may_give_back = matches!(event, Some(Event::CreditDone { .. } | Event::CreditFailed { .. }));
         let refund_remainder = may_give_back
             && matches!(state, SaleState::Paid | SaleState::Crediting)
             && operator::Entity::find_by_id(row.operator_id).one(txn).await?.is_some_and(|o| o.refund_remainder);
@@ -130,22 +140,24 @@ impl Backend {
                 Some(_) => RefundStage::Submitted,
             },
             served_and_refunded: row.served_and_refunded,
+            asked: row.credit_asked,
             refund_remainder,
         })
     }
 
-    async fn store_decision(
+    pub(super) async fn store_decision(
         &self,
         txn: &DatabaseTransaction,
         row: sale::Model,
         decision: &Decision,
         paid_now: bool,
     ) -> Result<sale::Model> {
-        let now_ms = self.now_ms();
+        let now_ms = self.wall_ms();
         let mut change: sale::ActiveModel = row.clone().into();
         change.state = Set(decision.state.as_str().into());
         change.pulses_given = Set(decision.pulses_given);
         change.served_and_refunded = Set(decision.served_and_refunded);
+        change.credit_asked = Set(decision.asked);
         change.version = Set(row.version + 1);
         if let Some(reason) = decision.reason {
             change.reason = Set(reason.into());
@@ -164,7 +176,7 @@ impl Backend {
         Ok(changed)
     }
 
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         txn: &DatabaseTransaction,
         row: &sale::Model,
@@ -179,13 +191,10 @@ impl Backend {
                 let reference = format!("attempt-{}", attempt.id);
                 ledger::post(txn, self.posting(row, kind, reference, amount_minor)).await
             }
-            Effect::QueueCredit => {
-                let pulses = u16::try_from(row.pulses).unwrap_or(u16::MAX);
-                let lifetime_ms = self.rules.credit_lifetime_ms;
-                let command = self
-                    .queue_command(txn, &row.module_id, Some(row.id), Action::Credit { pulses }, lifetime_ms)
-                    .await?;
-                after.command(command);
+            Effect::QueueCredit | Effect::AskCredit => {
+                let (attempt, _) = paid.ok_or(Error::NotFound("payment to credit"))?;
+                let purpose = if effect == Effect::QueueCredit { Purpose::Give } else { Purpose::Ask };
+                after.command(self.queue_credit(txn, row, &attempt.out_trade_no, purpose).await?);
                 Ok(())
             }
             Effect::Refund { cause, amount_minor } => {
@@ -205,8 +214,22 @@ impl Backend {
                 change.update_without_returning(txn).await?;
                 ledger::post(txn, posting).await
             }
+            Effect::AcceptSuspense => self.accept_suspense(txn, row, paid).await,
+            Effect::RetryRefund => {
+                let refund = own_refund(txn, row.id).await?.ok_or(Error::NotFound("refund"))?;
+                let mut change: refund::ActiveModel = refund.into();
+                // The provider is asked about it first: a person may have acted there.
+                change.state = Set(refund_state::SUBMITTED.into());
+                change.tries = Set(0);
+                change.due_ms = Set(Some(self.now_ms()));
+                change.update_without_returning(txn).await?;
+                Ok(())
+            }
             Effect::PostLoss => {
-                let lost = own_refund(txn, row.id).await?.map_or(row.amount_minor, |refund| refund.amount_minor);
+                let lost = match given_back_minor(txn, row.id).await? {
+                    0 => row.amount_minor,
+                    given_back_minor => given_back_minor,
+                };
                 ledger::post(txn, self.posting(row, Kind::Loss, format!("sale-{}", row.id), lost)).await
             }
             Effect::Alarm(message) => {
@@ -224,12 +247,13 @@ impl Backend {
         cause: Cause,
         amount_minor: i64,
     ) -> Result<()> {
+        let cause_word = cause_word(txn, attempt.id, cause).await?;
         let refund = refund::ActiveModel {
             sale_id: Set(row.id),
             attempt_id: Set(attempt.id),
             account_id: Set(attempt.account_id),
-            out_refund_no: Set(self.new_number("R")),
-            cause: Set(cause.as_str().into()),
+            out_refund_no: Set(refunds::number_of(&attempt.out_trade_no, &cause_word)),
+            cause: Set(cause_word),
             // Never more than was paid, whatever was asked.
             amount_minor: Set(amount_minor.min(attempt.amount_minor)),
             currency: Set(attempt.currency.clone()),
@@ -237,11 +261,30 @@ impl Backend {
             note: Set(String::new()),
             tries: Set(0),
             due_ms: Set(Some(self.now_ms())),
-            created_ms: Set(self.now_ms()),
+            created_ms: Set(self.wall_ms()),
             ..Default::default()
         };
         let refund_id = refund::Entity::insert(refund).exec(txn).await?.last_insert_id;
         ledger::post(txn, self.posting(row, Kind::Refund, format!("refund-{refund_id}"), amount_minor)).await
+    }
+
+    /// A payment that was in suspense is the sale's own from now on, for the amount that was paid.
+    async fn accept_suspense(
+        &self,
+        txn: &DatabaseTransaction,
+        row: &sale::Model,
+        paid: Option<(&attempt::Model, i64)>,
+    ) -> Result<()> {
+        let (attempt, amount_minor) = paid.ok_or(Error::NotFound("payment to book"))?;
+        let mut change: attempt::ActiveModel = attempt.clone().into();
+        change.state = Set(attempt_state::PAID.into());
+        change.amount_minor = Set(amount_minor);
+        change.update_without_returning(txn).await?;
+        let mut change: sale::ActiveModel = row.clone().into();
+        change.amount_minor = Set(amount_minor);
+        change.update_without_returning(txn).await?;
+        let reference = format!("attempt-{}", attempt.id);
+        ledger::post(txn, self.posting(row, Kind::SuspenseAccepted, reference, amount_minor)).await
     }
 
     fn posting(&self, row: &sale::Model, kind: Kind, reference: String, amount_minor: i64) -> Posting {
@@ -253,26 +296,38 @@ impl Backend {
             machine_id: Some(row.machine_id),
             amount_minor,
             currency: row.currency.clone(),
-            at_ms: self.now_ms(),
+            at_ms: self.wall_ms(),
         }
     }
 }
 
-/// The refund of the sale's own payment, not that of a second one.
-async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
+/// What went back, or is going back, of the sale's own payment.
+async fn given_back_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+    let refunds = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .all(txn)
+        .await?;
+    Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
+}
+
+/// The refund that the sale's way asked for: not that of a second payment, nor what people gave back beside it.
+pub(super) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+        .filter(refund::Column::Cause.not_like(format!("{}%", Cause::ByHand.as_str())))
         .filter(refund::Column::State.ne(refund_state::CANCELLED))
         .one(txn)
         .await?)
 }
 
 /// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
-async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
+pub(super) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
     let paid = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
-        .filter(attempt::Column::State.eq(crate::payments::attempt_state::PAID))
+        .filter(attempt::Column::State.eq(attempt_state::PAID))
         .all(txn)
         .await?;
     let refunded: Vec<i64> = refund::Entity::find()

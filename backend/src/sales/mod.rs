@@ -1,15 +1,24 @@
 //! Sales: from a price picked to a credit given or money returned.
 //!
-//! Read in this order: `order` makes one, [`state`] decides every step, `apply` stores what was decided.
+//! Read in this order: `order` makes one, [`state`] decides every step, `apply` stores what was decided. `mark` and `rebuild`
+//! bring back an order that a store put back from a copy has forgotten.
 
+pub(crate) mod action;
 mod apply;
+mod by_hand;
+mod hand;
+pub(crate) mod mark;
 mod order;
+mod order_progress;
+mod rebuild;
 pub(crate) mod sale;
 pub mod state;
 mod takings;
 mod views;
 
 pub(crate) use apply::After;
+pub use by_hand::{HandAct, Settlement};
+pub use hand::{ActionRow, HandRequest};
 pub(crate) use state::Event;
 pub use state::SaleState;
 
@@ -35,6 +44,10 @@ pub enum Readiness {
     Busy,
     /// Taken off sale, has no module, no price or no merchant account.
     Closed,
+    /// Out of service for good.
+    Retired,
+    /// The operator's payment provider does not answer.
+    ProviderSilent,
 }
 
 impl Readiness {
@@ -48,6 +61,23 @@ impl Readiness {
             Readiness::Locked => "locked",
             Readiness::Busy => "busy",
             Readiness::Closed => "closed",
+            Readiness::ProviderSilent => "provider_silent",
+            Readiness::Retired => "retired",
+        }
+    }
+
+    /// What it means, in words for a log or a command line.
+    pub fn words(self) -> &'static str {
+        match self {
+            Readiness::Ready => "it is ready",
+            Readiness::Offline => "its module is not connected",
+            Readiness::NoAnswer => "its module did not answer in time",
+            Readiness::Fault => "its module reports a fault",
+            Readiness::Locked => "the operator has locked it",
+            Readiness::Busy => "its module is still busy with earlier credits",
+            Readiness::Closed => "it is not on sale",
+            Readiness::ProviderSilent => "its payment provider does not answer",
+            Readiness::Retired => "it is out of service for good",
         }
     }
 }
@@ -63,6 +93,8 @@ pub struct ScanView {
     pub site: String,
     /// Whose it is.
     pub operator: String,
+    /// Whom to turn to there: free text, or empty.
+    pub contact: String,
     /// Whether it can take money now.
     pub readiness: Readiness,
     /// What can be bought; shown only if ready.
@@ -113,9 +145,10 @@ pub struct Checkout {
 pub struct SaleView {
     /// The sale's public token.
     pub token: String,
-    /// `created`, `awaiting_payment`, `paid`, `crediting`, `credited`, `expired`, `refund_pending`, `refunded`, `review`.
+    /// `created`, `awaiting_payment`, `paid`, `crediting`, `credited`, `expired`, `refund_pending`, `refunded`, `review`,
+    /// `settled`.
     pub state: &'static str,
-    /// Why it failed, a word for the page's texts: `module_failed`, `module_expired`, `module_silent`, `late`, .. or empty.
+    /// Why it failed, one of [`state::REASONS`], or empty. A word for programs: pages have texts for each.
     pub reason: String,
     /// Whether nothing more is expected to happen.
     pub at_rest: bool,
@@ -127,6 +160,12 @@ pub struct SaleView {
     pub site: String,
     /// The price's label.
     pub label: String,
+    /// Whose machine it is.
+    pub operator: String,
+    /// Whom to turn to there: free text, or empty.
+    pub contact: String,
+    /// The provider is being asked to take the order: the longest that this takes, in seconds.
+    pub asking_s: Option<u64>,
     /// What was to be paid.
     pub amount_text: String,
     /// Pulses bought.

@@ -1,13 +1,17 @@
 //! An order: probed, committed with its attempt, and only then told to the provider.
 
-use super::{Checkout, OrderRequest, PriceView, Readiness, ScanView, sale, state::Event, state::SaleState};
+use super::{
+    Checkout, OrderRequest, PriceView, Readiness, ScanView, mark::OrderMark, sale, state::Event, state::SaleState,
+};
 use crate::{
     Backend, Error, Result, clock, db, ledger,
     machines::{machine, price},
+    modules::next_sequence,
     money::Money,
     operators::operator,
     payments::{
         account, attempt, attempt_state,
+        bulkhead::Lane,
         provider::{Handoff, PaymentRequest, ProviderError},
     },
     sales::After,
@@ -18,6 +22,16 @@ use sea_orm::{ActiveValue::Set, QueryOrder, TryIntoModel, prelude::*};
 const TOKEN_CHARS: usize = 20;
 /// Bounds of a form key's characters.
 const FORM_KEY_CHARS: std::ops::RangeInclusive<usize> = 16..=64;
+/// Sales that one form may make, one after the other: a page that the browser kept is used again for each ride.
+const FORM_USES_MAX: u32 = 20;
+
+/// What a form may still be used for.
+pub(super) enum FormUse {
+    /// A new order, under this key.
+    Free(String),
+    /// Its newest sale is not over: it is that one that is meant.
+    Open(Checkout),
+}
 
 impl Backend {
     /// The scan page of a machine: looks it up, and probes its module if the last answer is too old.
@@ -27,28 +41,31 @@ impl Backend {
         let prices = self.price_rows(machine.id).await?;
         let account = self.active_account(machine.operator_id).await?;
         let readiness = match account {
-            Some(_) if !prices.is_empty() => self.readiness(&machine).await?,
+            _ if machine.retired_ms.is_some() => Readiness::Retired,
+            Some(account) if !prices.is_empty() => self.payable(&machine, &account).await?,
             _ => Readiness::Closed,
         };
-        let currency = ledger::currency(&operator.currency);
+        let currency = ledger::currency(&operator.currency)?;
         Ok(ScanView {
             code: machine.code,
             machine: machine.name,
             site: machine.site,
             operator: operator.name,
+            contact: operator.contact,
             readiness,
             prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
         })
     }
 
     /// Makes an order and an attempt, commits both, and asks the provider to take the payment. The same form sent again
-    /// gives the same sale.
-    pub async fn order(&self, request: OrderRequest) -> Result<Checkout> {
+    /// gives the same sale while that one can be paid or is on its way; once it is over, a new one.
+    pub async fn order(&self, mut request: OrderRequest) -> Result<Checkout> {
         if !FORM_KEY_CHARS.contains(&request.form_key.len()) || !request.form_key.is_ascii() {
             return Err(Error::invalid("form_key", "is not of a form we made; open the page again"));
         }
-        if let Some(checkout) = self.known_order(&request).await? {
-            return Ok(checkout);
+        match self.form_use(&request.form_key).await? {
+            FormUse::Open(checkout) => return Ok(checkout),
+            FormUse::Free(key) => request.form_key = key,
         }
         let machine = self.machine_by_code(&request.code).await?;
         let price = price::Entity::find_by_id(request.price_id)
@@ -60,14 +77,19 @@ impl Backend {
             return Err(Error::Conflict("price"));
         }
         let account = self.active_account(machine.operator_id).await?.ok_or(Error::NotReady(Readiness::Closed))?;
-        match self.readiness(&machine).await? {
+        match self.payable(&machine, &account).await? {
             Readiness::Ready => {}
             other => return Err(Error::NotReady(other)),
         }
+        let silent = Error::NotReady(Readiness::ProviderSilent);
+        let _pass = self.providers.bulkhead(account.id).enter(Lane::Order).ok_or(silent)?;
         let (sale, attempt) = match self.commit_order(&request, &machine, &price, &account).await {
             Err(Error::Store(error)) if db::is_unique_violation(&error) => {
                 // The same form, sent twice at once: the other one was first.
-                return self.known_order(&request).await?.ok_or(Error::Store(error));
+                return match self.form_use(&request.form_key).await? {
+                    FormUse::Open(checkout) => Ok(checkout),
+                    FormUse::Free(_) => Err(Error::Store(error)),
+                };
             }
             outcome => outcome?,
         };
@@ -82,6 +104,7 @@ impl Backend {
         account: &account::Model,
     ) -> Result<(sale::Model, attempt::Model)> {
         let operator = self.operator_row(machine.operator_id).await?;
+        ledger::currency(&operator.currency)?;
         let module_id = machine.module_id.clone().ok_or(Error::NotReady(Readiness::Closed))?;
         let now_ms = self.now_ms();
         let expires_ms = now_ms + self.rules.order_lifetime_ms;
@@ -90,7 +113,7 @@ impl Backend {
             form_key: Set(request.form_key.clone()),
             operator_id: Set(machine.operator_id),
             machine_id: Set(machine.id),
-            module_id: Set(module_id),
+            module_id: Set(module_id.clone()),
             label: Set(price.label.clone()),
             amount_minor: Set(price.amount_minor),
             currency: Set(operator.currency.clone()),
@@ -100,10 +123,12 @@ impl Backend {
             reason: Set(String::new()),
             served_and_refunded: Set(false),
             version: Set(0),
-            created_ms: Set(now_ms),
+            created_ms: Set(self.wall_ms()),
             expires_ms: Set(expires_ms),
             paid_ms: Set(None),
             finished_ms: Set(None),
+            credit_asked: Set(false),
+            rebuilt_ms: Set(None),
             ..Default::default()
         };
         let new_attempt = attempt::ActiveModel {
@@ -121,12 +146,14 @@ impl Backend {
             polls: Set(0),
             ..Default::default()
         };
+        let module_id = &module_id;
         let new_sale = &new_sale;
         let new_attempt = &new_attempt;
         self.db
             .write(|txn| async move {
                 let txn = &*txn;
                 let (mut sale, mut attempt) = (new_sale.clone(), new_attempt.clone());
+                sale.credit_sequence = Set(Some(next_sequence(txn, module_id, now_ms).await?));
                 sale.id = Set(sale::Entity::insert(sale.clone()).exec(txn).await?.last_insert_id);
                 attempt.sale_id = sale.id.clone();
                 attempt.id = Set(attempt::Entity::insert(attempt.clone()).exec(txn).await?.last_insert_id);
@@ -144,23 +171,28 @@ impl Backend {
         request: &OrderRequest,
     ) -> Result<Checkout> {
         let provider = self.provider(account)?;
-        let answer = provider
-            .create(&PaymentRequest {
-                out_trade_no: attempt.out_trade_no.clone(),
-                description: format!("{} {}", machine.name, sale.label),
-                amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)),
-                expires_at_ms: attempt.expires_ms,
-                payer_ip: request.payer_ip,
-                notify_url: self.notify_url(account),
-                return_url: self.sale_url(&sale.token),
-            })
-            .await;
+        let payment = PaymentRequest {
+            out_trade_no: attempt.out_trade_no.clone(),
+            description: format!("{} {}", machine.name, sale.label),
+            amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)?),
+            // The provider goes by its own clock, and the wall clock is what is closest to it.
+            expires_at_ms: attempt.expires_ms - self.now_ms() + self.wall_ms(),
+            payer_ip: request.payer_ip,
+            notify_url: self.notify_url(account),
+            return_url: self.sale_url(&sale.token),
+            attach: self.mark(&sale, machine)?.write(&self.mark_key, &attempt.out_trade_no),
+        };
+        // The payer was told the longest wait.
+        let answer = tokio::select! {
+            answer = provider.create(&payment) => answer,
+            () = self.clock.sleep_ms(self.rules.order_wait_ms) => Err(ProviderError::Unknown("no answer in time".into())),
+        };
         let (event, pay_url) = match &answer {
-            Ok(Handoff::Redirect { url }) => (Some(Event::HandedOff), Some(url.clone())),
+            Ok(Handoff::Redirect { url }) => (Event::HandedOff, Some(url.clone())),
             // Nothing happened there: the sale is over before money was taken.
-            Err(ProviderError::Refused { .. }) => (Some(Event::OrderRefused), None),
+            Err(ProviderError::Refused { .. }) => (Event::OrderRefused, None),
             // It may know of the order. Nobody was sent there, so nobody will pay; asking tells, and closes it.
-            Err(_) => (None, None),
+            Err(_) => (Event::OrderUnanswered, None),
         };
         let pay_url = &pay_url;
         let after = self
@@ -177,7 +209,7 @@ impl Backend {
                     if pay_url.is_some() {
                         change.state = Set(attempt_state::PENDING.into());
                         change.pay_url = Set(pay_url.clone());
-                    } else if event == Some(Event::OrderRefused) {
+                    } else if event == Event::OrderRefused {
                         change.state = Set(attempt_state::CLOSED.into());
                         change.due_ms = Set(None);
                     }
@@ -185,9 +217,7 @@ impl Backend {
                         change.update_without_returning(txn).await?;
                     }
                 }
-                if let Some(event) = event {
-                    self.move_sale(txn, sale, event, None, &mut after).await?;
-                }
+                self.move_sale(txn, sale, event, None, &mut after).await?;
                 Ok(after)
             })
             .await?;
@@ -201,23 +231,67 @@ impl Backend {
         }
     }
 
-    /// The sale a form made before, where it still can be paid or is on its way.
-    async fn known_order(&self, request: &OrderRequest) -> Result<Option<Checkout>> {
-        let Some(sale) =
-            sale::Entity::find().filter(sale::Column::FormKey.eq(&request.form_key)).one(self.db.read()).await?
-        else {
+    /// What a form may still be used for. A form whose sale is over is free again, under the next key of its own: so it
+    /// buys another ride, and pressed twice it still makes one sale.
+    pub(super) async fn form_use(&self, form_key: &str) -> Result<FormUse> {
+        for number in 1..=FORM_USES_MAX {
+            let key = if number == 1 { form_key.to_owned() } else { format!("{form_key}.{number}") };
+            let Some(sale) = sale::Entity::find().filter(sale::Column::FormKey.eq(&key)).one(self.db.read()).await?
+            else {
+                return Ok(FormUse::Free(key));
+            };
+            if let Some(url) = self.way_on(&sale).await? {
+                return Ok(FormUse::Open(Checkout { token: sale.token, handoff: Handoff::Redirect { url } }));
+            }
+        }
+        Err(Error::Conflict("form"))
+    }
+
+    /// Where the payer of a sale goes on, while it can be paid or is on its way.
+    async fn way_on(&self, sale: &sale::Model) -> Result<Option<String>> {
+        let own_page = || Some(self.sale_url(&sale.token));
+        Ok(match SaleState::parse(&sale.state) {
+            Some(SaleState::Created) => own_page().filter(|_| self.is_asking(sale)),
+            Some(SaleState::AwaitingPayment) => self.pay_url(sale).await?,
+            Some(SaleState::Paid | SaleState::Crediting) => own_page(),
+            Some(
+                SaleState::Credited
+                | SaleState::Expired
+                | SaleState::RefundPending
+                | SaleState::Refunded
+                | SaleState::Review
+                | SaleState::Settled,
+            )
+            | None => None,
+        })
+    }
+
+    /// Where a sale can be paid, while it can.
+    pub(super) async fn pay_url(&self, sale: &sale::Model) -> Result<Option<String>> {
+        if sale.state != SaleState::AwaitingPayment.as_str() || self.now_ms() >= sale.expires_ms {
             return Ok(None);
-        };
-        let pay_url = attempt::Entity::find()
+        }
+        let attempt = attempt::Entity::find()
             .filter(attempt::Column::SaleId.eq(sale.id))
             .filter(attempt::Column::State.eq(attempt_state::PENDING))
             .order_by_desc(attempt::Column::Id)
             .one(self.db.read())
-            .await?
-            .and_then(|attempt| attempt.pay_url);
-        // Paid or over: its own page tells.
-        let url = pay_url.unwrap_or_else(|| self.sale_url(&sale.token));
-        Ok(Some(Checkout { token: sale.token, handoff: Handoff::Redirect { url } }))
+            .await?;
+        Ok(attempt.and_then(|attempt| attempt.pay_url))
+    }
+
+    /// What the provider carries for us, should we forget the order.
+    fn mark(&self, sale: &sale::Model, machine: &machine::Model) -> Result<OrderMark> {
+        Ok(OrderMark {
+            module_id: sale.module_id.clone(),
+            code: machine.code.clone(),
+            token: sale.token.clone(),
+            pulses: sale.pulses,
+            amount_minor: sale.amount_minor,
+            currency: ledger::currency(&sale.currency)?,
+            sequence: sale.credit_sequence.unwrap_or(0),
+            created_s: sale.created_ms / 1000,
+        })
     }
 
     fn sale_url(&self, token: &str) -> String {
@@ -228,9 +302,19 @@ impl Backend {
         operator::Entity::find_by_id(operator_id).one(self.db.read()).await?.ok_or(Error::NotFound("operator"))
     }
 
+    /// Whether money can be taken for a machine now: not while its operator's provider does not answer.
+    async fn payable(&self, machine: &machine::Model, account: &account::Model) -> Result<Readiness> {
+        if self.providers.bulkhead(account.id).has_room(Lane::Order) {
+            self.readiness(machine).await
+        } else {
+            Ok(Readiness::ProviderSilent)
+        }
+    }
+
     /// Whether a machine could give a credit now; asks its module if the last answer is too old.
     async fn readiness(&self, machine: &machine::Model) -> Result<Readiness> {
         match &machine.module_id {
+            _ if machine.retired_ms.is_some() => Ok(Readiness::Retired),
             Some(module_id) if machine.active => self.probe(module_id).await,
             _ => Ok(Readiness::Closed),
         }

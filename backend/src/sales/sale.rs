@@ -26,6 +26,12 @@ pub struct Model {
     pub expires_ms: i64,
     pub paid_ms: Option<i64>,
     pub finished_ms: Option<i64>,
+    /// The sequence by which the module knows the credit, given with the order, so that it outlives what follows.
+    pub credit_sequence: Option<i64>,
+    /// The payment became known too late to give the credit: the module is only asked whether it gave it before.
+    pub credit_asked: bool,
+    /// When it was rebuilt from its payment, the order having been forgotten.
+    pub rebuilt_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -4,11 +4,25 @@
 //! created -> awaiting_payment -> paid -> crediting -> credited
 //!                 |               |         |
 //!              expired            +---------+--> refund_pending -> refunded
-//!                                           +--> review
+//!                                           +--> review (a person settles it: paid, refund_pending, settled)
 //! ```
 
 use crate::payments::Cause;
 use protocol::messages::Reason;
+
+/// The words for why a sale did not simply go through, as [`decide`] gives them. They are for programs; pages have texts
+/// in each language for all of them.
+pub const REASONS: [&str; 9] = [
+    "order_refused",
+    "provider_silent",
+    "not_paid",
+    "late",
+    "wrong_amount",
+    "module_failed",
+    "module_expired",
+    "module_silent",
+    "module_forgot",
+];
 
 /// Where a sale stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,11 +45,13 @@ pub enum SaleState {
     Refunded,
     /// A person decides; the money is safe meanwhile.
     Review,
+    /// A person decided that the operator keeps the money: it was settled in another way.
+    Settled,
 }
 
 impl SaleState {
     /// All states.
-    pub const ALL: [SaleState; 9] = [
+    pub const ALL: [SaleState; 10] = [
         SaleState::Created,
         SaleState::AwaitingPayment,
         SaleState::Paid,
@@ -45,6 +61,7 @@ impl SaleState {
         SaleState::RefundPending,
         SaleState::Refunded,
         SaleState::Review,
+        SaleState::Settled,
     ];
 
     /// The word for it, as stored and shown.
@@ -59,6 +76,7 @@ impl SaleState {
             SaleState::RefundPending => "refund_pending",
             SaleState::Refunded => "refunded",
             SaleState::Review => "review",
+            SaleState::Settled => "settled",
         }
     }
 
@@ -69,7 +87,8 @@ impl SaleState {
 
     /// Whether nothing more is expected to happen.
     pub fn at_rest(self) -> bool {
-        matches!(self, SaleState::Credited | SaleState::Expired | SaleState::Refunded | SaleState::Review)
+        use SaleState::*;
+        matches!(self, Credited | Expired | Refunded | Review | Settled)
     }
 }
 
@@ -99,6 +118,8 @@ pub struct Sale {
     pub refund: RefundStage,
     /// Already known to be served and refunded.
     pub served_and_refunded: bool,
+    /// The credit is only asked about: the payment became known too late to give it.
+    pub asked: bool,
     /// Partly given credits: the remainder goes back rather than all (the operator's rule).
     pub refund_remainder: bool,
 }
@@ -110,6 +131,8 @@ pub enum Event {
     HandedOff,
     /// The provider refused the order.
     OrderRefused,
+    /// The provider gave no usable answer to the order in time: nobody was sent there to pay.
+    OrderUnanswered,
     /// The provider says an attempt of this sale was paid.
     Paid {
         /// What was paid, in minor units.
@@ -154,6 +177,8 @@ pub enum Effect {
     PostSuspense,
     /// Queue the credit command.
     QueueCredit,
+    /// Ask the module whether it gave the credit before; it cannot give it any more.
+    AskCredit,
     /// Ask for money back: of the attempt the event is about.
     Refund {
         /// Why; one refund a cause.
@@ -163,6 +188,10 @@ pub enum Effect {
     },
     /// The refund was not submitted yet: take it back.
     CancelRefund,
+    /// A payment in suspense becomes the sale's own.
+    AcceptSuspense,
+    /// The refund that is stuck is tried again.
+    RetryRefund,
     /// Served and refunded: book what the operator lost.
     PostLoss,
     /// A person should look.
@@ -180,6 +209,8 @@ pub struct Decision {
     pub reason: Option<&'static str>,
     /// Credited, and the money went back all the same.
     pub served_and_refunded: bool,
+    /// The credit is only asked about.
+    pub asked: bool,
     /// What is to be done.
     pub effects: Vec<Effect>,
 }
@@ -189,6 +220,7 @@ impl Decision {
     pub fn is_nothing(&self, sale: &Sale) -> bool {
         self.state == sale.state
             && self.effects.is_empty()
+            && self.reason.is_none()
             && self.pulses_given == sale.pulses_given
             && self.served_and_refunded == sale.served_and_refunded
     }
@@ -202,30 +234,37 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         pulses_given: sale.pulses_given,
         reason: None,
         served_and_refunded: sale.served_and_refunded,
+        asked: sale.asked,
         effects: vec![],
     };
     let to = |state: SaleState, effects: Vec<Effect>| Decision { state, effects, ..stay.clone() };
     match (event, sale.state) {
         (Event::HandedOff, Created) => to(AwaitingPayment, vec![]),
         (Event::OrderRefused, Created) => Decision { reason: Some("order_refused"), ..to(Expired, vec![]) },
+        // Asking again tells what became of it; the payer need not wait for that.
+        (Event::OrderUnanswered, Created) => Decision { reason: Some("provider_silent"), ..stay },
         (Event::Unpayable, Created | AwaitingPayment) => Decision { reason: Some("not_paid"), ..to(Expired, vec![]) },
 
         (Event::Paid { late: false, .. }, Created | AwaitingPayment) => {
             to(Paid, vec![Effect::PostPayment, Effect::QueueCredit])
         }
-        (Event::Paid { amount_minor, .. }, Created | AwaitingPayment | Expired) => {
-            let refund = Effect::Refund { cause: Cause::Late, amount_minor };
-            Decision { reason: Some("late"), ..to(RefundPending, vec![Effect::PostPayment, refund]) }
-        }
+        // Nobody waits for it any more. But we may have known of it before, and forgotten that (a store put back from a
+        // copy): the module is asked first.
+        (Event::Paid { .. }, Created | AwaitingPayment | Expired) => Decision {
+            reason: Some(Cause::Late.as_str()),
+            asked: true,
+            ..to(Paid, vec![Effect::PostPayment, Effect::AskCredit])
+        },
         // Another attempt was paid before: this money goes back, the sale goes its way.
-        (Event::Paid { amount_minor, .. }, Paid | Crediting | Credited | RefundPending | Refunded | Review) => {
-            to(sale.state, vec![Effect::PostPayment, Effect::Refund { cause: Cause::SecondPayment, amount_minor }])
-        }
+        (
+            Event::Paid { amount_minor, .. },
+            Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled,
+        ) => to(sale.state, vec![Effect::PostPayment, Effect::Refund { cause: Cause::SecondPayment, amount_minor }]),
         (Event::PaidWrong, Created | AwaitingPayment | Expired) => Decision {
             reason: Some("wrong_amount"),
             ..to(Review, vec![Effect::PostSuspense, Effect::Alarm("a payment has another amount than asked")])
         },
-        (Event::PaidWrong, Paid | Crediting | Credited | RefundPending | Refunded | Review) => {
+        (Event::PaidWrong, Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled) => {
             to(sale.state, vec![Effect::PostSuspense, Effect::Alarm("a payment has another amount than asked")])
         }
 
@@ -234,13 +273,25 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             Decision { pulses_given: pulses, ..to(Credited, vec![]) }
         }
         (Event::CreditDone { pulses }, Paid | Crediting) => give_back(sale, pulses, Cause::ModuleFailed),
-        (Event::CreditFailed { pulses, reason }, Paid | Crediting) => {
-            // Older than what the module remembers: it may have been given long ago. The consumer is favoured.
-            let cause = if reason == Some(Reason::TooOld) { Cause::ModuleForgot } else { Cause::ModuleFailed };
-            give_back(sale, pulses, cause)
+        // Older than what the module remembers: it may have been given long ago. The consumer is favoured.
+        (Event::CreditFailed { pulses, reason: Some(Reason::TooOld) }, Paid | Crediting) => {
+            let mut decision = give_back(sale, pulses, Cause::ModuleForgot);
+            if sale.asked {
+                decision.effects.push(Effect::Alarm(
+                    "money goes back for a payment that became known late; its module no longer knows whether it gave the credit",
+                ));
+            }
+            decision
         }
-        (Event::CreditExpired, Paid | Crediting) => give_back(sale, sale.pulses_given, Cause::ModuleExpired),
-        (Event::CreditSilent, Paid | Crediting) => give_back(sale, sale.pulses_given, Cause::ModuleSilent),
+        (Event::CreditFailed { pulses, .. }, Paid | Crediting) => {
+            give_back(sale, pulses, if sale.asked && pulses == 0 { Cause::Late } else { Cause::ModuleFailed })
+        }
+        (Event::CreditExpired, Paid | Crediting) => {
+            give_back(sale, sale.pulses_given, if sale.asked { Cause::Late } else { Cause::ModuleExpired })
+        }
+        (Event::CreditSilent, Paid | Crediting) => {
+            give_back(sale, sale.pulses_given, if sale.asked { Cause::Late } else { Cause::ModuleSilent })
+        }
 
         // The module was late to say that it had credited.
         (Event::CreditDone { pulses }, RefundPending)
@@ -267,22 +318,23 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
 
         (
             Event::HandedOff,
-            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled,
         )
         | (
-            Event::OrderRefused,
-            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+            Event::OrderRefused | Event::OrderUnanswered,
+            AwaitingPayment | Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled,
         )
-        | (Event::Unpayable, Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review)
+        | (Event::Unpayable, Paid | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled)
         | (
             Event::CreditTaken | Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent,
-            Created | AwaitingPayment | Crediting | Credited | Expired | RefundPending | Refunded | Review,
+            Created | AwaitingPayment | Crediting | Credited | Expired | RefundPending | Refunded | Review | Settled,
         )
-        | (Event::CreditDone { .. }, Created | AwaitingPayment | Credited | Expired | Review)
-        | (Event::RefundDone, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded)
-        | (Event::RefundStuck, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Review) => {
-            stay
-        }
+        | (Event::CreditDone { .. }, Created | AwaitingPayment | Credited | Expired | Review | Settled)
+        | (Event::RefundDone, Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Settled)
+        | (
+            Event::RefundStuck,
+            Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Review | Settled,
+        ) => stay,
     }
 }
 
@@ -301,6 +353,7 @@ fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
             pulses_given,
             reason,
             served_and_refunded: sale.served_and_refunded,
+            asked: sale.asked,
             effects: vec![],
         };
     }
@@ -309,6 +362,7 @@ fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
         pulses_given,
         reason,
         served_and_refunded: sale.served_and_refunded,
+        asked: sale.asked,
         effects: vec![Effect::Refund { cause, amount_minor }],
     }
 }
@@ -332,6 +386,7 @@ mod tests {
             pulses_given: 0,
             refund: RefundStage::None,
             served_and_refunded: false,
+            asked: false,
             refund_remainder: false,
         }
     }
@@ -352,7 +407,7 @@ mod tests {
             decide(&sale(SaleState::Created), Event::Paid { amount_minor: 500, late: false }).state,
             SaleState::Paid
         );
-        for event in [Event::HandedOff, Event::OrderRefused, Event::Unpayable] {
+        for event in [Event::HandedOff, Event::OrderRefused, Event::OrderUnanswered, Event::Unpayable] {
             assert!(decide(&sale(SaleState::Paid), event).is_nothing(&sale(SaleState::Paid)));
         }
     }
@@ -414,15 +469,76 @@ mod tests {
     }
 
     #[test]
-    fn late_and_second_payments_go_back() {
-        let late = decide(&sale(SaleState::Expired), Event::Paid { amount_minor: 500, late: true });
-        assert_eq!(late.state, SaleState::RefundPending);
-        assert_eq!(late.effects[1], Effect::Refund { cause: Cause::Late, amount_minor: 500 });
+    fn the_module_is_asked_about_a_late_payment_before_it_goes_back() {
+        for state in [SaleState::Created, SaleState::AwaitingPayment, SaleState::Expired] {
+            let late = decide(&sale(state), Event::Paid { amount_minor: 500, late: true });
+            assert_eq!((late.state, late.asked), (SaleState::Paid, true));
+            assert_eq!(late.effects, [Effect::PostPayment, Effect::AskCredit]);
+        }
+        let asked = Sale { asked: true, ..sale(SaleState::Paid) };
+        let done = decide(&asked, Event::CreditDone { pulses: 5 });
+        assert_eq!((done.state, done.effects.len()), (SaleState::Credited, 0));
+        let refund = |cause| Effect::Refund { cause, amount_minor: 500 };
+        for event in [
+            Event::CreditExpired,
+            Event::CreditSilent,
+            Event::CreditFailed { pulses: 0, reason: Some(Reason::Invalid) },
+        ] {
+            let decision = decide(&asked, event);
+            assert_eq!((decision.state, decision.reason), (SaleState::RefundPending, Some("late")), "{event:?}");
+            assert_eq!(decision.effects, [refund(Cause::Late)], "{event:?}");
+        }
+        let cut = decide(&asked, Event::CreditFailed { pulses: 2, reason: Some(Reason::PowerLost) });
+        assert_eq!(cut.effects, [refund(Cause::ModuleFailed)]);
+        let forgot = decide(&asked, Event::CreditFailed { pulses: 0, reason: Some(Reason::TooOld) });
+        assert_eq!(forgot.effects[0], refund(Cause::ModuleForgot));
+        assert!(matches!(forgot.effects[1..], [Effect::Alarm(_)]));
+    }
+
+    #[test]
+    fn second_payments_go_back() {
         for state in [SaleState::Paid, SaleState::Credited, SaleState::Refunded] {
             let second = decide(&sale(state), Event::Paid { amount_minor: 500, late: false });
             assert_eq!(second.state, state);
             assert_eq!(second.effects[1], Effect::Refund { cause: Cause::SecondPayment, amount_minor: 500 });
         }
+    }
+
+    #[test]
+    fn an_order_that_was_not_answered_can_still_turn_out_paid_or_be_closed() {
+        let unanswered = decide(&sale(SaleState::Created), Event::OrderUnanswered);
+        assert_eq!((unanswered.state, unanswered.reason), (SaleState::Created, Some("provider_silent")));
+        assert!(!unanswered.is_nothing(&sale(SaleState::Created)), "the reason is stored");
+        for state in SaleState::ALL.into_iter().filter(|state| *state != SaleState::Created) {
+            assert!(decide(&sale(state), Event::OrderUnanswered).is_nothing(&sale(state)), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn every_reason_given_is_listed() {
+        let events = [
+            Event::HandedOff,
+            Event::OrderRefused,
+            Event::OrderUnanswered,
+            Event::Paid { amount_minor: 500, late: false },
+            Event::Paid { amount_minor: 500, late: true },
+            Event::PaidWrong,
+            Event::Unpayable,
+            Event::CreditTaken,
+            Event::CreditDone { pulses: 2 },
+            Event::CreditDone { pulses: 5 },
+            Event::CreditFailed { pulses: 2, reason: None },
+            Event::CreditFailed { pulses: 2, reason: Some(Reason::TooOld) },
+            Event::CreditExpired,
+            Event::CreditSilent,
+            Event::RefundDone,
+            Event::RefundStuck,
+        ];
+        let mut given = std::collections::BTreeSet::new();
+        for state in SaleState::ALL {
+            given.extend(events.iter().filter_map(|event| decide(&sale(state), *event).reason));
+        }
+        assert_eq!(given, REASONS.into_iter().collect());
     }
 
     #[test]

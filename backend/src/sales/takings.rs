@@ -1,4 +1,4 @@
-//! The takings of a day, from sales, refunds and coins.
+//! The takings of a day, a week or a month, from sales, refunds and coins.
 
 use super::{Takings, sale, state::SaleState};
 use crate::{
@@ -6,13 +6,12 @@ use crate::{
     ledger::{Account, Kind, entry, txn},
     money::Money,
     operators::operator,
+    zones::Period,
 };
 use sea_orm::{ExprTrait, FromQueryResult, JoinType, QuerySelect, prelude::*};
 use std::collections::BTreeMap;
 
-const DAY_MS: i64 = 24 * 3_600_000;
-
-/// Sums of a day, a machine or all.
+/// Sums of a period, a machine or all.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct DaySums {
     pub sales: i64,
@@ -46,12 +45,19 @@ struct Count {
 impl Backend {
     /// An operator's takings since midnight of the operator's day.
     pub async fn takings_today(&self, operator_id: i64) -> Result<Takings> {
+        self.takings(operator_id, Period::Day).await
+    }
+
+    /// An operator's takings of the day, the week or the month that is under way in its time zone.
+    pub async fn takings(&self, operator_id: i64, period: Period) -> Result<Takings> {
         let operator = self.operator_row(operator_id).await?;
         let mut sums = DaySums::default();
-        for of_machine in self.sums_today(&operator).await?.into_values() {
+        let since_ms = self.start_ms(&operator, period)?;
+        for of_machine in self.sums_since(&operator, since_ms).await?.into_values() {
             sums.add(of_machine);
         }
-        let text = |amount_minor| Money::new(amount_minor, ledger::currency(&operator.currency)).to_string();
+        let currency = ledger::currency(&operator.currency)?;
+        let text = |amount_minor| Money::new(amount_minor, currency).to_string();
         let mobile_minor = sums.paid_minor - sums.refunded_minor;
         Ok(Takings {
             sales: sums.sales,
@@ -62,15 +68,18 @@ impl Backend {
         })
     }
 
-    /// When the operator's day began.
-    pub(crate) fn day_start_ms(&self, operator: &operator::Model) -> i64 {
-        let offset_ms = i64::from(operator.utc_offset_min) * 60_000;
-        (self.now_ms() + offset_ms).div_euclid(DAY_MS) * DAY_MS - offset_ms
+    /// When the operator's day, week or month began.
+    pub(crate) fn start_ms(&self, operator: &operator::Model, period: Period) -> Result<i64> {
+        Ok(operator.zone()?.start_ms(period, self.wall_ms()))
     }
 
-    /// Today's sums by machine, from the ledger and the sales.
+    /// Today's sums by machine.
     pub(crate) async fn sums_today(&self, operator: &operator::Model) -> Result<BTreeMap<i64, DaySums>> {
-        let since_ms = self.day_start_ms(operator);
+        self.sums_since(operator, self.start_ms(operator, Period::Day)?).await
+    }
+
+    /// Sums by machine, from the ledger and the sales.
+    async fn sums_since(&self, operator: &operator::Model, since_ms: i64) -> Result<BTreeMap<i64, DaySums>> {
         let mut sums: BTreeMap<i64, DaySums> = BTreeMap::new();
         // Credits to what the operator earns are negative in the ledger.
         let lines = entry::Entity::find()
@@ -89,11 +98,11 @@ impl Backend {
             .await?;
         for line in lines {
             let of_machine = sums.entry(line.machine_id.unwrap_or_default()).or_default();
-            if line.kind == Kind::Payment.as_str() {
+            if [Kind::Payment.as_str(), Kind::SuspenseAccepted.as_str()].contains(&line.kind.as_str()) {
                 of_machine.paid_minor -= line.amount_minor;
             } else if [Kind::Refund.as_str(), Kind::RefundCancelled.as_str()].contains(&line.kind.as_str()) {
                 of_machine.refunded_minor += line.amount_minor;
-            } else if line.kind == Kind::Coins.as_str() {
+            } else if [Kind::Coins.as_str(), Kind::CoinsCorrected.as_str()].contains(&line.kind.as_str()) {
                 of_machine.coins_minor -= line.amount_minor;
             }
         }

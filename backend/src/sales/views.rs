@@ -5,6 +5,7 @@ use crate::{
     Backend, Error, Result, ledger,
     machines::machine,
     money::Money,
+    operators::operator,
     payments::{Cause, attempt, attempt_state, refund, refund_state},
 };
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};
@@ -60,15 +61,23 @@ impl Backend {
         self.with_details(vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
     }
 
+    /// A sale of whichever operator, by its public token: for whoever runs the server.
+    pub async fn any_sale(&self, token: &str) -> Result<SaleRow> {
+        let sale = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(self.db.read()).await?;
+        let sale = sale.ok_or(Error::NotFound("sale"))?;
+        self.with_details(vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
+    }
+
     async fn with_details(&self, sales: Vec<sale::Model>) -> Result<Vec<SaleRow>> {
         let ids: Vec<i64> = sales.iter().map(|sale| sale.id).collect();
         let machine_ids: Vec<i64> = sales.iter().map(|sale| sale.machine_id).collect();
-        let machines: BTreeMap<i64, machine::Model> = machine::Entity::find()
+        let machines: BTreeMap<i64, (machine::Model, Option<operator::Model>)> = machine::Entity::find()
             .filter(machine::Column::Id.is_in(machine_ids))
+            .find_also_related(operator::Entity)
             .all(self.db.read())
             .await?
             .into_iter()
-            .map(|machine| (machine.id, machine))
+            .map(|(machine, operator)| (machine.id, (machine, operator)))
             .collect();
         let mut attempts: BTreeMap<i64, Vec<attempt::Model>> = BTreeMap::new();
         let found = attempt::Entity::find()
@@ -90,10 +99,13 @@ impl Backend {
             .collect();
         let mut rows = Vec::with_capacity(sales.len());
         for sale in sales {
-            let machine = machines.get(&sale.machine_id).ok_or(Error::NotFound("machine"))?;
+            let (machine, operator) = machines.get(&sale.machine_id).ok_or(Error::NotFound("machine"))?;
+            let operator = operator.as_ref().ok_or(Error::NotFound("operator"))?;
             let attempts = attempts.get(&sale.id).map_or(&[][..], Vec::as_slice);
             let refund = refunds.get(&sale.id);
-            rows.push(row(sale, machine, attempts, refund)?);
+            let asking_s = self.is_asking(&sale).then(|| self.rules.order_wait_ms.div_ceil(1000));
+            let is_payable = self.now_ms() < sale.expires_ms;
+            rows.push(row(sale, (machine, operator), attempts, refund, (asking_s, is_payable))?);
         }
         Ok(rows)
     }
@@ -101,14 +113,15 @@ impl Backend {
 
 fn row(
     sale: sale::Model,
-    machine: &machine::Model,
+    (machine, operator): (&machine::Model, &operator::Model),
     attempts: &[attempt::Model],
     refund: Option<&refund::Model>,
+    (asking_s, is_payable): (Option<u64>, bool),
 ) -> Result<SaleRow> {
     let state = SaleState::parse(&sale.state).ok_or(Error::NotFound("state of that name"))?;
-    let currency = ledger::currency(&sale.currency);
+    let currency = ledger::currency(&sale.currency)?;
     let paid = attempts.iter().find(|attempt| attempt.state == attempt_state::PAID);
-    let waiting = attempts.iter().rfind(|attempt| attempt.state == attempt_state::PENDING);
+    let waiting = attempts.iter().rfind(|attempt| is_payable && attempt.state == attempt_state::PENDING);
     let view = SaleView {
         token: sale.token,
         state: state.as_str(),
@@ -117,6 +130,9 @@ fn row(
         code: machine.code.clone(),
         machine: machine.name.clone(),
         site: machine.site.clone(),
+        operator: operator.name.clone(),
+        contact: operator.contact.clone(),
+        asking_s,
         label: sale.label,
         amount_text: Money::new(sale.amount_minor, currency).to_string(),
         pulses: sale.pulses,

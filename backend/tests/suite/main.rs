@@ -5,17 +5,23 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod acks;
 mod admission;
 mod bus;
+mod by_hand;
 mod callbacks;
+mod clock_steps;
 mod coins;
 mod commands;
 mod dropped;
 mod errands;
 mod failing_disk;
 mod lives;
+mod machines;
 mod manufacturers;
+mod neighbours;
+mod operators;
 mod orders;
 mod payments;
 mod people;
@@ -23,6 +29,7 @@ mod presence;
 mod probes;
 mod refunds;
 mod restarts;
+mod restored;
 mod sales;
 mod secrets;
 mod settings;

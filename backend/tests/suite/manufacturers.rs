@@ -69,6 +69,7 @@ async fn it_is_told_how_its_modules_are_and_nothing_of_money() {
     let wanted = json!({
         "v": 1, "at_ms": app.now_ms(), "online": true, "firmware": "1.2.3", "boot": 1, "signal_csq": 20,
         "supply_mv": told["supply_mv"], "faults": ["supply_low"], "settings_version": 0,
+        "live": true, "as_of_ms": app.now_ms(),
     });
     assert_eq!(told, wanted);
     assert!(app.bus.messages().iter().all(|message| !message.topic.starts_with("made/") || message.topic == topic));

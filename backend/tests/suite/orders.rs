@@ -86,15 +86,60 @@ async fn a_form_sent_many_times_at_once_is_one_sale() {
 }
 
 #[tokio::test]
-async fn a_form_sent_again_after_the_provider_failed_leads_to_the_sales_page() {
+async fn a_form_sent_again_after_the_provider_failed_is_a_new_order() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     let form = app.form(&app.shop);
     app.bank.fault(Call::Create, [Fault::LostAnswer]);
     assert!(matches!(app.backend.order(form.clone()).await, Err(Error::Provider(_))));
-    let again = app.backend.order(form).await.unwrap();
-    assert_eq!(again.token, app.only_token().await);
-    assert_eq!(app.bank.trades().len(), 1);
+    // The payer was never sent to that one: it is found out and closed in time.
+    let failed = app.only_token().await;
+    assert_eq!(app.row(&failed).await.view.reason, "provider_silent");
+    let again = app.backend.order(form.clone()).await.unwrap();
+    assert_ne!(again.token, failed);
+    assert_eq!(app.backend.order(form).await.unwrap().token, again.token, "pressed twice it is still one");
+    assert_eq!(app.bank.trades().len(), 2);
+}
+
+#[tokio::test]
+async fn a_form_whose_sale_is_over_makes_a_new_sale() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    let form = app.form(&app.shop);
+    let first = app.backend.order(form.clone()).await.unwrap();
+    // Not paid in time.
+    app.skip_ms(5 * 60_000).await;
+    app.make_ready(&app.shop).await;
+    assert_eq!(app.row(&first.token).await.view.pay_url, None, "it cannot be paid there any more");
+    let second = app.backend.order(form.clone()).await.unwrap();
+    assert_ne!(second.token, first.token);
+    let Handoff::Redirect { url } = &second.handoff;
+    assert!(!url.contains("/sale/"), "{url}");
+    assert_eq!(app.backend.order(form.clone()).await.unwrap().token, second.token);
+    // The price is that of now.
+    app.skip_ms(5 * 60_000).await;
+    app.make_ready(&app.shop).await;
+    app.backend.change_price(app.shop.operator_id, app.shop.price_id, price("Dearer", 700, 5)).await.unwrap();
+    assert!(matches!(app.backend.order(form).await, Err(Error::Conflict("price"))));
+}
+
+#[tokio::test]
+async fn a_provider_that_never_answers_is_given_up_after_the_longest_wait() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    app.bank.fault(Call::Create, [Fault::Held]);
+    let wait = async {
+        app.bank.holds().await;
+        app.clock.slept_on().await;
+        let token = app.only_token().await;
+        assert_eq!(app.backend.sale(&token).await.unwrap().asking_s, Some(10));
+        app.clock.advance(10_000);
+        token
+    };
+    let (order, token) = tokio::join!(app.backend.order(app.form(&app.shop)), wait);
+    assert!(matches!(order, Err(Error::Provider(_))));
+    let view = app.backend.sale(&token).await.unwrap();
+    assert_eq!((view.state, view.reason.as_str(), view.asking_s), ("created", "provider_silent", None));
 }
 
 #[tokio::test]

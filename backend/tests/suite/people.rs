@@ -7,6 +7,7 @@ use backend::{
     money::Currency,
     operators::{NewOperator, PasswordOwners},
     sales::SalesFilter,
+    zones::Zone,
 };
 use protocol::messages::Stage;
 
@@ -53,7 +54,7 @@ async fn wrong_members_and_operators_are_refused_by_field() {
         slug: slug.into(),
         name: name.into(),
         currency: Currency::Eur,
-        utc_offset_min: 60,
+        time_zone: Zone::usual(Currency::Eur),
         refund_remainder: false,
     };
     for (slug, name, wrong_field) in [
@@ -67,6 +68,25 @@ async fn wrong_members_and_operators_are_refused_by_field() {
         let refused = app.backend.add_operator(operator(slug, name)).await;
         assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field), "{slug}");
     }
+}
+
+#[tokio::test]
+async fn payers_see_whom_to_turn_to() {
+    let app = TestApp::start().await;
+    app.make_ready(&app.shop).await;
+    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().contact, "");
+    app.backend.set_operator_contact(app.shop.operator_id, "  400-123 4567 \u{1F4DE} ").await.unwrap();
+    let token = app.order().await;
+    let view = app.backend.sale(&token).await.unwrap();
+    assert_eq!(view.contact, "400-123 4567 \u{1F4DE}");
+    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().contact, view.contact);
+    for wrong in ["x".repeat(121), "two\nlines".into()] {
+        let refused = app.backend.set_operator_contact(app.shop.operator_id, &wrong).await;
+        assert!(matches!(refused, Err(Error::Invalid { field: "contact", .. })));
+    }
+    app.backend.set_operator_contact(app.shop.operator_id, " ").await.unwrap();
+    assert_eq!(app.backend.sale(&token).await.unwrap().contact, "");
+    assert!(matches!(app.backend.set_operator_contact(999, "x").await, Err(Error::NotFound("operator"))));
 }
 
 #[tokio::test]

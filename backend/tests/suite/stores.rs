@@ -12,6 +12,7 @@ use backend::{
     money::Currency,
     operators::NewOperator,
     payments::CallbackFailure,
+    zones::Zone,
 };
 use futures_util::FutureExt;
 use sea_orm::ConnectionTrait;
@@ -44,6 +45,17 @@ async fn a_store_of_the_first_release_is_brought_up_to_date_with_what_is_in_it()
     let module = "INSERT INTO modules VALUES ('0123456789', 'sealed', 1, 5, TRUE, NULL, 1, 1, 1, 0, 0, 0, 'old', NULL,
         NULL, 0, FALSE, 3, 7, 0, 0)";
     stranger.execute_unprepared(module).await.unwrap();
+    for (id, currency, offset_min) in [(1, "EUR", 60), (2, "CNY", 480), (3, "EUR", -300)] {
+        let operator = format!(
+            "INSERT INTO operators (id, slug, name, currency, utc_offset_min, refund_remainder, created_ms)
+                VALUES ({id}, 'operator-{id}', 'Operator', '{currency}', {offset_min}, FALSE, 1)"
+        );
+        stranger.execute_unprepared(&operator).await.unwrap();
+    }
+    let machine =
+        "INSERT INTO machines (operator_id, module_id, code, name, site, active, coin_value_minor, created_ms)
+        VALUES (2, '0123456789', 'CODE', 'Rocket', 'Mall', TRUE, 100, 1)";
+    stranger.execute_unprepared(machine).await.unwrap();
     let db = Db::open(&store.url).await.unwrap();
     assert!(db.pending_migrations().await.unwrap() > 0);
     db.migrate().await.unwrap();
@@ -52,6 +64,11 @@ async fn a_store_of_the_first_release_is_brought_up_to_date_with_what_is_in_it()
     let (reported, wanted): (i64, i64) = (rows[0].try_get_by_index(0).unwrap(), rows[0].try_get_by_index(1).unwrap());
     assert_eq!((rows.len(), reported, wanted), (1, 3, 0));
     assert_eq!(rows[0].try_get_by_index::<Option<Vec<u8>>>(2).unwrap(), None);
+    let zones = store::rows(db.read(), "SELECT time_zone FROM operators ORDER BY id").await;
+    let zones: Vec<String> = zones.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+    assert_eq!(zones, ["Europe/Berlin", "Asia/Shanghai", "Etc/GMT+5"], "of what was an offset");
+    let owner = store::rows(db.read(), "SELECT operator_id FROM modules").await[0].try_get_by_index::<Option<i64>>(0);
+    assert_eq!(owner.unwrap(), Some(2), "a module is its machine's operator's");
 }
 
 #[tokio::test]
@@ -85,7 +102,7 @@ async fn writers_at_once_all_get_through_and_each_fails_alone() {
         slug,
         name: "one of many".into(),
         currency: Currency::Cny,
-        utc_offset_min: 0,
+        time_zone: Zone::usual(Currency::Cny),
         refund_remainder: false,
     };
     // Every second one asks for a name that is taken; some lose interest while they wait.
@@ -325,7 +342,7 @@ async fn a_database_of_another_character_set_takes_every_name() {
                 slug: slug.into(),
                 name: name.into(),
                 currency: Currency::Cny,
-                utc_offset_min: 480,
+                time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: false,
             };
             app.backend.add_operator(new).await.unwrap();

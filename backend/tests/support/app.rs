@@ -17,6 +17,7 @@ use backend::{
     operators::NewOperator,
     payments::{CallbackFailure, RealProviders},
     sales::{Checkout, OrderRequest, SaleRow},
+    zones::Zone,
 };
 use protocol::messages::Stage;
 use std::{
@@ -118,6 +119,17 @@ impl TestApp {
         self.backend.forget_presence().await.unwrap();
     }
 
+    /// Keeps a copy of the store as it is now.
+    pub async fn copy_store(&self) {
+        store::copy(self.db.read()).await;
+    }
+
+    /// Ends the backend, puts the store back to its copy, and starts another backend on it.
+    pub async fn put_back(&mut self) {
+        store::put_back(self.db.read()).await;
+        self.restart().await;
+    }
+
     /// Restarts under another public address.
     pub async fn move_to(&mut self, public_url: &str) {
         self.public_url = public_url.into();
@@ -142,7 +154,7 @@ impl TestApp {
 
     /// All modules booted a day before the test began.
     pub fn uptime_ms(&self) -> u64 {
-        u64::try_from(self.now_ms() - START_MS + 24 * 3_600_000).unwrap()
+        u64::try_from(self.now_ms() - START_MS + 24 * 3_600_000).unwrap_or(0)
     }
 
     /// Lets time pass, in the steps of the server's ticks, working on what is due.
@@ -248,7 +260,11 @@ impl TestApp {
             .into_iter()
             .filter_map(|event| match event.what {
                 LiveKind::Alarm { message } => Some(message),
-                LiveKind::Status | LiveKind::Module | LiveKind::Pulse { .. } | LiveKind::Sale { .. } => None,
+                LiveKind::Status
+                | LiveKind::Module
+                | LiveKind::Members
+                | LiveKind::Pulse { .. }
+                | LiveKind::Sale { .. } => None,
             })
             .collect()
     }
@@ -334,7 +350,7 @@ async fn open_shop(backend: &Backend, slug: &str, refund_remainder: bool) -> Sho
         slug: slug.into(),
         name: format!("{slug} rides"),
         currency: Currency::Cny,
-        utc_offset_min: 8 * 60,
+        time_zone: Zone::usual(Currency::Cny),
         refund_remainder,
     };
     let operator_id = backend.add_operator(operator).await.unwrap();

@@ -15,7 +15,7 @@ use backend::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 use tokio::sync::{Semaphore, watch};
@@ -84,11 +84,14 @@ pub struct Bank {
     book: Mutex<Book>,
     held: watch::Sender<usize>,
     releases: Semaphore,
+    /// Merchants whose calls are never answered.
+    silent: Mutex<BTreeSet<String>>,
 }
 
 impl Default for Bank {
     fn default() -> Self {
-        Self { book: Mutex::default(), held: watch::Sender::new(0), releases: Semaphore::new(0) }
+        let silent = Mutex::default();
+        Self { book: Mutex::default(), held: watch::Sender::new(0), releases: Semaphore::new(0), silent }
     }
 }
 
@@ -117,7 +120,13 @@ pub struct Notice {
 /// The fact in a callback.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum What {
-    Paid { txn: String, amount_minor: i64, paid_at_ms: i64 },
+    Paid {
+        txn: String,
+        amount_minor: i64,
+        paid_at_ms: i64,
+        #[serde(default)]
+        attach: String,
+    },
     Closed,
     RefundDone,
     RefundClosed,
@@ -199,9 +208,25 @@ impl Bank {
         let trade = book.trades.get_mut(number).unwrap();
         assert_eq!(trade.state, TradeState::NotPaid, "{number} cannot be paid");
         let amount_minor = trade.request.amount.amount_minor;
-        let paid = Paid { provider_txn_id: format!("T{number}"), amount: trade.request.amount, paid_at_ms: now_ms };
+        let attach = trade.request.attach.clone();
+        let paid = Paid {
+            provider_txn_id: format!("T{number}"),
+            amount: trade.request.amount,
+            paid_at_ms: now_ms,
+            attach: attach.clone(),
+        };
         trade.state = TradeState::Paid(paid);
-        What::Paid { txn: format!("T{number}"), amount_minor, paid_at_ms: now_ms }
+        What::Paid { txn: format!("T{number}"), amount_minor, paid_at_ms: now_ms, attach }
+    }
+
+    /// Somebody pays another amount than was asked. Gives what the provider would tell about it.
+    pub fn pay_other(&self, number: &str, amount_minor: i64, now_ms: i64) -> What {
+        let What::Paid { txn, paid_at_ms, attach, .. } = self.pay(number, now_ms) else { panic!("it is paid") };
+        let mut book = self.book();
+        if let TradeState::Paid(paid) = &mut book.trades.get_mut(number).unwrap().state {
+            paid.amount.amount_minor = amount_minor;
+        }
+        What::Paid { txn, amount_minor, paid_at_ms, attach }
     }
 
     /// Words for a fact, under a new event's number.
@@ -209,6 +234,16 @@ impl Bank {
         let mut book = self.book();
         book.events += 1;
         Notice { event: format!("E{}", book.events), merchant: merchant.into(), number: number.into(), what }
+    }
+
+    /// From now on no call of that merchant's is answered, or all are again.
+    pub fn silence(&self, merchant: &str, silent: bool) {
+        let mut all = self.silent.lock().unwrap();
+        if silent {
+            all.insert(merchant.into());
+        } else {
+            all.remove(merchant);
+        }
     }
 
     /// What consumers paid less what went back, in minor units.
@@ -293,6 +328,16 @@ struct Account {
     config: Config,
 }
 
+impl Account {
+    async fn meet(&self, call: Call, number: &str, act: impl FnOnce(&mut Book)) -> Result<(), ProviderError> {
+        if self.bank.silent.lock().unwrap().contains(&self.config.merchant) {
+            self.bank.book().calls.push((call, number.to_owned()));
+            std::future::pending::<()>().await;
+        }
+        self.bank.meet(call, number, act).await
+    }
+}
+
 #[async_trait]
 impl Provider for Account {
     async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
@@ -301,7 +346,7 @@ impl Provider for Account {
             let trade = Trade { request: request.clone(), state: TradeState::NotPaid };
             book.trades.entry(number.clone()).or_insert(trade);
         };
-        self.bank.meet(Call::Create, number, record).await?;
+        self.meet(Call::Create, number, record).await?;
         Ok(Handoff::Redirect { url: format!("https://bank.test/pay/{number}") })
     }
 
@@ -312,7 +357,7 @@ impl Provider for Account {
                 state = trade.state.clone();
             }
         };
-        self.bank.meet(Call::Query, out_trade_no, look).await?;
+        self.meet(Call::Query, out_trade_no, look).await?;
         Ok(state)
     }
 
@@ -329,13 +374,13 @@ impl Provider for Account {
                 TradeState::NotFound => return,
             };
         };
-        self.bank.meet(Call::Close, out_trade_no, close).await?;
+        self.meet(Call::Close, out_trade_no, close).await?;
         outcome
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
         let mut outcome = Ok(RefundState::NotFound);
-        self.bank.meet(Call::Refund, &request.out_refund_no, |book| outcome = book.refund(request)).await?;
+        self.meet(Call::Refund, &request.out_refund_no, |book| outcome = book.refund(request)).await?;
         outcome
     }
 
@@ -346,7 +391,7 @@ impl Provider for Account {
                 state = refund.state;
             }
         };
-        self.bank.meet(Call::QueryRefund, out_refund_no, look).await?;
+        self.meet(Call::QueryRefund, out_refund_no, look).await?;
         Ok(state)
     }
 
@@ -362,9 +407,9 @@ impl Provider for Account {
         }
         let number = notice.number;
         let fact = match notice.what {
-            What::Paid { txn, amount_minor, paid_at_ms } => {
+            What::Paid { txn, amount_minor, paid_at_ms, attach } => {
                 let amount = Money::new(amount_minor, Currency::Cny);
-                let state = TradeState::Paid(Paid { provider_txn_id: txn, amount, paid_at_ms });
+                let state = TradeState::Paid(Paid { provider_txn_id: txn, amount, paid_at_ms, attach });
                 Fact::Payment { out_trade_no: number, state }
             }
             What::Closed => Fact::Payment { out_trade_no: number, state: TradeState::Closed },

@@ -4,7 +4,7 @@ use backend::clock::{Clock, Random};
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
 use tokio::sync::watch;
 
@@ -14,12 +14,14 @@ pub const START_MS: i64 = 1_795_406_400_000;
 /// A clock that stands still until it is moved.
 pub struct ManualClock {
     now_ms: watch::Sender<i64>,
+    wall_ahead_ms: AtomicI64,
     sleepers: watch::Sender<usize>,
 }
 
 impl Default for ManualClock {
     fn default() -> Self {
-        Self { now_ms: watch::Sender::new(START_MS), sleepers: watch::Sender::new(0) }
+        let (now_ms, sleepers) = (watch::Sender::new(START_MS), watch::Sender::new(0));
+        Self { now_ms, wall_ahead_ms: AtomicI64::new(0), sleepers }
     }
 }
 
@@ -27,6 +29,11 @@ impl ManualClock {
     /// Moves the clock. Backwards too: clocks do that.
     pub fn advance(&self, ms: i64) {
         self.now_ms.send_modify(|now_ms| *now_ms += ms);
+    }
+
+    /// Sets the wall clock forward or back while the process's own time goes on.
+    pub fn step_wall(&self, ms: i64) {
+        self.wall_ahead_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// Completes once somebody sleeps by this clock.
@@ -47,6 +54,10 @@ impl Drop for Asleep {
 impl Clock for ManualClock {
     fn now_ms(&self) -> i64 {
         *self.now_ms.borrow()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.now_ms() + self.wall_ahead_ms.load(Ordering::Relaxed)
     }
 
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -131,3 +131,28 @@ pub async fn rows(db: &DatabaseConnection, sql: &str) -> Vec<QueryResult> {
     let backend: DbBackend = db.get_database_backend();
     db.query_all_raw(Statement::from_string(backend, sql)).await.unwrap()
 }
+
+/// Tables of the store, copies left out.
+async fn tables(db: &DatabaseConnection) -> Vec<String> {
+    let sql = match db.get_database_backend() {
+        DbBackend::MySql => "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
+        _ => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+    };
+    let names = rows(db, sql).await.into_iter().map(|row| row.try_get_by_index(0).unwrap());
+    names.filter(|name: &String| !name.starts_with("copy_")).collect()
+}
+
+/// Copies every table beside itself.
+pub async fn copy(db: &DatabaseConnection) {
+    for name in tables(db).await {
+        db.execute_unprepared(&format!("CREATE TABLE copy_{name} AS SELECT * FROM {name}")).await.unwrap();
+    }
+}
+
+/// Puts every table back to its copy.
+pub async fn put_back(db: &DatabaseConnection) {
+    for name in tables(db).await {
+        db.execute_unprepared(&format!("DELETE FROM {name}")).await.unwrap();
+        db.execute_unprepared(&format!("INSERT INTO {name} SELECT * FROM copy_{name}")).await.unwrap();
+    }
+}

@@ -1,5 +1,6 @@
 //! From a client's first packet to its session: CONNECT, login, grants, takeover, CONNACK.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,7 +8,7 @@ use metrics::counter;
 use rand::Rng;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::stream::{PacketStream, StreamEnd, Turn};
 use crate::auth::{ClientIdRule, Lane, Login, Refusal, Rules, Version};
@@ -17,13 +18,12 @@ use crate::codec::{Connect, ConnectReasonCode, ConnectWill, RawPacket};
 use crate::gate::Gate;
 use crate::listener::Arrival;
 use crate::message::Message;
+use crate::refusals::{Refused, Who};
 use crate::session::{Attach, Attached, ConnectionInfo, Session, Will, Window};
-use crate::topic;
+use crate::topic::{self, TopicError};
 
 /// How often a login is decided again because credentials were revoked while it was decided.
 const DECIDE_AGAIN: usize = 8;
-/// Characters of a user name that are logged.
-const LOGGED_CHARS: usize = 64;
 /// Characters of a client identifier the broker assigns.
 const ASSIGNED_CHARS: usize = 16;
 
@@ -31,6 +31,9 @@ const ASSIGNED_CHARS: usize = 16;
 pub(super) struct Accepted {
     pub session: Arc<Session>,
     pub rules: Arc<Rules>,
+    pub peer: SocketAddr,
+    /// The topic of the will that it asked for and does not have.
+    pub will_left_out: Option<String>,
     /// The connection's number: it owns the session while the session says so.
     pub owner: u64,
     pub window: Window,
@@ -44,7 +47,21 @@ pub(super) struct Accepted {
 }
 
 /// Why a CONNECT is refused: what the client is told, and the reason in logs and metrics.
-type Refused = (ConnectReasonCode, &'static str);
+type Refusing = (ConnectReasonCode, &'static str);
+
+/// A client that was not accepted: the reason for logs and metrics, and who it said it is.
+pub(super) struct Unaccepted {
+    pub reason: &'static str,
+    pub client: String,
+    pub user: String,
+}
+
+impl From<&'static str> for Unaccepted {
+    /// It had not said who it is.
+    fn from(reason: &'static str) -> Unaccepted {
+        Unaccepted { reason, client: String::new(), user: String::new() }
+    }
+}
 
 /// Why a client is not waited for any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,13 +99,13 @@ struct Patience {
     displaced: CancellationToken,
 }
 
-/// Reads a CONNECT and answers it. The error is the reason for logs and metrics; the client has been told what it may be
-/// told, once the stream's output is written.
+/// Reads a CONNECT and answers it. On an error the client has been told what it may be told, once the stream's output is
+/// written.
 pub(super) async fn accept<S>(
     gate: &Arc<Gate>,
     stream: &mut PacketStream<S>,
     arrival: &mut Arrival,
-) -> Result<Accepted, &'static str>
+) -> Result<Accepted, Unaccepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -99,26 +116,27 @@ where
             if decode::begins_v5_connect(stream.first_bytes()) {
                 encode::connack_refused(stream.out(), Version::V5, ConnectReasonCode::PacketTooLarge);
             }
-            return Err("packet_too_large");
+            return Err("packet_too_large".into());
         }
-        Err(StreamEnd::Closed | StreamEnd::Malformed) => return Err("closed"),
+        Err(StreamEnd::Closed | StreamEnd::Malformed) => return Err("closed".into()),
     };
     let connect = match decode::connect(&raw, gate.limits.properties) {
         Ok(connect) => connect,
         Err(bad) => {
-            let (version, code) = match bad {
-                BadConnect::Malformed => return Err("malformed"),
-                BadConnect::MalformedV5 => (Version::V5, ConnectReasonCode::MalformedPacket),
-                BadConnect::ProtocolV5 => (Version::V5, ConnectReasonCode::ProtocolError),
-                BadConnect::NoUserName => (Version::V5, ConnectReasonCode::BadUserNameOrPassword),
-                BadConnect::Version => (Version::V311, ConnectReasonCode::UnsupportedProtocolVersion),
+            let (version, code, reason) = match bad {
+                BadConnect::Malformed => return Err("malformed".into()),
+                BadConnect::MalformedV5 => (Version::V5, ConnectReasonCode::MalformedPacket, "malformed"),
+                BadConnect::ProtocolV5 => (Version::V5, ConnectReasonCode::ProtocolError, "malformed"),
+                BadConnect::NoUserName => (Version::V5, ConnectReasonCode::BadUserNameOrPassword, "credentials"),
+                BadConnect::Version => (Version::V311, ConnectReasonCode::UnsupportedProtocolVersion, "version"),
             };
             encode::connack_refused(stream.out(), version, code);
-            return Err("malformed");
+            return Err(reason.into());
         }
     };
     drop(raw);
     let version = connect.version;
+    let (client, user) = (connect.client_id.clone(), connect.username.clone().unwrap_or_default());
     let admitted = in_time(gate, &patience, admit(gate, connect, arrival)).await;
     let admitted = admitted.unwrap_or_else(|cut| {
         let code = match cut {
@@ -148,7 +166,7 @@ where
         }
         Err((code, reason)) => {
             encode::connack_refused(stream.out(), version, code);
-            Err(reason)
+            Err(Unaccepted { reason, client, user })
         }
     }
 }
@@ -174,14 +192,14 @@ struct Told {
     keep_alive_s: Option<u16>,
 }
 
-async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) -> Result<(Accepted, Told), Refused> {
+async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) -> Result<(Accepted, Told), Refusing> {
     let peer = arrival.peer;
     if connect.extended_auth {
         return Err((ConnectReasonCode::BadAuthenticationMethod, "auth_method"));
     }
     check_client_id(gate, &connect)?;
     check_credentials(gate, &connect)?;
-    let mut will = connect.will.take().map(|will| check_will(gate, will)).transpose()?;
+    let asked_will = connect.will.take();
     let login = Login {
         client_id: std::mem::take(&mut connect.client_id),
         username: connect.username.take(),
@@ -189,13 +207,18 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
         peer,
         version: connect.version,
     };
+    let (mut will, mut left_out) = match asked_will.map(|asked| check_will(gate, asked)).transpose()? {
+        Some(Ok(will)) => (Some(will), None),
+        Some(Err(topic)) => (None, Some(("topic", topic))),
+        None => (None, None),
+    };
     let owner = gate.connection_number();
     for _ in 0..DECIDE_AGAIN {
         let revocations = gate.sessions.revocations();
         let rules = decide(gate, &login).await?;
         let client_id = bind_client_id(&rules, &login.client_id)?;
-        if will.as_ref().is_some_and(|will| !rules.may_publish(&will.message.topic)) {
-            return Err((ConnectReasonCode::NotAuthorized, "will_not_granted"));
+        if let Some(refused) = will.take_if(|will| !rules.may_publish(&will.message.topic)) {
+            left_out = Some(("not_authorized", refused.message.topic.into()));
         }
         let expiry = session_expiry(gate, &rules, connect.session_expiry_s);
         let attach = Attach {
@@ -225,6 +248,11 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
             Attached::Revoked(attach) => will = attach.will,
             Attached::Full => return Err((ConnectReasonCode::QuotaExceeded, "session_limit")),
             Attached::Ready { session, present, displaced } => {
+                if let Some((reason, topic)) = &left_out {
+                    gate.meters.wills_refused.increment(1);
+                    let who = Who { client: &session.key.client_id, user: &rules.credential, peer, known: true };
+                    gate.refusals.note(Refused::Will, who, reason, topic);
+                }
                 let mut told = told(gate, &connect, expiry);
                 told.assigned = login.client_id.is_empty();
                 let window = window(gate, &connect, rules.lane);
@@ -233,6 +261,8 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
                 let accepted = Accepted {
                     session,
                     rules,
+                    peer,
+                    will_left_out: left_out.map(|(_, topic)| topic),
                     owner,
                     window,
                     silence_max,
@@ -285,7 +315,7 @@ fn silence_max(gate: &Gate, connect: &Connect) -> Duration {
     Duration::from_millis(u64::from(seconds) * 1_500)
 }
 
-fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), Refused> {
+fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), Refusing> {
     let id = &connect.client_id;
     let kept_without_id = connect.version == Version::V311 && id.is_empty() && !connect.clean_start;
     if id.len() > gate.limits.client_id_bytes || id.contains(char::is_control) || kept_without_id {
@@ -295,7 +325,7 @@ fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), Refused> {
 }
 
 /// Longer ones are nobody's; they would cost time and memory to check and to count.
-fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), Refused> {
+fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), Refusing> {
     let user_name_bytes = connect.username.as_ref().map_or(0, String::len);
     let password_bytes = connect.password.as_ref().map_or(0, Vec::len);
     if user_name_bytes > gate.limits.user_name_bytes || password_bytes > gate.limits.password_bytes {
@@ -304,9 +334,13 @@ fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_will(gate: &Gate, will: ConnectWill) -> Result<Will, Refused> {
-    if topic::check_name(&will.topic, gate.limits.topic_bounds()).is_err() {
-        return Err((ConnectReasonCode::TopicNameInvalid, "will_topic"));
+/// A will that is against the protocol refuses the CONNECT; one on a topic that nobody may publish to is left out, and comes
+/// back as that topic. Bridges and home automation bring such wills by default, and would never connect otherwise.
+fn check_will(gate: &Gate, will: ConnectWill) -> Result<Result<Will, String>, Refusing> {
+    match topic::check_name(&will.topic, gate.limits.topic_bounds()) {
+        Ok(()) => {}
+        Err(TopicError::Malformed) => return Err((ConnectReasonCode::TopicNameInvalid, "will_topic")),
+        Err(TopicError::Unsupported) => return Ok(Err(will.topic)),
     }
     let message = Message {
         topic: will.topic.into(),
@@ -317,14 +351,14 @@ fn check_will(gate: &Gate, will: ConnectWill) -> Result<Will, Refused> {
         expires_at: None,
         properties: will.properties.into(),
     };
-    Ok(Will {
+    Ok(Ok(Will {
         message,
         expiry: will.expiry_s.map(|seconds| Duration::from_secs(seconds.into())),
         delay: Duration::from_secs(will.delay_s.into()),
-    })
+    }))
 }
 
-async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refused> {
+async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refusing> {
     let name = login.username.as_deref().unwrap_or_default();
     let attempt = if gate.auth.is_guessable(login) {
         let attempt = gate.failed_logins.attempt(login.peer.ip(), name, Instant::now());
@@ -341,8 +375,6 @@ async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refused> {
                 attempt.failed();
             }
             let failures = gate.failed_logins.failed_name(name, Instant::now());
-            let user: String = name.chars().take(LOGGED_CHARS).collect();
-            warn!(peer = %login.peer, user, "a login failed");
             if failures > gate.limits.failed_logins_per_name {
                 tokio::time::sleep(gate.limits.failed_login_delay).await;
             }
@@ -360,7 +392,7 @@ async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refused> {
     Ok(Arc::new(rules))
 }
 
-fn bind_client_id(rules: &Rules, asked: &str) -> Result<String, Refused> {
+fn bind_client_id(rules: &Rules, asked: &str) -> Result<String, Refusing> {
     let bound = match (&rules.client_id, asked) {
         (ClientIdRule::Exactly(id), "") => Some(id.clone()),
         (ClientIdRule::Prefix(prefix), "") => Some(format!("{prefix}{}", random_id())),
@@ -369,10 +401,7 @@ fn bind_client_id(rules: &Rules, asked: &str) -> Result<String, Refused> {
         (ClientIdRule::Prefix(prefix), asked) => asked.starts_with(prefix.as_str()).then(|| asked.to_owned()),
         (ClientIdRule::Any, asked) => Some(asked.to_owned()),
     };
-    bound.ok_or_else(|| {
-        warn!(credential = rules.credential, "client identifier not bound to this credential");
-        (ConnectReasonCode::ClientIdentifierNotValid, "client_id")
-    })
+    bound.ok_or((ConnectReasonCode::ClientIdentifierNotValid, "client_id"))
 }
 
 fn random_id() -> String {

@@ -19,6 +19,8 @@ use tracing::debug;
 use crate::codec::encode;
 use crate::gate::Gate;
 use crate::listener::Arrival;
+use crate::refusals::{Refused, Who};
+use connect::Unaccepted;
 use serving::{Connection, End};
 use stream::PacketStream;
 
@@ -36,9 +38,14 @@ where
     let accepted = Box::pin(connect::accept(&gate, &mut stream, &mut arrival)).await;
     let mut accepted = match accepted {
         Ok(accepted) => accepted,
-        Err(reason) => {
+        Err(Unaccepted { reason, client, user }) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
             debug!(%peer, reason, "refused");
+            // Who closes before it says who it is was refused nothing, and nobody is when the broker ends.
+            if !["closed", "shutdown"].contains(&reason) {
+                let who = Who { client: &client, user: &user, peer, known: false };
+                gate.refusals.note(Refused::Connect, who, reason, "");
+            }
             if stream.waiting() == 0 {
                 // There is nothing to be told.
                 return;
@@ -63,6 +70,9 @@ where
     gate.meters.connections.decrement(1);
     counter!("broker_disconnects_total", "reason" => end.as_str()).increment(1);
     debug!(%peer, client = %connection.session.key.client_id, reason = end.as_str(), "disconnected");
+    if let Some(reason) = end.is_refusal().then(|| end.as_str()) {
+        gate.refusals.note(Refused::Connection, connection.who(), reason, "");
+    }
     // The session first: whoever comes next must not wait for this client to take its goodbye.
     connection.leave(end).await;
     let version = connection.window.version;

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::debug;
 
 use super::serving::Connection;
 use crate::auth::{Lane, Version};
 use crate::codec::{DisconnectReasonCode, InboundPublish, PubackReasonCode, Qos, encode};
 use crate::gate::PublishError;
 use crate::message::Message;
+use crate::refusals::Refused;
 use crate::topic::{self, TopicError};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -28,10 +28,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Err(DisconnectReasonCode::ReceiveMaximumExceeded);
             }
         }
+        // On its will's topic a bridge or home automation says by default that it is there: where that will was left out,
+        // this is, too. Cut for it, it would come again for ever; the standard lets it be acknowledged (3.1.1, section 3.3.5).
+        let is_birth = self.will_left_out.as_deref() == Some(&*topic);
         let code = self.take(topic, publish).await?;
         if code != PubackReasonCode::Success {
             self.gate.meters.publishes_refused.increment(1);
-            if version == Version::V311 {
+            if version == Version::V311 && !is_birth {
                 // 3.1.1 has no way to say so, and an acknowledgement would be a lie.
                 return Err(DisconnectReasonCode::NotAuthorized);
             }
@@ -68,10 +71,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match topic::check_name(&topic, self.gate.limits.topic_bounds()) {
             Ok(()) => {}
             Err(TopicError::Malformed) => return Err(DisconnectReasonCode::TopicNameInvalid),
-            Err(TopicError::Unsupported) => return Ok(PubackReasonCode::TopicNameInvalid),
+            Err(TopicError::Unsupported) => {
+                self.gate.refusals.note(Refused::Publish, self.who(), "topic", &topic);
+                return Ok(PubackReasonCode::TopicNameInvalid);
+            }
         }
         if !self.rules.may_publish(&topic) {
-            debug!(client = %self.session.key.client_id, %topic, "publish outside the grants");
+            self.gate.refusals.note(Refused::Publish, self.who(), "not_authorized", &topic);
             return Ok(PubackReasonCode::NotAuthorized);
         }
         self.gate.meters.publishes_in.increment(1);
@@ -93,7 +99,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         match taken {
             Ok(()) => Ok(PubackReasonCode::Success),
-            Err(PublishError::Quota) => Ok(PubackReasonCode::QuotaExceeded),
+            Err(PublishError::Quota) => {
+                self.gate.refusals.note(Refused::Publish, self.who(), "quota", "");
+                Ok(PubackReasonCode::QuotaExceeded)
+            }
             Err(PublishError::Unavailable) => Err(DisconnectReasonCode::ServerBusy),
         }
     }

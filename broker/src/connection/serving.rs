@@ -1,5 +1,6 @@
 //! An accepted connection: packets in, messages out, deadlines, and its end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::stream::{OUT_FULL_BYTES, PacketStream, StreamEnd};
 use crate::auth::{Lane, Rules};
 use crate::codec::{DisconnectReasonCode, Inbound, decode, encode};
 use crate::gate::Gate;
+use crate::refusals::Who;
 use crate::session::{Session, Window};
 
 /// Why a connection ended.
@@ -31,6 +33,15 @@ pub(super) enum End {
 }
 
 impl End {
+    /// Whether the broker ended it for what the client did, or did not do.
+    pub fn is_refusal(self) -> bool {
+        match self {
+            End::Client { .. } | End::Lost => false,
+            End::Stalled => true,
+            End::Server(code) => code != DisconnectReasonCode::ServerShuttingDown,
+        }
+    }
+
     /// For logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -71,6 +82,9 @@ pub(super) struct Connection<S> {
     pub stream: PacketStream<S>,
     pub session: Arc<Session>,
     pub rules: Arc<Rules>,
+    peer: SocketAddr,
+    /// The topic of the will that it asked for and does not have.
+    pub will_left_out: Option<String>,
     pub window: Window,
     pub owner: u64,
     silence_max: Duration,
@@ -88,6 +102,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             session: accepted.session,
             rules: accepted.rules,
+            peer: accepted.peer,
+            will_left_out: accepted.will_left_out,
             window: accepted.window,
             owner: accepted.owner,
             silence_max: accepted.silence_max,
@@ -96,6 +112,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             aliases: Vec::new(),
             counted: (0, 0),
         }
+    }
+
+    /// Who it is, for the log.
+    pub fn who(&self) -> Who<'_> {
+        Who { client: &self.session.key.client_id, user: &self.session.key.credential, peer: self.peer, known: true }
     }
 
     /// Serves the client until either side ends it.

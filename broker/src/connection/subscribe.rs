@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::debug;
 
 use super::serving::Connection;
 use crate::auth::Lane;
 use crate::codec::{
     DisconnectReasonCode, Qos, RetainHandling, SubackReasonCode, SubscribeEntry, UnsubackReasonCode, encode,
 };
+use crate::refusals::Refused;
 use crate::session::shared::TooManyGroups;
 use crate::session::{Replay, Subscription};
 use crate::topic::{self, Filter};
@@ -50,8 +50,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 code,
                 SubackReasonCode::GrantedQos0 | SubackReasonCode::GrantedQos1 | SubackReasonCode::GrantedQos2
             ) {
-                counter!("broker_subscribe_refusals_total", "reason" => refusal(code)).increment(1);
-                debug!(client = %self.session.key.client_id, filter = ?entry.filter, ?code, "subscription refused");
+                let reason = refusal(code);
+                counter!("broker_subscribe_refusals_total", "reason" => reason).increment(1);
+                self.gate.refusals.note(Refused::Subscribe, self.who(), reason, &entry.filter);
             }
             codes.push(code);
         }

@@ -19,7 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const PASSWORD: &str = "pw";
 
 /// The logins of the tests: `backend` may do all of `m/` and `v1/`; `anna` and `ben` may do all of `t/`, read `ro/` and write
-/// `wo/`; `observer` may do all, and read the broker's figures; `pre` must use client identifiers that start with `pre-`; `module-X` is module X; `down` cannot be decided,
+/// `wo/`; `observer` may do all, and read the broker's figures; `reader` may read `v1/` and publish nothing;
+/// `pre` must use client identifiers that start with `pre-`; `module-X` is module X; `down` cannot be decided,
 /// `banned` is known and refused; `slow` is as `anna`, and its password takes 200 ms to check.
 pub struct Logins;
 
@@ -42,6 +43,7 @@ fn grants(login: &Login) -> Result<Grants, Refusal> {
         "backend" => Ok(client(ClientIdRule::Any, &["m/+/command", "v1/#", "ro/#"], &["m/#", "v1/#", "wo/#"])),
         "anna" | "ben" | "slow" => Ok(client(ClientIdRule::Any, people.0, people.1)),
         "observer" => Ok(client(ClientIdRule::Any, &["#"], &["#", "$SYS/#"])),
+        "reader" => Ok(client(ClientIdRule::Any, &[], &["v1/#"])),
         "pre" => Ok(client(ClientIdRule::Prefix("pre-".into()), people.0, people.1)),
         "down" => Err(Refusal::Unavailable),
         "banned" => Err(Refusal::NotAuthorized),

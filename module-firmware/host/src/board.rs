@@ -29,6 +29,8 @@ pub struct Wires {
     machine: Mutex<Machine>,
     /// Whether the network cable is in.
     plugged: watch::Sender<bool>,
+    /// Whether the acceptor gives coins back.
+    inhibited: watch::Sender<bool>,
     pub changed: watch::Sender<()>,
 }
 
@@ -39,6 +41,7 @@ impl Wires {
             captured: Notify::new(),
             machine: Mutex::new(machine),
             plugged: watch::Sender::new(true),
+            inhibited: watch::Sender::new(false),
             changed: watch::Sender::new(()),
         })
     }
@@ -55,6 +58,12 @@ impl Wires {
     /// Edges that nobody was there to capture are gone.
     pub fn forget_inputs(&self) {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Waits until the acceptor takes coins.
+    pub async fn uninhibited(&self) {
+        // The sender is here: it cannot end before.
+        let _ = self.inhibited.subscribe().wait_for(|inhibited| !inhibited).await;
     }
 
     pub fn machine(&self) -> MutexGuard<'_, Machine> {
@@ -82,6 +91,8 @@ pub struct HostBoard {
 
 impl HostBoard {
     pub fn new(wires: Arc<Wires>) -> Self {
+        // As soon as there is power, and until the module says otherwise.
+        wires.inhibited.send_replace(true);
         Self { wires, booted_us: time::now_us(), outputs: Outputs::default(), running: false }
     }
 }
@@ -92,10 +103,13 @@ impl Board for HostBoard {
     }
 
     fn apply(&mut self, outputs: Outputs) {
-        if outputs == self.outputs {
+        if outputs == self.outputs && *self.wires.inhibited.borrow() == outputs.inhibit {
             return;
         }
         self.outputs = outputs;
+        self.wires
+            .inhibited
+            .send_if_modified(|inhibited| std::mem::replace(inhibited, outputs.inhibit) != outputs.inhibit);
         let before = self.wires.machine().pulses();
         self.wires.machine().input(outputs.coin || outputs.credit, time::now_us());
         if self.wires.machine().pulses() != before {
@@ -134,6 +148,7 @@ impl Board for HostBoard {
 impl Drop for HostBoard {
     /// Without power no pin is active.
     fn drop(&mut self) {
+        self.wires.inhibited.send_replace(false);
         self.wires.machine().input(false, time::now_us());
     }
 }

@@ -8,11 +8,11 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use module_firmware::{
-    Identity, Module,
+    BootReport, Identity, Module,
     link::{self, Input},
     store::Store,
 };
-use protocol::{ModuleId, ModuleSecret};
+use protocol::{ModuleId, ModuleSecret, messages::ResetCause};
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -126,10 +126,12 @@ impl VirtualModule {
         self.wires.plug(true);
     }
 
-    /// Drops a coin worth so many pulses; resolves when the acceptor has given them.
+    /// Drops a coin worth so many pulses, again and again while the acceptor is inhibited and gives it back; resolves when
+    /// the acceptor has given the pulses.
     pub async fn insert_coin(&self, pulses: u16) {
         // One slot: a second coin waits behind the first.
         let _slot = self.acceptor.lock().await;
+        self.wires.uninhibited().await;
         for _ in 0..pulses {
             self.edge(false);
             tokio::time::sleep(COIN_WIDTH).await;
@@ -192,6 +194,7 @@ fn beside(path: &std::path::Path) -> PathBuf {
 /// From power-up to power-up: a module restarts when told to.
 async fn live(config: Config, chip: Chip, wires: Arc<Wires>) {
     let identity = Identity { id: config.id, secret: config.secret };
+    let mut report = BootReport { reset_cause: Some(ResetCause::PowerOn), ..BootReport::default() };
     loop {
         let mut board = HostBoard::new(wires.clone());
         let mut dial = TcpDial { broker: config.broker, wires: wires.clone() };
@@ -204,6 +207,8 @@ async fn live(config: Config, chip: Chip, wires: Arc<Wires>) {
             }
         };
         let mut module = Module::boot(&mut store, &identity, true, 0).await;
+        module.set_boot_report(report);
         link::run(&mut module, &mut store, &identity, &mut board, &mut dial, config.seed).await;
+        report.reset_cause = Some(ResetCause::Software);
     }
 }

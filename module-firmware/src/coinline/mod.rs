@@ -1,17 +1,19 @@
-//! The coin line: [`sampler`] reads it, [`relay`] passes it on to the machine, [`driver`] gives credits between;
-//! [`learner`] finds out how it behaves ([`meter`]) and what the machine takes ([`trial`]).
+//! The coin line: [`sampler`] reads it once it has [settled](settling), [`relay`] passes it on to the machine, [`driver`]
+//! gives credits between; [`learner`] finds out how it behaves ([`meter`]) and what the machine takes ([`trial`]).
 
 pub mod driver;
 pub mod learner;
 pub mod meter;
 pub mod relay;
 pub mod sampler;
+pub mod settling;
 pub mod trial;
 
 use heapless::Deque;
 use protocol::messages::CoinProfile;
 use relay::{Relay, RelayEvent};
 use sampler::{Burst, LineEvent, Sampler};
+use settling::Settling;
 
 /// Finished bursts that can wait for the core to take them; it takes them at each call.
 const BURSTS_MAX: usize = 4;
@@ -20,6 +22,8 @@ const BURSTS_MAX: usize = 4;
 #[derive(Debug, Clone)]
 pub struct CoinLine {
     profile: CoinProfile,
+    /// Until it ends, no edge reaches the sampler.
+    settling: Option<Settling>,
     sampler: Sampler,
     relay: Relay,
     /// The line was active when it began to be read: that is not passed on as it comes, for it may be no coin but a line
@@ -32,10 +36,11 @@ pub struct CoinLine {
 }
 
 impl CoinLine {
-    /// Begins with the coin line's present level.
-    pub fn new(profile: &CoinProfile, level_high: bool, now_us: u64) -> Self {
+    /// Begins at power-on, with the coin line's present level: it counts nothing for `settle_us`.
+    pub fn new(profile: &CoinProfile, settle_us: u64, level_high: bool, now_us: u64) -> Self {
         Self {
             profile: *profile,
+            settling: Some(Settling::new(settle_us, level_high, now_us)),
             missed: level_high != profile.idle_high,
             sampler: Sampler::new(profile, level_high, now_us),
             relay: Relay::new(profile),
@@ -53,6 +58,11 @@ impl CoinLine {
             return;
         }
         self.profile = *profile;
+        self.stuck = false;
+        if self.settling.is_some() {
+            self.relay.set_profile(profile);
+            return;
+        }
         self.noise_before += self.sampler.noise_edges();
         self.sampler = self.sampler.read_anew(profile);
         self.missed = !self.sampler.rests();
@@ -60,17 +70,62 @@ impl CoinLine {
             self.relay.coin_stuck(now_us);
         }
         self.relay.set_profile(profile);
+    }
+
+    /// Takes another time to settle, counted from power-on; it changes nothing once that is over.
+    pub fn set_settle_us(&mut self, settle_us: u64) {
+        if let Some(settling) = self.settling.as_mut() {
+            settling.set_duration(settle_us);
+        }
+    }
+
+    /// The acceptor had power before this module started: its line can be believed from the beginning on.
+    pub fn skip_settling(&mut self) {
+        if let Some(settling) = self.settling.take() {
+            self.believe(&settling, settling.level_since_us());
+        }
+    }
+
+    /// Whether the line counts for nothing yet, so shortly after power-on.
+    pub fn is_settling(&self) -> bool {
+        self.settling.is_some()
+    }
+
+    /// Reads the line from now on, beginning with the level it has.
+    fn believe(&mut self, settling: &Settling, now_us: u64) {
+        self.noise_before += u64::from(settling.edges());
+        self.sampler = Sampler::new(&self.profile, settling.level_high(), now_us);
+        self.missed = !self.sampler.rests();
         self.stuck = false;
+    }
+
+    /// Lets the line settle up to `now_us`.
+    fn settle(&mut self, now_us: u64) {
+        let Some(settling) = self.settling else { return };
+        if let Some(ended_us) = settling.ends_us(&self.profile).filter(|ends_us| now_us >= *ends_us) {
+            self.settling = None;
+            self.believe(&settling, ended_us);
+        } else {
+            self.stuck = settling.stuck_us(&self.profile).is_some_and(|stuck_us| now_us >= stuck_us);
+        }
     }
 
     /// Takes an edge of the coin line; the time of processing is the edge's own.
     pub fn edge(&mut self, at_us: u64, level_high: bool) {
+        self.settle(at_us);
+        if let Some(settling) = self.settling.as_mut() {
+            settling.edge(at_us, level_high);
+            return self.settle(at_us);
+        }
         self.run(at_us, |sampler, event| sampler.edge(at_us, level_high, event));
     }
 
     /// Lets time pass; tells of a credit pulse that was given whole.
     pub fn advance(&mut self, now_us: u64) -> Option<RelayEvent> {
-        self.run(now_us, |sampler, event| sampler.advance(now_us, event));
+        self.settle(now_us);
+        if self.settling.is_none() {
+            self.run(now_us, |sampler, event| sampler.advance(now_us, event));
+        }
         self.relay.advance(now_us)
     }
 
@@ -115,9 +170,9 @@ impl CoinLine {
         self.stuck
     }
 
-    /// Whether a credit pulse may start now: no coin is coming in, passed or owed.
+    /// Whether a credit pulse may start now: the line has settled, and no coin is coming in, passed or owed.
     pub fn is_free(&self, now_us: u64) -> bool {
-        self.sampler.is_quiet() && self.relay.is_free(now_us)
+        self.settling.is_none() && self.sampler.is_quiet() && self.relay.is_free(now_us)
     }
 
     /// Starts a credit pulse; call only when [`CoinLine::is_free`].
@@ -132,12 +187,13 @@ impl CoinLine {
 
     /// The line's present level as last handed in.
     pub fn level_high(&self) -> bool {
-        self.sampler.level_high()
+        self.settling.map_or(self.sampler.level_high(), |settling| settling.level_high())
     }
 
-    /// Edges since boot that fit no profile.
+    /// Edges since boot that fit no profile, or came before the line had settled.
     pub fn noise_edges(&self) -> u64 {
-        self.noise_before + self.sampler.noise_edges()
+        let unsettled = self.settling.map_or(0, |settling| settling.edges());
+        self.noise_before + self.sampler.noise_edges() + u64::from(unsettled)
     }
 
     /// The line to the machine.
@@ -147,6 +203,13 @@ impl CoinLine {
 
     /// When [`CoinLine::advance`] is next due.
     pub fn deadline_us(&self, now_us: u64) -> Option<u64> {
-        [self.sampler.deadline_us(), self.relay.deadline_us(now_us)].into_iter().flatten().min()
+        let line_us = match &self.settling {
+            Some(settling) => {
+                let stuck_us = settling.stuck_us(&self.profile).filter(|_| !self.stuck);
+                settling.ends_us(&self.profile).or(stuck_us)
+            }
+            None => self.sampler.deadline_us(),
+        };
+        [line_us, self.relay.deadline_us(now_us)].into_iter().flatten().min()
     }
 }

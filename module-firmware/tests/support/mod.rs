@@ -6,10 +6,10 @@ pub mod acceptor;
 
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
-use module_firmware::{Identity, Module, Outgoing, Outputs, module::SENSE_SETTLE_US, store::Store};
+use module_firmware::{BootReport, Identity, Module, Outgoing, Outputs, module::SENSE_SETTLE_US, store::Store};
 use protocol::{
     ModuleId, ModuleSecret,
-    messages::{Ack, Action, Command, Diagnostics, Learn, Learned, Pulse, Settings, Status, Sync},
+    messages::{Ack, Action, Command, Diagnostics, Learn, Learned, Pulse, ResetCause, Settings, Status, Sync},
     open, seal,
     topics::{Kind, topic},
 };
@@ -246,28 +246,45 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Boots at uptime 0 with the coin line at rest.
+    /// Power comes: boots at uptime 0 with the coin line at rest, which has to settle.
     pub fn boot(flash: Flash) -> Self {
         Self::boot_with(flash, true)
     }
 
-    /// Boots at uptime 0 with the coin line at the given level.
+    /// Power comes, with the coin line at the given level.
     pub fn boot_with(flash: Flash, level_high: bool) -> Self {
+        Self::boot_after(flash, level_high, BootReport::default())
+    }
+
+    /// Restarts while the supply stays: the first coin counts.
+    pub fn restart(flash: Flash) -> Self {
+        Self::restart_with(flash, true)
+    }
+
+    /// The same with the coin line at the given level.
+    pub fn restart_with(flash: Flash, level_high: bool) -> Self {
+        let report = BootReport { reset_cause: Some(ResetCause::Software), ..BootReport::default() };
+        Self::boot_after(flash, level_high, report)
+    }
+
+    /// Boots at uptime 0, with what the board knows of why.
+    pub fn boot_after(flash: Flash, level_high: bool, report: BootReport) -> Self {
         let mut store = Store::new(flash).unwrap();
-        let module = block_on(Module::boot(&mut store, &identity(), level_high, 0));
+        let mut module = block_on(Module::boot(&mut store, &identity(), level_high, 0));
+        module.set_boot_report(report);
         let outputs = Outputs::default();
         let mut bench = Self { module, store, now_us: 0, outputs, changes: vec![], said: vec![], online: false };
         bench.settle();
         bench
     }
 
-    /// Boots, connects and sets the clock to [`UNIX_MS`] at uptime 0.
+    /// Restarts, connects and sets the clock to [`UNIX_MS`] at uptime 0: coins count at once.
     pub fn ready(flash: Flash) -> Self {
         Self::ready_at(flash, UNIX_MS)
     }
 
     pub fn ready_at(flash: Flash, unix_ms: u64) -> Self {
-        let mut bench = Self::boot(flash);
+        let mut bench = Self::restart(flash);
         bench.connect();
         bench.sync_at(unix_ms);
         bench.said.clear();
@@ -276,7 +293,7 @@ impl Bench {
 
     /// As [`Bench::ready`], with the coin line low.
     pub fn ready_low(flash: Flash) -> Self {
-        let mut bench = Self::boot_with(flash, false);
+        let mut bench = Self::restart_with(flash, false);
         bench.connect();
         bench.sync_at(UNIX_MS);
         bench.said.clear();

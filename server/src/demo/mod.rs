@@ -34,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(50);
 const MODULES_MAX: u16 = 1000;
 /// What a demo and its visitors may hold open.
 const MQTT_CONNECTIONS_MAX: usize = 2_000;
+const HTTP_CONNECTIONS_MAX: u32 = 800;
 const LIVE_STREAMS_MAX: u32 = 500;
 
 /// How the demo runs.
@@ -142,6 +143,7 @@ fn settings(options: &Options, dir: &Path, http: SocketAddr) -> Result<Settings>
     settings.admins = vec![state::EMAIL.into()];
     // Few come to a demo, and it says nothing about limits where ordinary machines have them.
     settings.mqtt_connections = MQTT_CONNECTIONS_MAX;
+    settings.http_connections = HTTP_CONNECTIONS_MAX;
     settings.live_streams = LIVE_STREAMS_MAX;
     settings.mqtt_listen = Some(options.mqtt);
     let certificate = Certificate::load_or_make(dir)?;

@@ -10,6 +10,7 @@ use backend::{
     money::Currency,
     operators::NewOperator,
     payments::wechat,
+    zones::Zone,
 };
 use protocol::{ModuleId, ModuleSecret};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ pub const OPERATOR_SLUG: &str = "sunny";
 pub const TOPICS: &str = "v1/sunny/#";
 /// Its member, who also runs the server.
 pub const EMAIL: &str = "owner@sunny.example";
+/// Whom its payers turn to.
+const CONTACT: &str = "help@sunny.example";
 const PASSWORD_CHARS: usize = 12;
 
 /// Machines of the demo: name, site, prices (label, fen, pulses). Repeated where there are more modules.
@@ -151,10 +154,11 @@ impl State {
                 slug: OPERATOR_SLUG.into(),
                 name: "Sunny Rides".into(),
                 currency: Currency::Cny,
-                utc_offset_min: 480,
+                time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: false,
             })
             .await?;
+        backend.set_operator_contact(operator_id, CONTACT).await?;
         backend.add_member(operator_id, &self.email, &self.password).await?;
         backend.set_integrator_password(operator_id, &self.integrator_password).await?;
         Ok(operator_id)

@@ -87,6 +87,16 @@ impl Running {
         Self { child, dir }
     }
 
+    /// The same with its log going elsewhere.
+    pub fn start_with_log(command: &mut Command, log: impl Into<Stdio>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let stdout = File::create(dir.path().join("stdout")).unwrap();
+        let child = command.stdout(stdout).stderr(log).spawn().expect("coinwire runs");
+        // What the command holds open would keep the log from ending.
+        command.stderr(Stdio::null());
+        Self { child, dir }
+    }
+
     pub fn stdout(&self) -> String {
         self.read("stdout")
     }

@@ -79,6 +79,10 @@ async fn mqtt_goes_over_the_webs_own_port_too() {
         request
     };
     assert!(connect_async(request("chat")).await.is_err(), "another protocol is refused");
+    for (offers, agreed) in [("mqttv3.1", "mqttv3.1"), ("mqttv3.1.1, mqtt", "mqttv3.1.1")] {
+        let (_socket, response) = connect_async(request(offers)).await.unwrap();
+        assert_eq!(response.headers()["sec-websocket-protocol"], agreed, "as older libraries call it");
+    }
     let (mut socket, response) = connect_async(request("mqtt")).await.unwrap();
     assert_eq!(response.headers()["sec-websocket-protocol"], "mqtt");
     let integrator = &demo.facts.integrator;

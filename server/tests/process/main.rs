@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod coinwire;
 mod connections;
 mod crash;
@@ -11,11 +12,14 @@ mod demo;
 mod ending;
 mod integrators;
 mod killed;
+mod log;
 mod manufacturers;
+mod merchants;
 mod modules;
 mod mosquitto;
 mod refusals;
 mod remote;
+mod restored;
 mod sale;
 mod serving;
 mod settings;

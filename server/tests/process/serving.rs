@@ -216,6 +216,48 @@ async fn silent_sockets_leave_open_files_for_others() {
     assert!(status.success(), "{status}");
 }
 
+/// The same on the web's own port, where they stop in the middle of a request.
+#[tokio::test]
+async fn silent_visitors_leave_open_files_for_others() {
+    let operation = Operation::new();
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let mut command = coinwire_with_files(1_000, &["serve", "--config", operation.config().to_str().unwrap()]);
+    let (mut running, visitor) = serve(&mut command).await;
+    let told = "http_connections is 12000, and is held to 218: this process may have 1000 files";
+    assert!(running.stderr().contains(told), "{}", running.stderr());
+    let http = http_address(&running).unwrap();
+    let http = format!("{}:{}", http.host_str().unwrap(), http.port().unwrap());
+    let mut silent = Vec::new();
+    for _ in 0..1_500 {
+        let mut socket = TcpStream::connect(&http).await.unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await.unwrap();
+        silent.push(socket);
+    }
+    let gives_way = tokio::time::timeout(PATIENCE, silent[0].read(&mut [0])).await;
+    assert!(matches!(gives_way, Ok(Ok(0) | Err(_))), "the oldest gives way to those that come: {gives_way:?}");
+    for path in ["/healthz", "/readyz", "/sign-in"] {
+        until(path, async || visitor.get(path).await.status.is_success().then_some(())).await;
+    }
+    let (status, _) = running.terminate().await;
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn metrics_may_have_an_address_of_their_own() {
+    let operation = Operation::new();
+    // Whoever takes it meanwhile makes the server say so, and the test fail.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = coinwire(&["serve", "--config", operation.config().to_str().unwrap()]);
+    let (mut running, visitor) = serve(command.env("COINWIRE_METRICS_LISTEN", free.to_string())).await;
+    assert_eq!(visitor.get("/metrics").await.status, 404);
+    let prometheus = Visitor::new(format!("http://{free}").parse().unwrap());
+    let metrics = prometheus.get("/metrics").await;
+    assert!(metrics.status.is_success() && metrics.html.contains("web_requests_total"), "{}", metrics.html);
+    assert_eq!(prometheus.get("/healthz").await.status, 404, "and nothing else is there");
+    let (status, _) = running.terminate().await;
+    assert!(status.success(), "{status}");
+}
+
 /// Where it takes MQTT, from its log.
 fn mqtt_address(running: &Running) -> String {
     let log = running.stderr();

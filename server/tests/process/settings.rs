@@ -48,6 +48,12 @@ fn a_wrong_value_is_named() {
         ("scans_per_minute", "-1"),
         ("live_streams", "-1"),
         ("trust_proxy_header", "perhaps"),
+        ("trusted_proxies", "[\"10.0.0.0/33\"]"),
+        ("trusted_proxies", "[\"proxy.example\"]"),
+        ("proxy_header", "x-real-ip"),
+        ("metrics_listen", "here"),
+        ("http_connections", "0"),
+        ("http_connections_per_address", "0"),
         ("log", "=,=loud"),
     ] {
         let variable = format!("COINWIRE_{}", name.to_uppercase());

@@ -49,6 +49,13 @@ impl Page {
         html.select(&selector).map(text).collect()
     }
 
+    /// Where it leads by itself: by a redirect, or by its own refresh to another page.
+    pub fn leads_to(&self) -> Option<Url> {
+        let refresh = self.attribute("head > meta[http-equiv=refresh]", "content");
+        let refreshed = refresh.and_then(|content| self.url.join(content.split_once("url=")?.1).ok());
+        self.location.clone().or(refreshed)
+    }
+
     /// An attribute of the first that a CSS selector finds.
     pub fn attribute(&self, selector: &str, name: &str) -> Option<String> {
         let selector = Selector::parse(selector).unwrap();
@@ -111,6 +118,12 @@ impl Visitor {
         self.try_get(path).await.unwrap()
     }
 
+    /// Sends a body that is no form; gives the status.
+    pub async fn post(&self, path: &str, body: &'static str) -> StatusCode {
+        let url = self.base.join(path).unwrap();
+        self.http.post(url).body(body).send().await.expect("the server answers").status()
+    }
+
     /// Sends a form.
     pub async fn try_submit(&self, form: &Form) -> reqwest::Result<Page> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form.fields).finish();
@@ -136,7 +149,11 @@ impl Visitor {
 
     /// Opens a live stream and leaves it unread.
     pub async fn listen(&self, path: &str) -> reqwest::Response {
-        let response = self.http.get(self.base.join(path).unwrap()).send().await.unwrap();
+        let mut request = self.http.get(self.base.join(path).unwrap());
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, cookie);
+        }
+        let response = request.send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         response
     }
@@ -162,9 +179,11 @@ impl Visitor {
     pub async fn try_order(&self, code: &str) -> reqwest::Result<Option<Form>> {
         let forms = self.try_get(&format!("/s/{code}")).await?.forms("/order");
         let Some(form) = forms.first() else { return Ok(None) };
-        let ordered = self.try_submit(form).await?;
-        let Some(provider) = ordered.location else { return Ok(None) };
-        let page = self.send(self.http.get(provider)).await?;
+        let mut page = self.try_submit(form).await?;
+        // Where the provider takes a while, our own pages wait and lead on.
+        while let Some(next) = page.leads_to() {
+            page = self.send(self.http.get(next)).await?;
+        }
         Ok(page.forms("/h5/pay").pop())
     }
 

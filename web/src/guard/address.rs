@@ -1,54 +1,296 @@
 //! Who is asking, by address.
+//!
+//! The visitor's address is the peer's, or, behind a trusted proxy, the last one in the proxy's header that is no trusted
+//! proxy's: what stands before that the visitor may have written. A header that a trusted proxy sends and that cannot be
+//! read is refused: taken for the proxy's own address, all visitors would be one.
 
-use crate::page::Page;
-use poem::{Addr, FromRequest, Request, RequestBody};
-use std::net::{IpAddr, Ipv4Addr};
+use super::proxies::{ProxyHeader, TrustedProxies, is_nearby};
+use crate::{failure::Failure, page::Page};
+use poem::{
+    Addr, FromRequest, Request, RequestBody,
+    http::{HeaderMap, HeaderName, header},
+};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// The client's address.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The client's address, in its one form: an IPv4 address is never written as an IPv6 one.
 pub(crate) struct ClientIp(pub(crate) IpAddr);
 
-/// The client's address: the peer's, or, behind a trusted proxy, the one the proxy adds at the end of
-/// `X-Forwarded-For`. What stands before that the client may have written itself.
-pub(crate) fn client_ip(request: &Request, trust_proxy_header: bool) -> IpAddr {
-    if trust_proxy_header
-        && let Some(forwarded) = request.headers().get_all("x-forwarded-for").iter().next_back()
-        && let Some(last) = forwarded.to_str().ok().and_then(|list| list.rsplit(',').next())
-        && let Ok(ip) = last.trim().parse()
-    {
-        return ip;
-    }
+/// A trusted proxy's header that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) proxy: IpAddr,
+    pub(crate) header: HeaderName,
+    /// What it looks like, without what it says.
+    pub(crate) shape: String,
+}
+
+/// The peer's address. A unix socket, or a test's client, is this machine.
+pub(crate) fn peer_ip(request: &Request) -> IpAddr {
     match &request.remote_addr().0 {
-        Addr::SocketAddr(address) => address.ip(),
-        // A unix socket or a test's client: this machine.
+        Addr::SocketAddr(address) => address.ip().to_canonical(),
         _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
     }
+}
+
+/// The client's address.
+pub(crate) fn client_ip(request: &Request, proxies: &TrustedProxies) -> Result<IpAddr, Unreadable> {
+    let peer = peer_ip(request);
+    if !proxies.is_trusted(peer) {
+        return Ok(peer);
+    }
+    let headers = request.headers();
+    let header = match proxies.header {
+        ProxyHeader::XForwardedFor => X_FORWARDED_FOR,
+        ProxyHeader::Forwarded => header::FORWARDED,
+        ProxyHeader::Either if headers.contains_key(X_FORWARDED_FOR) => X_FORWARDED_FOR,
+        ProxyHeader::Either => header::FORWARDED,
+    };
+    if !headers.contains_key(&header) {
+        // The proxy's own request: a health check.
+        return Ok(peer);
+    }
+    last_untrusted(headers, &header, proxies).map_err(|shape| Unreadable { proxy: peer, header, shape })
+}
+
+/// A nearby peer that is not trusted and speaks for others: most likely a proxy that somebody forgot to name.
+pub(crate) fn unknown_proxy(request: &Request, proxies: &TrustedProxies) -> Option<IpAddr> {
+    let peer = peer_ip(request);
+    let headers = request.headers();
+    let speaks_for_others = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(header::FORWARDED);
+    (speaks_for_others && is_nearby(peer) && !proxies.is_trusted(peer)).then_some(peer)
+}
+
+/// The last address that is no trusted proxy's; if all are, the first. The error is the shape of what cannot be read.
+fn last_untrusted(headers: &HeaderMap, header: &HeaderName, proxies: &TrustedProxies) -> Result<IpAddr, String> {
+    let mut farthest = None;
+    for line in headers.get_all(header).iter().rev() {
+        let Ok(line) = line.to_str() else { return Err(format!("{} bytes that are no text", line.len())) };
+        for hop in split(line, ',').into_iter().rev().map(str::trim).filter(|hop| !hop.is_empty()) {
+            let node = if *header == header::FORWARDED { forwarded_for(hop) } else { Some(hop) };
+            let address = node.and_then(address_of).ok_or_else(|| shape(hop))?;
+            if proxies.one_hop || !proxies.is_trusted(address) {
+                return Ok(address);
+            }
+            farthest = Some(address);
+        }
+    }
+    farthest.ok_or_else(|| "nothing".to_owned())
+}
+
+/// The parts of a text between separators that do not stand in quotes.
+fn split(text: &str, separator: char) -> Vec<&str> {
+    let mut quoted = false;
+    let is_between = |c: char| {
+        if c == '"' {
+            quoted = !quoted;
+        }
+        c == separator && !quoted
+    };
+    text.split(is_between).collect()
+}
+
+/// The `for` of an element of `Forwarded`.
+fn forwarded_for(element: &str) -> Option<&str> {
+    split(element, ';').into_iter().find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then_some(value.trim())
+    })
+}
+
+/// An address as proxies write it: `192.0.2.7`, `192.0.2.7:51234`, `2001:db8::7`, `[2001:db8::7]`, `[2001:db8::7]:51234`,
+/// any of them in quotes.
+fn address_of(node: &str) -> Option<IpAddr> {
+    let node = node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node).trim();
+    let bracketed = |node: &str| node.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    // An interface (`fe80::1%eth0`) says nothing to anybody else.
+    let without_zone = node.split_once('%').map_or(node, |(address, _)| address);
+    let address = (without_zone.parse().ok())
+        .or_else(|| bracketed(node))
+        .or_else(|| node.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(|| with_hidden_port(node))?;
+    let address = address.to_canonical();
+    (!address.is_unspecified()).then_some(address)
+}
+
+/// RFC 7239 lets a port be a word: `192.0.2.7:_port`.
+fn with_hidden_port(node: &str) -> Option<IpAddr> {
+    let (address, port) = node.rsplit_once(':')?;
+    if !port.starts_with('_') {
+        return None;
+    }
+    match address.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
+        None => address.parse().ok().map(IpAddr::V4),
+    }
+}
+
+/// What a text looks like: letters as `a`, digits as `0`, each run once. Says enough to mend a proxy, and nothing else.
+fn shape(text: &str) -> String {
+    const SHOWN: usize = 40;
+    let mut shape = String::new();
+    for c in text.chars() {
+        let kind = match c {
+            _ if c.is_ascii_digit() => '0',
+            _ if c.is_alphanumeric() => 'a',
+            _ if c.is_ascii_graphic() => c,
+            _ => ' ',
+        };
+        if !(shape.ends_with(kind) && matches!(kind, '0' | 'a' | ' ')) {
+            shape.push(kind);
+        }
+        if shape.len() >= SHOWN {
+            break;
+        }
+    }
+    shape
 }
 
 impl<'a> FromRequest<'a> for ClientIp {
     async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
         let page = Page::from_request(request, body).await?;
-        Ok(Self(client_ip(request, page.app.config.trust_proxy_header)))
+        Ok(Self(page.visitor()?))
+    }
+}
+
+impl Page {
+    /// The visitor's address.
+    ///
+    /// # Errors
+    /// If a trusted proxy tells it in a way that cannot be read.
+    pub(crate) fn visitor(&self) -> Result<IpAddr, Failure> {
+        self.visitor.clone().map_err(|unreadable| {
+            let Unreadable { proxy, header, shape } = unreadable;
+            metrics::counter!("web_proxy_headers_unreadable_total").increment(1);
+            tracing::warn!(
+                %proxy, %header, shape,
+                "a trusted proxy's header does not tell the visitor's address; the request is refused. Have the proxy \
+                 send an address there, or take it out of trusted_proxies"
+            );
+            Failure::Malformed("the proxy's header does not tell the visitor's address")
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::proxies::proxies;
 
-    fn asked(forwarded: &[&str], trust: bool) -> String {
+    fn ask(headers: &[(&str, &str)], proxies: &TrustedProxies) -> Result<String, String> {
         let mut request = Request::builder();
-        for value in forwarded {
-            request = request.header("x-forwarded-for", *value);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
-        client_ip(&request.finish(), trust).to_string()
+        client_ip(&request.finish(), proxies).map(|ip| ip.to_string()).map_err(|unreadable| unreadable.shape)
+    }
+
+    fn told(value: &str) -> Result<String, String> {
+        ask(&[("x-forwarded-for", value)], &proxies(&["127.0.0.1"]))
+    }
+
+    fn forwarded(value: &str) -> Result<String, String> {
+        ask(&[("forwarded", value)], &proxies(&["127.0.0.1"]))
     }
 
     #[test]
-    fn believes_only_the_proxys_own_word() {
-        assert_eq!(asked(&["203.0.113.1, 198.51.100.2"], true), "198.51.100.2");
-        assert_eq!(asked(&["203.0.113.1", "198.51.100.3"], true), "198.51.100.3");
-        assert_eq!(asked(&["2001:db8::1"], true), "2001:db8::1");
-        assert_eq!(asked(&["203.0.113.1"], false), "127.0.0.1");
-        assert_eq!(asked(&["nonsense"], true), "127.0.0.1");
+    fn reads_an_address_however_a_proxy_writes_it() {
+        for (written, meant) in [
+            ("203.0.113.9", "203.0.113.9"),
+            ("203.0.113.9:51234", "203.0.113.9"),
+            (" 203.0.113.9 ", "203.0.113.9"),
+            ("\"203.0.113.9:80\"", "203.0.113.9"),
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+            ("[::ffff:203.0.113.9]:51234", "203.0.113.9"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("[2001:db8::7]:51234", "2001:db8::7"),
+            ("2001:DB8:0:0::7", "2001:db8::7"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("198.51.100.1, 203.0.113.9:5,", "203.0.113.9"),
+        ] {
+            assert_eq!(told(written).as_deref(), Ok(meant), "{written}");
+            let elements = written.split(',').map(|node| match node.trim() {
+                "" => String::new(),
+                node if node.starts_with('"') => format!("for={node}"),
+                node => format!("proto=https; For=\"{node}\";by=x"),
+            });
+            let element = elements.collect::<Vec<_>>().join(", ");
+            assert_eq!(forwarded(&element).as_deref(), Ok(meant), "{element}");
+        }
+        assert_eq!(forwarded("for=192.0.2.43:_p1").as_deref(), Ok("192.0.2.43"));
+        assert_eq!(forwarded("for=\"[2001:db8::7]:_p1\";by=\"a,b;for=c\"").as_deref(), Ok("2001:db8::7"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_nobodys_address() {
+        for (written, shape) in [
+            ("unknown", "a"),
+            ("_hidden-7", "_a-0"),
+            ("203.0.113.9, proxy-1.example:80", "a-0.a:0"),
+            ("203.0.113", "0.0.0"),
+            ("203.0.113.9:99999", "0.0.0.0:0"),
+            ("203.0.113.9:x", "0.0.0.0:a"),
+            ("[2001:db8::7", "[0:a0::0"),
+            ("0.0.0.0", "0.0.0.0"),
+            ("", "nothing"),
+            (" , ,", "nothing"),
+        ] {
+            assert_eq!(told(written).as_deref().map_err(String::as_str), Err(shape), "{written}");
+        }
+        assert_eq!(forwarded("by=203.0.113.9").unwrap_err(), "a=0.0.0.0");
+        assert!(forwarded("for=unknown").is_err() && forwarded("for=_secret").is_err());
+        let long = told(&"a1".repeat(500)).unwrap_err();
+        assert!(long.len() <= 40, "{long}");
+    }
+
+    #[test]
+    fn what_the_visitor_may_have_written_is_not_read() {
+        let behind_two = proxies(&["127.0.0.1", "10.0.0.0/8"]);
+        let ask = |headers: &[(&str, &str)]| ask(headers, &behind_two).unwrap();
+        assert_eq!(ask(&[("x-forwarded-for", "unknown, 203.0.113.9, 10.0.0.2")]), "203.0.113.9");
+        assert_eq!(ask(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9")]), "203.0.113.9");
+        assert_eq!(ask(&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "10.9.9.9")]), "203.0.113.9");
+        assert_eq!(ask(&[("forwarded", "for=1.1.1.1, for=203.0.113.9;proto=http, for=10.0.0.2")]), "203.0.113.9");
+        // Somebody in the proxies' own network.
+        assert_eq!(ask(&[("x-forwarded-for", "10.0.0.9, 10.0.0.2")]), "10.0.0.9");
+        // A proxy that writes one header passes the other on as the visitor wrote it.
+        assert_eq!(ask(&[("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "203.0.113.9")]), "203.0.113.9");
+        // Its own request.
+        assert_eq!(ask(&[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn only_the_header_that_was_named_is_read_and_only_from_trusted_peers() {
+        let both = [("forwarded", "for=203.0.113.9"), ("x-forwarded-for", "1.1.1.1")];
+        let only = TrustedProxies::these(&["127.0.0.1".to_owned()], ProxyHeader::Forwarded).unwrap();
+        assert_eq!(ask(&both, &only).unwrap(), "203.0.113.9");
+        assert_eq!(ask(&both, &TrustedProxies::none()).unwrap(), "127.0.0.1");
+        assert_eq!(ask(&[("x-forwarded-for", "nonsense")], &proxies(&["192.0.2.1"])).unwrap(), "127.0.0.1");
+    }
+
+    #[test]
+    fn one_proxy_nearby_tells_the_last_address_wherever_it_lies() {
+        let nearby = TrustedProxies::one_nearby(ProxyHeader::Either);
+        // The visitor is in the same private network, and cannot pass for another.
+        assert_eq!(ask(&[("x-forwarded-for", "1.1.1.1, 10.0.0.9")], &nearby).unwrap(), "10.0.0.9");
+        assert!(ask(&[("x-forwarded-for", "nonsense")], &nearby).is_err());
+    }
+
+    #[test]
+    fn a_proxy_that_nobody_named_is_noticed() {
+        let seen = |headers: &[(&str, &str)], proxies: &TrustedProxies| {
+            let mut request = Request::builder();
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            unknown_proxy(&request.finish(), proxies).is_some()
+        };
+        let told = [("x-forwarded-for", "203.0.113.9")];
+        assert!(seen(&told, &TrustedProxies::none()));
+        assert!(seen(&[("forwarded", "for=203.0.113.9")], &proxies(&["10.0.0.0/8"])));
+        assert!(!seen(&told, &proxies(&["127.0.0.0/8"])));
+        assert!(!seen(&[], &TrustedProxies::none()));
     }
 }

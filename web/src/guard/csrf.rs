@@ -1,15 +1,20 @@
 //! Forms from elsewhere are refused: the one check for all unsafe methods.
 //!
 //! Two things must hold. The browser says the form came from our own page (`Sec-Fetch-Site`, else `Origin`; a browser
-//! that says neither is let by). And the form carries a token that we signed for this session: a stranger cannot have
-//! one for a signed-in member. Consumers have no session and need no cookie; their token only says that the form is ours.
+//! that says neither is let by). And the form carries a token that we signed: for a member's forms, for this session, so
+//! that a stranger cannot have one. Consumers and those who sign in act for nobody yet; their token says that the form is
+//! ours, whoever is signed in meanwhile.
+//!
+//! A form from our own page whose token is old or another session's is no attack: it lay open. It does nothing, but is
+//! marked [`Stale`], and answered with a form that can be sent: see `pages/resend.rs`, and the handlers that take
+//! [`LayOpen`].
 //!
 //! Provider callbacks carry no form; their signature is checked by the backend.
 
-use crate::{app::App, failure::Failure, guard};
+use crate::{app::App, failure::Failure, guard::session, page::Page, pages::resend, way_on::Area};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
-use poem::{Endpoint, IntoResponse, Request, Response, http::Method};
+use poem::{Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response, http::Method};
 use sha2::Sha256;
 use std::{sync::Arc, time::Duration};
 
@@ -24,10 +29,30 @@ const FORM_BYTES: usize = 16 * 1024;
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is under here is excluded, and proves itself otherwise.
 const CALLBACKS: &str = "/callbacks/";
+/// Needs no token.
+const SIGN_OUT: &str = "/sign-out";
 
-/// What a token is bound to: the session, if there is one.
+/// What a token is bound to: for a member's forms the session, for all others nothing.
 pub(crate) fn binding(request: &Request) -> String {
-    request.cookie().get(guard::session::COOKIE).map(|cookie| cookie.value_str().to_owned()).unwrap_or_default()
+    match Area::of(request.uri().path()) {
+        Area::Operator => session::cookie(request),
+        Area::Consumer | Area::SignIn | Area::Demo | Area::Other => String::new(),
+    }
+}
+
+/// A form that lay open for too long, or while somebody signed in or out: with what was typed.
+#[derive(Debug, Clone)]
+pub(crate) struct Stale {
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+/// Whether the form lay open. Only for handlers that then show their form again, and do nothing.
+pub(crate) struct LayOpen(pub(crate) bool);
+
+impl<'a> FromRequest<'a> for LayOpen {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self(request.extensions().get::<Stale>().is_some()))
+    }
 }
 
 /// A token for a form: when it was made, and our signature.
@@ -54,7 +79,8 @@ fn check_token(key: &[u8; 32], binding: &str, token: &str, now_ms: i64) -> Resul
     signature(key, binding, made_ms).verify_slice(&tag).map_err(|_| "not ours, or another session's")?;
     match now_ms.saturating_sub(made_ms) {
         age if age > TOKEN_LIFE_MS => Err("too old"),
-        age if age < -60_000 => Err("from the future"),
+        // Made by us before the clock was set back: no reason to lose what somebody typed.
+        age if age < -TOKEN_LIFE_MS => Err("from the future"),
         _ => Ok(()),
     }
 }
@@ -76,8 +102,17 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
     if safe || request.uri().path().starts_with(CALLBACKS) {
         return inner.call(request).await.map(IntoResponse::into_response);
     }
-    if !is_from_here(&request, &app.config.public_url) {
+    let page = Page::from_request_without_body(&request).await?;
+    let path = request.uri().path().to_owned();
+    let is_ours = is_from_here(&request, &app.config.public_url);
+    let is_order = is_order(&path);
+    // Whoever sends a payer's form gets fresh prices, and nothing is ordered.
+    if !is_ours && !is_order {
         return Err(Failure::Forged("sent from another site").into());
+    }
+    // Signing out is what a person wants whose page is old; it harms nobody.
+    if path == SIGN_OUT && *request.method() == Method::POST {
+        return inner.call(request).await.map(IntoResponse::into_response);
     }
     let body = tokio::time::timeout(FORM_TIMEOUT, request.take_body().into_bytes_limit(FORM_BYTES))
         .await
@@ -86,11 +121,34 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
             poem::error::ReadBodyError::PayloadTooLarge => Failure::TooLarge,
             _ => Failure::Malformed("the body broke off"),
         })?;
-    let field = url::form_urlencoded::parse(&body).find(|(name, _)| name == FIELD).map(|(_, value)| value.into_owned());
-    let token = request.header(HEADER).map(str::to_owned).or(field).ok_or(Failure::Forged("missing"))?;
-    check_token(&app.config.csrf_key, &binding(&request), &token, app.backend.now_ms()).map_err(Failure::Forged)?;
+    let fields: Vec<(String, String)> = url::form_urlencoded::parse(&body).into_owned().collect();
+    let field = fields.iter().find(|(name, _)| name == FIELD).map(|(_, value)| value.clone());
+    let checked = match request.header(HEADER).map(str::to_owned).or(field) {
+        Some(token) => check_token(&app.config.csrf_key, &binding(&request), &token, app.backend.now_ms()),
+        None => Err("missing"),
+    };
+    if let Some(why) = checked.err().or((!is_ours).then_some("sent from another site")) {
+        let stale = Stale { fields };
+        if *request.method() != Method::POST {
+            return Err(Failure::Forged(why).into());
+        }
+        match Area::of(&path) {
+            // Each of these does nothing with it: see `members_only`, and the handlers of the two forms.
+            Area::Operator | Area::SignIn => {}
+            Area::Consumer if is_order => {}
+            Area::Demo => return Ok(resend::answer(&page, None, &stale)?),
+            Area::Consumer | Area::Other => return Err(Failure::Forged(why).into()),
+        }
+        tracing::debug!(why, "a form lay open");
+        request.extensions_mut().insert(stale);
+    }
     request.set_body(body);
     inner.call(request).await.map(IntoResponse::into_response)
+}
+
+/// Whether this is the address of a payer's order form.
+fn is_order(path: &str) -> bool {
+    path.strip_prefix("/s/").and_then(|rest| rest.split_once('/')).is_some_and(|(_, rest)| rest == "order")
 }
 
 #[cfg(test)]

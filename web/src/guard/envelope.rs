@@ -1,11 +1,6 @@
 //! Around everything: a request id, one log line for what is our fault, errors and panics as pages, security headers.
 
-use crate::{
-    app::App,
-    failure::{ErrorWords, Failure, chain},
-    locale::Language,
-    page::Page,
-};
+use crate::{app::App, error_page, guard::address, locale::Language, page::Page};
 use backend::clock::{SystemRandom, random_text};
 use futures_util::FutureExt;
 use poem::{
@@ -13,7 +8,6 @@ use poem::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
-use tera::Context;
 use tracing::Instrument;
 
 /// Characters of a request id.
@@ -40,18 +34,19 @@ pub(crate) async fn envelope<E: Endpoint>(
     let started = Instant::now();
     let request_id = random_text(&SystemRandom, REQUEST_ID_CHARS);
     let page = Page::open(&app, &request, request_id.clone()).await;
+    let asked = error_page::Asked::of(&request);
     if request.method() == Method::GET
         && let Some(language) = Language::picked(&request)
     {
         language.remember(&request, app.config.secure_cookies);
     }
+    notice_unknown_proxy(&app, &request);
     let method = request.method().clone();
     let is_checkout = request.uri().path().starts_with("/s/");
     request.extensions_mut().insert(page.clone());
     // The path stays out of the log: it carries sale tokens and account tokens.
     let span = tracing::info_span!("request", id = %request_id, %method);
     let outcome = AssertUnwindSafe(inner.call(request)).catch_unwind().instrument(span.clone()).await;
-    let _entered = span.enter();
     let (mut response, pattern) = match outcome {
         Ok(Ok(response)) => {
             let response = response.into_response();
@@ -60,14 +55,9 @@ pub(crate) async fn envelope<E: Endpoint>(
         }
         Ok(Err(error)) => {
             let pattern = error.data::<PathPattern>().map(|pattern| pattern.0.to_string());
-            (from_error(&page, error), pattern)
+            (error_page::from_error(&page, &asked, error).instrument(span).await, pattern)
         }
-        Err(_) => {
-            tracing::error!("a handler panicked");
-            let words =
-                ErrorWords { status: StatusCode::INTERNAL_SERVER_ERROR, word: "500", back: None, retry_after_s: None };
-            (error_page(&page, &words), None)
-        }
+        Err(_) => (error_page::from_panic(&page, &asked).instrument(span).await, None),
     };
     count(&method, pattern.as_deref(), response.status(), started);
     add_headers(&app, &mut response, is_checkout, &request_id);
@@ -76,7 +66,7 @@ pub(crate) async fn envelope<E: Endpoint>(
 
 fn count(method: &Method, pattern: Option<&str>, status: StatusCode, started: Instant) {
     let labels = [
-        ("method", method.as_str().to_owned()),
+        ("method", method_label(method).to_owned()),
         ("route", pattern.unwrap_or("none").to_owned()),
         ("status", status.as_str().to_owned()),
     ];
@@ -84,34 +74,23 @@ fn count(method: &Method, pattern: Option<&str>, status: StatusCode, started: In
     metrics::histogram!("web_request_seconds", &labels).record(started.elapsed().as_secs_f64());
 }
 
-fn from_error(page: &Page, error: poem::Error) -> Response {
-    if error.is_from_response() {
-        return error.into_response();
-    }
-    let words = ErrorWords::of(&error);
-    let cause = error.downcast_ref::<Failure>().map(|failure| chain(failure)).unwrap_or_else(|| error.to_string());
-    if words.status.is_server_error() {
-        tracing::error!(status = words.status.as_u16(), %cause, "a request failed");
-    } else {
-        tracing::debug!(status = words.status.as_u16(), %cause, "a request was refused");
-    }
-    error_page(page, &words)
+/// A method for a metric: anybody may make up others, and each would be a series for the life of the process.
+fn method_label(method: &Method) -> &str {
+    const KNOWN: [Method; 5] = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS, Method::PUT];
+    if KNOWN.contains(method) { method.as_str() } else { "other" }
 }
 
-fn error_page(page: &Page, words: &ErrorWords) -> Response {
-    let mut context = Context::new();
-    context.insert("status", &words.status.as_u16());
-    context.insert("word", words.word);
-    context.insert("back", &words.back);
-    context.insert("retry_after_s", &words.retry_after_s);
-    let mut response = page.render_as(words.status, "error.html", context).unwrap_or_else(|failure| {
-        tracing::error!(cause = %chain(&failure), "the error page does not render");
-        words.status.into_response()
-    });
-    if let Some(seconds) = words.retry_after_s {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+/// Says once that all visitors are taken for one, where a proxy speaks for them that nobody named.
+fn notice_unknown_proxy(app: &App, request: &Request) {
+    let Some(proxy) = address::unknown_proxy(request, &app.config.proxies) else { return };
+    metrics::counter!("web_unknown_proxy_requests_total").increment(1);
+    if app.unknown_proxy.set(proxy).is_ok() {
+        tracing::warn!(
+            %proxy,
+            "requests come from a proxy that is not trusted: all visitors behind it count as one, and share one limit. If it \
+             is yours and adds the visitor's address to X-Forwarded-For or Forwarded, set trusted_proxies = [\"{proxy}\"]"
+        );
     }
-    response
 }
 
 fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id: &str) {
@@ -137,5 +116,18 @@ fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_that_strangers_make_up_are_one_series() {
+        for method in ["M0000001X", "get", "PRI", "TRACE", "DELETE"] {
+            assert_eq!(method_label(&method.parse().unwrap()), "other");
+        }
+        assert_eq!((method_label(&Method::GET), method_label(&Method::POST)), ("GET", "POST"));
     }
 }

@@ -16,8 +16,6 @@ const CHECKS_BETWEEN_SWEEPS: u32 = 4096;
 pub(crate) struct RateLimits {
     pub(crate) scans: Limiter<IpAddr>,
     pub(crate) orders: Limiter<IpAddr>,
-    pub(crate) sign_ins: Limiter<IpAddr>,
-    pub(crate) sign_ins_by_email: Limiter<String>,
 }
 
 impl RateLimits {
@@ -25,8 +23,6 @@ impl RateLimits {
         Self {
             scans: Limiter::per_minute(limits.scans_per_minute),
             orders: Limiter::per_minute(limits.orders_per_minute),
-            sign_ins: Limiter::per_minute(limits.sign_ins_per_minute),
-            sign_ins_by_email: Limiter::per_minute(limits.sign_ins_per_email_per_minute),
         }
     }
 }

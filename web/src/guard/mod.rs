@@ -1,7 +1,11 @@
 //! What requests pass through before a handler sees them, and answers after.
 
 pub(crate) mod address;
+pub(crate) mod compression;
 pub(crate) mod csrf;
 pub(crate) mod envelope;
 pub(crate) mod limits;
+pub(crate) mod proxies;
 pub(crate) mod session;
+pub(crate) mod sign_ins;
+pub(crate) mod streams;

@@ -3,8 +3,10 @@
 
 use crate::{
     app::App,
-    guard,
+    guard::csrf::Stale,
     page::{Page, see_other},
+    pages::resend,
+    way_on::page_of,
 };
 use backend::{Backend, operators::Member};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
@@ -24,9 +26,23 @@ pub(crate) const COOKIE: &str = "cw_session";
 const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// The key of the member's id in a session.
 const MEMBER: &str = "member";
+/// The key of the fingerprint that the member's password had.
+const FINGERPRINT: &str = "fingerprint";
 
 /// Sessions in the backend's store.
 pub(crate) struct Sessions(pub(crate) Backend);
+
+/// The session's cookie of a request, or nothing.
+pub(crate) fn cookie(request: &Request) -> String {
+    request.cookie().get(COOKIE).map(|cookie| cookie.value_str().to_owned()).unwrap_or_default()
+}
+
+/// The member whom a session's cookie belongs to, as far as the store tells.
+pub(crate) async fn member_of(backend: &Backend, cookie: &str) -> Option<Member> {
+    let data = backend.load_session(&stored_id(cookie)).await.ok()??;
+    let entries: BTreeMap<String, Value> = serde_json::from_str(&data).ok()?;
+    backend.member(entries.get(MEMBER)?.as_i64()?).await.ok()
+}
 
 /// What a session is stored under.
 pub(crate) fn stored_id(cookie: &str) -> String {
@@ -76,6 +92,7 @@ pub(crate) fn sessions(app: &App) -> ServerSession<Sessions> {
 /// Notes in a session who signed in. The session's id is renewed, so that one known before is worth nothing.
 pub(crate) fn sign_in(session: &Session, member: &Member) {
     session.set(MEMBER, member.member_id);
+    session.set(FINGERPRINT, &member.fingerprint);
     session.renew();
 }
 
@@ -94,7 +111,7 @@ impl<'a> FromRequest<'a> for Signed {
     }
 }
 
-/// Lets members through, and sends everyone else to sign in.
+/// Lets members through, and sends everyone else to sign in, and from there back to the page they were on.
 pub(crate) async fn members_only<E: Endpoint>(
     app: Arc<App>,
     inner: Arc<E>,
@@ -104,9 +121,9 @@ pub(crate) async fn members_only<E: Endpoint>(
     let member = match session.get::<i64>(MEMBER) {
         None => None,
         Some(id) => match app.backend.member(id).await {
-            Ok(member) => Some(member),
-            Err(backend::Error::NotFound(_)) => {
-                // The member is gone: so is the session.
+            Ok(member) if session.get(FINGERPRINT).as_ref() == Some(&member.fingerprint) => Some(member),
+            // The member is gone, or has another password: so is the session.
+            Ok(_) | Err(backend::Error::NotFound(_)) => {
                 session.purge();
                 None
             }
@@ -114,7 +131,15 @@ pub(crate) async fn members_only<E: Endpoint>(
         },
     };
     let Some(member) = member else { return Ok(to_sign_in(&request)) };
-    let session = stored_id(&guard::csrf::binding(&request));
+    let page = request.extensions_mut().get_mut::<Page>().expect("the envelope puts a page into every request");
+    page.look.time_zone = Some(member.time_zone.clone());
+    let page = page.clone();
+    let _ = page.signed.set(member.clone());
+    // A form that lay open does nothing by itself, whichever it is.
+    if let Some(stale) = request.extensions().get::<Stale>() {
+        return Ok(resend::answer(&page, Some(&member), stale)?);
+    }
+    let session = stored_id(&cookie(&request));
     request.extensions_mut().insert(Signed { member, session });
     inner.call(request).await.map(IntoResponse::into_response)
 }
@@ -126,19 +151,25 @@ fn to_sign_in(request: &Request) -> Response {
         // A live stream cannot follow to a form; its script loads the page again on this.
         return Response::builder().status(StatusCode::UNAUTHORIZED).finish();
     }
-    let query = match *request.method() {
-        Method::GET => url::form_urlencoded::Serializer::new(String::new()).append_pair("next", wanted).finish(),
-        _ => "again=1".to_owned(),
+    let form_page = page_of(wanted);
+    let next = match *request.method() {
+        Method::GET => wanted,
+        // What was sent is not done after signing in; the page with its form is shown.
+        _ => form_page.as_deref().unwrap_or(path),
     };
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
     see_other(&format!("/sign-in?{query}"))
 }
 
 impl Signed {
-    /// Whether the session still stands: a live stream outlasts the request that was let through.
+    /// Whether the session still stands, and the password it began with: a live stream outlasts the request that was let
+    /// through.
     pub(crate) async fn still_in(&self, backend: &Backend) -> Result<(), backend::Error> {
-        match backend.load_session(&self.session).await? {
-            Some(_) => Ok(()),
-            None => Err(backend::Error::NotFound("session")),
+        let stands = backend.load_session(&self.session).await?.is_some();
+        let member = backend.member(self.member.member_id).await?;
+        if stands && member.fingerprint == self.member.fingerprint {
+            return Ok(());
         }
+        Err(backend::Error::NotFound("session"))
     }
 }

@@ -3,17 +3,18 @@
 use crate::{
     config::{MqttConnection, MqttGate, MqttParty},
     failure::Failure,
-    guard::session::Signed,
+    guard::{session::Signed, streams::Whose},
     live::{self, Fragment, Pace},
     page::{Page, see_other},
+    pages::confirm::{self, Question},
 };
 use backend::{machines::FleetRow, operators::Member};
 use poem::{
     Response, handler,
-    web::{Path, Query},
+    web::{Form, Path, Query},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 use tera::Context;
 
 /// Connections raise no events: they are looked at.
@@ -99,13 +100,19 @@ fn milliseconds(time: Duration) -> String {
 }
 
 /// What the templates name.
-pub(crate) fn context(member: &Member, (rows, count): (Vec<Row>, usize), asked: &Asked) -> Context {
+pub(crate) fn context(
+    member: &Member,
+    (rows, count): (Vec<Row>, usize),
+    asked: &Asked,
+    unknown_proxy: Option<&IpAddr>,
+) -> Context {
     let mut context = Context::new();
     context.insert("member", member);
     context.insert("tab", "connections");
     context.insert("hidden", &(count - rows.len()));
     context.insert("rows", &rows);
     context.insert("count", &count);
+    context.insert("unknown_proxy", &unknown_proxy.map(ToString::to_string));
     context.insert("q", &asked.q);
     context.insert("done", &asked.done.as_deref().filter(|done| ["ended", "gone"].contains(done)));
     let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", &asked.q).finish();
@@ -127,7 +134,10 @@ async fn look(page: &Page, member: &Member, query: &str) -> Result<(Vec<Row>, us
 #[handler]
 pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let seen = look(&page, &signed.member, &asked.q).await?;
-    page.render("connections.html", context(&signed.member, seen, &asked))
+    // Who runs the server can mend it.
+    let is_admin = page.app.config.admins.contains(&signed.member.email);
+    let unknown_proxy = page.app.unknown_proxy.get().filter(|_| is_admin);
+    page.render("connections.html", context(&signed.member, seen, &asked, unknown_proxy))
 }
 
 /// `GET /operator/connections/events`
@@ -137,6 +147,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
     let asked = Arc::new(asked);
     live::fragments(
         &page,
+        Whose::Member(signed.member.member_id),
         PACE,
         |_| false,
         move || {
@@ -144,22 +155,43 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
             async move {
                 signed.still_in(&page.app.backend).await?;
                 let seen = look(&page, &signed.member, &asked.q).await?;
-                let context = context(&signed.member, seen, &asked);
+                let context = context(&signed.member, seen, &asked, None);
                 Ok(Fragment { html: page.fragment("connections_state.html", context)?, last: false })
             }
         },
     )
 }
 
+/// Whether one was asked.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct EndForm {
+    #[serde(default)]
+    sure: String,
+}
+
 /// `POST /operator/connections/{number}/end`
 #[handler]
-pub(crate) async fn end(page: Page, signed: Signed, Path(number): Path<u64>) -> Result<Response, Failure> {
+pub(crate) async fn end(
+    page: Page,
+    signed: Signed,
+    Path(number): Path<u64>,
+    Form(form): Form<EndForm>,
+) -> Result<Response, Failure> {
     let gate = gate(&page)?;
     let fleet = page.app.backend.fleet(signed.member.operator_id).await?;
     let is_admin = page.app.config.admins.contains(&signed.member.email);
     let asked = gate.connections().into_iter().filter(|connection| connection.number == number).collect();
     // What one may not see is as if it were not there.
     let (visible, _) = rows(asked, &fleet, &signed.member, is_admin, "");
+    if let Some(row) = visible.first()
+        && !confirm::is_sure(&form.sure)
+    {
+        let about = if row.name.is_empty() { &row.client_id } else { &row.name };
+        let action = format!("/operator/connections/{number}/end");
+        let question =
+            Question { word: "disconnect", about, action: &action, fields: &[], back: "/operator/connections" };
+        return confirm::ask(page, &signed.member, "connections", &question);
+    }
     let ended = !visible.is_empty() && gate.end_connection(number);
     if ended {
         tracing::info!(member = signed.member.member_id, number, "ended an MQTT connection");

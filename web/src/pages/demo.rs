@@ -3,6 +3,7 @@
 use crate::{
     config::{DemoModule, DemoPanel},
     failure::Failure,
+    guard::streams::Whose,
     live::{self, Fragment, Pace},
     page::{Page, see_other},
 };
@@ -59,6 +60,7 @@ pub(crate) async fn events(page: Page) -> Result<Response, Failure> {
     let rendering = page.clone();
     live::fragments(
         &page,
+        Whose::Anybody,
         PACE,
         |_| false,
         move || {

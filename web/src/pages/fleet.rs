@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::session::Signed,
+    guard::{session::Signed, streams::Whose},
     live::{self, Fragment, Pace},
     page::Page,
 };
@@ -56,6 +56,7 @@ pub(crate) async fn events(page: Page, signed: Signed) -> Result<Response, Failu
     let rendering = page.clone();
     live::fragments(
         &page,
+        Whose::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id,
         move || {

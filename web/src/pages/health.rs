@@ -3,6 +3,7 @@
 use crate::{
     failure::Failure,
     page::{Page, see_other},
+    serve::metrics_answer,
 };
 use poem::{Response, handler, http::StatusCode, web::Path};
 
@@ -43,9 +44,9 @@ pub(crate) async fn readyz(page: Page) -> Response {
     Response::builder().status(status).content_type("text/plain; charset=utf-8").body(text)
 }
 
-/// `GET /metrics`, where the server gives any.
+/// `GET /metrics`, where the server gives any here.
 #[handler]
 pub(crate) async fn metrics(page: Page) -> Result<Response, Failure> {
     let text = page.app.config.metrics.as_ref().ok_or(Failure::NotFound)?;
-    Ok(Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text()))
+    Ok(metrics_answer(text))
 }

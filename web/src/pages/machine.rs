@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::session::Signed,
+    guard::{session::Signed, streams::Whose},
     live::{self, Fragment},
     page::{Page, see_other},
     pages::fleet::PACE,
@@ -32,6 +32,8 @@ pub(crate) struct Refusal {
     /// `refused-<word>` in the locales: `label`, `amount`, `pulses`, `module-pulses`, `meanwhile` or
     /// `other`.
     pub(crate) word: &'static str,
+    /// What was typed into that form.
+    pub(crate) typed: Option<PriceForm>,
 }
 
 /// What was done, for the notice above the page: `done-<word>` in the locales.
@@ -110,6 +112,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
     let rendering = page.clone();
     live::fragments(
         &page,
+        Whose::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id && event.machine_id == Some(id),
         move || {
@@ -132,7 +135,7 @@ pub(crate) async fn qr(page: Page, signed: Signed, Path(id): Path<i64>) -> Resul
 }
 
 /// A price's form.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PriceForm {
     label: String,
     /// In whole units with up to two decimals, as people write it.
@@ -150,10 +153,13 @@ pub(crate) async fn change_price(
 ) -> Result<Response, Failure> {
     let change = match parse_price(&form) {
         Ok(change) => change,
-        Err(word) => return refuse(page, &signed, id, Refusal { price_id: Some(price_id), word }).await,
+        Err(word) => {
+            let refusal = Refusal { price_id: Some(price_id), word, typed: Some(form) };
+            return refuse(page, &signed, id, refusal).await;
+        }
     };
     let outcome = page.app.backend.change_price(signed.member.operator_id, price_id, change).await;
-    after(page, &signed, id, Some(price_id), "price", outcome).await
+    after(page, &signed, id, Some((price_id, form)), "price", outcome).await
 }
 
 /// A switch: on or off.
@@ -191,7 +197,7 @@ async fn after(
     page: Page,
     signed: &Signed,
     id: i64,
-    price_id: Option<i64>,
+    price: Option<(i64, PriceForm)>,
     deed: &str,
     outcome: backend::Result<()>,
 ) -> Result<Response, Failure> {
@@ -207,7 +213,8 @@ async fn after(
         Err(Error::Conflict(_)) => "meanwhile",
         Err(error) => return Err(error.into()),
     };
-    refuse(page, signed, id, Refusal { price_id, word }).await
+    let (price_id, typed) = price.unzip();
+    refuse(page, signed, id, Refusal { price_id, word, typed }).await
 }
 
 async fn refuse(page: Page, signed: &Signed, id: i64, refusal: Refusal) -> Result<Response, Failure> {

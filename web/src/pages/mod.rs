@@ -1,5 +1,6 @@
 //! A file a page.
 
+pub(crate) mod confirm;
 pub(crate) mod connections;
 pub(crate) mod demo;
 pub(crate) mod fleet;
@@ -7,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod machine;
 pub(crate) mod module;
 mod module_settings;
+pub(crate) mod resend;
 pub(crate) mod sale;
 pub(crate) mod sales;
 pub(crate) mod scan;

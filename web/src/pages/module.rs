@@ -2,10 +2,14 @@
 
 use crate::{
     failure::Failure,
-    guard::session::Signed,
+    guard::{session::Signed, streams::Whose},
     live::{self, Fragment},
     page::{Page, see_other},
-    pages::{fleet::PACE, module_settings::SettingsForm},
+    pages::{
+        confirm::{self, Question},
+        fleet::PACE,
+        module_settings::SettingsForm,
+    },
 };
 use backend::{
     Error,
@@ -18,17 +22,31 @@ use poem::{
     http::StatusCode,
     web::{Form, Path, Query},
 };
-use protocol::limits::{LEARN_COINS_MAX, LEARN_COINS_MIN, LEARN_TEST_PULSES_MAX};
+use protocol::{
+    ModuleId,
+    limits::{LEARN_COINS_MAX, LEARN_COINS_MIN, LEARN_TEST_PULSES_MAX},
+};
 use serde::{Deserialize, Serialize};
 use tera::Context;
 
 /// What was done, for the notice above the page: `module-done-<word>` in the locales.
-pub(crate) const DEEDS: [&str; 10] =
-    ["settings", "locate", "restart", "diagnose", "learn", "stop", "accepted", "discarded", "disabled", "enabled"];
+pub(crate) const DEEDS: [&str; 11] = [
+    "settings",
+    "locate",
+    "restart",
+    "diagnose",
+    "learn",
+    "stop",
+    "accepted",
+    "discarded",
+    "disabled",
+    "enabled",
+    "replaced",
+];
 
 /// Why the page refuses: `module-refused-<word>` in the locales.
 #[cfg(test)]
-pub(crate) const REFUSALS: [&str; 11] = [
+pub(crate) const REFUSALS: [&str; 14] = [
     "widths",
     "gaps",
     "credit",
@@ -38,6 +56,9 @@ pub(crate) const REFUSALS: [&str; 11] = [
     "status-period",
     "keepalive",
     "learn",
+    "replace",
+    "replace-pulses",
+    "replace-confirm",
     "meanwhile",
     "other",
 ];
@@ -110,15 +131,26 @@ pub(crate) fn state_context(member: &Member, view: &RemoteView) -> Context {
     context
 }
 
+/// What the form that wires another module begins with.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Replacing {
+    /// The operator's modules that are wired to nothing.
+    pub(crate) spares: Vec<String>,
+    /// What was typed before.
+    pub(crate) typed: String,
+}
+
 /// What the templates name.
 pub(crate) fn context(
     member: &Member,
     view: &RemoteView,
     form: &SettingsForm,
+    replacing: &Replacing,
     done: Option<&str>,
     refusal: Option<&str>,
 ) -> Context {
     let mut context = state_context(member, view);
+    context.insert("replace", replacing);
     context.insert("form", form);
     context.insert("groups", &form.groups(refusal));
     context.insert("coins_min", &LEARN_COINS_MIN);
@@ -150,7 +182,8 @@ pub(crate) async fn show(
 ) -> Result<Response, Failure> {
     let view = page.app.backend.remote(signed.member.operator_id, id).await?;
     let done = DEEDS.into_iter().find(|deed| *deed == asked.done);
-    let context = context(&signed.member, &view, &SettingsForm::of(&view), done, None);
+    let replacing = replacing(&page, &signed, String::new()).await?;
+    let context = context(&signed.member, &view, &SettingsForm::of(&view), &replacing, done, None);
     page.at(address(id)).render("module.html", context)
 }
 
@@ -163,6 +196,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
     let rendering = page.clone();
     live::fragments(
         &page,
+        Whose::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id && event.machine_id == Some(id),
         move || {
@@ -198,6 +232,9 @@ pub(crate) async fn set_settings(
 #[derive(Debug, Deserialize)]
 pub(crate) struct ErrandForm {
     errand: String,
+    /// One was asked, where one is.
+    #[serde(default)]
+    sure: String,
 }
 
 /// `POST /operator/machines/{id}/module/errands`
@@ -215,8 +252,27 @@ pub(crate) async fn send(
         "stop" => (Errand::StopLearning, "stop"),
         _ => return Err(Failure::Malformed("there is no such errand")),
     };
+    if deed == "restart" && !confirm::is_sure(&form.sure) {
+        return ask(page, &signed, id, "restart", "errands", &[("errand", "restart")]).await;
+    }
     let outcome = page.app.backend.send_module(signed.member.operator_id, id, errand).await;
     after(page, &signed, id, None, deed, outcome).await
+}
+
+/// Asks before something is done to a module, under the form's address `form`.
+async fn ask(
+    page: Page,
+    signed: &Signed,
+    id: i64,
+    word: &'static str,
+    form: &str,
+    fields: &[(&str, &str)],
+) -> Result<Response, Failure> {
+    let view = page.app.backend.remote(signed.member.operator_id, id).await?;
+    let back = address(id);
+    let action = format!("{back}/{form}");
+    let question = Question { word, about: &view.row.name, action: &action, fields, back: &back };
+    confirm::ask(page, &signed.member, "fleet", &question)
 }
 
 /// How the coin line shall be learned.
@@ -271,6 +327,9 @@ pub(crate) async fn judge(
 #[derive(Debug, Deserialize)]
 pub(crate) struct CredentialForm {
     disabled: bool,
+    /// One was asked, where one is.
+    #[serde(default)]
+    sure: String,
 }
 
 /// `POST /operator/machines/{id}/module/credential`
@@ -281,8 +340,51 @@ pub(crate) async fn set_credential(
     Path(id): Path<i64>,
     Form(form): Form<CredentialForm>,
 ) -> Result<Response, Failure> {
+    if form.disabled && !confirm::is_sure(&form.sure) {
+        return ask(page, &signed, id, "disable", "credential", &[("disabled", "true")]).await;
+    }
     let outcome = page.app.backend.set_disabled(signed.member.operator_id, id, form.disabled).await;
     after(page, &signed, id, None, if form.disabled { "disabled" } else { "enabled" }, outcome).await
+}
+
+/// Another module for the machine.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ReplaceForm {
+    /// The module it had when the page was made.
+    #[serde(default)]
+    was: String,
+    module: String,
+    #[serde(default)]
+    confirmed: bool,
+}
+
+/// `POST /operator/machines/{id}/module/replace`
+#[handler]
+pub(crate) async fn replace(
+    page: Page,
+    signed: Signed,
+    Path(id): Path<i64>,
+    Form(form): Form<ReplaceForm>,
+) -> Result<Response, Failure> {
+    let operator_id = signed.member.operator_id;
+    let has = page.app.backend.remote(operator_id, id).await?.row.module.map(|module| module.id).unwrap_or_default();
+    let word = match ModuleId::parse_typed(&form.module) {
+        _ if has != form.was => "meanwhile",
+        Err(_) => "replace",
+        Ok(_) if !has.is_empty() && !form.confirmed => "replace-confirm",
+        Ok(module) => match page.app.backend.replace_module(operator_id, id, Some(module)).await {
+            Ok(()) => return Ok(see_other(&format!("{}?done=replaced", address(id)))),
+            Err(Error::NotFound("module") | Error::Invalid { field: "module", .. }) => "replace",
+            Err(Error::Invalid { field: "module_pulses", .. }) => "replace-pulses",
+            Err(Error::Invalid { .. }) => "other",
+            Err(error) => return Err(error.into()),
+        },
+    };
+    show_refused(page, &signed, id, None, form.module, word).await
+}
+
+async fn replacing(page: &Page, signed: &Signed, typed: String) -> Result<Replacing, Failure> {
+    Ok(Replacing { spares: page.app.backend.spare_modules(signed.member.operator_id).await?, typed })
 }
 
 /// Back to the page with what was done, or with what was refused.
@@ -305,6 +407,7 @@ async fn after(
             "credit_pulses_per_minute_max" => "per-minute",
             "status_period_s" => "status-period",
             "keepalive_s" => "keepalive",
+            "settle_ms" => "settle",
             "learn" => "learn",
             _ => "other",
         },
@@ -315,7 +418,7 @@ async fn after(
     refuse(page, signed, id, form, word).await
 }
 
-/// The page again, with what was typed.
+/// The page again, with what was typed into its settings.
 async fn refuse(
     page: Page,
     signed: &Signed,
@@ -323,8 +426,20 @@ async fn refuse(
     form: Option<SettingsForm>,
     word: &str,
 ) -> Result<Response, Failure> {
+    show_refused(page, signed, id, form, String::new(), word).await
+}
+
+async fn show_refused(
+    page: Page,
+    signed: &Signed,
+    id: i64,
+    form: Option<SettingsForm>,
+    module_typed: String,
+    word: &str,
+) -> Result<Response, Failure> {
     let view = page.app.backend.remote(signed.member.operator_id, id).await?;
     let form = form.unwrap_or_else(|| SettingsForm::of(&view));
-    let context = context(&signed.member, &view, &form, None, Some(word));
+    let replacing = replacing(&page, signed, module_typed).await?;
+    let context = context(&signed.member, &view, &form, &replacing, None, Some(word));
     page.at(address(id)).render_as(StatusCode::UNPROCESSABLE_ENTITY, "module.html", context)
 }

@@ -1,7 +1,7 @@
 //! The form of a module's settings: what is shown of them, what is typed, and what is read of that.
 
 use backend::{machines::RemoteView, modules::ModuleSettings};
-use protocol::limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S};
+use protocol::limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S, SETTLE_MS};
 use serde::{Deserialize, Serialize};
 
 /// Settings as they are typed.
@@ -20,6 +20,7 @@ pub(crate) struct SettingsForm {
     credit_pulses_per_minute_max: String,
     status_period_s: String,
     keepalive_s: String,
+    settle_ms: String,
     /// A box that is not ticked is not sent.
     #[serde(default)]
     sense: bool,
@@ -62,6 +63,7 @@ impl SettingsForm {
             credit_pulses_per_minute_max: settings.credit_pulses_per_minute_max.to_string(),
             status_period_s: settings.status_period_s.to_string(),
             keepalive_s: settings.keepalive_s.to_string(),
+            settle_ms: settings.settle_ms.to_string(),
             sense: settings.sense,
         }
     }
@@ -81,6 +83,7 @@ impl SettingsForm {
             credit_pulses_per_minute_max: number(&self.credit_pulses_per_minute_max, "per-minute")?,
             status_period_s: number(&self.status_period_s, "status-period")?,
             keepalive_s: number(&self.keepalive_s, "keepalive")?,
+            settle_ms: number(&self.settle_ms, "settle")?,
             sense: self.sense,
         })
     }
@@ -93,6 +96,14 @@ impl SettingsForm {
         let seconds = |name, value, (min, max), word| Field { name, value, min, max, unit: "s", wrong: about(&[word]) };
         let pulses =
             |name, value, max, words: &[&str]| Field { name, value, min: 1, max, unit: "", wrong: about(words) };
+        let settle = Field {
+            name: "settle_ms",
+            value: &self.settle_ms,
+            min: *SETTLE_MS.start(),
+            max: *SETTLE_MS.end(),
+            unit: "ms",
+            wrong: about(&["settle"]),
+        };
         [
             Group {
                 name: "coins",
@@ -101,6 +112,7 @@ impl SettingsForm {
                     time("width_max_ms", &self.width_max_ms, &["widths"]),
                     time("gap_min_ms", &self.gap_min_ms, &["gaps"]),
                     time("burst_end_ms", &self.burst_end_ms, &["gaps"]),
+                    settle,
                 ],
             },
             Group {

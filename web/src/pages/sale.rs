@@ -1,12 +1,16 @@
 //! A sale as its payer sees it: what was bought, how far it is, and in the end a receipt.
 
 use crate::{
+    contact,
     failure::Failure,
-    guard::{address::ClientIp, limits::limit_key},
+    guard::{address::ClientIp, limits::limit_key, streams::Whose},
     live::{self, Fragment, Pace},
-    page::Page,
+    page::{Page, see_other},
 };
-use backend::{live::LiveKind, sales::SaleView};
+use backend::{
+    live::LiveKind,
+    sales::{SaleView, state::REASONS},
+};
 use poem::{Response, handler, web::Path};
 use serde::Serialize;
 use std::time::Duration;
@@ -26,34 +30,42 @@ pub(crate) struct Step {
     pub(crate) mark: &'static str,
 }
 
-/// The steps to show for a state.
-pub(crate) fn steps(state: &str) -> Vec<Step> {
-    let marks: &[(&'static str, &'static str)] = match state {
+/// What the page says of a sale, `sale-<word>` in the locales: its state, or that the provider did not take the order.
+pub(crate) fn said(view: &SaleView) -> &'static str {
+    match (view.state, view.reason.as_str()) {
+        ("created", _) if view.asking_s.is_some() => "created",
+        ("created", _) | ("expired", "order_refused") => "not-taken",
+        (state, _) => state,
+    }
+}
+
+/// Whether, and with which word, the page leads back to the machine's prices: `sale-<word>` in the locales.
+fn again(said: &str) -> Option<&'static str> {
+    match said {
+        "created" | "paid" | "crediting" => None,
+        "credited" => Some("again"),
+        _ => Some("choose"),
+    }
+}
+
+/// The steps to show for what is said of a sale.
+pub(crate) fn steps(said: &str) -> Vec<Step> {
+    let marks: &[(&'static str, &'static str)] = match said {
         "created" | "awaiting_payment" => &[("pay", "now"), ("credit", "todo"), ("done", "todo")],
         "paid" | "crediting" => &[("paid", "done"), ("credit", "now"), ("done", "todo")],
         "credited" => &[("paid", "done"), ("credit", "done"), ("done", "done")],
-        "expired" => &[("pay", "failed")],
+        "expired" | "not-taken" => &[("pay", "failed")],
         "refund_pending" => &[("paid", "done"), ("not-credited", "failed"), ("refund", "now")],
         "refunded" => &[("paid", "done"), ("not-credited", "failed"), ("refund", "done")],
+        "settled" => &[("paid", "done"), ("check", "done")],
         _ => &[("paid", "done"), ("check", "now")],
     };
     marks.iter().map(|&(word, mark)| Step { word, mark }).collect()
 }
 
-/// The reasons there are words for: `reason-<word>` in the locales.
-pub(crate) const REASONS: [&str; 8] = [
-    "module_failed",
-    "module_expired",
-    "module_silent",
-    "module_forgot",
-    "late",
-    "wrong_amount",
-    "not_paid",
-    "order_refused",
-];
-
-/// Why it did not end with a credit. A reason without words of its own is shown as `other`, none as empty.
-fn reason_word(reason: &str) -> &'static str {
+/// Why it did not end with a credit: `reason-<word>` in the locales. A reason without words of its own is shown as
+/// `other`, none as empty.
+pub(crate) fn reason_word(reason: &str) -> &'static str {
     match REASONS.into_iter().find(|word| *word == reason) {
         Some(word) => word,
         None if reason.is_empty() => "",
@@ -65,8 +77,12 @@ fn reason_word(reason: &str) -> &'static str {
 pub(crate) fn context(view: &SaleView) -> Context {
     let mut context = Context::new();
     context.insert("view", view);
-    context.insert("steps", &steps(view.state));
+    let said = said(view);
+    context.insert("said", said);
+    context.insert("steps", &steps(said));
     context.insert("reason", reason_word(&view.reason));
+    context.insert("again", &again(said));
+    context.insert("contact_href", &contact::href(&view.contact));
     context
 }
 
@@ -85,6 +101,16 @@ pub(crate) async fn show(page: Page, Path(token): Path<String>, ClientIp(ip): Cl
     page.render("sale.html", context(&view))
 }
 
+/// `GET /sale/{token}/pay`: waits until the provider has taken the order, and leads there; else back to the sale's page,
+/// which says how it is.
+#[handler]
+pub(crate) async fn pay(page: Page, Path(token): Path<String>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
+    page.app.limits.scans.check(&limit_key(ip))?;
+    let sale_page = format!("/sale/{}", look_up(&page, &token).await?.token);
+    let url = page.app.backend.await_pay_url(&token).await?;
+    Ok(see_other(&url.unwrap_or(sale_page)))
+}
+
 /// `GET /sale/{token}/events`
 #[handler]
 pub(crate) async fn events(page: Page, Path(token): Path<String>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
@@ -92,9 +118,11 @@ pub(crate) async fn events(page: Page, Path(token): Path<String>, ClientIp(ip): 
     // Not found here is an answer; later it would end a stream.
     look_up(&page, &token).await?;
     let mine = token.clone();
-    let rendering = page.clone();
-    live::fragments(
+    let rendering = page.clone().for_everybody();
+    live::shared_fragments(
         &page,
+        &token.clone(),
+        Whose::Sale(token.clone()),
         PACE,
         move |event| matches!(&event.what, LiveKind::Sale { token, .. } if *token == mine),
         move || {

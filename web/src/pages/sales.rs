@@ -2,10 +2,10 @@
 
 use crate::{
     failure::Failure,
-    guard::session::Signed,
+    guard::{session::Signed, streams::Whose},
     live::{self, Fragment},
     page::Page,
-    pages::fleet::PACE,
+    pages::{fleet::PACE, sale::reason_word},
 };
 use backend::{
     machines::FleetRow,
@@ -17,8 +17,18 @@ use serde::{Deserialize, Serialize};
 use tera::Context;
 
 /// The states there are to choose from: `state-<word>` in the locales.
-pub(crate) const STATES: [&str; 9] =
-    ["created", "awaiting_payment", "paid", "crediting", "credited", "expired", "refund_pending", "refunded", "review"];
+pub(crate) const STATES: [&str; 10] = [
+    "created",
+    "awaiting_payment",
+    "paid",
+    "crediting",
+    "credited",
+    "expired",
+    "refund_pending",
+    "refunded",
+    "review",
+    "settled",
+];
 
 /// What the address may say. What makes no sense counts as not said.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -73,6 +83,14 @@ impl Shown {
     }
 }
 
+/// A sale with a reason that has a text.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    row: &'a SaleRow,
+    reason_word: &'static str,
+}
+
 /// What the templates name.
 pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], shown: &Shown) -> Context {
     let mut context = rows_context(sales, shown);
@@ -86,7 +104,9 @@ pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], sh
 
 fn rows_context(sales: &[SaleRow], shown: &Shown) -> Context {
     let mut context = Context::new();
-    context.insert("sales", sales);
+    let lines: Vec<Line<'_>> =
+        sales.iter().map(|row| Line { row, reason_word: reason_word(&row.view.reason) }).collect();
+    context.insert("sales", &lines);
     context.insert("shown", shown);
     let full = sales.len() as u64 >= SalesFilter::PAGE_ROWS;
     let older = sales.last().filter(|_| full).map(|last| shown.query(Some(&last.view.token)));
@@ -112,6 +132,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
     let rendering = page.clone();
     live::fragments(
         &page,
+        Whose::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id,
         move || {

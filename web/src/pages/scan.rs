@@ -1,20 +1,22 @@
 //! What one sees after scanning a machine's code: whether it is ready, and what it costs.
 
 use crate::{
+    contact,
     failure::Failure,
-    guard::{address::ClientIp, limits::limit_key},
+    guard::{address::ClientIp, csrf::LayOpen, limits::limit_key},
     page::{Page, see_other},
+    way_on::page_of,
 };
 use backend::{
     Error,
     clock::{SystemRandom, random_text},
     payments::provider::Handoff,
-    sales::{OrderRequest, Readiness, ScanView},
+    sales::{Checkout, OrderRequest, Readiness, ScanView},
 };
 use poem::{
     Response, handler,
     http::StatusCode,
-    web::{Form, Path},
+    web::{Form, Path, Query},
 };
 use serde::Deserialize;
 use tera::Context;
@@ -29,6 +31,18 @@ const CODE_CHARS: usize = 64;
 pub(crate) enum Notice {
     /// The price shown before is no longer the price.
     PriceChanged,
+    /// The page lay open for long: these are the prices now.
+    LayOpen,
+}
+
+impl Notice {
+    /// `notice-<word>` in the locales.
+    fn word(self) -> &'static str {
+        match self {
+            Notice::PriceChanged => "price-changed",
+            Notice::LayOpen => "lay-open",
+        }
+    }
 }
 
 /// What the template names.
@@ -37,7 +51,8 @@ pub(crate) fn context(view: &ScanView, notice: Option<Notice>, form_key: &str) -
     context.insert("view", view);
     context.insert("ready", &(view.readiness == Readiness::Ready && !view.prices.is_empty()));
     context.insert("form_key", form_key);
-    context.insert("notice", &notice.map(|Notice::PriceChanged| "price-changed"));
+    context.insert("notice", &notice.map(Notice::word));
+    context.insert("contact_href", &contact::href(&view.contact));
     context
 }
 
@@ -57,33 +72,110 @@ pub(crate) struct OrderForm {
     form_key: String,
 }
 
-/// `POST /s/{code}/order`
+/// What is typed to find a machine.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Sought {
+    #[serde(default)]
+    code: String,
+}
+
+/// `GET /s/`: for those whose camera does not help.
+#[handler]
+pub(crate) async fn find(page: Page, Query(sought): Query<Sought>) -> Result<Response, Failure> {
+    match typed_code(&sought.code) {
+        Some(code) => Ok(see_other(&format!("/s/{code}"))),
+        None => page.render("find.html", Context::new()),
+    }
+}
+
+/// The code in what was typed: alone, or at the end of a scan page's address.
+fn typed_code(text: &str) -> Option<String> {
+    let last = text.trim().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let code: String = last.chars().filter(char::is_ascii_alphanumeric).take(CODE_CHARS).collect();
+    (!code.is_empty()).then(|| code.to_ascii_uppercase())
+}
+
+/// `POST /s/{code}/order`: leads to the provider, or where that takes a while to a page that waits and leads on.
 #[handler]
 pub(crate) async fn order(
     page: Page,
     Path(code): Path<String>,
     ClientIp(payer_ip): ClientIp,
+    LayOpen(lay_open): LayOpen,
     Form(form): Form<OrderForm>,
 ) -> Result<Response, Failure> {
     page.app.limits.orders.check(&limit_key(payer_ip))?;
+    if lay_open {
+        let view = look_up(&page, &code).await?;
+        return again(page, StatusCode::FORBIDDEN, &view, Some(Notice::LayOpen));
+    }
     let OrderForm { price_id, amount_minor, form_key } = form;
-    let request = OrderRequest { code: code.clone(), price_id, amount_minor, form_key, payer_ip };
-    match page.app.backend.order(request).await {
-        Ok(checkout) => match checkout.handoff {
-            Handoff::Redirect { url } => Ok(see_other(&url)),
-        },
+    let request = OrderRequest { code: code.clone(), price_id, amount_minor, form_key: form_key.clone(), payer_ip };
+    match page.app.backend.order_soon(request).await {
+        Ok(Some(checkout)) => Ok(handed_off(&checkout)),
+        Ok(None) => wait(page, &form_key),
         Err(Error::NotReady(readiness)) => {
             let mut view = look_up(&page, &code).await?;
             view.readiness = readiness;
-            again(page, &code, &view, None)
+            again(page, StatusCode::CONFLICT, &view, None)
+        }
+        Err(Error::Conflict("form")) => {
+            let view = look_up(&page, &code).await?;
+            again(page, StatusCode::CONFLICT, &view, Some(Notice::LayOpen))
         }
         Err(Error::Conflict(_) | Error::NotFound("price")) => {
             let view = look_up(&page, &code).await?;
-            again(page, &code, &view, Some(Notice::PriceChanged))
+            again(page, StatusCode::CONFLICT, &view, Some(Notice::PriceChanged))
         }
         Err(source @ Error::Provider(_)) => Err(Failure::Order { code, source }),
         Err(error) => Err(error.into()),
     }
+}
+
+fn handed_off(checkout: &Checkout) -> Response {
+    match &checkout.handoff {
+        Handoff::Redirect { url } => see_other(url),
+    }
+}
+
+/// The page that says what is waited for, and goes on to where it is waited.
+fn wait(page: Page, form_key: &str) -> Result<Response, Failure> {
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("form_key", form_key).finish();
+    let machine_page = machine_page(&page);
+    let mut context = Context::new();
+    context.insert("next", &format!("{machine_page}/order?{query}"));
+    context.insert("machine_page", &machine_page);
+    context.insert("longest_s", &page.app.backend.longest_order_s());
+    page.at(machine_page).render_as(StatusCode::ACCEPTED, "order_wait.html", context)
+}
+
+/// The address of the machine's page whose order form this is, as it was asked for.
+fn machine_page(page: &Page) -> String {
+    page_of(&page.look.here).unwrap_or_else(|| "/s/".into())
+}
+
+/// What is waited for.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Awaited {
+    #[serde(default)]
+    form_key: String,
+}
+
+/// `GET /s/{code}/order`: waits for the order of a form, and leads on. Without one it is a tab that came back, or a reload:
+/// the machine's page is what is wanted.
+#[handler]
+pub(crate) async fn await_order(
+    page: Page,
+    ClientIp(ip): ClientIp,
+    Query(awaited): Query<Awaited>,
+) -> Result<Response, Failure> {
+    page.app.limits.scans.check(&limit_key(ip))?;
+    if !awaited.form_key.is_empty()
+        && let Ok(Some(checkout)) = page.app.backend.await_order(&awaited.form_key).await
+    {
+        return Ok(handed_off(&checkout));
+    }
+    Ok(see_other(&machine_page(&page)))
 }
 
 async fn look_up(page: &Page, code: &str) -> Result<ScanView, Failure> {
@@ -94,11 +186,26 @@ async fn look_up(page: &Page, code: &str) -> Result<ScanView, Failure> {
 }
 
 /// The page as an answer to an order that was not taken.
-fn again(page: Page, code: &str, view: &ScanView, notice: Option<Notice>) -> Result<Response, Failure> {
-    let page = page.at(format!("/s/{code}"));
-    page.render_as(StatusCode::CONFLICT, "scan.html", context(view, notice, &form_key()))
+fn again(page: Page, status: StatusCode, view: &ScanView, notice: Option<Notice>) -> Result<Response, Failure> {
+    let page = page.at(format!("/s/{}", view.code));
+    page.render_as(status, "scan.html", context(view, notice, &form_key()))
 }
 
 fn form_key() -> String {
     random_text(&SystemRandom, FORM_KEY_CHARS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_code_in_what_people_type() {
+        for typed in ["k3j9", " K3J9 ", "k3-j9", "https://pay.example/s/K3J9", "pay.example/s/k3j9/"] {
+            assert_eq!(typed_code(typed).as_deref(), Some("K3J9"), "{typed}");
+        }
+        for nothing in ["", "  ", "/", "设备"] {
+            assert_eq!(typed_code(nothing), None, "{nothing}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::{address::ClientIp, limits::limit_key, session},
+    guard::{address::ClientIp, csrf::LayOpen, session},
     page::{Page, see_other},
 };
 use poem::{
@@ -12,6 +12,7 @@ use poem::{
     web::{Form, Query},
 };
 use serde::Deserialize;
+use std::time::Instant;
 use tera::Context;
 
 /// Where members land.
@@ -40,7 +41,7 @@ pub(crate) struct Credentials {
     next: String,
 }
 
-/// What the template names. `notice` is `wrong`, `again`, or nothing.
+/// What the template names. `notice` is `wrong`, `again`, `lay-open`, or nothing.
 pub(crate) fn context(email: &str, next: &str, notice: Option<&str>) -> Context {
     let mut context = Context::new();
     context.insert("email", email);
@@ -69,21 +70,27 @@ pub(crate) async fn enter(
     page: Page,
     ClientIp(ip): ClientIp,
     session: &Session,
+    LayOpen(lay_open): LayOpen,
     Form(form): Form<Credentials>,
 ) -> Result<Response, Failure> {
     let email = form.email.trim();
     if email.len() > EMAIL_BYTES || form.password.len() > PASSWORD_BYTES {
         return Err(Failure::TooLarge);
     }
-    page.app.limits.sign_ins.check(&limit_key(ip))?;
-    page.app.limits.sign_ins_by_email.check(&email.to_lowercase())?;
+    if lay_open {
+        let context = context(email, own_way(&form.next), Some("lay-open"));
+        return page.render_as(StatusCode::FORBIDDEN, "sign_in.html", context);
+    }
+    page.app.sign_ins.attempt(ip, email, Instant::now())?;
     match page.app.backend.sign_in(email, &form.password).await {
         Ok(member) => {
+            page.app.sign_ins.succeeded(ip, email, Instant::now());
             session::sign_in(session, &member);
             Ok(see_other(own_way(&form.next)))
         }
         Err(backend::Error::NotFound(_)) => {
             metrics::counter!("web_sign_ins_refused_total").increment(1);
+            tokio::time::sleep(page.app.sign_ins.failed(email, Instant::now())).await;
             page.render_as(StatusCode::UNAUTHORIZED, "sign_in.html", context(email, own_way(&form.next), Some("wrong")))
         }
         Err(error) => Err(error.into()),

@@ -4,21 +4,25 @@
 
 mod module;
 
-use super::{connections, demo, fleet, machine, sale, sales, scan, sign_in};
+use super::{confirm, connections, demo, fleet, machine, resend, sale, sales, scan, sign_in};
 use crate::{
     config::{DemoControl, DemoModule, DemoPanel, MqttConnection, MqttParty},
-    failure::{ERROR_WORDS, Failure, chain},
+    error_page,
+    failure::{ERROR_WORDS, ErrorWords, Failure, chain},
+    guard::csrf::Stale,
     locale::Language,
     page::Look,
     templates::Templates,
+    way_on::Place,
 };
 use async_trait::async_trait;
 use backend::{
-    machines::{FleetRow, MachineView, ModuleView, PulseRow},
+    machines::{FleetRow, MachineView, ModuleView, PulseRow, fault_words},
     money::{Currency, Money},
     operators::Member,
-    sales::{PriceView, Readiness, SaleRow, SaleState, SaleView, ScanView, Takings},
+    sales::{PriceView, Readiness, SaleRow, SaleState, SaleView, ScanView, Takings, state::REASONS},
 };
+use poem::http::StatusCode;
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 use tera::Context;
 
@@ -33,6 +37,7 @@ fn look(language: Language) -> Look {
         here: "/here?a=1".into(),
         demo: true,
         mqtt: true,
+        time_zone: None,
     }
 }
 
@@ -83,6 +88,7 @@ fn scan_view(readiness: Readiness) -> ScanView {
         machine: "Carousel <3>".into(),
         site: "East Gate Mall, ground floor".into(),
         operator: "Sunny Rides".into(),
+        contact: "400-123 4567".into(),
         readiness,
         prices: vec![
             price(1, "One ride", 100, 1),
@@ -103,11 +109,14 @@ fn sale_view(state: &'static str) -> SaleView {
         token: "7QK2M9XW4T".into(),
         state,
         reason: if has_refund { "module_silent".into() } else { String::new() },
-        at_rest: matches!(state, "credited" | "expired" | "refunded" | "review"),
+        at_rest: matches!(state, "credited" | "expired" | "refunded" | "review" | "settled"),
         code: "K3J9".into(),
         machine: "Carousel".into(),
         site: "East Gate Mall".into(),
         label: "Three rides".into(),
+        operator: "Sunny Rides".into(),
+        contact: "help@sunny.example".into(),
+        asking_s: (state == "created").then_some(10),
         amount_text: "¥2.50".into(),
         pulses: 3,
         pulses_given: given,
@@ -137,6 +146,8 @@ fn member() -> Member {
         operator: "Sunny Rides".into(),
         slug: "sunny".into(),
         email: "owner@example.com".into(),
+        time_zone: "Asia/Shanghai".into(),
+        fingerprint: "0123456789abcdef".into(),
     }
 }
 
@@ -169,6 +180,7 @@ fn fleet_row(machine_id: i64, name: &str, module: Option<ModuleView>) -> FleetRo
         code: format!("CODE{machine_id}"),
         name: name.into(),
         site: "East Gate Mall".into(),
+        retired_ms: None,
         active: machine_id != 3,
         module,
         sales_today: 12,
@@ -216,7 +228,7 @@ fn scan_page_in_every_state() {
     let templates = templates();
     let css = templates.asset_path("app.css").unwrap();
     let css_bytes = templates.asset(css.trim_start_matches("/static/")).unwrap().bytes.len();
-    for readiness in [R::Ready, R::Offline, R::NoAnswer, R::Fault, R::Locked, R::Busy, R::Closed] {
+    for readiness in [R::Ready, R::Offline, R::NoAnswer, R::Fault, R::Locked, R::Busy, R::Closed, R::ProviderSilent] {
         let context = scan::context(&scan_view(readiness), None, "FORMKEY");
         for html in each(&templates, &format!("scan-{}", readiness.as_str()), "scan.html", &context) {
             assert_eq!(html.matches("/s/K3J9/order").count(), if readiness == R::Ready { 3 } else { 0 });
@@ -227,6 +239,8 @@ fn scan_page_in_every_state() {
     }
     let notice = scan::context(&scan_view(R::Ready), Some(scan::Notice::PriceChanged), "FORMKEY");
     assert!(each(&templates, "scan-changed", "scan.html", &notice)[1].contains("The price has changed"));
+    let notice = scan::context(&scan_view(R::Ready), Some(scan::Notice::LayOpen), "FORMKEY");
+    assert!(each(&templates, "scan-lay-open", "scan.html", &notice)[1].contains("open for a long time"));
     // Ready, but nothing to buy: no empty list, a reason.
     let nothing = ScanView { prices: vec![], ..scan_view(R::Ready) };
     let html = each(&templates, "scan-nothing", "scan.html", &scan::context(&nothing, None, "FORMKEY"));
@@ -241,7 +255,13 @@ fn sale_page_in_every_state() {
         let context = sale::context(&view);
         for html in each(&templates, &format!("sale-{state}"), "sale.html", &context) {
             assert_eq!(html.contains("http-equiv=\"refresh\""), !view.at_rest, "{state}");
-            assert_eq!(html.contains("data-events="), !view.at_rest, "{state}");
+            // While the provider is asked, the page waits at an address of its own and moves on.
+            assert_eq!(html.contains("0;url=/sale/7QK2M9XW4T/pay"), state == "created", "{state}");
+            assert_eq!(html.contains("data-events="), !view.at_rest && state != "created", "{state}");
+            assert!(html.contains("mailto:help@sunny.example"), "{state}: whom to turn to");
+            let can_choose = !["created", "paid", "crediting"].contains(&state);
+            let main = html.split("<main").nth(1).unwrap().split("</main>").next().unwrap();
+            assert_eq!(main.contains("href=\"/s/K3J9\""), can_choose, "{state}: back to the prices");
             assert_eq!(html.contains("class=\"receipt\""), view.at_rest && state != "expired", "{state}");
             assert_eq!(html.contains("https://pay.example/?a=1&amp;b=2"), state == "awaiting_payment", "{state}");
         }
@@ -250,15 +270,67 @@ fn sale_page_in_every_state() {
     let [_, waiting] =
         each(&templates, "sale-awaiting_payment", "sale.html", &sale::context(&sale_view("awaiting_payment")));
     assert!(!waiting.to_lowercase().contains("fail"), "an unknown outcome is never called a failure");
+    let asking = each(&templates, "sale-created", "sale.html", &sale::context(&sale_view("created")));
+    assert!(asking[0].contains("最多需要 10 秒") && asking[1].contains("at most 10 seconds"), "the longest wait");
+}
+
+#[test]
+fn a_provider_that_does_not_take_the_order_is_told_of_at_once() {
+    let templates = templates();
+    for (state, reason) in [("created", "provider_silent"), ("created", ""), ("expired", "order_refused")] {
+        let view = SaleView { asking_s: None, reason: reason.into(), ..sale_view(state) };
+        let html = each(&templates, &format!("sale-not-taken-{reason}"), "sale.html", &sale::context(&view));
+        assert!(html[1].contains("No money was taken") && html[1].contains("Choose again"), "{state} {reason}");
+        assert!(!html[1].contains("0;url="), "nothing more is waited for");
+    }
+}
+
+#[test]
+fn whom_to_turn_to_is_said_with_and_without_a_contact() {
+    let templates = templates();
+    for contact in ["", "the kiosk <b> at gate 4"] {
+        let view = SaleView { contact: contact.into(), ..sale_view("review") };
+        let html = each(&templates, &format!("sale-contact-{}", contact.len()), "sale.html", &sale::context(&view));
+        assert_eq!(html[1].contains("Turn to Sunny Rides: the kiosk"), !contact.is_empty());
+        assert_eq!(html[1].contains("Ask Sunny Rides"), contact.is_empty());
+        assert!(!html[1].contains("<b>") && !html[1].contains("mailto:"));
+        let view = ScanView { contact: contact.into(), ..scan_view(Readiness::Ready) };
+        each(&templates, &format!("scan-contact-{}", contact.len()), "scan.html", &scan::context(&view, None, "KEY"));
+    }
 }
 
 #[test]
 fn sale_page_says_why() {
     let templates = templates();
-    for reason in sale::REASONS.into_iter().chain(["something_new"]) {
+    for reason in REASONS.into_iter().chain(["something_new"]) {
         let view = SaleView { reason: reason.into(), served_and_refunded: true, ..sale_view("refunded") };
         let html = each(&templates, &format!("sale-reason-{reason}"), "sale.html", &sale::context(&view));
         assert!(html[1].contains("You owe nothing"));
+    }
+}
+
+/// People read words; what programs call a reason is on no page, in either language.
+#[test]
+fn reasons_are_words_on_every_page() {
+    let templates = templates();
+    for reason in REASONS {
+        assert_eq!(sale::reason_word(reason), reason, "{reason} has no text of its own");
+        let mut row = sale_row("refunded");
+        row.view.reason = reason.into();
+        let payers = each(&templates, "reason", "sale.html", &sale::context(&row.view));
+        let listed = sales::context(&member(), &fleet_rows(), &[row], &sales::Shown::default());
+        let operators = each(&templates, "reason-listed", "sales.html", &listed);
+        for html in payers.iter().chain(&operators) {
+            let is_shown = html.contains(&format!(">{reason}<")) || (reason.contains('_') && html.contains(reason));
+            assert!(!is_shown, "{reason} is shown as it is");
+        }
+    }
+    assert_eq!(sale::reason_word("something_new"), "other");
+    let faults = fault_words(i64::MAX);
+    let faulty = ModuleView { faults: faults.clone(), ..module(true) };
+    let fleet = fleet::context(&member(), &[fleet_row(1, "Carousel", Some(faulty))], &takings(), &[]);
+    for html in each(&templates, "faults", "fleet.html", &fleet) {
+        assert!(faults.iter().all(|fault| !html.contains(&format!(">{fault}<"))), "{faults:?}");
     }
 }
 
@@ -319,9 +391,11 @@ fn machine_page_full_empty_and_refusing() {
     for deed in machine::DEEDS {
         each(&templates, &format!("machine-done-{deed}"), "machine.html", &page(&full, Some(deed), None));
     }
+    let typed = serde_json::json!({ "label": "Typed", "amount": "one", "pulses": "x" });
     for word in ["label", "amount", "pulses", "meanwhile", "other"] {
         for price_id in [None, Some(2)] {
-            let refusal = machine::Refusal { price_id, word };
+            let typed = price_id.map(|_| serde_json::from_value(typed.clone()).unwrap());
+            let refusal = machine::Refusal { price_id, word, typed };
             let html = each(
                 &templates,
                 &format!("machine-refused-{word}"),
@@ -329,6 +403,7 @@ fn machine_page_full_empty_and_refusing() {
                 &page(&full, None, Some(&refusal)),
             );
             assert_eq!(html[1].matches("role=\"alert\"").count(), 1, "{word}");
+            assert_eq!(html[1].contains("value=\"one\""), price_id.is_some(), "{word}: what was typed is kept");
         }
     }
 }
@@ -336,18 +411,59 @@ fn machine_page_full_empty_and_refusing() {
 #[test]
 fn sign_in_and_error_pages() {
     let templates = templates();
-    for notice in [None, Some("wrong"), Some("again")] {
+    for notice in [None, Some("wrong"), Some("again"), Some("lay-open")] {
         let name = format!("sign-in-{}", notice.unwrap_or("plain"));
         each(&templates, &name, "sign_in.html", &sign_in::context("a@example.com", "/operator", notice));
     }
     for word in ERROR_WORDS {
-        let mut context = Context::new();
-        context.insert("status", &404);
-        context.insert("word", word);
-        context.insert("back", &Some("/s/K3J9"));
-        context.insert("retry_after_s", &Some(7));
-        for html in each(&templates, &format!("error-{word}"), "error.html", &context) {
-            assert!(html.contains("REQUEST"), "the request id helps to find it in the log");
+        let words = ErrorWords { status: StatusCode::NOT_FOUND, word, retry_after_s: Some(7) };
+        for here in ["/s/K3J9", "/sale/X", "/operator/machines/1/active", "/sign-in", "/demo/x", "/nowhere"] {
+            let place = Place { here, is_get: true, status: words.status, is_member: false };
+            let mut context = error_page::context(&words, &place);
+            let pages = each(&templates, &format!("error-{word}"), "error.html", &context);
+            context.insert("member", &member());
+            context.insert("tab", "");
+            let operators = each(&templates, &format!("operator-error-{word}"), "operator_error.html", &context);
+            for html in pages.iter().chain(&operators) {
+                assert!(html.contains("REQUEST"), "the request id helps to find it in the log");
+                let main = html.split("<main").nth(1).unwrap();
+                assert!(main.contains("<a class=\"button") || main.contains("<form"), "{word} at {here} ends nowhere");
+            }
+            assert!(operators[1].contains("href=\"/operator/sales\""), "a member keeps the navigation");
+        }
+    }
+}
+
+#[test]
+fn pages_that_ask_that_wait_and_that_send_again() {
+    let templates = templates();
+    for word in ["restart", "disable", "disconnect"] {
+        let fields = [("errand", word)];
+        let question = confirm::Question { word, about: "Carousel <1>", action: "/do", fields: &fields, back: "/back" };
+        let html = each(
+            &templates,
+            &format!("confirm-{word}"),
+            "confirm.html",
+            &confirm::context(&member(), "fleet", &question),
+        );
+        assert!(html[1].contains("Carousel &lt;1&gt;") && html[1].contains("href=\"/back\""));
+        assert!(html[1].contains("name=\"sure\" value=\"yes\""));
+    }
+    each(&templates, "find", "find.html", &Context::new());
+    let mut context = Context::new();
+    context.insert("next", "/s/K3J9/order?form_key=KEY-1");
+    context.insert("machine_page", "/s/K3J9");
+    context.insert("longest_s", &12);
+    let html = each(&templates, "order-wait", "order_wait.html", &context);
+    assert!(html[0].contains("最多需要 12 秒") && html[1].contains("at most 12 seconds"));
+    assert!(html[1].contains("content=\"0;url=/s/K3J9/order?form_key=KEY-1\""));
+    let typed = [("csrf", "OLD"), ("label", "Two <rides>"), ("amount", "1.50"), ("password", "secret-typed")];
+    let stale = Stale { fields: typed.map(|(name, value)| (name.into(), value.into())).into() };
+    for (template, member) in [("resend.html", None), ("operator_resend.html", Some(member()))] {
+        let context = resend::context(member.as_ref(), "/operator/machines/1/prices/1", "/operator/machines/1", &stale);
+        for html in each(&templates, template.trim_end_matches(".html"), template, &context) {
+            assert!(html.contains("value=\"Two &lt;rides&gt;\"") && html.contains("<dd>1.50</dd>"));
+            assert!(!html.contains("secret-typed") && !html.contains("OLD"));
         }
     }
 }
@@ -457,7 +573,8 @@ fn connections_page_shows_what_one_may_see() {
         let asked: connections::Asked =
             serde_json::from_value(serde_json::json!({ "q": query, "done": done })).unwrap();
         let seen = connections::rows(all(), &fleet_rows(), &member(), is_admin, query);
-        connections::context(&member(), seen, &asked)
+        let proxy = [10, 0, 0, 7].into();
+        connections::context(&member(), seen, &asked, is_admin.then_some(&proxy))
     };
     let html = each(&templates, "connections", "connections.html", &page(false, "", None));
     assert_eq!(html[1].matches("<tr id=").count(), 3, "its own module, program and member");
@@ -465,6 +582,7 @@ fn connections_page_shows_what_one_may_see() {
     let html = each(&templates, "connections-admin", "connections.html", &page(true, "", Some("ended")));
     assert_eq!(html[1].matches("<tr id=").count(), 7);
     assert!(html[1].contains("The connection was ended"));
+    assert!(html.iter().all(|html| html.contains("10.0.0.7")), "a proxy that nobody named");
     let html = each(&templates, "connections-search", "connections.html", &page(true, "THEIRS", Some("nonsense")));
     assert_eq!(html[1].matches("<tr id=").count(), 1);
     each(&templates, "connections-gone", "connections.html", &page(true, "", Some("gone")));
@@ -473,7 +591,7 @@ fn connections_page_shows_what_one_may_see() {
     let crowd = (0..500).map(|number| connection(number, MqttParty::Backend, "backend")).collect();
     let seen = connections::rows(crowd, &[], &member(), true, "");
     assert_eq!((seen.0.len(), seen.1), (200, 500));
-    let context = connections::context(&member(), seen, &connections::Asked::default());
+    let context = connections::context(&member(), seen, &connections::Asked::default(), None);
     let html = each(&templates, "connections-fragment", "connections_state.html", &context);
     assert!(html[1].contains("500 connections") && html[1].contains("300 not shown"));
 }

@@ -1,7 +1,14 @@
 //! Form tokens, sessions, limits, headers, errors, languages.
 
-use crate::support::{EMAIL, PASSWORD, PlayedDemo, Site, open_shop, panel};
-use std::sync::Arc;
+use crate::{
+    serving::StuckGate,
+    support::{EMAIL, PASSWORD, PlayedDemo, Site, open_shop, panel},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use web::{ProxyHeader, TrustedProxies, WebConfig};
 
 /// Every address that only members may see, with the method it takes.
 fn members_addresses(machine_id: i64, price_id: i64) -> Vec<(&'static str, String)> {
@@ -95,7 +102,8 @@ async fn forms_from_elsewhere_do_nothing() {
     ] {
         let answer = browser.post_plain(&path, &headers, &fields).await;
         assert_eq!(answer.status, 403, "{headers:?} {fields:?}");
-        assert_eq!(answer.all("h1"), ["This form is no longer valid"]);
+        let heading = if headers.is_empty() { "Please press once more" } else { "Not sent from our page" };
+        assert_eq!(answer.all("h1"), [heading]);
     }
     let machine = || site.backend.machine(site.shop.operator_id, site.shop.machine_id);
     assert!(machine().await.unwrap().row.active);
@@ -158,14 +166,18 @@ async fn cookies_are_for_https_where_the_site_is() {
     assert!(answer.header("set-cookie").contains("Secure"));
 }
 
+/// One proxy before the site, which tells who asks.
+fn behind_a_proxy(config: &mut WebConfig) {
+    config.proxies = TrustedProxies::these(&["127.0.0.1".into()], ProxyHeader::Either).unwrap();
+}
+
 #[tokio::test]
 async fn too_much_is_told_when_to_come_back() {
     let site = Site::open_with(|config| {
         config.limits.scans_per_minute = 3;
         config.limits.orders_per_minute = 1;
-        config.limits.sign_ins_per_email_per_minute = 1;
-        config.limits.live_streams = 1;
-        config.trust_proxy_header = true;
+        config.limits.sign_ins_per_minute = 2;
+        behind_a_proxy(config);
     })
     .await;
     let browser = site.browser();
@@ -179,28 +191,158 @@ async fn too_much_is_told_when_to_come_back() {
         assert_eq!(browser.get(&path).await.status, 200);
     }
     assert_eq!(browser.get(&path).await.status, 429);
-    // The next address is another's.
-    assert_eq!(browser.get_with(&path, &[("x-forwarded-for", "203.0.113.9")]).await.status, 200);
+    // The next address is another's, however the proxy writes it.
+    for other in ["203.0.113.9", "203.0.113.10:51234", "[2001:db8::7]:51234"] {
+        assert_eq!(browser.get_with(&path, &[("x-forwarded-for", other)]).await.status, 200, "{other}");
+    }
 
     let form = browser.get("/sign-in").await;
-    for (email, status) in [(EMAIL, 401), ("Owner@Example.com", 429), ("other@example.com", 401)] {
+    for (email, status) in [(EMAIL, 401), ("other@example.com", 401), (EMAIL, 429)] {
         let answer = browser.post("/sign-in", &form, &[("email", email), ("password", "wrong password")]).await;
         assert_eq!(answer.status, status, "{email}");
     }
 }
 
 #[tokio::test]
+async fn a_visitors_address_that_cannot_be_read_is_refused_and_a_payment_is_taken_all_the_same() {
+    let site = Site::open_with(behind_a_proxy).await;
+    let browser = site.browser();
+    let scan = format!("/s/{}", site.shop.code);
+    for header in ["x-forwarded-for", "forwarded"] {
+        let refused = browser.get_with(&scan, &[(header, "for=unknown")]).await;
+        assert_eq!((refused.status, refused.has("h1")), (400, true), "{header}");
+    }
+    assert_eq!(browser.get_with(&scan, &[("forwarded", "for=\"203.0.113.9:5\"")]).await.status, 200);
+    assert_eq!(browser.get(&scan).await.status, 200, "the proxy's own request");
+    site.order().await;
+    let order = site.field.last_order();
+    let callback = format!("/callbacks/wechat/{}", site.shop.account);
+    let headers = [("x-test-signature", "good"), ("x-forwarded-for", "unknown")];
+    let taken = browser.raw_post(&callback, &headers, site.field.paid_callback(&order)).await;
+    assert_eq!(taken.status, 204, "a provider's word does not hang on its address");
+}
+
+#[tokio::test]
+async fn a_proxy_that_nobody_named_is_told_to_who_runs_the_server() {
+    let site = Site::open_with(|config| {
+        config.mqtt = Some(Arc::new(StuckGate));
+        config.admins = vec![EMAIL.into()];
+    })
+    .await;
+    let admin = site.operator().await;
+    let notice = async || admin.get("/operator/connections").await.all("[role=alert]");
+    assert!(notice().await.is_empty());
+    site.browser().get_with("/healthz", &[("x-forwarded-for", "203.0.113.9")]).await;
+    let notice = notice().await;
+    assert!(notice[0].contains("trusted_proxies = [\"127.0.0.1\"]"), "{notice:?}");
+}
+
+#[tokio::test]
+async fn whoever_guesses_at_a_members_password_does_not_keep_the_member_out() {
+    let site = Site::open_with(|config| {
+        config.limits.sign_ins_per_minute = 3;
+        config.limits.sign_ins_per_email_per_minute = 1;
+        behind_a_proxy(config);
+    })
+    .await;
+    let browser = site.browser();
+    let page = browser.get("/sign-in").await;
+    let token = page.csrf();
+    let attempt = async |from: &str, password: &str| {
+        let fields = [("csrf", token.as_str()), ("email", EMAIL), ("password", password)];
+        site.browser().post_plain("/sign-in", &[("x-forwarded-for", from)], &fields).await.status
+    };
+    assert_eq!(attempt("203.0.113.1", "a stranger's guess").await, 401);
+    let begun = Instant::now();
+    let late = async {
+        assert_eq!(attempt("203.0.113.2", "a stranger's guess").await, 401);
+        begun.elapsed()
+    };
+    let right = async {
+        assert_eq!(attempt("203.0.113.7", PASSWORD).await, 303);
+        begun.elapsed()
+    };
+    let (late, _) = tokio::join!(late, right);
+    assert!(late >= Duration::from_secs(3), "a failure is answered late: {late:?}");
+    // Behind the same gateway: others there use up what the address has, and the member is known.
+    for _ in 0..2 {
+        let fields = [("csrf", token.as_str()), ("email", "x@example.com"), ("password", "a guess")];
+        site.browser().post_plain("/sign-in", &[("x-forwarded-for", "203.0.113.7")], &fields).await;
+    }
+    let fields = [("csrf", token.as_str()), ("email", "y@example.com"), ("password", "a guess")];
+    let others = site.browser().post_plain("/sign-in", &[("x-forwarded-for", "203.0.113.7")], &fields).await;
+    assert_eq!(others.status, 429);
+    assert_eq!(attempt("203.0.113.7", PASSWORD).await, 303);
+}
+
+#[tokio::test]
 async fn live_streams_are_counted() {
-    let site = Site::open_with(|config| config.limits.live_streams = 1).await;
+    let site = Site::open_with(|config| {
+        config.limits.live_streams = 2;
+        config.limits.live_streams_per_sale = 1;
+        behind_a_proxy(config);
+    })
+    .await;
     let browser = site.browser();
     let events = format!("/sale/{}/events", site.order().await);
     let mut live = browser.stream(&events).await;
     live.until("event: fragment").await;
-    assert_eq!(browser.get(&events).await.status, 503, "all live streams are taken");
+    let refused = browser.get_with(&events, &[("x-forwarded-for", "203.0.113.9")]).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "5"), "one sale has one");
+    let operator = site.operator().await;
+    let mut fleet = operator.stream("/operator/events").await;
+    fleet.until("event: fragment").await;
+    let refused = operator.get("/operator/sales/events").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "5"), "all live streams are taken");
     // Closing one makes room.
-    drop(live);
+    drop((live, fleet));
     while browser.get_head(&events).await != 200 {
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn all_who_watch_a_sale_see_it_move() {
+    let site = Site::open().await;
+    let events = format!("/sale/{}/events", site.order().await);
+    let (one, another) = (site.browser(), site.browser());
+    let mut chinese = site.browser();
+    chinese.language = "zh".into();
+    let mut watching = [one.stream(&events).await, another.stream(&events).await, chinese.stream(&events).await];
+    for live in &mut watching {
+        live.until("data-state=\"awaiting_payment\"").await;
+    }
+    site.pay().await;
+    for live in &mut watching {
+        live.until("event: end").await;
+        assert!(live.text.contains("data-state=\"credited\""), "{}", live.text);
+    }
+    assert_eq!(watching[0].text, watching[1].text);
+    assert_ne!(watching[0].text, watching[2].text, "each in its language");
+    // Who comes when all is over sees so too.
+    one.stream(&events).await.until("event: end").await;
+}
+
+#[tokio::test]
+async fn answers_are_compressed_and_tell_nothing_by_their_length() {
+    let site = Site::open_with(|config| config.metrics = Some(Arc::new(|| "up 1\n".repeat(1000)))).await;
+    let browser = site.browser();
+    let plain = browser.get("/sign-in").await;
+    let style = plain.attributes("link[rel=stylesheet]", "href").remove(0);
+    for path in [style.as_str(), "/metrics"] {
+        let whole = browser.get(path).await;
+        assert_eq!((whole.header("content-encoding"), whole.header("vary")), ("", "accept-encoding"), "{path}");
+        let packed = browser.get_bytes(path, &[("accept-encoding", "gzip, br")]).await;
+        assert_eq!(packed.0, "gzip", "{path}");
+        assert!(packed.1.len() < whole.text.len() / 2, "{path}");
+    }
+    assert_eq!(browser.get_bytes("/healthz", &[("accept-encoding", "gzip")]).await.0, "", "too short to gain anything");
+    // The one secret on page after page is never the same: nothing is learned by trying.
+    let (mut tokens, mut tries) = (std::collections::HashSet::new(), 0);
+    while tokens.len() < 3 {
+        tokens.insert(browser.get("/sign-in").await.csrf());
+        tries += 1;
+        assert!(tries < 1000, "the form token does not change: {tokens:?}");
     }
 }
 

@@ -4,7 +4,10 @@
 mod callbacks;
 mod consumer;
 mod guard;
+mod lay_open;
 mod module;
 mod operator;
+mod orders;
 mod serving;
 mod support;
+mod ways_on;

@@ -80,6 +80,7 @@ async fn bad_settings_are_refused_and_stay_in_the_form() {
         ("credit_pulses_per_minute_max", "70000", "per minute"),
         ("status_period_s", "9", "between reports"),
         ("keepalive_s", "29", "sign of life"),
+        ("settle_ms", "99", "settle after power-on"),
     ] {
         let answer = post(&browser, &format!("{path}/settings"), &settings(&page, &[(name, value)])).await;
         assert_eq!(answer.status, 422, "{name} {value}");
@@ -103,7 +104,7 @@ async fn errands_are_buttons_and_their_end_is_shown() {
     assert!(page.text.contains("Nothing was ordered yet."));
     let mut live = browser.stream(&format!("{path}/events")).await;
     for (errand, action) in [("locate", "locate"), ("restart", "reboot"), ("diagnose", "diagnose"), ("stop", "learn")] {
-        let answer = browser.post(&format!("{path}/errands"), &page, &[("errand", errand)]).await;
+        let answer = browser.post(&format!("{path}/errands"), &page, &[("errand", errand), ("sure", "yes")]).await;
         assert_eq!(answer.location(), format!("{path}?done={errand}"));
         live.until(&format!("data-errand=\"{action}\" data-state=\"done\"")).await;
         assert_eq!(browser.get(answer.location()).await.all(".notice").len(), 1);
@@ -209,4 +210,41 @@ async fn anothers_module_and_a_stranger_get_nothing() {
     let refused = stranger.post(&format!("{mine}/errands"), &stranger.get("/sign-in").await, &errand).await;
     assert_ne!(refused.status, 200);
     assert!(site.backend.remote(site.shop.operator_id, site.shop.machine_id).await.unwrap().errands.is_empty());
+}
+
+#[tokio::test]
+async fn a_broken_module_is_replaced_once_the_operator_says_so() {
+    let site = Site::open().await;
+    let browser = site.operator().await;
+    let path = path(&site);
+    let spare = site.backend.provision_module(None).await.unwrap();
+    site.backend.give_module(spare.id, site.shop.operator_id).await.unwrap();
+    let page = browser.get(&path).await;
+    assert_eq!(page.attributes("#spare-modules option", "value"), [spare.id.to_string()], "it can be chosen");
+    let (old, new, way) = (site.shop.module.clone(), spare.id.to_string(), format!("{path}/replace"));
+    let replace = async |fields: &[(&str, &str)]| browser.post(&way, &page, fields).await;
+    for (fields, word) in [
+        (vec![("was", old.as_str()), ("module", new.as_str())], "Tick the box"),
+        (vec![("was", "0123456789"), ("module", new.as_str()), ("confirmed", "true")], "changed meanwhile"),
+        (vec![("was", old.as_str()), ("module", "0123456789"), ("confirmed", "true")], "cannot be wired here"),
+        (vec![("was", old.as_str()), ("module", "no id"), ("confirmed", "true")], "cannot be wired here"),
+    ] {
+        let answer = replace(&fields).await;
+        assert_eq!(answer.status, 422, "{fields:?}");
+        let alert = &answer.all("[role=alert]")[0];
+        assert!(alert.contains(word), "{alert} about {word}");
+        assert_eq!(answer.attributes("#new-module", "value"), [fields[1].1], "what was typed is kept");
+    }
+    let done = replace(&[("was", &old), ("module", &new.to_lowercase()), ("confirmed", "true")]).await;
+    assert_eq!((done.status, done.location()), (303, format!("{path}?done=replaced").as_str()));
+    let page = browser.get(done.location()).await;
+    assert_eq!(page.all("[data-part=module] code"), [new]);
+    assert!(page.all(".notice")[0].contains("new module is wired"));
+    // A retired machine has no form, and its scan page says what it is.
+    site.backend.retire_machine(site.shop.operator_id, site.shop.machine_id).await.unwrap();
+    assert!(browser.get(&path).await.attributes("form[action$=replace]", "action").is_empty());
+    let scan = site.browser().get(&format!("/s/{}", site.shop.code)).await;
+    assert_eq!(scan.all("[role=status]"), ["Out of service"]);
+    assert!(scan.attributes("form[action$=order]", "action").is_empty());
+    assert!(browser.get("/operator").await.all(".chip").contains(&"Retired".to_owned()));
 }

@@ -67,7 +67,7 @@ async fn health_readiness_and_metrics() {
 }
 
 /// A broker through which no message passes.
-struct StuckGate;
+pub struct StuckGate;
 
 impl MqttGate for StuckGate {
     fn healthy(&self) -> bool {
@@ -82,12 +82,8 @@ impl MqttGate for StuckGate {
         false
     }
 
-    fn subprotocol(&self) -> &'static str {
-        "mqtt"
-    }
-
-    fn is_offered(&self, _: &[&str]) -> bool {
-        false
+    fn agree_on_subprotocol(&self, _: &[&str], _: SocketAddr) -> Option<&'static str> {
+        None
     }
 
     fn message_bytes_max(&self) -> usize {

@@ -35,6 +35,7 @@ const MAX_DESCRIPTION_BYTES: usize = 127;
 const MAX_REASON_BYTES: usize = 80;
 /// Longest notify URL, in bytes.
 const MAX_NOTIFY_URL_BYTES: usize = 255;
+const MAX_ATTACH_BYTES: usize = 128;
 /// Shortest and longest number of a trade, in characters.
 const TRADE_NO_CHARS: std::ops::RangeInclusive<usize> = 6..=32;
 /// Shortest and longest number of a refund, in characters.
@@ -308,6 +309,7 @@ impl WechatPay {
         let amount = request.amount.amount_minor;
         ensure((1..=MAX_AMOUNT_FEN).contains(&amount), "the amount must be positive and fit 32 bits")?;
         ensure(!request.description.trim().is_empty(), "description must not be empty")?;
+        ensure(request.attach.len() <= MAX_ATTACH_BYTES, "attach must have at most 128 bytes")?;
         ensure(request.expires_at_ms > (self.clock)(), "the payment has expired already")?;
         self.check_notify_url(&request.notify_url)?;
         ensure(
@@ -364,6 +366,7 @@ impl Provider for WechatPay {
                 payer_client_ip: request.payer_ip.to_canonical().to_string(),
                 h5_info: H5Info { kind: "Wap" },
             },
+            attach: &request.attach,
         };
         let answer = self.post(H5_PATH, &order).await.map_err(CallFailure::into_error)?;
         let answer: H5Answer = read(&answer)?;

@@ -21,6 +21,8 @@ pub(super) struct H5Order<'a> {
     pub notify_url: &'a str,
     pub amount: OrderAmount,
     pub scene_info: SceneInfo,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub attach: &'a str,
 }
 
 #[derive(Serialize)]
@@ -85,6 +87,7 @@ pub(super) struct Transaction {
     pub trade_state: String,
     pub success_time: Option<String>,
     pub amount: Option<TransactionAmount>,
+    pub attach: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +131,7 @@ impl Transaction {
             provider_txn_id: provider_txn_id.to_owned(),
             amount: Money::new(amount.total, currency),
             paid_at_ms: paid_at.timestamp_millis(),
+            attach: self.attach.clone().unwrap_or_default(),
         })
     }
 }

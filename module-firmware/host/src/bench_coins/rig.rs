@@ -1,12 +1,12 @@
 //! The module's core on a mock clock: polled exactly when it asks to be, connected to a broker that hears everything.
 
 use embassy_futures::block_on;
-use module_firmware::{Identity, Module, Outputs, store::Store};
+use module_firmware::{BootReport, Identity, Module, Outputs, store::Store};
 use module_host::{Chip, Flash};
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,
     limits::PAYLOAD_MAX_BYTES,
-    messages::{Action, CoinProfile, Command, Settings, Sync},
+    messages::{Action, CoinProfile, Command, ResetCause, Settings, Sync},
     seal,
 };
 
@@ -34,7 +34,9 @@ impl Rig {
         let identity = Identity { id: ModuleId::from_bits(42), secret: ModuleSecret::new([7; 32]) };
         let chip = Chip::open(&Flash::Memory).expect("memory can always be had");
         let mut store = Store::new(chip).expect("the flash suits");
-        let module = block_on(Module::boot(&mut store, &identity, idle_high, 0));
+        let mut module = block_on(Module::boot(&mut store, &identity, idle_high, 0));
+        // A restart, after which the first coin counts.
+        module.set_boot_report(BootReport { reset_cause: Some(ResetCause::Software), ..BootReport::default() });
         let mut rig = Self {
             module,
             store,

@@ -2,7 +2,7 @@
 
 use super::{each, fleet_row, member, module as module_view, templates};
 use crate::pages::{
-    module::{self, CAUSES, DEEDS, FAILURES, REASONS, REFUSALS, STAGES},
+    module::{self, CAUSES, DEEDS, FAILURES, REASONS, REFUSALS, Replacing, STAGES},
     module_settings::SettingsForm,
 };
 use backend::{
@@ -88,13 +88,15 @@ fn remote(standing: &'static str, online: bool) -> RemoteView {
         settings_standing: standing,
         errands: vec![],
         lesson: None,
+        behind: None,
         diagnostics: None,
     }
 }
 
 fn render(name: &str, view: &RemoteView, done: Option<&str>, refusal: Option<&str>) -> [String; 2] {
     let form = SettingsForm::of(view);
-    each(&templates(), name, "module.html", &module::context(&member(), view, &form, done, refusal))
+    let replacing = Replacing { spares: vec!["9876543210".into()], typed: "<typed>".into() };
+    each(&templates(), name, "module.html", &module::context(&member(), view, &form, &replacing, done, refusal))
 }
 
 #[test]
@@ -110,8 +112,8 @@ fn settings_in_every_standing() {
             assert!(html[1].contains("Carousel &lt;1&gt;"), "what operators write is escaped");
             assert_eq!(
                 html[1].matches("method=\"post\"").count(),
-                7,
-                "sign out, three errands, settings, learning, access"
+                8,
+                "sign out, three errands, settings, learning, access, another module"
             );
         }
     }

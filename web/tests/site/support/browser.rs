@@ -70,6 +70,10 @@ impl Browser {
         self.cookies.lock().unwrap().insert(name.into(), value.into());
     }
 
+    pub fn forget(&self, name: &str) {
+        self.cookies.lock().unwrap().remove(name);
+    }
+
     pub fn has_cookies(&self) -> bool {
         !self.cookies.lock().unwrap().is_empty()
     }
@@ -101,7 +105,9 @@ impl Browser {
         let status = response.status().as_u16();
         let headers = response.headers().iter();
         let headers = headers.map(|(n, v)| (n.as_str().to_owned(), v.to_str().unwrap().to_owned())).collect();
-        let text = response.into_body().into_string().await.unwrap();
+        // A live stream has no end.
+        let is_stream = response.content_type() == Some("text/event-stream");
+        let text = if is_stream { String::new() } else { response.into_body().into_string().await.unwrap() };
         Answer { status, headers, text }
     }
 
@@ -112,6 +118,13 @@ impl Browser {
     /// The status only: what follows is not read.
     pub async fn get_head(&self, path: &str) -> u16 {
         self.call(Method::GET, path, &[], Body::empty()).await.status().as_u16()
+    }
+
+    /// How the answer is encoded, and its bytes.
+    pub async fn get_bytes(&self, path: &str, headers: &[(&str, &str)]) -> (String, Vec<u8>) {
+        let response = self.call(Method::GET, path, headers, Body::empty()).await;
+        let encoding = response.header("content-encoding").unwrap_or_default().to_owned();
+        (encoding, response.into_body().into_vec().await.unwrap())
     }
 
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {

@@ -24,6 +24,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
+use tokio::sync::watch;
 
 /// Seals a message of a module's: topic and payload.
 macro_rules! sealed {
@@ -56,6 +57,10 @@ struct State {
     is_down: bool,
     credit: Credit,
     provider_is_down: bool,
+    /// Orders wait at the provider until this is false.
+    provider_holds: watch::Sender<bool>,
+    /// What the provider answers to an order, if it refuses.
+    provider_refuses: bool,
     orders: Vec<PaymentRequest>,
 }
 
@@ -95,6 +100,16 @@ impl Field {
 
     pub fn take_provider_down(&self) {
         self.state().provider_is_down = true;
+    }
+
+    /// The provider takes no order until it is released.
+    pub fn hold_provider(&self, holds: bool) {
+        self.state().provider_holds.send_replace(holds);
+    }
+
+    /// The provider refuses every order.
+    pub fn let_provider_refuse(&self) {
+        self.state().provider_refuses = true;
     }
 
     pub fn last_order(&self) -> PaymentRequest {
@@ -240,7 +255,12 @@ struct Played(Arc<Mutex<State>>);
 #[async_trait]
 impl Provider for Played {
     async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
+        let mut holds = self.0.lock().unwrap().provider_holds.subscribe();
+        holds.wait_for(|holds| !holds).await.unwrap();
         let mut state = self.0.lock().unwrap();
+        if state.provider_refuses {
+            return Err(ProviderError::Refused { code: "NO_AUTH".into(), message: "the test says so".into() });
+        }
         if state.provider_is_down {
             return Err(ProviderError::Busy("the test says so".into()));
         }
@@ -275,6 +295,7 @@ impl Provider for Played {
             provider_txn_id: format!("txn-{}", body["out_trade_no"]),
             amount: backend::money::Money::new(body["amount_minor"].as_i64().unwrap(), Currency::Cny),
             paid_at_ms: body["paid_at_ms"].as_i64().unwrap(),
+            attach: String::new(),
         };
         Ok(VerifiedCallback {
             event_id: body["event_id"].as_str().unwrap().to_owned(),

@@ -15,6 +15,7 @@ use backend::{
     machines::{NewMachine, PriceChange},
     money::Currency,
     operators::NewOperator,
+    zones::Zone,
 };
 use poem::Response;
 use std::sync::{
@@ -22,7 +23,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tokio_util::sync::CancellationToken;
-use web::{DemoControl, DemoModule, DemoPanel, Limits, WebConfig};
+use web::{DemoControl, DemoModule, DemoPanel, Limits, TrustedProxies, WebConfig};
 
 pub const EMAIL: &str = "owner@example.com";
 pub const PASSWORD: &str = "correct horse battery";
@@ -51,7 +52,7 @@ pub struct Site {
 pub fn config() -> WebConfig {
     WebConfig {
         public_url: PUBLIC_URL.into(),
-        trust_proxy_header: false,
+        proxies: TrustedProxies::none(),
         secure_cookies: false,
         csrf_key: [3; 32],
         limits: Limits {
@@ -59,7 +60,7 @@ pub fn config() -> WebConfig {
             orders_per_minute: 0,
             sign_ins_per_minute: 0,
             sign_ins_per_email_per_minute: 0,
-            live_streams: 100,
+            ..Limits::default()
         },
         mqtt: None,
         admins: vec![],
@@ -75,15 +76,16 @@ impl Site {
 
     pub async fn open_with(change: impl FnOnce(&mut WebConfig)) -> Self {
         // Longer than any tester's machine takes: a module that is there answers at once.
-        Self::open_under(Rules { probe_wait_ms: 20_000, ..Rules::default() }, change).await
+        let rules = Rules { probe_wait_ms: 20_000, order_answer_ms: 20_000, ..Rules::default() };
+        Self::open_under(rules, change).await
     }
 
     /// One that does not wait long for a module that does not answer.
     pub async fn open_impatient() -> Self {
-        Self::open_under(Rules { probe_wait_ms: 200, ..Rules::default() }, |_| ()).await
+        Self::open_under(Rules { probe_wait_ms: 200, order_answer_ms: 20_000, ..Rules::default() }, |_| ()).await
     }
 
-    async fn open_under(rules: Rules, change: impl FnOnce(&mut WebConfig)) -> Self {
+    pub async fn open_under(rules: Rules, change: impl FnOnce(&mut WebConfig)) -> Self {
         let db = Db::open("sqlite::memory:").await.unwrap();
         db.migrate().await.unwrap();
         let field = Arc::new(Field::default());
@@ -146,7 +148,7 @@ pub async fn open_shop(backend: &Backend, field: &Arc<Field>, slug: &str) -> Sho
         slug: slug.into(),
         name: "Sunny Rides".into(),
         currency: Currency::Cny,
-        utc_offset_min: 480,
+        time_zone: Zone::usual(Currency::Cny),
         refund_remainder: false,
     };
     let operator_id = backend.add_operator(operator).await.unwrap();

@@ -75,6 +75,7 @@ fn a_payment_is_understood() {
         provider_txn_id: "4200002026112300001".into(),
         amount: Money::new(100, Currency::Cny),
         paid_at_ms: NOW_MS,
+        attach: String::new(),
     };
     let fact = Fact::Payment { out_trade_no: "CW2026112312345678".into(), state: TradeState::Paid(paid) };
     assert_eq!(verified.fact, fact);

@@ -22,6 +22,7 @@ fn payment() -> PaymentRequest {
         payer_ip: "::ffff:203.0.113.7".parse().unwrap(),
         notify_url: "https://pay.example.com/callbacks/wechat/1".into(),
         return_url: "https://pay.example.com/sale/1?a=b&c=d".into(),
+        attach: "mark".into(),
     }
 }
 
@@ -42,6 +43,7 @@ fn transaction(state: &str) -> Value {
         "appid": APPID, "mchid": MCHID, "out_trade_no": TRADE, "trade_state": state, "trade_state_desc": "描述",
         "transaction_id": "4200001", "success_time": "2026-11-23T12:00:00+08:00", "promotion_detail": [],
         "amount": {"total": 100, "payer_total": 80, "currency": "CNY", "payer_currency": "CNY"},
+        "attach": "mark",
     })
 }
 
@@ -108,7 +110,7 @@ async fn create_sends_the_documented_order_and_gives_the_way_to_pay() {
         "appid": APPID, "mchid": MCHID, "description": "摇摇车 3 分钟", "out_trade_no": TRADE,
         "time_expire": "2026-11-23T12:05:00+08:00", "notify_url": "https://pay.example.com/callbacks/wechat/1",
         "amount": {"total": 100, "currency": "CNY"},
-        "scene_info": {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Wap"}},
+        "scene_info": {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Wap"}}, "attach": "mark",
     });
     assert_eq!(check_signature(&request), expected);
 }
@@ -187,7 +189,12 @@ async fn production_shows_https_addresses_only() {
 
 #[tokio::test]
 async fn query_tells_the_states_apart() {
-    let paid = Paid { provider_txn_id: "4200001".into(), amount: Money::new(100, Currency::Cny), paid_at_ms: NOW_MS };
+    let paid = Paid {
+        provider_txn_id: "4200001".into(),
+        amount: Money::new(100, Currency::Cny),
+        paid_at_ms: NOW_MS,
+        attach: "mark".into(),
+    };
     for (state, expected) in [
         ("SUCCESS", TradeState::Paid(paid)),
         ("REFUND", TradeState::Refunded),

@@ -1,0 +1,35 @@
+//! Rows that are due at payment providers, fairly by merchant account.
+
+use crate::{Backend, Result, payments::bulkhead::Lane};
+use sea_orm::{EntityTrait, FromQueryResult, Statement, Value};
+
+impl Backend {
+    /// Due rows of a table that has `account_id` and `due_ms`: first the first of each account, then the second of each.
+    /// Accounts that take no work of that lane now are left out, so that their rows keep nobody's from being seen.
+    pub(super) async fn due_by_account<E>(&self, entity: E, lane: Lane) -> Result<Vec<E::Model>>
+    where
+        E: EntityTrait,
+    {
+        let busy = self.providers.without_room(lane);
+        // One more than can begin, to see that there is more.
+        let most = i64::try_from(self.rules.account_calls_max).unwrap_or(i64::MAX).saturating_add(1);
+        let rows = i64::try_from(self.rules.batch_rows).unwrap_or(i64::MAX);
+        let sql = fair_query(entity.table_name(), busy.len());
+        let values: Vec<Value> = [self.now_ms()].into_iter().chain(busy).chain([most, rows]).map(Value::from).collect();
+        let statement = Statement::from_sql_and_values(self.db.read().get_database_backend(), sql, values);
+        Ok(E::Model::find_by_statement(statement).all(self.db.read()).await?)
+    }
+}
+
+/// Each account's rows are numbered in the order in which they are due; low numbers come first.
+fn fair_query(table: &str, busy: usize) -> String {
+    let others = match busy {
+        0 => String::new(),
+        busy => format!(" AND account_id NOT IN ({})", vec!["?"; busy].join(", ")),
+    };
+    format!(
+        "SELECT * FROM (SELECT t.*, ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY due_ms, id) AS place \
+        FROM {table} t WHERE due_ms <= ?{others}) numbered \
+        WHERE place <= ? ORDER BY place, due_ms, id LIMIT ?"
+    )
+}

@@ -1,0 +1,91 @@
+//! Rows that are due later than any row can be: they were stored before the clock was set back.
+
+use super::Job;
+use crate::{
+    Backend, Result,
+    modules::{
+        command::{self, Column as CommandColumn},
+        commands::command_state,
+    },
+    payments::{attempt, refund},
+};
+use sea_orm::{prelude::*, sea_query::Expr};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// Such rows are looked for at the start (a process's own time does not go back), and this often: another process on the
+/// same store may have another clock.
+const EVERY_MS: i64 = 60_000;
+
+/// When such rows were looked for last.
+#[derive(Default)]
+pub(crate) struct LookedAt(Mutex<BTreeMap<Job, i64>>);
+
+impl LookedAt {
+    fn is_time(&self, job: Job, now_ms: i64) -> bool {
+        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = looked.get(&job).is_none_or(|last_ms| !(0..EVERY_MS).contains(&(now_ms - last_ms)));
+        if is_time {
+            looked.insert(job, now_ms);
+        }
+        is_time
+    }
+}
+
+impl Backend {
+    /// Makes due now what is due later than the longest wait of its kind.
+    pub(super) async fn bring_forward(&self, job: Job) -> Result<()> {
+        let (rules, now_ms) = (&self.rules, self.now_ms());
+        if !self.looked_at.is_time(job, now_ms) {
+            return Ok(());
+        }
+        let brought = match job {
+            Job::Resend => {
+                let open = CommandColumn::State.is_in([command_state::SENT, command_state::RECEIVED]);
+                let longest_ms = rules.resend_max_ms.max(rules.resend_first_ms);
+                let brought =
+                    self.draw_in::<command::Entity>(CommandColumn::DueMs, Some(open), longest_ms, now_ms).await?;
+                // What was given up is remembered no longer than anything else that was.
+                let memory_ms = rules.credit_memory_ms;
+                self.draw_in::<command::Entity>(CommandColumn::DueMs, None, memory_ms, now_ms + memory_ms).await?;
+                brought
+            }
+            Job::Poll => {
+                let longest_ms = rules.poll_max_ms.max(rules.poll_first_ms).max(rules.poll_watched_ms);
+                self.draw_in::<attempt::Entity>(attempt::Column::DueMs, None, longest_ms, now_ms).await?
+            }
+            Job::Refund => {
+                let longest_ms = rules.refund_max_ms.max(rules.refund_first_ms);
+                self.draw_in::<refund::Entity>(refund::Column::DueMs, None, longest_ms, now_ms).await?
+            }
+        };
+        if brought > 0 {
+            tracing::warn!(job = job.as_str(), rows = brought, "the clock was set back: what waited for it is due now");
+        }
+        Ok(())
+    }
+
+    /// Sets to `to_ms` what is due more than `longest_ms` from now; gives how many rows that were.
+    async fn draw_in<E: EntityTrait>(
+        &self,
+        due: E::Column,
+        which: Option<sea_orm::sea_query::SimpleExpr>,
+        longest_ms: i64,
+        to_ms: i64,
+    ) -> Result<u64> {
+        let latest_ms = self.now_ms() + longest_ms;
+        let which = &which;
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let mut rows = E::update_many().col_expr(due, Expr::value(to_ms)).filter(due.gt(latest_ms));
+                if let Some(which) = which {
+                    rows = rows.filter(which.clone());
+                }
+                Ok(rows.exec(txn).await?.rows_affected)
+            })
+            .await
+    }
+}

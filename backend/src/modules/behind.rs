@@ -1,0 +1,113 @@
+//! A store that is behind its modules: put back from a copy, it has forgotten commands that modules took since. A module
+//! tells so itself, by the number of the last command it took; the store goes on from there, the operator is told, and every
+//! payment that becomes known again is asked about before money or pulses move.
+
+use super::{
+    column,
+    command::{self, Entity},
+    module,
+    numbers::sequence_floor,
+};
+use crate::{Backend, Result, sales::sale};
+use protocol::{ModuleId, messages::Status};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
+use serde::Serialize;
+
+/// A module that knows of commands so much newer than any we can have given is broken, and must not make us count to the end.
+const SEQUENCE_LEAD_MAX: i64 = 1_000_000;
+/// For so long a page tells that the store was behind.
+const SHOWN_MS: i64 = 30 * 24 * 3_600_000;
+
+/// What is known of what a module did while this store looked away.
+#[derive(Debug, Clone, Serialize)]
+pub struct BehindView {
+    /// When it was noticed (unix milliseconds).
+    pub since_ms: i64,
+    /// Sales that were settled since by asking the module.
+    pub settled: u64,
+    /// Sales whose money went back because the module no longer knew.
+    pub unknown: u64,
+    /// Credit pulses it gave that no sale explains so far.
+    pub pulses: i64,
+}
+
+/// The last command that a status tells of, if we can have given it.
+fn believable(row: &module::Model, status: &Status<'_>, now_ms: i64) -> Option<i64> {
+    let last = i64::from(status.last_command);
+    let most = row.command_sequence.max(sequence_floor(now_ms)).saturating_add(SEQUENCE_LEAD_MAX);
+    (status.online && last > 0 && last <= most).then_some(last)
+}
+
+/// Notes the last command that a module took. True if the store never gave it, and so has forgotten what it gave.
+pub(super) async fn note_last_command(
+    txn: &DatabaseTransaction,
+    row: &module::Model,
+    status: &Status<'_>,
+    change: &mut module::ActiveModel,
+    now_ms: i64,
+) -> Result<bool> {
+    let Some(last) = believable(row, status, now_ms).filter(|last| *last != row.last_command) else { return Ok(false) };
+    change.last_command = Set(last);
+    if last > row.command_sequence {
+        change.command_sequence = Set(last);
+    }
+    let known = Entity::find()
+        .filter(command::Column::ModuleId.eq(&row.id))
+        .filter(command::Column::Sequence.eq(last))
+        .count(txn)
+        .await?;
+    // A module that was never heard before took them from another server.
+    if known > 0 || row.status_boot == 0 {
+        return Ok(false);
+    }
+    change.behind_ms = Set(Some(now_ms));
+    let given = column(status.totals.credit_pulses).saturating_sub(row.credit_pulses).max(0);
+    change.behind_pulses = Set(row.behind_pulses.saturating_add(given));
+    Ok(true)
+}
+
+/// A credit of before is explained: its pulses are among those that no sale explained.
+pub(super) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, pulses: i32) -> Result<()> {
+    let column = module::Column::BehindPulses;
+    let left = Expr::case(column.gt(pulses), sea_orm::ExprTrait::sub(Expr::col(column), pulses)).finally(0);
+    module::Entity::update_many()
+        .col_expr(column, left.into())
+        .filter(module::Column::Id.eq(module_id))
+        .filter(module::Column::BehindMs.is_not_null())
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+impl Backend {
+    /// Says that the store is behind a module.
+    pub(super) fn tell_behind(&self, module: ModuleId, machine: Option<&crate::machines::machine::Model>) {
+        metrics::counter!("coinwire_modules_ahead_total").increment(1);
+        tracing::warn!(
+            %module,
+            "the module took commands that this database does not have: it was put back from a copy. Payments that become \
+             known again are asked about before money or pulses move"
+        );
+        if let Some(machine) = machine {
+            let message = "the database is older than what the module did: it was put back from a copy. The module is asked \
+                           about each payment that becomes known again; its page says what could not be explained";
+            self.alarm(machine.operator_id, Some(machine.id), message);
+        }
+    }
+
+    /// What a module did while this store looked away, if that was noticed lately.
+    pub(crate) async fn behind(&self, module: &module::Model) -> Result<Option<BehindView>> {
+        let Some(since_ms) = module.behind_ms.filter(|since_ms| self.now_ms() - since_ms < SHOWN_MS) else {
+            return Ok(None);
+        };
+        let asked = || {
+            sale::Entity::find()
+                .filter(sale::Column::ModuleId.eq(&module.id))
+                .filter(sale::Column::PaidMs.gte(since_ms))
+                .filter(sale::Column::CreditAsked.eq(true))
+        };
+        let settled = asked().filter(sale::Column::State.eq("credited")).count(self.db.read()).await?;
+        let unknown = asked().filter(sale::Column::Reason.eq("module_forgot")).count(self.db.read()).await?;
+        Ok(Some(BehindView { since_ms, settled, unknown, pulses: module.behind_pulses }))
+    }
+}

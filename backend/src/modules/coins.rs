@@ -1,0 +1,246 @@
+//! How a module's running total of coins is believed: what it rises by is held against what an acceptor can do in the time
+//! that passed. One message proves nothing beyond that; a second one that goes on from the first does, and then counting
+//! goes on from there, with nothing booked for the jump.
+
+use super::{
+    module::{self, ActiveModel},
+    settings,
+};
+use sea_orm::ActiveValue::Set;
+
+/// No acceptor counts so far: a total beyond is never believed.
+const TOTAL_MAX: i64 = 1_000_000_000_000;
+/// Pulses that may come at once: what a module has to tell of a moment ago, however long its messages took.
+const AT_ONCE: i64 = 300;
+/// For so long pulses may follow each other as fast as the acceptor's profile has them.
+const BRISK_MS: i64 = 60_000;
+/// Beyond it a person puts in coins: so many pulses a second, for as long as it was.
+const STEADY_PER_S: i64 = 5;
+/// Shortest time from pulse to pulse that is reckoned with, in milliseconds.
+const PERIOD_MIN_MS: i64 = 20;
+
+/// A total that was claimed and not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Doubted {
+    total: i64,
+    at_ms: i64,
+}
+
+/// What is known of a module's coins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Coins {
+    total: i64,
+    /// When the module last told of it.
+    told_ms: Option<i64>,
+    doubted: Option<Doubted>,
+    /// The machine that it is counted for.
+    machine_id: Option<i64>,
+    /// How often counting began anew: totals of before may come again.
+    epoch: i64,
+}
+
+/// What a message claims.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    pub total: i64,
+    /// Pulses of the burst that it tells of.
+    pub burst: i64,
+    /// A will was written when its session began: it is no news of when the total was so.
+    pub is_will: bool,
+    pub machine_id: Option<i64>,
+    /// Time from pulse to pulse of this acceptor, at least.
+    pub period_ms: i64,
+    pub now_ms: i64,
+}
+
+/// What becomes of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    /// So many pulses are new.
+    Rise(i64),
+    /// It is not believed, and nothing is booked; `first` unless one was doubted already.
+    Doubt {
+        /// Whether a person is told.
+        first: bool,
+    },
+}
+
+impl Coins {
+    pub fn of(row: &module::Model) -> Self {
+        let doubted = row.coins_doubted.zip(row.coins_doubted_ms);
+        Self {
+            total: row.coin_pulses,
+            told_ms: row.coins_ms,
+            doubted: doubted.map(|(total, at_ms)| Doubted { total, at_ms }),
+            machine_id: row.coins_machine_id,
+            epoch: row.coins_epoch,
+        }
+    }
+
+    pub fn keep(self, change: &mut ActiveModel) {
+        change.coin_pulses = Set(self.total);
+        change.coins_ms = Set(self.told_ms);
+        change.coins_doubted = Set(self.doubted.map(|doubted| doubted.total));
+        change.coins_doubted_ms = Set(self.doubted.map(|doubted| doubted.at_ms));
+        change.coins_machine_id = Set(self.machine_id);
+        change.coins_epoch = Set(self.epoch);
+    }
+
+    pub fn total(self) -> i64 {
+        self.total
+    }
+
+    pub fn epoch(self) -> i64 {
+        self.epoch
+    }
+
+    /// Counts anew from the next total: the module is at another machine, has lost its memory, or a person says so.
+    pub fn begin_anew(self) -> Self {
+        Self { machine_id: None, doubted: None, ..self }
+    }
+
+    /// The memory was lost in this boot: the total begins at 0.
+    pub fn begin_at_zero(self) -> Self {
+        Self { total: 0, doubted: None, epoch: self.epoch + 1, ..self }
+    }
+
+    /// Takes what a message claims.
+    pub fn count(self, claim: Claim) -> (Self, Count) {
+        if claim.total > TOTAL_MAX {
+            return self.doubt(claim.total.min(TOTAL_MAX + 1), claim.now_ms);
+        }
+        let told_ms = if claim.is_will { self.told_ms } else { Some(claim.now_ms) };
+        if claim.machine_id.is_none() || self.machine_id != claim.machine_id {
+            // What was counted before belongs to a former life. A burst has just fallen.
+            let burst = claim.burst.clamp(0, claim.total).min(AT_ONCE);
+            let epoch = self.epoch + 1;
+            let begun = Self { total: claim.total, told_ms, doubted: None, machine_id: claim.machine_id, epoch };
+            return (begun, Count::Rise(burst));
+        }
+        let counted = |pulses| (Self { total: claim.total, told_ms, doubted: None, ..self }, Count::Rise(pulses));
+        match claim.total - self.total {
+            // A message that was overtaken, or says what is known.
+            ..0 => (self, Count::Rise(0)),
+            rise if rise <= claim.believable(self.told_ms) => counted(rise),
+            _ => match self.doubted {
+                Some(doubted)
+                    if (0..=claim.believable(Some(doubted.at_ms))).contains(&(claim.total - doubted.total)) =>
+                {
+                    counted(claim.total - doubted.total)
+                }
+                _ => self.doubt(claim.total, claim.now_ms),
+            },
+        }
+    }
+
+    fn doubt(self, total: i64, at_ms: i64) -> (Self, Count) {
+        let first = self.doubted.is_none();
+        (Self { doubted: Some(Doubted { total, at_ms }), ..self }, Count::Doubt { first })
+    }
+}
+
+impl Claim {
+    /// Pulses that an acceptor can have given since then. Where it is not known since when, a minute's.
+    fn believable(self, since_ms: Option<i64>) -> i64 {
+        let passed_ms = since_ms.map_or(BRISK_MS, |since_ms| self.now_ms.saturating_sub(since_ms).max(0));
+        let brisk = passed_ms.min(BRISK_MS) / self.period_ms.max(PERIOD_MIN_MS);
+        let steady = (passed_ms - BRISK_MS).max(0) / 1000;
+        AT_ONCE + brisk + steady.saturating_mul(STEADY_PER_S)
+    }
+}
+
+/// Time from pulse to pulse by the settings wanted of a module, at least.
+pub(super) fn period_ms(row: &module::Model) -> i64 {
+    let settings = settings::wanted(row);
+    i64::from(settings.width_min_ms) + i64::from(settings.gap_min_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_MS: i64 = 1_700_000_000_000;
+    const KNOWN: Coins = Coins { total: 100, told_ms: Some(START_MS), doubted: None, machine_id: Some(1), epoch: 1 };
+
+    fn claim(total: i64, after_ms: i64) -> Claim {
+        Claim { total, burst: 0, is_will: false, machine_id: Some(1), period_ms: 30, now_ms: START_MS + after_ms }
+    }
+
+    #[test]
+    fn a_rise_is_bounded_by_what_an_acceptor_can_do_in_the_time() {
+        let hour = 3_600_000;
+        for (after_ms, most) in [
+            (0, 300),
+            (-5_000, 300),
+            (30_000, 1_300),
+            (60_000, 2_300),
+            (hour, 2_300 + 59 * 60 * 5),
+            (24 * hour, 434_000),
+        ] {
+            assert_eq!(KNOWN.count(claim(100 + most, after_ms)).1, Count::Rise(most), "{after_ms} ms");
+            assert_eq!(KNOWN.count(claim(101 + most, after_ms)).1, Count::Doubt { first: true }, "{after_ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_jump_is_adopted_once_a_second_message_goes_on_from_it_and_nothing_of_it_is_booked() {
+        let (doubting, count) = KNOWN.count(claim(900_000, 1_000));
+        assert_eq!((doubting.total, count), (100, Count::Doubt { first: true }));
+        let (believing, count) = doubting.count(claim(900_003, 2_000));
+        assert_eq!((believing.total, count), (900_003, Count::Rise(3)));
+        assert_eq!(believing.count(claim(900_005, 3_000)).1, Count::Rise(2));
+    }
+
+    #[test]
+    fn a_lie_that_is_not_repeated_changes_nothing_and_repeated_ones_book_nothing() {
+        let (doubting, _) = KNOWN.count(claim(900_000, 1_000));
+        let (same, count) = doubting.count(claim(104, 2_000));
+        assert_eq!((same.total, same.doubted, count), (104, None, Count::Rise(4)));
+        let mut coins = KNOWN;
+        for n in 1..100 {
+            let (next, count) = coins.count(claim(n * 1_000_000, n * 100));
+            assert_eq!(count, Count::Doubt { first: n == 1 });
+            coins = next;
+        }
+        assert_eq!(coins.total, 100);
+    }
+
+    #[test]
+    fn a_total_beyond_all_bounds_is_never_adopted() {
+        let mut coins = KNOWN;
+        for total in [i64::MAX, i64::MAX, TOTAL_MAX + 1, i64::MAX] {
+            let (next, count) = coins.count(claim(total, 1_000));
+            assert!(matches!(count, Count::Doubt { .. }));
+            coins = next;
+        }
+        assert_eq!(coins.count(claim(102, 2_000)).1, Count::Rise(2));
+    }
+
+    #[test]
+    fn what_comes_late_or_falls_takes_nothing_back() {
+        for total in [0, 99, 100] {
+            let (same, count) = KNOWN.count(claim(total, 1_000));
+            assert_eq!((same.total, count), (100, Count::Rise(0)));
+        }
+    }
+
+    #[test]
+    fn a_first_total_is_a_baseline_and_its_burst_counts() {
+        for coins in [Coins { machine_id: None, ..KNOWN }, Coins { machine_id: Some(2), ..KNOWN }, KNOWN.begin_anew()] {
+            let (begun, count) = coins.count(claim(50_000, 1_000));
+            assert_eq!((begun.total, begun.machine_id, begun.epoch, count), (50_000, Some(1), 2, Count::Rise(0)));
+            let burst = Claim { burst: 3, ..claim(50_003, 1_000) };
+            assert_eq!(coins.count(burst).1, Count::Rise(3));
+            assert_eq!(begun.count(burst).1, Count::Rise(3));
+            let lie = Claim { burst: 65_535, ..claim(70_000, 1_000) };
+            assert_eq!(coins.count(lie).1, Count::Rise(AT_ONCE));
+        }
+    }
+
+    #[test]
+    fn a_will_says_nothing_of_when_its_total_was_so() {
+        let (coins, _) = KNOWN.count(Claim { is_will: true, ..claim(100, 3_600_000) });
+        assert_eq!(coins.told_ms, Some(START_MS));
+        assert_eq!(coins.count(claim(2_000, 3_601_000)).1, Count::Rise(1_900));
+    }
+}

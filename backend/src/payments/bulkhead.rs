@@ -1,0 +1,216 @@
+//! Bulkheads: what one merchant account's provider does, or does not do, holds up that account alone. Each account has a
+//! bound of calls under way in each lane, and a breaker.
+
+use super::{
+    breaker::{Breaker, Entry},
+    provider::{
+        CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
+        RefundState, TradeState, VerifiedCallback,
+    },
+};
+use crate::{Rules, clock::Clock};
+use async_trait::async_trait;
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Kinds of work with a provider, each with a bound of its own: an order is not kept waiting by questions and refunds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Somebody waits for an order to be taken.
+    Order,
+    /// What became of payments is asked.
+    Poll,
+    /// Money goes back.
+    Refund,
+}
+
+#[derive(Default)]
+struct Inside {
+    breaker: Breaker,
+    orders: usize,
+    polls: usize,
+    refunds: usize,
+}
+
+impl Inside {
+    fn under_way(&mut self, lane: Lane) -> &mut usize {
+        match lane {
+            Lane::Order => &mut self.orders,
+            Lane::Poll => &mut self.polls,
+            Lane::Refund => &mut self.refunds,
+        }
+    }
+}
+
+/// A merchant account's bulkhead.
+pub(crate) struct Bulkhead {
+    account_id: i64,
+    clock: Arc<dyn Clock>,
+    rules: Arc<Rules>,
+    inside: Mutex<Inside>,
+}
+
+impl Bulkhead {
+    pub fn new(account_id: i64, clock: Arc<dyn Clock>, rules: Arc<Rules>) -> Self {
+        Self { account_id, clock, rules, inside: Mutex::default() }
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a piece of work with the provider; `None` if there is too much under way, or the provider is left alone.
+    pub fn enter(self: &Arc<Self>, lane: Lane) -> Option<Pass> {
+        let mut inside = self.inside();
+        let entry = self.entry(&mut inside, lane)?;
+        inside.breaker.began(entry);
+        *inside.under_way(lane) += 1;
+        Some(Pass { bulkhead: self.clone(), lane, is_probe: entry == Entry::Probe })
+    }
+
+    /// Whether a piece of work could begin now.
+    pub fn has_room(&self, lane: Lane) -> bool {
+        self.entry(&mut self.inside(), lane).is_some()
+    }
+
+    fn entry(&self, inside: &mut Inside, lane: Lane) -> Option<Entry> {
+        let most = match lane {
+            Lane::Order => self.rules.account_orders_max,
+            Lane::Poll | Lane::Refund => self.rules.account_calls_max,
+        };
+        let entry = inside.breaker.entry(&self.rules, self.clock.now_ms())?;
+        (*inside.under_way(lane) < most).then_some(entry)
+    }
+
+    /// The account has another configuration: what was learned of the old one says nothing about it.
+    pub fn forget_failures(&self) {
+        self.inside().breaker = Breaker::default();
+        self.show(false);
+    }
+
+    fn answered(&self) {
+        let was_tripped = {
+            let mut inside = self.inside();
+            let was_tripped = inside.breaker.is_tripped();
+            inside.breaker.answered();
+            was_tripped
+        };
+        if was_tripped {
+            tracing::info!(account = self.account_id, "the payment provider of a merchant account answers again");
+            self.show(false);
+        }
+    }
+
+    fn failed(&self) {
+        let opened = self.inside().breaker.failed(&self.rules, self.clock.now_ms());
+        if opened {
+            tracing::warn!(
+                account = self.account_id,
+                "the payment provider of a merchant account does not answer: its orders are refused until it does"
+            );
+            metrics::counter!("coinwire_provider_breaker_openings_total").increment(1);
+            self.show(true);
+        }
+    }
+
+    fn show(&self, open: bool) {
+        let account = self.account_id.to_string();
+        metrics::gauge!("coinwire_provider_breaker_open", "account" => account).set(if open { 1.0 } else { 0.0 });
+    }
+}
+
+/// A piece of work under way; over when dropped.
+pub(crate) struct Pass {
+    bulkhead: Arc<Bulkhead>,
+    lane: Lane,
+    is_probe: bool,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let now_ms = self.bulkhead.clock.now_ms();
+        let mut inside = self.bulkhead.inside();
+        *inside.under_way(self.lane) -= 1;
+        if self.is_probe {
+            inside.breaker.abandoned(now_ms);
+        }
+    }
+}
+
+/// A provider that is waited for no longer than the rules say, and whose bulkhead learns whether it answers.
+pub(super) struct Watched {
+    provider: Arc<dyn Provider>,
+    bulkhead: Arc<Bulkhead>,
+}
+
+/// A call that is waited for.
+struct Waiting<'a> {
+    bulkhead: &'a Bulkhead,
+    since_ms: i64,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    /// Whoever waited gave up: a page was closed.
+    fn drop(&mut self) {
+        let waited_ms = self.bulkhead.clock.now_ms() - self.since_ms;
+        if !self.is_over && waited_ms >= self.bulkhead.rules.provider_slow_ms {
+            self.bulkhead.failed();
+        }
+    }
+}
+
+impl Watched {
+    pub fn new(provider: Arc<dyn Provider>, bulkhead: Arc<Bulkhead>) -> Self {
+        Self { provider, bulkhead }
+    }
+
+    async fn watch<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+        let bulkhead = &*self.bulkhead;
+        let mut waiting = Waiting { bulkhead, since_ms: bulkhead.clock.now_ms(), is_over: false };
+        let wait_ms = bulkhead.rules.provider_wait_ms;
+        let outcome = tokio::select! {
+            biased;
+            outcome = call => outcome,
+            () = bulkhead.clock.sleep_ms(wait_ms) => Err(ProviderError::Unknown(format!("no answer in {wait_ms} ms"))),
+        };
+        waiting.is_over = true;
+        match &outcome {
+            Ok(_)
+            | Err(ProviderError::Refused { .. } | ProviderError::InsufficientBalance | ProviderError::Busy(_)) => {
+                bulkhead.answered();
+            }
+            Err(ProviderError::Unknown(_) | ProviderError::Untrusted(_)) => bulkhead.failed(),
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl Provider for Watched {
+    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
+        self.watch(self.provider.create(request)).await
+    }
+
+    async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
+        self.watch(self.provider.query(out_trade_no)).await
+    }
+
+    async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
+        self.watch(self.provider.close(out_trade_no)).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+        self.watch(self.provider.refund(request)).await
+    }
+
+    async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
+        self.watch(self.provider.query_refund(out_refund_no)).await
+    }
+
+    fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError> {
+        self.provider.verify_callback(raw, wall_ms)
+    }
+}

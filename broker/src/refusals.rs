@@ -1,0 +1,237 @@
+//! Refusals in the log: what the broker did not do for a client, and why, so that a person can find out what is wrong.
+//!
+//! Whatever a client does, and however often, its refusals for one reason are one line a minute, with a count of those that
+//! were left out. Clients that are logged in have room of their own: strangers cannot crowd them out.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tracing::info;
+
+use crate::places::home;
+
+/// One line for each client and reason in this time.
+const ONCE_IN: Duration = Duration::from_secs(60);
+/// Clients and reasons remembered of those that are logged in, and of all others. What finds no room is counted together.
+const REMEMBERED_MAX: usize = 256;
+/// Characters of a client id, a user name or a detail that are logged.
+const LOGGED_CHARS: usize = 64;
+
+/// What was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Refused {
+    /// The connection, before or at CONNECT.
+    Connect,
+    /// A will; the client is connected without it.
+    Will,
+    /// A filter of a SUBSCRIBE.
+    Subscribe,
+    /// A publish.
+    Publish,
+    /// Going on: the broker ended the connection.
+    Connection,
+}
+
+impl Refused {
+    fn as_str(self) -> &'static str {
+        match self {
+            Refused::Connect => "refused an MQTT client",
+            Refused::Will => "connected an MQTT client without its will",
+            Refused::Subscribe => "refused a subscription of an MQTT client",
+            Refused::Publish => "did not take a publish of an MQTT client",
+            Refused::Connection => "ended the connection of an MQTT client",
+        }
+    }
+
+    /// What a person may do about it; empty where the reason says all.
+    fn advice(self, reason: &str) -> &'static str {
+        match (self, reason) {
+            (Refused::Connect, "version") => "set the client to MQTT 3.1.1 or 5",
+            (Refused::Connect, "malformed") => "its first packet is no good MQTT CONNECT; is it an MQTT client?",
+            (Refused::Connect, "subprotocol") => "let it offer the WebSocket subprotocol mqtt",
+            (Refused::Connect, "handshake") => {
+                "its TLS or WebSocket handshake failed; check port, address and certificate"
+            }
+            (Refused::Connect, "client_id") => {
+                "the client id must be the one of its login (a module's is its id), and not empty if it keeps a session"
+            }
+            (Refused::Connect, "credentials") => "wrong user name or password",
+            (Refused::Connect, "failed_logins") => {
+                "too many failed logins from its address; it is heard again in a minute"
+            }
+            (Refused::Connect, "not_authorized") => "its login is disabled",
+            (Refused::Connect, "connect_timeout") => "it did not log in within connect_timeout",
+            (Refused::Connect, "auth_method") => "extended authentication is not supported; use a password",
+            (Refused::Will, _) => "remove the will (birth and last will messages) or choose a topic it may publish to",
+            (Refused::Subscribe, "not_authorized") => "the filter must lie within what its login may read",
+            (Refused::Publish, "not_authorized") => "its login may not publish to this topic",
+            (Refused::Connection, "taken_over") => {
+                "another connection came with its client id: give each program its own"
+            }
+            (Refused::Connection, "revoked") => "its password was changed, or it was disabled or told to go",
+            (Refused::Connection, "keep_alive") => "nothing came from it for 1.5 times its keep alive",
+            (Refused::Connection, "write_stall") => "it took no data for too long",
+            (Refused::Connect | Refused::Subscribe | Refused::Publish | Refused::Connection, _) => "",
+        }
+    }
+}
+
+/// Who was refused, as far as it said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who<'a> {
+    /// Its client id; empty if it gave none.
+    pub client: &'a str,
+    /// Its user name, or what it is known by.
+    pub user: &'a str,
+    pub peer: SocketAddr,
+    /// Whether it is logged in.
+    pub known: bool,
+}
+
+impl Who<'_> {
+    /// A client that has not said who it is.
+    pub fn nobody(peer: SocketAddr) -> Who<'static> {
+        Who { client: "", user: "", peer, known: false }
+    }
+}
+
+/// Whose refusals make one line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Name {
+    Client(Box<str>),
+    Address(IpAddr),
+}
+
+type Key = (Name, Refused, &'static str);
+
+/// What becomes of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// It is logged, with how many were left out before it.
+    Written { left_out: u64 },
+    /// It is counted only.
+    LeftOut,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Lately {
+    written: Instant,
+    left_out: u64,
+}
+
+#[derive(Default)]
+struct Table {
+    lately: HashMap<Key, Lately>,
+    /// Refusals that found no room.
+    crowded_out: u64,
+}
+
+impl Table {
+    fn note(&mut self, key: Key, now: Instant) -> Line {
+        if let Some(lately) = self.lately.get_mut(&key) {
+            if now < lately.written + ONCE_IN {
+                lately.left_out += 1;
+                return Line::LeftOut;
+            }
+            let left_out = lately.left_out;
+            *lately = Lately { written: now, left_out: 0 };
+            return Line::Written { left_out };
+        }
+        if self.lately.len() >= REMEMBERED_MAX {
+            self.crowded_out += 1;
+            return Line::LeftOut;
+        }
+        self.lately.insert(key, Lately { written: now, left_out: 0 });
+        Line::Written { left_out: 0 }
+    }
+
+    /// Forgets whose minute is over; gives those of which some were left out, and how many found no room.
+    fn sweep(&mut self, now: Instant) -> (Vec<(Key, u64)>, u64) {
+        let over = self.lately.extract_if(|_, lately| now >= lately.written + ONCE_IN);
+        let left_out = over.filter(|(_, lately)| lately.left_out > 0);
+        let left_out = left_out.map(|(key, lately)| (key, lately.left_out)).collect();
+        (left_out, std::mem::take(&mut self.crowded_out))
+    }
+}
+
+/// What is logged of refusals.
+#[derive(Default)]
+pub(crate) struct Refusals {
+    known: Mutex<Table>,
+    strangers: Mutex<Table>,
+}
+
+impl Refusals {
+    /// Logs a refusal, or counts it. `detail` is what it was about: a topic, a filter, an error.
+    pub fn note(&self, refused: Refused, who: Who<'_>, reason: &'static str, detail: &str) {
+        let client = shortened(who.client);
+        let name = match &*client {
+            "" => Name::Address(home(who.peer.ip())),
+            client => Name::Client(client.into()),
+        };
+        let table = if who.known { &self.known } else { &self.strangers };
+        let Line::Written { left_out } = table.lock().note((name, refused, reason), Instant::now()) else { return };
+        let (user, detail) = (shortened(who.user), shortened(detail));
+        let advice = refused.advice(reason);
+        info!(client, user, peer = %who.peer, reason, detail, advice, left_out, "{}", refused.as_str());
+    }
+
+    /// Logs what was left out, once its minute is over.
+    pub fn sweep(&self, now: Instant) {
+        for (table, whose) in [(&self.known, "clients"), (&self.strangers, "strangers")] {
+            let (left_out, crowded_out) = table.lock().sweep(now);
+            for ((name, refused, reason), left_out) in left_out {
+                let client = match name {
+                    Name::Client(client) => client.into(),
+                    Name::Address(address) => address.to_string(),
+                };
+                info!(client, reason, left_out, "{}, again", refused.as_str());
+            }
+            if crowded_out > 0 {
+                info!(whose, left_out = crowded_out, "refusals of more MQTT clients than are named here");
+            }
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(LOGGED_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(client: &str) -> Key {
+        (Name::Client(client.into()), Refused::Connect, "credentials")
+    }
+
+    #[test]
+    fn a_reason_is_a_line_a_minute_with_a_count_of_those_left_out() {
+        let (mut table, start) = (Table::default(), Instant::now());
+        assert_eq!(table.note(key("a"), start), Line::Written { left_out: 0 });
+        assert_eq!(table.note(key("b"), start), Line::Written { left_out: 0 });
+        for _ in 0..5 {
+            assert_eq!(table.note(key("a"), start + ONCE_IN / 2), Line::LeftOut);
+        }
+        assert_eq!(table.sweep(start + ONCE_IN / 2), (vec![], 0));
+        assert_eq!(table.note(key("a"), start + ONCE_IN), Line::Written { left_out: 5 });
+        table.note(key("a"), start + ONCE_IN);
+        assert_eq!(table.sweep(start + 2 * ONCE_IN), (vec![(key("a"), 1)], 0));
+        assert!(table.lately.is_empty());
+    }
+
+    #[test]
+    fn a_crowd_is_counted_and_takes_no_more_room() {
+        let (mut table, start) = (Table::default(), Instant::now());
+        for number in 0..REMEMBERED_MAX + 7 {
+            table.note(key(&number.to_string()), start);
+        }
+        assert_eq!(table.lately.len(), REMEMBERED_MAX);
+        assert_eq!(table.sweep(start), (vec![], 7));
+        assert_eq!(table.sweep(start + ONCE_IN), (vec![], 0));
+        assert!(table.lately.is_empty());
+    }
+}

@@ -1,0 +1,51 @@
+//! `coinwire manufacturer`: who makes modules.
+
+use super::{Act, input, print};
+use crate::{config::Settings, gate::TOOL_PREFIX};
+use anyhow::Result;
+use backend::Backend;
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub enum Manufacturer {
+    /// Add a manufacturer, who makes modules. Prints its number.
+    Add {
+        /// Short name in MQTT topics and its tool's user name: a-z, 0-9, -. It never changes.
+        slug: String,
+        /// Its name.
+        name: String,
+    },
+    /// List all manufacturers.
+    List(print::Form),
+    /// Set the password by which a manufacturer's tool reads the health of its modules, read from standard input.
+    SetToolPassword {
+        /// The manufacturer's number.
+        manufacturer: i64,
+    },
+}
+
+impl Act for Manufacturer {
+    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+        match self {
+            Manufacturer::Add { slug, name } => {
+                println!("manufacturer {}", backend.add_manufacturer(&slug, &name).await?);
+                Ok(())
+            }
+            Manufacturer::List(form) => {
+                let heads = ["NUMBER", "SHORT NAME", "NAME", "TOOL HAS A PASSWORD"];
+                form.rows(&backend.manufacturers().await?, heads, |row| {
+                    let (slug, name) = (row.slug.clone(), row.name.clone());
+                    [row.manufacturer_id.to_string(), slug, name, print::yes_no(row.has_tool)]
+                })
+            }
+            Manufacturer::SetToolPassword { manufacturer } => set_tool_password(backend, manufacturer).await,
+        }
+    }
+}
+
+/// Sets a tool's password from standard input.
+pub async fn set_tool_password(backend: &Backend, manufacturer: i64) -> Result<()> {
+    backend.set_tool_password(manufacturer, &input::secret("password")?).await?;
+    println!("password set; the user name is {TOOL_PREFIX} and the manufacturer's short name");
+    Ok(())
+}

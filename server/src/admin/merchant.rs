@@ -1,0 +1,65 @@
+//! `coinwire merchant`: operators' accounts with payment providers.
+
+use super::{Act, input, print};
+use crate::config::Settings;
+use anyhow::{Context, Result};
+use backend::Backend;
+use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub enum Merchant {
+    /// Add an operator's merchant account, or replace the one it has. The configuration (JSON) is read from a file; the
+    /// README has an example. Prints the address that the provider reports to.
+    Add {
+        /// The operator's number or short name.
+        operator: String,
+        /// The provider: wechat.
+        provider: String,
+        /// The file with the account's fields. Delete it afterwards: they are stored encrypted.
+        file: PathBuf,
+    },
+    /// List merchant accounts, without their secrets.
+    List {
+        /// Only those of this operator: its number or short name.
+        operator: Option<String>,
+        #[command(flatten)]
+        form: print::Form,
+    },
+}
+
+impl Act for Merchant {
+    async fn act(self, backend: &Backend, settings: &Settings) -> Result<()> {
+        match self {
+            Merchant::Add { operator, provider, file } => {
+                let operator = input::operator(backend, &operator).await?;
+                add(backend, settings, operator, &provider, &file).await
+            }
+            Merchant::List { operator, form } => {
+                let operator = match operator {
+                    Some(named) => Some(input::operator(backend, &named).await?),
+                    None => None,
+                };
+                let heads = ["NUMBER", "OPERATOR", "PROVIDER", "ACTIVE", "SINCE", "CALLBACKS"];
+                form.rows(&backend.merchant_accounts(operator).await?, heads, |row| {
+                    [
+                        row.account_id.to_string(),
+                        row.operator_id.to_string(),
+                        row.provider.clone(),
+                        print::yes_no(row.active),
+                        print::time(Some(row.created_ms)),
+                        row.callbacks.clone(),
+                    ]
+                })
+            }
+        }
+    }
+}
+
+/// Stores an account from a file, and prints where the provider reports to.
+pub async fn add(backend: &Backend, settings: &Settings, operator: i64, provider: &str, file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let token = backend.set_merchant_account(operator, provider, &text).await?;
+    println!("callbacks {}/callbacks/{provider}/{token}", settings.public_url);
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Administration, noun first: `coinwire machine add`, `coinwire member list`. Each command opens the store beside a
+//! server that may be running, does one thing, and ends; the server notices by itself.
+//!
+//! Ends with 0 when it is done, with 1 when it was refused or failed (the reason is on standard error), and with 2 when
+//! the words make no sense. Secrets come in on standard input, and go out once, on standard output.
+
+mod input;
+mod machine;
+mod manufacturer;
+mod member;
+mod merchant;
+mod module;
+mod older;
+mod operator;
+mod price;
+mod print;
+mod sale;
+
+pub use machine::Machine;
+pub use manufacturer::Manufacturer;
+pub use member::{Integrator, Member};
+pub use merchant::Merchant;
+pub use module::Module;
+pub use older::Add;
+pub use operator::Operator;
+pub use price::Price;
+pub use sale::Sale;
+
+use crate::{ConfigFile, config::Settings, house, log};
+use anyhow::Result;
+use backend::Backend;
+use clap::{Args, Subcommand};
+
+/// What is done with a noun, in which store.
+#[derive(Args)]
+pub struct On<Verb: Subcommand> {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// A verb that can be carried out.
+pub trait Act {
+    async fn act(self, backend: &Backend, settings: &Settings) -> Result<()>;
+}
+
+impl<Verb: Subcommand + Act> On<Verb> {
+    /// Opens the store, and does it.
+    pub async fn run(self) -> Result<()> {
+        let settings = self.config.read()?;
+        log::begin(&settings.log)?;
+        self.verb.act(&house::backend_without_bus(&settings).await?, &settings).await
+    }
+}

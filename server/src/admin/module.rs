@@ -1,0 +1,135 @@
+//! `coinwire module`: identities of cloud modules. Where one is wired to a machine, its page does much of the same.
+
+use super::{Act, input, print};
+use crate::config::{self, Settings};
+use anyhow::{Context, Result};
+use backend::{Backend, modules::Provisioned};
+use clap::Subcommand;
+use protocol::{ModuleId, ModuleSecret};
+
+#[derive(Subcommand)]
+pub enum Module {
+    /// Register a module. Makes a new identity, and prints what has to go into the module: the secret is shown only now.
+    Add {
+        /// The operator who may wire it: its number or short name. Without one, the first who wires it.
+        #[arg(long)]
+        operator: Option<String>,
+        /// The number of who made it.
+        #[arg(long)]
+        manufacturer: Option<i64>,
+        /// The id of a module that has an identity already. Its secret (64 hexadecimal digits) is read from standard
+        /// input.
+        #[arg(long, value_name = "ID")]
+        existing: Option<String>,
+    },
+    /// List modules, and what they are wired to.
+    List {
+        /// Only those of this operator: its number or short name.
+        #[arg(long)]
+        operator: Option<String>,
+        /// Only those wired to no machine.
+        #[arg(long)]
+        spare: bool,
+        #[command(flatten)]
+        form: print::Form,
+    },
+    /// Say whose a module is: only that operator may wire it from then on.
+    Give {
+        /// The module's id.
+        id: String,
+        /// The operator's number or short name.
+        operator: String,
+    },
+    /// Disable its credential, for instance because it was stolen: a running server ends its connection within a second,
+    /// and refuses it from then on.
+    Disable {
+        /// The module's id.
+        id: String,
+    },
+    /// Let it connect again.
+    Enable {
+        /// The module's id.
+        id: String,
+    },
+}
+
+impl Act for Module {
+    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+        match self {
+            Module::Add { operator, manufacturer, existing } => {
+                let operator = match operator {
+                    Some(named) => Some(input::operator(backend, &named).await?),
+                    None => None,
+                };
+                let known = match existing {
+                    Some(id) => Some(identity(&id, &input::secret("module's secret")?)?),
+                    None => None,
+                };
+                let module = add(backend, manufacturer, known).await?;
+                if let Some(operator) = operator {
+                    backend.give_module(module, operator).await?;
+                }
+                Ok(())
+            }
+            Module::List { operator, spare, form } => {
+                let operator = match operator {
+                    Some(named) => Some(input::operator(backend, &named).await?),
+                    None => None,
+                };
+                let mut rows = backend.modules(operator).await?;
+                rows.retain(|row| !spare || row.machine_id.is_none());
+                let heads =
+                    ["MODULE", "OPERATOR", "MACHINE", "MANUFACTURER", "FIRMWARE", "LAST HEARD", "DISABLED SINCE"];
+                form.rows(&rows, heads, |row| {
+                    let firmware = if row.firmware.is_empty() { "-".to_owned() } else { row.firmware.clone() };
+                    [
+                        row.id.clone(),
+                        print::or_dash(&row.operator_id),
+                        print::or_dash(&row.machine_id),
+                        print::or_dash(&row.manufacturer_id),
+                        firmware,
+                        print::time(row.seen_ms),
+                        print::time(row.disabled_ms),
+                    ]
+                })
+            }
+            Module::Give { id, operator } => {
+                let module = input::module(&id)?;
+                let operator = input::operator(backend, &operator).await?;
+                backend.give_module(module, operator).await.with_context(|| format!("module {module}"))?;
+                println!("module {module} is operator {operator}'s");
+                Ok(())
+            }
+            Module::Disable { id } => set_disabled(backend, &id, true).await,
+            Module::Enable { id } => set_disabled(backend, &id, false).await,
+        }
+    }
+}
+
+/// Registers an identity, a new one if none is given, and prints what has to go into the module.
+pub async fn add(backend: &Backend, manufacturer: Option<i64>, known: Option<Provisioned>) -> Result<ModuleId> {
+    let module = match known {
+        Some(module) => {
+            backend.register_module(&module, manufacturer).await?;
+            module
+        }
+        None => backend.provision_module(manufacturer).await?,
+    };
+    println!("id {}", module.id);
+    println!("secret {}", config::hex(module.secret.expose()));
+    println!("mqtt password {}", module.secret.mqtt_password(module.id));
+    Ok(module.id)
+}
+
+/// An identity that was made elsewhere.
+pub fn identity(id: &str, secret: &str) -> Result<Provisioned> {
+    let secret = config::parse_hex(secret).context("the module's secret must be 64 hexadecimal digits")?;
+    Ok(Provisioned { id: input::module(id)?, secret: ModuleSecret::new(secret) })
+}
+
+async fn set_disabled(backend: &Backend, id: &str, disabled: bool) -> Result<()> {
+    let module = input::module(id)?;
+    backend.set_module_disabled(module, disabled).await.with_context(|| format!("module {module}"))?;
+    println!("module {module} is {}", if disabled { "disabled" } else { "enabled" });
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! `coinwire add`: the older form of what each noun's `add` does now. Scripts that use it go on working.
+
+use super::{Act, input, machine, manufacturer, merchant, module, operator};
+use crate::config::Settings;
+use anyhow::Result;
+use backend::{Backend, Error};
+use clap::Subcommand;
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub enum Add {
+    /// An operator: the business that owns machines. Prints its number. Now `coinwire operator add`.
+    Operator(operator::NewWords),
+    /// A person who signs in for an operator, or another password for one who is a member already. The password is read
+    /// from standard input. Now `coinwire member add` and `coinwire member set-password`.
+    Member {
+        /// The operator's number or short name.
+        operator: String,
+        /// The address to sign in with.
+        email: String,
+    },
+    /// The password by which an operator's programs read its MQTT topics, read from standard input. Now
+    /// `coinwire integrator set-password`.
+    Integrator {
+        /// The operator's number or short name.
+        operator: String,
+    },
+    /// A manufacturer, who makes modules. Prints its number. Now `coinwire manufacturer add`.
+    Manufacturer {
+        /// Short name in MQTT topics and its tool's user name: a-z, 0-9, -.
+        slug: String,
+        /// Its name.
+        name: String,
+    },
+    /// The password by which a manufacturer's tool reads the health of its modules, read from standard input. Now
+    /// `coinwire manufacturer set-tool-password`.
+    Tool {
+        /// The manufacturer's number.
+        manufacturer: i64,
+    },
+    /// A module's identity. Without a secret a new one is made. Prints what has to go into the module. Now
+    /// `coinwire module add`.
+    Module {
+        /// The number of who made it.
+        #[arg(long)]
+        manufacturer: Option<i64>,
+        /// The id and the secret (64 hexadecimal digits) of a module that has them already.
+        #[arg(long, num_args = 2, value_names = ["ID", "SECRET"])]
+        existing: Option<Vec<String>>,
+    },
+    /// A machine with its prices. Prints its scan code. Now `coinwire machine add`.
+    Machine(machine::NewWords),
+    /// An operator's merchant account. The configuration (JSON) is read from a file; README has an example. Now
+    /// `coinwire merchant add`.
+    Merchant {
+        /// The operator's number or short name.
+        operator: String,
+        /// The provider: wechat.
+        provider: String,
+        /// The file with the account's fields.
+        file: PathBuf,
+    },
+}
+
+impl Act for Add {
+    async fn act(self, backend: &Backend, settings: &Settings) -> Result<()> {
+        match self {
+            Add::Operator(words) => words.add(backend).await,
+            Add::Member { operator, email } => member(backend, &operator, &email).await,
+            Add::Integrator { operator } => super::Integrator::SetPassword { operator }.act(backend, settings).await,
+            Add::Manufacturer { slug, name } => super::Manufacturer::Add { slug, name }.act(backend, settings).await,
+            Add::Tool { manufacturer } => manufacturer::set_tool_password(backend, manufacturer).await,
+            Add::Module { manufacturer, existing } => {
+                let known = match existing.as_deref() {
+                    Some([id, secret]) => Some(module::identity(id, secret)?),
+                    _ => None,
+                };
+                module::add(backend, manufacturer, known).await?;
+                Ok(())
+            }
+            Add::Machine(words) => words.add(backend, settings).await,
+            Add::Merchant { operator, provider, file } => {
+                let operator = input::operator(backend, &operator).await?;
+                merchant::add(backend, settings, operator, &provider, &file).await
+            }
+        }
+    }
+}
+
+/// Adds a member, or gives one who is there another password.
+async fn member(backend: &Backend, operator: &str, email: &str) -> Result<()> {
+    let operator = input::operator(backend, operator).await?;
+    let password = input::secret("password")?;
+    match backend.find_member(operator, email).await {
+        Ok(known) => {
+            backend.set_member_password(operator, known.member_id, &password).await?;
+            println!("member {}: is a member already, the password was replaced", known.member_id);
+        }
+        Err(Error::NotFound(_)) => println!("member {}", backend.add_member(operator, email, &password).await?),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}

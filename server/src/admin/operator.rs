@@ -1,0 +1,157 @@
+//! `coinwire operator`: the businesses that own machines.
+
+use super::{Act, input, print};
+use crate::config::Settings;
+use anyhow::{Context, Result, bail};
+use backend::{
+    Backend,
+    money::Currency,
+    operators::{NewOperator, OperatorChange},
+    zones::{Period, Zone},
+};
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Subcommand)]
+pub enum Operator {
+    /// Add an operator: the business that owns machines. Prints its number.
+    Add(NewWords),
+    /// List all operators.
+    List(print::Form),
+    /// Change an operator's name, contact, time zone or refund rule.
+    Set {
+        /// Its number or short name.
+        operator: String,
+        /// The name consumers read.
+        #[arg(long)]
+        name: Option<String>,
+        /// Whom payers turn to, shown on scan and sale pages: a phone number, an e-mail address or some words; empty for none.
+        #[arg(long)]
+        contact: Option<String>,
+        /// Its time zone by IANA name, for example Europe/Berlin: its days begin there at midnight.
+        #[arg(long, value_name = "NAME")]
+        time_zone: Option<String>,
+        /// Where a credit was given in part: refund only the rest (true), or all (false).
+        #[arg(long, value_name = "true|false")]
+        refund_remainder: Option<bool>,
+    },
+    /// Show what an operator took today, this week or this month, by its own time zone.
+    Takings {
+        /// Its number or short name.
+        operator: String,
+        /// Since when.
+        #[arg(long, value_enum, default_value = "day")]
+        period: PeriodWord,
+        #[command(flatten)]
+        form: print::Form,
+    },
+}
+
+/// A new operator, as typed.
+#[derive(Args)]
+pub struct NewWords {
+    /// Short name in MQTT topics and integrators' user name: a-z, 0-9, -. It never changes.
+    slug: String,
+    /// The name consumers read.
+    name: String,
+    /// Currency of its prices: CNY or EUR.
+    #[arg(long, default_value = "CNY")]
+    currency: String,
+    /// Its time zone by IANA name, for example Europe/Berlin: its days begin there at midnight. Without it, Asia/Shanghai
+    /// for CNY and Europe/Berlin for EUR.
+    #[arg(long, value_name = "NAME")]
+    time_zone: Option<String>,
+    /// Older form: minutes that its clocks are before UTC in winter. Becomes a time zone.
+    #[arg(long, value_name = "MINUTES", conflicts_with = "time_zone", allow_negative_numbers = true, hide = true)]
+    utc_offset_min: Option<i32>,
+    /// Refund only what was not given, where a credit was given in part.
+    #[arg(long)]
+    refund_remainder: bool,
+}
+
+impl NewWords {
+    /// Adds it, and prints its number.
+    pub async fn add(self, backend: &Backend) -> Result<()> {
+        let currency = input::currency(&self.currency)?;
+        let time_zone = self.zone(currency)?;
+        let new = NewOperator {
+            slug: self.slug,
+            name: self.name,
+            currency,
+            time_zone,
+            refund_remainder: self.refund_remainder,
+        };
+        println!("operator {}", backend.add_operator(new).await?);
+        Ok(())
+    }
+
+    fn zone(&self, currency: Currency) -> Result<Zone> {
+        match (&self.time_zone, self.utc_offset_min) {
+            (Some(name), _) => Ok(Zone::parse(name)?),
+            (None, Some(minutes)) => Zone::of_offset(minutes, currency)
+                .with_context(|| format!("no time zone is {minutes} minutes before UTC: give --time-zone NAME")),
+            (None, None) => Ok(Zone::usual(currency)),
+        }
+    }
+}
+
+/// A period by its word.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum PeriodWord {
+    /// Since midnight.
+    Day,
+    /// Since Monday.
+    Week,
+    /// Since the first of the month.
+    Month,
+}
+
+impl From<PeriodWord> for Period {
+    fn from(word: PeriodWord) -> Self {
+        match word {
+            PeriodWord::Day => Period::Day,
+            PeriodWord::Week => Period::Week,
+            PeriodWord::Month => Period::Month,
+        }
+    }
+}
+
+impl Act for Operator {
+    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+        match self {
+            Operator::Add(words) => words.add(backend).await,
+            Operator::List(form) => {
+                let heads = ["NUMBER", "SHORT NAME", "NAME", "CURRENCY", "TIME ZONE", "REFUNDS"];
+                form.rows(&backend.operators().await?, heads, |row| {
+                    let refunds = if row.refund_remainder { "the rest" } else { "all" }.to_owned();
+                    let (slug, name) = (row.slug.clone(), row.name.clone());
+                    [row.operator_id.to_string(), slug, name, row.currency.clone(), row.time_zone.clone(), refunds]
+                })
+            }
+            Operator::Set { operator, name, contact, time_zone, refund_remainder } => {
+                if name.is_none() && contact.is_none() && time_zone.is_none() && refund_remainder.is_none() {
+                    bail!("nothing to change: give --name, --contact, --time-zone or --refund-remainder");
+                }
+                let time_zone = time_zone.as_deref().map(Zone::parse).transpose()?;
+                let operator = input::operator(backend, &operator).await?;
+                if let Some(contact) = contact {
+                    backend.set_operator_contact(operator, &contact).await?;
+                }
+                backend.change_operator(operator, OperatorChange { name, time_zone, refund_remainder }).await?;
+                println!("operator {operator} changed");
+                Ok(())
+            }
+            Operator::Takings { operator, period, form } => {
+                let operator = input::operator(backend, &operator).await?;
+                form.one(&backend.takings(operator, period.into()).await?, |takings| {
+                    vec![
+                        ("sales", takings.sales.to_string()),
+                        ("by phone", takings.mobile_text.clone()),
+                        ("in coins", takings.coins_text.clone()),
+                        ("together", takings.total_text.clone()),
+                        ("refunded", takings.refunded_text.clone()),
+                    ]
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `coinwire sale`: sales as they are, and what a person decides about them.
+
+use super::{Act, input, print};
+use crate::config::Settings;
+use anyhow::Result;
+use backend::{
+    Backend,
+    clock::{SystemRandom, random_text},
+    sales::{ActionRow, HandAct, HandRequest, SaleRow, SalesFilter, Settlement},
+};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+#[derive(Subcommand)]
+pub enum Sale {
+    /// List an operator's newest sales, 50 at most.
+    List {
+        /// The operator's number or short name.
+        operator: String,
+        /// Only those in this state, for example review.
+        #[arg(long)]
+        state: Option<String>,
+        /// Only those older than the sale with this token: the next page.
+        #[arg(long, value_name = "TOKEN")]
+        before: Option<String>,
+        #[command(flatten)]
+        form: print::Form,
+    },
+    /// Give money of a sale back, all that is left of it or a part, through the payment provider.
+    Refund {
+        /// The sale's token, as in the address of its page.
+        token: String,
+        /// How much, in minor units (fen, cents). Without it, all that is left.
+        #[arg(long)]
+        amount_minor: Option<i64>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// End a review: decide about a payment of another amount than asked, or a refund that is stuck at the provider.
+    Settle {
+        /// The sale's token, as in the address of its page.
+        token: String,
+        /// What shall become of it.
+        #[arg(value_enum)]
+        how: How,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Show a sale, and what people decided about it.
+    Show {
+        /// The sale's token, as in the address of its page.
+        token: String,
+        #[command(flatten)]
+        form: print::Form,
+    },
+}
+
+/// Why something is decided, and whether it was decided before.
+#[derive(Args)]
+pub struct Why {
+    /// Why, in your words. Kept with the sale.
+    #[arg(long)]
+    reason: String,
+    /// Who decides, kept with the sale.
+    #[arg(long, default_value = "the server's operator")]
+    by: String,
+    /// Give a key of your own (1 to 64 letters and digits) where a script may run twice: what has the same key is done once.
+    #[arg(long)]
+    key: Option<String>,
+}
+
+/// How a review ends.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum How {
+    /// The machine gives what was bought, now.
+    Credit,
+    /// The money goes back; a stuck refund is tried again.
+    Refund,
+    /// The operator keeps the money: it was settled in another way.
+    Keep,
+}
+
+impl From<How> for Settlement {
+    fn from(how: How) -> Self {
+        match how {
+            How::Credit => Settlement::Credit,
+            How::Refund => Settlement::Refund,
+            How::Keep => Settlement::Keep,
+        }
+    }
+}
+
+/// Characters of a key that nobody chose.
+const KEY_CHARS: usize = 26;
+
+async fn decide(backend: &Backend, token: String, act: HandAct, why: Why) -> Result<()> {
+    let key = why.key.unwrap_or_else(|| random_text(&SystemRandom, KEY_CHARS));
+    let request = HandRequest { token, key, act, reason: why.reason, by: why.by };
+    let row = backend.act_by_hand(None, request).await?;
+    println!("sale {} is {}", row.view.token, row.view.state);
+    if let Some(refunded) = row.view.refund_text {
+        println!("refunded or being refunded: {refunded}");
+    }
+    Ok(())
+}
+
+impl Act for Sale {
+    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+        match self {
+            Sale::List { operator, state, before, form } => {
+                let operator = input::operator(backend, &operator).await?;
+                let filter = SalesFilter { state, before_token: before, machine_id: None };
+                let heads = ["SALE", "WHEN", "MACHINE", "AMOUNT", "STATE", "REASON", "REFUNDED"];
+                form.rows(&backend.sales(operator, filter).await?, heads, |row| {
+                    let view = &row.view;
+                    [
+                        view.token.clone(),
+                        print::time(Some(view.created_ms)),
+                        view.machine.clone(),
+                        view.amount_text.clone(),
+                        view.state.to_owned(),
+                        view.reason.clone(),
+                        print::or_dash(&view.refund_text),
+                    ]
+                })
+            }
+            Sale::Refund { token, amount_minor, why } => {
+                decide(backend, token, HandAct::Refund { amount_minor }, why).await
+            }
+            Sale::Settle { token, how, why } => decide(backend, token, HandAct::Settle(how.into()), why).await,
+            Sale::Show { token, form } => {
+                let sale = Shown { row: backend.any_sale(&token).await?, actions: backend.sale_actions(&token).await? };
+                form.one(&sale, facts)
+            }
+        }
+    }
+}
+
+/// A sale with what people decided about it.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    row: SaleRow,
+    actions: Vec<ActionRow>,
+}
+
+fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
+    let (row, view) = (&shown.row, &shown.row.view);
+    let mut facts = vec![
+        ("sale", view.token.clone()),
+        ("when", print::time(Some(view.created_ms))),
+        ("machine", format!("{} {}, {}", row.machine_id, view.machine, view.site)),
+        ("bought", format!("{}, {} pulses", view.label, view.pulses)),
+        ("amount", view.amount_text.clone()),
+        ("state", view.state.to_owned()),
+        ("reason", view.reason.clone()),
+        ("pulses given", view.pulses_given.to_string()),
+        ("refunded", print::or_dash(&view.refund_text)),
+        ("our number", print::or_dash(&row.out_trade_no)),
+        ("provider's", print::or_dash(&row.provider_txn_id)),
+        ("came to rest", print::time(row.finished_ms)),
+    ];
+    if view.served_and_refunded {
+        facts.push(("mark", "served although the money went back".to_owned()));
+    }
+    facts.extend(shown.actions.iter().map(|action| {
+        let ActionRow { action, amount_minor, reason, by, at_ms } = action;
+        ("by hand", format!("{} {action} {amount_minor} ({by}): {reason}", print::time(Some(*at_ms))))
+    }));
+    facts
+}

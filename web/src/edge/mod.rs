@@ -1,0 +1,245 @@
+//! The edge: HTTP/1 on TCP, with bounds that hold whatever a stranger does with a connection.
+//!
+//! `places.rs` bounds how many there are, in all and from one address; `phase.rs` says how long each may take for what it
+//! is at; `stream.rs` tells the phase what happens on the socket. HTTP/2 is not spoken here: behind a proxy it would end
+//! there, and without one it is many requests on a connection, which all bounds would have to know.
+
+mod phase;
+mod places;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use crate::guard::proxies::TrustedProxies;
+pub(crate) use phase::Deadlines;
+use phase::Progress;
+use places::{Place, Places};
+use poem::{
+    Endpoint, Request, Response,
+    http::uri::Scheme,
+    web::{LocalAddr, RemoteAddr},
+};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use stream::{Answer, Observed};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long it pauses when it cannot accept (out of file descriptors), instead of trying without end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What requests under way get at shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+/// The longest head of a request, and what is written at once: each connection may hold as much.
+const BUFFER_BYTES: usize = 32 * 1024;
+/// Said to a connection for which there is no place.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    retry-after: 5\r\nconnection: close\r\ncontent-length: 45\r\n\r\ntoo many connections; try again in a moment.\n";
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) connections: usize,
+    /// From one address that is not a trusted proxy's.
+    pub(crate) connections_per_address: usize,
+    /// How long each may take for what it is at.
+    pub(crate) deadlines: Deadlines,
+}
+
+/// What all connections share.
+struct Edge<E> {
+    endpoint: E,
+    proxies: TrustedProxies,
+    places: Arc<Places>,
+    deadlines: Deadlines,
+    local: SocketAddr,
+    /// No new requests.
+    closing: CancellationToken,
+    /// Nothing any more.
+    aborted: CancellationToken,
+}
+
+/// Serves connections until `closing` is cancelled, and then what is under way for a while.
+pub(crate) async fn serve<E>(
+    listener: TcpListener,
+    endpoint: E,
+    bounds: Bounds,
+    proxies: TrustedProxies,
+    closing: CancellationToken,
+) -> io::Result<()>
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    let local = listener.local_addr()?;
+    let places = Arc::new(Places::new(bounds.connections, bounds.connections_per_address));
+    let Bounds { deadlines, .. } = bounds;
+    let aborted = CancellationToken::new();
+    let edge = Arc::new(Edge { endpoint, proxies, places, deadlines, local, closing, aborted });
+    let tasks = TaskTracker::new();
+    while let Some(accepted) = edge.closing.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((socket, peer)) => admit(&edge, &tasks, socket, peer),
+            Err(error) => {
+                metrics::counter!("web_accept_errors_total").increment(1);
+                tracing::warn!(%error, "cannot accept an HTTP connection; trying again in {ACCEPT_PAUSE:?}");
+                // Where files have run out, whoever has waited longest to ask for something makes room.
+                edge.places.displace_oldest();
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    if timeout(SHUTDOWN_GRACE, tasks.wait()).await.is_err() {
+        edge.aborted.cancel();
+        tasks.wait().await;
+    }
+    Ok(())
+}
+
+/// Gives a connection a place and serves it, or says that there is none.
+fn admit<E>(edge: &Arc<Edge<E>>, tasks: &TaskTracker, socket: TcpStream, peer: SocketAddr)
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    // A proxy brings everybody's requests.
+    let counted = (!edge.proxies.is_trusted(peer.ip())).then(|| peer.ip());
+    match edge.places.take(counted) {
+        Ok(place) => {
+            // Otherwise a small piece after another (an event of a live stream, an MQTT packet) waits for the other side's
+            // delayed acknowledgement: 40 ms and more.
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+            tasks.spawn(serve_connection(edge.clone(), socket, peer, place));
+        }
+        Err(bound) => {
+            metrics::counter!("web_connections_refused_total", "bound" => bound).increment(1);
+            // Best effort: who does not read it will see that the connection is closed.
+            let _ = socket.try_write(NO_PLACE);
+        }
+    }
+}
+
+async fn serve_connection<E>(edge: Arc<Edge<E>>, socket: TcpStream, peer: SocketAddr, place: Place)
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    let _counted = Counted::new();
+    let displaced = place.displaced();
+    let progress = Arc::new(Progress::new(place.waiting(), Instant::now()));
+    let (asked_of, asked) = (edge.clone(), progress.clone());
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        asked.asked(Instant::now());
+        let answering = answer(asked_of.clone(), request, peer, asked.clone());
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
+    let observed = Observed::new(socket, progress.clone());
+    let serving = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(hyper_util::rt::TokioIo::new(observed), service)
+        .with_upgrades();
+    let mut serving = pin!(serving);
+    let mut closing = false;
+    loop {
+        let why = tokio::select! {
+            biased;
+            why = until_over(serving.as_mut(), &progress, edge.deadlines) => why,
+            () = displaced.cancelled() => Over::Displaced,
+            () = edge.aborted.cancelled() => Over::Aborted,
+            () = edge.closing.cancelled(), if !closing => {
+                closing = true;
+                serving.as_mut().graceful_shutdown();
+                continue;
+            }
+        };
+        if let Some(reason) = why.reason() {
+            metrics::counter!("web_connections_cut_total", "reason" => reason).increment(1);
+        }
+        return;
+    }
+}
+
+/// Polls the connection, and a timer for what it is at: all that moves the timer happens while the connection is polled.
+async fn until_over<F: Future>(mut serving: Pin<&mut F>, progress: &Progress, deadlines: Deadlines) -> Over {
+    let mut timer = pin!(sleep_until(Instant::now()));
+    poll_fn(|cx| {
+        if serving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Over::Closed);
+        }
+        let Some((at, reason)) = progress.ends_at(&deadlines) else { return Poll::Pending };
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx).map(|()| Over::Overdue(reason))
+    })
+    .await
+}
+
+/// Why a connection is over.
+enum Over {
+    /// By itself, or handed on to a WebSocket.
+    Closed,
+    /// It took too long for what it was at.
+    Overdue(&'static str),
+    /// Its place was given to another.
+    Displaced,
+    /// The server ends.
+    Aborted,
+}
+
+impl Over {
+    /// Why it was cut, for the metric; `None` if it was not.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Over::Closed | Over::Aborted => None,
+            Over::Overdue(reason) => Some(*reason),
+            Over::Displaced => Some("displaced"),
+        }
+    }
+}
+
+async fn answer<E>(
+    edge: Arc<Edge<E>>,
+    request: hyper::Request<hyper::body::Incoming>,
+    peer: SocketAddr,
+    progress: Arc<Progress>,
+) -> hyper::Response<Answer>
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    let request: Request = (request, LocalAddr(edge.local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
+    let response = edge.endpoint.get_response(request).await;
+    if response.content_type() == Some(crate::live::CONTENT_TYPE) {
+        progress.streams();
+    }
+    let response: hyper::Response<_> = response.into();
+    response.map(|body| Answer::new(body, progress))
+}
+
+/// Counts a connection while it is there.
+struct Counted(metrics::Gauge);
+
+impl Counted {
+    fn new() -> Self {
+        let gauge = metrics::gauge!("web_connections");
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

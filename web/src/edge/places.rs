@@ -1,0 +1,242 @@
+//! Places of connections: so many in all and of one address. Where one is wanting, whoever has waited longest to ask for
+//! something gives way to whoever comes: a browser says within milliseconds what it wants, so sockets that say nothing keep
+//! nobody out, however many there are.
+
+use crate::guard::limits::limit_key;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+use tokio_util::sync::CancellationToken;
+
+/// The places.
+#[derive(Debug)]
+pub(super) struct Places {
+    taken: Mutex<Taken>,
+    max: usize,
+    of_address_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    connections: HashMap<u64, Connection>,
+    addresses: HashMap<IpAddr, OfAddress>,
+    /// Who waits, by when that began.
+    waiting: BTreeMap<u64, u64>,
+    last_number: u64,
+    last_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    address: Option<IpAddr>,
+    displaced: CancellationToken,
+    /// When its wait began, in order.
+    ticket: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct OfAddress {
+    connections: usize,
+    waiting: BTreeMap<u64, u64>,
+}
+
+impl Places {
+    pub(super) fn new(max: usize, of_address_max: usize) -> Self {
+        Self { taken: Mutex::default(), max, of_address_max }
+    }
+
+    /// Takes a place, for a connection that waits to be asked; one without an address is not counted by it. The error is
+    /// the bound that is reached.
+    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, &'static str> {
+        let address = address.map(limit_key);
+        let mut taken = self.taken.lock();
+        if let Some(of_address) = address.as_ref().and_then(|address| taken.addresses.get(address))
+            && of_address.connections >= self.of_address_max
+        {
+            let oldest = of_address.waiting.values().next().copied();
+            taken.displace(oldest.ok_or("address")?);
+        }
+        if taken.connections.len() >= self.max {
+            let oldest = taken.waiting.values().next().copied();
+            taken.displace(oldest.ok_or("all")?);
+        }
+        taken.last_number += 1;
+        let number = taken.last_number;
+        let displaced = CancellationToken::new();
+        if let Some(address) = address {
+            taken.addresses.entry(address).or_default().connections += 1;
+        }
+        taken.connections.insert(number, Connection { address, displaced: displaced.clone(), ticket: None });
+        // From the first moment: among many that come at once the newest is still taken.
+        taken.begin_wait(number);
+        Ok(Place { waiting: Waiting { places: self.clone(), number }, displaced })
+    }
+
+    /// Gives up the place of whoever has waited longest.
+    pub(super) fn displace_oldest(&self) {
+        let mut taken = self.taken.lock();
+        if let Some(number) = taken.waiting.values().next().copied() {
+            taken.displace(number);
+        }
+    }
+}
+
+impl Taken {
+    fn displace(&mut self, number: u64) {
+        if let Some(connection) = self.remove(number) {
+            connection.displaced.cancel();
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Connection> {
+        self.end_wait(number);
+        let connection = self.connections.remove(&number)?;
+        if let Some(address) = connection.address
+            && let Some(of_address) = self.addresses.get_mut(&address)
+        {
+            of_address.connections -= 1;
+            if of_address.connections == 0 {
+                self.addresses.remove(&address);
+            }
+        }
+        Some(connection)
+    }
+
+    fn begin_wait(&mut self, number: u64) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if connection.ticket.is_some() {
+            return;
+        }
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        connection.ticket = Some(ticket);
+        self.waiting.insert(ticket, number);
+        if let Some(of_address) = connection.address.and_then(|address| self.addresses.get_mut(&address)) {
+            of_address.waiting.insert(ticket, number);
+        }
+    }
+
+    fn end_wait(&mut self, number: u64) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(ticket) = connection.ticket.take() else { return };
+        self.waiting.remove(&ticket);
+        if let Some(of_address) = connection.address.and_then(|address| self.addresses.get_mut(&address)) {
+            of_address.waiting.remove(&ticket);
+        }
+    }
+}
+
+/// A connection's place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    waiting: Waiting,
+    displaced: CancellationToken,
+}
+
+impl Place {
+    /// Cancelled when the place is given to another.
+    pub(super) fn displaced(&self) -> CancellationToken {
+        self.displaced.clone()
+    }
+
+    /// For whoever knows whether the connection waits to be asked for something.
+    pub(super) fn waiting(&self) -> Waiting {
+        self.waiting.clone()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.waiting.places.taken.lock().remove(self.waiting.number);
+    }
+}
+
+/// Tells whether a connection waits to be asked for something. Says nothing once its place is given back.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    places: Arc<Places>,
+    number: u64,
+}
+
+impl Waiting {
+    pub(super) fn begin(&self) {
+        self.places.taken.lock().begin_wait(self.number);
+    }
+
+    pub(super) fn end(&self) {
+        self.places.taken.lock().end_wait(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    fn waiting(places: &Arc<Places>, from: Option<IpAddr>) -> Place {
+        places.take(from).unwrap()
+    }
+
+    fn served(places: &Arc<Places>, from: Option<IpAddr>) -> Place {
+        let place = waiting(places, from);
+        place.waiting().end();
+        place
+    }
+
+    #[test]
+    fn whoever_asks_nothing_gives_way_and_whoever_is_served_does_not() {
+        let places = Arc::new(Places::new(3, 2));
+        let first = waiting(&places, address("192.0.2.1"));
+        let second = waiting(&places, address("192.0.2.1"));
+        // The address is full: its oldest goes, nobody else's.
+        let other = waiting(&places, address("192.0.2.2"));
+        let third = waiting(&places, address("192.0.2.1"));
+        assert!(first.displaced().is_cancelled());
+        assert!(!second.displaced().is_cancelled() && !other.displaced().is_cancelled());
+        // Whoever was served and waits again has waited less long.
+        second.waiting().end();
+        second.waiting().begin();
+        let _next = waiting(&places, address("192.0.2.3"));
+        assert!(other.displaced().is_cancelled() && !second.displaced().is_cancelled());
+        // Where all are being served, there is no room.
+        second.waiting().end();
+        third.waiting().end();
+        assert_eq!(places.take(address("192.0.2.1")).unwrap_err(), "address");
+        let full = Arc::new(Places::new(1, 1));
+        let _served = served(&full, address("192.0.2.1"));
+        assert_eq!(full.take(address("192.0.2.2")).unwrap_err(), "all");
+    }
+
+    #[test]
+    fn a_place_that_is_given_back_leaves_nothing_behind() {
+        let places = Arc::new(Places::new(2, 1));
+        for from in [address("192.0.2.1"), address("2001:db8::1"), None] {
+            let place = waiting(&places, from);
+            let told = place.waiting();
+            drop(place);
+            told.begin();
+        }
+        let displaced = waiting(&places, address("192.0.2.1"));
+        drop(waiting(&places, address("192.0.2.1")));
+        drop(displaced);
+        let taken = places.taken.lock();
+        assert!(taken.connections.is_empty() && taken.addresses.is_empty() && taken.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_home_network_is_one_address_and_a_proxy_none() {
+        let places = Arc::new(Places::new(10, 1));
+        let _held = served(&places, address("2001:db8:1:2::1"));
+        assert!(places.take(address("2001:db8:1:2:ffff::1")).is_err());
+        let _other = served(&places, address("2001:db8:1:3::1"));
+        let _mapped = served(&places, address("::ffff:192.0.2.1"));
+        assert!(places.take(address("192.0.2.1")).is_err());
+        let _proxys = [served(&places, None), served(&places, None)];
+    }
+}

@@ -1,0 +1,108 @@
+//! Errors as pages: what happened, in the reader's language, and where to go on.
+
+use crate::{
+    failure::{ErrorWords, Failure, chain},
+    guard::session,
+    page::{Page, see_other},
+    way_on::{Area, Place, page_of, ways_on},
+};
+use backend::operators::Member;
+use poem::{
+    IntoResponse, Request, Response,
+    http::{HeaderValue, Method, StatusCode, header},
+};
+use tera::Context;
+
+/// What must be known of a request to answer for its failure.
+pub(crate) struct Asked {
+    is_get: bool,
+    path: String,
+    session: String,
+}
+
+impl Asked {
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            is_get: matches!(*request.method(), Method::GET | Method::HEAD),
+            path: request.uri().path().to_owned(),
+            session: session::cookie(request),
+        }
+    }
+}
+
+/// The answer to what a handler, a guard or poem refused.
+pub(crate) async fn from_error(page: &Page, asked: &Asked, error: poem::Error) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    let words = ErrorWords::of(&error);
+    let cause = error.downcast_ref::<Failure>().map(|failure| chain(failure)).unwrap_or_else(|| error.to_string());
+    if words.status.is_server_error() {
+        tracing::error!(status = words.status.as_u16(), %cause, "a request failed");
+    } else {
+        tracing::debug!(status = words.status.as_u16(), %cause, "a request was refused");
+    }
+    // A form's address, opened anew: a tab that came back, or a reload.
+    if words.status == StatusCode::METHOD_NOT_ALLOWED
+        && asked.is_get
+        && let Some(form_page) = page_of(&asked.path)
+    {
+        return see_other(&form_page);
+    }
+    answer(page, asked, &words).await
+}
+
+/// The answer to a panic.
+pub(crate) async fn from_panic(page: &Page, asked: &Asked) -> Response {
+    tracing::error!("a handler panicked");
+    let words = ErrorWords { status: StatusCode::INTERNAL_SERVER_ERROR, word: "500", retry_after_s: None };
+    answer(page, asked, &words).await
+}
+
+async fn answer(page: &Page, asked: &Asked, words: &ErrorWords) -> Response {
+    let area = Area::of(&asked.path);
+    let member = who_asks(page, asked, words.status).await;
+    let place =
+        Place { here: &page.look.here, is_get: asked.is_get, status: words.status, is_member: member.is_some() };
+    let mut context = context(words, &place);
+    let template = match &member {
+        // Consumers' pages stay theirs, whoever looks at them.
+        Some(member) if area != Area::Consumer => {
+            context.insert("member", member);
+            context.insert("tab", "");
+            "operator_error.html"
+        }
+        Some(_) | None => "error.html",
+    };
+    let mut response = page.render_as(words.status, template, context).unwrap_or_else(|failure| {
+        tracing::error!(cause = %chain(&failure), "the error page does not render");
+        words.status.into_response()
+    });
+    if let Some(seconds) = words.retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// What the template names.
+pub(crate) fn context(words: &ErrorWords, place: &Place<'_>) -> Context {
+    let mut context = Context::new();
+    context.insert("status", &words.status.as_u16());
+    context.insert("word", words.word);
+    context.insert("ways", &ways_on(place));
+    context.insert("find", &(words.status == StatusCode::NOT_FOUND && Area::of(place.here) == Area::Consumer));
+    context.insert("retry_after_s", &words.retry_after_s);
+    context
+}
+
+/// The member who asks: known from the way through, or looked up where the request did not come that far. If the store is
+/// what fails, it is not asked again.
+async fn who_asks(page: &Page, asked: &Asked, status: StatusCode) -> Option<Member> {
+    if let Some(member) = page.signed.get() {
+        return Some(member.clone());
+    }
+    if status.is_server_error() || asked.session.is_empty() {
+        return None;
+    }
+    session::member_of(&page.app.backend, &asked.session).await
+}

@@ -1,0 +1,179 @@
+//! Attempts to sign in: guessing is slow, and locks nobody out.
+//!
+//! An address has so many attempts in a minute. A member who got in from an address lately has attempts of their own there:
+//! somebody who guesses behind the same gateway does not keep them out. Failures with one e-mail address, from wherever,
+//! are answered late once there are many; the right password is answered at once. Whether the member exists makes no
+//! difference to any of it. The message broker holds logins by the same rules (`broker/src/failures.rs`).
+
+use super::limits::limit_key;
+use crate::{config::Limits, failure::Failure};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+/// How late a failure is answered once an e-mail address had too many.
+const FAILURE_DELAY: Duration = Duration::from_secs(3);
+/// How long a member is known at an address after getting in.
+const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
+/// Attempts and failures are counted over this long from the first.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Addresses, names and members known at a time. Beyond, those whose time has passed make room, or the next is not noted: a
+/// flood of addresses must not cost memory without end.
+const NOTED_MAX: usize = 20_000;
+
+/// A member at an address.
+type Who = (IpAddr, String);
+
+/// What is counted.
+pub(crate) struct SignIns {
+    from_address: Windows<IpAddr>,
+    of_known: Windows<Who>,
+    failures: Windows<String>,
+    known: Mutex<HashMap<Who, Instant>>,
+}
+
+impl SignIns {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            from_address: Windows::new(limits.sign_ins_per_minute),
+            of_known: Windows::new(limits.sign_ins_per_email_per_minute),
+            failures: Windows::new(limits.sign_ins_per_email_per_minute),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Whether an attempt is heard.
+    ///
+    /// # Errors
+    /// If there were too many from its address.
+    pub(crate) fn attempt(&self, address: IpAddr, email: &str, now: Instant) -> Result<(), Failure> {
+        let who = (limit_key(address), email.to_lowercase());
+        let is_known = self.known.lock().get(&who).is_some_and(|at| now < *at + KNOWN_FOR);
+        let counted = if is_known { self.of_known.count(who, now) } else { self.from_address.count(who.0, now) };
+        counted.map_err(|wait| Failure::TooMany { retry_after_s: wait.as_secs() + 1 })
+    }
+
+    /// Notes a failure, and tells how late it is to be answered.
+    pub(crate) fn failed(&self, email: &str, now: Instant) -> Duration {
+        match self.failures.count(email.to_lowercase(), now) {
+            Ok(()) => Duration::ZERO,
+            Err(_) => FAILURE_DELAY,
+        }
+    }
+
+    /// Notes who got in, and where.
+    pub(crate) fn succeeded(&self, address: IpAddr, email: &str, now: Instant) {
+        let mut known = self.known.lock();
+        if known.len() >= NOTED_MAX {
+            known.retain(|_, at| now < *at + KNOWN_FOR);
+        }
+        if known.len() < NOTED_MAX {
+            known.insert((limit_key(address), email.to_lowercase()), now);
+        }
+    }
+}
+
+/// Counts of each key by itself, in a window that begins with the first.
+struct Windows<K> {
+    /// 0 is no limit.
+    max: u32,
+    counts: Mutex<HashMap<K, (Instant, u32)>>,
+}
+
+impl<K: Hash + Eq> Windows<K> {
+    fn new(max: u32) -> Self {
+        Self { max, counts: Mutex::default() }
+    }
+
+    /// Counts one; the error is how long the window still lasts in which there were too many.
+    fn count(&self, key: K, now: Instant) -> Result<(), Duration> {
+        if self.max == 0 {
+            return Ok(());
+        }
+        let mut counts = self.counts.lock();
+        if counts.len() >= NOTED_MAX && !counts.contains_key(&key) {
+            counts.retain(|_, (began, _)| now < *began + WINDOW);
+            if counts.len() >= NOTED_MAX {
+                return Ok(());
+            }
+        }
+        let (began, count) = counts.entry(key).or_insert((now, 0));
+        if now >= *began + WINDOW {
+            (*began, *count) = (now, 0);
+        }
+        if *count >= self.max {
+            return Err((*began + WINDOW).saturating_duration_since(now));
+        }
+        *count += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn sign_ins() -> SignIns {
+        SignIns::new(&Limits { sign_ins_per_minute: 3, sign_ins_per_email_per_minute: 2, ..Limits::default() })
+    }
+
+    #[test]
+    fn whoever_guesses_at_a_name_slows_down_failures_and_keeps_nobody_out() {
+        let (sign_ins, now) = (sign_ins(), Instant::now());
+        for (email, late) in [
+            ("owner@example.com", Duration::ZERO),
+            ("Owner@Example.com", Duration::ZERO),
+            ("owner@example.com", FAILURE_DELAY),
+            ("other@example.com", Duration::ZERO),
+        ] {
+            assert_eq!(sign_ins.failed(email, now), late, "{email}");
+        }
+        assert_eq!(sign_ins.failed("owner@example.com", now + WINDOW), Duration::ZERO);
+        assert!(sign_ins.attempt(HERE, "owner@example.com", now).is_ok(), "it is still heard");
+    }
+
+    #[test]
+    fn whoever_is_known_at_an_address_is_not_kept_out_by_others_there_and_may_not_guess_without_end() {
+        let (sign_ins, now) = (sign_ins(), Instant::now());
+        sign_ins.succeeded(HERE, "Owner@example.com", now);
+        for _ in 0..3 {
+            assert!(sign_ins.attempt(HERE, "other@example.com", now).is_ok());
+        }
+        let Err(Failure::TooMany { retry_after_s }) = sign_ins.attempt(HERE, "other@example.com", now) else {
+            panic!("the fourth is heard")
+        };
+        assert_eq!(retry_after_s, WINDOW.as_secs() + 1);
+        for _ in 0..2 {
+            assert!(sign_ins.attempt(HERE, "owner@example.com", now).is_ok());
+        }
+        assert!(sign_ins.attempt(HERE, "owner@example.com", now).is_err());
+        assert!(sign_ins.attempt(THERE, "owner@example.com", now).is_ok());
+        assert!(sign_ins.attempt(HERE, "owner@example.com", now + WINDOW).is_ok(), "the next minute");
+        for _ in 0..3 {
+            assert!(sign_ins.attempt(HERE, "owner@example.com", now + KNOWN_FOR).is_ok());
+        }
+        assert!(sign_ins.attempt(HERE, "owner@example.com", now + KNOWN_FOR).is_err(), "not known any more");
+    }
+
+    #[test]
+    fn nothing_takes_memory_without_end() {
+        let (sign_ins, now) = (sign_ins(), Instant::now());
+        for number in 0..2 * NOTED_MAX {
+            sign_ins.succeeded(HERE, &number.to_string(), now);
+            sign_ins.failed(&number.to_string(), now);
+        }
+        assert_eq!(sign_ins.failures.counts.lock().len(), NOTED_MAX);
+        sign_ins.failed("later", now + WINDOW);
+        assert_eq!(sign_ins.failures.counts.lock().len(), 1);
+        assert_eq!(sign_ins.known.lock().len(), NOTED_MAX);
+        sign_ins.succeeded(HERE, "later", now + KNOWN_FOR);
+        assert_eq!(sign_ins.known.lock().len(), 1);
+    }
+}

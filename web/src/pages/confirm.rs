@@ -1,0 +1,46 @@
+//! What cannot be taken back with the same press asks before it acts, and says what will happen. Without JavaScript: the
+//! form's answer is a page with the question, whose form says that one is sure.
+
+use crate::{failure::Failure, page::Page};
+use backend::operators::Member;
+use poem::Response;
+use serde::Serialize;
+use tera::Context;
+
+/// The field by which a form says that one was asked.
+pub(crate) const SURE: &str = "sure";
+
+/// Whether a form says that one was asked.
+pub(crate) fn is_sure(field: &str) -> bool {
+    field == "yes"
+}
+
+/// A question before something is done.
+#[derive(Debug, Serialize)]
+pub(crate) struct Question<'a> {
+    /// `confirm-<word>-title`, `-text` and `-do` in the locales.
+    pub(crate) word: &'static str,
+    /// What it is about, by its name.
+    pub(crate) about: &'a str,
+    /// Where the answer is sent.
+    pub(crate) action: &'a str,
+    /// What is sent with it.
+    pub(crate) fields: &'a [(&'a str, &'a str)],
+    /// Where one goes who does not want it.
+    pub(crate) back: &'a str,
+}
+
+/// The page with the question.
+pub(crate) fn ask(page: Page, member: &Member, tab: &str, question: &Question<'_>) -> Result<Response, Failure> {
+    page.at(question.back.to_owned()).render("confirm.html", context(member, tab, question))
+}
+
+/// What the template names.
+pub(crate) fn context(member: &Member, tab: &str, question: &Question<'_>) -> Context {
+    let mut context = Context::new();
+    context.insert("member", member);
+    context.insert("tab", tab);
+    context.insert("question", question);
+    context.insert("sure", SURE);
+    context
+}

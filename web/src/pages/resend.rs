@@ -1,0 +1,86 @@
+//! The answer to a form that lay open for too long, or while somebody signed in or out: what was typed is shown, and one
+//! press sends it. A password is never kept, and what asks before it acts asks again.
+
+use crate::{failure::Failure, guard::csrf::Stale, page::Page, pages::confirm::SURE, way_on::page_of};
+use backend::operators::Member;
+use poem::{Response, http::StatusCode};
+use serde::Serialize;
+use tera::Context;
+
+/// A field that is sent again unseen.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Field<'a> {
+    name: &'a str,
+    value: &'a str,
+    /// The key of its name's text, if people typed it.
+    label: Option<String>,
+}
+
+/// The page, in the operator's pages if a member is signed in.
+pub(crate) fn answer(page: &Page, member: Option<&Member>, stale: &Stale) -> Result<Response, Failure> {
+    let back = page_of(&page.look.here).unwrap_or_else(|| "/".into());
+    let context = context(member, &page.look.here, &back, stale);
+    let template = if member.is_some() { "operator_resend.html" } else { "resend.html" };
+    page.clone().at(back).render_as(StatusCode::FORBIDDEN, template, context)
+}
+
+/// What the template names.
+pub(crate) fn context(member: Option<&Member>, action: &str, back: &str, stale: &Stale) -> Context {
+    let mut context = Context::new();
+    if let Some(member) = member {
+        context.insert("member", member);
+        context.insert("tab", "");
+    }
+    context.insert("action", action);
+    context.insert("back", back);
+    context.insert("fields", &fields(stale));
+    context
+}
+
+fn fields(stale: &Stale) -> Vec<Field<'_>> {
+    let is_kept = |name: &str| name != crate::guard::csrf::FIELD && name != SURE && !name.contains("password");
+    stale
+        .fields
+        .iter()
+        .filter(|(name, _)| is_kept(name))
+        .map(|(name, value)| Field { name, value, label: label(name) })
+        .collect()
+}
+
+/// The text that names a field which people type into.
+fn label(name: &str) -> Option<String> {
+    let key = match name {
+        "label" | "amount" | "pulses" => format!("price-{name}"),
+        "coins" => "learn-coins".into(),
+        "test_pulses" => "learn-test-pulses".into(),
+        "width_min_ms"
+        | "width_max_ms"
+        | "gap_min_ms"
+        | "burst_end_ms"
+        | "credit_width_ms"
+        | "credit_gap_ms"
+        | "credit_pulses_max"
+        | "credit_pulses_per_minute_max"
+        | "status_period_s"
+        | "keepalive_s" => {
+            format!("setting-{name}")
+        }
+        _ => return None,
+    };
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_what_was_typed_but_no_password_no_token_and_no_answer_to_a_question() {
+        let typed =
+            [("csrf", "T"), ("label", "A <b>"), ("password", "x"), ("new_password", "y"), ("sure", "yes"), ("on", "")];
+        let stale = Stale { fields: typed.map(|(name, value)| (name.into(), value.into())).into() };
+        let kept: Vec<(&str, bool)> =
+            fields(&stale).into_iter().map(|field| (field.name, field.label.is_some())).collect();
+        assert_eq!(kept, [("label", true), ("on", false)]);
+    }
+}
