@@ -8,9 +8,6 @@ use crate::{
 use backend::{Error, db::Db, payments::CallbackFailure, sales::Checkout};
 use failing_disk::{After, Disk, Fault};
 
-/// A lock that another has is asked for so often before SQLite gives up, and more.
-const LOCKED_CALLS: u64 = 1_000;
-
 /// The disk under the store, and whether it is failing.
 pub(crate) struct StoreDisk {
     disk: Disk,
@@ -49,7 +46,8 @@ impl World {
         for _ in 0..self.weather.store_faults {
             let fault = chance.pick(&[Fault::Full, Fault::WriteError, Fault::SyncError, Fault::Locked]);
             let times = chance.pick(&[1, 2, 5, u64::MAX]);
-            let times = if fault == Fault::Locked { times.saturating_mul(LOCKED_CALLS) } else { times };
+            // How often a lock is asked for depends on real time: it is held until the disk is mended.
+            let times = if fault == Fault::Locked { u64::MAX } else { times };
             let (skip, for_us) = (chance.between(0..=40), chance.between(100_000..=60_000_000));
             self.plan(chance.between(0..=busy_us), Event::DiskFails { fault, skip, times, for_us });
         }
