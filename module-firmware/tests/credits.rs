@@ -99,7 +99,8 @@ fn an_expired_credit_is_a_question_and_can_never_be_given_later() {
     bench.credit(1, 2);
     bench.run_ms(1000);
     let mut ask = bench.command(2, Action::Credit { pulses: 2 });
-    ask.expires_ms = ask.issued_ms - 1;
+    ask.issued_ms -= 500;
+    ask.expires_ms = ask.issued_ms;
     bench.send(&ask);
     assert_eq!((bench.last_ack().stage, bench.last_ack().pulses), (Stage::Expired, Some(0)));
     // The same payment, commanded once more under a later sequence.
@@ -425,7 +426,7 @@ fn flash_that_forgot_refuses_what_it_may_have_given() {
     let mut bench = Bench::ready_at(bench.cut(), UNIX_MS + 10_000);
     bench.send(&before);
     assert_eq!(bench.last_ack().reason, Some(Reason::TooOld));
-    let after = Command { issued_ms: UNIX_MS + 1, ..before };
+    let after = Command { id: 10, sequence: 10, issued_ms: UNIX_MS + 1, ..before };
     bench.send(&after);
     assert_eq!(bench.last_ack().stage, Stage::Received);
 }
