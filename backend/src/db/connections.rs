@@ -59,7 +59,7 @@ impl Writer {
     }
 
     /// Whether the connection is known to be outside of any transaction.
-    async fn is_clean(self, connection: &mut sqlx::SqliteConnection) -> Result<bool, sqlx::Error> {
+    async fn check_clean(self, connection: &mut sqlx::SqliteConnection) -> Result<bool, sqlx::Error> {
         if connection.is_in_transaction() {
             // A rollback that is queued for it is done before this is answered.
             connection.ping().await?;
@@ -84,8 +84,8 @@ pub(super) async fn connect_writer(url: &str, writer: &Writer) -> Result<Databas
     options.map_sqlx_sqlite_pool_opts(move |pool: PoolOptions<sqlx::Sqlite>| {
         let (opened, released, acquired) = (writer.clone(), writer.clone(), writer.clone());
         pool.after_connect(move |connection, _| Box::pin(opened.clone().attach(connection)))
-            .after_release(move |connection, _| Box::pin(released.clone().is_clean(connection)))
-            .before_acquire(move |connection, _| Box::pin(acquired.clone().is_clean(connection)))
+            .after_release(move |connection, _| Box::pin(released.clone().check_clean(connection)))
+            .before_acquire(move |connection, _| Box::pin(acquired.clone().check_clean(connection)))
     });
     Ok(Database::connect(options).await?)
 }

@@ -175,7 +175,7 @@ impl Backend {
         change.operator_id = Set(Some(machine.operator_id));
         change.update_without_returning(txn).await?;
         let (id, has_others) = (row.id.clone(), carried.is_some_and(|carried| carried != settings::wanted(&row)));
-        let lock_differs = old.as_ref().is_some_and(|old| old.locked != row.locked).then(|| !row.locked);
+        let lock_differs = old.as_ref().is_some_and(|old| old.locked != row.locked).then_some(!row.locked);
         if let Some(carried) = carried.filter(|_| has_others || row.settings_wanted == 0) {
             self.want_settings(txn, row, carried, verdict::DISCARDED, after).await?;
         }

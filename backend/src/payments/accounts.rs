@@ -72,9 +72,11 @@ pub(crate) struct OpenProviders {
 
 struct Known {
     bulkhead: Arc<Bulkhead>,
-    /// The stored configuration it was made of, as it is sealed, and what it was opened to; nothing if it cannot be used.
-    opened: Option<(Vec<u8>, Option<Arc<dyn Provider>>)>,
+    opened: Option<Opened>,
 }
+
+/// The stored configuration a provider was made of, as it is sealed, and what it was opened to; nothing if it cannot be used.
+type Opened = (Vec<u8>, Option<Arc<dyn Provider>>);
 
 impl OpenProviders {
     pub fn new(factory: Arc<dyn Providers>, clock: Arc<dyn clock::Clock>, rules: Rules) -> Self {

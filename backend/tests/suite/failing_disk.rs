@@ -17,6 +17,9 @@ const TRIES: usize = 40;
 /// A lock that another has is asked for so often before SQLite gives up, and more.
 const LOCKED_FOR: u64 = 300;
 
+/// A commit is many writes, in turn a frame's header and a page: each fifth meets every commit, at both.
+const WRITES: usize = 5;
+
 async fn app_on(disk: &Disk) -> TestApp {
     let app = TestApp::start_with(Options { store: Some(Store::on_disk(disk)), ..Options::default() }).await;
     app.make_ready(&app.shop).await;
@@ -155,15 +158,15 @@ async fn calls_of_two_sales(fault: Fault) -> u64 {
     disk.calls(fault) - before
 }
 
-/// Has the fault at each call, once; and at every few calls, several times in a row.
-async fn at_each_call(fault: Fault, in_a_row: u64, every: usize) {
+/// Has the fault at every few calls, once; and at fewer of them, several times in a row.
+async fn at_each_call(fault: Fault, every: usize, in_a_row: u64, rows_every: usize) {
     let calls = calls_of_two_sales(fault).await;
     assert!(calls > 0, "{fault:?} hits nothing");
     // Migrated once for all.
     let migrated = Disk::new();
     Store::on_disk(&migrated).open().await;
-    let rows = (0..calls).step_by(every).map(|skip| (skip, in_a_row));
-    for (skip, times) in (0..calls).map(|skip| (skip, 1)).chain(rows) {
+    let rows = (0..calls).step_by(rows_every).map(|skip| (skip, in_a_row));
+    for (skip, times) in (0..calls).step_by(every).map(|skip| (skip, 1)).chain(rows) {
         let told = format!("{fault:?} at call {skip} of {calls}, {times} times");
         let disk = migrated.after(After::Kill);
         let app = app_on(&disk).await;
@@ -177,27 +180,27 @@ async fn at_each_call(fault: Fault, in_a_row: u64, every: usize) {
 
 #[tokio::test]
 async fn at_each_write_the_disk_is_full() {
-    at_each_call(Fault::Full, 3, 4).await;
+    at_each_call(Fault::Full, WRITES, 3, 4 * WRITES).await;
 }
 
 #[tokio::test]
 async fn at_each_write_there_is_an_error() {
-    at_each_call(Fault::WriteError, 3, 4).await;
+    at_each_call(Fault::WriteError, WRITES, 3, 4 * WRITES).await;
 }
 
 #[tokio::test]
 async fn at_each_sync_there_is_an_error() {
-    at_each_call(Fault::SyncError, 3, 1).await;
+    at_each_call(Fault::SyncError, 1, 3, 1).await;
 }
 
 #[tokio::test]
 async fn at_each_read_there_is_an_error() {
-    at_each_call(Fault::ReadError, 3, 4).await;
+    at_each_call(Fault::ReadError, 1, 3, 4).await;
 }
 
 #[tokio::test]
 async fn at_each_transaction_another_has_the_lock() {
-    at_each_call(Fault::Locked, LOCKED_FOR, 1).await;
+    at_each_call(Fault::Locked, 1, LOCKED_FOR, 1).await;
 }
 
 /// A commit that fails costs the connection: nothing of what follows is a savepoint in a transaction that nobody commits.

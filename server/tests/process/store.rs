@@ -118,7 +118,7 @@ async fn only_the_owner_may_read_what_is_kept_whatever_the_umask() {
         .into_iter()
         .filter(|file| fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0))
         // A certificate is for everybody.
-        .filter(|file| !file.extension().is_some_and(|extension| extension == "pem"))
+        .filter(|file| file.extension().is_none_or(|extension| extension != "pem"))
         .collect();
     assert!(files(dir.path()).len() > 5 && open_to_others.is_empty(), "others may read {open_to_others:?}");
 }

@@ -131,8 +131,14 @@ impl Visitor {
         self.send(request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")).await
     }
 
+    /// Sends a form; where the answer asks whether that is meant, says yes.
     pub async fn submit(&self, form: &Form) -> Page {
-        self.try_submit(form).await.unwrap()
+        let answer = self.try_submit(form).await.unwrap();
+        if answer.texts("#sure").is_empty() {
+            return answer;
+        }
+        let confirmed = answer.forms(form.action.path()).remove(0);
+        self.try_submit(&confirmed).await.unwrap()
     }
 
     async fn send(&self, mut request: reqwest::RequestBuilder) -> reqwest::Result<Page> {
