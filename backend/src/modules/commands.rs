@@ -140,8 +140,10 @@ impl Backend {
         command.expires_ms = command.issued_ms.saturating_add(wait_ms);
         let mut on_wire = on_wire(&command, action);
         if purpose == Purpose::Ask {
-            // As old as the order: a module whose memory began later says so.
-            on_wire.issued_ms = u64::try_from(sale.created_ms).unwrap_or(0);
+            // As old as the order: a module whose memory began later says so. And expired by the module's clock too, however
+            // new the order is.
+            let expired_ms = sale.created_ms.min(self.now_ms() - 2 * self.rules.clock_drift_max_ms);
+            on_wire.issued_ms = u64::try_from(expired_ms).unwrap_or(0);
             on_wire.expires_ms = on_wire.issued_ms;
         }
         store(txn, command, &on_wire).await

@@ -202,6 +202,7 @@ async fn a_refund_that_was_forgotten_is_found_in_the_statement() {
     app.pass_ms(31_000).await;
     assert_eq!(app.state(&token).await, "refunded");
     let made = app.bank.refunds()[0].request.clone();
+    app.shop.module.credits(&app);
     put_back(&mut app, 0).await;
     app.pass_ms(400).await;
     assert_eq!(app.state(&token).await, "review");
