@@ -148,7 +148,7 @@ mod tests {
         let taken = |place: &mut Place, now| (0..1000).filter(|_| place.takes(now)).count() as u32;
         assert_eq!(taken(&mut place, start), AT_ONCE);
         assert_eq!(taken(&mut place, start + ONE_EACH), 1);
-        assert_eq!(taken(&mut place, start + ONE_EACH * 5 / 2), 0);
+        assert_eq!(taken(&mut place, start + ONE_EACH * 3 / 2), 0);
         assert_eq!(taken(&mut place, start + ONE_EACH * 4), 3);
         assert_eq!(taken(&mut place, start + ONE_EACH * 1000), AT_ONCE);
         assert_eq!(taken(&mut place, start), 0, "a clock that stands still earns nothing");

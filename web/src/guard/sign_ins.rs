@@ -24,6 +24,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses, names and members known at a time. Beyond, those whose time has passed make room, or the next is not noted: a
 /// flood of addresses must not cost memory without end.
 const NOTED_MAX: usize = 20_000;
+/// How often those make room.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A member at an address.
 type Who = (IpAddr, String);
@@ -33,7 +35,7 @@ pub(crate) struct SignIns {
     from_address: Windows<IpAddr>,
     of_known: Windows<Who>,
     failures: Windows<String>,
-    known: Mutex<HashMap<Who, Instant>>,
+    known: Mutex<Noted<Who, ()>>,
 }
 
 impl SignIns {
@@ -42,7 +44,7 @@ impl SignIns {
             from_address: Windows::new(limits.sign_ins_per_minute),
             of_known: Windows::new(limits.sign_ins_per_email_per_minute),
             failures: Windows::new(limits.sign_ins_per_email_per_minute),
-            known: Mutex::default(),
+            known: Mutex::new(Noted::new(KNOWN_FOR)),
         }
     }
 
@@ -52,7 +54,7 @@ impl SignIns {
     /// If there were too many from its address.
     pub(crate) fn attempt(&self, address: IpAddr, email: &str, now: Instant) -> Result<(), Failure> {
         let who = (limit_key(address), email.to_lowercase());
-        let is_known = self.known.lock().get(&who).is_some_and(|at| now < *at + KNOWN_FOR);
+        let is_known = self.known.lock().get(&who, now).is_some();
         let counted = if is_known { self.of_known.count(who, now) } else { self.from_address.count(who.0, now) };
         counted.map_err(|wait| Failure::TooMany { retry_after_s: wait.as_secs() + 1 })
     }
@@ -67,13 +69,7 @@ impl SignIns {
 
     /// Notes who got in, and where.
     pub(crate) fn succeeded(&self, address: IpAddr, email: &str, now: Instant) {
-        let mut known = self.known.lock();
-        if known.len() >= NOTED_MAX {
-            known.retain(|_, at| now < *at + KNOWN_FOR);
-        }
-        if known.len() < NOTED_MAX {
-            known.insert((limit_key(address), email.to_lowercase()), now);
-        }
+        self.known.lock().note((limit_key(address), email.to_lowercase()), (), now);
     }
 }
 
@@ -81,12 +77,12 @@ impl SignIns {
 struct Windows<K> {
     /// 0 is no limit.
     max: u32,
-    counts: Mutex<HashMap<K, (Instant, u32)>>,
+    counts: Mutex<Noted<K, u32>>,
 }
 
 impl<K: Hash + Eq> Windows<K> {
     fn new(max: u32) -> Self {
-        Self { max, counts: Mutex::default() }
+        Self { max, counts: Mutex::new(Noted::new(WINDOW)) }
     }
 
     /// Counts one; the error is how long the window still lasts in which there were too many.
@@ -95,21 +91,43 @@ impl<K: Hash + Eq> Windows<K> {
             return Ok(());
         }
         let mut counts = self.counts.lock();
-        if counts.len() >= NOTED_MAX && !counts.contains_key(&key) {
-            counts.retain(|_, (began, _)| now < *began + WINDOW);
-            if counts.len() >= NOTED_MAX {
-                return Ok(());
-            }
+        match counts.get(&key, now) {
+            None => counts.note(key, 1, now),
+            Some((began, count)) if *count >= self.max => return Err((*began + WINDOW).saturating_duration_since(now)),
+            Some((_, count)) => *count += 1,
         }
-        let (began, count) = counts.entry(key).or_insert((now, 0));
-        if now >= *began + WINDOW {
-            (*began, *count) = (now, 0);
-        }
-        if *count >= self.max {
-            return Err((*began + WINDOW).saturating_duration_since(now));
-        }
-        *count += 1;
         Ok(())
+    }
+}
+
+/// What is noted of each key, for a while from when it was noted.
+struct Noted<K, V> {
+    lasts: Duration,
+    of: HashMap<K, (Instant, V)>,
+    /// When those whose time has passed were last dropped.
+    swept_at: Option<Instant>,
+}
+
+impl<K: Hash + Eq, V> Noted<K, V> {
+    fn new(lasts: Duration) -> Self {
+        Self { lasts, of: HashMap::new(), swept_at: None }
+    }
+
+    fn get(&mut self, key: &K, now: Instant) -> Option<&mut (Instant, V)> {
+        self.of.get_mut(key).filter(|(at, _)| now < *at + self.lasts)
+    }
+
+    /// Notes it, if there is room.
+    fn note(&mut self, key: K, value: V, now: Instant) {
+        // Not at each of a flood: it would take longer than what it holds off.
+        let is_due = self.swept_at.is_none_or(|at| now >= at + SWEEP_EVERY);
+        if self.of.len() >= NOTED_MAX && is_due {
+            self.swept_at = Some(now);
+            self.of.retain(|_, (at, _)| now < *at + self.lasts);
+        }
+        if self.of.len() < NOTED_MAX || self.of.contains_key(&key) {
+            self.of.insert(key, (now, value));
+        }
     }
 }
 
@@ -169,11 +187,11 @@ mod tests {
             sign_ins.succeeded(HERE, &number.to_string(), now);
             sign_ins.failed(&number.to_string(), now);
         }
-        assert_eq!(sign_ins.failures.counts.lock().len(), NOTED_MAX);
+        assert_eq!(sign_ins.failures.counts.lock().of.len(), NOTED_MAX);
         sign_ins.failed("later", now + WINDOW);
-        assert_eq!(sign_ins.failures.counts.lock().len(), 1);
-        assert_eq!(sign_ins.known.lock().len(), NOTED_MAX);
+        assert_eq!(sign_ins.failures.counts.lock().of.len(), 1);
+        assert_eq!(sign_ins.known.lock().of.len(), NOTED_MAX);
         sign_ins.succeeded(HERE, "later", now + KNOWN_FOR);
-        assert_eq!(sign_ins.known.lock().len(), 1);
+        assert_eq!(sign_ins.known.lock().of.len(), 1);
     }
 }
