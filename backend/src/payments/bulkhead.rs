@@ -86,6 +86,10 @@ impl Bulkhead {
             Lane::Statement => 1,
         };
         let entry = inside.breaker.entry(&self.rules, self.clock.now_ms())?;
+        // A statement is long: it is no probe of whether payments can be taken again.
+        if lane == Lane::Statement && entry == Entry::Probe {
+            return None;
+        }
         (*inside.under_way(lane) < most).then_some(entry)
     }
 
@@ -173,15 +177,8 @@ impl Watched {
     }
 
     async fn watch<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
-        self.watch_for(self.bulkhead.rules.provider_wait_ms, call).await
-    }
-
-    async fn watch_for<T>(
-        &self,
-        wait_ms: u64,
-        call: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
         let bulkhead = &*self.bulkhead;
+        let wait_ms = bulkhead.rules.provider_wait_ms;
         let mut waiting = Waiting { bulkhead, since_ms: bulkhead.clock.now_ms(), is_over: false };
         let outcome = tokio::select! {
             biased;
@@ -230,8 +227,14 @@ impl Provider for Watched {
         self.provider.statement_ready_ms(day)
     }
 
+    /// The breaker is not told: a statement that is late or damaged says nothing about whether payments can be taken.
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
-        self.watch_for(self.bulkhead.rules.statement_wait_ms, self.provider.statement(day)).await
+        let wait_ms = self.bulkhead.rules.statement_wait_ms;
+        tokio::select! {
+            biased;
+            outcome = self.provider.statement(day) => outcome,
+            () = self.bulkhead.clock.sleep_ms(wait_ms) => Err(ProviderError::Unknown(format!("no answer in {wait_ms} ms"))),
+        }
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError> {

@@ -131,7 +131,7 @@ impl Backend {
             && matches!(state, SaleState::Paid | SaleState::Crediting)
             && operator::Entity::find_by_id(row.operator_id).one(txn).await?.is_some_and(|o| o.refund_remainder);
         let elsewhere_minor = match state {
-            SaleState::Paid | SaleState::Crediting if event.is_some_and(may_fail) => {
+            SaleState::Paid | SaleState::Crediting if event.is_some_and(|event| gives_back(event, row.pulses)) => {
                 returned_elsewhere_minor(txn, row).await?
             }
             _ => 0,
@@ -333,8 +333,12 @@ impl Backend {
     }
 }
 
-fn may_fail(event: Event) -> bool {
-    matches!(event, Event::CreditDone { .. } | Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent)
+/// Whether an event may lead to money going back, where so many pulses were bought.
+fn gives_back(event: Event, bought: i32) -> bool {
+    match event {
+        Event::CreditDone { pulses } => pulses < bought,
+        other => matches!(other, Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent),
+    }
 }
 
 /// How a refund of an attempt is booked, and how it is when it does not come about.

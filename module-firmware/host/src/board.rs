@@ -60,6 +60,11 @@ impl Wires {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// There is power: the acceptor takes no coins until the module says otherwise.
+    pub fn inhibit(&self) {
+        self.inhibited.send_replace(true);
+    }
+
     /// Waits until the acceptor takes coins.
     pub async fn uninhibited(&self) {
         // The sender is here: it cannot end before.
@@ -91,8 +96,6 @@ pub struct HostBoard {
 
 impl HostBoard {
     pub fn new(wires: Arc<Wires>) -> Self {
-        // As soon as there is power, and until the module says otherwise.
-        wires.inhibited.send_replace(true);
         Self { wires, booted_us: time::now_us(), outputs: Outputs::default(), running: false }
     }
 }

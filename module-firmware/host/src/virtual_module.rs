@@ -94,6 +94,7 @@ impl VirtualModule {
         let mut power = self.power.lock().unwrap_or_else(PoisonError::into_inner);
         if power.is_none() {
             self.wires.forget_inputs();
+            self.wires.inhibit();
             let (config, chip, wires) = (self.config.clone(), self.chip.clone(), self.wires.clone());
             *power = Some(THREADS.spawn_pinned(|| live(config, chip, wires)));
             drop(power);

@@ -108,7 +108,7 @@ async fn a_power_cut_in_a_credit_is_told_and_nothing_more_is_given() {
     drop(server);
     let mut server = Server::start(mosquitto.at, 0).await;
     server.welcome().await;
-    let next = protocol::messages::Command { sequence: 100, ..server.command(Action::Credit { pulses: 1 }) };
+    let next = protocol::messages::Command { id: 100, sequence: 100, ..server.command(Action::Credit { pulses: 1 }) };
     server.send(&next).await;
     server.ack(&next, &[Stage::Done]).await;
     counted(&module, given + 1).await;

@@ -80,7 +80,9 @@ struct Pins {
 impl Pins {
     fn new() -> Self {
         let (inputs, told) = (RefCell::default(), RefCell::default());
-        Self { inputs, captured: Notify::new(), outputs: watch::Sender::default(), told }
+        // No coin is taken before the module says so.
+        let outputs = watch::Sender::new(Outputs { inhibit: true, ..Outputs::default() });
+        Self { inputs, captured: Notify::new(), outputs, told }
     }
 
     fn edge(&self, level_high: bool) {
@@ -91,6 +93,9 @@ impl Pins {
 
     /// A coin of one pulse: the machine sees it begin and end.
     async fn coin(&self) {
+        let mut outputs = self.outputs.subscribe();
+        let accepts = outputs.wait_for(|outputs| !outputs.inhibit);
+        timeout(PATIENCE, accepts).await.expect("coins are never accepted").unwrap();
         for active in [true, false] {
             self.edge(!active);
             let mut outputs = self.outputs.subscribe();
