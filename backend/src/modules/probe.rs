@@ -22,6 +22,7 @@ impl Backend {
         let answered = answers.wait_for(|probe| probe.answer.is_some());
         let give_up = self.clock.sleep_ms(self.rules.probe_wait_ms);
         let answer = tokio::select! {
+            biased;
             probe = answered => probe.ok().and_then(|probe| probe.answer),
             () = give_up => None,
         };

@@ -187,6 +187,7 @@ impl Backend {
         };
         // The payer was told the longest wait.
         let answer = tokio::select! {
+            biased;
             answer = provider.create(&payment) => answer,
             () = self.clock.sleep_ms(self.rules.order_wait_ms) => Err(ProviderError::Unknown("no answer in time".into())),
         };

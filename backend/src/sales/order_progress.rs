@@ -30,6 +30,7 @@ impl Backend {
         };
         let order = tokio::spawn(order.in_current_span());
         tokio::select! {
+            biased;
             outcome = order => match outcome {
                 Ok(outcome) => outcome.map(Some),
                 Err(failed) => match failed.try_into_panic() {
@@ -65,6 +66,7 @@ impl Backend {
             }
         };
         tokio::select! {
+            biased;
             found = look => found,
             () = give_up => Ok(None),
         }
