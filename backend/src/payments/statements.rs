@@ -15,7 +15,7 @@ use crate::{
     Backend, Result, Rules,
     sales::{After, mark::OrderMark},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
+use sea_orm::{ActiveValue::Set, Condition, DatabaseTransaction, prelude::*, sea_query::Expr};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Trades looked up at once.
@@ -91,20 +91,72 @@ impl Backend {
         }
         let (account, provider) = self.account(row.account_id).await?;
         if row.day == 0 {
-            let first = provider.day_of(account.created_ms.max(self.wall_ms() - LOOK_BACK_MS));
+            let first = provider.day_of(self.looked_back_to_ms(&account));
             return self.end_statement(&row, statement_state::READ, &Reading::default(), first, &*provider).await;
+        }
+        if self.begin_again(&account, &*provider).await? {
+            return Ok(());
         }
         match self.look_into(&account, &*provider, row.day).await? {
             Ok(None) => Ok(()),
             Ok(Some((state, reading))) => {
                 self.tell_of_reading(&account, &reading);
-                self.end_statement(&row, state, &reading, row.day + 1, &*provider).await
+                // No day before this one can be had any more.
+                let earliest = provider.day_of(self.wall_ms() - GIVEN_UP_AFTER_MS);
+                self.end_statement(&row, state, &reading, (row.day + 1).max(earliest), &*provider).await
             }
             Err(error) => {
                 self.statement_failed(&account, &row, &error);
                 Ok(())
             }
         }
+    }
+
+    /// Since when an account's statements are read, if none was read yet.
+    fn looked_back_to_ms(&self, account: &account::Model) -> i64 {
+        let (wall_ms, created_ms) = (self.wall_ms(), account.created_ms);
+        let look_back_ms = wall_ms - LOOK_BACK_MS;
+        // An account from the future was made while the clock was ahead.
+        if created_ms > wall_ms { look_back_ms } else { created_ms.max(look_back_ms) }
+    }
+
+    /// Has the days read again that were ended at a time still to come: the clock was ahead then, and what such a clock
+    /// makes of a day that has no statement is wrong. What was learned of them is no news. False if there are none.
+    async fn begin_again(&self, account: &account::Model, provider: &dyn Provider) -> Result<bool> {
+        let wall_ms = self.wall_ms();
+        let of_account = &Condition::all().add(statement::Column::AccountId.eq(account.id));
+        let doubtful = &of_account.clone().add(statement::Column::ReadMs.gt(wall_ms));
+        if statement::Entity::find().filter(doubtful.clone()).count(self.db.read()).await? == 0 {
+            return Ok(false);
+        }
+        tracing::warn!(account = account.id, "the clock was ahead: some of the provider's statements are read again");
+        let beginning = provider.day_of(self.looked_back_to_ms(account));
+        self.db
+            .write(|txn| async move {
+                let txn = &*txn;
+                let some = statement::Entity::find().filter(doubtful.clone()).all(txn).await?;
+                let day = some.iter().map(|some| some.day).filter(|day| *day > 0).fold(beginning, i64::min);
+                statement::Entity::delete_many()
+                    .filter(of_account.clone().add(statement::Column::Day.gte(day)))
+                    .exec(txn)
+                    .await?;
+                // What is left of them is the account's beginning.
+                statement::Entity::update_many()
+                    .col_expr(statement::Column::ReadMs, Expr::value(wall_ms))
+                    .filter(doubtful.clone())
+                    .exec(txn)
+                    .await?;
+                let next = row(account.id, day, self.statement_due_ms(account.id, day, provider));
+                statement::Entity::insert(next).exec_without_returning(txn).await?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// When a day's statement is asked for first, by the process's own time.
+    fn statement_due_ms(&self, account_id: i64, day: i64, provider: &dyn Provider) -> i64 {
+        let spread_ms = (account_id.wrapping_mul(7_919) * 1_000).rem_euclid(self.rules.statement_spread_ms.max(1));
+        self.now_ms() + (provider.statement_ready_ms(day) + spread_ms - self.wall_ms()).max(0)
     }
 
     /// Asks for a day's statement and takes in what it says; nothing if it is to be asked for later.
@@ -178,9 +230,7 @@ impl Backend {
         next_day: i64,
         provider: &dyn Provider,
     ) -> Result<()> {
-        let spread_ms =
-            (ended.account_id.wrapping_mul(7_919) * 1_000).rem_euclid(self.rules.statement_spread_ms.max(1));
-        let next = row(ended.account_id, next_day, provider.statement_ready_ms(next_day) + spread_ms);
+        let next = row(ended.account_id, next_day, self.statement_due_ms(ended.account_id, next_day, provider));
         let next = &next;
         self.db
             .write(|txn| async move {

@@ -11,6 +11,7 @@ use backend::{
     payments::provider::{Fact, Paid, RefundState, ToldRefund, TradeState},
 };
 use protocol::messages::Stage;
+use sea_orm::ConnectionTrait;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -176,6 +177,73 @@ async fn that_were_missed_are_made_up_for_after_a_restart() {
     assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
     assert!(app.bank.called(Call::Statement).len() >= reads + 5);
     app.assert_books().await;
+}
+
+#[tokio::test]
+async fn of_days_that_a_clock_ahead_has_passed_over_are_read_once_it_is_right() {
+    for ahead_ms in [8 * HOUR_MS, 30 * 24 * HOUR_MS, 400 * 24 * HOUR_MS] {
+        let mut app = TestApp::start().await;
+        let token = credited_sale(&app).await;
+        let trade = app.number(&token).await;
+        app.next_statement().await;
+        app.clock.step_wall(ahead_ms);
+        app.bank.refund_outside(&trade, "C1", 100, app.now_ms());
+        // By this clock there is no statement of today, nor of the days that follow.
+        for _ in 0..40 {
+            app.pass_ms(200).await;
+        }
+        app.clock.step_wall(-ahead_ms);
+        app.restart().await;
+        app.next_statement().await;
+        let row = app.row(&token).await.view;
+        assert_eq!(row.elsewhere_text.as_deref(), Some("¥1.00"), "{ahead_ms} ms ahead");
+        let open = "SELECT COUNT(*) FROM statements WHERE due_ms IS NOT NULL";
+        assert_eq!(app.number_of(open).await, 1);
+        app.assert_books().await;
+    }
+}
+
+#[tokio::test]
+async fn begin_today_if_the_account_was_made_by_a_clock_that_was_ahead() {
+    let app = TestApp::start().await;
+    let token = credited_sale(&app).await;
+    let trade = app.number(&token).await;
+    // As if it had been made, and looked at first, with the clock ten days ahead.
+    let ahead_ms = app.now_ms() + 10 * 24 * HOUR_MS;
+    let day = day_of(ahead_ms);
+    app.db.read().execute_unprepared(&format!("UPDATE merchant_accounts SET created_ms = {ahead_ms}")).await.unwrap();
+    app.db
+        .read()
+        .execute_unprepared(&format!("UPDATE statements SET read_ms = {ahead_ms} WHERE day = 0"))
+        .await
+        .unwrap();
+    app.db
+        .read()
+        .execute_unprepared(&format!("UPDATE statements SET day = {day}, due_ms = 0 WHERE due_ms IS NOT NULL"))
+        .await
+        .unwrap();
+    app.bank.refund_outside(&trade, "C1", 100, app.now_ms());
+    app.next_statement().await;
+    assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
+}
+
+#[tokio::test]
+async fn of_an_account_made_in_1970_are_not_asked_for_day_by_day() {
+    let app = TestApp::start().await;
+    let today = day_of(app.now_ms());
+    app.db
+        .read()
+        .execute_unprepared("UPDATE statements SET day = 3, due_ms = 0 WHERE due_ms IS NOT NULL")
+        .await
+        .unwrap();
+    app.bank.fault(Call::Statement, [Fault::Refused; 1]);
+    app.events();
+    for _ in 0..100 {
+        app.pass_ms(200).await;
+    }
+    let read: Vec<i64> = app.bank.called(Call::Statement).iter().map(|day| day.parse().unwrap()).collect();
+    assert!(read.len() < 200 && read.contains(&(today - 60)), "{read:?}");
+    assert_eq!(app.alarms().len(), 1);
 }
 
 #[tokio::test]
