@@ -61,8 +61,11 @@ impl From<String> for Violation {
 }
 
 impl From<backend::Error> for Violation {
+    /// Tells where, since the error says only why.
+    #[track_caller]
     fn from(error: backend::Error) -> Self {
-        Violation(format!("the backend failed: {error}"))
+        let place = std::panic::Location::caller();
+        Violation(format!("the backend failed ({}:{}): {error}", place.file(), place.line()))
     }
 }
 

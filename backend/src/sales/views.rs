@@ -20,8 +20,9 @@ impl Backend {
             .await?
             .ok_or(Error::NotFound("sale"))?;
         let waits = [SaleState::Created.as_str(), SaleState::AwaitingPayment.as_str()].contains(&sale.state.as_str());
-        if waits {
-            self.poll_soon(sale.id).await?;
+        if waits && let Err(error) = self.poll_soon(sale.id).await {
+            // The page needs it not: it shows what is known, and the provider is asked later.
+            tracing::warn!(%error, "could not have a payment asked about sooner");
         }
         let rows = self.with_details(vec![sale]).await?;
         rows.into_iter().next().map(|row| row.view).ok_or(Error::NotFound("sale"))

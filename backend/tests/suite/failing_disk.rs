@@ -243,3 +243,15 @@ async fn a_full_disk_is_named_and_goes_by() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn the_page_of_a_sale_that_waits_is_shown_while_nothing_can_be_written() {
+    let disk = Disk::new();
+    let app = app_on(&disk).await;
+    let token = order(&app).await;
+    // The provider is asked seldom by now, and a look at the page would have it asked sooner.
+    app.pass_ms(60_000).await;
+    disk.fail(Fault::Full, 0, u64::MAX);
+    assert_eq!(app.backend.sale(&token).await.unwrap().state, "awaiting_payment");
+    assert!(disk.failed() > 0, "it tried to write");
+}
