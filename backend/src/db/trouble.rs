@@ -142,8 +142,8 @@ pub(super) fn is_contention(error: &DbErr) -> bool {
     };
     let sqlx::Error::Database(error) = &**error else { return false };
     match error.code().as_deref() {
-        // SQLite: BUSY, BUSY_SNAPSHOT, LOCKED. MySQL: deadlock.
-        Some("5" | "517" | "6" | "40001") => true,
+        // SQLite: BUSY_SNAPSHOT, LOCKED (for BUSY it has waited already). MySQL: deadlock.
+        Some("517" | "6" | "40001") => true,
         // MySQL reports a lock wait timeout (1205) and "record changed since last read" (1020) under the general state.
         Some("HY000") => error.message().contains("Lock wait") || error.message().contains("Record has changed"),
         _ => false,
