@@ -112,14 +112,20 @@ impl World {
             let way_us = self.net.between(WAY_US);
             self.plan_in(way_us, Event::Acknowledged { machine, link, token: outgoing.token });
         }
-        self.plan_copies(Event::ToServer { machine, topic, payload, status: outgoing.kind == Kind::Status });
+        self.pass_on(machine, topic, payload, outgoing.kind);
     }
 
-    /// The broker has a module's message and passes it on.
-    pub async fn server_hears(&mut self, machine: usize, topic: String, payload: Vec<u8>, status: bool) -> Checked {
-        if status {
+    /// The broker has a module's message, and keeps it if it is a status: in the order in which it comes, whatever becomes of
+    /// it on the way to the server.
+    fn pass_on(&mut self, machine: usize, topic: String, payload: Vec<u8>, kind: Kind) {
+        if kind == Kind::Status {
             self.retained.insert(machine, (topic.clone(), payload.clone()));
         }
+        self.plan_copies(Event::ToServer { machine, topic, payload });
+    }
+
+    /// The server receives a module's message from the broker.
+    pub async fn server_hears(&mut self, machine: usize, topic: String, payload: Vec<u8>) -> Checked {
         let Some(backend) = self.server.reach() else { return Ok(()) };
         self.note_message("server hears", machine, topics::parse(&topic).map_or(Kind::Ack, |(_, kind)| kind), &payload);
         let outcome = backend.on_message(&topic, &payload).await;
@@ -173,7 +179,7 @@ impl World {
             let now_us = self.time.now_us();
             self.trace.note(now_us, format_args!("module {machine}: the broker publishes its will"));
             let topic = topics::topic(self.machines[machine].identity.id, Kind::Status).to_string();
-            self.plan_copies(Event::ToServer { machine, topic, payload, status: true });
+            self.pass_on(machine, topic, payload, Kind::Status);
         }
     }
 

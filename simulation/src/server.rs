@@ -302,7 +302,7 @@ impl World {
             return Ok(());
         }
         for (machine, (topic, payload)) in self.retained.clone() {
-            self.server_hears(machine, topic, payload, false).await?;
+            self.server_hears(machine, topic, payload).await?;
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ pub(crate) enum Event {
     /// A message reaches a module.
     ToModule { machine: usize, payload: Vec<u8> },
     /// The broker passes a module's message on to the server.
-    ToServer { machine: usize, topic: String, payload: Vec<u8>, status: bool },
+    ToServer { machine: usize, topic: String, payload: Vec<u8> },
     /// A module hears that the broker has a message.
     Acknowledged { machine: usize, link: u64, token: module_firmware::Token },
     /// A module's connection breaks.
@@ -391,8 +391,8 @@ impl World {
             Event::Poll { machine, polls } if self.machines[machine].polls == polls => self.poll(machine).await?,
             Event::Poll { .. } => {}
             Event::ToModule { machine, payload } => self.module_hears(machine, &payload).await?,
-            Event::ToServer { machine, topic, payload, status } => {
-                self.server_hears(machine, topic, payload, status).await?;
+            Event::ToServer { machine, topic, payload } => {
+                self.server_hears(machine, topic, payload).await?;
             }
             Event::Acknowledged { machine, link, token } => self.acknowledged(machine, link, token).await?,
             Event::LinkBreaks { machine, link } => self.link_breaks(machine, link),
