@@ -27,7 +27,8 @@ pub struct Rules {
     pub credit_grace_ms: i64,
     /// The longest a credit may take, while its module keeps saying that it is at work.
     pub credit_longest_ms: i64,
-    /// A module that stayed silent about a credit is asked about it whenever it shows up again, so long after the order.
+    /// A module that stayed silent about a credit is asked about it whenever it shows up again, so long after the order:
+    /// longer than any step of a clock that is set.
     pub credit_memory_ms: i64,
     /// A module is given so long after our start, at least, to say what became of a credit from before.
     pub restart_answer_ms: i64,
@@ -105,7 +106,7 @@ impl Default for Rules {
             credit_lifetime_ms: 20_000,
             credit_grace_ms: 10_000,
             credit_longest_ms: 10 * 60_000,
-            credit_memory_ms: 24 * 3_600_000,
+            credit_memory_ms: 180 * 24 * 3_600_000,
             restart_answer_ms: 30_000,
             module_return_ms: 10 * 60_000,
             credit_patience_ms: 120_000,
