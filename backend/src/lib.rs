@@ -11,7 +11,7 @@
 //! - Deciders are pure; clock and randomness are handed in, so that the whole can be simulated.
 //! - Every input from outside carries a key with a unique index: doing it twice does it once.
 //! - The ledger sums to zero at every commit.
-//! - Every `select!` is `biased`: an answer that is there counts, also at the moment it would be given up, and chance that is
+//! - A `select!` of an answer and the end of the wait for it is `biased`: an answer that is there counts, and chance that is
 //!   not handed in decides nothing.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
