@@ -67,8 +67,9 @@ fn last_untrusted(headers: &HeaderMap, header: &HeaderName, proxies: &TrustedPro
     let mut farthest = None;
     for line in headers.get_all(header).iter().rev() {
         let Ok(line) = line.to_str() else { return Err(format!("{} bytes that are no text", line.len())) };
-        for hop in split(line, ',').into_iter().rev().map(str::trim).filter(|hop| !hop.is_empty()) {
-            let node = if *header == header::FORWARDED { forwarded_for(hop) } else { Some(hop) };
+        let is_forwarded = *header == header::FORWARDED;
+        for hop in hops(line, is_forwarded)?.into_iter().rev().map(str::trim).filter(|hop| !hop.is_empty()) {
+            let node = if is_forwarded { forwarded_for(hop) } else { Some(hop) };
             let address = node.and_then(address_of).ok_or_else(|| shape(hop))?;
             if proxies.one_hop || !proxies.is_trusted(address) {
                 return Ok(address);
@@ -77,6 +78,16 @@ fn last_untrusted(headers: &HeaderMap, header: &HeaderName, proxies: &TrustedPro
         }
     }
     farthest.ok_or_else(|| "nothing".to_owned())
+}
+
+/// The hops of a line of the header, each as some proxy or the visitor wrote it. Quotes count in `Forwarded` alone; one that
+/// is never closed there may be the visitor's, and would swallow what the proxy added.
+fn hops(line: &str, is_forwarded: bool) -> Result<Vec<&str>, String> {
+    match is_forwarded {
+        false => Ok(line.split(',').collect()),
+        true if line.matches('"').count().is_multiple_of(2) => Ok(split(line, ',')),
+        true => Err(shape(line)),
+    }
 }
 
 /// The parts of a text between separators that do not stand in quotes.
@@ -105,7 +116,10 @@ fn address_of(node: &str) -> Option<IpAddr> {
     let node = node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node).trim();
     let bracketed = |node: &str| node.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
     // An interface (`fe80::1%eth0`) says nothing to anybody else.
-    let without_zone = node.split_once('%').map_or(node, |(address, _)| address);
+    let without_zone = match node.split_once('%') {
+        Some((address, zone)) if is_word(zone) => address,
+        _ => node,
+    };
     let address = (without_zone.parse().ok())
         .or_else(|| bracketed(node))
         .or_else(|| node.parse::<SocketAddr>().ok().map(|address| address.ip()))
@@ -117,13 +131,18 @@ fn address_of(node: &str) -> Option<IpAddr> {
 /// RFC 7239 lets a port be a word: `192.0.2.7:_port`.
 fn with_hidden_port(node: &str) -> Option<IpAddr> {
     let (address, port) = node.rsplit_once(':')?;
-    if !port.starts_with('_') {
+    if !port.strip_prefix('_').is_some_and(is_word) {
         return None;
     }
     match address.strip_prefix('[') {
         Some(address) => address.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
         None => address.parse().ok().map(IpAddr::V4),
     }
+}
+
+/// Whether a text is the name of an interface or of a port, and nothing besides.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 /// What a text looks like: letters as `a`, digits as `0`, each run once. Says enough to mend a proxy, and nothing else.
@@ -259,6 +278,26 @@ mod tests {
         assert_eq!(ask(&[("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "203.0.113.9")]), "203.0.113.9");
         // Its own request.
         assert_eq!(ask(&[]), "127.0.0.1");
+        // A quote of the visitor's does not hide what the proxy adds, on the same line.
+        for written in ["1.1.1.1%\"", "1.1.1.1:_\"", "\"1.1.1.1", "\"", "\"1.1.1.1\""] {
+            let line = format!("{written}, 203.0.113.9");
+            assert_eq!(ask(&[("x-forwarded-for", &line)]), "203.0.113.9", "{line}");
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_makes_forwarded_unreadable() {
+        for added in ["for=203.0.113.9", "for=\"[2001:db8::9]:80\""] {
+            for written in ["for=1.1.1.1;x=\"", "for=1.1.1.1;x=\"a\";y=\"", "\""] {
+                let line = format!("{written}, {added}");
+                assert!(forwarded(&line).is_err(), "{line}");
+            }
+            for written in ["for=1.1.1.1;x=\"a,b\"", "for=1.1.1.1;x=\"\\\"", "x=\"\""] {
+                let line = format!("{written}, {added}");
+                let seen = forwarded(&line);
+                assert!(["203.0.113.9", "2001:db8::9"].contains(&seen.clone().unwrap().as_str()), "{line}: {seen:?}");
+            }
+        }
     }
 
     #[test]
