@@ -11,6 +11,8 @@ mod stream;
 mod tests;
 
 use crate::guard::proxies::TrustedProxies;
+use futures_util::StreamExt;
+use hyper::body::Body as _;
 pub(crate) use phase::Deadlines;
 use phase::Progress;
 use places::{Place, Places};
@@ -218,13 +220,29 @@ async fn answer<E>(
 where
     E: Endpoint<Output = Response> + 'static,
 {
-    let request: Request = (request, LocalAddr(edge.local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
+    let has_body = !request.body().is_end_stream();
+    let mut request: Request = (request, LocalAddr(edge.local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
+    if has_body {
+        let body = request.take_body();
+        request.set_body(until_whole(body, progress.clone()));
+    } else {
+        progress.whole();
+    }
     let response = edge.endpoint.get_response(request).await;
     if response.content_type() == Some(crate::live::CONTENT_TYPE) {
         progress.streams();
     }
     let response: hyper::Response<_> = response.into();
     response.map(|body| Answer::new(body, progress))
+}
+
+/// A body whose end is told.
+fn until_whole(body: poem::Body, progress: Arc<Progress>) -> poem::Body {
+    let end = futures_util::stream::poll_fn(move |_| {
+        progress.whole();
+        Poll::Ready(None)
+    });
+    poem::Body::from_bytes_stream(body.into_bytes_stream().chain(end))
 }
 
 /// Counts a connection while it is there.

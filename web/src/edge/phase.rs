@@ -72,8 +72,13 @@ impl Progress {
 
     /// A request's head is whole.
     pub(super) fn asked(&self, now: Instant) {
-        self.waiting.end();
         self.state.lock().phase = Phase::Answering(now);
+    }
+
+    /// All of a request came in: its connection keeps its place until it is answered. Not before: a body that never comes
+    /// must not hold one.
+    pub(super) fn whole(&self) {
+        self.waiting.end();
     }
 
     /// The answer is a live stream.

@@ -9,7 +9,8 @@ const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(100);
 const PATIENT: Deadlines = Deadlines { head: LONG, idle: LONG, answer: LONG, stall: LONG };
 
-/// An edge before a site: `/` is a word, `/long` an answer that no socket holds, `/never` none at all.
+/// An edge before a site: `/` is a word, `/long` an answer that no socket holds, `/never` none at all, `/body` none once the
+/// request's body is there.
 struct Running {
     at: SocketAddr,
     closing: CancellationToken,
@@ -24,7 +25,7 @@ async fn start(connections: usize, per_address: usize, deadlines: Deadlines, pro
     let closing = CancellationToken::new();
     let unanswered = Arc::new(AtomicUsize::new(0));
     let counted = unanswered.clone();
-    let site = make(move |request: Request| {
+    let site = make(move |mut request: Request| {
         let counted = counted.clone();
         async move {
             match request.uri().path() {
@@ -32,6 +33,11 @@ async fn start(connections: usize, per_address: usize, deadlines: Deadlines, pro
                     let piece = bytes::Bytes::from(vec![b'x'; 1 << 16]);
                     let pieces = futures_util::stream::repeat_with(move || Ok::<_, io::Error>(piece.clone()));
                     Body::from_bytes_stream(pieces).into_response()
+                }
+                "/body" => {
+                    let _ = request.take_body().into_bytes().await;
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    std::future::pending().await
                 }
                 "/never" => {
                     counted.fetch_add(1, Ordering::SeqCst);
@@ -183,4 +189,29 @@ async fn at_the_end_nothing_new_is_taken_and_what_does_not_end_is_cut() {
     assert_eq!(all(never).await, "");
     running.served.await.unwrap().unwrap();
     assert!(TcpStream::connect(running.at).await.is_err());
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_holds_no_place_and_one_that_came_does() {
+    let running = start(2, 2, PATIENT, TrustedProxies::none()).await;
+    let post = |body: &str| format!("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n{body}");
+    let whole = open(&running, &post("abcd")).await;
+    while running.unanswered.load(Ordering::SeqCst) < 1 {
+        sleep(SHORT / 10).await;
+    }
+    let half = open(&running, &post("ab")).await;
+    // There is no third place but that of the one that waits for the rest of its body.
+    let mut asking = open(&running, &get("/")).await;
+    until_answered(&mut asking).await;
+    assert_eq!(all(half).await, "");
+    // The next one takes the place of whoever was served; the whole request keeps its own.
+    let mut next = open(&running, &get("/")).await;
+    until_answered(&mut next).await;
+    let mut rest = [0; 1];
+    let waits = timeout(SHORT, {
+        let mut whole = whole;
+        async move { whole.read(&mut rest).await }
+    })
+    .await;
+    assert!(waits.is_err(), "the whole request lost its place");
 }
