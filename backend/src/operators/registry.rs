@@ -27,6 +27,9 @@ const CONTACT_CHARS: usize = 120;
 pub struct OperatorChange {
     /// The name that consumers read.
     pub name: Option<String>,
+    /// Whom payers turn to, as the scan and sale pages show it: a phone number, an e-mail address or some words. An empty
+    /// text removes it.
+    pub contact: Option<String>,
     /// Where its days begin.
     pub time_zone: Option<Zone>,
     /// Partly given credits: refund the remainder only.
@@ -73,13 +76,17 @@ impl Backend {
     /// Changes an operator: sales under way are refunded by the rule that holds when they fail.
     pub async fn change_operator(&self, operator_id: i64, change: OperatorChange) -> Result<()> {
         let name = change.name.as_deref().map(named).transpose()?;
+        let contact = change.contact.as_deref().map(contact).transpose()?;
         let operator = self.operator_row(operator_id).await?;
-        let (name, change, operator) = (&name, &change, &operator);
+        let (name, contact, change, operator) = (&name, &contact, &change, &operator);
         self.db
             .write(|txn| async move {
                 let mut row: operator::ActiveModel = operator.clone().into();
                 if let Some(name) = name {
                     row.name = Set(name.clone());
+                }
+                if let Some(contact) = contact {
+                    row.contact = Set(contact.clone());
                 }
                 if let Some(zone) = &change.time_zone {
                     row.time_zone = Set(zone.name().into());
@@ -153,26 +160,6 @@ impl Backend {
             .await
     }
 
-    /// Sets whom payers turn to, as the scan and sale pages show it: a phone number, an e-mail address or some words. An
-    /// empty text removes it.
-    pub async fn set_operator_contact(&self, operator_id: i64, contact: &str) -> Result<()> {
-        let contact = contact.trim();
-        if contact.chars().count() > CONTACT_CHARS || contact.chars().any(char::is_control) {
-            return Err(Error::invalid("contact", "must be one line of at most 120 characters"));
-        }
-        let operator = self.operator_row(operator_id).await?;
-        let operator = &operator;
-        self.db
-            .write(|txn| async move {
-                let txn = &*txn;
-                let mut change: operator::ActiveModel = operator.clone().into();
-                change.contact = Set(contact.to_owned());
-                change.update_without_returning(txn).await?;
-                Ok(())
-            })
-            .await
-    }
-
     /// Whether there is any operator yet.
     pub async fn has_operators(&self) -> Result<bool> {
         Ok(operator::Entity::find().count(self.db.read()).await? > 0)
@@ -197,6 +184,14 @@ pub(crate) fn named(name: &str) -> Result<String> {
     } else {
         Err(Error::invalid("name", "must have 1 to 60 characters"))
     }
+}
+
+fn contact(contact: &str) -> Result<String> {
+    let contact = contact.trim();
+    if contact.chars().count() > CONTACT_CHARS || contact.chars().any(char::is_control) {
+        return Err(Error::invalid("contact", "must be one line of at most 120 characters"));
+    }
+    Ok(contact.to_owned())
 }
 
 /// A unique index that refused becomes a sentence about the field.

@@ -56,7 +56,8 @@ async fn an_operators_day_begins_at_its_own_midnight_in_summer_too() {
 async fn what_is_not_named_stays_when_an_operator_is_changed() {
     let app = TestApp::start().await;
     let operator = app.shop.operator_id;
-    let change = OperatorChange { name: Some("Acme & Sons".into()), refund_remainder: Some(true), time_zone: None };
+    let change =
+        OperatorChange { name: Some("Acme & Sons".into()), refund_remainder: Some(true), ..OperatorChange::default() };
     app.backend.change_operator(operator, change).await.unwrap();
     let listed = app.backend.find_operator("acme").await.unwrap();
     assert_eq!((listed.name.as_str(), listed.time_zone.as_str()), ("Acme & Sons", "Asia/Shanghai"));

@@ -5,7 +5,7 @@ use backend::{
     Error,
     machines::PriceChange,
     money::Currency,
-    operators::{NewOperator, PasswordOwners},
+    operators::{NewOperator, OperatorChange, PasswordOwners},
     sales::SalesFilter,
     zones::Zone,
 };
@@ -70,23 +70,28 @@ async fn wrong_members_and_operators_are_refused_by_field() {
     }
 }
 
+async fn set_contact(app: &TestApp, operator_id: i64, contact: &str) -> backend::Result<()> {
+    let change = OperatorChange { contact: Some(contact.into()), ..OperatorChange::default() };
+    app.backend.change_operator(operator_id, change).await
+}
+
 #[tokio::test]
 async fn payers_see_whom_to_turn_to() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().contact, "");
-    app.backend.set_operator_contact(app.shop.operator_id, "  400-123 4567 \u{1F4DE} ").await.unwrap();
+    set_contact(&app, app.shop.operator_id, "  400-123 4567 \u{1F4DE} ").await.unwrap();
     let token = app.order().await;
     let view = app.backend.sale(&token).await.unwrap();
     assert_eq!(view.contact, "400-123 4567 \u{1F4DE}");
     assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().contact, view.contact);
     for wrong in ["x".repeat(121), "two\nlines".into()] {
-        let refused = app.backend.set_operator_contact(app.shop.operator_id, &wrong).await;
+        let refused = set_contact(&app, app.shop.operator_id, &wrong).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "contact", .. })));
     }
-    app.backend.set_operator_contact(app.shop.operator_id, " ").await.unwrap();
+    set_contact(&app, app.shop.operator_id, " ").await.unwrap();
     assert_eq!(app.backend.sale(&token).await.unwrap().contact, "");
-    assert!(matches!(app.backend.set_operator_contact(999, "x").await, Err(Error::NotFound("operator"))));
+    assert!(matches!(set_contact(&app, 999, "x").await, Err(Error::NotFound("operator"))));
 }
 
 #[tokio::test]

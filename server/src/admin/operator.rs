@@ -133,10 +133,8 @@ impl Act for Operator {
                 }
                 let time_zone = time_zone.as_deref().map(Zone::parse).transpose()?;
                 let operator = input::operator(backend, &operator).await?;
-                if let Some(contact) = contact {
-                    backend.set_operator_contact(operator, &contact).await?;
-                }
-                backend.change_operator(operator, OperatorChange { name, time_zone, refund_remainder }).await?;
+                let change = OperatorChange { name, contact, time_zone, refund_remainder };
+                backend.change_operator(operator, change).await?;
                 println!("operator {operator} changed");
                 Ok(())
             }

@@ -8,7 +8,7 @@ use backend::{
     machines::{NewMachine, PriceChange},
     modules::Provisioned,
     money::Currency,
-    operators::NewOperator,
+    operators::{NewOperator, OperatorChange},
     payments::wechat,
     zones::Zone,
 };
@@ -158,7 +158,8 @@ impl State {
                 refund_remainder: false,
             })
             .await?;
-        backend.set_operator_contact(operator_id, CONTACT).await?;
+        let change = OperatorChange { contact: Some(CONTACT.into()), ..OperatorChange::default() };
+        backend.change_operator(operator_id, change).await?;
         backend.add_member(operator_id, &self.email, &self.password).await?;
         backend.set_integrator_password(operator_id, &self.integrator_password).await?;
         Ok(operator_id)

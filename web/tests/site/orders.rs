@@ -1,7 +1,7 @@
 //! Orders that take a while, that are pressed twice, and pages that are used again.
 
 use crate::support::{Answer, Browser, Site};
-use backend::Rules;
+use backend::{Rules, operators::OperatorChange};
 
 /// A site that answers orders soon, whatever they wait for. Waits themselves are longer than any machine takes.
 async fn hasty() -> Site {
@@ -170,7 +170,8 @@ async fn whom_to_turn_to_is_on_the_payers_pages() {
     let browser = site.browser();
     let scan = format!("/s/{}", site.shop.code);
     assert!(browser.get(&scan).await.text.contains("Ask Sunny Rides where the machine stands"));
-    site.backend.set_operator_contact(site.shop.operator_id, " 400-123 4567 ").await.unwrap();
+    let change = OperatorChange { contact: Some(" 400-123 4567 ".into()), ..OperatorChange::default() };
+    site.backend.change_operator(site.shop.operator_id, change).await.unwrap();
     let sale = format!("/sale/{}", site.order().await);
     for path in [&scan, &sale] {
         let page = browser.get(path).await;
