@@ -122,6 +122,8 @@ pub(crate) fn see_other(location: &str) -> Response {
 }
 
 fn without_language(path: &str, query: Option<&str>) -> String {
+    // A link to `//host/` would lead to another site; browsers read `\` as `/`.
+    let path = format!("/{}", path.trim_start_matches(['/', '\\']));
     let mut rest = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         if name != "lang" {
@@ -129,7 +131,7 @@ fn without_language(path: &str, query: Option<&str>) -> String {
         }
     }
     let rest = rest.finish();
-    if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") }
+    if rest.is_empty() { path } else { format!("{path}?{rest}") }
 }
 
 #[cfg(test)]
@@ -140,6 +142,9 @@ mod tests {
     fn keeps_the_query_but_for_the_language() {
         assert_eq!(without_language("/a", None), "/a");
         assert_eq!(without_language("/a", Some("lang=zh")), "/a");
+        assert_eq!(without_language("//evil.example/x", Some("lang=en")), "/evil.example/x");
+        assert_eq!(without_language("/\\evil.example/x", None), "/evil.example/x");
+        assert_eq!(without_language("/", None), "/");
         assert_eq!(without_language("/a", Some("state=paid&lang=zh&x=%26")), "/a?state=paid&x=%26");
     }
 }

@@ -41,7 +41,9 @@ pub(crate) fn cookie(request: &Request) -> String {
 pub(crate) async fn member_of(backend: &Backend, cookie: &str) -> Option<Member> {
     let data = backend.load_session(&stored_id(cookie)).await.ok()??;
     let entries: BTreeMap<String, Value> = serde_json::from_str(&data).ok()?;
-    backend.member(entries.get(MEMBER)?.as_i64()?).await.ok()
+    let member = backend.member(entries.get(MEMBER)?.as_i64()?).await.ok()?;
+    // A session of an older password is nobody's.
+    (entries.get(FINGERPRINT)?.as_str()? == member.fingerprint).then_some(member)
 }
 
 /// What a session is stored under.

@@ -7,6 +7,9 @@ use poem::{Response, http::StatusCode};
 use serde::Serialize;
 use tera::Context;
 
+/// The tick by which a form is confirmed.
+const CONFIRMED: &str = "confirmed";
+
 /// A field that is sent again unseen.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Field<'a> {
@@ -38,7 +41,8 @@ pub(crate) fn context(member: Option<&Member>, action: &str, back: &str, stale: 
 }
 
 fn fields(stale: &Stale) -> Vec<Field<'_>> {
-    let is_kept = |name: &str| name != crate::guard::csrf::FIELD && name != SURE && !name.contains("password");
+    let is_kept =
+        |name: &str| ![crate::guard::csrf::FIELD, SURE, CONFIRMED].contains(&name) && !name.contains("password");
     stale
         .fields
         .iter()
@@ -62,7 +66,8 @@ fn label(name: &str) -> Option<String> {
         | "credit_pulses_max"
         | "credit_pulses_per_minute_max"
         | "status_period_s"
-        | "keepalive_s" => {
+        | "keepalive_s"
+        | "settle_ms" => {
             format!("setting-{name}")
         }
         _ => return None,
@@ -76,8 +81,15 @@ mod tests {
 
     #[test]
     fn keeps_what_was_typed_but_no_password_no_token_and_no_answer_to_a_question() {
-        let typed =
-            [("csrf", "T"), ("label", "A <b>"), ("password", "x"), ("new_password", "y"), ("sure", "yes"), ("on", "")];
+        let typed = [
+            ("csrf", "T"),
+            ("label", "A <b>"),
+            ("password", "x"),
+            ("new_password", "y"),
+            ("sure", "yes"),
+            ("confirmed", "true"),
+            ("on", ""),
+        ];
         let stale = Stale { fields: typed.map(|(name, value)| (name.into(), value.into())).into() };
         let kept: Vec<(&str, bool)> =
             fields(&stale).into_iter().map(|field| (field.name, field.label.is_some())).collect();

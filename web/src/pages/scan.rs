@@ -88,10 +88,12 @@ pub(crate) async fn find(page: Page, Query(sought): Query<Sought>) -> Result<Res
     }
 }
 
-/// The code in what was typed: alone, or at the end of a scan page's address.
+/// The code in what was typed: alone, or in the address of a scan page or of what it leads to.
 fn typed_code(text: &str) -> Option<String> {
-    let last = text.trim().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let code: String = last.chars().filter(char::is_ascii_alphanumeric).take(CODE_CHARS).collect();
+    let path = text.trim().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let after_scan = path.rsplit_once("/s/").and_then(|(_, rest)| rest.split('/').next());
+    let typed = after_scan.or_else(|| path.rsplit('/').next()).unwrap_or_default();
+    let code: String = typed.chars().filter(char::is_ascii_alphanumeric).take(CODE_CHARS).collect();
     (!code.is_empty()).then(|| code.to_ascii_uppercase())
 }
 
@@ -201,7 +203,15 @@ mod tests {
 
     #[test]
     fn finds_the_code_in_what_people_type() {
-        for typed in ["k3j9", " K3J9 ", "k3-j9", "https://pay.example/s/K3J9", "pay.example/s/k3j9/"] {
+        for typed in [
+            "k3j9",
+            " K3J9 ",
+            "k3-j9",
+            "https://pay.example/s/K3J9",
+            "pay.example/s/k3j9/",
+            "https://pay.example/s/K3J9?lang=zh",
+            "https://pay.example/s/K3J9/order#top",
+        ] {
             assert_eq!(typed_code(typed).as_deref(), Some("K3J9"), "{typed}");
         }
         for nothing in ["", "  ", "/", "设备"] {
