@@ -23,6 +23,11 @@ pub trait Clock: Send + Sync {
     fn wall_ms(&self) -> i64 {
         self.now_ms()
     }
+    /// When the process's own time last followed a plainly wrong wall clock at once, by the time after it: what is from before
+    /// then is treated as from before the start.
+    fn followed_ms(&self) -> Option<i64> {
+        None
+    }
     /// Completes after so many milliseconds.
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
@@ -41,6 +46,10 @@ impl Clock for SystemClock {
             None => steady.insert(Steady::new(wall_us, elapsed_us)).at(wall_us, elapsed_us),
         };
         now_us.div_euclid(1000)
+    }
+
+    fn followed_ms(&self) -> Option<i64> {
+        STEADY.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.followed_ms()
     }
 
     fn wall_ms(&self) -> i64 {

@@ -154,6 +154,12 @@ impl Backend {
         self.clock.now_ms()
     }
 
+    /// What is from before this (unix milliseconds, by the process's own time) is from before our start, or from before the
+    /// clock was set right: we may not have been there when the answer came.
+    pub(crate) fn began_ms(&self) -> i64 {
+        self.clock.followed_ms().map_or(self.started_ms, |followed_ms| followed_ms.max(self.started_ms))
+    }
+
     /// The time by the wall clock (unix milliseconds): for people, and for comparing with the clocks of others.
     pub fn wall_ms(&self) -> i64 {
         self.clock.wall_ms()

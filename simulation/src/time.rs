@@ -125,6 +125,10 @@ impl Clock for ServerClock {
         wall_us(&self.time).div_euclid(1000)
     }
 
+    fn followed_ms(&self) -> Option<i64> {
+        self.steady.lock().unwrap_or_else(PoisonError::into_inner).followed_ms()
+    }
+
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(self.time.sleep_ms(ms))
     }

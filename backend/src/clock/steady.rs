@@ -15,12 +15,18 @@ pub struct Steady {
     elapsed_us: i64,
     /// Elapsed time that was too short for a correction of a whole microsecond.
     rest_us: i64,
+    followed_us: Option<i64>,
 }
 
 impl Steady {
     /// Begins at what the wall clock says.
     pub fn new(wall_us: i64, elapsed_us: i64) -> Self {
-        Self { now_us: wall_us, elapsed_us, rest_us: 0 }
+        Self { now_us: wall_us, elapsed_us, rest_us: 0, followed_us: None }
+    }
+
+    /// The time to which it jumped last, in unix milliseconds.
+    pub fn followed_ms(&self) -> Option<i64> {
+        self.followed_us.map(|us| us.div_euclid(1000))
     }
 
     /// The time now, in unix microseconds. `elapsed_us` comes from a clock that only runs.
@@ -31,6 +37,7 @@ impl Steady {
         let ahead_us = wall_us.saturating_sub(self.now_us);
         if ahead_us > FOLLOWED_AT_ONCE_US {
             self.now_us = wall_us;
+            self.followed_us = Some(wall_us);
             return self.now_us;
         }
         let counted_us = self.rest_us.saturating_add(passed_us);
@@ -81,7 +88,9 @@ mod tests {
     #[test]
     fn a_machine_that_started_in_1970_takes_the_right_time_at_once_and_keeps_it() {
         let mut steady = Steady::new(5 * S, 0);
+        assert_eq!(steady.followed_ms(), None);
         assert_eq!(steady.at(START, 10 * S), START);
+        assert_eq!(steady.followed_ms(), Some(START / 1000));
         assert_eq!(steady.at(5 * S, 20 * S), START + 9 * S, "and does not go back to 1970");
     }
 

@@ -230,7 +230,7 @@ impl Backend {
 
     /// Does what is to be done with a command that is due.
     pub(crate) async fn work_on_command(&self, command: command::Model) -> Result<()> {
-        let step = next_step(&self.rules, &command, self.started_ms, self.now_ms());
+        let step = next_step(&self.rules, &command, self.began_ms(), self.now_ms());
         let put_off = |change: ActiveModel| self.put_off_command(&command, change);
         match step {
             Step::Send { next_ms } => {
@@ -270,7 +270,14 @@ impl Backend {
             due_ms: Some(issued_ms + self.rules.resend_first_ms),
             ..command.clone()
         };
-        renewed.payload = minicbor::to_vec(on_wire(&renewed, known.action)).expect("encoding into memory cannot fail");
+        let mut on_wire = on_wire(&renewed, known.action);
+        // A question stays one, by any module's clock: issued anew it would be a credit to be given.
+        if known.expires_ms <= known.issued_ms {
+            let expired_ms = u64::try_from(issued_ms - 2 * self.rules.clock_drift_max_ms).unwrap_or(0);
+            on_wire.issued_ms = known.issued_ms.min(expired_ms);
+            on_wire.expires_ms = on_wire.issued_ms;
+        }
+        renewed.payload = minicbor::to_vec(on_wire).expect("encoding into memory cannot fail");
         Ok(renewed)
     }
 

@@ -42,6 +42,28 @@ impl Outcome {
     }
 }
 
+/// Whether a refund of ours was taken back before the provider knew of it, by all that we know.
+fn was_taken_back(refund: &refund::Model) -> bool {
+    refund.state == refund_state::CANCELLED && !refund.is_outside()
+}
+
+fn moves_money(state: RefundState) -> bool {
+    match state {
+        RefundState::Done | RefundState::Processing | RefundState::Abnormal => true,
+        RefundState::Closed | RefundState::NotFound => false,
+    }
+}
+
+/// The provider made a refund that was taken back here: our store is a copy from before it was made. The row gives up its
+/// number, and what was made is booked as made elsewhere.
+async fn set_aside(txn: &DatabaseTransaction, taken_back: refund::Model) -> Result<()> {
+    let number = format!("{} taken back", taken_back.out_refund_no);
+    let mut change: refund::ActiveModel = taken_back.into();
+    change.out_refund_no = Set(number);
+    change.update_without_returning(txn).await?;
+    Ok(())
+}
+
 impl Backend {
     /// Applies what the provider told of its own accord. A payment from before our start may be news of yesterday: it may
     /// have gone back since, and a store that was put back from a copy does not know. So the provider is asked how it is now.
@@ -53,7 +75,7 @@ impl Backend {
         after: &mut After,
     ) -> Result<Outcome> {
         if let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } = fact
-            && paid.paid_at_ms < self.started_ms
+            && paid.paid_at_ms < self.began_ms()
             && let Some(attempt) = self.find_or_rebuild(txn, account, out_trade_no, paid, after).await?
             && ![attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str())
         {
@@ -127,6 +149,10 @@ impl Backend {
             }
             Fact::Refund { out_refund_no, state, told } => {
                 match (find_refund(txn, account.id, out_refund_no).await?, told) {
+                    (Some(known), Some(told)) if was_taken_back(&known) && moves_money(*state) => {
+                        set_aside(txn, known).await?;
+                        self.refunded_elsewhere(txn, account, out_refund_no, *state, told, after).await
+                    }
                     (Some(known), _) => self.refund_moved(txn, known, *state, Heard::Told, after).await,
                     (None, Some(told)) => {
                         self.refunded_elsewhere(txn, account, out_refund_no, *state, told, after).await
@@ -237,6 +263,7 @@ impl Backend {
             }
             RefundState::Processing => {
                 change.state = Set(refund_state::PROCESSING.into());
+                change.note = Set(String::new());
                 change.due_ms = Set(Some(now_ms + self.rules.refund_wait_ms(refund.tries)));
                 None
             }

@@ -95,10 +95,10 @@ impl Backend {
     /// Until when a refund is held back, if it is: one that was decided before our start for a module's silence, and not told
     /// to the provider. The module may have broken its silence since; if the store is a copy, it surely is asked again.
     async fn waits_for_module(&self, refund: &refund::Model) -> Result<Option<i64>> {
-        if refund.state != refund_state::PENDING || refund.created_ms >= self.started_ms {
+        if refund.state != refund_state::PENDING || refund.created_ms >= self.began_ms() {
             return Ok(None);
         }
-        let until_ms = self.rules.waits_for_module_until_ms(self.started_ms, refund.created_ms);
+        let until_ms = self.rules.waits_for_module_until_ms(self.began_ms(), refund.created_ms);
         let holds = self.now_ms() < until_ms && modules::is_silent_about(self.db.read(), refund.sale_id).await?;
         Ok(holds.then_some(until_ms))
     }
@@ -183,6 +183,8 @@ impl Backend {
             .db
             .write(|txn| async move {
                 let txn = &*txn;
+                // Whoever decides about the sale right now may take the refund back.
+                self.lock_sale(txn, refund.sale_id).await?;
                 let update = refund::Entity::update_many()
                     .col_expr(refund::Column::State, Expr::value(next_state))
                     .col_expr(refund::Column::DueMs, Expr::value(due_ms))
@@ -196,6 +198,16 @@ impl Backend {
             })
             .await?;
         Ok(claimed)
+    }
+
+    /// Whether a refusal says something of the refund: one that went through stands, and of one that is on its way a single
+    /// refused question says nothing (our clock may be off).
+    fn was_refused(&self, refund: &refund::Model) -> bool {
+        match refund.state.as_str() {
+            refund_state::DONE => false,
+            refund_state::PROCESSING => !refund.note.is_empty(),
+            _ => true,
+        }
     }
 
     /// The provider did not take it: it is tried again under the same number, until a person must look.
@@ -222,7 +234,9 @@ impl Backend {
                 Ok(())
             }
             // Only a plain refusal, again and again, is for a person: with any other answer it may still go through.
-            ProviderError::Refused { .. } if refund.tries + 1 >= self.rules.refund_tries_max => {
+            ProviderError::Refused { .. }
+                if refund.tries + 1 >= self.rules.refund_tries_max && self.was_refused(refund) =>
+            {
                 self.refund_answered(refund, RefundState::Abnormal).await
             }
             ProviderError::Refused { .. }

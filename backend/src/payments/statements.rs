@@ -9,7 +9,7 @@ use super::{
     facts::Outcome,
     inbox,
     provider::{Fact, Provider, ProviderError, RefundState, Statement, TradeState},
-    refund, statement,
+    refund, refund_state, statement,
 };
 use crate::{
     Backend, Result, Rules,
@@ -180,7 +180,7 @@ impl Backend {
             Err(error) => return Ok(Err(error)),
         };
         let reading = self.reconcile(account, provider, &facts).await?;
-        Ok(reading.map(|reading| Some((statement_state::READ, Reading { unread, ..reading }))))
+        Ok(reading.map(|reading| Some((statement_state::READ, Reading { unread: unread + reading.unread, ..reading }))))
     }
 
     fn tell_of_reading(&self, account: &account::Model, reading: &Reading) {
@@ -271,6 +271,11 @@ impl Backend {
                 }
                 match self.as_of_now(provider, &known, out_trade_no, &news).await {
                     Ok(news) => self.apply_news(account, &news, &mut reading).await?,
+                    // Of this trade alone: it must not keep all that follows from being read.
+                    Err(error @ (ProviderError::Refused { .. } | ProviderError::Untrusted(_))) => {
+                        tracing::warn!(account = account.id, %out_trade_no, %error, "a trade of a statement cannot be looked up");
+                        reading.unread += news.len();
+                    }
                     Err(error) => return Ok(Err(error)),
                 }
             }
@@ -433,7 +438,8 @@ impl Known {
             Fact::Payment { out_trade_no, .. } => !self.paid.contains(out_trade_no),
             // One of ours that is under way is asked about until it is through.
             Fact::Refund { out_refund_no, state, .. } => {
-                !self.refunds.contains_key(out_refund_no) && *state != RefundState::Closed
+                let known = self.refunds.get(out_refund_no).map(String::as_str);
+                known.is_none_or(|known| known == refund_state::CANCELLED) && *state != RefundState::Closed
             }
             Fact::Dispute(_) => true,
         }

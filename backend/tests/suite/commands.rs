@@ -163,7 +163,7 @@ async fn a_module_that_is_at_work_for_ever_is_given_up() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_asked_about_when_the_module_shows_up_again_for_a_day() {
+async fn what_was_given_up_is_asked_about_when_the_module_shows_up_again_for_half_a_year() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
     let token = app.paid_sale().await;
@@ -183,11 +183,15 @@ async fn what_was_given_up_is_asked_about_when_the_module_shows_up_again_for_a_d
     app.deliver(&module.status(&app, |_| ())).await;
     assert!(module.credits(&app).is_empty(), "it had its word");
 
-    // What nobody has a word on within a day is forgotten.
+    // Longer than any step of the clock, but not for ever.
     app.paid_sale().await;
     app.pass_ms(31_000).await;
     module.credits(&app);
-    app.skip_ms(24 * 3_600_000).await;
+    app.skip_ms(170 * 24 * 3_600_000).await;
+    module.reconnect(true);
+    app.deliver(&module.status(&app, |_| ())).await;
+    assert_eq!(module.credits(&app).len(), 1);
+    app.skip_ms(10 * 24 * 3_600_000).await;
     module.reconnect(true);
     app.deliver(&module.status(&app, |_| ())).await;
     assert!(module.credits(&app).is_empty());

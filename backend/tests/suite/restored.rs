@@ -2,12 +2,13 @@
 //! no money goes back for what was served.
 
 use crate::support::{
-    Call, Fault, Shop, TestApp, What,
+    Call, Fault, Options, Shop, TestApp, What,
     app::{PRICE_MINOR, PRICE_PULSES},
     bank::day_of,
     done, duplicate, failed, stage,
 };
 use backend::{
+    Rules,
     modules::ModuleSettings,
     payments::provider::{Fact, RefundRequest, RefundState, ToldRefund, TradeState},
 };
@@ -41,7 +42,11 @@ fn question(app: &TestApp, credit: &Command) -> Command {
     let question = app.shop.module.credits(app).remove(0);
     assert_eq!((question.id, question.sequence), (credit.id, credit.sequence), "the same numbers as before");
     assert_eq!(question.action, credit.action);
-    assert!(question.expires_ms + 120_000 < u64::try_from(app.now_ms()).unwrap(), "it cannot be given any more");
+    assert!(
+        question.expires_ms + 120_000 < u64::try_from(app.now_ms()).unwrap(),
+        "it cannot be given any more: {question:?} at {}",
+        app.now_ms()
+    );
     question
 }
 
@@ -436,4 +441,57 @@ async fn an_order_that_many_others_overtook_gets_a_new_sequence() {
     app.callback(&callback).await.unwrap();
     assert!(app.shop.module.credit(&app).sequence > last);
     assert_eq!(app.bank.net_minor(), 17 * PRICE_MINOR);
+}
+
+#[tokio::test]
+async fn a_question_stays_one_when_the_clock_was_set_back() {
+    for back_ms in [60_000, 8 * HOUR_MS, 30 * 24 * HOUR_MS] {
+        let mut app = TestApp::start().await;
+        let token = app.order().await;
+        app.copy_store().await;
+        let callback = app.pay(&token).await;
+        app.callback(&callback).await.unwrap();
+        let credit = serve(&app, &token).await;
+        put_back(&mut app, credit.sequence).await;
+        app.pass_ms(200).await;
+        question(&app, &credit);
+        app.clock.advance(-back_ms);
+        app.restart().await;
+        app.pass_ms(200).await;
+        let again = app.shop.module.credits(&app).remove(0);
+        assert_eq!((again.id, again.sequence, again.action), (credit.id, credit.sequence, credit.action));
+        // By the clock of a module that was set lately.
+        let slow_ms = u64::try_from(app.now_ms() - app.rules.clock_drift_max_ms).unwrap();
+        assert!(again.expires_ms < slow_ms, "it cannot be given any more: {again:?} at {}", app.now_ms());
+        app.deliver(&app.shop.module.ack(&app, &again, duplicate(Stage::Done, PRICE_PULSES))).await;
+        assert_eq!(app.state(&token).await, "credited");
+        app.assert_books().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refund_that_was_made_after_the_copy_and_is_taken_back_in_it_is_found_in_the_statement() {
+    let rules = Rules { account_calls_max: 0, ..Rules::default() };
+    let mut app = TestApp::start_with(Options { rules, ..Options::default() }).await;
+    let token = app.paid_sale().await;
+    let credit = app.shop.module.credit(&app);
+    app.pass_ms(31_000).await;
+    assert_eq!(app.state(&token).await, "refund_pending");
+    app.copy_store().await;
+    // The refund is made, and the module says later that it had given the credit.
+    app.rules.account_calls_max = Rules::default().account_calls_max;
+    app.restart().await;
+    app.pass_ms(11 * 60_000).await;
+    assert_eq!(app.state(&token).await, "refunded");
+    let made = app.bank.refunds()[0].request.clone();
+    // By the copy it was not made, and is taken back when the module is heard.
+    put_back(&mut app, credit.sequence).await;
+    app.deliver(&app.shop.module.ack(&app, &credit, duplicate(Stage::Done, PRICE_PULSES))).await;
+    assert_eq!(app.state(&token).await, "credited");
+    app.bank.also_states(day_of(app.now_ms()), refund_line(&made));
+    app.next_statement().await;
+    let row = app.row(&token).await.view;
+    assert_eq!((row.state, row.elsewhere_text.as_deref()), ("credited", Some("¥5.00")));
+    assert_eq!(app.bank.refunds().len(), 1);
+    app.assert_books().await;
 }

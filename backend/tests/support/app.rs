@@ -70,7 +70,7 @@ pub struct TestApp {
     pub bank: Arc<Bank>,
     pub db: Db,
     random: Arc<SeededRandom>,
-    rules: Rules,
+    pub rules: Rules,
     public_url: String,
     forms: AtomicU32,
     live: Mutex<broadcast::Receiver<LiveEvent>>,
