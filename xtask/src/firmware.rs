@@ -21,14 +21,6 @@ const REPOSITORY: &str = "/r";
 const FIRMWARE: (&str, &str) = ("module-firmware/src", "/f");
 const CRATES: &str = "/c";
 const DEBIANS: (&str, &str) = ("/usr/lib/rustlib/src/rust", "/s");
-/// Thresholds of the compiler, found by trying, for the last step alone: what is inlined, which jumps are threaded, whether
-/// branches share what they begin with, and how often parts that are alike are looked for.
-const SMALL: [&str; 4] = [
-    "-Cllvm-args=-inline-threshold=17",
-    "-Cllvm-args=-jump-threading-threshold=9",
-    "-Cllvm-args=-hoist-common-insts",
-    "-Cllvm-args=-machine-outliner-reruns=2",
-];
 /// What the image may take of the processor's memories, in bytes. Its slot of flash (192 KB: `memory.x`, `facts.rs`) is
 /// larger, for what is to come and for compilers that make more of it.
 const FLASH_MAX: u64 = 160 * 1024;
@@ -55,7 +47,7 @@ pub fn run() -> Result<()> {
 
 /// Builds the image.
 pub fn build() -> Result<()> {
-    cargo(&["rustc", "--release"])?.arg("--").args(&SMALL).run()
+    cargo(&["build", "--release"])?.run()
 }
 
 /// Formatting, and clippy where there is one for the compiler.
