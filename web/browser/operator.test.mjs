@@ -143,6 +143,8 @@ test("who is connected is shown live, and a module that is disconnected comes ba
   const before = await row.getAttribute("id");
   await inspect(page, "connections-en-light");
   await row.getByRole("button", { name: "Disconnect" }).click();
+  await inspect(page, "confirm-disconnect-desk-en-light");
+  await page.getByRole("button", { name: "Disconnect now" }).click();
   await page.getByText("The connection was ended").waitFor();
   const notReloaded = await markPage(page);
   await until("another connection of it", async () => {

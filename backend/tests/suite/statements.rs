@@ -310,7 +310,7 @@ async fn what_was_told_before_is_no_news() {
     app.next_statement().await;
     assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
     assert!(app.bank.called(Call::QueryRefund).is_empty());
-    assert_eq!(app.number_of("SELECT SUM(learned) FROM statements").await, 0);
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM statements WHERE learned > 0").await, 0);
     let number = app.number(&token).await;
     let what = What::Paid {
         txn: format!("T{number}"),
