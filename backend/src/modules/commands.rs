@@ -140,13 +140,17 @@ impl Backend {
         command.expires_ms = command.issued_ms.saturating_add(wait_ms);
         let mut on_wire = on_wire(&command, action);
         if purpose == Purpose::Ask {
-            // As old as the order: a module whose memory began later says so. And expired by the module's clock too, however
-            // new the order is.
-            let expired_ms = sale.created_ms.min(self.now_ms() - 2 * self.rules.clock_drift_max_ms);
-            on_wire.issued_ms = u64::try_from(expired_ms).unwrap_or(0);
-            on_wire.expires_ms = on_wire.issued_ms;
+            // As old as the order: a module whose memory began later says so.
+            on_wire = self.as_question(on_wire, sale.created_ms, self.now_ms());
         }
         store(txn, command, &on_wire).await
+    }
+
+    /// A credit as a question whether it was given: expired by the module's clock too, however late it was issued.
+    fn as_question(&self, credit: Command, issued_ms: i64, now_ms: i64) -> Command {
+        let expired_ms = issued_ms.min(now_ms - 2 * self.rules.clock_drift_max_ms);
+        let expired_ms = u64::try_from(expired_ms).unwrap_or(0);
+        Command { issued_ms: expired_ms, expires_ms: expired_ms, ..credit }
     }
 
     async fn is_online(&self, txn: &DatabaseTransaction, module_id: &str) -> Result<bool> {
@@ -271,11 +275,9 @@ impl Backend {
             ..command.clone()
         };
         let mut on_wire = on_wire(&renewed, known.action);
-        // A question stays one, by any module's clock: issued anew it would be a credit to be given.
+        // A question stays one: issued anew it would be a credit to be given.
         if known.expires_ms <= known.issued_ms {
-            let expired_ms = u64::try_from(issued_ms - 2 * self.rules.clock_drift_max_ms).unwrap_or(0);
-            on_wire.issued_ms = known.issued_ms.min(expired_ms);
-            on_wire.expires_ms = on_wire.issued_ms;
+            on_wire = self.as_question(on_wire, i64::try_from(known.issued_ms).unwrap_or(i64::MAX), issued_ms);
         }
         renewed.payload = minicbor::to_vec(on_wire).expect("encoding into memory cannot fail");
         Ok(renewed)

@@ -47,13 +47,6 @@ fn was_taken_back(refund: &refund::Model) -> bool {
     refund.state == refund_state::CANCELLED && !refund.is_outside()
 }
 
-fn moves_money(state: RefundState) -> bool {
-    match state {
-        RefundState::Done | RefundState::Processing | RefundState::Abnormal => true,
-        RefundState::Closed | RefundState::NotFound => false,
-    }
-}
-
 /// The provider made a refund that was taken back here: our store is a copy from before it was made. The row gives up its
 /// number, and what was made is booked as made elsewhere.
 async fn set_aside(txn: &DatabaseTransaction, taken_back: refund::Model) -> Result<()> {
@@ -149,7 +142,7 @@ impl Backend {
             }
             Fact::Refund { out_refund_no, state, told } => {
                 match (find_refund(txn, account.id, out_refund_no).await?, told) {
-                    (Some(known), Some(told)) if was_taken_back(&known) && moves_money(*state) => {
+                    (Some(known), Some(told)) if was_taken_back(&known) && state.moves_money() => {
                         set_aside(txn, known).await?;
                         self.refunded_elsewhere(txn, account, out_refund_no, *state, told, after).await
                     }

@@ -42,9 +42,8 @@ impl Backend {
             return Ok(Outcome::Orphan);
         };
         let sale = self.lock_sale(txn, known.sale_id).await?;
-        let nothing_moves = matches!(state, RefundState::Closed | RefundState::NotFound);
         // Somebody else may have booked it while we waited for the sale.
-        if nothing_moves || find_refund(txn, account.id, out_refund_no).await?.is_some() {
+        if !state.moves_money() || find_refund(txn, account.id, out_refund_no).await?.is_some() {
             return Ok(Outcome::NothingNew);
         }
         let (sale, attempt) = self.surely_paid(txn, sale, known.id, told.payment.as_ref(), after).await?;

@@ -119,6 +119,16 @@ pub enum RefundState {
     NotFound,
 }
 
+impl RefundState {
+    /// Whether money goes back by it, now or once a person has acted.
+    pub(crate) fn moves_money(self) -> bool {
+        match self {
+            Self::Done | Self::Processing | Self::Abnormal => true,
+            Self::Closed | Self::NotFound => false,
+        }
+    }
+}
+
 /// What the provider tells of a refund beside its number and state: enough to book one that was made elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToldRefund {

@@ -95,10 +95,11 @@ impl Backend {
     /// Until when a refund is held back, if it is: one that was decided before our start for a module's silence, and not told
     /// to the provider. The module may have broken its silence since; if the store is a copy, it surely is asked again.
     async fn waits_for_module(&self, refund: &refund::Model) -> Result<Option<i64>> {
-        if refund.state != refund_state::PENDING || refund.created_ms >= self.began_ms() {
+        let began_ms = self.began_ms();
+        if refund.state != refund_state::PENDING || refund.created_ms >= began_ms {
             return Ok(None);
         }
-        let until_ms = self.rules.waits_for_module_until_ms(self.began_ms(), refund.created_ms);
+        let until_ms = self.rules.waits_for_module_until_ms(began_ms, refund.created_ms);
         let holds = self.now_ms() < until_ms && modules::is_silent_about(self.db.read(), refund.sale_id).await?;
         Ok(holds.then_some(until_ms))
     }

@@ -342,7 +342,7 @@ impl Backend {
                 Fact::Refund { .. } | Fact::Dispute(_) => others.push((*fact).clone()),
             }
         }
-        let is_returned = |fact: &Fact| matches!(fact, Fact::Refund { state, .. } if !matches!(state, RefundState::Closed | RefundState::NotFound));
+        let is_returned = |fact: &Fact| matches!(fact, Fact::Refund { state, .. } if state.moves_money());
         if is_ours && others.iter().any(is_returned) {
             if payments.is_empty() && !known.paid.contains(out_trade_no) {
                 let state = provider.query(out_trade_no).await?;

@@ -37,6 +37,17 @@ async fn put_back(app: &mut TestApp, last: u32) {
     app.deliver(&status).await;
 }
 
+/// A sale is served after the copy, which knows its order, and the copy is put back.
+async fn served_and_put_back(app: &mut TestApp) -> (String, Command) {
+    let token = app.order().await;
+    app.copy_store().await;
+    let callback = app.pay(&token).await;
+    app.callback(&callback).await.unwrap();
+    let credit = serve(app, &token).await;
+    put_back(app, credit.sequence).await;
+    (token, credit)
+}
+
 /// The question about a payment: its credit under the same numbers, expired already.
 fn question(app: &TestApp, credit: &Command) -> Command {
     let question = app.shop.module.credits(app).remove(0);
@@ -126,12 +137,7 @@ async fn a_payment_that_the_module_never_gave_goes_back() {
 #[tokio::test]
 async fn what_the_module_forgot_favours_the_consumer_and_the_operator_is_told() {
     let mut app = TestApp::start().await;
-    let token = app.order().await;
-    app.copy_store().await;
-    let callback = app.pay(&token).await;
-    app.callback(&callback).await.unwrap();
-    let credit = serve(&app, &token).await;
-    put_back(&mut app, credit.sequence).await;
+    let (token, credit) = served_and_put_back(&mut app).await;
     app.pass_ms(1_000).await;
     let question = question(&app, &credit);
     app.alarms();
@@ -447,12 +453,7 @@ async fn an_order_that_many_others_overtook_gets_a_new_sequence() {
 async fn a_question_stays_one_when_the_clock_was_set_back() {
     for back_ms in [60_000, 8 * HOUR_MS, 30 * 24 * HOUR_MS] {
         let mut app = TestApp::start().await;
-        let token = app.order().await;
-        app.copy_store().await;
-        let callback = app.pay(&token).await;
-        app.callback(&callback).await.unwrap();
-        let credit = serve(&app, &token).await;
-        put_back(&mut app, credit.sequence).await;
+        let (token, credit) = served_and_put_back(&mut app).await;
         app.pass_ms(200).await;
         question(&app, &credit);
         app.clock.advance(-back_ms);

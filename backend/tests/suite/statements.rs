@@ -15,6 +15,10 @@ use sea_orm::ConnectionTrait;
 
 const HOUR_MS: i64 = 3_600_000;
 
+async fn run_sql(app: &TestApp, sql: &str) {
+    app.db.read().execute_unprepared(sql).await.unwrap();
+}
+
 async fn credited_sale(app: &TestApp) -> String {
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(app);
@@ -211,17 +215,9 @@ async fn begin_today_if_the_account_was_made_by_a_clock_that_was_ahead() {
     // As if it had been made, and looked at first, with the clock ten days ahead.
     let ahead_ms = app.now_ms() + 10 * 24 * HOUR_MS;
     let day = day_of(ahead_ms);
-    app.db.read().execute_unprepared(&format!("UPDATE merchant_accounts SET created_ms = {ahead_ms}")).await.unwrap();
-    app.db
-        .read()
-        .execute_unprepared(&format!("UPDATE statements SET read_ms = {ahead_ms} WHERE day = 0"))
-        .await
-        .unwrap();
-    app.db
-        .read()
-        .execute_unprepared(&format!("UPDATE statements SET day = {day}, due_ms = 0 WHERE due_ms IS NOT NULL"))
-        .await
-        .unwrap();
+    run_sql(&app, &format!("UPDATE merchant_accounts SET created_ms = {ahead_ms}")).await;
+    run_sql(&app, &format!("UPDATE statements SET read_ms = {ahead_ms} WHERE day = 0")).await;
+    run_sql(&app, &format!("UPDATE statements SET day = {day}, due_ms = 0 WHERE due_ms IS NOT NULL")).await;
     app.bank.refund_outside(&trade, "C1", 100, app.now_ms());
     app.next_statement().await;
     assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
@@ -231,11 +227,7 @@ async fn begin_today_if_the_account_was_made_by_a_clock_that_was_ahead() {
 async fn of_an_account_made_in_1970_are_not_asked_for_day_by_day() {
     let app = TestApp::start().await;
     let today = day_of(app.now_ms());
-    app.db
-        .read()
-        .execute_unprepared("UPDATE statements SET day = 3, due_ms = 0 WHERE due_ms IS NOT NULL")
-        .await
-        .unwrap();
+    run_sql(&app, "UPDATE statements SET day = 3, due_ms = 0 WHERE due_ms IS NOT NULL").await;
     app.bank.fault(Call::Statement, [Fault::Refused; 1]);
     app.events();
     for _ in 0..100 {
