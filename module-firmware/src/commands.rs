@@ -18,13 +18,13 @@ use crate::{
     clock::{AHEAD_MAX_MS, Clock},
     coinline::learner::Learner,
     journal::Outcome,
-    module::{Module, WAITING_MAX},
+    module::Module,
     outbox::Word,
     settings::Set,
 };
 use protocol::{
     OpenError,
-    limits::CREDIT_PULSES_MAX,
+    limits::{CREDIT_PULSES_MAX, CREDITS_WAITING_MAX},
     messages::{Action, Command, Reason, Settings, Stage, Sync, faults},
     open,
 };
@@ -179,8 +179,8 @@ impl Module {
     }
 
     fn on_probe(&mut self, now_us: u64, command: &Command) {
-        let busy =
-            (self.waiting.len() >= WAITING_MAX || self.is_capped(now_us) || self.is_trying()).then_some(Reason::Busy);
+        let busy = (self.waiting.len() >= CREDITS_WAITING_MAX || self.is_capped(now_us) || self.is_trying())
+            .then_some(Reason::Busy);
         match self.obstacle().or(busy) {
             Some(reason) => self.answer(command, Stage::Failed, Some(reason), now_us),
             None => self.answer(command, Stage::Done, None, now_us),

@@ -12,6 +12,8 @@ use protocol::{
 /// Bytes of a record in flash.
 pub const RECORD_BYTES: usize = 30;
 const FORMAT: u8 = 1;
+/// So many of the newest records stay whatever came of them.
+const KEPT_OUT_OF_ORDER: usize = CREDIT_WINDOW / 2;
 
 /// What came of a credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,16 +139,24 @@ impl Journal {
         self.credit_pulses_saved
     }
 
-    /// Opens a record in a free slot, or in the oldest one, whose sequence becomes the floor. False if every slot is
-    /// still being given, which the bound on running credits rules out.
-    pub fn open(&mut self, command: u64, sequence: u32, outcome: Outcome, now_us: u64) -> bool {
-        let free = self.slots.iter().position(Option::is_none);
-        let index = free.or_else(|| {
-            let finished = self.slots.iter().enumerate().filter_map(|(index, slot)| {
-                slot.filter(|slot| slot.record.outcome.is_final()).map(|slot| (slot.record.sequence, index))
-            });
-            finished.min().map(|(_, index)| index)
+    /// The slot to write a new record in: one that is free, or one whose credit has ended. Of the older half of the window,
+    /// what gave no pulse goes first: it would be refused all the same if it came again, and so no number of refusals can
+    /// push out what was given. The newer half stays, so that commands may come out of order.
+    fn replaceable(&self) -> Option<usize> {
+        let records = || self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?.record)));
+        let is_old = |sequence| records().filter(|(_, other)| other.sequence < sequence).count() < KEPT_OUT_OF_ORDER;
+        let ended = records().filter(|(_, record)| record.outcome.is_final());
+        let oldest = ended.min_by_key(|(_, record)| {
+            let gave_nothing = record.given == 0 && is_old(record.sequence);
+            (!gave_nothing, record.sequence)
         });
+        self.slots.iter().position(Option::is_none).or(oldest.map(|(index, _)| index))
+    }
+
+    /// Opens a record in the slot that can be spared most; the sequence that was there is at or below the floor from then
+    /// on. False if every slot is still being given, which the bound on running credits rules out.
+    pub fn open(&mut self, command: u64, sequence: u32, outcome: Outcome, now_us: u64) -> bool {
+        let index = self.replaceable();
         let Some(place) = index.and_then(|index| self.slots.get_mut(index)) else { return false };
         if let Some(evicted) = place {
             self.floor = self.floor.max(evicted.record.sequence);

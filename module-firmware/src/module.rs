@@ -22,12 +22,11 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Deque;
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,
+    limits::CREDITS_WAITING_MAX,
     messages::{Learned, Mark, Panic, ResetCause, Settings, Totals, faults},
     topics::{self, Kind, Topic},
 };
 
-/// Credits that wait for the one being given; more are answered `busy`.
-pub const WAITING_MAX: usize = 4;
 /// After flash failed it is tried again this much later, in microseconds.
 pub const FLASH_RETRY_US: u64 = 5_000_000;
 /// A restart waits this long at most for its answer to be heard, in microseconds.
@@ -147,7 +146,7 @@ pub struct Module {
     pub(crate) reboot_sequence: u32,
     pub(crate) pending: Pending,
     pub(crate) journal: Journal,
-    pub(crate) waiting: Deque<Waiting, WAITING_MAX>,
+    pub(crate) waiting: Deque<Waiting, CREDITS_WAITING_MAX>,
     pub(crate) driver: Option<Driver>,
     pub(crate) coins: CoinLine,
     pub(crate) coin_pulses: u64,

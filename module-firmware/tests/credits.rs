@@ -156,6 +156,42 @@ fn new_credits_are_taken_out_of_order_and_old_ones_are_refused() {
 }
 
 #[test]
+fn what_was_given_is_remembered_over_any_number_of_refusals() {
+    let mut bench = ready();
+    bench.credit(1, 2);
+    bench.run_ms(1000);
+    bench.credit(2, 5);
+    while bench.credit_train().len() < 4 {
+        bench.run_ms(1);
+    }
+    // Two pulses are given whole; the third is cut.
+    let mut bench = Bench::ready(bench.cut());
+    bench.send(&bench.command(3, Action::Lock { locked: true }));
+    bench.run_ms(100);
+    for sequence in (100..300).filter(|sequence| *sequence != 290) {
+        bench.credit(sequence, 1);
+        bench.run_ms(20);
+        assert_eq!(bench.last_ack().reason, Some(Reason::Locked));
+    }
+    bench.send(&bench.command(400, Action::Lock { locked: false }));
+    bench.run_ms(100);
+    bench.credit(1, 2);
+    let whole = bench.last_ack();
+    assert_eq!((whole.stage, whole.first, whole.pulses), (Stage::Duplicate, Some(Stage::Done), Some(2)));
+    bench.credit(2, 5);
+    let cut = bench.last_ack();
+    assert_eq!((cut.stage, cut.first, cut.reason), (Stage::Duplicate, Some(Stage::Failed), Some(Reason::PowerLost)));
+    assert_eq!(u64::from(cut.pulses.unwrap()) + 2, bench.module.totals().credit_pulses);
+    // The refusals of before are forgotten, and refused for that; a late one among the newest is taken.
+    bench.credit(150, 1);
+    assert_eq!(bench.last_ack().reason, Some(Reason::TooOld));
+    assert!(bench.credit_train().is_empty());
+    bench.credit(290, 1);
+    bench.run_ms(500);
+    assert_eq!(bench.last_ack().stage, Stage::Done);
+}
+
+#[test]
 fn expiry_is_judged_by_the_clock_and_a_missing_clock_is_said() {
     let mut bench = Bench::boot(Flash::blank(8));
     bench.connect();

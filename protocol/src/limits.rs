@@ -12,6 +12,8 @@ pub const TOPIC_MAX_BYTES: usize = 32;
 pub const FIRMWARE_MAX_CHARS: usize = 24;
 /// Credits a module remembers with their results; what is older is refused unexecuted.
 pub const CREDIT_WINDOW: usize = 32;
+/// Credits that wait in a module for the one that is being given; any more are refused as `busy`.
+pub const CREDITS_WAITING_MAX: usize = 4;
 /// A single credit gives at most this many pulses, whatever a command says.
 pub const CREDIT_PULSES_MAX: u16 = 200;
 /// The greatest cap on credit pulses per minute that settings may have.

@@ -14,6 +14,7 @@ mod m20261129_000050_contact;
 mod m20261129_000070_time_zones;
 mod m20261129_000071_admin;
 mod m20261129_000080_device;
+mod m20261129_000090_open_commands;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000005_manufacturers::Migration),
             Box::new(m20261129_000010_store::Migration),
             Box::new(m20261129_000080_device::Migration),
+            Box::new(m20261129_000090_open_commands::Migration),
             Box::new(m20261129_000050_contact::Migration),
             Box::new(m20261129_000070_time_zones::Migration),
             Box::new(m20261129_000071_admin::Migration),

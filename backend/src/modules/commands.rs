@@ -338,11 +338,23 @@ impl Backend {
         Ok(())
     }
 
+    /// How many credits a module was sent that it has not given or refused yet.
+    pub(crate) async fn open_credits(&self, module_id: &str) -> Result<usize> {
+        let open = Entity::find()
+            .filter(Column::ModuleId.eq(module_id))
+            .filter(Column::DueMs.gt(0))
+            .filter(Column::SaleId.is_not_null())
+            .filter(Column::State.is_in([command_state::SENT, command_state::RECEIVED]))
+            .count(self.db.read())
+            .await?;
+        Ok(usize::try_from(open).unwrap_or(usize::MAX))
+    }
+
     /// Sends everything a module had no word on (it gives nothing that expired, but says what came of it): it just came back, or its clock was just set.
     pub(crate) async fn send_pending(&self, module: ModuleId) -> Result<()> {
         let pending = Entity::find()
             .filter(Column::ModuleId.eq(module.as_str()))
-            .filter(Column::DueMs.is_not_null())
+            .filter(Column::DueMs.gt(0))
             .filter(Column::State.is_in([command_state::SENT, command_state::SILENT]))
             .order_by_asc(Column::Sequence)
             .limit(self.rules.batch_rows)

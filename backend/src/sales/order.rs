@@ -16,6 +16,7 @@ use crate::{
     },
     sales::After,
 };
+use protocol::limits::CREDITS_WAITING_MAX;
 use sea_orm::{ActiveValue::Set, QueryOrder, TryIntoModel, prelude::*};
 
 /// Characters of a sale's public token: 100 bits, so that it cannot be guessed.
@@ -319,7 +320,11 @@ impl Backend {
     async fn readiness(&self, machine: &machine::Model) -> Result<Readiness> {
         match &machine.module_id {
             _ if machine.retired_ms.is_some() => Ok(Readiness::Retired),
-            Some(module_id) if machine.active => self.probe(module_id).await,
+            Some(module_id) if machine.active => match self.probe(module_id).await? {
+                // Its answer may be some seconds old, and credits that were paid meanwhile may not have reached it.
+                Readiness::Ready if self.open_credits(module_id).await? >= CREDITS_WAITING_MAX => Ok(Readiness::Busy),
+                readiness => Ok(readiness),
+            },
             _ => Ok(Readiness::Closed),
         }
     }

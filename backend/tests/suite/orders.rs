@@ -1,12 +1,17 @@
 //! Orders: made only of what the page showed, once a form, and only for a machine that is ready.
 
-use crate::support::{Call, Fault, TestApp, app::PRICE_MINOR};
+use crate::support::{
+    Call, Fault, TestApp,
+    app::{PRICE_MINOR, PRICE_PULSES},
+    done,
+};
 use backend::{
     Error,
     machines::{NewMachine, PriceChange},
     payments::provider::Handoff,
     sales::Readiness,
 };
+use protocol::limits::CREDITS_WAITING_MAX;
 
 fn price(label: &str, amount_minor: i64, pulses: i32) -> PriceChange {
     PriceChange { label: label.into(), amount_minor, pulses }
@@ -180,6 +185,21 @@ async fn a_machine_that_is_not_ready_takes_no_order() {
     let (order, ()) = tokio::join!(app.backend.order(app.form(&app.shop)), wait);
     assert!(matches!(order, Err(Error::NotReady(Readiness::Offline))));
     assert_no_order(&app).await;
+}
+
+#[tokio::test]
+async fn a_module_with_as_many_open_credits_as_it_can_hold_takes_no_more_money() {
+    let app = TestApp::start().await;
+    for _ in 0..CREDITS_WAITING_MAX {
+        app.paid_sale().await;
+    }
+    // Its answer to the probe still serves; the credits that were paid since have not reached it.
+    assert!(matches!(app.try_order().await, Err(Error::NotReady(Readiness::Busy))));
+    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().readiness, Readiness::Busy);
+    for credit in app.shop.module.credits(&app).iter().take(2) {
+        app.deliver(&app.shop.module.ack(&app, credit, done(PRICE_PULSES))).await;
+    }
+    app.order().await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::{
     visitor::Visitor,
 };
 use backend::db::Db;
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{ConnectionTrait, QueryResult, Statement};
 use std::{
     collections::BTreeSet,
     fs,
@@ -118,7 +118,9 @@ async fn until_settled(db: &Db, paid: &BTreeSet<String>) {
         if wrong.is_empty() {
             return;
         }
-        assert!(begun.elapsed() < SETTLES_WITHIN, "after {} s: {wrong:#?}", SETTLES_WITHIN.as_secs());
+        if begun.elapsed() > SETTLES_WITHIN {
+            panic!("after {} s: {wrong:#?}\n{}", SETTLES_WITHIN.as_secs(), pulses_by_module(db).await);
+        }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
@@ -141,6 +143,22 @@ async fn wrong(db: &Db, paid: &BTreeSet<String>) -> Vec<String> {
         wrong.push(format!("{number} is paid only here or only at the provider"));
     }
     wrong
+}
+
+/// What each module counts beside what its sales say: says where to look when the two differ.
+async fn pulses_by_module(db: &Db) -> String {
+    let query = "SELECT m.id, CAST(m.credit_pulses AS CHAR),
+            CAST(COALESCE(SUM(s.pulses_given), 0) AS CHAR),
+            CAST(COALESCE(SUM(c.reason = 'power_lost'), 0) AS CHAR)
+        FROM modules m LEFT JOIN sales s ON s.module_id = m.id LEFT JOIN commands c ON c.sale_id = s.id
+        GROUP BY m.id, m.credit_pulses";
+    let rows = db.read().query_all_raw(Statement::from_string(db.read().get_database_backend(), query)).await.unwrap();
+    let text = |row: &QueryResult, column| row.try_get_by_index::<String>(column).unwrap();
+    let line = |row: &QueryResult| {
+        let [module, counted, told, cut] = [0, 1, 2, 3].map(|column| text(row, column));
+        format!("{module}: {counted} pulses counted, {told} told by its sales, {cut} of them cut by lost power")
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 async fn still_sells(facts: &Facts) {
