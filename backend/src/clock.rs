@@ -4,9 +4,7 @@
 //! ([`Clock::now_ms`], made by [`Steady`]), which never goes back. What people read, and what is compared with the clocks
 //! of others (the provider's signatures, when a payment was made), goes by the wall clock ([`Clock::wall_ms`]).
 
-mod steady;
-
-pub use steady::Steady;
+pub(crate) mod steady;
 
 use std::{
     future::Future,
@@ -15,6 +13,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+pub use steady::Steady;
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
     /// Unix time in milliseconds, by the process's own time: it never goes back, and follows the wall clock slowly.

@@ -1,6 +1,6 @@
 //! What can go wrong, by who is at fault.
 
-use crate::{payments::provider::ProviderError, sales::Readiness};
+use crate::{payments::provider::ProviderError, sales::readiness::Readiness};
 
 /// Why the backend did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
 /// Zones named to who wrote one that does not exist.
 const SUGGESTIONS: usize = 5;
+
 /// Zones of common offsets that are not whole hours and know no summer time, by minutes.
 const PARTS_OF_HOURS: [(i32, &str); 7] = [
     (210, "Asia/Tehran"),

@@ -7,17 +7,21 @@ use crate::{
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use backend::{
-    Backend, Parts, Rules,
+    Parts, Rules,
+    access::operators::{self, NewOperator},
     bus::{MqttBus, MqttConfig},
     clock::{SystemClock, SystemRandom},
     db::Db,
-    jobs::Job,
-    machines::{NewMachine, PriceChange},
-    modules::Admission,
+    flows::{
+        operate::machine::{self, NewMachine},
+        register_module, scan_machine,
+    },
+    jobs::{self, under_way::Job},
+    machines::{fleet, shapes::PriceChange},
+    modules::{Admission, admission},
     money::Currency,
-    operators::NewOperator,
-    payments::{RealProviders, wechat},
-    sales::Readiness,
+    payments::{RealProviders, accounts, wechat},
+    sales::readiness::Readiness,
     zones::Zone,
 };
 use broker::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal};
@@ -57,7 +61,7 @@ const PASSWORD: &str = "bench";
 
 /// Everything, running.
 pub struct House {
-    pub backend: Backend,
+    pub backend: backend::Context,
     pub sandbox: sandbox::Sandbox,
     pub slots: Vec<Slot>,
     pub callbacks: Arc<Callbacks>,
@@ -71,7 +75,7 @@ pub struct House {
 }
 
 /// Lets in modules, the backend, and the stopwatch that reads commands on the wire.
-struct Door(OnceLock<Backend>);
+struct Door(OnceLock<backend::Context>);
 
 #[async_trait]
 impl Authenticate for Door {
@@ -94,7 +98,8 @@ impl Authenticate for Door {
             _ => {
                 let module = ModuleId::parse(username).map_err(|_| Refusal::BadCredentials)?;
                 let backend = self.0.get().ok_or(Refusal::Unavailable)?;
-                let admission = backend.admit_module(module, password).await.map_err(|_| Refusal::Unavailable)?;
+                let admission =
+                    admission::admit_module(backend, module, password).await.map_err(|_| Refusal::Unavailable)?;
                 if admission != Admission::Admitted {
                     return Err(Refusal::BadCredentials);
                 }
@@ -140,7 +145,7 @@ impl House {
         })?;
         let callbacks = Arc::new(Callbacks::default());
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-        let backend = Backend::new(Parts {
+        let backend = backend::Context::new(Parts {
             db,
             providers: Arc::new(RealProviders::new(clock.clone(), random.clone())?),
             clock,
@@ -153,12 +158,12 @@ impl House {
         let _ = door.0.set(backend.clone());
         let closing = CancellationToken::new();
         let mut tasks = vec![
-            tokio::spawn(reader.run(backend.clone())),
+            tokio::spawn(backend::flows::listen::listen(backend.clone(), reader)),
             serve_web(listener, http, backend.clone(), closing.clone())?,
         ];
         for job in Job::ALL {
             let backend = backend.clone();
-            tasks.push(tokio::spawn(async move { backend.run_job(job).await }));
+            tasks.push(tokio::spawn(async move { jobs::run_job(&backend, job).await }));
         }
         let operator_id = operator(&backend, &sandbox).await?;
         let (slots, modules) = machines(&backend, operator_id, options.modules, mqtt).await?;
@@ -172,7 +177,7 @@ impl House {
     async fn until_ready(&self) -> Result<()> {
         let begun = Instant::now();
         for slot in &self.slots {
-            while self.backend.scan(&slot.code).await?.readiness != Readiness::Ready {
+            while scan_machine::scan(&self.backend, &slot.code).await?.readiness != Readiness::Ready {
                 anyhow::ensure!(begun.elapsed() < Duration::from_secs(60), "modules did not connect within 60 s");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -203,7 +208,7 @@ impl House {
 fn serve_web(
     listener: TcpListener,
     public_url: String,
-    backend: Backend,
+    backend: backend::Context,
     closing: CancellationToken,
 ) -> Result<JoinHandle<()>> {
     let config = web::WebConfig {
@@ -227,16 +232,18 @@ fn serve_web(
     }))
 }
 
-async fn operator(backend: &Backend, sandbox: &sandbox::Sandbox) -> Result<i64> {
-    let operator_id = backend
-        .add_operator(NewOperator {
+async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Result<i64> {
+    let operator_id = operators::add_operator(
+        backend,
+        NewOperator {
             slug: "bench".into(),
             name: "Bench".into(),
             currency: Currency::Cny,
             time_zone: Zone::usual(Currency::Cny),
             refund_remainder: false,
-        })
-        .await?;
+        },
+    )
+    .await?;
     let merchant = sandbox.merchant();
     let account = wechat::Account {
         base_url: sandbox.base_url().into(),
@@ -247,31 +254,33 @@ async fn operator(backend: &Backend, sandbox: &sandbox::Sandbox) -> Result<i64> 
         api_v3_key: merchant.api_v3_key,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
     };
-    backend.set_merchant_account(operator_id, "wechat", &serde_json::to_string(&account)?).await?;
+    accounts::set_merchant_account(backend, operator_id, "wechat", &serde_json::to_string(&account)?).await?;
     Ok(operator_id)
 }
 
 async fn machines(
-    backend: &Backend,
+    backend: &backend::Context,
     operator_id: i64,
     count: usize,
     mqtt: SocketAddr,
 ) -> Result<(Vec<Slot>, Vec<VirtualModule>)> {
     let (mut slots, mut modules) = (vec![], vec![]);
     for number in 0..count {
-        let it = backend.provision_module(None).await?;
+        let it = register_module::provision_module(backend, None).await?;
         let prices = vec![PriceChange { label: "One".into(), amount_minor: AMOUNT_MINOR, pulses: PULSES }];
-        let (machine_id, code) = backend
-            .add_machine(NewMachine {
+        let (machine_id, code) = machine::add_machine(
+            backend,
+            NewMachine {
                 operator_id,
                 module: Some(it.id),
                 name: format!("Machine {number}"),
                 site: "Bench".into(),
                 coin_value_minor: 100,
                 prices,
-            })
-            .await?;
-        let price_id = backend.machine(operator_id, machine_id).await?.prices.first().context("a price")?.id;
+            },
+        )
+        .await?;
+        let price_id = fleet::machine(backend, operator_id, machine_id).await?.prices.first().context("a price")?.id;
         slots.push(Slot { module: it.id, machine_id, code, price_id });
         let seed = number as u64;
         let config = Config { id: it.id, secret: it.secret, broker: mqtt, flash: Flash::Memory, seed };

@@ -7,8 +7,12 @@ use crate::{
 use anyhow::{Context, Result};
 use backend::{
     clock::{SystemRandom, random_text},
+    flows::{
+        place_order::{self, OrderRequest},
+        scan_machine,
+    },
     live::{LiveEvent, LiveKind},
-    sales::{OrderRequest, Readiness},
+    sales::{readiness::Readiness, views},
 };
 use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions, mqttbytes::QoS};
 use std::{
@@ -132,19 +136,20 @@ async fn one_sale(house: &House, slot: &Slot, measuring: &Measuring) {
 async fn try_sale(house: &House, slot: &Slot, measuring: &Measuring) -> Result<()> {
     let (sender, credited) = oneshot::channel();
     locked(&measuring.waiting).insert(slot.machine_id, (None, sender));
-    let readiness = house.backend.scan(&slot.code).await?.readiness;
+    let readiness = scan_machine::scan(&house.backend, &slot.code).await?.readiness;
     anyhow::ensure!(readiness == Readiness::Ready, "the machine is {}", readiness.as_str());
-    let checkout = house
-        .backend
-        .order(OrderRequest {
+    let checkout = place_order::order(
+        &house.backend,
+        OrderRequest {
             code: slot.code.clone(),
             price_id: slot.price_id,
             amount_minor: AMOUNT_MINOR,
             form_key: random_text(&SystemRandom, 20),
             payer_ip: Ipv4Addr::LOCALHOST.into(),
-        })
-        .await?;
-    let row = house.backend.operator_sale(house.operator_id, &checkout.token).await?;
+        },
+    )
+    .await?;
+    let row = views::operator_sale(&house.backend, house.operator_id, &checkout.token).await?;
     house.sandbox.approve(&row.out_trade_no.context("an attempt")?)?;
     let (arrived, at) = tokio::time::timeout(PATIENCE, credited).await.context("not credited in time")??;
     locked(&measuring.figures).credited.add(at - arrived);

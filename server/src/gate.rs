@@ -2,9 +2,12 @@
 
 use async_trait::async_trait;
 use backend::{
-    Backend,
-    modules::{Admission, Disabled},
-    operators::{Fingerprints, MembersSeen, MqttMember, MqttReading, PasswordOwners},
+    access::{
+        manufacturers,
+        members::{self, MembersSeen},
+        sign_in::{self, Fingerprints, MqttMember, MqttReading, PasswordOwners},
+    },
+    modules::{Admission, Disabled, admission},
 };
 use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
 use protocol::{
@@ -24,7 +27,7 @@ const REVOCATION_EVERY: Duration = Duration::from_millis(500);
 /// Asks the backend about modules, integrators, members and tools, and knows the backend's own password, made anew at each
 /// start.
 pub struct Doorkeeper {
-    backend: OnceLock<Backend>,
+    backend: OnceLock<backend::Context>,
     own_password: String,
     admins: Vec<String>,
 }
@@ -37,7 +40,7 @@ impl Doorkeeper {
     }
 
     /// From now on others can be let in. The first backend stays.
-    pub fn ask(&self, backend: Backend) {
+    pub fn ask(&self, backend: backend::Context) {
         let _ = self.backend.set(backend);
     }
 }
@@ -88,8 +91,8 @@ impl Doorkeeper {
 
 impl Doorkeeper {
     /// A member reads what the operator's programs read; one who runs the server reads the broker's figures too.
-    async fn member_grants(&self, backend: &Backend, email: &str, password: &str) -> Result<Grants, Refusal> {
-        let found = backend.mqtt_member(email, password).await.map_err(unavailable)?;
+    async fn member_grants(&self, backend: &backend::Context, email: &str, password: &str) -> Result<Grants, Refusal> {
+        let found = sign_in::mqtt_member(backend, email, password).await.map_err(unavailable)?;
         let MqttMember { member, filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
         let figures = self.admins.contains(&member.email).then(|| "$SYS/#".to_owned());
         let credential = Credential::Member { slug: member.slug, member_id: member.member_id, fingerprint };
@@ -97,8 +100,8 @@ impl Doorkeeper {
     }
 }
 
-async fn module_grants(backend: &Backend, module: ModuleId, password: &[u8]) -> Result<Grants, Refusal> {
-    match backend.admit_module(module, password).await.map_err(unavailable)? {
+async fn module_grants(backend: &backend::Context, module: ModuleId, password: &[u8]) -> Result<Grants, Refusal> {
+    match admission::admit_module(backend, module, password).await.map_err(unavailable)? {
         Admission::Admitted => {}
         Admission::Unknown => return Err(Refusal::BadCredentials),
         Admission::Disabled => return Err(Refusal::NotAuthorized),
@@ -114,14 +117,14 @@ async fn module_grants(backend: &Backend, module: ModuleId, password: &[u8]) -> 
     })
 }
 
-async fn integrator_grants(backend: &Backend, slug: &str, password: &str) -> Result<Grants, Refusal> {
-    let found = backend.integrator(slug, password).await.map_err(unavailable)?;
+async fn integrator_grants(backend: &backend::Context, slug: &str, password: &str) -> Result<Grants, Refusal> {
+    let found = sign_in::integrator(backend, slug, password).await.map_err(unavailable)?;
     let MqttReading { filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
     Ok(reader(&Credential::Integrator { slug: slug.into(), fingerprint }, [filter]))
 }
 
-async fn tool_grants(backend: &Backend, slug: &str, password: &str) -> Result<Grants, Refusal> {
-    let found = backend.manufacturers_tool(slug, password).await.map_err(unavailable)?;
+async fn tool_grants(backend: &backend::Context, slug: &str, password: &str) -> Result<Grants, Refusal> {
+    let found = manufacturers::manufacturers_tool(backend, slug, password).await.map_err(unavailable)?;
     let MqttReading { filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
     Ok(reader(&Credential::Tool { slug: slug.into(), fingerprint }, [filter]))
 }
@@ -190,7 +193,7 @@ impl Credential {
 }
 
 /// The fingerprints that the passwords of some credentials have now.
-async fn fingerprints(backend: &Backend, of: &[(Box<str>, Credential)]) -> backend::Result<Fingerprints> {
+async fn fingerprints(backend: &backend::Context, of: &[(Box<str>, Credential)]) -> backend::Result<Fingerprints> {
     let mut owners = PasswordOwners::default();
     for (_, credential) in of {
         match credential {
@@ -199,12 +202,12 @@ async fn fingerprints(backend: &Backend, of: &[(Box<str>, Credential)]) -> backe
             Credential::Tool { slug, .. } => owners.tools.push(slug.clone()),
         }
     }
-    backend.fingerprints(owners).await
+    sign_in::fingerprints(backend, owners).await
 }
 
 /// Drops the connections and sessions of integrators, members and tools whose password was changed, and of modules that
 /// were disabled, by whatever process, until it is told to end.
-pub async fn drop_revoked(broker: Broker, backend: Backend, closing: CancellationToken) {
+pub async fn drop_revoked(broker: Broker, backend: backend::Context, closing: CancellationToken) {
     let mut dropped = BTreeSet::new();
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
         if let Err(error) = drop_changed(&broker, &backend).await {
@@ -218,17 +221,17 @@ pub async fn drop_revoked(broker: Broker, backend: Backend, closing: Cancellatio
 
 /// Has live pages look whether they still may be seen, whenever members' passwords were changed, by whatever process,
 /// until it is told to end.
-pub async fn notice_changed_members(backend: Backend, closing: CancellationToken) {
+pub async fn notice_changed_members(backend: backend::Context, closing: CancellationToken) {
     let mut seen = MembersSeen::default();
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
-        if let Err(error) = backend.notice_changed_members(&mut seen).await {
+        if let Err(error) = members::notice_changed_members(&backend, &mut seen).await {
             tracing::warn!(%error, "could not check for changed members; trying again");
         }
     }
 }
 
 /// Drops whose password was changed.
-async fn drop_changed(broker: &Broker, backend: &Backend) -> backend::Result<()> {
+async fn drop_changed(broker: &Broker, backend: &backend::Context) -> backend::Result<()> {
     let parsed = |text: Box<str>| Credential::parse(&text).map(|credential| (text, credential));
     let credentials: Vec<_> = broker.credentials().into_iter().filter_map(parsed).collect();
     if credentials.is_empty() {
@@ -243,8 +246,12 @@ async fn drop_changed(broker: &Broker, backend: &Backend) -> backend::Result<()>
 }
 
 /// Drops the modules that were disabled since the last look, which had found `dropped`.
-async fn drop_disabled(broker: &Broker, backend: &Backend, dropped: &mut BTreeSet<Disabled>) -> backend::Result<()> {
-    let disabled: BTreeSet<_> = backend.disabled_modules().await?.into_iter().collect();
+async fn drop_disabled(
+    broker: &Broker,
+    backend: &backend::Context,
+    dropped: &mut BTreeSet<Disabled>,
+) -> backend::Result<()> {
+    let disabled: BTreeSet<_> = admission::disabled_modules(backend).await?.into_iter().collect();
     for Disabled { module, .. } in disabled.difference(dropped) {
         let connections = broker.disconnect(module.as_str());
         tracing::info!(%module, connections, "its credential is disabled");

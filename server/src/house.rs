@@ -9,11 +9,12 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use backend::{
-    Backend, Parts, Rules,
+    Parts, Rules,
     bus::{MqttBus, MqttConfig, MqttReader},
     clock::{SystemClock, SystemRandom, random_text},
     db::{Db, Mark},
-    jobs::Job,
+    jobs::{self, under_way::Job},
+    modules::registry,
     payments::RealProviders,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -29,7 +30,7 @@ const PASSWORD_CHARS: usize = 32;
 
 /// What serves payments, running.
 pub struct House {
-    pub backend: Backend,
+    pub backend: backend::Context,
     pub http: SocketAddr,
     pub mqtt: Option<SocketAddr>,
     /// Where MQTT over TLS and over WebSocket is served.
@@ -81,11 +82,11 @@ pub async fn open_store(settings: &Settings) -> Result<Db> {
 }
 
 /// A backend on an open store, and the reader that brings it the bus's messages.
-pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(Backend, MqttReader)> {
+pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(backend::Context, MqttReader)> {
     let clock = Arc::new(SystemClock);
     let random = Arc::new(SystemRandom);
     let (bus, reader) = MqttBus::new(bus)?;
-    let backend = Backend::new(Parts {
+    let backend = backend::Context::new(Parts {
         db,
         providers: Arc::new(RealProviders::new(clock.clone(), random.clone())?),
         clock,
@@ -100,7 +101,7 @@ pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(Backe
 
 /// A backend for a command that changes the store beside a running server. It sends nothing: the server sends what is
 /// due.
-pub async fn backend_without_bus(settings: &Settings) -> Result<Backend> {
+pub async fn backend_without_bus(settings: &Settings) -> Result<backend::Context> {
     let nowhere = MqttConfig {
         host: "localhost".into(),
         port: 1883,
@@ -118,7 +119,7 @@ impl House {
     pub async fn start(
         settings: &Settings,
         foundation: Foundation,
-        demo: impl AsyncFnOnce(&Backend, Option<SocketAddr>) -> Result<Option<DemoPanel>>,
+        demo: impl AsyncFnOnce(&backend::Context, Option<SocketAddr>) -> Result<Option<DemoPanel>>,
     ) -> Result<Self> {
         let settings = &files::within(files::raise_limit()?, settings);
         let db = open_store(settings).await?;
@@ -137,16 +138,16 @@ impl House {
             None => external_bus(settings)?,
         };
         let (backend, reader) = backend_of(settings, db, bus)?;
-        backend.forget_presence().await?;
+        registry::forget_presence(&backend).await?;
         doorkeeper.ask(backend.clone());
         let mut tasks = vec![
-            tokio::spawn(reader.run(backend.clone())),
+            tokio::spawn(backend::flows::listen::listen(backend.clone(), reader)),
             tokio::spawn(notice_changed_members(backend.clone(), closing.clone())),
             tokio::spawn(keep_store_mark(backend.clone(), closing.clone())),
         ];
         for job in Job::ALL {
             let backend = backend.clone();
-            tasks.push(tokio::spawn(async move { backend.run_job(job).await }));
+            tasks.push(tokio::spawn(async move { jobs::run_job(&backend, job).await }));
         }
         if let Some(broker) = &broker {
             tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));
@@ -303,7 +304,7 @@ fn derived_key(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
 }
 
 /// Proves now and then that the store can be written to, and keeps a mark of how far it has come.
-async fn keep_store_mark(backend: Backend, closing: CancellationToken) {
+async fn keep_store_mark(backend: backend::Context, closing: CancellationToken) {
     while !closing.is_cancelled() {
         backend.keep_store_mark().await;
         tokio::select! {

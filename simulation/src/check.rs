@@ -7,7 +7,7 @@ use crate::{
     store::{LedgerRow, SaleRow, Store},
     world::{COIN_MINOR, Checked, Violation},
 };
-use backend::{Backend, modules::credit_id};
+use backend::{ledger, machines::fleet, modules::credit_id};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -108,7 +108,7 @@ impl Checker {
         &mut self,
         till: &Mutex<Till>,
         machines: &[Machine],
-        backend: Option<&Backend>,
+        backend: Option<&backend::Context>,
     ) -> Checked<Option<i64>> {
         let glance = self.store.glance().await?;
         if std::mem::replace(&mut self.postings, glance.postings) != glance.postings {
@@ -146,7 +146,7 @@ impl Checker {
         &self,
         till: &Mutex<Till>,
         machines: &[Machine],
-        backend: Option<&Backend>,
+        backend: Option<&backend::Context>,
     ) -> Checked<Vec<String>> {
         let Some(backend) = backend else { return Ok(vec!["the server is down".into()]) };
         let due = self.store.due().await?;
@@ -158,7 +158,7 @@ impl Checker {
         }
         let mut lines = unknown_to_store(&self.store.sales().await?, &locked(till));
         for (known, machine) in self.known.iter().zip(machines) {
-            let view = backend.machine(known.operator_id, known.machine_id).await?;
+            let view = fleet::machine(backend, known.operator_id, known.machine_id).await?;
             let Some(module) = view.row.module else { continue };
             let heard = module.coin_pulses;
             if u64::try_from(heard).unwrap_or(0) < machine.coin_total() {
@@ -174,7 +174,7 @@ impl Checker {
         Ok(lines)
     }
 
-    async fn check_ledger(&self, machines: &[Machine], backend: Option<&Backend>) -> Checked {
+    async fn check_ledger(&self, machines: &[Machine], backend: Option<&backend::Context>) -> Checked {
         let crooked = self.store.crooked_postings().await?;
         hold!(crooked == 0, "{crooked} postings of the ledger do not sum to zero");
         for (known, machine) in self.known.iter().zip(machines) {
@@ -182,7 +182,7 @@ impl Checker {
             let fallen_minor = i64::try_from(machine.coins.fallen).unwrap_or(i64::MAX) * COIN_MINOR;
             hold!(booked <= fallen_minor, "coins: {booked} booked, {fallen_minor} fell");
             let Some(backend) = backend else { continue };
-            let balances = backend.balances(known.operator_id).await?;
+            let balances = ledger::balances(backend, known.operator_id).await?;
             let sum: i64 = balances.iter().map(|balance| balance.amount_minor).sum();
             hold!(sum == 0, "the ledger of operator {} sums to {sum}: {balances:?}", known.operator_id);
         }
@@ -229,12 +229,12 @@ impl Checker {
         &self,
         till: &Mutex<Till>,
         machines: &[Machine],
-        backend: Option<&Backend>,
+        backend: Option<&backend::Context>,
     ) -> Checked {
         let Some(backend) = backend else { return Err(Violation("at rest without a server".into())) };
         let rows = self.store.sales().await?;
         for (known, machine) in self.known.iter().zip(machines) {
-            let balances = backend.balances(known.operator_id).await?;
+            let balances = ledger::balances(backend, known.operator_id).await?;
             let balance = |account: &str| {
                 balances.iter().filter(|balance| balance.account == account).map(|balance| balance.amount_minor).sum()
             };
@@ -245,7 +245,7 @@ impl Checker {
                 at_provider == taken - returned || forgot,
                 "the provider took {taken} and gave back {returned}, the ledger says it holds {at_provider}"
             );
-            let view = backend.machine(known.operator_id, known.machine_id).await?;
+            let view = fleet::machine(backend, known.operator_id, known.machine_id).await?;
             let Some(module) = view.row.module else { return Err(Violation("a machine lost its module".into())) };
             check_coins(machine, module.coin_pulses, balance("cash_box"))?;
             check_credit_total(machine)?;

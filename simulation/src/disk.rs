@@ -5,7 +5,11 @@ use crate::{
     store::Store,
     world::{Checked, Event, World},
 };
-use backend::{Error, db::Db, payments::CallbackFailure, sales::Checkout};
+use backend::{
+    Error,
+    db::Db,
+    flows::{place_order::Checkout, take_callback::CallbackFailure},
+};
 use failing_disk::{After, Disk, Fault};
 
 /// The disk under the store, and whether it is failing.

@@ -5,6 +5,7 @@ use crate::{
     machine::Link,
     world::{Checked, Event, World},
 };
+use backend::flows::take_message;
 use module_firmware::Outgoing;
 use protocol::{
     messages::{Ack, Command, Pulse, Status},
@@ -128,7 +129,7 @@ impl World {
     pub async fn server_hears(&mut self, machine: usize, topic: String, payload: Vec<u8>) -> Checked {
         let Some(backend) = self.server.reach() else { return Ok(()) };
         self.note_message("server hears", machine, topics::parse(&topic).map_or(Kind::Ack, |(_, kind)| kind), &payload);
-        let outcome = backend.on_message(&topic, &payload).await;
+        let outcome = take_message::on_message(&backend, &topic, &payload).await;
         self.unless_disk_fails(outcome).map(|_| ())
     }
 

@@ -5,7 +5,8 @@ use crate::{
     world::{Checked, Event, World},
 };
 use backend::{
-    machines::SettingsChange,
+    flows::operate::module::{self, SettingsChange},
+    machines::remote,
     modules::{Errand, ModuleSettings},
 };
 
@@ -56,12 +57,12 @@ impl World {
         self.trace.note(now_us, format_args!("operator: module {machine}: {order:?}"));
         let (operator_id, machine_id) = self.checker.ids(machine);
         match order {
-            Order::Errand(errand) => backend.send_module(operator_id, machine_id, errand).await?,
+            Order::Errand(errand) => module::send_module(&backend, operator_id, machine_id, errand).await?,
             Order::Settings(settings) => {
-                let module = backend.remote(operator_id, machine_id).await?.row.module;
+                let module = remote::remote(&backend, operator_id, machine_id).await?.row.module;
                 let since_version = module.map_or(0, |module| module.settings_wanted);
                 let change = SettingsChange { since_version, settings };
-                backend.set_settings(operator_id, machine_id, change).await?;
+                module::set_settings(&backend, operator_id, machine_id, change).await?;
                 self.machines[machine].settings_ordered = Some(settings);
             }
         }

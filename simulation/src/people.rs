@@ -8,8 +8,12 @@ use crate::{
 };
 use backend::{
     Error,
+    flows::{
+        place_order::{Checkout, OrderRequest},
+        probe_module, show_sale,
+    },
     payments::provider::Handoff,
-    sales::{Checkout, OrderRequest, PriceView, Readiness},
+    sales::{readiness::Readiness, shapes::PriceView},
 };
 use protocol::ModuleId;
 use std::net::Ipv4Addr;
@@ -117,7 +121,7 @@ impl World {
         let module = self.people.machines[self.people.consumers[index].machine].module;
         let readiness = match self.server.reach() {
             Some(backend) => {
-                let outcome = backend.start_probe(module).await;
+                let outcome = probe_module::start_probe(&backend, module).await;
                 self.unless_disk_fails(outcome)?.flatten()
             }
             None => None,
@@ -227,7 +231,7 @@ impl World {
     async fn look(&mut self, index: usize, left: u32) -> Checked {
         let token = self.people.consumers[index].token.clone();
         if let (Some(token), Some(backend)) = (token, self.server.reach()) {
-            match backend.sale(&token).await {
+            match show_sale::sale(&backend, &token).await {
                 Err(Error::NotFound(_)) if self.copies.put_back > 0 => {}
                 shown => drop(shown?),
             }

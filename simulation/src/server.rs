@@ -8,11 +8,19 @@ use crate::{
 };
 use async_trait::async_trait;
 use backend::{
-    Backend, Error, Parts, Rules,
+    Error, Parts, Rules,
     db::Db,
-    jobs::{Job, Work},
-    payments::{CallbackFailure, provider::RawCallback},
-    sales::{Checkout, OrderRequest},
+    flows::{
+        operate::machine,
+        place_order::{self, Checkout, OrderRequest},
+        take_callback::{self, CallbackFailure},
+    },
+    jobs::{
+        self,
+        under_way::{Job, Work},
+    },
+    modules::registry,
+    payments::provider::RawCallback,
 };
 use std::{
     collections::BTreeMap,
@@ -72,7 +80,7 @@ pub(crate) struct Server {
     random: Arc<SeededRandom>,
     bus: Arc<Bus>,
     till: Arc<Mutex<Till>>,
-    backend: Option<Backend>,
+    backend: Option<backend::Context>,
     touched: bool,
     due_plan: u64,
     due_at_us: Option<u64>,
@@ -110,8 +118,8 @@ impl Server {
     }
 
     /// Starts a backend over the store: it knows nothing but what is stored.
-    pub fn start(&mut self) -> Backend {
-        let backend = Backend::new(Parts {
+    pub fn start(&mut self) -> backend::Context {
+        let backend = backend::Context::new(Parts {
             db: self.db.clone(),
             clock: Arc::new(ServerClock::new(self.time.clone())),
             random: self.random.clone(),
@@ -133,12 +141,12 @@ impl Server {
     }
 
     /// The backend, if the server is up.
-    pub fn backend(&self) -> Option<&Backend> {
+    pub fn backend(&self) -> Option<&backend::Context> {
         self.backend.as_ref()
     }
 
     /// The backend, if the server is up, to have it do something.
-    pub fn reach(&mut self) -> Option<Backend> {
+    pub fn reach(&mut self) -> Option<backend::Context> {
         self.touched = true;
         self.backend.clone()
     }
@@ -182,8 +190,8 @@ pub(crate) enum Step {
 pub(crate) struct Call(Pin<Box<dyn Future<Output = Ended>>>);
 
 impl Call {
-    pub fn order(consumer: usize, backend: Backend, request: OrderRequest) -> Self {
-        Self(Box::pin(async move { Ended::Order { consumer, outcome: backend.order(request).await } }))
+    pub fn order(consumer: usize, backend: backend::Context, request: OrderRequest) -> Self {
+        Self(Box::pin(async move { Ended::Order { consumer, outcome: place_order::order(&backend, request).await } }))
     }
 
     pub fn work(work: Work) -> Self {
@@ -257,7 +265,7 @@ impl World {
         self.server.due_at_us = None;
         let Some(backend) = self.server.reach() else { return Ok(()) };
         for job in Job::ALL {
-            let outcome = backend.due(job).await;
+            let outcome = jobs::due(&backend, job).await;
             let Some(due) = self.unless_disk_fails(outcome)? else { continue };
             for work in due.work {
                 self.go_on(Call::work(work)).await?;
@@ -294,7 +302,7 @@ impl World {
         self.trace.note(now_us, format_args!("server: comes up"));
         let backend = self.server.start();
         self.server.due_at_us = None;
-        let ready = backend.forget_presence().await;
+        let ready = registry::forget_presence(&backend).await;
         if self.unless_disk_fails(ready)?.is_none() {
             // It ends, and is started again.
             self.server.backend = None;
@@ -321,7 +329,7 @@ impl World {
         self.trace.note(now_us, format_args!("operator: module {machine} locked {locked}"));
         self.machines[machine].lock_ordered = locked;
         let (operator_id, machine_id) = self.checker.ids(machine);
-        Ok(backend.set_locked(operator_id, machine_id, locked).await?)
+        Ok(machine::set_locked(&backend, operator_id, machine_id, locked).await?)
     }
 
     /// Plans what the provider is to do next, and notes what it did.
@@ -384,7 +392,7 @@ impl World {
         self.trace.note(now_us, format_args!("callback: {body}"));
         let headers = [(SIGNATURE_HEADER.to_owned(), SIGNATURE.to_owned())];
         let raw = RawCallback { headers: &headers, body: body.as_bytes() };
-        let outcome = backend.callback(&account_token, raw).await;
+        let outcome = take_callback::callback(&backend, &account_token, raw).await;
         if self.callback_not_stored(&outcome) {
             self.plan_callback_again(account_token, body, tries);
             return Ok(());
@@ -401,7 +409,13 @@ impl World {
         let Some((account_token, body)) = self.till().forged(out_trade_no) else { return Ok(()) };
         let Some(backend) = self.server.reach() else { return Ok(()) };
         let headers = [(SIGNATURE_HEADER.to_owned(), "forged".to_owned())];
-        match backend.callback(&account_token, RawCallback { headers: &headers, body: body.as_bytes() }).await {
+        match take_callback::callback(
+            &backend,
+            &account_token,
+            RawCallback { headers: &headers, body: body.as_bytes() },
+        )
+        .await
+        {
             Err(CallbackFailure::Untrusted(_)) => Ok(()),
             outcome if self.callback_not_stored(&outcome) => Ok(()),
             other => Err(Violation(format!("a forged callback was answered {other:?}"))),

@@ -17,11 +17,15 @@ use crate::{
     weather::Weather,
 };
 use backend::{
-    Backend,
+    access::operators::{self, NewOperator},
     db::Db,
-    machines::{NewMachine, PriceChange},
+    flows::{
+        operate::machine::{self, NewMachine},
+        register_module, take_message,
+    },
+    machines::{fleet, shapes::PriceChange},
     money::Currency,
-    operators::NewOperator,
+    payments::accounts,
     zones::Zone,
 };
 use module_firmware::Identity;
@@ -276,9 +280,10 @@ impl World {
                 time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: index % 2 == 1,
             };
-            let operator_id = backend.add_operator(operator).await?;
-            let account_token = backend.set_merchant_account(operator_id, "wechat", &account_config(index)).await?;
-            let new = backend.provision_module(None).await?;
+            let operator_id = operators::add_operator(&backend, operator).await?;
+            let account_token =
+                accounts::set_merchant_account(&backend, operator_id, "wechat", &account_config(index)).await?;
+            let new = register_module::provision_module(&backend, None).await?;
             let price =
                 |pulses: i32, amount_minor| PriceChange { label: format!("{pulses} rides"), amount_minor, pulses };
             let machine = NewMachine {
@@ -289,8 +294,8 @@ impl World {
                 coin_value_minor: COIN_MINOR,
                 prices: vec![price(1, 100), price(3, 250), price(10, 700)],
             };
-            let (machine_id, code) = backend.add_machine(machine).await?;
-            let prices = backend.machine(operator_id, machine_id).await?.prices;
+            let (machine_id, code) = machine::add_machine(&backend, machine).await?;
+            let prices = fleet::machine(&backend, operator_id, machine_id).await?.prices;
             self.people.know_machine(code, new.id, prices);
             self.checker.know_machine(operator_id, machine_id, account_token);
             let drift_ppm = i64::try_from(chance.between(0..=2 * self.weather.drift_max_ppm.unsigned_abs()))?;
@@ -515,7 +520,7 @@ impl World {
 }
 
 /// The installer starts a new module once, before coins fall: the server knows its total of 0 from then on.
-async fn commission(backend: &Backend, identity: &Identity) -> anyhow::Result<()> {
+async fn commission(backend: &backend::Context, identity: &Identity) -> anyhow::Result<()> {
     let status = Status {
         mark: Mark { boot: 0, session: 0, sequence: 0 },
         online: false,
@@ -536,5 +541,5 @@ async fn commission(backend: &Backend, identity: &Identity) -> anyhow::Result<()
     let mut payload = [0; PAYLOAD_MAX_BYTES];
     let length = protocol::seal(&identity.secret.message_key(identity.id), &topic, &status, &mut payload)
         .map_err(|error| anyhow::anyhow!("a status does not fit: {error:?}"))?;
-    Ok(backend.on_message(&topic, &payload[..length]).await?)
+    Ok(take_message::on_message(backend, &topic, &payload[..length]).await?)
 }

@@ -11,7 +11,6 @@ use crate::{
     serve::WebError,
     templates::Templates,
 };
-use backend::Backend;
 use poem::{Endpoint, EndpointExt, Response, Route, get, middleware::CookieJarManager, post};
 use std::{
     net::IpAddr,
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What the handlers share.
 pub(crate) struct App {
-    pub(crate) backend: Backend,
+    pub(crate) backend: backend::Context,
     pub(crate) config: WebConfig,
     pub(crate) templates: Templates,
     pub(crate) limits: RateLimits,
@@ -40,7 +39,7 @@ pub(crate) struct App {
 /// If the public address is none, or the embedded templates are damaged.
 pub fn app(
     mut config: WebConfig,
-    backend: Backend,
+    backend: backend::Context,
     shutdown: CancellationToken,
 ) -> Result<impl Endpoint<Output = Response> + 'static, WebError> {
     config.public_url = checked_origin(&config.public_url)?;

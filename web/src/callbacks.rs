@@ -2,7 +2,10 @@
 //! provider wants it: WeChat Pay takes 200 or 204 for success, and 4xx or 5xx with a JSON body for a failure.
 
 use crate::{failure::chain, page::Page};
-use backend::payments::{CallbackFailure, provider::RawCallback};
+use backend::{
+    flows::take_callback::{self, CallbackFailure},
+    payments::provider::RawCallback,
+};
 use poem::{Body, Request, Response, error::ReadBodyError, handler, http::StatusCode, web::Path};
 use serde_json::json;
 use std::time::Duration;
@@ -28,7 +31,7 @@ pub(crate) async fn wechat(page: Page, Path(account): Path<String>, request: &Re
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
     let raw = RawCallback { headers: &headers, body: &body };
-    match page.app.backend.callback(&account, raw).await {
+    match take_callback::callback(&page.app.backend, &account, raw).await {
         Ok(()) => {
             metrics::counter!("web_callbacks_total", "outcome" => "taken").increment(1);
             Response::builder().status(StatusCode::NO_CONTENT).finish()

@@ -6,7 +6,7 @@ use crate::{
     page::{Page, see_other},
     way_on::{Area, Place, page_of, ways_on},
 };
-use backend::operators::Member;
+use backend::access::signed_in::Member;
 use poem::{
     IntoResponse, Request, Response,
     http::{HeaderValue, Method, StatusCode, header},

@@ -10,7 +10,7 @@ use crate::{
     locale::Language,
     templates::Templates,
 };
-use backend::operators::Member;
+use backend::access::signed_in::Member;
 use poem::{FromRequest, Request, RequestBody, Response, http::StatusCode};
 use serde_json::json;
 use std::{

@@ -6,7 +6,6 @@ use crate::{
     edge::{self, Bounds, Deadlines},
     guard::{compression, proxies::TrustedProxies},
 };
-use backend::Backend;
 use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make_sync, get};
 use std::{io, net::SocketAddr};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -72,7 +71,12 @@ pub async fn bind(address: SocketAddr) -> Result<Bound, WebError> {
 ///
 /// # Errors
 /// If the configuration is wrong.
-pub fn serve(bound: Bound, config: WebConfig, backend: Backend, shutdown: CancellationToken) -> Result<Web, WebError> {
+pub fn serve(
+    bound: Bound,
+    config: WebConfig,
+    backend: backend::Context,
+    shutdown: CancellationToken,
+) -> Result<Web, WebError> {
     let bounds = Bounds {
         connections: config.limits.connections as usize,
         connections_per_address: config.limits.connections_per_address as usize,

@@ -2,8 +2,8 @@
 
 use crate::{
     database::{Commits, MariaDb},
-    firmware, fuzz,
-    program::{Program, binary, root, target},
+    firmware, fuzz, layers,
+    program::{Program, binaries, binary, root, target},
     rig, setup,
 };
 use anyhow::{Context, Result, bail};
@@ -22,6 +22,7 @@ pub fn everything() -> Result<()> {
     in_order(&[
         ("what the tests need", setup::install_missing),
         ("formatting", formatting),
+        ("layers", layers::run),
         ("golden vectors", vectors),
         ("clippy", clippy),
         ("documentation", documentation),
@@ -40,6 +41,7 @@ pub fn everything() -> Result<()> {
 pub fn inner_loop() -> Result<()> {
     in_order(&[
         ("formatting", formatting),
+        ("layers", layers::run),
         ("clippy", clippy),
         ("unit tests", || Program::cargo(&["test", "--quiet", "--workspace", "--lib"]).run()),
     ])
@@ -106,16 +108,6 @@ pub fn tests() -> Result<()> {
 
 fn run_tests(cases: Cases) -> Result<()> {
     cases.of(Program::cargo(&["test", "--workspace"])).run()
-}
-
-/// The binaries, with the features the tests were built with.
-pub fn binaries() -> Result<()> {
-    Program::cargo(&["build", "--quiet", "--workspace", "--bins"]).run()
-}
-
-/// The binaries as they are shipped.
-pub fn release_binaries() -> Result<()> {
-    Program::cargo(&["build", "--quiet", "--release", "--workspace", "--bins"]).run()
 }
 
 /// The backend's tests once more, on a real server.

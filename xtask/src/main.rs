@@ -1,20 +1,21 @@
 //! Developer's commands: `cargo xtask --help`.
 //!
-//! It orders other programs about and checks nothing itself. It has no dependencies to speak of, so that it is compiled
-//! in seconds.
+//! It runs other programs, and itself checks only which file names which (`layers`). It has no dependencies to speak of,
+//! so that it is compiled in seconds.
 
 mod ci;
 mod database;
 mod firmware;
 mod fuzz;
 mod kill;
+mod layers;
 mod program;
 mod rig;
 mod setup;
 
 use anyhow::{Result, bail};
 use database::{Commits, MariaDb};
-use program::{Program, binary};
+use program::{Program, binary, release_binaries};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -23,6 +24,7 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
 
     cargo xtask check                    the inner loop: formatting, clippy, unit tests of all libraries
     cargo xtask ci                       everything, from nothing: what a change must pass
+    cargo xtask layers                   no circles of files in backend and xtask; no noun calls a flow
     cargo xtask setup                    install what the tests need and this machine lacks (Debian, npm, PyPI)
     cargo xtask test [sqlite]            all Rust tests, the store's on SQLite
     cargo xtask test mariadb             the store's tests on a MariaDB of their own, started and ended here
@@ -65,6 +67,7 @@ fn run(args: Vec<String>) -> Result<()> {
         }
         ["ci"] => ci::everything(),
         ["check"] => ci::inner_loop(),
+        ["layers"] => layers::run(),
         ["setup"] => setup::install_missing(),
         ["test"] | ["test", "sqlite"] => ci::tests(),
         ["test", "mariadb"] => ci::tests_on_mariadb(),
@@ -74,7 +77,7 @@ fn run(args: Vec<String>) -> Result<()> {
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["kill", rest @ ..] => kill::run(rest),
         ["sim", rest @ ..] => {
-            ci::release_binaries()?;
+            release_binaries()?;
             ci::simulation("release", rest)
         }
         // The module's logic alone: nothing of the server is built for it.
@@ -84,13 +87,13 @@ fn run(args: Vec<String>) -> Result<()> {
             Program::new(binary("release", "bench-coins")).args(rest).run()
         }
         ["bench", "sale", "--mariadb", rest @ ..] => {
-            ci::release_binaries()?;
+            release_binaries()?;
             let server = MariaDb::start(Commits::Durable)?;
             let database = server.new_database("bench")?;
             Program::new(binary("release", "bench")).args(&["sale", "--database", &database]).args(rest).run()
         }
         ["bench", rest @ ..] => {
-            ci::release_binaries()?;
+            release_binaries()?;
             Program::new(binary("release", "bench")).args(rest).run()
         }
         _ => bail!("unknown command `{}`; `cargo xtask --help` lists them", args.join(" ")),

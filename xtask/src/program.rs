@@ -141,3 +141,13 @@ impl Drop for Running {
         let _ = self.0.wait();
     }
 }
+
+/// The binaries, with the features the tests were built with.
+pub fn binaries() -> Result<()> {
+    Program::cargo(&["build", "--quiet", "--workspace", "--bins"]).run()
+}
+
+/// The binaries as they are shipped.
+pub fn release_binaries() -> Result<()> {
+    Program::cargo(&["build", "--quiet", "--release", "--workspace", "--bins"]).run()
+}

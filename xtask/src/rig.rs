@@ -1,8 +1,8 @@
 //! The rig: the module's image in an emulator, with a simulated modem, against the real server.
 
 use crate::{
-    ci, firmware,
-    program::{Program, binary},
+    firmware,
+    program::{Program, binaries, binary},
 };
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ const TESTS_AT_A_TIME: &str = "6";
 /// Builds the image and the server, and runs the rig's tests: all, or those whose names hold a word.
 pub fn run(words: &[&str]) -> Result<()> {
     firmware::build()?;
-    ci::binaries()?;
+    binaries()?;
     // Chosen by target, not by package: the workspace's features stay as they are, and nothing is compiled again.
     Program::cargo(&["test", "--workspace", "--test", "rig", "--", "--ignored", "--show-output"])
         .args(&["--test-threads", TESTS_AT_A_TIME])

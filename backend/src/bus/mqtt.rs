@@ -1,13 +1,10 @@
-//! The bus over rumqttc: one session, subscribed again after each reconnect; what arrives is worked on in lanes, so that
-//! one module's messages keep their order and different modules' do not wait for each other.
+//! The bus over rumqttc: one session, subscribed again after each reconnect.
 
-use super::{Bus, last_known, tunnel::Tunnel};
-use crate::{Backend, Error, Result};
-use async_trait::async_trait;
-use protocol::{
-    ModuleId,
-    topics::{self, Kind},
+use crate::{
+    Error, Result,
+    bus::{Bus, tunnel::Tunnel},
 };
+use async_trait::async_trait;
 use rumqttc::v5::{
     AsyncClient, Event, EventLoop, Incoming, MqttOptions,
     mqttbytes::{
@@ -16,8 +13,6 @@ use rumqttc::v5::{
     },
 };
 use std::{
-    collections::HashSet,
-    hash::{DefaultHasher, Hash, Hasher},
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -25,25 +20,24 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 
 /// What modules say.
 const FILTERS: [&str; 3] = ["m/+/status", "m/+/pulse", "m/+/ack"];
+
 /// Messages on their way out that the client holds at most.
 const OUTGOING_MAX: usize = 8_192;
+
 /// Messages to the broker without its acknowledgement, at most.
 const IN_FLIGHT_MAX: u16 = 1_024;
-/// Lanes of incoming messages, by module.
-const LANES: usize = 16;
-/// Messages that wait in a lane, at most; beyond, reading from the broker waits.
-const LANE_MESSAGES_MAX: usize = 1_024;
+
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
 const PACKET_MAX_BYTES: u32 = 64 * 1024;
+
 /// Wait before connecting again: doubled up to the longest.
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+
 const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// How to reach the broker.
@@ -69,12 +63,32 @@ pub struct MqttBus {
     connected: Arc<AtomicBool>,
 }
 
-/// The other end of a bus: to be run with the backend it brings messages to.
+/// What happens on the bus.
+#[derive(Debug, Clone)]
+pub enum BusEvent {
+    /// A connection to the broker began: nobody was heard on it yet.
+    Connected,
+    /// The broker sends what modules say from now on.
+    Subscribed,
+    /// A module's message.
+    Message {
+        /// Its topic.
+        topic: String,
+        /// Its payload, sealed.
+        payload: bytes::Bytes,
+    },
+}
+
+/// The other end of a bus: gives what happens on it.
 pub struct MqttReader {
     event_loop: EventLoop,
     client: AsyncClient,
     connected: Arc<AtomicBool>,
     tunnel: Option<Tunnel>,
+    /// The tunnel's task and the subscription's: they end with this.
+    carrying: JoinSet<()>,
+    subscribing: JoinSet<()>,
+    wait: Duration,
 }
 
 impl MqttBus {
@@ -101,7 +115,8 @@ impl MqttBus {
         let (client, event_loop) = AsyncClient::new(options, OUTGOING_MAX);
         let connected = Arc::new(AtomicBool::new(false));
         let bus = Self { client: client.clone(), connected: connected.clone() };
-        Ok((bus, MqttReader { event_loop, client, connected, tunnel }))
+        let (carrying, subscribing) = (JoinSet::new(), JoinSet::new());
+        Ok((bus, MqttReader { event_loop, client, connected, tunnel, carrying, subscribing, wait: RECONNECT_FIRST }))
     }
 }
 
@@ -121,39 +136,26 @@ impl Bus for MqttBus {
 }
 
 impl MqttReader {
-    /// Reads until dropped. Connects again whenever the broker goes.
-    pub async fn run(mut self, backend: Backend) {
-        // Ends with this.
-        let mut carrying = JoinSet::new();
+    /// What happens next. Connects again whenever the broker goes, and asks it for what modules say.
+    pub async fn next(&mut self) -> BusEvent {
         if let Some(tunnel) = self.tunnel.take() {
-            carrying.spawn(tunnel.run());
+            self.carrying.spawn(tunnel.run());
         }
-        let lanes: Vec<_> = (0..LANES).map(|_| start_lane(backend.clone())).collect();
-        let mut wait = RECONNECT_FIRST;
-        let mut subscribing = JoinSet::new();
-        let mut telling = JoinSet::new();
         loop {
             match self.event_loop.poll().await {
                 Ok(Event::Incoming(Incoming::ConnAck(_))) => {
                     // The client may be full of what was published during an outage, and has room only once that goes out
                     // below. Whoever still waits for that on the last connection's behalf is not needed any more.
-                    subscribing.shutdown().await;
-                    subscribing.spawn(subscribe(self.client.clone()));
-                    telling.shutdown().await;
-                    for lane in &lanes {
-                        if lane.send(Work::Connected).await.is_err() {
-                            return;
-                        }
-                    }
+                    self.subscribing.shutdown().await;
+                    self.subscribing.spawn(subscribe(self.client.clone()));
+                    return BusEvent::Connected;
                 }
                 Ok(Event::Incoming(Packet::SubAck(answer))) => match refused(&answer.return_codes) {
                     None => {
-                        wait = RECONNECT_FIRST;
+                        self.wait = RECONNECT_FIRST;
                         self.connected.store(true, Ordering::Relaxed);
                         tracing::info!("connected to the message broker");
-                        let lanes = lanes.clone();
-                        let lane_of = move |module: &str| lanes[lane_of(module)].clone();
-                        telling.spawn(last_known::tell_all(backend.clone(), lane_of));
+                        return BusEvent::Subscribed;
                     }
                     Some(refused) => {
                         tracing::warn!(
@@ -163,22 +165,19 @@ impl MqttReader {
                         );
                         self.connected.store(false, Ordering::Relaxed);
                         self.event_loop.clean();
-                        pause(&mut wait).await;
+                        pause(&mut self.wait).await;
                     }
                 },
                 Ok(Event::Incoming(Incoming::Publish(publish))) => {
                     let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else { continue };
-                    let lane = &lanes[lane_of(topic.split('/').nth(1).unwrap_or_default())];
-                    if lane.send(Work::Message { topic, payload: publish.payload }).await.is_err() {
-                        return;
-                    }
+                    return BusEvent::Message { topic, payload: publish.payload };
                 }
                 Ok(_) => {}
                 Err(error) => {
                     if self.connected.swap(false, Ordering::Relaxed) {
                         tracing::warn!(%error, "lost the message broker; connecting again");
                     }
-                    pause(&mut wait).await;
+                    pause(&mut self.wait).await;
                 }
             }
         }
@@ -205,49 +204,6 @@ fn refused(answers: &[SubscribeReasonCode]) -> Option<String> {
     let refused = FILTERS.iter().zip(answers).filter(|(_, answer)| !matches!(answer, SubscribeReasonCode::Success(_)));
     let named: Vec<_> = refused.map(|(filter, answer)| format!("{filter} ({answer:?})")).collect();
     (!named.is_empty()).then(|| named.join(", "))
-}
-
-/// What a lane does, in order.
-pub(super) enum Work {
-    /// A connection to the broker began: nobody was heard on it yet.
-    Connected,
-    /// A message came in.
-    Message { topic: String, payload: bytes::Bytes },
-    /// What is known of a module is published, as live if it was heard on this connection; `done` says whether it is.
-    LastKnown { module: ModuleId, done: oneshot::Sender<bool> },
-}
-
-fn start_lane(backend: Backend) -> mpsc::Sender<Work> {
-    let (sender, mut receiver) = mpsc::channel::<Work>(LANE_MESSAGES_MAX);
-    tokio::spawn(async move {
-        let mut heard: HashSet<ModuleId> = HashSet::new();
-        while let Some(work) = receiver.recv().await {
-            match work {
-                Work::Connected => heard.clear(),
-                Work::Message { topic, payload } => match backend.on_message(&topic, &payload).await {
-                    Ok(()) => {
-                        heard.extend(topics::parse(&topic).filter(|(_, kind)| *kind == Kind::Status).map(|(id, _)| id))
-                    }
-                    Err(error) => {
-                        tracing::warn!(topic, %error, "a module's message was not taken; what it said will be said again");
-                    }
-                },
-                Work::LastKnown { module, done } => {
-                    let told = backend.tell_known(module, heard.contains(&module)).await.is_ok();
-                    // Whoever asked has gone with its connection.
-                    let _ = done.send(told);
-                }
-            }
-        }
-    });
-    sender
-}
-
-/// All of a module's messages go down one lane.
-fn lane_of(module: &str) -> usize {
-    let mut hasher = DefaultHasher::new();
-    module.hash(&mut hasher);
-    usize::try_from(hasher.finish() % (LANES as u64)).unwrap_or(0)
 }
 
 #[cfg(test)]

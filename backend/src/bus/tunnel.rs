@@ -17,11 +17,12 @@ use tokio_rustls::TlsConnector;
 
 /// A broker that does not answer is given up after so long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// When no connection can be taken (out of file descriptors), it is tried again this much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A way to a broker by TLS.
-pub(super) struct Tunnel {
+pub(crate) struct Tunnel {
     listener: std::net::TcpListener,
     host: String,
     port: u16,

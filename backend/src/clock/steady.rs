@@ -3,6 +3,7 @@
 /// A wall clock that is ahead by more than this was set from plainly wrong to right (a machine that started in 1970, and
 /// found the time later): it is followed at once.
 const FOLLOWED_AT_ONCE_US: i64 = 24 * 3_600_000_000;
+
 /// Otherwise the process's time runs faster or slower by one part in so many until it agrees with the wall clock.
 const CORRECTED_BY_PART: i64 = 10;
 

@@ -1,24 +1,22 @@
 //! Rows that are due at payment providers, fairly by merchant account.
 
-use crate::{Backend, Result, payments::bulkhead::Lane};
+use crate::{Context, Result, payments::bulkhead::Lane};
 use sea_orm::{EntityTrait, FromQueryResult, Statement, Value};
 
-impl Backend {
-    /// Due rows of a table that has `account_id` and `due_ms`: first the first of each account, then the second of each.
-    /// Accounts that take no work of that lane now are left out, so that their rows keep nobody's from being seen.
-    pub(super) async fn due_by_account<E>(&self, entity: E, lane: Lane) -> Result<Vec<E::Model>>
-    where
-        E: EntityTrait,
-    {
-        let busy = self.providers.without_room(lane);
-        // One more than can begin, to see that there is more.
-        let most = i64::try_from(self.rules.account_calls_max).unwrap_or(i64::MAX).saturating_add(1);
-        let rows = i64::try_from(self.rules.batch_rows).unwrap_or(i64::MAX);
-        let sql = fair_query(entity.table_name(), busy.len());
-        let values: Vec<Value> = [self.now_ms()].into_iter().chain(busy).chain([most, rows]).map(Value::from).collect();
-        let statement = Statement::from_sql_and_values(self.db.read().get_database_backend(), sql, values);
-        Ok(E::Model::find_by_statement(statement).all(self.db.read()).await?)
-    }
+/// Due rows of a table that has `account_id` and `due_ms`: first the first of each account, then the second of each.
+/// Accounts that take no work of that lane now are left out, so that their rows keep nobody's from being seen.
+pub(crate) async fn due_by_account<E>(ctx: &Context, entity: E, lane: Lane) -> Result<Vec<E::Model>>
+where
+    E: EntityTrait,
+{
+    let busy = ctx.providers.without_room(lane);
+    // One more than can begin, to see that there is more.
+    let most = i64::try_from(ctx.rules.account_calls_max).unwrap_or(i64::MAX).saturating_add(1);
+    let rows = i64::try_from(ctx.rules.batch_rows).unwrap_or(i64::MAX);
+    let sql = fair_query(entity.table_name(), busy.len());
+    let values: Vec<Value> = [ctx.now_ms()].into_iter().chain(busy).chain([most, rows]).map(Value::from).collect();
+    let statement = Statement::from_sql_and_values(ctx.db.read().get_database_backend(), sql, values);
+    Ok(E::Model::find_by_statement(statement).all(ctx.db.read()).await?)
 }
 
 /// Each account's rows are numbered in the order in which they are due; low numbers come first.

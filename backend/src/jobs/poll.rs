@@ -1,29 +1,31 @@
 //! Payments that providers are to be asked about.
 
-use super::{Due, Job};
 use crate::{
-    Backend, Result,
+    Context, Result,
+    flows::poll_payment::poll_attempt,
+    jobs::{
+        accounts::due_by_account,
+        under_way::{Due, Job, work_max},
+    },
     payments::{attempt, bulkhead::Lane},
 };
 
-impl Backend {
-    /// Attempts that are due, as far as their accounts have room.
-    pub(super) async fn due_attempts(&self) -> Result<Due> {
-        let mut due = Due::default();
-        for attempt in self.due_by_account(attempt::Entity, Lane::Poll).await? {
-            let Some(begun) = self.under_way.begin(Job::Poll, attempt.id, self.work_max()) else { continue };
-            let Some(pass) = self.providers.bulkhead(attempt.account_id).enter(Lane::Poll) else {
-                due.is_more = true;
-                continue;
-            };
-            let backend = self.clone();
-            due.work.push(Box::pin(async move {
-                let (_begun, _pass, id) = (begun, pass, attempt.id);
-                if let Err(error) = backend.poll_attempt(attempt).await {
-                    tracing::warn!(attempt = id, %error, "could not ask about a payment; will ask again");
-                }
-            }));
-        }
-        Ok(due)
+/// Attempts that are due, as far as their accounts have room.
+pub(crate) async fn due_attempts(ctx: &Context) -> Result<Due> {
+    let mut due = Due::default();
+    for attempt in due_by_account(ctx, attempt::Entity, Lane::Poll).await? {
+        let Some(begun) = ctx.under_way.begin(Job::Poll, attempt.id, work_max(ctx)) else { continue };
+        let Some(pass) = ctx.providers.bulkhead(attempt.account_id).enter(Lane::Poll) else {
+            due.is_more = true;
+            continue;
+        };
+        let backend = ctx.clone();
+        due.work.push(Box::pin(async move {
+            let (_begun, _pass, id) = (begun, pass, attempt.id);
+            if let Err(error) = poll_attempt(&backend, attempt).await {
+                tracing::warn!(attempt = id, %error, "could not ask about a payment; will ask again");
+            }
+        }));
     }
+    Ok(due)
 }

@@ -1,33 +1,32 @@
 //! Commands that modules had no word on: to be sent again, or given up.
 
-use super::{Due, Job};
 use crate::{
-    Backend, Result,
+    Context, Result,
+    flows::resend_command::work_on_command,
+    jobs::under_way::{Due, Job, work_max},
     modules::command::{Column, Entity},
 };
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};
 
-impl Backend {
-    /// Commands that are due.
-    pub(super) async fn due_commands(&self) -> Result<Due> {
-        let rows = Entity::find()
-            .filter(Column::DueMs.lte(self.now_ms()))
-            .order_by_asc(Column::DueMs)
-            .limit(self.rules.batch_rows)
-            .all(self.db.read())
-            .await?;
-        let mut due = Due { work: vec![], is_more: rows.len() >= self.work_max() };
-        for command in rows {
-            let Some(begun) = self.under_way.begin(Job::Resend, command.id, self.work_max()) else { continue };
-            let backend = self.clone();
-            due.work.push(Box::pin(async move {
-                let _begun = begun;
-                let id = command.id;
-                if let Err(error) = backend.work_on_command(command).await {
-                    tracing::warn!(command = id, %error, "could not work on a due command; will try again");
-                }
-            }));
-        }
-        Ok(due)
+/// Commands that are due.
+pub(crate) async fn due_commands(ctx: &Context) -> Result<Due> {
+    let rows = Entity::find()
+        .filter(Column::DueMs.lte(ctx.now_ms()))
+        .order_by_asc(Column::DueMs)
+        .limit(ctx.rules.batch_rows)
+        .all(ctx.db.read())
+        .await?;
+    let mut due = Due { work: vec![], is_more: rows.len() >= work_max(ctx) };
+    for command in rows {
+        let Some(begun) = ctx.under_way.begin(Job::Resend, command.id, work_max(ctx)) else { continue };
+        let backend = ctx.clone();
+        due.work.push(Box::pin(async move {
+            let _begun = begun;
+            let id = command.id;
+            if let Err(error) = work_on_command(&backend, command).await {
+                tracing::warn!(command = id, %error, "could not work on a due command; will try again");
+            }
+        }));
     }
+    Ok(due)
 }

@@ -1,8 +1,8 @@
 //! Rows that are due later than any row can be: they were stored before the clock was set back.
 
-use super::Job;
 use crate::{
-    Backend, Result,
+    Context, Result,
+    jobs::under_way::Job,
     modules::{
         command::{self, Column as CommandColumn},
         commands::command_state,
@@ -34,63 +34,60 @@ impl LookedAt {
     }
 }
 
-impl Backend {
-    /// Makes due now what is due later than the longest wait of its kind.
-    pub(super) async fn bring_forward(&self, job: Job) -> Result<()> {
-        let (rules, now_ms) = (&self.rules, self.now_ms());
-        if !self.looked_at.is_time(job, now_ms) {
-            return Ok(());
-        }
-        let brought = match job {
-            Job::Resend => {
-                let open = CommandColumn::State.is_in([command_state::SENT, command_state::RECEIVED]);
-                let longest_ms = rules.resend_max_ms.max(rules.resend_first_ms);
-                let brought =
-                    self.draw_in::<command::Entity>(CommandColumn::DueMs, Some(open), longest_ms, now_ms).await?;
-                // What was given up is remembered no longer than anything else that was.
-                let memory_ms = rules.credit_memory_ms;
-                self.draw_in::<command::Entity>(CommandColumn::DueMs, None, memory_ms, now_ms + memory_ms).await?;
-                brought
-            }
-            Job::Poll => {
-                let longest_ms = rules.poll_max_ms.max(rules.poll_first_ms).max(rules.poll_watched_ms);
-                self.draw_in::<attempt::Entity>(attempt::Column::DueMs, None, longest_ms, now_ms).await?
-            }
-            Job::Refund => {
-                let longest_ms = rules.refund_max_ms.max(rules.refund_first_ms);
-                self.draw_in::<refund::Entity>(refund::Column::DueMs, None, longest_ms, now_ms).await?
-            }
-            // One of a day that is still to come is asked for in vain, and waits again.
-            Job::Statement => {
-                let due = statement::Column::DueMs;
-                self.draw_in::<statement::Entity>(due, None, rules.statement_longest_ms, now_ms).await?
-            }
-        };
-        if brought > 0 {
-            tracing::warn!(job = job.as_str(), rows = brought, "the clock was set back: what waited for it is due now");
-        }
-        Ok(())
+/// Makes due now what is due later than the longest wait of its kind.
+pub(crate) async fn bring_forward(ctx: &Context, job: Job) -> Result<()> {
+    let (rules, now_ms) = (&ctx.rules, ctx.now_ms());
+    if !ctx.looked_at.is_time(job, now_ms) {
+        return Ok(());
     }
+    let brought = match job {
+        Job::Resend => {
+            let open = CommandColumn::State.is_in([command_state::SENT, command_state::RECEIVED]);
+            let longest_ms = rules.resend_max_ms.max(rules.resend_first_ms);
+            let brought = draw_in::<command::Entity>(ctx, CommandColumn::DueMs, Some(open), longest_ms, now_ms).await?;
+            // What was given up is remembered no longer than anything else that was.
+            let memory_ms = rules.credit_memory_ms;
+            draw_in::<command::Entity>(ctx, CommandColumn::DueMs, None, memory_ms, now_ms + memory_ms).await?;
+            brought
+        }
+        Job::Poll => {
+            let longest_ms = rules.poll_max_ms.max(rules.poll_first_ms).max(rules.poll_watched_ms);
+            draw_in::<attempt::Entity>(ctx, attempt::Column::DueMs, None, longest_ms, now_ms).await?
+        }
+        Job::Refund => {
+            let longest_ms = rules.refund_max_ms.max(rules.refund_first_ms);
+            draw_in::<refund::Entity>(ctx, refund::Column::DueMs, None, longest_ms, now_ms).await?
+        }
+        // One of a day that is still to come is asked for in vain, and waits again.
+        Job::Statement => {
+            let due = statement::Column::DueMs;
+            draw_in::<statement::Entity>(ctx, due, None, rules.statement_longest_ms, now_ms).await?
+        }
+    };
+    if brought > 0 {
+        tracing::warn!(job = job.as_str(), rows = brought, "the clock was set back: what waited for it is due now");
+    }
+    Ok(())
+}
 
-    /// Sets to `to_ms` what is due more than `longest_ms` from now; gives how many rows that were.
-    async fn draw_in<E: EntityTrait>(
-        &self,
-        due: E::Column,
-        which: Option<sea_orm::sea_query::SimpleExpr>,
-        longest_ms: i64,
-        to_ms: i64,
-    ) -> Result<u64> {
-        let latest_ms = self.now_ms() + longest_ms;
-        let which = &which;
-        self.db
-            .write(|txn| async move {
-                let txn = &*txn;
-                let mut rows = E::update_many().col_expr(due, Expr::value(to_ms)).filter(due.gt(latest_ms));
-                if let Some(which) = which {
-                    rows = rows.filter(which.clone());
-                }
-                Ok(rows.exec(txn).await?.rows_affected)
-            })
-            .await
-    }
+/// Sets to `to_ms` what is due more than `longest_ms` from now; gives how many rows that were.
+async fn draw_in<E: EntityTrait>(
+    ctx: &Context,
+    due: E::Column,
+    which: Option<sea_orm::sea_query::SimpleExpr>,
+    longest_ms: i64,
+    to_ms: i64,
+) -> Result<u64> {
+    let latest_ms = ctx.now_ms() + longest_ms;
+    let which = &which;
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut rows = E::update_many().col_expr(due, Expr::value(to_ms)).filter(due.gt(latest_ms));
+            if let Some(which) = which {
+                rows = rows.filter(which.clone());
+            }
+            Ok(rows.exec(txn).await?.rows_affected)
+        })
+        .await
 }

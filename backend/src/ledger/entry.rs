@@ -17,7 +17,7 @@ pub struct Model {
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {
-    #[sea_orm(belongs_to = "super::txn::Entity", from = "Column::TxnId", to = "super::txn::Column::Id")]
+    #[sea_orm(belongs_to = "crate::ledger::txn::Entity", from = "Column::TxnId", to = "crate::ledger::txn::Column::Id")]
     Txn,
 }
 

@@ -24,7 +24,7 @@
 pub(crate) mod entry;
 pub(crate) mod txn;
 
-use crate::{Backend, Error, Result, money::Currency};
+use crate::{Context, Error, Result, money::Currency};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QuerySelect, prelude::*};
 use serde::Serialize;
 
@@ -217,22 +217,20 @@ pub struct Balance {
     pub amount_minor: i64,
 }
 
-impl Backend {
-    /// An operator's balances. Their sum is zero for each currency.
-    pub async fn balances(&self, operator_id: i64) -> Result<Vec<Balance>> {
-        let balances = entry::Entity::find()
-            .select_only()
-            .column(entry::Column::Account)
-            .column(entry::Column::Currency)
-            .column_as(entry::Column::AmountMinor.sum().cast_as("SIGNED"), "amount_minor")
-            .filter(entry::Column::OperatorId.eq(operator_id))
-            .group_by(entry::Column::Account)
-            .group_by(entry::Column::Currency)
-            .into_model::<Balance>()
-            .all(self.db.read())
-            .await?;
-        Ok(balances)
-    }
+/// An operator's balances. Their sum is zero for each currency.
+pub async fn balances(ctx: &Context, operator_id: i64) -> Result<Vec<Balance>> {
+    let balances = entry::Entity::find()
+        .select_only()
+        .column(entry::Column::Account)
+        .column(entry::Column::Currency)
+        .column_as(entry::Column::AmountMinor.sum().cast_as("SIGNED"), "amount_minor")
+        .filter(entry::Column::OperatorId.eq(operator_id))
+        .group_by(entry::Column::Account)
+        .group_by(entry::Column::Currency)
+        .into_model::<Balance>()
+        .all(ctx.db.read())
+        .await?;
+    Ok(balances)
 }
 
 /// The currency of an operator or a sale, as stored. One that is not known is an error: an amount in it must not be shown

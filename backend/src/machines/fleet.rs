@@ -1,12 +1,20 @@
 //! The operator's view of the fleet.
 
-use super::{FleetRow, MachineView, ModuleView, PulseRow, machine};
 use crate::{
-    Backend, Error, Result, ledger,
+    Context, Error, Result,
+    access::{operator, operators::operator_row},
+    ledger,
+    machines::{
+        machine,
+        rows::{coin_value_text, own_machine, price_rows},
+        shapes::{FleetRow, MachineView, ModuleView, PulseRow},
+    },
     modules::{module, pulse},
     money::Money,
-    operators::operator,
-    sales::PriceView,
+    sales::{
+        shapes::PriceView,
+        takings::{start_ms, sums_today},
+    },
     zones::Period,
 };
 use protocol::messages::faults;
@@ -22,95 +30,97 @@ struct Coins {
     coins: i64,
 }
 
-impl Backend {
-    /// An operator's machines.
-    pub async fn fleet(&self, operator_id: i64) -> Result<Vec<FleetRow>> {
-        let machines = machine::Entity::find()
-            .filter(machine::Column::OperatorId.eq(operator_id))
-            .order_by_asc(machine::Column::Id)
-            .all(self.db.read())
-            .await?;
-        // What is out of service comes last.
-        let (retired, mut machines): (Vec<_>, Vec<_>) = machines.into_iter().partition(|m| m.retired_ms.is_some());
-        machines.extend(retired);
-        self.fleet_rows(operator_id, machines).await
-    }
+/// An operator's machines.
+pub async fn fleet(ctx: &Context, operator_id: i64) -> Result<Vec<FleetRow>> {
+    let machines = machine::Entity::find()
+        .filter(machine::Column::OperatorId.eq(operator_id))
+        .order_by_asc(machine::Column::Id)
+        .all(ctx.db.read())
+        .await?;
+    // What is out of service comes last.
+    let (retired, mut machines): (Vec<_>, Vec<_>) = machines.into_iter().partition(|m| m.retired_ms.is_some());
+    machines.extend(retired);
+    fleet_rows(ctx, operator_id, machines).await
+}
 
-    /// One of an operator's machines.
-    pub async fn machine(&self, operator_id: i64, machine_id: i64) -> Result<MachineView> {
-        let machine = self.own_machine(operator_id, machine_id).await?;
-        let operator = self.operator_row(operator_id).await?;
-        let rows = self.fleet_rows(operator_id, vec![machine.clone()]).await?;
-        let currency = ledger::currency(&operator.currency)?;
-        let prices = self.price_rows(machine_id).await?;
-        let pulses = pulse::Entity::find()
-            .filter(pulse::Column::MachineId.eq(machine_id))
-            .order_by_desc(pulse::Column::Id)
-            .limit(PULSE_ROWS)
-            .all(self.db.read())
-            .await?;
-        Ok(MachineView {
-            row: rows.into_iter().next().ok_or(Error::NotFound("machine"))?,
-            coin_value_text: Self::coin_value_text(&machine, &operator.currency)?,
-            prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
-            pulses: pulses
-                .into_iter()
-                .map(|p| PulseRow {
-                    at_ms: p.at_ms,
-                    pulses: p.pulses,
-                    total: p.total,
-                    width_ms: p.width_ms,
-                    gap_ms: p.gap_ms,
-                })
-                .collect(),
-        })
-    }
-
-    pub(super) async fn fleet_rows(&self, operator_id: i64, machines: Vec<machine::Model>) -> Result<Vec<FleetRow>> {
-        let operator = self.operator_row(operator_id).await?;
-        let sums = self.sums_today(&operator).await?;
-        let coins = self.coins_today(&operator).await?;
-        let module_ids: Vec<String> = machines.iter().filter_map(|machine| machine.module_id.clone()).collect();
-        let modules: BTreeMap<String, module::Model> = module::Entity::find()
-            .filter(module::Column::Id.is_in(module_ids))
-            .all(self.db.read())
-            .await?
+/// One of an operator's machines.
+pub async fn machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<MachineView> {
+    let machine = own_machine(ctx, operator_id, machine_id).await?;
+    let operator = operator_row(ctx, operator_id).await?;
+    let rows = fleet_rows(ctx, operator_id, vec![machine.clone()]).await?;
+    let currency = ledger::currency(&operator.currency)?;
+    let prices = price_rows(ctx, machine_id).await?;
+    let pulses = pulse::Entity::find()
+        .filter(pulse::Column::MachineId.eq(machine_id))
+        .order_by_desc(pulse::Column::Id)
+        .limit(PULSE_ROWS)
+        .all(ctx.db.read())
+        .await?;
+    Ok(MachineView {
+        row: rows.into_iter().next().ok_or(Error::NotFound("machine"))?,
+        coin_value_text: coin_value_text(&machine, &operator.currency)?,
+        prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
+        pulses: pulses
             .into_iter()
-            .map(|module| (module.id.clone(), module))
-            .collect();
-        let currency = ledger::currency(&operator.currency)?;
-        let rows = machines.into_iter().map(|machine| {
-            let today = sums.get(&machine.id).copied().unwrap_or_default();
-            let mobile = Money::new(today.paid_minor - today.refunded_minor, currency);
-            FleetRow {
-                machine_id: machine.id,
-                module: machine.module_id.as_ref().and_then(|id| modules.get(id)).map(ModuleView::of),
-                code: machine.code,
-                name: machine.name,
-                site: machine.site,
-                active: machine.active,
-                retired_ms: machine.retired_ms,
-                sales_today: today.sales,
-                mobile_today_text: mobile.to_string(),
-                coins_today: coins.get(&machine.id).copied().unwrap_or_default(),
-            }
-        });
-        Ok(rows.collect())
-    }
+            .map(|p| PulseRow {
+                at_ms: p.at_ms,
+                pulses: p.pulses,
+                total: p.total,
+                width_ms: p.width_ms,
+                gap_ms: p.gap_ms,
+            })
+            .collect(),
+    })
+}
 
-    async fn coins_today(&self, operator: &operator::Model) -> Result<BTreeMap<i64, i64>> {
-        let coins = pulse::Entity::find()
-            .select_only()
-            .column(pulse::Column::MachineId)
-            .column_as(pulse::Column::Pulses.sum().cast_as("SIGNED"), "coins")
-            .filter(pulse::Column::OperatorId.eq(operator.id))
-            .filter(pulse::Column::AtMs.gte(self.start_ms(operator, Period::Day)?))
-            .group_by(pulse::Column::MachineId)
-            .into_model::<Coins>()
-            .all(self.db.read())
-            .await?;
-        Ok(coins.into_iter().map(|coins| (coins.machine_id, coins.coins)).collect())
-    }
+pub(crate) async fn fleet_rows(
+    ctx: &Context,
+    operator_id: i64,
+    machines: Vec<machine::Model>,
+) -> Result<Vec<FleetRow>> {
+    let operator = operator_row(ctx, operator_id).await?;
+    let sums = sums_today(ctx, &operator).await?;
+    let coins = coins_today(ctx, &operator).await?;
+    let module_ids: Vec<String> = machines.iter().filter_map(|machine| machine.module_id.clone()).collect();
+    let modules: BTreeMap<String, module::Model> = module::Entity::find()
+        .filter(module::Column::Id.is_in(module_ids))
+        .all(ctx.db.read())
+        .await?
+        .into_iter()
+        .map(|module| (module.id.clone(), module))
+        .collect();
+    let currency = ledger::currency(&operator.currency)?;
+    let rows = machines.into_iter().map(|machine| {
+        let today = sums.get(&machine.id).copied().unwrap_or_default();
+        let mobile = Money::new(today.paid_minor - today.refunded_minor, currency);
+        FleetRow {
+            machine_id: machine.id,
+            module: machine.module_id.as_ref().and_then(|id| modules.get(id)).map(ModuleView::of),
+            code: machine.code,
+            name: machine.name,
+            site: machine.site,
+            active: machine.active,
+            retired_ms: machine.retired_ms,
+            sales_today: today.sales,
+            mobile_today_text: mobile.to_string(),
+            coins_today: coins.get(&machine.id).copied().unwrap_or_default(),
+        }
+    });
+    Ok(rows.collect())
+}
+
+async fn coins_today(ctx: &Context, operator: &operator::Model) -> Result<BTreeMap<i64, i64>> {
+    let coins = pulse::Entity::find()
+        .select_only()
+        .column(pulse::Column::MachineId)
+        .column_as(pulse::Column::Pulses.sum().cast_as("SIGNED"), "coins")
+        .filter(pulse::Column::OperatorId.eq(operator.id))
+        .filter(pulse::Column::AtMs.gte(start_ms(ctx, operator, Period::Day)?))
+        .group_by(pulse::Column::MachineId)
+        .into_model::<Coins>()
+        .all(ctx.db.read())
+        .await?;
+    Ok(coins.into_iter().map(|coins| (coins.machine_id, coins.coins)).collect())
 }
 
 /// The words for fault bits, for programs; pages have texts for each.

@@ -24,14 +24,14 @@ pub struct Model {
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {
     #[sea_orm(
-        belongs_to = "crate::operators::operator::Entity",
+        belongs_to = "crate::access::operator::Entity",
         from = "Column::OperatorId",
-        to = "crate::operators::operator::Column::Id"
+        to = "crate::access::operator::Column::Id"
     )]
     Operator,
 }
 
-impl Related<crate::operators::operator::Entity> for Entity {
+impl Related<crate::access::operator::Entity> for Entity {
     fn to() -> RelationDef {
         Relation::Operator.def()
     }

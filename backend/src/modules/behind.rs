@@ -2,19 +2,22 @@
 //! tells so itself, by the number of the last command it took; the store goes on from there, the operator is told, and every
 //! payment that becomes known again is asked about before money or pulses move.
 
-use super::{
-    column,
-    command::{self, Entity},
-    module,
-    numbers::sequence_floor,
+use crate::{
+    Context, Result,
+    modules::{
+        command::{self, Entity},
+        module,
+        numbers::{column, sequence_floor},
+    },
+    sales::sale,
 };
-use crate::{Backend, Result, sales::sale};
-use protocol::{ModuleId, messages::Status};
+use protocol::messages::Status;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
 use serde::Serialize;
 
 /// A module that knows of commands so much newer than any we can have given is broken, and must not make us count to the end.
 const SEQUENCE_LEAD_MAX: i64 = 1_000_000;
+
 /// For so long a page tells that the store was behind.
 const SHOWN_MS: i64 = 30 * 24 * 3_600_000;
 
@@ -39,7 +42,7 @@ fn believable(row: &module::Model, status: &Status<'_>, now_ms: i64) -> Option<i
 }
 
 /// Notes the last command that a module took. True if the store never gave it, and so has forgotten what it gave.
-pub(super) async fn note_last_command(
+pub(crate) async fn note_last_command(
     txn: &DatabaseTransaction,
     row: &module::Model,
     status: &Status<'_>,
@@ -67,7 +70,7 @@ pub(super) async fn note_last_command(
 }
 
 /// A credit of before is explained: its pulses are among those that no sale explained.
-pub(super) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, pulses: i32) -> Result<()> {
+pub(crate) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, pulses: i32) -> Result<()> {
     let column = module::Column::BehindPulses;
     let left = Expr::case(column.gt(pulses), sea_orm::ExprTrait::sub(Expr::col(column), pulses)).finally(0);
     module::Entity::update_many()
@@ -79,35 +82,18 @@ pub(super) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, p
     Ok(())
 }
 
-impl Backend {
-    /// Says that the store is behind a module.
-    pub(super) fn tell_behind(&self, module: ModuleId, machine: Option<&crate::machines::machine::Model>) {
-        metrics::counter!("coinwire_modules_ahead_total").increment(1);
-        tracing::warn!(
-            %module,
-            "the module took commands that this database does not have: it was put back from a copy. Payments that become \
-             known again are asked about before money or pulses move"
-        );
-        if let Some(machine) = machine {
-            let message = "the database is older than what the module did: it was put back from a copy. The module is asked \
-                           about each payment that becomes known again; its page says what could not be explained";
-            self.alarm(machine.operator_id, Some(machine.id), message);
-        }
-    }
-
-    /// What a module did while this store looked away, if that was noticed lately.
-    pub(crate) async fn behind(&self, module: &module::Model) -> Result<Option<BehindView>> {
-        let Some(since_ms) = module.behind_ms.filter(|since_ms| self.now_ms() - since_ms < SHOWN_MS) else {
-            return Ok(None);
-        };
-        let asked = || {
-            sale::Entity::find()
-                .filter(sale::Column::ModuleId.eq(&module.id))
-                .filter(sale::Column::PaidMs.gte(since_ms))
-                .filter(sale::Column::CreditAsked.eq(true))
-        };
-        let settled = asked().filter(sale::Column::State.eq("credited")).count(self.db.read()).await?;
-        let unknown = asked().filter(sale::Column::Reason.eq("module_forgot")).count(self.db.read()).await?;
-        Ok(Some(BehindView { since_ms, settled, unknown, pulses: module.behind_pulses }))
-    }
+/// What a module did while this store looked away, if that was noticed lately.
+pub(crate) async fn behind(ctx: &Context, module: &module::Model) -> Result<Option<BehindView>> {
+    let Some(since_ms) = module.behind_ms.filter(|since_ms| ctx.now_ms() - since_ms < SHOWN_MS) else {
+        return Ok(None);
+    };
+    let asked = || {
+        sale::Entity::find()
+            .filter(sale::Column::ModuleId.eq(&module.id))
+            .filter(sale::Column::PaidMs.gte(since_ms))
+            .filter(sale::Column::CreditAsked.eq(true))
+    };
+    let settled = asked().filter(sale::Column::State.eq("credited")).count(ctx.db.read()).await?;
+    let unknown = asked().filter(sale::Column::Reason.eq("module_forgot")).count(ctx.db.read()).await?;
+    Ok(Some(BehindView { since_ms, settled, unknown, pulses: module.behind_pulses }))
 }

@@ -2,7 +2,7 @@
 //! that passed. One message proves nothing beyond that; a second one that goes on from the first does, and then counting
 //! goes on from there, with nothing booked for the jump.
 
-use super::{
+use crate::modules::{
     module::{self, ActiveModel},
     settings,
 };
@@ -10,12 +10,16 @@ use sea_orm::ActiveValue::Set;
 
 /// No acceptor counts so far: a total beyond is never believed.
 const TOTAL_MAX: i64 = 1_000_000_000_000;
+
 /// Pulses that may come at once: what a module has to tell of a moment ago, however long its messages took.
 const AT_ONCE: i64 = 300;
+
 /// For so long pulses may follow each other as fast as the acceptor's profile has them.
 const BRISK_MS: i64 = 60_000;
+
 /// Beyond it a person puts in coins: so many pulses a second, for as long as it was.
 const STEADY_PER_S: i64 = 5;
+
 /// Shortest time from pulse to pulse that is reckoned with, in milliseconds.
 const PERIOD_MIN_MS: i64 = 20;
 
@@ -28,7 +32,7 @@ struct Doubted {
 
 /// What is known of a module's coins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Coins {
+pub(crate) struct Coins {
     total: i64,
     /// When the module last told of it.
     told_ms: Option<i64>,
@@ -41,7 +45,7 @@ pub(super) struct Coins {
 
 /// What a message claims.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     pub total: i64,
     /// Pulses of the burst that it tells of.
     pub burst: i64,
@@ -55,7 +59,7 @@ pub(super) struct Claim {
 
 /// What becomes of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Count {
+pub(crate) enum Count {
     /// So many pulses are new.
     Rise(i64),
     /// It is not believed, and nothing is booked; `first` unless one was doubted already.
@@ -150,7 +154,7 @@ impl Claim {
 }
 
 /// Time from pulse to pulse by the settings wanted of a module, at least.
-pub(super) fn period_ms(row: &module::Model) -> i64 {
+pub(crate) fn period_ms(row: &module::Model) -> i64 {
     let settings = settings::wanted(row);
     i64::from(settings.width_min_ms) + i64::from(settings.gap_min_ms)
 }

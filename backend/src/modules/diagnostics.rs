@@ -1,7 +1,9 @@
 //! Diagnostics: what a module last told of itself when it was asked.
 
-use super::diagnosis::{ActiveModel, Entity};
-use crate::{Backend, Result};
+use crate::{
+    Context, Result,
+    modules::diagnosis::{ActiveModel, Entity},
+};
 use protocol::{ModuleId, messages::Diagnostics};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 use serde::Serialize;
@@ -46,34 +48,32 @@ impl DiagnosticsView {
     }
 }
 
-impl Backend {
-    /// Keeps what a (locked) module tells of itself.
-    pub(super) async fn note_diagnostics(
-        &self,
-        txn: &DatabaseTransaction,
-        module: ModuleId,
-        told: &Diagnostics,
-    ) -> Result<()> {
-        let row = ActiveModel {
-            module_id: Set(module.to_string()),
-            body: Set(minicbor::to_vec(told).expect("encoding into memory cannot fail")),
-            heard_ms: Set(self.wall_ms()),
-        };
-        match Entity::find_by_id(module.as_str()).one(txn).await? {
-            Some(_) => {
-                row.update_without_returning(txn).await?;
-            }
-            None => {
-                Entity::insert(row).exec_without_returning(txn).await?;
-            }
+/// Keeps what a (locked) module tells of itself.
+pub(crate) async fn note_diagnostics(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    module: ModuleId,
+    told: &Diagnostics,
+) -> Result<()> {
+    let row = ActiveModel {
+        module_id: Set(module.to_string()),
+        body: Set(minicbor::to_vec(told).expect("encoding into memory cannot fail")),
+        heard_ms: Set(ctx.wall_ms()),
+    };
+    match Entity::find_by_id(module.as_str()).one(txn).await? {
+        Some(_) => {
+            row.update_without_returning(txn).await?;
         }
-        Ok(())
+        None => {
+            Entity::insert(row).exec_without_returning(txn).await?;
+        }
     }
+    Ok(())
+}
 
-    /// What a module last told of itself.
-    pub(crate) async fn diagnostics(&self, module_id: &str) -> Result<Option<DiagnosticsView>> {
-        let row = Entity::find_by_id(module_id).one(self.db.read()).await?;
-        let told = row.and_then(|row| Some((row.heard_ms, minicbor::decode::<Diagnostics>(&row.body).ok()?)));
-        Ok(told.map(|(heard_ms, told)| DiagnosticsView::of(heard_ms, &told)))
-    }
+/// What a module last told of itself.
+pub(crate) async fn diagnostics(ctx: &Context, module_id: &str) -> Result<Option<DiagnosticsView>> {
+    let row = Entity::find_by_id(module_id).one(ctx.db.read()).await?;
+    let told = row.and_then(|row| Some((row.heard_ms, minicbor::decode::<Diagnostics>(&row.body).ok()?)));
+    Ok(told.map(|(heard_ms, told)| DiagnosticsView::of(heard_ms, &told)))
 }

@@ -1,15 +1,13 @@
 //! Errands: what an operator has a module do once, and what became of the newest of each kind.
 
-use super::{
-    command::{self, Column, Entity},
-    commands::command_state,
-    status::lock_module,
+use crate::{
+    Context, Error, Result,
+    modules::{
+        command::{self, Column, Entity},
+        commands::command_state,
+    },
 };
-use crate::{Backend, Error, Result, sales::After};
-use protocol::{
-    ModuleId,
-    messages::{Action, Command, Learn},
-};
+use protocol::messages::{Action, Learn};
 use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, prelude::*};
 use serde::Serialize;
 
@@ -41,7 +39,7 @@ pub struct LearnOptions {
 }
 
 impl Errand {
-    fn action(self) -> Result<Action> {
+    pub(crate) fn action(self) -> Result<Action> {
         let learn = |learn: Learn| match learn.is_valid() {
             true => Ok(Action::Learn(learn)),
             false => Err(Error::invalid("learn", "10 to 50 coins, and up to 10 pulses a credit")),
@@ -90,7 +88,7 @@ impl ErrandView {
 }
 
 /// The newest command of an action that a module was sent.
-pub(super) async fn newest(db: &impl ConnectionTrait, module_id: &str, action: &str) -> Result<Option<command::Model>> {
+pub(crate) async fn newest(db: &impl ConnectionTrait, module_id: &str, action: &str) -> Result<Option<command::Model>> {
     Ok(Entity::find()
         .filter(Column::ModuleId.eq(module_id))
         .filter(Column::Action.eq(action))
@@ -100,45 +98,12 @@ pub(super) async fn newest(db: &impl ConnectionTrait, module_id: &str, action: &
         .await?)
 }
 
-impl Backend {
-    /// Sends a module on an errand. The same one again while it is under way, or right behind it, is a second click.
-    pub(crate) async fn send_on_errand(&self, module: ModuleId, errand: Errand) -> Result<()> {
-        let action = errand.action()?;
-        let after = self
-            .db
-            .write(|txn| async move {
-                let txn = &*txn;
-                let mut after = After::default();
-                // So that two clicks take turns.
-                let row = lock_module(txn, module).await?;
-                let before = newest(txn, &row.id, action.as_str()).await?;
-                if before.is_some_and(|before| self.is_second_click(&before, action)) {
-                    return Ok(after);
-                }
-                after.command(self.queue_newest(txn, &row.id, action, self.rules.errand_lifetime_ms).await?);
-                after.module(row.id);
-                Ok(after)
-            })
-            .await?;
-        self.follow_up(after).await;
-        Ok(())
+/// The newest of each kind that a module was sent, in the order of [`ACTIONS`].
+pub(crate) async fn errands(ctx: &Context, module_id: &str) -> Result<Vec<ErrandView>> {
+    let mut views = vec![];
+    for action in ACTIONS {
+        let newest = newest(ctx.db.read(), module_id, action).await?;
+        views.extend(newest.map(|command| ErrandView::of(action, command)));
     }
-
-    fn is_second_click(&self, before: &command::Model, action: Action) -> bool {
-        use command_state::*;
-        let same = minicbor::decode::<Command>(&before.payload).is_ok_and(|command| command.action == action);
-        let spaced_ms = before.issued_ms..before.issued_ms + self.rules.errand_spacing_ms;
-        let behind = [DONE, RECEIVED].contains(&before.state.as_str()) && spaced_ms.contains(&self.now_ms());
-        same && (before.state == SENT || behind)
-    }
-
-    /// The newest of each kind that a module was sent, in the order of [`ACTIONS`].
-    pub(crate) async fn errands(&self, module_id: &str) -> Result<Vec<ErrandView>> {
-        let mut views = vec![];
-        for action in ACTIONS {
-            let newest = newest(self.db.read(), module_id, action).await?;
-            views.extend(newest.map(|command| ErrandView::of(action, command)));
-        }
-        Ok(views)
-    }
+    Ok(views)
 }

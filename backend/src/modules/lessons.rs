@@ -3,12 +3,10 @@
 //! A profile that a module stored is in force there until settings come. Accepting it makes it the wanted settings'; then
 //! nothing changes for the module but the version. Discarding it sends the wanted settings again.
 
-use super::{
-    lesson::{ActiveModel, Entity, Model},
-    settings,
-    status::lock_module,
+use crate::{
+    Context, Result,
+    modules::lesson::{ActiveModel, Entity, Model},
 };
-use crate::{Backend, Error, Result, sales::After};
 use protocol::{
     ModuleId,
     messages::{CoinProfile, LearnStage, Learned, Spread},
@@ -98,11 +96,11 @@ impl ProfileView {
     }
 }
 
-fn learned(lesson: &Model) -> Option<Learned> {
+pub(crate) fn learned(lesson: &Model) -> Option<Learned> {
     minicbor::decode(&lesson.body).ok()
 }
 
-fn ends(stage: LearnStage) -> bool {
+pub(crate) fn ends(stage: LearnStage) -> bool {
     match stage {
         LearnStage::Stored | LearnStage::Failed => true,
         LearnStage::Quiet | LearnStage::Sampling | LearnStage::Confirming | LearnStage::Unknown(_) => false,
@@ -110,21 +108,21 @@ fn ends(stage: LearnStage) -> bool {
 }
 
 /// Whether the module is through with it.
-pub(super) fn has_ended(lesson: &Model) -> bool {
+pub(crate) fn has_ended(lesson: &Model) -> bool {
     learned(lesson).is_some_and(|learned| ends(learned.stage))
 }
 
 /// Whether the module works by it, and nobody judged it.
-pub(super) fn is_in_force(lesson: &Model) -> bool {
+pub(crate) fn is_in_force(lesson: &Model) -> bool {
     lesson.verdict == verdict::OPEN && learned(lesson).is_some_and(|learned| learned.stage == LearnStage::Stored)
 }
 
 /// The profile that can be taken from it: it is over and has one.
-fn acceptable(learned: &Learned) -> Option<CoinProfile> {
+pub(crate) fn acceptable(learned: &Learned) -> Option<CoinProfile> {
     learned.profile.filter(|profile| ends(learned.stage) && profile.is_valid())
 }
 
-pub(super) async fn of_module(db: &impl ConnectionTrait, module_id: &str) -> Result<Option<Model>> {
+pub(crate) async fn of_module(db: &impl ConnectionTrait, module_id: &str) -> Result<Option<Model>> {
     Ok(Entity::find_by_id(module_id).one(db).await?)
 }
 
@@ -154,88 +152,49 @@ impl LessonView {
     }
 }
 
-impl Backend {
-    /// Keeps what a (locked) module says it learned. The same again is nothing new: it is told until it is heard, and
-    /// whenever the module is asked how it is.
-    pub(super) async fn note_lesson(
-        &self,
-        txn: &DatabaseTransaction,
-        module: ModuleId,
-        learned: &Learned,
-    ) -> Result<()> {
-        let body = minicbor::to_vec(learned).expect("encoding into memory cannot fail");
-        let known = of_module(txn, module.as_str()).await?;
-        if known.as_ref().is_some_and(|known| known.body == body) {
-            return Ok(());
+/// Keeps what a (locked) module says it learned. The same again is nothing new: it is told until it is heard, and
+/// whenever the module is asked how it is.
+pub(crate) async fn note_lesson(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    module: ModuleId,
+    learned: &Learned,
+) -> Result<()> {
+    let body = minicbor::to_vec(learned).expect("encoding into memory cannot fail");
+    let known = of_module(txn, module.as_str()).await?;
+    if known.as_ref().is_some_and(|known| known.body == body) {
+        return Ok(());
+    }
+    let row = ActiveModel {
+        module_id: Set(module.to_string()),
+        body: Set(body),
+        verdict: Set(verdict::OPEN.into()),
+        heard_ms: Set(ctx.wall_ms()),
+    };
+    match known {
+        Some(_) => {
+            row.update_without_returning(txn).await?;
         }
-        let row = ActiveModel {
-            module_id: Set(module.to_string()),
-            body: Set(body),
-            verdict: Set(verdict::OPEN.into()),
-            heard_ms: Set(self.wall_ms()),
-        };
-        match known {
-            Some(_) => {
-                row.update_without_returning(txn).await?;
-            }
-            None => {
-                Entity::insert(row).exec_without_returning(txn).await?;
-            }
+        None => {
+            Entity::insert(row).exec_without_returning(txn).await?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// What a module last learned.
-    pub(crate) async fn lesson(&self, module_id: &str) -> Result<Option<LessonView>> {
-        Ok(of_module(self.db.read(), module_id).await?.and_then(LessonView::of))
-    }
+/// What a module last learned.
+pub(crate) async fn lesson(ctx: &Context, module_id: &str) -> Result<Option<LessonView>> {
+    Ok(of_module(ctx.db.read(), module_id).await?.and_then(LessonView::of))
+}
 
-    /// Takes the profile of the lesson first told at `heard_ms` into the wanted settings, or leaves it and sends those
-    /// again. Judging it the same way twice is nothing new.
-    pub(crate) async fn judge(&self, module: ModuleId, heard_ms: i64, accept: bool) -> Result<()> {
-        let after = self
-            .db
-            .write(|txn| async move {
-                let txn = &*txn;
-                let mut after = After::default();
-                let row = lock_module(txn, module).await?;
-                let lesson = of_module(txn, &row.id).await?.filter(|lesson| lesson.heard_ms == heard_ms);
-                let Some(lesson) = lesson else { return Err(Error::Conflict("what was learned")) };
-                let judged = if accept { verdict::ACCEPTED } else { verdict::DISCARDED };
-                if lesson.verdict == judged {
-                    return Ok(after);
-                }
-                let learned = learned(&lesson).filter(|learned| lesson.verdict == verdict::OPEN && ends(learned.stage));
-                let Some(learned) = learned else { return Err(Error::Conflict("what was learned")) };
-                let wanted = settings::wanted(&row);
-                let settings = match accept {
-                    true => wanted.on_profile(&acceptable(&learned).ok_or(Error::Conflict("what was learned"))?),
-                    false => wanted,
-                };
-                let module_id = row.id.clone();
-                if accept || learned.stage == LearnStage::Stored {
-                    self.want_settings(txn, row, settings, judged, &mut after).await?;
-                } else {
-                    // What failed is not in force: there is nothing to put back.
-                    self.judge_lesson(txn, &module_id, judged).await?;
-                    after.module(module_id);
-                }
-                Ok(after)
-            })
-            .await?;
-        self.follow_up(after).await;
-        Ok(())
-    }
-
-    /// What the operator makes of an open lesson, if there is one that is over.
-    pub(super) async fn judge_lesson(&self, txn: &DatabaseTransaction, module_id: &str, judged: &str) -> Result<()> {
-        let lesson = of_module(txn, module_id).await?;
-        let Some(lesson) = lesson.filter(|lesson| lesson.verdict == verdict::OPEN && has_ended(lesson)) else {
-            return Ok(());
-        };
-        let mut change: ActiveModel = lesson.into();
-        change.verdict = Set(judged.into());
-        change.update_without_returning(txn).await?;
-        Ok(())
-    }
+/// What the operator makes of an open lesson, if there is one that is over.
+pub(crate) async fn judge_lesson(txn: &DatabaseTransaction, module_id: &str, judged: &str) -> Result<()> {
+    let lesson = of_module(txn, module_id).await?;
+    let Some(lesson) = lesson.filter(|lesson| lesson.verdict == verdict::OPEN && has_ended(lesson)) else {
+        return Ok(());
+    };
+    let mut change: ActiveModel = lesson.into();
+    change.verdict = Set(judged.into());
+    change.update_without_returning(txn).await?;
+    Ok(())
 }

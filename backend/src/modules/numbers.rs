@@ -1,11 +1,13 @@
 //! The numbers by which a module knows a credit. They follow from the payment and from the order, not from what happened
 //! since: a store that was put back from a copy gives the same ones again, and so asks instead of selling twice.
 
-use super::{
-    command::{Column, Entity},
-    module,
+use crate::{
+    Error, Result,
+    modules::{
+        command::{Column, Entity},
+        module,
+    },
 };
-use crate::{Error, Result};
 use aws_lc_rs::digest;
 use protocol::limits::CREDIT_WINDOW;
 use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_query::Expr};
@@ -13,8 +15,10 @@ use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_quer
 /// Sequences count at least the seconds since then (2026-01-01 00:00 UTC): those given by a store that was put back are
 /// newer than those it has forgotten.
 const EPOCH_MS: i64 = 1_767_225_600_000;
+
 /// A clock that is far ahead must not use the sequences up.
 const SECONDS_MAX: i64 = u32::MAX as i64 / 2;
+
 /// So many newer commands, and an order's own sequence may be older than what the module remembers.
 const NEWER_MAX: u64 = CREDIT_WINDOW as u64 / 2;
 
@@ -27,7 +31,7 @@ pub fn credit_id(module_id: &str, out_trade_no: &str) -> u64 {
 }
 
 /// The least that the next sequence may be at a time.
-pub(super) fn sequence_floor(now_ms: i64) -> i64 {
+pub(crate) fn sequence_floor(now_ms: i64) -> i64 {
     ((now_ms - EPOCH_MS) / 1000).clamp(1, SECONDS_MAX)
 }
 
@@ -61,7 +65,7 @@ pub(crate) async fn pass_sequence(txn: &DatabaseTransaction, module_id: &str, gi
 
 /// The sequence of an order, if it still serves: no other command has it, and, where the credit shall be given, so few newer
 /// ones were queued that the module surely remembers them all.
-pub(super) async fn order_sequence(
+pub(crate) async fn order_sequence(
     txn: &DatabaseTransaction,
     module_id: &str,
     sequence: i64,
@@ -80,6 +84,11 @@ pub(super) async fn order_sequence(
         .await?;
     let is_crowded = to_be_given && newer.len() as u64 >= NEWER_MAX;
     Ok((newer.first() != Some(&sequence) && !is_crowded).then_some(sequence))
+}
+
+/// A column for a number that comes from outside: what does not fit is the column's largest.
+pub(crate) fn column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

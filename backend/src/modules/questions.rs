@@ -1,7 +1,7 @@
 //! What was asked of modules and is not answered yet: probes and clock syncs. They live in memory only: they change
 //! nothing that is stored, and whoever asked asks again.
 
-use crate::sales::Readiness;
+use crate::sales::readiness::Readiness;
 use protocol::ModuleId;
 use std::{
     collections::BTreeMap,

@@ -6,24 +6,22 @@
 //! by another database, or ours was put back from a copy), ours are numbered anew above it, so that one number never
 //! stands for two contents; where nothing was ever chosen here, what it has stays.
 
-use super::{
-    command,
-    commands::command_state,
-    lessons::verdict,
-    module::{self, ActiveModel},
-    status::lock_module,
+use crate::{
+    Context, Error, Result,
+    modules::{
+        command,
+        commands::command_state,
+        module::{self},
+    },
 };
-use crate::{Backend, Error, Result, Rules, sales::After};
 use protocol::{
-    ModuleId,
     limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S, SETTLE_MS},
-    messages::{Action, CoinProfile, Reason, Settings},
+    messages::{CoinProfile, Settings},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 use serde::Serialize;
 
 /// The protocol's word for the action.
-const SETTINGS: &str = "settings";
+pub(crate) const SETTINGS: &str = "settings";
 
 /// What an operator chooses of a module. Times in milliseconds unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -108,7 +106,7 @@ impl ModuleSettings {
         }
     }
 
-    fn on_wire(self, version: u32) -> Settings {
+    pub(crate) fn on_wire(self, version: u32) -> Settings {
         Settings {
             version,
             profile: CoinProfile {
@@ -193,179 +191,14 @@ pub(crate) fn standing(module: &module::Model, newest: Option<&command::Model>) 
     }
 }
 
-/// What to do about a module that says another version than is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Nothing,
-    /// Send what is wanted, under this version.
-    Send {
-        version: i64,
-    },
-}
-
-/// Decides by the newest settings command of the module.
-fn next_step(rules: &Rules, wanted: i64, reported: i64, newest: Option<&command::Model>, now_ms: i64) -> Step {
-    use command_state::*;
-    if wanted == 0 || wanted == reported {
-        return Step::Nothing;
-    }
-    let shall = newest.is_none_or(|newest| match newest.state.as_str() {
-        SENT | RECEIVED => false,
-        // It has them, but for a flash that was lost. A status from before may still have been on its way.
-        DONE => newest.heard_ms.is_none_or(|at_ms| !(at_ms..at_ms + rules.settings_again_ms).contains(&now_ms)),
-        // It will not take them; a person has to choose others. Unless it was another's number that was in the way.
-        FAILED => newest.reason == Reason::Superseded.as_str(),
-        _ => true,
-    });
-    if shall { Step::Send { version: above(wanted - 1, reported) } } else { Step::Nothing }
-}
-
-/// The next version after both, as far as a module can count.
-fn above(wanted: i64, reported: i64) -> i64 {
-    (wanted.max(reported) + 1).min(u32::MAX.into())
-}
-
-impl Backend {
-    /// The newest settings command of a module.
-    pub(crate) async fn newest_settings(&self, module_id: &str) -> Result<Option<command::Model>> {
-        super::errands::newest(self.db.read(), module_id, SETTINGS).await
-    }
-
-    /// Changes what is wanted, if it is still what it was under `since_version`. The same as is wanted changes nothing,
-    /// unless the module refused it.
-    pub(crate) async fn change_settings(
-        &self,
-        txn: &DatabaseTransaction,
-        module: ModuleId,
-        since_version: i64,
-        settings: ModuleSettings,
-        after: &mut After,
-    ) -> Result<()> {
-        let row = lock_module(txn, module).await?;
-        let newest = super::errands::newest(txn, &row.id, SETTINGS).await?;
-        let refused = standing(&row, newest.as_ref()) == "failed";
-        // A profile that the module learned and nobody judged is in force there, whatever is wanted.
-        let lesson = super::lessons::of_module(txn, &row.id).await?;
-        let learned = lesson.is_some_and(|lesson| super::lessons::is_in_force(&lesson));
-        if row.settings_wanted != 0 && settings == wanted(&row) && !refused && !learned {
-            return Ok(());
-        }
-        if row.settings_wanted != since_version {
-            return Err(Error::Conflict("the settings"));
-        }
-        self.want_settings(txn, row, settings, verdict::DISCARDED, after).await
-    }
-
-    /// Stores what is wanted of a (locked) module from now on, and queues it. `judged` is what becomes of an open lesson.
-    pub(crate) async fn want_settings(
-        &self,
-        txn: &DatabaseTransaction,
-        row: module::Model,
-        settings: ModuleSettings,
-        judged: &str,
-        after: &mut After,
-    ) -> Result<()> {
-        let version = above(row.settings_wanted, row.settings_version);
-        self.judge_lesson(txn, &row.id, judged).await?;
-        self.store_settings(txn, row, settings, version, after).await
-    }
-
-    async fn store_settings(
-        &self,
-        txn: &DatabaseTransaction,
-        row: module::Model,
-        settings: ModuleSettings,
-        version: i64,
-        after: &mut After,
-    ) -> Result<()> {
-        let on_wire = settings.on_wire(u32::try_from(version).unwrap_or(u32::MAX));
-        let module_id = row.id.clone();
-        let mut change: ActiveModel = row.into();
-        change.settings_wanted = Set(version);
-        change.settings_body = Set(Some(minicbor::to_vec(on_wire).expect("encoding into memory cannot fail")));
-        change.settings_changed_ms = Set(Some(self.now_ms()));
-        change.update_without_returning(txn).await?;
-        let lifetime_ms = self.rules.setting_lifetime_ms;
-        after.command(self.queue_newest(txn, &module_id, Action::Settings(on_wire), lifetime_ms).await?);
-        after.module(module_id);
-        Ok(())
-    }
-
-    /// A module said that it has this version in force: sends what is wanted if it is another, or if the store has forgotten
-    /// what it gave it under that version.
-    pub(super) async fn bring_settings(&self, module: ModuleId, reported: u32, behind: bool) -> Result<()> {
-        let after = self
-            .db
-            .write(|txn| async move {
-                let txn = &*txn;
-                let mut after = After::default();
-                let row = lock_module(txn, module).await?;
-                let newest = super::errands::newest(txn, module.as_str(), SETTINGS).await?;
-                let step = if behind && row.settings_wanted == i64::from(reported) {
-                    Step::Send { version: row.settings_wanted + 1 }
-                } else {
-                    next_step(&self.rules, row.settings_wanted, reported.into(), newest.as_ref(), self.now_ms())
-                };
-                if let Step::Send { version } = step {
-                    let settings = wanted(&row);
-                    self.store_settings(txn, row, settings, version, &mut after).await?;
-                }
-                Ok(after)
-            })
-            .await?;
-        self.follow_up(after).await;
-        Ok(())
-    }
+/// The newest settings command of a module.
+pub(crate) async fn newest_settings(ctx: &Context, module_id: &str) -> Result<Option<command::Model>> {
+    crate::modules::errands::newest(ctx.db.read(), module_id, SETTINGS).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn newest(state: &str, reason: &str, heard_ms: Option<i64>) -> command::Model {
-        command::Model {
-            id: 1,
-            module_id: String::new(),
-            sequence: 1,
-            sale_id: None,
-            action: "settings".into(),
-            payload: vec![],
-            state: state.into(),
-            reason: reason.into(),
-            pulses: 0,
-            sends: 1,
-            issued_ms: 0,
-            expires_ms: 1,
-            heard_ms,
-            due_ms: None,
-        }
-    }
-
-    #[test]
-    fn sends_what_a_module_has_not_and_may_still_take() {
-        let rules = Rules::default();
-        let step =
-            |wanted, reported, newest: Option<&command::Model>| next_step(&rules, wanted, reported, newest, 1_000_000);
-        let send = |version| Step::Send { version };
-        assert_eq!(step(0, 7, None), Step::Nothing, "nothing was chosen here: what it has stays");
-        assert_eq!(step(3, 3, None), Step::Nothing);
-        assert_eq!(step(3, 2, None), send(3));
-        assert_eq!(step(3, 5, None), send(6), "above what another database gave it");
-        assert_eq!(step(u32::MAX.into(), 2, None), send(u32::MAX.into()));
-        for (state, reason, heard_ms, expected) in [
-            ("sent", "", None, Step::Nothing),
-            ("received", "", None, Step::Nothing),
-            ("silent", "", None, send(3)),
-            ("expired", "", Some(0), send(3)),
-            ("done", "", Some(0), send(3)),
-            ("done", "", Some(999_999), Step::Nothing),
-            ("done", "", Some(2_000_000), send(3)),
-            ("failed", "invalid", Some(0), Step::Nothing),
-            ("failed", "superseded", Some(0), send(3)),
-        ] {
-            assert_eq!(step(3, 2, Some(&newest(state, reason, heard_ms))), expected, "{state} {reason} {heard_ms:?}");
-        }
-    }
 
     #[test]
     fn what_passes_the_check_is_what_a_module_takes() {

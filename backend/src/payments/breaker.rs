@@ -4,7 +4,7 @@ use crate::Rules;
 
 /// A circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     state: State,
 }
 
@@ -26,7 +26,7 @@ impl Default for State {
 
 /// How a call may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     /// As usual.
     Free,
     /// As the one that shows whether the provider answers again.

@@ -1,14 +1,17 @@
 //! Bulkheads: what one merchant account's provider does, or does not do, holds up that account alone. Each account has a
 //! bound of calls under way in each lane, and a breaker.
 
-use super::{
-    breaker::{Breaker, Entry},
-    provider::{
-        CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
-        RefundState, Statement, TradeState, VerifiedCallback,
+use crate::{
+    Rules,
+    clock::Clock,
+    payments::{
+        breaker::{Breaker, Entry},
+        provider::{
+            CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
+            RefundState, Statement, TradeState, VerifiedCallback,
+        },
     },
 };
-use crate::{Rules, clock::Clock};
 use async_trait::async_trait;
 use std::{
     future::Future,
@@ -149,7 +152,7 @@ impl Drop for Pass {
 }
 
 /// A provider that is waited for no longer than the rules say, and whose bulkhead learns whether it answers.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     provider: Arc<dyn Provider>,
     bulkhead: Arc<Bulkhead>,
 }

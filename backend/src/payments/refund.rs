@@ -1,6 +1,6 @@
 //! A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.
 
-use super::Cause;
+use crate::payments::states::Cause;
 use sea_orm::entity::prelude::*;
 
 /// A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.

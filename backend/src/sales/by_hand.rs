@@ -1,7 +1,9 @@
 //! What a person decides about a sale: giving money back, and settling one in review. Pure; `hand` carries it out.
 
-use super::state::{Decision, Effect, Sale, SaleState};
-use crate::payments::Cause;
+use crate::{
+    payments::states::Cause,
+    sales::state::{Decision, Effect, Sale, SaleState},
+};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 
 /// Which form of mark this is.
 const FORM: &str = "1";
+
 /// Characters of a mark's code, five bits each.
 const TAG_CHARS: usize = 16;
 

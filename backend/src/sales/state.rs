@@ -7,7 +7,7 @@
 //!                                           +--> review (a person settles it: paid, refund_pending, settled)
 //! ```
 
-use crate::payments::Cause;
+use crate::payments::states::Cause;
 use protocol::messages::Reason;
 
 /// The words for why a sale did not simply go through, as [`decide`] gives them. They are for programs; pages have texts

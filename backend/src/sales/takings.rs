@@ -1,15 +1,31 @@
 //! The takings of a day, a week or a month, from sales, refunds and coins.
 
-use super::{Takings, sale, state::SaleState};
 use crate::{
-    Backend, Result, ledger,
-    ledger::{Account, Kind, entry, txn},
+    Context, Result,
+    access::{operator, operators::operator_row},
+    ledger::{self, Account, Kind, entry, txn},
     money::Money,
-    operators::operator,
+    sales::{sale, state::SaleState},
     zones::Period,
 };
 use sea_orm::{ExprTrait, FromQueryResult, JoinType, QuerySelect, prelude::*};
+use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// An operator's takings of a day.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Takings {
+    /// Sales credited.
+    pub sales: i64,
+    /// Paid by phone less what was refunded, as people write it.
+    pub mobile_text: String,
+    /// Expected in the coin boxes, as people write it.
+    pub coins_text: String,
+    /// Both.
+    pub total_text: String,
+    /// Refunded, as people write it.
+    pub refunded_text: String,
+}
 
 /// Sums of a period, a machine or all.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,84 +58,82 @@ struct Count {
     sales: i64,
 }
 
-impl Backend {
-    /// An operator's takings since midnight of the operator's day.
-    pub async fn takings_today(&self, operator_id: i64) -> Result<Takings> {
-        self.takings(operator_id, Period::Day).await
-    }
+/// An operator's takings since midnight of the operator's day.
+pub async fn takings_today(ctx: &Context, operator_id: i64) -> Result<Takings> {
+    takings(ctx, operator_id, Period::Day).await
+}
 
-    /// An operator's takings of the day, the week or the month that is under way in its time zone.
-    pub async fn takings(&self, operator_id: i64, period: Period) -> Result<Takings> {
-        let operator = self.operator_row(operator_id).await?;
-        let mut sums = DaySums::default();
-        let since_ms = self.start_ms(&operator, period)?;
-        for of_machine in self.sums_since(&operator, since_ms).await?.into_values() {
-            sums.add(of_machine);
+/// An operator's takings of the day, the week or the month that is under way in its time zone.
+pub async fn takings(ctx: &Context, operator_id: i64, period: Period) -> Result<Takings> {
+    let operator = operator_row(ctx, operator_id).await?;
+    let mut sums = DaySums::default();
+    let since_ms = start_ms(ctx, &operator, period)?;
+    for of_machine in sums_since(ctx, &operator, since_ms).await?.into_values() {
+        sums.add(of_machine);
+    }
+    let currency = ledger::currency(&operator.currency)?;
+    let text = |amount_minor| Money::new(amount_minor, currency).to_string();
+    let mobile_minor = sums.paid_minor - sums.refunded_minor;
+    Ok(Takings {
+        sales: sums.sales,
+        mobile_text: text(mobile_minor),
+        coins_text: text(sums.coins_minor),
+        total_text: text(mobile_minor + sums.coins_minor),
+        refunded_text: text(sums.refunded_minor),
+    })
+}
+
+/// When the operator's day, week or month began.
+pub(crate) fn start_ms(ctx: &Context, operator: &operator::Model, period: Period) -> Result<i64> {
+    Ok(operator.zone()?.start_ms(period, ctx.wall_ms()))
+}
+
+/// Today's sums by machine.
+pub(crate) async fn sums_today(ctx: &Context, operator: &operator::Model) -> Result<BTreeMap<i64, DaySums>> {
+    sums_since(ctx, operator, start_ms(ctx, operator, Period::Day)?).await
+}
+
+/// Sums by machine, from the ledger and the sales.
+async fn sums_since(ctx: &Context, operator: &operator::Model, since_ms: i64) -> Result<BTreeMap<i64, DaySums>> {
+    let mut sums: BTreeMap<i64, DaySums> = BTreeMap::new();
+    // Credits to what the operator earns are negative in the ledger.
+    let lines = entry::Entity::find()
+        .select_only()
+        .column(txn::Column::MachineId)
+        .column(txn::Column::Kind)
+        .column_as(entry::Column::AmountMinor.sum().cast_as("SIGNED"), "amount_minor")
+        .join(JoinType::InnerJoin, entry::Relation::Txn.def())
+        .filter(txn::Column::OperatorId.eq(operator.id))
+        .filter(txn::Column::AtMs.gte(since_ms))
+        .filter(entry::Column::Account.is_in([Account::OperatorPayable.as_str(), Account::CoinSales.as_str()]))
+        .group_by(txn::Column::MachineId)
+        .group_by(txn::Column::Kind)
+        .into_model::<Line>()
+        .all(ctx.db.read())
+        .await?;
+    for line in lines {
+        let of_machine = sums.entry(line.machine_id.unwrap_or_default()).or_default();
+        if [Kind::Payment.as_str(), Kind::SuspenseAccepted.as_str()].contains(&line.kind.as_str()) {
+            of_machine.paid_minor -= line.amount_minor;
+        } else if [Kind::Refund.as_str(), Kind::RefundCancelled.as_str()].contains(&line.kind.as_str()) {
+            of_machine.refunded_minor += line.amount_minor;
+        } else if [Kind::Coins.as_str(), Kind::CoinsCorrected.as_str()].contains(&line.kind.as_str()) {
+            of_machine.coins_minor -= line.amount_minor;
         }
-        let currency = ledger::currency(&operator.currency)?;
-        let text = |amount_minor| Money::new(amount_minor, currency).to_string();
-        let mobile_minor = sums.paid_minor - sums.refunded_minor;
-        Ok(Takings {
-            sales: sums.sales,
-            mobile_text: text(mobile_minor),
-            coins_text: text(sums.coins_minor),
-            total_text: text(mobile_minor + sums.coins_minor),
-            refunded_text: text(sums.refunded_minor),
-        })
     }
-
-    /// When the operator's day, week or month began.
-    pub(crate) fn start_ms(&self, operator: &operator::Model, period: Period) -> Result<i64> {
-        Ok(operator.zone()?.start_ms(period, self.wall_ms()))
+    let counts = sale::Entity::find()
+        .select_only()
+        .column(sale::Column::MachineId)
+        .column_as(sale::Column::Id.count(), "sales")
+        .filter(sale::Column::OperatorId.eq(operator.id))
+        .filter(sale::Column::PaidMs.gte(since_ms))
+        .filter(sale::Column::State.eq(SaleState::Credited.as_str()))
+        .group_by(sale::Column::MachineId)
+        .into_model::<Count>()
+        .all(ctx.db.read())
+        .await?;
+    for count in counts {
+        sums.entry(count.machine_id).or_default().sales = count.sales;
     }
-
-    /// Today's sums by machine.
-    pub(crate) async fn sums_today(&self, operator: &operator::Model) -> Result<BTreeMap<i64, DaySums>> {
-        self.sums_since(operator, self.start_ms(operator, Period::Day)?).await
-    }
-
-    /// Sums by machine, from the ledger and the sales.
-    async fn sums_since(&self, operator: &operator::Model, since_ms: i64) -> Result<BTreeMap<i64, DaySums>> {
-        let mut sums: BTreeMap<i64, DaySums> = BTreeMap::new();
-        // Credits to what the operator earns are negative in the ledger.
-        let lines = entry::Entity::find()
-            .select_only()
-            .column(txn::Column::MachineId)
-            .column(txn::Column::Kind)
-            .column_as(entry::Column::AmountMinor.sum().cast_as("SIGNED"), "amount_minor")
-            .join(JoinType::InnerJoin, entry::Relation::Txn.def())
-            .filter(txn::Column::OperatorId.eq(operator.id))
-            .filter(txn::Column::AtMs.gte(since_ms))
-            .filter(entry::Column::Account.is_in([Account::OperatorPayable.as_str(), Account::CoinSales.as_str()]))
-            .group_by(txn::Column::MachineId)
-            .group_by(txn::Column::Kind)
-            .into_model::<Line>()
-            .all(self.db.read())
-            .await?;
-        for line in lines {
-            let of_machine = sums.entry(line.machine_id.unwrap_or_default()).or_default();
-            if [Kind::Payment.as_str(), Kind::SuspenseAccepted.as_str()].contains(&line.kind.as_str()) {
-                of_machine.paid_minor -= line.amount_minor;
-            } else if [Kind::Refund.as_str(), Kind::RefundCancelled.as_str()].contains(&line.kind.as_str()) {
-                of_machine.refunded_minor += line.amount_minor;
-            } else if [Kind::Coins.as_str(), Kind::CoinsCorrected.as_str()].contains(&line.kind.as_str()) {
-                of_machine.coins_minor -= line.amount_minor;
-            }
-        }
-        let counts = sale::Entity::find()
-            .select_only()
-            .column(sale::Column::MachineId)
-            .column_as(sale::Column::Id.count(), "sales")
-            .filter(sale::Column::OperatorId.eq(operator.id))
-            .filter(sale::Column::PaidMs.gte(since_ms))
-            .filter(sale::Column::State.eq(SaleState::Credited.as_str()))
-            .group_by(sale::Column::MachineId)
-            .into_model::<Count>()
-            .all(self.db.read())
-            .await?;
-        for count in counts {
-            sums.entry(count.machine_id).or_default().sales = count.sales;
-        }
-        Ok(sums)
-    }
+    Ok(sums)
 }

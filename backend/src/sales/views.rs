@@ -1,119 +1,110 @@
 //! Sales as pages and lists show them.
 
-use super::{SaleRow, SaleView, SalesFilter, sale, state::SaleState};
 use crate::{
-    Backend, Error, Result, ledger,
+    Context, Error, Result,
+    access::operator,
+    ledger,
     machines::machine,
     money::{Currency, Money},
-    operators::operator,
-    payments::{Cause, attempt, attempt_state, refund, refund_state},
+    payments::{
+        attempt, refund,
+        states::{Cause, attempt_state, refund_state},
+    },
+    sales::{
+        rows::is_asking,
+        sale,
+        shapes::{SaleRow, SaleView, SalesFilter},
+        state::SaleState,
+    },
 };
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};
 use std::collections::BTreeMap;
 
-impl Backend {
-    /// A sale by its public token. While it awaits payment, the provider is asked soon what became of it.
-    pub async fn sale(&self, token: &str) -> Result<SaleView> {
-        let sale = sale::Entity::find()
-            .filter(sale::Column::Token.eq(token))
-            .one(self.db.read())
-            .await?
-            .ok_or(Error::NotFound("sale"))?;
-        let waits = [SaleState::Created.as_str(), SaleState::AwaitingPayment.as_str()].contains(&sale.state.as_str());
-        if waits && let Err(error) = self.poll_soon(sale.id).await {
-            // The page needs it not: it shows what is known, and the provider is asked later.
-            tracing::warn!(%error, "could not have a payment asked about sooner");
-        }
-        let rows = self.with_details(vec![sale]).await?;
-        rows.into_iter().next().map(|row| row.view).ok_or(Error::NotFound("sale"))
+/// An operator's sales, newest first.
+pub async fn sales(ctx: &Context, operator_id: i64, filter: SalesFilter) -> Result<Vec<SaleRow>> {
+    let mut query = sale::Entity::find().filter(sale::Column::OperatorId.eq(operator_id));
+    if let Some(machine_id) = filter.machine_id {
+        query = query.filter(sale::Column::MachineId.eq(machine_id));
     }
-
-    /// An operator's sales, newest first.
-    pub async fn sales(&self, operator_id: i64, filter: SalesFilter) -> Result<Vec<SaleRow>> {
-        let mut query = sale::Entity::find().filter(sale::Column::OperatorId.eq(operator_id));
-        if let Some(machine_id) = filter.machine_id {
-            query = query.filter(sale::Column::MachineId.eq(machine_id));
-        }
-        if let Some(state) = &filter.state {
-            let state = SaleState::parse(state).ok_or_else(|| Error::invalid("state", "is no state of a sale"))?;
-            query = query.filter(sale::Column::State.eq(state.as_str()));
-        }
-        if let Some(token) = &filter.before_token {
-            let before = sale::Entity::find()
-                .filter(sale::Column::Token.eq(token))
-                .filter(sale::Column::OperatorId.eq(operator_id))
-                .one(self.db.read())
-                .await?
-                .ok_or(Error::NotFound("sale"))?;
-            query = query.filter(sale::Column::Id.lt(before.id));
-        }
-        let sales = query.order_by_desc(sale::Column::Id).limit(SalesFilter::PAGE_ROWS).all(self.db.read()).await?;
-        self.with_details(sales).await
+    if let Some(state) = &filter.state {
+        let state = SaleState::parse(state).ok_or_else(|| Error::invalid("state", "is no state of a sale"))?;
+        query = query.filter(sale::Column::State.eq(state.as_str()));
     }
-
-    /// An operator's sale by its public token.
-    pub async fn operator_sale(&self, operator_id: i64, token: &str) -> Result<SaleRow> {
-        let sale = sale::Entity::find()
+    if let Some(token) = &filter.before_token {
+        let before = sale::Entity::find()
             .filter(sale::Column::Token.eq(token))
             .filter(sale::Column::OperatorId.eq(operator_id))
-            .one(self.db.read())
+            .one(ctx.db.read())
             .await?
             .ok_or(Error::NotFound("sale"))?;
-        self.with_details(vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
+        query = query.filter(sale::Column::Id.lt(before.id));
     }
-
-    /// A sale of whichever operator, by its public token: for whoever runs the server.
-    pub async fn any_sale(&self, token: &str) -> Result<SaleRow> {
-        let sale = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(self.db.read()).await?;
-        let sale = sale.ok_or(Error::NotFound("sale"))?;
-        self.with_details(vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
-    }
-
-    async fn with_details(&self, sales: Vec<sale::Model>) -> Result<Vec<SaleRow>> {
-        let ids: Vec<i64> = sales.iter().map(|sale| sale.id).collect();
-        let machine_ids: Vec<i64> = sales.iter().map(|sale| sale.machine_id).collect();
-        let machines: BTreeMap<i64, (machine::Model, Option<operator::Model>)> = machine::Entity::find()
-            .filter(machine::Column::Id.is_in(machine_ids))
-            .find_also_related(operator::Entity)
-            .all(self.db.read())
-            .await?
-            .into_iter()
-            .map(|(machine, operator)| (machine.id, (machine, operator)))
-            .collect();
-        let mut attempts: BTreeMap<i64, Vec<attempt::Model>> = BTreeMap::new();
-        let found = attempt::Entity::find()
-            .filter(attempt::Column::SaleId.is_in(ids.iter().copied()))
-            .order_by_asc(attempt::Column::Id)
-            .all(self.db.read())
-            .await?;
-        for attempt in found {
-            attempts.entry(attempt.sale_id).or_default().push(attempt);
-        }
-        let mut refunds: BTreeMap<i64, Vec<refund::Model>> = BTreeMap::new();
-        let found = refund::Entity::find()
-            .filter(refund::Column::SaleId.is_in(ids))
-            .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
-            .filter(refund::Column::State.ne(refund_state::CANCELLED))
-            .all(self.db.read())
-            .await?;
-        for refund in found {
-            refunds.entry(refund.sale_id).or_default().push(refund);
-        }
-        let mut rows = Vec::with_capacity(sales.len());
-        for sale in sales {
-            let (machine, operator) = machines.get(&sale.machine_id).ok_or(Error::NotFound("machine"))?;
-            let operator = operator.as_ref().ok_or(Error::NotFound("operator"))?;
-            let attempts = attempts.get(&sale.id).map_or(&[][..], Vec::as_slice);
-            let refunds = refunds.get(&sale.id).map_or(&[][..], Vec::as_slice);
-            let asking_s = self.is_asking(&sale).then(|| self.rules.order_wait_ms.div_ceil(1000));
-            let is_payable = self.now_ms() < sale.expires_ms;
-            rows.push(row(sale, (machine, operator), attempts, refunds, (asking_s, is_payable))?);
-        }
-        Ok(rows)
-    }
+    let sales = query.order_by_desc(sale::Column::Id).limit(SalesFilter::PAGE_ROWS).all(ctx.db.read()).await?;
+    with_details(ctx, sales).await
 }
 
-fn row(
+/// An operator's sale by its public token.
+pub async fn operator_sale(ctx: &Context, operator_id: i64, token: &str) -> Result<SaleRow> {
+    let sale = sale::Entity::find()
+        .filter(sale::Column::Token.eq(token))
+        .filter(sale::Column::OperatorId.eq(operator_id))
+        .one(ctx.db.read())
+        .await?
+        .ok_or(Error::NotFound("sale"))?;
+    with_details(ctx, vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
+}
+
+/// A sale of whichever operator, by its public token: for whoever runs the server.
+pub async fn any_sale(ctx: &Context, token: &str) -> Result<SaleRow> {
+    let sale = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(ctx.db.read()).await?;
+    let sale = sale.ok_or(Error::NotFound("sale"))?;
+    with_details(ctx, vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
+}
+
+pub(crate) async fn with_details(ctx: &Context, sales: Vec<sale::Model>) -> Result<Vec<SaleRow>> {
+    let ids: Vec<i64> = sales.iter().map(|sale| sale.id).collect();
+    let machine_ids: Vec<i64> = sales.iter().map(|sale| sale.machine_id).collect();
+    let machines: BTreeMap<i64, (machine::Model, Option<operator::Model>)> = machine::Entity::find()
+        .filter(machine::Column::Id.is_in(machine_ids))
+        .find_also_related(operator::Entity)
+        .all(ctx.db.read())
+        .await?
+        .into_iter()
+        .map(|(machine, operator)| (machine.id, (machine, operator)))
+        .collect();
+    let mut attempts: BTreeMap<i64, Vec<attempt::Model>> = BTreeMap::new();
+    let found = attempt::Entity::find()
+        .filter(attempt::Column::SaleId.is_in(ids.iter().copied()))
+        .order_by_asc(attempt::Column::Id)
+        .all(ctx.db.read())
+        .await?;
+    for attempt in found {
+        attempts.entry(attempt.sale_id).or_default().push(attempt);
+    }
+    let mut refunds: BTreeMap<i64, Vec<refund::Model>> = BTreeMap::new();
+    let found = refund::Entity::find()
+        .filter(refund::Column::SaleId.is_in(ids))
+        .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .all(ctx.db.read())
+        .await?;
+    for refund in found {
+        refunds.entry(refund.sale_id).or_default().push(refund);
+    }
+    let mut rows = Vec::with_capacity(sales.len());
+    for sale in sales {
+        let (machine, operator) = machines.get(&sale.machine_id).ok_or(Error::NotFound("machine"))?;
+        let operator = operator.as_ref().ok_or(Error::NotFound("operator"))?;
+        let attempts = attempts.get(&sale.id).map_or(&[][..], Vec::as_slice);
+        let refunds = refunds.get(&sale.id).map_or(&[][..], Vec::as_slice);
+        let asking_s = is_asking(ctx, &sale).then(|| ctx.rules.order_wait_ms.div_ceil(1000));
+        let is_payable = ctx.now_ms() < sale.expires_ms;
+        rows.push(row(sale, (machine, operator), attempts, refunds, (asking_s, is_payable))?);
+    }
+    Ok(rows)
+}
+
+pub(crate) fn row(
     sale: sale::Model,
     (machine, operator): (&machine::Model, &operator::Model),
     attempts: &[attempt::Model],

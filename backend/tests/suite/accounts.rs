@@ -5,7 +5,11 @@ use crate::support::{
     app::{PRICE_MINOR, SECRET_KEY},
     bank::Config,
 };
-use backend::{Error, payments::CallbackFailure};
+use backend::{
+    Error,
+    flows::{place_order, take_callback::CallbackFailure},
+    payments::accounts,
+};
 use sea_orm::ConnectionTrait;
 
 fn json(config: &Config) -> String {
@@ -19,7 +23,7 @@ async fn a_change_by_another_process_is_used_at_once() {
     let number = app.number(&token).await;
     let beside = app.another(SECRET_KEY);
     let new = Config { merchant: "another merchant".into(), key: "another key".into() };
-    let kept = beside.set_merchant_account(app.shop.operator_id, "bank", &json(&new)).await.unwrap();
+    let kept = accounts::set_merchant_account(&beside, app.shop.operator_id, "bank", &json(&new)).await.unwrap();
     assert_eq!(kept, app.shop.account_token, "the address that the provider reports to stays");
 
     let paid =
@@ -33,7 +37,7 @@ async fn a_change_by_another_process_is_used_at_once() {
     // Calls go by the new account too: one that is never answered shows it.
     app.bank.silence(&new.merchant, true);
     app.make_ready(&app.shop).await;
-    let order = app.backend.order(app.form(&app.shop));
+    let order = place_order::order(&app.backend, app.form(&app.shop));
     let asked = app.bank.called(Call::Create).len();
     tokio::select! {
         outcome = order => panic!("the old account was used: {outcome:?}"),
@@ -54,17 +58,17 @@ async fn one_that_cannot_be_read_is_named_and_harms_nobody_else() {
     let spoil = format!("UPDATE merchant_accounts SET config_sealed = X'00112233' {of_account}");
     app.db.read().execute_unprepared(&spoil).await.unwrap();
     app.make_ready(&app.shop).await;
-    let refused = app.backend.order(app.form(&app.shop)).await;
+    let refused = place_order::order(&app.backend, app.form(&app.shop)).await;
     assert!(matches!(refused, Err(Error::Sealed)), "{refused:?}");
     app.make_ready(&other).await;
-    app.backend.order(app.form(&other)).await.unwrap();
+    place_order::order(&app.backend, app.form(&other)).await.unwrap();
     app.pass_ms(10_000).await;
     let polls = format!("SELECT polls FROM payment_attempts WHERE out_trade_no = '{}'", app.number(&unpaid).await);
     assert!((1..10).contains(&app.number_of(&polls).await), "it is put off, not tried at every look");
 
     // Stored anew, it is used at once.
     let account = json(&app.shop.account);
-    app.another(SECRET_KEY).set_merchant_account(app.shop.operator_id, "bank", &account).await.unwrap();
+    accounts::set_merchant_account(&app.another(SECRET_KEY), app.shop.operator_id, "bank", &account).await.unwrap();
     let callback = app.pay(&unpaid).await;
     app.callback(&callback).await.unwrap();
     assert_eq!(app.state(&unpaid).await, "paid");

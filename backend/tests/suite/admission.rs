@@ -3,9 +3,11 @@
 use crate::support::TestApp;
 use backend::{
     Error,
+    flows::{disable_module, operate::module},
     live::LiveKind,
-    modules::{Admission, Disabled},
-    sales::Readiness,
+    machines::remote,
+    modules::{Admission, Disabled, admission},
+    sales::readiness::Readiness,
 };
 use protocol::ModuleId;
 
@@ -14,22 +16,22 @@ async fn a_disabled_module_is_not_admitted_and_sells_nothing_until_it_is_enabled
     let app = TestApp::start().await;
     let (shop, module) = (&app.shop, &app.shop.module);
     let password = module.secret.mqtt_password(module.id);
-    let admission = async || app.backend.admit_module(module.id, password.as_bytes()).await.unwrap();
+    let admission = async || admission::admit_module(&app.backend, module.id, password.as_bytes()).await.unwrap();
     app.make_ready(shop).await;
     app.events();
 
-    app.backend.set_disabled(shop.operator_id, shop.machine_id, true).await.unwrap();
+    module::set_disabled(&app.backend, shop.operator_id, shop.machine_id, true).await.unwrap();
     assert_eq!(admission().await, Admission::Disabled);
     assert_eq!(
-        app.backend.admit_module(module.id, b"guess").await.unwrap(),
+        admission::admit_module(&app.backend, module.id, b"guess").await.unwrap(),
         Admission::Unknown,
         "no word to strangers"
     );
     let disabled = Disabled { module: module.id, since_ms: app.now_ms() };
-    assert_eq!(app.backend.disabled_modules().await.unwrap(), [disabled]);
+    assert_eq!(admission::disabled_modules(&app.backend).await.unwrap(), [disabled]);
     let events = app.events();
     assert!(events.iter().any(|event| event.what == LiveKind::Module), "{events:?}");
-    let view = app.backend.remote(shop.operator_id, shop.machine_id).await.unwrap().row.module.unwrap();
+    let view = remote::remote(&app.backend, shop.operator_id, shop.machine_id).await.unwrap().row.module.unwrap();
     assert_eq!((view.disabled_ms, view.online), (Some(disabled.since_ms), false));
 
     // What it says before its connection ends makes it no better.
@@ -38,12 +40,12 @@ async fn a_disabled_module_is_not_admitted_and_sells_nothing_until_it_is_enabled
 
     // Again changes nothing.
     app.clock.advance(5_000);
-    app.backend.set_module_disabled(module.id, true).await.unwrap();
-    assert_eq!(app.backend.disabled_modules().await.unwrap(), [disabled]);
+    disable_module::set_module_disabled(&app.backend, module.id, true).await.unwrap();
+    assert_eq!(admission::disabled_modules(&app.backend).await.unwrap(), [disabled]);
 
-    app.backend.set_disabled(shop.operator_id, shop.machine_id, false).await.unwrap();
+    module::set_disabled(&app.backend, shop.operator_id, shop.machine_id, false).await.unwrap();
     assert_eq!(admission().await, Admission::Admitted);
-    assert!(app.backend.disabled_modules().await.unwrap().is_empty());
+    assert!(admission::disabled_modules(&app.backend).await.unwrap().is_empty());
     app.make_ready(shop).await;
     app.order().await;
 }
@@ -52,7 +54,7 @@ async fn a_disabled_module_is_not_admitted_and_sells_nothing_until_it_is_enabled
 async fn a_sale_paid_before_its_module_is_disabled_goes_back() {
     let app = TestApp::start().await;
     let token = app.paid_sale().await;
-    app.backend.set_module_disabled(app.shop.module.id, true).await.unwrap();
+    disable_module::set_module_disabled(&app.backend, app.shop.module.id, true).await.unwrap();
     app.pass_ms(60_000).await;
     assert_eq!(app.state(&token).await, "refunded");
     app.assert_books().await;
@@ -62,9 +64,9 @@ async fn a_sale_paid_before_its_module_is_disabled_goes_back() {
 async fn nobody_disables_anothers_module_or_one_that_is_not_there() {
     let app = TestApp::start().await;
     let other = app.open_shop("other").await;
-    let foreign = app.backend.set_disabled(other.operator_id, app.shop.machine_id, true).await;
+    let foreign = module::set_disabled(&app.backend, other.operator_id, app.shop.machine_id, true).await;
     assert!(matches!(foreign, Err(Error::NotFound(_))), "{foreign:?}");
-    let nobody = app.backend.set_module_disabled(ModuleId::from_bits(1), true).await;
+    let nobody = disable_module::set_module_disabled(&app.backend, ModuleId::from_bits(1), true).await;
     assert!(matches!(nobody, Err(Error::NotFound("module"))), "{nobody:?}");
-    assert!(app.backend.disabled_modules().await.unwrap().is_empty());
+    assert!(admission::disabled_modules(&app.backend).await.unwrap().is_empty());
 }

@@ -1,7 +1,11 @@
 //! The bus on a real broker: the gate, with a login for the backend.
 
 use crate::support::TestApp;
-use backend::bus::{Bus, MqttBus, MqttConfig, MqttReader};
+use backend::{
+    access::manufacturers,
+    bus::{Bus, MqttBus, MqttConfig, MqttReader},
+    flows::{operate::machine, register_module},
+};
 use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
 use std::{
     sync::{
@@ -73,7 +77,7 @@ async fn after_an_outage_that_filled_the_client_modules_are_heard() {
         waiting += 1;
     }
     assert!(waiting > 1_000, "{waiting}");
-    tokio::spawn(reader.run(app.backend.clone()));
+    tokio::spawn(backend::flows::listen::listen(app.backend.clone(), reader));
     until("the subscriptions", || bus.connected()).await;
     bus.publish("m/0123456789/command", vec![], false, None).await.expect("there is room again");
 }
@@ -83,7 +87,7 @@ async fn a_refused_subscription_is_no_connection_and_is_tried_again() {
     let app = TestApp::start().await;
     let door = Arc::new(Door::default());
     let (_broker, bus, reader) = bus_to(door.clone()).await;
-    tokio::spawn(reader.run(app.backend.clone()));
+    tokio::spawn(backend::flows::listen::listen(app.backend.clone(), reader));
     until("a third try", || {
         assert!(!bus.connected(), "it would not hear acks");
         door.came.load(Ordering::Relaxed) >= 3
@@ -103,9 +107,9 @@ fn last(app: &TestApp, topic: &str) -> Option<serde_json::Value> {
 #[tokio::test]
 async fn after_each_connect_what_is_last_known_is_published_again_and_says_so() {
     let app = TestApp::start().await;
-    let maker = app.backend.add_manufacturer("maker", "Maker").await.unwrap();
-    let made = app.backend.provision_module(Some(maker)).await.unwrap();
-    let unwired = backend::machines::NewMachine {
+    let maker = manufacturers::add_manufacturer(&app.backend, "maker", "Maker").await.unwrap();
+    let made = register_module::provision_module(&app.backend, Some(maker)).await.unwrap();
+    let unwired = backend::flows::operate::machine::NewMachine {
         operator_id: app.shop.operator_id,
         module: None,
         name: "Bare".into(),
@@ -113,7 +117,7 @@ async fn after_each_connect_what_is_last_known_is_published_again_and_says_so() 
         coin_value_minor: 100,
         prices: vec![],
     };
-    let (_, bare) = app.backend.add_machine(unwired).await.unwrap();
+    let (_, bare) = machine::add_machine(&app.backend, unwired).await.unwrap();
     let seen_ms = app.now_ms();
     app.deliver(&app.shop.module.coins(&app, 3)).await;
     app.deliver(&app.shop.module.will(&app)).await;
@@ -123,7 +127,7 @@ async fn after_each_connect_what_is_last_known_is_published_again_and_says_so() 
     for round in 1..=2 {
         let (_broker, bus, reader) = bus_to(Arc::new(Door { may_hear_acks: true.into(), ..Door::default() })).await;
         let before = app.bus.messages().len();
-        let reading = tokio::spawn(reader.run(app.backend.clone()));
+        let reading = tokio::spawn(backend::flows::listen::listen(app.backend.clone(), reader));
         until("the last known facts", || {
             bus.connected()
                 && [&known, &bare, &made].iter().all(|topic| app.bus.on(topic).len() >= round)
@@ -161,7 +165,7 @@ async fn a_live_status_is_never_overtaken_by_an_older_one() {
         rumqttc::v5::AsyncClient::new(options, 16)
     };
     tokio::spawn(async move { while events.poll().await.is_ok() {} });
-    tokio::spawn(reader.run(app.backend.clone()));
+    tokio::spawn(backend::flows::listen::listen(app.backend.clone(), reader));
     let known = format!("v1/acme/{}/status", app.shop.code);
     for _ in 0..20 {
         let status = app.shop.module.status(&app, |_| ());

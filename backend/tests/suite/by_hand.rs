@@ -7,8 +7,10 @@ use crate::support::{
 };
 use backend::{
     Error,
+    flows::operate::sale::{self, HandRequest},
+    jobs,
     payments::provider::RefundState,
-    sales::{HandAct, HandRequest, SaleRow, Settlement},
+    sales::{HandAct, Settlement, actions, shapes::SaleRow, takings},
 };
 use protocol::messages::{Command, Reason};
 
@@ -25,7 +27,7 @@ fn refund(amount_minor: Option<i64>) -> HandAct {
 }
 
 async fn act(app: &TestApp, token: &str, key: &str, act: HandAct) -> Result<SaleRow, Error> {
-    app.backend.act_by_hand(Some(app.shop.operator_id), request(token, key, act)).await
+    sale::act_by_hand(&app.backend, Some(app.shop.operator_id), request(token, key, act)).await
 }
 
 /// A sale that was paid and credited.
@@ -55,7 +57,7 @@ async fn a_credited_sale_is_given_back_in_parts_once_each_and_never_more_than_wa
         let row = act(&app, &token, "first", refund(Some(200))).await.unwrap();
         assert_eq!((row.view.state, row.view.served_and_refunded), ("credited", false));
     }
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     let asked = app.bank.refunds().remove(0).request;
     assert_eq!((asked.refund_minor, asked.total_minor), (200, PRICE_MINOR));
     assert!(asked.reason.contains("by the operator") && asked.reason.len() <= 80, "{}", asked.reason);
@@ -74,11 +76,11 @@ async fn a_credited_sale_is_given_back_in_parts_once_each_and_never_more_than_wa
     assert_eq!((app.state(&token).await, app.bank.net_minor()), ("credited", 0));
     app.assert_books().await;
     assert_eq!(app.books().await["loss"], i128::from(PRICE_MINOR));
-    let takings = app.backend.takings_today(app.shop.operator_id).await.unwrap();
+    let takings = takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap();
     assert_eq!((takings.mobile_text.as_str(), takings.refunded_text.as_str()), ("¥0.00", "¥5.00"));
     let refused = act(&app, &token, "more", refund(None)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "sale", .. })));
-    let actions = app.backend.sale_actions(&token).await.unwrap();
+    let actions = actions::sale_actions(&app.backend, &token).await.unwrap();
     let told: Vec<_> = actions.iter().map(|row| (row.action.as_str(), row.amount_minor, row.by.as_str())).collect();
     assert_eq!(told, [("refund", 200, "ann@acme.test"), ("refund", 300, "ann@acme.test")]);
     assert_eq!(actions[0].reason, "the ride stuck");
@@ -93,17 +95,17 @@ async fn only_whose_sale_it_is_and_with_a_reason_and_not_while_it_is_under_way()
     let credit = app.shop.module.credit(&app);
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
     let Shop { operator_id: eve, .. } = app.open_shop("eve").await;
-    let others = app.backend.act_by_hand(Some(eve), request(&token, "k", refund(None))).await;
+    let others = sale::act_by_hand(&app.backend, Some(eve), request(&token, "k", refund(None))).await;
     assert!(matches!(others, Err(Error::NotFound("sale"))));
     for reason in ["", "  ", &"x".repeat(181)] {
         let without = HandRequest { reason: reason.into(), ..request(&token, "k", refund(None)) };
-        let refused = app.backend.act_by_hand(None, without).await;
+        let refused = sale::act_by_hand(&app.backend, None, without).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "reason", .. })));
     }
     let refused = act(&app, &token, "k", HandAct::Settle(Settlement::Keep)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "sale", .. })), "it is not in review");
-    app.backend.run_due().await.unwrap();
-    assert!(app.bank.refunds().is_empty() && app.backend.sale_actions(&token).await.unwrap().is_empty());
+    jobs::run_due(&app.backend).await.unwrap();
+    assert!(app.bank.refunds().is_empty() && actions::sale_actions(&app.backend, &token).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -147,7 +149,7 @@ async fn a_stuck_refund_is_asked_about_again_or_given_up() {
         let credit = app.shop.module.credit(&app);
         app.deliver(&app.shop.module.ack(&app, &credit, failed(0, Reason::Fault))).await;
         app.bank.refunds_become([RefundState::Abnormal]);
-        app.backend.run_due().await.unwrap();
+        jobs::run_due(&app.backend).await.unwrap();
         assert_eq!(app.state(&token).await, "review");
         (token, app.bank.called(Call::Refund).pop().unwrap())
     };

@@ -5,7 +5,13 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES},
     done,
 };
-use backend::payments::{CallbackFailure, provider::CallbackError};
+use backend::{
+    flows::{
+        place_order,
+        take_callback::{self, CallbackFailure},
+    },
+    payments::provider::CallbackError,
+};
 
 #[tokio::test]
 async fn a_repeat_changes_nothing_and_is_acknowledged() {
@@ -63,7 +69,7 @@ async fn before_the_answer_to_the_order_stands() {
         assert_eq!(app.state(&token).await, "paid");
         app.bank.release();
     };
-    let (checkout, ()) = tokio::join!(app.backend.order(app.form(&app.shop)), faster);
+    let (checkout, ()) = tokio::join!(place_order::order(&app.backend, app.form(&app.shop)), faster);
     let token = checkout.unwrap().token;
     assert_eq!(app.state(&token).await, "paid", "the late answer undoes nothing");
     let credit = app.shop.module.credit(&app);
@@ -147,10 +153,11 @@ async fn for_one_operator_pay_nothing_of_another() {
     let what =
         What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     let notice = app.bank.notice(&other.account.merchant, &number, what);
-    app.backend.callback(&other.account_token, notice.signed(&other.account.key).raw()).await.unwrap();
+    take_callback::callback(&app.backend, &other.account_token, notice.signed(&other.account.key).raw()).await.unwrap();
     assert_eq!(app.state(&token).await, "awaiting_payment");
     // And with the other's signature on this account's address it is not believed at all.
-    let refused = app.backend.callback(&app.shop.account_token, notice.signed(&other.account.key).raw()).await;
+    let refused =
+        take_callback::callback(&app.backend, &app.shop.account_token, notice.signed(&other.account.key).raw()).await;
     assert!(matches!(refused, Err(CallbackFailure::Untrusted(CallbackError::Signature))));
     assert!(app.shop.module.credits(&app).is_empty());
 }
@@ -184,7 +191,10 @@ async fn that_are_not_believed_leave_no_trace() {
     let mut garbage = genuine.clone();
     garbage.body = b"{".to_vec();
     assert!(matches!(app.callback(&garbage).await, Err(CallbackFailure::Untrusted(CallbackError::Signature))));
-    assert!(matches!(app.backend.callback("no such token", genuine.raw()).await, Err(CallbackFailure::NoAccount)));
+    assert!(matches!(
+        take_callback::callback(&app.backend, "no such token", genuine.raw()).await,
+        Err(CallbackFailure::NoAccount)
+    ));
     assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox").await, 0);
     assert_eq!(app.state(&token).await, "awaiting_payment");
 

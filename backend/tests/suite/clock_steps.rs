@@ -1,6 +1,7 @@
 //! The clock is set forward and back: nothing waits for as long as the step, nothing is lost, nothing is given twice.
 
 use crate::support::{Call, Fault, TestApp, app::PRICE_PULSES, done, failed};
+use backend::{access::sign_in, jobs};
 use protocol::messages::Reason;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -81,7 +82,7 @@ async fn a_refund_is_tried_again_at_once_after_the_clock_was_set_back() {
     assert_eq!(app.state(&token).await, "refund_pending");
     app.clock.advance(-8 * HOUR_MS);
     app.restart().await;
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     assert_eq!(app.state(&token).await, "refunded");
     app.assert_books().await;
 }
@@ -120,9 +121,9 @@ async fn what_is_due_goes_by_the_time_of_the_process_not_by_the_wall_clock() {
 #[tokio::test]
 async fn a_session_stored_by_a_clock_that_was_years_ahead_is_over() {
     let app = TestApp::start().await;
-    app.backend.save_session("good", "{}", app.now_ms() + 12 * HOUR_MS).await.unwrap();
-    app.backend.save_session("ahead", "{}", app.now_ms() + 365 * 24 * HOUR_MS).await.unwrap();
-    assert!(app.backend.load_session("good").await.unwrap().is_some());
-    assert!(app.backend.load_session("ahead").await.unwrap().is_none());
-    assert!(!app.backend.touch_session("ahead", app.now_ms() + HOUR_MS).await.unwrap());
+    sign_in::save_session(&app.backend, "good", "{}", app.now_ms() + 12 * HOUR_MS).await.unwrap();
+    sign_in::save_session(&app.backend, "ahead", "{}", app.now_ms() + 365 * 24 * HOUR_MS).await.unwrap();
+    assert!(sign_in::load_session(&app.backend, "good").await.unwrap().is_some());
+    assert!(sign_in::load_session(&app.backend, "ahead").await.unwrap().is_none());
+    assert!(!sign_in::touch_session(&app.backend, "ahead", app.now_ms() + HOUR_MS).await.unwrap());
 }

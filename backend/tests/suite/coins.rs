@@ -3,12 +3,22 @@
 use crate::support::{TestApp, app::COIN_MINOR, module::TestModule};
 use backend::{
     Error,
+    flows::{
+        operate::{
+            coins::{self, CoinCorrection},
+            machine::{self, NewMachine},
+        },
+        register_module,
+    },
+    ledger,
     live::LiveKind,
-    machines::{NewMachine, PriceChange},
-    modules::CoinCorrection,
+    machines::{fleet, shapes::PriceChange},
+    sales::takings,
 };
-use protocol::messages::{Mark, Pulse};
-use protocol::topics::Kind;
+use protocol::{
+    messages::{Mark, Pulse},
+    topics::Kind,
+};
 
 #[tokio::test]
 async fn are_booked_told_and_shown() {
@@ -19,12 +29,12 @@ async fn are_booked_told_and_shown() {
     assert_eq!(events, [LiveKind::Pulse { pulses: 3 }]);
     assert_eq!(app.cash_minor().await, i128::from(3 * COIN_MINOR));
 
-    let fleet = app.backend.fleet(app.shop.operator_id).await.unwrap();
+    let fleet = fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap();
     assert_eq!(fleet[0].coins_today, 3);
-    let machine = app.backend.machine(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let machine = fleet::machine(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
     assert_eq!((machine.pulses.len(), machine.pulses[0].pulses, machine.pulses[0].total), (1, 3, 3));
     assert_eq!((machine.pulses[0].width_ms, machine.pulses[0].gap_ms), (50, 100));
-    let takings = app.backend.takings_today(app.shop.operator_id).await.unwrap();
+    let takings = takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap();
     assert_eq!((takings.coins_text.as_str(), takings.total_text.as_str()), ("¥3.00", "¥3.00"));
 
     let message = app.bus.on(&format!("v1/acme/{}/pulse", app.shop.code)).pop().unwrap();
@@ -112,10 +122,10 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
         shop.module.set_coin_total(u64::MAX);
         app.deliver(&shop.module.status(&app, |_| ())).await;
         // The pages still stand.
-        app.backend.fleet(shop.operator_id).await.unwrap();
-        app.backend.machine(shop.operator_id, shop.machine_id).await.unwrap();
-        app.backend.takings_today(shop.operator_id).await.unwrap();
-        app.backend.balances(shop.operator_id).await.unwrap();
+        fleet::fleet(&app.backend, shop.operator_id).await.unwrap();
+        fleet::machine(&app.backend, shop.operator_id, shop.machine_id).await.unwrap();
+        takings::takings_today(&app.backend, shop.operator_id).await.unwrap();
+        ledger::balances(&app.backend, shop.operator_id).await.unwrap();
     }
     assert_eq!(app.cash_minor().await, i128::from(2 * COIN_MINOR));
     let alarms = app.alarms();
@@ -134,7 +144,8 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
 #[tokio::test]
 async fn of_a_module_without_a_machine_are_kept_as_its_total() {
     let app = TestApp::start().await;
-    let spare = crate::support::module::TestModule::new(app.backend.provision_module(None).await.unwrap());
+    let spare =
+        crate::support::module::TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
     app.deliver(&spare.coins(&app, 5)).await;
     app.deliver(&spare.status(&app, |_| ())).await;
     assert!(app.books().await.is_empty());
@@ -154,7 +165,7 @@ async fn of_an_outage_stand_at_the_time_they_fell() {
     let ahead = app.shop.module.coins(&app, 1);
     app.clock.advance(-3_600_000);
     app.deliver(&ahead).await;
-    let machine = app.backend.machine(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let machine = fleet::machine(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
     let at_ms: Vec<i64> = machine.pulses.iter().map(|pulse| pulse.at_ms).collect();
     assert_eq!(at_ms, [app.now_ms(), fell_ms]);
 }
@@ -170,13 +181,13 @@ async fn wire(app: &TestApp, module: &TestModule) -> i64 {
         coin_value_minor: COIN_MINOR,
         prices: vec![price],
     };
-    app.backend.add_machine(new).await.unwrap().0
+    machine::add_machine(&app.backend, new).await.unwrap().0
 }
 
 #[tokio::test]
 async fn of_a_former_life_are_no_coins_of_today() {
     let app = TestApp::start().await;
-    let module = TestModule::new(app.backend.provision_module(None).await.unwrap());
+    let module = TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
     module.set_coin_total(7_000);
     wire(&app, &module).await;
     app.events();
@@ -187,7 +198,7 @@ async fn of_a_former_life_are_no_coins_of_today() {
     assert_eq!(app.cash_minor().await, i128::from(2 * COIN_MINOR), "from then on they count");
 
     // A new one whose first message is a burst: that has just fallen.
-    let module = TestModule::new(app.backend.provision_module(None).await.unwrap());
+    let module = TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
     module.set_coin_total(90);
     wire(&app, &module).await;
     app.deliver(&module.coins(&app, 3)).await;
@@ -266,14 +277,14 @@ async fn a_person_corrects_them() {
     let correct = |amount_minor, reason: &str, count_anew| {
         let correction = CoinCorrection { amount_minor, reason: reason.into(), count_anew };
         let backend = app.backend.clone();
-        async move { backend.correct_coins(operator, machine, &correction).await }
+        async move { coins::correct_coins(&backend, operator, machine, &correction).await }
     };
     app.deliver(&module.coins(&app, 10)).await;
     correct(-250, "box counted", false).await.unwrap();
     correct(30, "two coins behind the box", false).await.unwrap();
     correct(30, "two coins behind the box", false).await.unwrap();
     assert_eq!(app.cash_minor().await, i128::from(10 * COIN_MINOR - 190));
-    assert_eq!(app.backend.takings_today(operator).await.unwrap().coins_text, "¥8.10");
+    assert_eq!(takings::takings_today(&app.backend, operator).await.unwrap().coins_text, "¥8.10");
 
     // The total is far ahead by mistake, and was adopted: counting begins anew, at whatever total comes.
     for _ in 0..2 {
@@ -301,6 +312,6 @@ async fn a_person_corrects_them() {
     }
     let other = app.open_shop("other").await;
     let correction = CoinCorrection { amount_minor: 1, reason: "not mine".into(), count_anew: false };
-    let foreign = app.backend.correct_coins(other.operator_id, machine, &correction).await;
+    let foreign = coins::correct_coins(&app.backend, other.operator_id, machine, &correction).await;
     assert!(matches!(foreign, Err(Error::NotFound(_))));
 }

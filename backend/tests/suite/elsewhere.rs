@@ -5,7 +5,7 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES},
     done, failed, stage,
 };
-use backend::payments::provider::RefundState;
+use backend::{flows::take_callback, payments::provider::RefundState, sales::takings};
 use protocol::messages::{Reason, Stage};
 
 /// A sale that is paid, its refund pending: its module failed. Nothing is submitted yet.
@@ -44,7 +44,7 @@ async fn of_a_credited_sale_are_booked_and_shown_and_it_stays_credited() {
     refund(&app, &token, "C1", 200).await;
     assert_eq!(elsewhere(&app, &token).await, ("credited", Some("¥2.00".into())));
     app.assert_books().await;
-    let takings = app.backend.takings_today(app.shop.operator_id).await.unwrap();
+    let takings = takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap();
     assert_eq!((takings.mobile_text.as_str(), takings.refunded_text.as_str()), ("¥3.00", "¥2.00"));
     // Told again, and under another event's number: once.
     let trade = app.number(&token).await;
@@ -233,7 +233,7 @@ async fn of_one_operator_do_not_touch_another() {
     let token = credited_sale(&app).await;
     let what = What::Outside { trade: app.number(&token).await, amount_minor: 200, state: Standing::Done };
     let notice = app.bank.notice(&other.account.merchant, "C1", what);
-    app.backend.callback(&other.account_token, notice.signed(&other.account.key).raw()).await.unwrap();
+    take_callback::callback(&app.backend, &other.account_token, notice.signed(&other.account.key).raw()).await.unwrap();
     assert_eq!(elsewhere(&app, &token).await, ("credited", None));
 }
 

@@ -3,6 +3,8 @@
 use crate::support::{TestApp, app::Shop, failed, stage};
 use backend::{
     Error,
+    flows::operate::module,
+    machines::remote,
     modules::{Errand, ErrandView, LearnOptions, LessonView, ModuleSettings},
 };
 use protocol::{
@@ -16,7 +18,7 @@ use protocol::{
 const LEARN: LearnOptions = LearnOptions { coins: 10, confirm: true, test_pulses: 2 };
 
 async fn send(app: &TestApp, errand: Errand) -> Result<(), Error> {
-    app.backend.send_module(app.shop.operator_id, app.shop.machine_id, errand).await
+    module::send_module(&app.backend, app.shop.operator_id, app.shop.machine_id, errand).await
 }
 
 fn take(app: &TestApp, word: &str) -> Vec<Command> {
@@ -24,17 +26,21 @@ fn take(app: &TestApp, word: &str) -> Vec<Command> {
 }
 
 async fn errand(app: &TestApp, action: &str) -> ErrandView {
-    let errands = app.backend.remote(app.shop.operator_id, app.shop.machine_id).await.unwrap().errands;
+    let errands = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap().errands;
     errands.into_iter().find(|errand| errand.action == action).expect("it was ordered")
 }
 
 async fn lesson(app: &TestApp) -> LessonView {
-    app.backend.remote(app.shop.operator_id, app.shop.machine_id).await.unwrap().lesson.expect("something was learned")
+    remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id)
+        .await
+        .unwrap()
+        .lesson
+        .expect("something was learned")
 }
 
 async fn judge(app: &TestApp, heard_ms: i64, accept: bool) -> Result<(), Error> {
     let Shop { operator_id, machine_id, .. } = app.shop;
-    app.backend.judge_learned(operator_id, machine_id, heard_ms, accept).await
+    module::judge_learned(&app.backend, operator_id, machine_id, heard_ms, accept).await
 }
 
 #[tokio::test]
@@ -198,7 +204,7 @@ async fn what_was_learned_is_shown_and_accepted_into_the_settings_once() {
     judge(&app, view.heard_ms, true).await.unwrap();
     judge(&app, view.heard_ms, true).await.unwrap();
     assert_eq!(settings_sent(&app), [(1, profile())]);
-    let remote = app.backend.remote(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let remote = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
     let expected = ModuleSettings {
         idle_high: false,
         width_min_ms: 20,
@@ -257,8 +263,8 @@ async fn settings_that_are_saved_settle_an_open_lesson() {
     let app = TestApp::start().await;
     let Shop { operator_id, machine_id, .. } = app.shop;
     let save = async |since_version, settings| {
-        let change = backend::machines::SettingsChange { since_version, settings };
-        app.backend.set_settings(operator_id, machine_id, change).await.unwrap();
+        let change = backend::flows::operate::module::SettingsChange { since_version, settings };
+        module::set_settings(&app.backend, operator_id, machine_id, change).await.unwrap();
     };
     save(0, ModuleSettings::default()).await;
     tells(&app, 1, learned(LearnStage::Stored, 10)).await;
@@ -287,7 +293,8 @@ async fn an_old_status_teaches_nothing() {
 async fn diagnostics_are_kept_as_last_told() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
-    let remote = async || app.backend.remote(app.shop.operator_id, app.shop.machine_id).await.unwrap().diagnostics;
+    let remote =
+        async || remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap().diagnostics;
     assert!(remote().await.is_none());
     let told = Diagnostics {
         reset_cause: Some(ResetCause::Watchdog),

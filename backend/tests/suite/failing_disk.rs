@@ -8,7 +8,11 @@ use crate::support::{
     store::{self, Store},
 };
 use ::failing_disk::{After, Disk, Fault};
-use backend::{Error, payments::CallbackFailure, sales::SaleRow};
+use backend::flows::place_order;
+use backend::flows::take_message;
+use backend::jobs;
+use backend::sales::views;
+use backend::{Error, flows::take_callback::CallbackFailure, sales::shapes::SaleRow};
 use protocol::messages::{Command, Reason};
 use sea_orm::ConnectionTrait;
 
@@ -48,7 +52,7 @@ async fn assert_kept(disk: &Disk, sale: usize, states: &[&str], told: &str) {
 async fn order(app: &TestApp) -> String {
     let form = app.form(&app.shop);
     for _ in 0..TRIES {
-        match app.backend.order(form.clone()).await {
+        match place_order::order(&app.backend, form.clone()).await {
             Ok(checkout) => return checkout.token,
             Err(error) => assert!(matches!(error, Error::Store(_)), "{error:?}"),
         }
@@ -72,7 +76,7 @@ async fn pay(app: &TestApp, token: &str) {
 
 /// The sale as its operator sees it.
 async fn look(app: &TestApp, token: &str) -> SaleRow {
-    until_answered(app, async || app.backend.operator_sale(app.shop.operator_id, token).await).await
+    until_answered(app, async || views::operator_sale(&app.backend, app.shop.operator_id, token).await).await
 }
 
 async fn until_answered<T>(app: &TestApp, mut ask: impl AsyncFnMut() -> backend::Result<T>) -> T {
@@ -89,7 +93,7 @@ async fn until_answered<T>(app: &TestApp, mut ask: impl AsyncFnMut() -> backend:
 /// Time passes, and what is due is worked on, or put off where the store fails.
 async fn work(app: &TestApp, ms: i64) {
     app.clock.advance(ms);
-    if let Err(error) = app.backend.run_due().await {
+    if let Err(error) = jobs::run_due(&app.backend).await {
         assert!(matches!(error, Error::Store(_)), "{error:?}");
     }
 }
@@ -114,7 +118,7 @@ async fn acknowledge(app: &TestApp, credit: &Command, gives: bool) {
         true => module.ack(app, credit, done(PRICE_PULSES)),
         false => module.ack(app, credit, failed(0, Reason::Fault)),
     };
-    until_answered(app, async || app.backend.on_message(&ack.topic, &ack.payload).await).await;
+    until_answered(app, async || take_message::on_message(&app.backend, &ack.topic, &ack.payload).await).await;
 }
 
 /// A sale that is credited and one that is refunded, each to its end.
@@ -209,7 +213,7 @@ async fn after_a_commit_that_failed_what_is_answered_is_stored_and_the_lock_is_f
     let disk = Disk::new();
     let app = app_on(&disk).await;
     disk.fail(Fault::SyncError, 0, 1);
-    assert!(matches!(app.backend.order(app.form(&app.shop)).await, Err(Error::Store(_))));
+    assert!(matches!(place_order::order(&app.backend, app.form(&app.shop)).await, Err(Error::Store(_))));
     let token = order(&app).await;
     assert_eq!(states_after(&disk, After::PowerCut).await.last().unwrap(), "awaiting_payment");
     let another = app.store.stranger().await;
@@ -224,7 +228,7 @@ async fn a_full_disk_is_named_and_goes_by() {
     let disk = Disk::new();
     let app = app_on(&disk).await;
     disk.fail(Fault::Full, 0, u64::MAX);
-    let refused = app.backend.order(app.form(&app.shop)).await.unwrap_err();
+    let refused = place_order::order(&app.backend, app.form(&app.shop)).await.unwrap_err();
     assert!(refused.to_string().contains("full"), "{refused}");
     let unready = app.backend.unready().await;
     assert!(unready.len() == 1 && unready[0].contains("disk is full") && unready[0].contains("free"), "{unready:?}");
@@ -252,6 +256,6 @@ async fn the_page_of_a_sale_that_waits_is_shown_while_nothing_can_be_written() {
     // The provider is asked seldom by now, and a look at the page would have it asked sooner.
     app.pass_ms(60_000).await;
     disk.fail(Fault::Full, 0, u64::MAX);
-    assert_eq!(app.backend.sale(&token).await.unwrap().state, "awaiting_payment");
+    assert_eq!(backend::flows::show_sale::sale(&app.backend, &token).await.unwrap().state, "awaiting_payment");
     assert!(disk.failed() > 0, "it tried to write");
 }

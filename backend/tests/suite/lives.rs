@@ -5,6 +5,7 @@ use crate::support::{
     app::COIN_MINOR,
     module::{done, failed, stage},
 };
+use backend::{flows::operate::machine, machines::fleet};
 use protocol::messages::{Action, Reason, Stage};
 
 /// A module in its 42nd boot, which told of five coin pulses.
@@ -19,14 +20,14 @@ async fn aged() -> TestApp {
 }
 
 async fn online(app: &TestApp) -> bool {
-    app.backend.fleet(app.shop.operator_id).await.unwrap().remove(0).module.unwrap().online
+    fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap().remove(0).module.unwrap().online
 }
 
 #[tokio::test]
 async fn a_module_that_forgot_everything_proves_it_and_sells_again() {
     let app = aged().await;
     let module = &app.shop.module;
-    app.backend.set_locked(app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    machine::set_locked(&app.backend, app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
     let is_lock = |action: &Action| matches!(action, Action::Lock { .. });
     let lock = module.take(&app, is_lock).remove(0);
     app.deliver(&module.ack(&app, &lock, stage(Stage::Done))).await;
@@ -52,7 +53,7 @@ async fn a_module_that_forgot_everything_proves_it_and_sells_again() {
     assert!(online(&app).await);
     assert_eq!(app.cash_minor().await, i128::from(7 * COIN_MINOR));
     app.deliver(&module.ack(&app, &lock, stage(Stage::Done))).await;
-    app.backend.set_locked(app.shop.operator_id, app.shop.machine_id, false).await.unwrap();
+    machine::set_locked(&app.backend, app.shop.operator_id, app.shop.machine_id, false).await.unwrap();
     app.deliver(&module.ack(&app, &module.take(&app, is_lock).remove(0), stage(Stage::Done))).await;
 
     // Totals that were booked in its first life are booked in this one, too.

@@ -8,15 +8,24 @@ use crate::support::{
 };
 use backend::{
     Error,
-    machines::{MachineChange, PriceChange, SettingsChange},
-    modules::{Errand, ModuleSettings},
-    sales::Readiness,
+    flows::{
+        disable_module,
+        operate::{
+            machine::{self, MachineChange},
+            module::{self, SettingsChange},
+            price,
+        },
+        place_order, register_module, scan_machine,
+    },
+    machines::{fleet, list, prices, remote, shapes::PriceChange},
+    modules::{Errand, ModuleSettings, registry},
+    sales::readiness::Readiness,
 };
 use protocol::ModuleId;
 
 /// A module that is registered, heard, and wired to nothing.
 async fn spare(app: &TestApp) -> TestModule {
-    let module = TestModule::new(app.backend.provision_module(None).await.unwrap());
+    let module = TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
     app.deliver(&module.status(app, |_| ())).await;
     module
 }
@@ -26,7 +35,7 @@ fn price(label: &str, amount_minor: i64, pulses: i32) -> PriceChange {
 }
 
 async fn labels(app: &TestApp) -> Vec<String> {
-    let prices = app.backend.prices(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let prices = prices::prices(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
     prices.into_iter().map(|price| price.label).collect()
 }
 
@@ -37,11 +46,11 @@ async fn another_module_takes_over_code_books_prices_and_settings() {
     app.deliver(&app.shop.module.coins(&app, 3)).await;
     let settings = ModuleSettings { credit_width_ms: 80, ..Default::default() };
     let change = SettingsChange { since_version: 0, settings };
-    app.backend.set_settings(operator, machine, change).await.unwrap();
+    module::set_settings(&app.backend, operator, machine, change).await.unwrap();
     let under_way = app.paid_sale().await;
     let credit = app.shop.module.credit(&app);
     let new = spare(&app).await;
-    app.backend.replace_module(operator, machine, Some(new.id)).await.unwrap();
+    machine::replace_module(&app.backend, operator, machine, Some(new.id)).await.unwrap();
 
     // The sale that was under way ends with the module it began with.
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
@@ -52,7 +61,7 @@ async fn another_module_takes_over_code_books_prices_and_settings() {
     app.deliver(&new.coins(&app, 2)).await;
     assert_eq!(app.cash_minor().await, i128::from(5 * COIN_MINOR));
 
-    let view = app.backend.remote(operator, machine).await.unwrap();
+    let view = remote::remote(&app.backend, operator, machine).await.unwrap();
     assert_eq!(view.row.module.unwrap().id, new.id.to_string());
     assert_eq!(
         (view.row.code.as_str(), view.settings),
@@ -69,7 +78,7 @@ async fn another_module_takes_over_code_books_prices_and_settings() {
     };
     app.make_ready(&shop).await;
     assert_eq!(labels(&app).await, ["One ride"]);
-    let token = app.backend.order(app.form(&shop)).await.unwrap().token;
+    let token = place_order::order(&app.backend, app.form(&shop)).await.unwrap().token;
     let callback = app.pay(&token).await;
     app.callback(&callback).await.unwrap();
     let credit = shop.module.credit(&app);
@@ -83,29 +92,34 @@ async fn a_module_that_cannot_serve_is_refused() {
     let app = TestApp::start().await;
     let Shop { operator_id: operator, machine_id: machine, .. } = app.shop;
     let eve = app.open_shop("eve").await;
-    let refused = async |module: &TestModule| match app.backend.replace_module(operator, machine, Some(module.id)).await
-    {
-        Err(Error::Invalid { field, message }) => format!("{field} {message}"),
-        other => panic!("{other:?}"),
-    };
+    let refused =
+        async |module: &TestModule| match machine::replace_module(&app.backend, operator, machine, Some(module.id))
+            .await
+        {
+            Err(Error::Invalid { field, message }) => format!("{field} {message}"),
+            other => panic!("{other:?}"),
+        };
     assert!(refused(&eve.module).await.contains("another"), "wired elsewhere");
-    app.backend.replace_module(eve.operator_id, eve.machine_id, None).await.unwrap();
+    machine::replace_module(&app.backend, eve.operator_id, eve.machine_id, None).await.unwrap();
     assert!(refused(&eve.module).await.contains("another operator's"), "free, and still the other's");
-    assert_eq!(app.backend.spare_modules(eve.operator_id).await.unwrap(), [eve.module.id.to_string()]);
-    assert!(app.backend.spare_modules(operator).await.unwrap().is_empty());
+    assert_eq!(registry::spare_modules(&app.backend, eve.operator_id).await.unwrap(), [eve.module.id.to_string()]);
+    assert!(registry::spare_modules(&app.backend, operator).await.unwrap().is_empty());
 
     let module = spare(&app).await;
-    app.backend.set_module_disabled(module.id, true).await.unwrap();
+    disable_module::set_module_disabled(&app.backend, module.id, true).await.unwrap();
     assert!(refused(&module).await.contains("disabled"));
-    app.backend.set_module_disabled(module.id, false).await.unwrap();
-    let outcome = app.backend.replace_module(operator, machine, Some(ModuleId::from_bits(7))).await;
+    disable_module::set_module_disabled(&app.backend, module.id, false).await.unwrap();
+    let outcome = machine::replace_module(&app.backend, operator, machine, Some(ModuleId::from_bits(7))).await;
     assert!(matches!(outcome, Err(Error::NotFound("module"))));
-    let outcome = app.backend.replace_module(eve.operator_id, machine, Some(module.id)).await;
+    let outcome = machine::replace_module(&app.backend, eve.operator_id, machine, Some(module.id)).await;
     assert!(matches!(outcome, Err(Error::NotFound("machine"))), "another's machine");
-    assert_eq!(app.backend.find_machine(&app.shop.code).await.unwrap().module, Some(app.shop.module.id.to_string()));
+    assert_eq!(
+        list::find_machine(&app.backend, &app.shop.code).await.unwrap().module,
+        Some(app.shop.module.id.to_string())
+    );
     // Twice is once.
     for _ in 0..2 {
-        app.backend.replace_module(operator, machine, Some(module.id)).await.unwrap();
+        machine::replace_module(&app.backend, operator, machine, Some(module.id)).await.unwrap();
     }
 }
 
@@ -119,20 +133,20 @@ async fn a_machine_is_renamed_moved_and_its_coins_revalued_from_now_on() {
         site: Some("Zoo".into()),
         coin_value_minor: Some(3 * COIN_MINOR),
     };
-    app.backend.change_machine(operator, machine, change).await.unwrap();
+    machine::change_machine(&app.backend, operator, machine, change).await.unwrap();
     app.deliver(&app.shop.module.coins(&app, 1)).await;
     assert_eq!(app.cash_minor().await, i128::from(4 * COIN_MINOR));
-    let row = app.backend.find_machine(&machine.to_string()).await.unwrap();
+    let row = list::find_machine(&app.backend, &machine.to_string()).await.unwrap();
     assert_eq!((row.name.as_str(), row.site.as_str(), row.code.as_str()), ("Rocket 2", "Zoo", app.shop.code.as_str()));
     for (change, wrong_field) in [
         (MachineChange { name: Some("".into()), ..Default::default() }, "name"),
         (MachineChange { coin_value_minor: Some(-1), ..Default::default() }, "coin value"),
         (MachineChange { coin_value_minor: Some(1_000_001), ..Default::default() }, "coin value"),
     ] {
-        let refused = app.backend.change_machine(operator, machine, change).await;
+        let refused = machine::change_machine(&app.backend, operator, machine, change).await;
         assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field));
     }
-    let others = app.backend.change_machine(operator + 1, machine, MachineChange::default()).await;
+    let others = machine::change_machine(&app.backend, operator + 1, machine, MachineChange::default()).await;
     assert!(matches!(others, Err(Error::NotFound("machine"))));
 }
 
@@ -141,29 +155,29 @@ async fn prices_are_added_ordered_and_removed() {
     let app = TestApp::start().await;
     let Shop { operator_id: operator, machine_id: machine, price_id: first, .. } = app.shop;
     app.make_ready(&app.shop).await;
-    let second = app.backend.add_price(operator, machine, price("Three rides", 1200, 15)).await.unwrap();
-    let third = app.backend.add_price(operator, machine, price("Day", 5000, 20)).await.unwrap();
+    let second = price::add_price(&app.backend, operator, machine, price("Three rides", 1200, 15)).await.unwrap();
+    let third = price::add_price(&app.backend, operator, machine, price("Day", 5000, 20)).await.unwrap();
     assert_eq!(labels(&app).await, ["One ride", "Three rides", "Day"]);
-    app.backend.order_prices(operator, machine, &[third, first, second]).await.unwrap();
+    price::order_prices(&app.backend, operator, machine, &[third, first, second]).await.unwrap();
     assert_eq!(labels(&app).await, ["Day", "One ride", "Three rides"]);
     for wrong in [vec![first, second], vec![first, second, third, third], vec![first, second, 0], vec![]] {
-        let refused = app.backend.order_prices(operator, machine, &wrong).await;
+        let refused = price::order_prices(&app.backend, operator, machine, &wrong).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "prices", .. })), "{wrong:?}");
     }
-    let refused = app.backend.add_price(operator, machine, price("Free", 0, 1)).await;
+    let refused = price::add_price(&app.backend, operator, machine, price("Free", 0, 1)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "amount", .. })));
-    let refused = app.backend.add_price(operator, machine, price("Much", 100, 200)).await;
+    let refused = price::add_price(&app.backend, operator, machine, price("Much", 100, 200)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "module_pulses", .. })), "more than its module gives");
 
     // Who has the page open still sees the old price, and is told.
     let form = app.form(&app.shop);
-    app.backend.remove_price(operator, machine, first).await.unwrap();
+    price::remove_price(&app.backend, operator, machine, first).await.unwrap();
     assert_eq!(labels(&app).await, ["Day", "Three rides"]);
-    assert!(matches!(app.backend.order(form).await, Err(Error::Conflict("price"))));
-    assert!(matches!(app.backend.remove_price(operator, machine, first).await, Err(Error::NotFound("price"))));
-    let fourth = app.backend.add_price(operator, machine, price("Last", 100, 1)).await.unwrap();
+    assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::Conflict("price"))));
+    assert!(matches!(price::remove_price(&app.backend, operator, machine, first).await, Err(Error::NotFound("price"))));
+    let fourth = price::add_price(&app.backend, operator, machine, price("Last", 100, 1)).await.unwrap();
     assert_eq!(labels(&app).await, ["Day", "Three rides", "Last"]);
-    assert_eq!(app.backend.machine_of_price(fourth).await.unwrap(), (operator, machine));
+    assert_eq!(prices::machine_of_price(&app.backend, fourth).await.unwrap(), (operator, machine));
 }
 
 #[tokio::test]
@@ -172,24 +186,28 @@ async fn a_retired_machine_keeps_its_history_frees_its_module_and_can_come_back(
     let Shop { operator_id: operator, machine_id: machine, .. } = app.shop;
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(&app);
-    app.backend.retire_machine(operator, machine).await.unwrap();
+    machine::retire_machine(&app.backend, operator, machine).await.unwrap();
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
     assert_eq!(app.state(&token).await, "credited", "what was under way ends");
-    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().readiness, Readiness::Retired);
-    let refused = app.backend.order(app.form(&app.shop)).await;
+    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Retired);
+    let refused = place_order::order(&app.backend, app.form(&app.shop)).await;
     assert!(matches!(refused, Err(Error::NotReady(Readiness::Retired))));
-    let refused = app.backend.send_module(operator, machine, Errand::Locate).await;
+    let refused = module::send_module(&app.backend, operator, machine, Errand::Locate).await;
     assert!(matches!(refused, Err(Error::NotFound(_))), "it has no module");
-    let fleet = app.backend.fleet(operator).await.unwrap();
+    let fleet = fleet::fleet(&app.backend, operator).await.unwrap();
     assert!(fleet[0].retired_ms.is_some() && fleet[0].sales_today == 1);
-    assert_eq!(app.backend.spare_modules(operator).await.unwrap(), [app.shop.module.id.to_string()]);
+    assert_eq!(registry::spare_modules(&app.backend, operator).await.unwrap(), [app.shop.module.id.to_string()]);
     let module = Some(app.shop.module.id);
-    let refused = app.backend.replace_module(operator, machine, module).await;
+    let refused = machine::replace_module(&app.backend, operator, machine, module).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "machine", .. })));
 
-    app.backend.bring_back_machine(operator, machine).await.unwrap();
-    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().readiness, Readiness::Closed, "it has no module yet");
-    app.backend.replace_module(operator, machine, module).await.unwrap();
+    machine::bring_back_machine(&app.backend, operator, machine).await.unwrap();
+    assert_eq!(
+        scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness,
+        Readiness::Closed,
+        "it has no module yet"
+    );
+    machine::replace_module(&app.backend, operator, machine, module).await.unwrap();
     app.make_ready(&app.shop).await;
-    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().readiness, Readiness::Ready);
+    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Ready);
 }

@@ -3,7 +3,11 @@
 use crate::support::{TestApp, module::TestModule};
 use backend::{
     Error,
-    operators::{MqttReading, PasswordOwners},
+    access::{
+        manufacturers,
+        sign_in::{self, MqttReading, PasswordOwners},
+    },
+    flows::register_module,
 };
 use protocol::messages::faults;
 use serde_json::{Value, json};
@@ -11,12 +15,14 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn a_tool_reads_its_manufacturers_topics_with_its_password() {
     let app = TestApp::start().await;
-    let boards = app.backend.add_manufacturer("boards", "Boards & Sons").await.unwrap();
-    app.backend.add_manufacturer("rival", "Rival").await.unwrap();
-    let tool = async |slug: &str, password: &str| app.backend.manufacturers_tool(slug, password).await.unwrap();
+    let boards = manufacturers::add_manufacturer(&app.backend, "boards", "Boards & Sons").await.unwrap();
+    manufacturers::add_manufacturer(&app.backend, "rival", "Rival").await.unwrap();
+    let tool = async |slug: &str, password: &str| {
+        manufacturers::manufacturers_tool(&app.backend, slug, password).await.unwrap()
+    };
     assert_eq!(tool("boards", "").await, None, "it has no password yet");
 
-    app.backend.set_tool_password(boards, "a bench in Shenzhen").await.unwrap();
+    manufacturers::set_tool_password(&app.backend, boards, "a bench in Shenzhen").await.unwrap();
     let MqttReading { filter, fingerprint } = tool("boards", "a bench in Shenzhen").await.unwrap();
     assert_eq!(filter, "made/boards/#");
     for (slug, password) in
@@ -27,31 +33,37 @@ async fn a_tool_reads_its_manufacturers_topics_with_its_password() {
 
     // A new password is another fingerprint; who has none has no fingerprint.
     let owners = PasswordOwners { tools: vec!["boards".into(), "rival".into()], ..Default::default() };
-    let before = app.backend.fingerprints(owners.clone()).await.unwrap().tools;
+    let before = sign_in::fingerprints(&app.backend, owners.clone()).await.unwrap().tools;
     assert_eq!(before, [("boards".to_owned(), fingerprint)].into());
-    app.backend.set_tool_password(boards, "a bench in Dongguan").await.unwrap();
-    assert_ne!(app.backend.fingerprints(owners).await.unwrap().tools, before);
+    manufacturers::set_tool_password(&app.backend, boards, "a bench in Dongguan").await.unwrap();
+    assert_ne!(sign_in::fingerprints(&app.backend, owners).await.unwrap().tools, before);
 }
 
 #[tokio::test]
 async fn what_makes_no_manufacturer_is_refused_by_field() {
     let app = TestApp::start().await;
-    app.backend.add_manufacturer("boards", "Boards").await.unwrap();
+    manufacturers::add_manufacturer(&app.backend, "boards", "Boards").await.unwrap();
     for (slug, name, field) in [("boards", "Again", "slug"), ("b/#", "Boards", "slug"), ("more", " ", "name")] {
-        let refused = app.backend.add_manufacturer(slug, name).await;
+        let refused = manufacturers::add_manufacturer(&app.backend, slug, name).await;
         assert!(matches!(&refused, Err(Error::Invalid { field: found, .. }) if *found == field), "{refused:?}");
     }
-    assert!(matches!(app.backend.set_tool_password(9, "long enough").await, Err(Error::NotFound("manufacturer"))));
-    assert!(matches!(app.backend.set_tool_password(1, "short").await, Err(Error::Invalid { field: "password", .. })));
-    let unknown = app.backend.provision_module(Some(9)).await;
+    assert!(matches!(
+        manufacturers::set_tool_password(&app.backend, 9, "long enough").await,
+        Err(Error::NotFound("manufacturer"))
+    ));
+    assert!(matches!(
+        manufacturers::set_tool_password(&app.backend, 1, "short").await,
+        Err(Error::Invalid { field: "password", .. })
+    ));
+    let unknown = register_module::provision_module(&app.backend, Some(9)).await;
     assert!(matches!(unknown, Err(Error::NotFound("manufacturer"))), "{unknown:?}");
 }
 
 #[tokio::test]
 async fn it_is_told_how_its_modules_are_and_nothing_of_money() {
     let app = TestApp::start().await;
-    let boards = app.backend.add_manufacturer("boards", "Boards").await.unwrap();
-    let made = TestModule::new(app.backend.provision_module(Some(boards)).await.unwrap());
+    let boards = manufacturers::add_manufacturer(&app.backend, "boards", "Boards").await.unwrap();
+    let made = TestModule::new(register_module::provision_module(&app.backend, Some(boards)).await.unwrap());
     let topic = format!("made/boards/{}/status", made.id);
     let status = made.status(&app, |status| {
         status.firmware = "1.2.3";

@@ -4,9 +4,13 @@
 use crate::support::{Call, Options, Shop, TestApp, app::PRICE_PULSES, done, failed};
 use backend::{
     Error, Rules,
-    jobs::Job,
+    flows::{
+        place_order::{self, OrderRequest},
+        scan_machine,
+    },
+    jobs::{self, under_way::Job},
     payments::provider::TradeState,
-    sales::{OrderRequest, Readiness},
+    sales::readiness::Readiness,
 };
 use protocol::messages::Reason;
 use std::time::Duration;
@@ -18,7 +22,7 @@ const OPEN_ORDERS: usize = 97;
 /// Begins what is due as the server's loops do: resends are waited for, what is with providers is not.
 async fn tick(app: &TestApp, with_providers: &mut JoinSet<()>) {
     for job in Job::ALL {
-        for work in app.backend.due(job).await.unwrap().work {
+        for work in jobs::due(&app.backend, job).await.unwrap().work {
             match job {
                 Job::Resend => work.await,
                 Job::Poll | Job::Refund | Job::Statement => drop(with_providers.spawn(work)),
@@ -41,7 +45,7 @@ async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
 async fn order_at(app: &TestApp, shop: &Shop) -> Result<String, Error> {
     app.make_ready(shop).await;
     let request: OrderRequest = app.form(shop);
-    app.backend.order(request).await.map(|checkout| checkout.token)
+    place_order::order(&app.backend, request).await.map(|checkout| checkout.token)
 }
 
 /// An app with a shop whose provider falls silent once it has many open orders.
@@ -107,9 +111,9 @@ async fn orders_of_an_account_whose_provider_does_not_answer_are_refused_at_once
     while with_providers.join_next().await.is_some() {}
 
     app.make_ready(&neighbour).await;
-    let refused = app.backend.order(app.form(&neighbour)).await;
+    let refused = place_order::order(&app.backend, app.form(&neighbour)).await;
     assert!(matches!(refused, Err(Error::NotReady(Readiness::ProviderSilent))), "{refused:?}");
-    assert_eq!(app.backend.scan(&neighbour.code).await.unwrap().readiness, Readiness::ProviderSilent);
+    assert_eq!(scan_machine::scan(&app.backend, &neighbour.code).await.unwrap().readiness, Readiness::ProviderSilent);
     assert_eq!(app.bank.called(Call::Create).len(), OPEN_ORDERS, "nothing was asked for");
     order_at(&app, &app.shop).await.unwrap();
 
@@ -126,7 +130,7 @@ async fn orders_of_an_account_whose_provider_does_not_answer_are_refused_at_once
     // It answers again: so does the next call.
     app.bank.silence(&neighbour.account.merchant, false);
     app.clock.advance(4_000);
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     app.make_ready(&neighbour).await;
     order_at(&app, &neighbour).await.unwrap();
     app.pass_ms(2_000).await;
@@ -142,7 +146,7 @@ async fn orders_that_people_give_up_count_as_not_answered() {
     app.bank.silence(merchant, true);
     for asked in 1..=4 {
         app.make_ready(&app.shop).await;
-        let order = app.backend.order(app.form(&app.shop));
+        let order = place_order::order(&app.backend, app.form(&app.shop));
         let given_up = async {
             until("the call", async || app.bank.called(Call::Create).len() == asked).await;
             app.clock.advance(3_000);
@@ -154,6 +158,6 @@ async fn orders_that_people_give_up_count_as_not_answered() {
         }
     }
     app.make_ready(&app.shop).await;
-    let refused = app.backend.order(app.form(&app.shop)).await;
+    let refused = place_order::order(&app.backend, app.form(&app.shop)).await;
     assert!(matches!(refused, Err(Error::NotReady(Readiness::ProviderSilent))), "{refused:?}");
 }

@@ -4,8 +4,15 @@
 use crate::support::{TestApp, app::PRICE_MINOR, store};
 use backend::{
     Error,
+    access::{
+        members::{self, MembersSeen},
+        operators::{self, OperatorChange},
+        sign_in::{self, PasswordOwners},
+    },
+    flows::{place_order, scan_machine},
     live::LiveKind,
-    operators::{MembersSeen, OperatorChange, PasswordOwners},
+    machines::fleet,
+    sales::takings,
     zones::{Period, Zone},
 };
 use sea_orm::ConnectionTrait;
@@ -16,8 +23,8 @@ const EVENING_MS: i64 = 1_815_600_600_000;
 const HOUR_MS: i64 = 3_600_000;
 
 async fn coins_today(app: &TestApp) -> (String, i64) {
-    let fleet = app.backend.fleet(app.shop.operator_id).await.unwrap();
-    (app.backend.takings_today(app.shop.operator_id).await.unwrap().coins_text, fleet[0].coins_today)
+    let fleet = fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap();
+    (takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap().coins_text, fleet[0].coins_today)
 }
 
 async fn fall(app: &TestApp, coins: u16) {
@@ -29,7 +36,7 @@ async fn an_operators_day_begins_at_its_own_midnight_in_summer_too() {
     let app = TestApp::start().await;
     let operator = app.shop.operator_id;
     let change = OperatorChange { time_zone: Some(Zone::parse("Europe/Berlin").unwrap()), ..Default::default() };
-    app.backend.change_operator(operator, change).await.unwrap();
+    operators::change_operator(&app.backend, operator, change).await.unwrap();
     app.clock.advance(EVENING_MS - app.now_ms());
     fall(&app, 1).await;
     assert_eq!(coins_today(&app).await, ("¥1.00".into(), 1));
@@ -44,11 +51,11 @@ async fn an_operators_day_begins_at_its_own_midnight_in_summer_too() {
     assert_eq!(coins_today(&app).await, ("¥6.00".into(), 6));
     // The week has both days, and so has the month.
     for period in [Period::Week, Period::Month] {
-        assert_eq!(app.backend.takings(operator, period).await.unwrap().coins_text, "¥7.00", "{period:?}");
+        assert_eq!(takings::takings(&app.backend, operator, period).await.unwrap().coins_text, "¥7.00", "{period:?}");
     }
     // From Asia the same coins are of one day.
     let change = OperatorChange { time_zone: Some(Zone::parse("Asia/Shanghai").unwrap()), ..Default::default() };
-    app.backend.change_operator(operator, change).await.unwrap();
+    operators::change_operator(&app.backend, operator, change).await.unwrap();
     assert_eq!(coins_today(&app).await, ("¥7.00".into(), 7));
 }
 
@@ -58,20 +65,23 @@ async fn what_is_not_named_stays_when_an_operator_is_changed() {
     let operator = app.shop.operator_id;
     let change =
         OperatorChange { name: Some("Acme & Sons".into()), refund_remainder: Some(true), ..OperatorChange::default() };
-    app.backend.change_operator(operator, change).await.unwrap();
-    let listed = app.backend.find_operator("acme").await.unwrap();
+    operators::change_operator(&app.backend, operator, change).await.unwrap();
+    let listed = operators::find_operator(&app.backend, "acme").await.unwrap();
     assert_eq!((listed.name.as_str(), listed.time_zone.as_str()), ("Acme & Sons", "Asia/Shanghai"));
     assert!(listed.refund_remainder && !listed.has_integrator);
-    app.backend.change_operator(operator, OperatorChange::default()).await.unwrap();
-    assert_eq!(app.backend.find_operator(&operator.to_string()).await.unwrap().name, "Acme & Sons");
-    let refused =
-        app.backend.change_operator(operator, OperatorChange { name: Some(" ".into()), ..Default::default() });
+    operators::change_operator(&app.backend, operator, OperatorChange::default()).await.unwrap();
+    assert_eq!(operators::find_operator(&app.backend, &operator.to_string()).await.unwrap().name, "Acme & Sons");
+    let refused = operators::change_operator(
+        &app.backend,
+        operator,
+        OperatorChange { name: Some(" ".into()), ..Default::default() },
+    );
     assert!(matches!(refused.await, Err(Error::Invalid { field: "name", .. })));
     assert!(matches!(
-        app.backend.change_operator(0, OperatorChange::default()).await,
+        operators::change_operator(&app.backend, 0, OperatorChange::default()).await,
         Err(Error::NotFound("operator"))
     ));
-    assert_eq!(app.backend.operators().await.unwrap().len(), 1);
+    assert_eq!(operators::operators(&app.backend).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -83,13 +93,13 @@ async fn an_unknown_currency_is_an_error_and_never_yuan() {
         app.db.read().execute_unprepared(&format!("UPDATE {table} SET currency = 'XYZ'")).await.unwrap();
     }
     let is_loud = |error: Error| matches!(&error, Error::Unknown { what: "currency", value } if value == "XYZ");
-    assert!(is_loud(app.backend.scan(&app.shop.code).await.unwrap_err()));
-    assert!(is_loud(app.backend.takings_today(app.shop.operator_id).await.unwrap_err()));
-    assert!(is_loud(app.backend.fleet(app.shop.operator_id).await.unwrap_err()));
-    assert!(is_loud(app.backend.machine(app.shop.operator_id, app.shop.machine_id).await.unwrap_err()));
-    assert!(is_loud(app.backend.sale(&token).await.unwrap_err()));
+    assert!(is_loud(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap_err()));
+    assert!(is_loud(takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap_err()));
+    assert!(is_loud(fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap_err()));
+    assert!(is_loud(fleet::machine(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap_err()));
+    assert!(is_loud(backend::flows::show_sale::sale(&app.backend, &token).await.unwrap_err()));
     let orders = store::rows(app.db.read(), "SELECT id FROM sales").await.len();
-    assert!(is_loud(app.backend.order(app.form(&app.shop)).await.unwrap_err()));
+    assert!(is_loud(place_order::order(&app.backend, app.form(&app.shop)).await.unwrap_err()));
     assert_eq!(store::rows(app.db.read(), "SELECT id FROM sales").await.len(), orders, "no order was made");
     assert_eq!(app.bank.net_minor(), PRICE_MINOR, "and nothing was asked of the provider");
 }
@@ -98,23 +108,23 @@ async fn an_unknown_currency_is_an_error_and_never_yuan() {
 async fn another_password_or_none_ends_what_the_old_one_opened() {
     let app = TestApp::start().await;
     let operator = app.shop.operator_id;
-    let id = app.backend.add_member(operator, "ann@acme.test", PASSWORD).await.unwrap();
-    let before = app.backend.sign_in("ann@acme.test", PASSWORD).await.unwrap();
+    let id = members::add_member(&app.backend, operator, "ann@acme.test", PASSWORD).await.unwrap();
+    let before = sign_in::sign_in(&app.backend, "ann@acme.test", PASSWORD).await.unwrap();
     let mut seen = MembersSeen::default();
-    app.backend.notice_changed_members(&mut seen).await.unwrap();
+    members::notice_changed_members(&app.backend, &mut seen).await.unwrap();
     app.events();
 
     // By another process: nothing is told but by the store.
     let another = app.another(crate::support::app::SECRET_KEY);
-    another.set_member_password(operator, id, "another password").await.unwrap();
-    assert!(app.backend.sign_in("ann@acme.test", PASSWORD).await.is_err());
-    let after = app.backend.sign_in("ann@acme.test", "another password").await.unwrap();
+    members::set_member_password(&another, operator, id, "another password").await.unwrap();
+    assert!(sign_in::sign_in(&app.backend, "ann@acme.test", PASSWORD).await.is_err());
+    let after = sign_in::sign_in(&app.backend, "ann@acme.test", "another password").await.unwrap();
     assert_ne!(before.fingerprint, after.fingerprint);
-    assert_eq!(app.backend.member(id).await.unwrap().fingerprint, after.fingerprint);
+    assert_eq!(sign_in::member(&app.backend, id).await.unwrap().fingerprint, after.fingerprint);
     let owners = PasswordOwners { members: vec![id], ..Default::default() };
-    assert_eq!(app.backend.fingerprints(owners.clone()).await.unwrap().members[&id], after.fingerprint);
+    assert_eq!(sign_in::fingerprints(&app.backend, owners.clone()).await.unwrap().members[&id], after.fingerprint);
     let told = async |seen: &mut MembersSeen| {
-        app.backend.notice_changed_members(seen).await.unwrap();
+        members::notice_changed_members(&app.backend, seen).await.unwrap();
         let events = app.events().into_iter().filter(|event| event.what == LiveKind::Members);
         events.map(|event| event.operator_id).collect::<Vec<_>>()
     };
@@ -123,18 +133,18 @@ async fn another_password_or_none_ends_what_the_old_one_opened() {
 
     let eve = app.open_shop("eve").await.operator_id;
     for other in [eve, 0] {
-        let refused = another.set_member_password(other, id, "another password").await;
+        let refused = members::set_member_password(&another, other, id, "another password").await;
         assert!(matches!(refused, Err(Error::NotFound(_))), "another operator's");
-        assert!(matches!(another.remove_member(other, id).await, Err(Error::NotFound(_))));
+        assert!(matches!(members::remove_member(&another, other, id).await, Err(Error::NotFound(_))));
     }
-    assert!(matches!(another.set_member_password(operator, id, "short").await, Err(Error::Invalid { .. })));
+    assert!(matches!(members::set_member_password(&another, operator, id, "short").await, Err(Error::Invalid { .. })));
     assert!(told(&mut seen).await.is_empty(), "nothing was changed");
 
-    assert_eq!(app.backend.find_member(operator, "ANN@acme.test").await.unwrap().member_id, id);
-    another.remove_member(operator, id).await.unwrap();
+    assert_eq!(members::find_member(&app.backend, operator, "ANN@acme.test").await.unwrap().member_id, id);
+    members::remove_member(&another, operator, id).await.unwrap();
     assert_eq!(told(&mut seen).await, [operator]);
-    assert!(matches!(app.backend.member(id).await, Err(Error::NotFound("member"))));
-    assert!(app.backend.fingerprints(owners).await.unwrap().members.is_empty());
-    assert!(app.backend.members(operator).await.unwrap().is_empty());
-    assert!(matches!(another.remove_member(operator, id).await, Err(Error::NotFound(_))));
+    assert!(matches!(sign_in::member(&app.backend, id).await, Err(Error::NotFound("member"))));
+    assert!(sign_in::fingerprints(&app.backend, owners).await.unwrap().members.is_empty());
+    assert!(members::members(&app.backend, operator).await.unwrap().is_empty());
+    assert!(matches!(members::remove_member(&another, operator, id).await, Err(Error::NotFound(_))));
 }

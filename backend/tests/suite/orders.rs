@@ -7,9 +7,16 @@ use crate::support::{
 };
 use backend::{
     Error,
-    machines::{NewMachine, PriceChange},
+    flows::{
+        operate::{
+            machine::{self, NewMachine},
+            price,
+        },
+        place_order, register_module, scan_machine,
+    },
+    machines::{fleet, shapes::PriceChange},
     payments::provider::Handoff,
-    sales::Readiness,
+    sales::readiness::Readiness,
 };
 use protocol::limits::CREDITS_WAITING_MAX;
 
@@ -29,13 +36,16 @@ async fn an_altered_price_makes_no_order() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     for amount_minor in [PRICE_MINOR - 1, 0, -PRICE_MINOR, 1, i64::MAX, i64::MIN] {
-        let form = backend::sales::OrderRequest { amount_minor, ..app.form(&app.shop) };
-        assert!(matches!(app.backend.order(form).await, Err(Error::Conflict("price"))), "{amount_minor}");
+        let form = backend::flows::place_order::OrderRequest { amount_minor, ..app.form(&app.shop) };
+        assert!(
+            matches!(place_order::order(&app.backend, form).await, Err(Error::Conflict("price"))),
+            "{amount_minor}"
+        );
     }
     let other = app.open_shop("other").await;
     for price_id in [other.price_id, 0, -1, i64::MAX] {
-        let form = backend::sales::OrderRequest { price_id, ..app.form(&app.shop) };
-        assert!(matches!(app.backend.order(form).await, Err(Error::Conflict("price"))), "{price_id}");
+        let form = backend::flows::place_order::OrderRequest { price_id, ..app.form(&app.shop) };
+        assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::Conflict("price"))), "{price_id}");
     }
     assert_no_order(&app).await;
 }
@@ -45,13 +55,13 @@ async fn a_price_changed_after_the_page_was_shown_makes_no_order() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     let form = app.form(&app.shop);
-    app.backend.change_price(app.shop.operator_id, app.shop.price_id, price("Dearer", 700, 5)).await.unwrap();
-    assert!(matches!(app.backend.order(form.clone()).await, Err(Error::Conflict("price"))));
+    price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, price("Dearer", 700, 5)).await.unwrap();
+    assert!(matches!(place_order::order(&app.backend, form.clone()).await, Err(Error::Conflict("price"))));
     assert_no_order(&app).await;
-    let form = backend::sales::OrderRequest { amount_minor: 700, ..form };
-    let token = app.backend.order(form).await.unwrap().token;
+    let form = backend::flows::place_order::OrderRequest { amount_minor: 700, ..form };
+    let token = place_order::order(&app.backend, form).await.unwrap().token;
     // What is ordered keeps its price.
-    app.backend.change_price(app.shop.operator_id, app.shop.price_id, price("Cheaper", 100, 1)).await.unwrap();
+    price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, price("Cheaper", 100, 1)).await.unwrap();
     let row = app.row(&token).await;
     assert_eq!((row.view.label.as_str(), row.view.amount_text.as_str(), row.view.pulses), ("Dearer", "¥7.00", 5));
 }
@@ -61,14 +71,14 @@ async fn a_form_sent_again_is_the_same_sale() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     let form = app.form(&app.shop);
-    let first = app.backend.order(form.clone()).await.unwrap();
-    let second = app.backend.order(form.clone()).await.unwrap();
+    let first = place_order::order(&app.backend, form.clone()).await.unwrap();
+    let second = place_order::order(&app.backend, form.clone()).await.unwrap();
     assert_eq!((&first.token, &first.handoff), (&second.token, &second.handoff));
     assert_eq!(app.bank.called(Call::Create).len(), 1);
 
     // Once it is paid, its own page tells.
     app.callback(&app.pay(&first.token).await).await.unwrap();
-    let third = app.backend.order(form).await.unwrap();
+    let third = place_order::order(&app.backend, form).await.unwrap();
     assert_eq!(third.token, first.token);
     let Handoff::Redirect { url } = third.handoff;
     assert_eq!(url, format!("https://coinwire.test/sale/{}", first.token));
@@ -80,7 +90,7 @@ async fn a_form_sent_many_times_at_once_is_one_sale() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     let form = app.form(&app.shop);
-    let orders = (0..20).map(|_| app.backend.order(form.clone()));
+    let orders = (0..20).map(|_| place_order::order(&app.backend, form.clone()));
     let checkouts = futures_util::future::join_all(orders).await;
     let token = app.only_token().await;
     for checkout in checkouts {
@@ -96,13 +106,17 @@ async fn a_form_sent_again_after_the_provider_failed_is_a_new_order() {
     app.make_ready(&app.shop).await;
     let form = app.form(&app.shop);
     app.bank.fault(Call::Create, [Fault::LostAnswer]);
-    assert!(matches!(app.backend.order(form.clone()).await, Err(Error::Provider(_))));
+    assert!(matches!(place_order::order(&app.backend, form.clone()).await, Err(Error::Provider(_))));
     // The payer was never sent to that one: it is found out and closed in time.
     let failed = app.only_token().await;
     assert_eq!(app.row(&failed).await.view.reason, "provider_silent");
-    let again = app.backend.order(form.clone()).await.unwrap();
+    let again = place_order::order(&app.backend, form.clone()).await.unwrap();
     assert_ne!(again.token, failed);
-    assert_eq!(app.backend.order(form).await.unwrap().token, again.token, "pressed twice it is still one");
+    assert_eq!(
+        place_order::order(&app.backend, form).await.unwrap().token,
+        again.token,
+        "pressed twice it is still one"
+    );
     assert_eq!(app.bank.trades().len(), 2);
 }
 
@@ -111,21 +125,21 @@ async fn a_form_whose_sale_is_over_makes_a_new_sale() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     let form = app.form(&app.shop);
-    let first = app.backend.order(form.clone()).await.unwrap();
+    let first = place_order::order(&app.backend, form.clone()).await.unwrap();
     // Not paid in time.
     app.skip_ms(5 * 60_000).await;
     app.make_ready(&app.shop).await;
     assert_eq!(app.row(&first.token).await.view.pay_url, None, "it cannot be paid there any more");
-    let second = app.backend.order(form.clone()).await.unwrap();
+    let second = place_order::order(&app.backend, form.clone()).await.unwrap();
     assert_ne!(second.token, first.token);
     let Handoff::Redirect { url } = &second.handoff;
     assert!(!url.contains("/sale/"), "{url}");
-    assert_eq!(app.backend.order(form.clone()).await.unwrap().token, second.token);
+    assert_eq!(place_order::order(&app.backend, form.clone()).await.unwrap().token, second.token);
     // The price is that of now.
     app.skip_ms(5 * 60_000).await;
     app.make_ready(&app.shop).await;
-    app.backend.change_price(app.shop.operator_id, app.shop.price_id, price("Dearer", 700, 5)).await.unwrap();
-    assert!(matches!(app.backend.order(form).await, Err(Error::Conflict("price"))));
+    price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, price("Dearer", 700, 5)).await.unwrap();
+    assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::Conflict("price"))));
 }
 
 #[tokio::test]
@@ -137,13 +151,13 @@ async fn a_provider_that_never_answers_is_given_up_after_the_longest_wait() {
         app.bank.holds().await;
         app.clock.slept_on().await;
         let token = app.only_token().await;
-        assert_eq!(app.backend.sale(&token).await.unwrap().asking_s, Some(10));
+        assert_eq!(backend::flows::show_sale::sale(&app.backend, &token).await.unwrap().asking_s, Some(10));
         app.clock.advance(10_000);
         token
     };
-    let (order, token) = tokio::join!(app.backend.order(app.form(&app.shop)), wait);
+    let (order, token) = tokio::join!(place_order::order(&app.backend, app.form(&app.shop)), wait);
     assert!(matches!(order, Err(Error::Provider(_))));
-    let view = app.backend.sale(&token).await.unwrap();
+    let view = backend::flows::show_sale::sale(&app.backend, &token).await.unwrap();
     assert_eq!((view.state, view.reason.as_str(), view.asking_s), ("created", "provider_silent", None));
 }
 
@@ -152,8 +166,11 @@ async fn a_form_we_did_not_make_is_refused() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     for form_key in ["", "short", &"x".repeat(65), "kein formular, glaub mir das: é"] {
-        let form = backend::sales::OrderRequest { form_key: form_key.into(), ..app.form(&app.shop) };
-        assert!(matches!(app.backend.order(form).await, Err(Error::Invalid { field: "form_key", .. })), "{form_key}");
+        let form = backend::flows::place_order::OrderRequest { form_key: form_key.into(), ..app.form(&app.shop) };
+        assert!(
+            matches!(place_order::order(&app.backend, form).await, Err(Error::Invalid { field: "form_key", .. })),
+            "{form_key}"
+        );
     }
     assert_no_order(&app).await;
 }
@@ -166,11 +183,14 @@ async fn an_unknown_code_is_no_machine() {
         if code == app.shop.code {
             continue;
         }
-        assert!(matches!(app.backend.scan(code).await, Err(Error::NotFound("machine"))), "{code}");
-        let form = backend::sales::OrderRequest { code: code.into(), ..app.form(&app.shop) };
-        assert!(matches!(app.backend.order(form).await, Err(Error::NotFound("machine"))), "{code}");
+        assert!(matches!(scan_machine::scan(&app.backend, code).await, Err(Error::NotFound("machine"))), "{code}");
+        let form = backend::flows::place_order::OrderRequest { code: code.into(), ..app.form(&app.shop) };
+        assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::NotFound("machine"))), "{code}");
     }
-    assert!(matches!(app.backend.sale("no such token").await, Err(Error::NotFound("sale"))));
+    assert!(matches!(
+        backend::flows::show_sale::sale(&app.backend, "no such token").await,
+        Err(Error::NotFound("sale"))
+    ));
     assert_no_order(&app).await;
 }
 
@@ -182,7 +202,7 @@ async fn a_machine_that_is_not_ready_takes_no_order() {
         app.clock.slept_on().await;
         app.clock.advance(2_000);
     };
-    let (order, ()) = tokio::join!(app.backend.order(app.form(&app.shop)), wait);
+    let (order, ()) = tokio::join!(place_order::order(&app.backend, app.form(&app.shop)), wait);
     assert!(matches!(order, Err(Error::NotReady(Readiness::Offline))));
     assert_no_order(&app).await;
 }
@@ -195,7 +215,7 @@ async fn a_module_with_as_many_open_credits_as_it_can_hold_takes_no_more_money()
     }
     // Its answer to the probe still serves; the credits that were paid since have not reached it.
     assert!(matches!(app.try_order().await, Err(Error::NotReady(Readiness::Busy))));
-    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().readiness, Readiness::Busy);
+    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Busy);
     for credit in app.shop.module.credits(&app).iter().take(2) {
         app.deliver(&app.shop.module.ack(&app, credit, done(PRICE_PULSES))).await;
     }
@@ -205,12 +225,13 @@ async fn a_module_with_as_many_open_credits_as_it_can_hold_takes_no_more_money()
 #[tokio::test]
 async fn a_machine_off_sale_or_not_furnished_is_closed_and_nobody_is_asked() {
     let app = TestApp::start().await;
-    let closed = async |code: &str| app.backend.scan(code).await.unwrap().readiness == Readiness::Closed;
-    app.backend.set_active(app.shop.operator_id, app.shop.machine_id, false).await.unwrap();
+    let closed =
+        async |code: &str| scan_machine::scan(&app.backend, code).await.unwrap().readiness == Readiness::Closed;
+    machine::set_active(&app.backend, app.shop.operator_id, app.shop.machine_id, false).await.unwrap();
     assert!(closed(&app.shop.code).await);
-    let order = app.backend.order(app.form(&app.shop)).await;
+    let order = place_order::order(&app.backend, app.form(&app.shop)).await;
     assert!(matches!(order, Err(Error::NotReady(Readiness::Closed))));
-    app.backend.set_active(app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    machine::set_active(&app.backend, app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
 
     let bare = NewMachine {
         operator_id: app.shop.operator_id,
@@ -220,11 +241,11 @@ async fn a_machine_off_sale_or_not_furnished_is_closed_and_nobody_is_asked() {
         coin_value_minor: 0,
         prices: vec![price("Ride", 100, 1)],
     };
-    let (_, without_module) = app.backend.add_machine(bare.clone()).await.unwrap();
+    let (_, without_module) = machine::add_machine(&app.backend, bare.clone()).await.unwrap();
     assert!(closed(&without_module).await);
-    let module = Some(app.backend.provision_module(None).await.unwrap().id);
+    let module = Some(register_module::provision_module(&app.backend, None).await.unwrap().id);
     let priceless = NewMachine { module, prices: vec![], ..bare };
-    let (_, without_price) = app.backend.add_machine(priceless).await.unwrap();
+    let (_, without_price) = machine::add_machine(&app.backend, priceless).await.unwrap();
     assert!(closed(&without_price).await);
     assert!(app.shop.module.probes(&app).is_empty());
     assert_no_order(&app).await;
@@ -253,29 +274,32 @@ async fn wrong_prices_and_machines_are_refused_by_field() {
     ] {
         let new = NewMachine { prices: vec![wrong.clone()], ..machine.clone() };
         assert!(
-            matches!(app.backend.add_machine(new).await, Err(Error::Invalid { field, .. }) if field == wrong_field)
+            matches!(machine::add_machine(&app.backend, new).await, Err(Error::Invalid { field, .. }) if field == wrong_field)
         );
-        let changed = app.backend.change_price(app.shop.operator_id, app.shop.price_id, wrong).await;
+        let changed = price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, wrong).await;
         assert!(matches!(changed, Err(Error::Invalid { field, .. }) if field == wrong_field));
     }
     // More than a module that was never set otherwise gives for a credit.
     let beyond = price("Ride", 100, 51);
     let new = NewMachine { prices: vec![beyond.clone()], module: Some(app.shop.module.id), ..machine.clone() };
     let refused = [
-        app.backend.change_price(app.shop.operator_id, app.shop.price_id, beyond).await,
-        app.backend.add_machine(new).await.map(|_| ()),
+        price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, beyond).await,
+        machine::add_machine(&app.backend, new).await.map(|_| ()),
     ];
     for refused in refused {
         assert!(matches!(refused, Err(Error::Invalid { field: "module_pulses", .. })));
     }
-    app.backend.change_price(app.shop.operator_id, app.shop.price_id, price("Ride", 100, 50)).await.unwrap();
+    price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, price("Ride", 100, 50)).await.unwrap();
     for coin_value_minor in [-1, 1_000_001, i64::MAX] {
         let new = NewMachine { coin_value_minor, ..machine.clone() };
-        assert!(matches!(app.backend.add_machine(new).await, Err(Error::Invalid { field: "coin value", .. })));
+        assert!(matches!(
+            machine::add_machine(&app.backend, new).await,
+            Err(Error::Invalid { field: "coin value", .. })
+        ));
     }
     let nameless = NewMachine { name: "  ".into(), ..machine.clone() };
-    assert!(matches!(app.backend.add_machine(nameless).await, Err(Error::Invalid { field: "name", .. })));
+    assert!(matches!(machine::add_machine(&app.backend, nameless).await, Err(Error::Invalid { field: "name", .. })));
     let wired = NewMachine { module: Some(app.shop.module.id), ..machine };
-    assert!(matches!(app.backend.add_machine(wired).await, Err(Error::Invalid { field: "module", .. })));
-    assert_eq!(app.backend.fleet(app.shop.operator_id).await.unwrap().len(), 1);
+    assert!(matches!(machine::add_machine(&app.backend, wired).await, Err(Error::Invalid { field: "module", .. })));
+    assert_eq!(fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap().len(), 1);
 }

@@ -104,7 +104,7 @@ async fn is_asked_about_sooner_while_somebody_looks() {
     app.pass_ms(4 * 60_000).await;
     let asked = app.bank.called(Call::Query).len();
     for _ in 0..4 {
-        app.backend.sale(&token).await.unwrap();
+        backend::flows::show_sale::sale(&app.backend, &token).await.unwrap();
         app.pass_ms(2_600).await;
     }
     assert_eq!(app.bank.called(Call::Query).len(), asked + 4);

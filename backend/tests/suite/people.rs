@@ -3,10 +3,19 @@
 use crate::support::{TestApp, stage};
 use backend::{
     Error,
-    machines::PriceChange,
+    access::{
+        members,
+        operators::{self, NewOperator, OperatorChange},
+        sign_in::{self, PasswordOwners},
+    },
+    flows::{
+        operate::{machine, price},
+        scan_machine,
+    },
+    ledger,
+    machines::{fleet, shapes::PriceChange},
     money::Currency,
-    operators::{NewOperator, OperatorChange, PasswordOwners},
-    sales::SalesFilter,
+    sales::{shapes::SalesFilter, takings, views},
     zones::Zone,
 };
 use protocol::messages::Stage;
@@ -16,13 +25,13 @@ const PASSWORD: &str = "correct horse battery";
 #[tokio::test]
 async fn a_member_signs_in_with_the_right_password_only() {
     let app = TestApp::start().await;
-    let id = app.backend.add_member(app.shop.operator_id, " Ann@Acme.test ", PASSWORD).await.unwrap();
-    let member = app.backend.sign_in("ann@ACME.test ", PASSWORD).await.unwrap();
+    let id = members::add_member(&app.backend, app.shop.operator_id, " Ann@Acme.test ", PASSWORD).await.unwrap();
+    let member = sign_in::sign_in(&app.backend, "ann@ACME.test ", PASSWORD).await.unwrap();
     assert_eq!(
         (member.member_id, member.operator_id, member.email.as_str()),
         (id, app.shop.operator_id, "ann@acme.test")
     );
-    assert_eq!(app.backend.member(id).await.unwrap().operator, "acme rides");
+    assert_eq!(sign_in::member(&app.backend, id).await.unwrap().operator, "acme rides");
     for (email, password) in [
         ("ann@acme.test", "correct horse batterY"),
         ("ann@acme.test", ""),
@@ -32,7 +41,7 @@ async fn a_member_signs_in_with_the_right_password_only() {
         ("", ""),
         ("' OR 1=1 --", PASSWORD),
     ] {
-        let refused = app.backend.sign_in(email, password).await;
+        let refused = sign_in::sign_in(&app.backend, email, password).await;
         assert!(matches!(refused, Err(Error::NotFound("member"))), "{email} {password}");
     }
 }
@@ -40,14 +49,14 @@ async fn a_member_signs_in_with_the_right_password_only() {
 #[tokio::test]
 async fn wrong_members_and_operators_are_refused_by_field() {
     let app = TestApp::start().await;
-    app.backend.add_member(app.shop.operator_id, "ann@acme.test", PASSWORD).await.unwrap();
+    members::add_member(&app.backend, app.shop.operator_id, "ann@acme.test", PASSWORD).await.unwrap();
     for (email, password, wrong_field) in [
         ("ANN@acme.test", PASSWORD, "email"),
         ("no address", PASSWORD, "email"),
         (&format!("{}@acme.test", "x".repeat(200)), PASSWORD, "email"),
         ("bob@acme.test", "too short", "password"),
     ] {
-        let refused = app.backend.add_member(app.shop.operator_id, email, password).await;
+        let refused = members::add_member(&app.backend, app.shop.operator_id, email, password).await;
         assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field), "{email}");
     }
     let operator = |slug: &str, name: &str| NewOperator {
@@ -65,32 +74,32 @@ async fn wrong_members_and_operators_are_refused_by_field() {
         ("Upper", "Upper", "slug"),
         ("fine", "", "name"),
     ] {
-        let refused = app.backend.add_operator(operator(slug, name)).await;
+        let refused = operators::add_operator(&app.backend, operator(slug, name)).await;
         assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field), "{slug}");
     }
 }
 
 async fn set_contact(app: &TestApp, operator_id: i64, contact: &str) -> backend::Result<()> {
     let change = OperatorChange { contact: Some(contact.into()), ..OperatorChange::default() };
-    app.backend.change_operator(operator_id, change).await
+    operators::change_operator(&app.backend, operator_id, change).await
 }
 
 #[tokio::test]
 async fn payers_see_whom_to_turn_to() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
-    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().contact, "");
+    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().contact, "");
     set_contact(&app, app.shop.operator_id, "  400-123 4567 \u{1F4DE} ").await.unwrap();
     let token = app.order().await;
-    let view = app.backend.sale(&token).await.unwrap();
+    let view = backend::flows::show_sale::sale(&app.backend, &token).await.unwrap();
     assert_eq!(view.contact, "400-123 4567 \u{1F4DE}");
-    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().contact, view.contact);
+    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().contact, view.contact);
     for wrong in ["x".repeat(121), "two\nlines".into()] {
         let refused = set_contact(&app, app.shop.operator_id, &wrong).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "contact", .. })));
     }
     set_contact(&app, app.shop.operator_id, " ").await.unwrap();
-    assert_eq!(app.backend.sale(&token).await.unwrap().contact, "");
+    assert_eq!(backend::flows::show_sale::sale(&app.backend, &token).await.unwrap().contact, "");
     assert!(matches!(set_contact(&app, 999, "x").await, Err(Error::NotFound("operator"))));
 }
 
@@ -98,50 +107,53 @@ async fn payers_see_whom_to_turn_to() {
 async fn sessions_are_kept_until_they_expire() {
     let app = TestApp::start().await;
     let until_ms = app.now_ms() + 1_000;
-    app.backend.save_session("one", "{\"a\":1}", until_ms).await.unwrap();
-    app.backend.save_session("one", "{\"a\":2}", until_ms).await.unwrap();
-    app.backend.save_session("two", "{}", until_ms + 60_000).await.unwrap();
-    assert_eq!(app.backend.load_session("one").await.unwrap().as_deref(), Some("{\"a\":2}"));
-    assert_eq!(app.backend.load_session("none").await.unwrap(), None);
-    assert!(app.backend.touch_session("one", until_ms + 1_000).await.unwrap());
-    assert!(!app.backend.touch_session("none", until_ms + 1_000).await.unwrap());
+    sign_in::save_session(&app.backend, "one", "{\"a\":1}", until_ms).await.unwrap();
+    sign_in::save_session(&app.backend, "one", "{\"a\":2}", until_ms).await.unwrap();
+    sign_in::save_session(&app.backend, "two", "{}", until_ms + 60_000).await.unwrap();
+    assert_eq!(sign_in::load_session(&app.backend, "one").await.unwrap().as_deref(), Some("{\"a\":2}"));
+    assert_eq!(sign_in::load_session(&app.backend, "none").await.unwrap(), None);
+    assert!(sign_in::touch_session(&app.backend, "one", until_ms + 1_000).await.unwrap());
+    assert!(!sign_in::touch_session(&app.backend, "none", until_ms + 1_000).await.unwrap());
     app.clock.advance(1_999);
-    assert!(app.backend.load_session("one").await.unwrap().is_some());
+    assert!(sign_in::load_session(&app.backend, "one").await.unwrap().is_some());
     app.clock.advance(1);
-    assert_eq!(app.backend.load_session("one").await.unwrap(), None);
-    assert!(!app.backend.touch_session("one", app.now_ms() + 60_000).await.unwrap(), "what expired is not revived");
-    assert_eq!(app.backend.load_session("one").await.unwrap(), None);
+    assert_eq!(sign_in::load_session(&app.backend, "one").await.unwrap(), None);
+    assert!(
+        !sign_in::touch_session(&app.backend, "one", app.now_ms() + 60_000).await.unwrap(),
+        "what expired is not revived"
+    );
+    assert_eq!(sign_in::load_session(&app.backend, "one").await.unwrap(), None);
 
-    app.backend.save_session("three", "{}", app.now_ms() + 1_000).await.unwrap();
+    sign_in::save_session(&app.backend, "three", "{}", app.now_ms() + 1_000).await.unwrap();
     assert_eq!(app.number_of("SELECT COUNT(*) FROM sessions").await, 2, "the expired one was dropped");
-    app.backend.remove_session("two").await.unwrap();
-    assert_eq!(app.backend.load_session("two").await.unwrap(), None);
-    app.backend.remove_session("two").await.unwrap();
+    sign_in::remove_session(&app.backend, "two").await.unwrap();
+    assert_eq!(sign_in::load_session(&app.backend, "two").await.unwrap(), None);
+    sign_in::remove_session(&app.backend, "two").await.unwrap();
 }
 
 #[tokio::test]
 async fn an_integrator_gets_its_operators_topics_with_the_right_password_only() {
     let app = TestApp::start().await;
-    assert_eq!(app.backend.integrator("acme", PASSWORD).await.unwrap(), None);
-    app.backend.set_integrator_password(app.shop.operator_id, PASSWORD).await.unwrap();
-    let integrator = app.backend.integrator("acme", PASSWORD).await.unwrap().unwrap();
+    assert_eq!(sign_in::integrator(&app.backend, "acme", PASSWORD).await.unwrap(), None);
+    operators::set_integrator_password(&app.backend, app.shop.operator_id, PASSWORD).await.unwrap();
+    let integrator = sign_in::integrator(&app.backend, "acme", PASSWORD).await.unwrap().unwrap();
     assert_eq!(integrator.filter, "v1/acme/#");
     let now = async || {
         let integrators = ["acme", "other"].map(str::to_owned).to_vec();
         let owners = PasswordOwners { integrators, ..Default::default() };
-        app.backend.fingerprints(owners).await.unwrap().integrators
+        sign_in::fingerprints(&app.backend, owners).await.unwrap().integrators
     };
     assert_eq!(now().await.get("acme"), Some(&integrator.fingerprint));
-    app.backend.set_integrator_password(app.shop.operator_id, PASSWORD).await.unwrap();
+    operators::set_integrator_password(&app.backend, app.shop.operator_id, PASSWORD).await.unwrap();
     let anew = now().await;
     assert_ne!(anew["acme"], integrator.fingerprint, "set anew, even to the same, it is another");
     assert_eq!(anew.get("other"), None);
     for (slug, password) in
         [("acme", "wrong password"), ("acme", ""), ("acme ", PASSWORD), ("other", PASSWORD), ("#", PASSWORD), ("", "")]
     {
-        assert_eq!(app.backend.integrator(slug, password).await.unwrap(), None);
+        assert_eq!(sign_in::integrator(&app.backend, slug, password).await.unwrap(), None);
     }
-    let refused = app.backend.set_integrator_password(app.shop.operator_id, "short").await;
+    let refused = operators::set_integrator_password(&app.backend, app.shop.operator_id, "short").await;
     assert!(matches!(refused, Err(Error::Invalid { field: "password", .. })));
 }
 
@@ -152,23 +164,23 @@ async fn an_operator_sees_and_moves_nothing_of_another() {
     let eve = app.open_shop("eve").await;
     let (a, e) = (&app.shop, eve.operator_id);
 
-    assert!(matches!(app.backend.machine(e, a.machine_id).await, Err(Error::NotFound("machine"))));
-    assert!(matches!(app.backend.operator_sale(e, &token).await, Err(Error::NotFound("sale"))));
+    assert!(matches!(fleet::machine(&app.backend, e, a.machine_id).await, Err(Error::NotFound("machine"))));
+    assert!(matches!(views::operator_sale(&app.backend, e, &token).await, Err(Error::NotFound("sale"))));
     let change = PriceChange { label: "Free".into(), amount_minor: 1, pulses: 200 };
-    assert!(matches!(app.backend.change_price(e, a.price_id, change).await, Err(Error::NotFound("price"))));
-    assert!(matches!(app.backend.set_active(e, a.machine_id, false).await, Err(Error::NotFound("machine"))));
-    assert!(matches!(app.backend.set_locked(e, a.machine_id, true).await, Err(Error::NotFound("machine"))));
+    assert!(matches!(price::change_price(&app.backend, e, a.price_id, change).await, Err(Error::NotFound("price"))));
+    assert!(matches!(machine::set_active(&app.backend, e, a.machine_id, false).await, Err(Error::NotFound("machine"))));
+    assert!(matches!(machine::set_locked(&app.backend, e, a.machine_id, true).await, Err(Error::NotFound("machine"))));
 
     let all = SalesFilter::default();
-    assert!(app.backend.sales(e, all.clone()).await.unwrap().is_empty());
+    assert!(views::sales(&app.backend, e, all.clone()).await.unwrap().is_empty());
     let by_machine = SalesFilter { machine_id: Some(a.machine_id), ..all.clone() };
-    assert!(app.backend.sales(e, by_machine).await.unwrap().is_empty());
+    assert!(views::sales(&app.backend, e, by_machine).await.unwrap().is_empty());
     let by_token = SalesFilter { before_token: Some(token.clone()), ..all.clone() };
-    assert!(matches!(app.backend.sales(e, by_token).await, Err(Error::NotFound("sale"))));
-    let codes: Vec<String> = app.backend.fleet(e).await.unwrap().into_iter().map(|row| row.code).collect();
+    assert!(matches!(views::sales(&app.backend, e, by_token).await, Err(Error::NotFound("sale"))));
+    let codes: Vec<String> = fleet::fleet(&app.backend, e).await.unwrap().into_iter().map(|row| row.code).collect();
     assert_eq!(codes, [eve.code.as_str()]);
-    assert!(app.backend.balances(e).await.unwrap().is_empty());
-    assert_eq!(app.backend.takings_today(e).await.unwrap().total_text, "¥0.00");
+    assert!(ledger::balances(&app.backend, e).await.unwrap().is_empty());
+    assert_eq!(takings::takings_today(&app.backend, e).await.unwrap().total_text, "¥0.00");
 
     // And what happens to one is told to no other, on the pages or on the bus.
     app.events();
@@ -177,7 +189,7 @@ async fn an_operator_sees_and_moves_nothing_of_another() {
     let leaked =
         app.bus.messages().into_iter().filter(|m| m.topic.starts_with("v1/eve/") && !m.topic.contains(&eve.code));
     assert_eq!(leaked.count(), 0);
-    assert_eq!(app.backend.sales(a.operator_id, all).await.unwrap().len(), 1);
+    assert_eq!(views::sales(&app.backend, a.operator_id, all).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -192,7 +204,7 @@ async fn sales_are_listed_newest_first_by_pages_states_and_machines() {
     app.deliver(&app.shop.module.ack(&app, &credit, stage(Stage::Received))).await;
     tokens.reverse();
     let listed = async |filter: SalesFilter| {
-        let rows = app.backend.sales(app.shop.operator_id, filter).await.unwrap();
+        let rows = views::sales(&app.backend, app.shop.operator_id, filter).await.unwrap();
         rows.into_iter().map(|row| row.view.token).collect::<Vec<_>>()
     };
     let first = listed(SalesFilter::default()).await;
@@ -204,6 +216,6 @@ async fn sales_are_listed_newest_first_by_pages_states_and_machines() {
     let elsewhere = SalesFilter { machine_id: Some(0), ..SalesFilter::default() };
     assert!(listed(elsewhere).await.is_empty());
     let wrong = SalesFilter { state: Some("eaten".into()), ..SalesFilter::default() };
-    let refused = app.backend.sales(app.shop.operator_id, wrong).await;
+    let refused = views::sales(&app.backend, app.shop.operator_id, wrong).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "state", .. })));
 }

@@ -1,11 +1,14 @@
 //! Statuses: presence, and that only what moves forward is taken.
 
 use crate::support::{TestApp, bus::Message};
-use backend::{live::LiveKind, machines::ModuleView};
+use backend::{
+    live::LiveKind,
+    machines::{fleet, shapes::ModuleView},
+};
 use protocol::messages::{Mark, faults};
 
 async fn module_of(app: &TestApp) -> ModuleView {
-    app.backend.fleet(app.shop.operator_id).await.unwrap().remove(0).module.unwrap()
+    fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap().remove(0).module.unwrap()
 }
 
 fn with_signal(app: &TestApp, csq: u8) -> Message {

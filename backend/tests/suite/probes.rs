@@ -1,7 +1,11 @@
 //! The live probe: a machine is ready only if its module just said so.
 
 use crate::support::{Shop, TestApp, failed, stage};
-use backend::{Error, sales::Readiness};
+use backend::{
+    Error,
+    flows::{operate::machine, place_order, probe_module, scan_machine},
+    sales::readiness::Readiness,
+};
 use protocol::messages::{Ack, Reason, Stage};
 
 /// Somebody opens the scan page, and the module answers the probe with `word`.
@@ -10,7 +14,7 @@ async fn scan_answered(app: &TestApp, shop: &Shop, word: impl FnOnce(&mut Ack)) 
         let probe = shop.module.next_probe(app).await;
         app.deliver(&shop.module.ack(app, &probe, word)).await;
     };
-    let (view, ()) = tokio::join!(app.backend.scan(&shop.code), answer);
+    let (view, ()) = tokio::join!(scan_machine::scan(&app.backend, &shop.code), answer);
     view.unwrap().readiness
 }
 
@@ -20,7 +24,7 @@ async fn scan_unanswered(app: &TestApp, ms: i64) -> Readiness {
         app.clock.slept_on().await;
         app.clock.advance(ms);
     };
-    let (view, ()) = tokio::join!(app.backend.scan(&app.shop.code), wait);
+    let (view, ()) = tokio::join!(scan_machine::scan(&app.backend, &app.shop.code), wait);
     view.unwrap().readiness
 }
 
@@ -28,7 +32,7 @@ async fn scan_unanswered(app: &TestApp, ms: i64) -> Readiness {
 async fn a_machine_is_ready_when_its_module_says_so() {
     let app = TestApp::start().await;
     assert_eq!(scan_answered(&app, &app.shop, stage(Stage::Done)).await, Readiness::Ready);
-    let view = app.backend.scan(&app.shop.code).await.unwrap();
+    let view = scan_machine::scan(&app.backend, &app.shop.code).await.unwrap();
     assert_eq!((view.machine.as_str(), view.site.as_str(), view.operator.as_str()), ("Rocket", "Mall", "acme rides"));
     assert_eq!((view.prices.len(), view.prices[0].amount_text.as_str(), view.prices[0].pulses), (1, "¥5.00", 5));
 }
@@ -36,7 +40,7 @@ async fn a_machine_is_ready_when_its_module_says_so() {
 #[tokio::test]
 async fn a_probe_is_signed_short_lived_and_not_numbered() {
     let app = TestApp::start().await;
-    app.backend.start_probe(app.shop.module.id).await.unwrap();
+    probe_module::start_probe(&app.backend, app.shop.module.id).await.unwrap();
     let probe = app.shop.module.probes(&app).pop().unwrap();
     assert_eq!((probe.sequence, probe.expires_ms - probe.issued_ms), (0, 2_000));
     let message = app.bus.on(&app.shop.module.command_topic()).pop().unwrap();
@@ -49,7 +53,7 @@ async fn an_answer_serves_ten_seconds() {
     let app = TestApp::start().await;
     scan_answered(&app, &app.shop, stage(Stage::Done)).await;
     app.clock.advance(9_999);
-    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().readiness, Readiness::Ready);
+    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Ready);
     assert!(app.shop.module.probes(&app).is_empty());
     app.clock.advance(1);
     assert_eq!(scan_answered(&app, &app.shop, failed(0, Reason::Fault)).await, Readiness::Fault);
@@ -62,7 +66,7 @@ async fn many_page_views_are_one_probe() {
         let probe = app.shop.module.next_probe(&app).await;
         app.deliver(&app.shop.module.ack(&app, &probe, stage(Stage::Done))).await;
     };
-    let views = futures_util::future::join_all((0..50).map(|_| app.backend.scan(&app.shop.code)));
+    let views = futures_util::future::join_all((0..50).map(|_| scan_machine::scan(&app.backend, &app.shop.code)));
     let (views, ()) = tokio::join!(views, answer);
     assert!(views.into_iter().all(|view| view.unwrap().readiness == Readiness::Ready));
     assert!(app.shop.module.probes(&app).is_empty());
@@ -72,7 +76,7 @@ async fn many_page_views_are_one_probe() {
 async fn probes_are_spaced_also_where_nothing_answers() {
     let app = TestApp::start().await;
     for _ in 0..30 {
-        assert_eq!(app.backend.start_probe(app.shop.module.id).await.unwrap(), None);
+        assert_eq!(probe_module::start_probe(&app.backend, app.shop.module.id).await.unwrap(), None);
         app.clock.advance(100);
     }
     assert_eq!(app.shop.module.probes(&app).len(), 2, "one each 1.5 s");
@@ -103,7 +107,7 @@ async fn a_refusal_says_why() {
     ] {
         let app = TestApp::start().await;
         assert_eq!(scan_answered(&app, &app.shop, failed(0, reason)).await, readiness);
-        let order = app.backend.order(app.form(&app.shop)).await;
+        let order = place_order::order(&app.backend, app.form(&app.shop)).await;
         assert!(matches!(order, Err(Error::NotReady(why)) if why == readiness), "{order:?}");
         // A bad answer serves only until the next probe may be sent.
         app.clock.advance(1_500);
@@ -118,7 +122,7 @@ async fn no_answer_in_time_is_no_answer() {
     let probe = app.shop.module.probes(&app).pop().unwrap();
     // It comes late, and serves the next view.
     app.deliver(&app.shop.module.ack(&app, &probe, stage(Stage::Done))).await;
-    assert_eq!(app.backend.scan(&app.shop.code).await.unwrap().readiness, Readiness::Ready);
+    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Ready);
 }
 
 #[tokio::test]
@@ -143,7 +147,7 @@ async fn a_module_that_is_gone_is_offline_at_once_while_it_is_waited_for() {
         app.shop.module.next_probe(&app).await;
         app.deliver(&app.shop.module.will(&app)).await;
     };
-    let (view, ()) = tokio::join!(app.backend.scan(&app.shop.code), dies);
+    let (view, ()) = tokio::join!(scan_machine::scan(&app.backend, &app.shop.code), dies);
     assert_eq!(view.unwrap().readiness, Readiness::Offline);
     app.clock.advance(1_500);
     assert_eq!(scan_unanswered(&app, 2_000).await, Readiness::Offline);
@@ -153,7 +157,7 @@ async fn a_module_that_is_gone_is_offline_at_once_while_it_is_waited_for() {
 async fn an_answer_serves_no_longer_once_the_module_went_or_was_locked() {
     let app = TestApp::start().await;
     scan_answered(&app, &app.shop, stage(Stage::Done)).await;
-    app.backend.set_locked(app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    machine::set_locked(&app.backend, app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
     assert_eq!(scan_answered(&app, &app.shop, failed(0, Reason::Locked)).await, Readiness::Locked);
 
     app.clock.advance(1_500);
@@ -166,14 +170,14 @@ async fn an_answer_serves_no_longer_once_the_module_went_or_was_locked() {
 async fn an_old_or_foreign_answer_is_none() {
     let app = TestApp::start().await;
     let other = app.open_shop("other").await;
-    app.backend.start_probe(app.shop.module.id).await.unwrap();
+    probe_module::start_probe(&app.backend, app.shop.module.id).await.unwrap();
     let old = app.shop.module.probes(&app).pop().unwrap();
     app.clock.advance(5_000);
-    app.backend.start_probe(app.shop.module.id).await.unwrap();
+    probe_module::start_probe(&app.backend, app.shop.module.id).await.unwrap();
     let new = app.shop.module.probes(&app).pop().unwrap();
     app.deliver(&app.shop.module.ack(&app, &old, stage(Stage::Done))).await;
     app.deliver(&other.module.ack(&app, &new, stage(Stage::Done))).await;
-    assert_eq!(app.backend.start_probe(app.shop.module.id).await.unwrap(), None);
+    assert_eq!(probe_module::start_probe(&app.backend, app.shop.module.id).await.unwrap(), None);
     app.deliver(&app.shop.module.ack(&app, &new, stage(Stage::Done))).await;
-    assert_eq!(app.backend.start_probe(app.shop.module.id).await.unwrap(), Some(Readiness::Ready));
+    assert_eq!(probe_module::start_probe(&app.backend, app.shop.module.id).await.unwrap(), Some(Readiness::Ready));
 }

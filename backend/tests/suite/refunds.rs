@@ -5,7 +5,7 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES},
     done, duplicate, failed, stage,
 };
-use backend::{Rules, payments::provider::RefundState};
+use backend::{Rules, flows::place_order, jobs, payments::provider::RefundState, sales::takings};
 use protocol::messages::{Reason, Stage};
 
 /// A sale that is paid and to be refunded: its module failed. Nothing is submitted yet.
@@ -23,7 +23,7 @@ async fn a_failed_credit_is_refunded_whole() {
     let token = failed_sale(&app).await;
     let books = app.books().await;
     assert_eq!((books["refund_clearing"], books["operator_payable"]), (-i128::from(PRICE_MINOR), 0));
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     let row = app.row(&token).await;
     assert_eq!((row.view.state, row.view.reason.as_str(), row.view.at_rest), ("refunded", "module_failed", true));
     assert_eq!(row.view.refund_text.as_deref(), Some("¥5.00"));
@@ -32,7 +32,7 @@ async fn a_failed_credit_is_refunded_whole() {
     assert_eq!(asked.out_trade_no, app.number(&token).await);
     assert!(asked.reason.len() <= 80, "providers take so many bytes");
     app.assert_books().await;
-    let takings = app.backend.takings_today(app.shop.operator_id).await.unwrap();
+    let takings = takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap();
     assert_eq!((takings.sales, takings.mobile_text.as_str(), takings.refunded_text.as_str()), (0, "¥0.00", "¥5.00"));
     app.skip_ms(24 * 3_600_000).await;
     assert_eq!(app.bank.called(Call::Refund).len(), 1);
@@ -58,7 +58,7 @@ async fn goes_through_though_our_address_changed_in_mid_refund() {
     let mut app = TestApp::start().await;
     let token = failed_sale(&app).await;
     app.bank.fault(Call::Refund, [Fault::LostAnswer]);
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     app.move_to("https://elsewhere.test").await;
     app.pass_ms(5_000).await;
     assert_eq!(app.state(&token).await, "refunded");
@@ -72,7 +72,7 @@ async fn waits_longer_and_longer_between_tries() {
     app.bank.fault(Call::Refund, [Fault::Busy; 5]);
     let (start_ms, mut tried_ms) = (app.now_ms(), vec![]);
     while app.now_ms() < start_ms + 16_000 {
-        app.backend.run_due().await.unwrap();
+        jobs::run_due(&app.backend).await.unwrap();
         while tried_ms.len() < app.bank.called(Call::Refund).len() {
             tried_ms.push(app.now_ms() - start_ms);
         }
@@ -102,7 +102,7 @@ async fn is_over_when_the_provider_reports_it_and_repeats_change_nothing() {
     let app = TestApp::start().await;
     let token = failed_sale(&app).await;
     app.bank.refunds_become([RefundState::Processing]);
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     let number = app.bank.called(Call::Refund)[0].clone();
     app.bank.move_refund(&number, RefundState::Done);
     for _ in 0..2 {
@@ -130,7 +130,7 @@ async fn reported_before_the_answer_stands() {
         app.callback(&app.notice(&number, What::RefundDone)).await.unwrap();
         app.bank.release();
     };
-    let (due, ()) = tokio::join!(app.backend.run_due(), faster);
+    let (due, ()) = tokio::join!(jobs::run_due(&app.backend), faster);
     due.unwrap();
     assert_eq!(app.state(&token).await, "refunded");
     app.pass_ms(60_000).await;
@@ -156,7 +156,7 @@ async fn an_old_answer_about_a_closed_number_does_not_move_the_new_one() {
     let app = TestApp::start().await;
     let token = failed_sale(&app).await;
     app.bank.refunds_become([RefundState::Processing, RefundState::Processing]);
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     let old = app.bank.called(Call::Refund)[0].clone();
     app.bank.move_refund(&old, RefundState::Closed);
     // A slow answer says `closed` of the old number. Meanwhile a callback said so too, and another server went on.
@@ -166,11 +166,11 @@ async fn an_old_answer_about_a_closed_number_does_not_move_the_new_one() {
         app.bank.holds().await;
         app.callback(&app.notice(&old, What::RefundClosed)).await.unwrap();
         app.clock.advance(10_000);
-        app.another(crate::support::app::SECRET_KEY).run_due().await.unwrap();
+        jobs::run_due(&app.another(crate::support::app::SECRET_KEY)).await.unwrap();
         assert_eq!(app.bank.called(Call::Refund).len(), 2);
         app.bank.release();
     };
-    let (due, ()) = tokio::join!(app.backend.run_due(), meanwhile);
+    let (due, ()) = tokio::join!(jobs::run_due(&app.backend), meanwhile);
     due.unwrap();
     let new = app.bank.called(Call::Refund)[1].clone();
     app.bank.move_refund(&new, RefundState::Done);
@@ -235,7 +235,7 @@ async fn done_before_it_is_submitted_takes_it_back() {
     // Somebody else's order keeps the tick busy at the provider, between giving the credit up and asking for the refund.
     app.pass_ms(27_000).await;
     app.make_ready(&app.shop).await;
-    let waiting = app.backend.order(app.form(&app.shop)).await.unwrap().token;
+    let waiting = place_order::order(&app.backend, app.form(&app.shop)).await.unwrap().token;
     app.clock.advance(4_000);
     app.bank.fault(Call::Query, [Fault::Held]);
     let meanwhile = async {
@@ -245,7 +245,7 @@ async fn done_before_it_is_submitted_takes_it_back() {
         assert_eq!(app.state(&token).await, "credited");
         app.bank.release();
     };
-    let (due, ()) = tokio::join!(app.backend.run_due(), meanwhile);
+    let (due, ()) = tokio::join!(jobs::run_due(&app.backend), meanwhile);
     due.unwrap();
     app.pass_ms(60_000).await;
     assert!(app.bank.called(Call::Refund).is_empty());

@@ -5,7 +5,11 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES, SECRET_KEY},
     done,
 };
-use backend::payments::provider::RefundState;
+use backend::{
+    flows::{place_order, take_callback},
+    jobs,
+    payments::provider::RefundState,
+};
 
 #[tokio::test]
 async fn goes_on_with_commands() {
@@ -14,7 +18,7 @@ async fn goes_on_with_commands() {
     let credit = app.shop.module.credit(&app);
     app.clock.advance(1_000);
     app.restart().await;
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     let again = app.shop.module.credit(&app);
     assert_eq!(again, credit, "the same command, as it was");
     app.deliver(&app.shop.module.ack(&app, &again, done(PRICE_PULSES))).await;
@@ -30,7 +34,7 @@ async fn goes_on_with_what_expired_while_it_was_away() {
     let token = app.paid_sale().await;
     app.clock.advance(3_600_000);
     app.restart().await;
-    app.backend.run_due().await.unwrap();
+    jobs::run_due(&app.backend).await.unwrap();
     assert_eq!(app.state(&token).await, "paid", "its module may come back and say that it gave it");
     app.pass_ms(10 * 60_000).await;
     assert_eq!(app.state(&token).await, "refunded");
@@ -88,7 +92,7 @@ async fn ended_between_commit_and_provider_the_order_ends_unpaid_or_is_found() {
     app.bank.fault(Call::Create, [Fault::Held]);
     {
         // The call goes out, and the server dies before the answer.
-        let order = app.backend.order(form.clone());
+        let order = place_order::order(&app.backend, form.clone());
         tokio::select! {
             _ = order => panic!("it is held"),
             () = app.bank.holds() => {}
@@ -97,7 +101,7 @@ async fn ended_between_commit_and_provider_the_order_ends_unpaid_or_is_found() {
     app.restart().await;
     let token = app.only_token().await;
     assert_eq!(app.state(&token).await, "created");
-    assert_eq!(app.backend.order(form).await.unwrap().token, token, "the form is known");
+    assert_eq!(place_order::order(&app.backend, form).await.unwrap().token, token, "the form is known");
     app.pass_ms(7 * 60_000).await;
     assert_eq!(app.state(&token).await, "expired");
     assert!(app.bank.refunds().is_empty());
@@ -145,13 +149,16 @@ async fn two_on_one_store_do_everything_once() {
     let second = app.another(SECRET_KEY);
     let token = app.order().await;
     let callback = app.pay(&token).await;
-    let (one, two) = tokio::join!(app.callback(&callback), second.callback(&app.shop.account_token, callback.raw()));
+    let (one, two) = tokio::join!(
+        app.callback(&callback),
+        take_callback::callback(&second, &app.shop.account_token, callback.raw())
+    );
     one.unwrap();
     two.unwrap();
     app.shop.module.credit(&app);
     for _ in 0..200 {
         app.clock.advance(200);
-        let (one, two) = tokio::join!(app.backend.run_due(), second.run_due());
+        let (one, two) = tokio::join!(jobs::run_due(&app.backend), jobs::run_due(&second));
         one.unwrap();
         two.unwrap();
     }
@@ -166,6 +173,6 @@ async fn two_on_one_store_do_everything_once() {
         paid_at_ms: app.now_ms(),
         attach: String::new(),
     };
-    second.callback(&app.shop.account_token, app.notice(&number, what).raw()).await.unwrap();
+    take_callback::callback(&second, &app.shop.account_token, app.notice(&number, what).raw()).await.unwrap();
     app.assert_books().await;
 }

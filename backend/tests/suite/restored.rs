@@ -9,6 +9,8 @@ use crate::support::{
 };
 use backend::{
     Rules,
+    flows::{operate::module, take_callback},
+    machines::remote,
     modules::ModuleSettings,
     payments::provider::{Fact, RefundRequest, RefundState, ToldRefund, TradeState},
 };
@@ -147,7 +149,7 @@ async fn what_the_module_forgot_favours_the_consumer_and_the_operator_is_told() 
     app.pass_ms(1_000).await;
     let row = app.row(&token).await;
     assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "module_forgot"));
-    let remote = app.backend.remote(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let remote = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
     let behind = remote.behind.unwrap();
     assert_eq!((behind.settled, behind.unknown, behind.pulses), (0, 1, 5));
 }
@@ -329,7 +331,7 @@ async fn a_store_that_is_behind_its_module_is_noticed_once_and_counts_on() {
     put_back(&mut app, credit.sequence).await;
     let alarms = app.alarms();
     assert!(alarms.iter().any(|alarm| alarm.contains("put back from a copy")), "{alarms:?}");
-    let remote = app.backend.remote(app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let remote = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
     let behind = remote.behind.unwrap();
     assert_eq!((behind.since_ms, behind.pulses), (app.now_ms(), 5));
     let again = app.shop.module.status(&app, |status| status.last_command = credit.sequence);
@@ -366,10 +368,10 @@ async fn settings_that_were_forgotten_are_overwritten_under_a_number_of_their_ow
     let choose = async |app: &TestApp, credit_width_ms| {
         let (operator_id, machine_id) = (app.shop.operator_id, app.shop.machine_id);
         let since_version =
-            app.backend.remote(operator_id, machine_id).await.unwrap().row.module.unwrap().settings_wanted;
+            remote::remote(&app.backend, operator_id, machine_id).await.unwrap().row.module.unwrap().settings_wanted;
         let settings = ModuleSettings { credit_width_ms, ..ModuleSettings::default() };
-        let change = backend::machines::SettingsChange { since_version, settings };
-        app.backend.set_settings(operator_id, machine_id, change).await.unwrap();
+        let change = backend::flows::operate::module::SettingsChange { since_version, settings };
+        module::set_settings(&app.backend, operator_id, machine_id, change).await.unwrap();
         app.shop.module.take(app, is_settings).pop().unwrap()
     };
     app.copy_store().await;
@@ -413,7 +415,7 @@ async fn an_orphan_is_ours_only_with_our_mark_and_for_its_own_operator() {
         (&other, number.as_str(), attach.as_str()),
     ] {
         let callback = told(shop, number, attach);
-        app.backend.callback(&shop.account_token, callback.raw()).await.unwrap();
+        take_callback::callback(&app.backend, &shop.account_token, callback.raw()).await.unwrap();
         assert_eq!(app.number_of("SELECT COUNT(*) FROM sales").await, 0, "{number} {attach}");
     }
     app.callback(&told(&app.shop, &number, &attach)).await.unwrap();

@@ -3,8 +3,15 @@
 use crate::support::{TestApp, app::SECRET_KEY, store::rows};
 use backend::{
     Error,
-    modules::{Admission, Provisioned},
-    payments::CallbackFailure,
+    access::{members, operators},
+    flows::{
+        register_module::{self, Provisioned},
+        take_callback::{self, CallbackFailure},
+        take_message,
+    },
+    jobs,
+    modules::{Admission, admission},
+    payments::accounts,
 };
 use protocol::{ModuleId, ModuleSecret};
 
@@ -12,8 +19,8 @@ use protocol::{ModuleId, ModuleSecret};
 async fn are_never_stored_in_the_clear() {
     let app = TestApp::start().await;
     let password = "correct horse battery";
-    app.backend.add_member(app.shop.operator_id, "ann@acme.test", password).await.unwrap();
-    app.backend.set_integrator_password(app.shop.operator_id, password).await.unwrap();
+    members::add_member(&app.backend, app.shop.operator_id, "ann@acme.test", password).await.unwrap();
+    operators::set_integrator_password(&app.backend, app.shop.operator_id, password).await.unwrap();
     app.paid_sale().await;
 
     let secret = app.shop.module.secret.expose();
@@ -73,14 +80,14 @@ async fn cannot_be_opened_with_another_key() {
     key[31] ^= 1;
     let wrong = app.another(key);
     let status = module.status(&app, |_| ());
-    let refused = wrong.on_message(&status.topic, &status.payload).await;
+    let refused = take_message::on_message(&wrong, &status.topic, &status.payload).await;
     assert!(matches!(refused, Err(Error::Sealed)));
-    assert!(matches!(wrong.admit_module(module.id, password.as_bytes()).await, Err(Error::Sealed)));
-    let refused = wrong.callback(&app.shop.account_token, callback.raw()).await;
+    assert!(matches!(admission::admit_module(&wrong, module.id, password.as_bytes()).await, Err(Error::Sealed)));
+    let refused = take_callback::callback(&wrong, &app.shop.account_token, callback.raw()).await;
     let Err(CallbackFailure::Ours(error @ Error::Sealed)) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("secret_key"), "{error}");
     app.clock.advance(4_000);
-    wrong.run_due().await.unwrap();
+    jobs::run_due(&wrong).await.unwrap();
 
     // Nothing was harmed by trying.
     app.callback(&callback).await.unwrap();
@@ -93,11 +100,14 @@ async fn a_module_signs_in_with_its_own_password_only() {
     let other = app.open_shop("other").await;
     let (module, other) = (&app.shop.module, &other.module);
     let (password, others) = (module.secret.mqtt_password(module.id), other.secret.mqtt_password(other.id));
-    assert_eq!(app.backend.admit_module(module.id, password.as_bytes()).await.unwrap(), Admission::Admitted);
+    assert_eq!(
+        admission::admit_module(&app.backend, module.id, password.as_bytes()).await.unwrap(),
+        Admission::Admitted
+    );
     for wrong in [others.as_bytes(), b"", &password.as_bytes()[..31], password.to_uppercase().as_bytes()] {
-        assert_eq!(app.backend.admit_module(module.id, wrong).await.unwrap(), Admission::Unknown);
+        assert_eq!(admission::admit_module(&app.backend, module.id, wrong).await.unwrap(), Admission::Unknown);
     }
-    let stranger = app.backend.admit_module(ModuleId::from_bits(1), password.as_bytes()).await.unwrap();
+    let stranger = admission::admit_module(&app.backend, ModuleId::from_bits(1), password.as_bytes()).await.unwrap();
     assert_eq!(stranger, Admission::Unknown);
 }
 
@@ -105,9 +115,12 @@ async fn a_module_signs_in_with_its_own_password_only() {
 async fn a_module_is_registered_once() {
     let app = TestApp::start().await;
     let again = Provisioned { id: app.shop.module.id, secret: ModuleSecret::new([1; 32]) };
-    assert!(matches!(app.backend.register_module(&again, None).await, Err(Error::Invalid { field: "module", .. })));
+    assert!(matches!(
+        register_module::register_module(&app.backend, &again, None).await,
+        Err(Error::Invalid { field: "module", .. })
+    ));
     let password = app.shop.module.secret.mqtt_password(app.shop.module.id);
-    let admission = app.backend.admit_module(app.shop.module.id, password.as_bytes()).await.unwrap();
+    let admission = admission::admit_module(&app.backend, app.shop.module.id, password.as_bytes()).await.unwrap();
     assert_eq!(admission, Admission::Admitted);
 }
 
@@ -136,14 +149,15 @@ async fn a_merchant_account_that_cannot_work_is_refused_by_field() {
             true => drop(config.as_object_mut().unwrap().remove(field)),
             false => config[field] = value,
         }
-        let refused = app.backend.set_merchant_account(app.shop.operator_id, "wechat", &config.to_string()).await;
+        let refused =
+            accounts::set_merchant_account(&app.backend, app.shop.operator_id, "wechat", &config.to_string()).await;
         let Err(error @ Error::Invalid { field: "merchant account", .. }) = refused else { panic!("{refused:?}") };
         let sentence = error.to_string();
         assert!(sentence.contains(field), "{field}: {sentence}");
         assert!(!sentence.contains("secret words") && !sentence.contains("0123456789abcdef"), "{sentence}");
     }
     for (provider, config) in [("wechat", "no json"), ("paypal", "{}"), ("", "")] {
-        let refused = app.backend.set_merchant_account(app.shop.operator_id, provider, config).await;
+        let refused = accounts::set_merchant_account(&app.backend, app.shop.operator_id, provider, config).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "merchant account", .. })), "{provider}");
     }
     assert_eq!(app.number_of("SELECT COUNT(*) FROM merchant_accounts").await, 1);
@@ -160,7 +174,7 @@ async fn a_merchant_account_that_is_replaced_keeps_its_address_and_changes_its_k
     let mut account = app.shop.account.clone();
     account.key = "the new key".into();
     let json = serde_json::to_string(&account).unwrap();
-    let kept = app.backend.set_merchant_account(app.shop.operator_id, "bank", &json).await.unwrap();
+    let kept = accounts::set_merchant_account(&app.backend, app.shop.operator_id, "bank", &json).await.unwrap();
     assert_eq!(kept, app.shop.account_token);
     let notice = app.bank.notice(&account.merchant, &number, what);
     let old = notice.signed(&app.shop.account.key);

@@ -3,8 +3,12 @@
 use crate::support::{Shop, TestApp, duplicate, failed, stage};
 use backend::{
     Error,
+    flows::operate::{
+        machine,
+        module::{self, SettingsChange},
+    },
     live::LiveKind,
-    machines::{RemoteView, SettingsChange},
+    machines::{RemoteView, remote},
     modules::ModuleSettings,
 };
 use protocol::messages::{Action, Command, Reason, Settings, Stage};
@@ -16,12 +20,12 @@ fn wide() -> ModuleSettings {
 }
 
 async fn remote(app: &TestApp) -> RemoteView {
-    app.backend.remote(app.shop.operator_id, app.shop.machine_id).await.unwrap()
+    remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap()
 }
 
 async fn want(app: &TestApp, since_version: i64, settings: ModuleSettings) -> Result<(), Error> {
     let change = SettingsChange { since_version, settings };
-    app.backend.set_settings(app.shop.operator_id, app.shop.machine_id, change).await
+    module::set_settings(&app.backend, app.shop.operator_id, app.shop.machine_id, change).await
 }
 
 fn sent(app: &TestApp) -> Vec<(Command, Settings)> {
@@ -251,17 +255,17 @@ async fn nobody_reaches_anothers_module_and_a_machine_without_one_says_so() {
     let (mine, theirs) = (app.shop.operator_id, other.machine_id);
     let change = SettingsChange { since_version: 0, settings: wide() };
     let refused = [
-        app.backend.remote(mine, theirs).await.map(drop),
-        app.backend.set_settings(mine, theirs, change).await,
-        app.backend.send_module(mine, theirs, backend::modules::Errand::Restart).await,
-        app.backend.judge_learned(mine, theirs, 0, true).await,
+        remote::remote(&app.backend, mine, theirs).await.map(drop),
+        module::set_settings(&app.backend, mine, theirs, change).await,
+        module::send_module(&app.backend, mine, theirs, backend::modules::Errand::Restart).await,
+        module::judge_learned(&app.backend, mine, theirs, 0, true).await,
     ];
     for refused in refused {
         assert!(matches!(refused, Err(Error::NotFound("machine"))), "{refused:?}");
     }
     assert!(other.module.take(&app, |_| true).is_empty());
 
-    let bare = backend::machines::NewMachine {
+    let bare = backend::flows::operate::machine::NewMachine {
         operator_id: mine,
         module: None,
         name: "Bare".into(),
@@ -269,8 +273,8 @@ async fn nobody_reaches_anothers_module_and_a_machine_without_one_says_so() {
         coin_value_minor: 0,
         prices: vec![],
     };
-    let (machine_id, _) = app.backend.add_machine(bare).await.unwrap();
-    assert!(app.backend.remote(mine, machine_id).await.unwrap().row.module.is_none());
-    let refused = app.backend.set_settings(mine, machine_id, change).await;
+    let (machine_id, _) = machine::add_machine(&app.backend, bare).await.unwrap();
+    assert!(remote::remote(&app.backend, mine, machine_id).await.unwrap().row.module.is_none());
+    let refused = module::set_settings(&app.backend, mine, machine_id, change).await;
     assert!(matches!(refused, Err(Error::NotFound("module of this machine"))), "{refused:?}");
 }

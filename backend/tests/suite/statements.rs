@@ -7,6 +7,7 @@ use crate::support::{
     done, stage,
 };
 use backend::{
+    jobs,
     money::{Currency, Money},
     payments::provider::{Fact, Paid, RefundState, ToldRefund, TradeState},
 };
@@ -275,7 +276,7 @@ async fn two_servers_read_one_once() {
     let other = app.another(crate::support::app::SECRET_KEY);
     for _ in 0..20 {
         app.clock.advance(3 * HOUR_MS);
-        let (one, two) = tokio::join!(app.backend.run_due(), other.run_due());
+        let (one, two) = tokio::join!(jobs::run_due(&app.backend), jobs::run_due(&other));
         one.unwrap();
         two.unwrap();
     }

@@ -8,10 +8,15 @@ use crate::support::{
 };
 use backend::{
     Error,
+    access::{
+        operators::{self, NewOperator},
+        sign_in,
+    },
     db::{Db, migration::Migrator},
+    flows::{place_order, scan_machine, take_callback::CallbackFailure, take_message},
+    jobs,
     money::Currency,
-    operators::NewOperator,
-    payments::CallbackFailure,
+    sales::takings,
     zones::Zone,
 };
 use futures_util::FutureExt;
@@ -108,7 +113,7 @@ async fn writers_at_once_all_get_through_and_each_fails_alone() {
     // Every second one asks for a name that is taken; some lose interest while they wait.
     let write = async |number: usize| {
         let slug = if number.is_multiple_of(2) { format!("many-{number}") } else { "acme".into() };
-        let writing = app.backend.add_operator(new(slug));
+        let writing = operators::add_operator(&app.backend, new(slug));
         if number % 8 == 6 { writing.now_or_never() } else { Some(writing.await) }
     };
     let outcomes = futures_util::future::join_all((0..64).map(write)).await;
@@ -116,7 +121,7 @@ async fn writers_at_once_all_get_through_and_each_fails_alone() {
         match outcome {
             Some(Ok(id)) => {
                 assert_eq!(number % 2, 0, "a name is given once");
-                app.backend.takings_today(*id).await.expect("what was answered for is there");
+                takings::takings_today(&app.backend, *id).await.expect("what was answered for is there");
             }
             Some(Err(error)) => assert!(number % 2 == 1 && matches!(error, Error::Invalid { .. }), "{error}"),
             None => assert_eq!(number % 8, 6),
@@ -243,13 +248,13 @@ async fn gone_everything_says_so_and_nothing_panics() {
     let refused = app.callback(&callback).await;
     let Err(CallbackFailure::Ours(error)) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().starts_with("database: "), "{error}");
-    assert!(matches!(app.backend.scan(&app.shop.code).await, Err(Error::Store(_))));
-    assert!(matches!(app.backend.order(app.form(&app.shop)).await, Err(Error::Store(_))));
-    assert!(matches!(app.backend.run_due().await, Err(Error::Store(_))));
-    assert!(matches!(app.backend.sale(&token).await, Err(Error::Store(_))));
-    assert!(matches!(app.backend.sign_in("ann@acme.test", "whatever it is").await, Err(Error::Store(_))));
+    assert!(matches!(scan_machine::scan(&app.backend, &app.shop.code).await, Err(Error::Store(_))));
+    assert!(matches!(place_order::order(&app.backend, app.form(&app.shop)).await, Err(Error::Store(_))));
+    assert!(matches!(jobs::run_due(&app.backend).await, Err(Error::Store(_))));
+    assert!(matches!(backend::flows::show_sale::sale(&app.backend, &token).await, Err(Error::Store(_))));
+    assert!(matches!(sign_in::sign_in(&app.backend, "ann@acme.test", "whatever it is").await, Err(Error::Store(_))));
     if app.store.is_on_server() {
-        let message = app.backend.on_message(&coins.topic, &coins.payload).await;
+        let message = take_message::on_message(&app.backend, &coins.topic, &coins.payload).await;
         assert!(matches!(message, Err(Error::Store(_))));
     }
 }
@@ -345,7 +350,7 @@ async fn a_database_of_another_character_set_takes_every_name() {
                 time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: false,
             };
-            app.backend.add_operator(new).await.unwrap();
+            operators::add_operator(&app.backend, new).await.unwrap();
             let found = format!("SELECT COUNT(*) FROM operators WHERE name = '{name}'");
             assert_eq!(app.number_of(&found).await, 1, "{charset}");
         }

@@ -8,15 +8,24 @@ use super::{
     store::{self, Store},
 };
 use backend::{
-    Backend, Parts, Result, Rules,
+    Parts, Result, Rules,
+    access::operators::{self, NewOperator},
     clock::Clock,
     db::Db,
+    flows::{
+        operate::machine::{self, NewMachine},
+        place_order::{self, Checkout, OrderRequest},
+        probe_module, register_module,
+        take_callback::{self, CallbackFailure},
+        take_message,
+    },
+    jobs,
     live::{LiveEvent, LiveKind},
-    machines::{NewMachine, PriceChange},
+    machines::{fleet, shapes::PriceChange},
+    modules::registry,
     money::Currency,
-    operators::NewOperator,
-    payments::{CallbackFailure, RealProviders},
-    sales::{Checkout, OrderRequest, SaleRow},
+    payments::{RealProviders, accounts},
+    sales::{shapes::SaleRow, views},
     zones::Zone,
 };
 use protocol::messages::Stage;
@@ -63,7 +72,7 @@ pub const COIN_MINOR: i64 = 100;
 
 /// The application under test.
 pub struct TestApp {
-    pub backend: Backend,
+    pub backend: backend::Context,
     pub shop: Shop,
     pub clock: Arc<ManualClock>,
     pub bus: Arc<RecordingBus>,
@@ -116,7 +125,7 @@ impl TestApp {
         }
         self.backend = self.another(SECRET_KEY);
         self.live = Mutex::new(self.backend.watch());
-        self.backend.forget_presence().await.unwrap();
+        registry::forget_presence(&self.backend).await.unwrap();
     }
 
     /// Keeps a copy of the store as it is now.
@@ -137,7 +146,7 @@ impl TestApp {
     }
 
     /// A second backend beside the first, on the same store.
-    pub fn another(&self, secret_key: [u8; 32]) -> Backend {
+    pub fn another(&self, secret_key: [u8; 32]) -> backend::Context {
         let world = World {
             clock: self.clock.clone(),
             bus: self.bus.clone(),
@@ -163,14 +172,14 @@ impl TestApp {
         let until_ms = self.now_ms() + ms;
         while self.now_ms() < until_ms {
             self.clock.advance(tick_ms.min(until_ms - self.now_ms()));
-            self.backend.run_due().await.unwrap();
+            jobs::run_due(&self.backend).await.unwrap();
         }
     }
 
     /// Lets time pass at once, and works on what is due then.
     pub async fn skip_ms(&self, ms: i64) {
         self.clock.advance(ms);
-        self.backend.run_due().await.unwrap();
+        jobs::run_due(&self.backend).await.unwrap();
     }
 
     /// Lets time pass until the statement of today was read; what is due besides is worked on too.
@@ -189,12 +198,12 @@ impl TestApp {
 
     /// A message comes in from the bus.
     pub async fn deliver(&self, message: &Message) {
-        self.backend.on_message(&message.topic, &message.payload).await.unwrap();
+        take_message::on_message(&self.backend, &message.topic, &message.payload).await.unwrap();
     }
 
     /// The shop's module answers a probe, so that its machine is ready for a while.
     pub async fn make_ready(&self, shop: &Shop) {
-        if self.backend.start_probe(shop.module.id).await.unwrap().is_none() {
+        if probe_module::start_probe(&self.backend, shop.module.id).await.unwrap().is_none() {
             let probe = shop.module.probes(self).pop().expect("a probe was sent");
             self.deliver(&shop.module.ack(self, &probe, |ack| ack.stage = Stage::Done)).await;
         }
@@ -214,7 +223,7 @@ impl TestApp {
     /// A consumer orders at the shop; its module answers the probe.
     pub async fn try_order(&self) -> Result<Checkout> {
         self.make_ready(&self.shop).await;
-        self.backend.order(self.form(&self.shop)).await
+        place_order::order(&self.backend, self.form(&self.shop)).await
     }
 
     /// As [`TestApp::try_order`]; gives the sale's token.
@@ -224,14 +233,14 @@ impl TestApp {
 
     /// The only sale of the shop.
     pub async fn only_token(&self) -> String {
-        let sales = self.backend.sales(self.shop.operator_id, Default::default()).await.unwrap();
+        let sales = views::sales(&self.backend, self.shop.operator_id, Default::default()).await.unwrap();
         assert_eq!(sales.len(), 1);
         sales[0].view.token.clone()
     }
 
     /// A sale of the shop, as its operator sees it.
     pub async fn row(&self, token: &str) -> SaleRow {
-        self.backend.operator_sale(self.shop.operator_id, token).await.unwrap()
+        views::operator_sale(&self.backend, self.shop.operator_id, token).await.unwrap()
     }
 
     pub async fn state(&self, token: &str) -> &'static str {
@@ -257,7 +266,7 @@ impl TestApp {
 
     /// A callback for the shop's account arrives.
     pub async fn callback(&self, callback: &Callback) -> Result<(), CallbackFailure> {
-        self.backend.callback(&self.shop.account_token, callback.raw()).await
+        take_callback::callback(&self.backend, &self.shop.account_token, callback.raw()).await
     }
 
     /// Orders and pays, the callback arrives: gives the sale's token.
@@ -344,9 +353,9 @@ impl Default for World {
 }
 
 impl World {
-    fn backend(&self, db: Db, rules: Rules, secret_key: [u8; 32]) -> Backend {
+    fn backend(&self, db: Db, rules: Rules, secret_key: [u8; 32]) -> backend::Context {
         let real = RealProviders::new(self.clock.clone(), self.random.clone()).unwrap();
-        Backend::new(Parts {
+        backend::Context::new(Parts {
             db,
             clock: self.clock.clone(),
             random: self.random.clone(),
@@ -359,7 +368,7 @@ impl World {
     }
 }
 
-async fn open_shop(backend: &Backend, slug: &str, refund_remainder: bool) -> Shop {
+async fn open_shop(backend: &backend::Context, slug: &str, refund_remainder: bool) -> Shop {
     let operator = NewOperator {
         slug: slug.into(),
         name: format!("{slug} rides"),
@@ -367,11 +376,11 @@ async fn open_shop(backend: &Backend, slug: &str, refund_remainder: bool) -> Sho
         time_zone: Zone::usual(Currency::Cny),
         refund_remainder,
     };
-    let operator_id = backend.add_operator(operator).await.unwrap();
+    let operator_id = operators::add_operator(backend, operator).await.unwrap();
     let account = Config { merchant: format!("merchant of {slug}"), key: format!("callback key of {slug}") };
     let json = serde_json::to_string(&account).unwrap();
-    let account_token = backend.set_merchant_account(operator_id, "bank", &json).await.unwrap();
-    let module = TestModule::new(backend.provision_module(None).await.unwrap());
+    let account_token = accounts::set_merchant_account(backend, operator_id, "bank", &json).await.unwrap();
+    let module = TestModule::new(register_module::provision_module(backend, None).await.unwrap());
     let price = PriceChange { label: "One ride".into(), amount_minor: PRICE_MINOR, pulses: PRICE_PULSES.into() };
     let machine = NewMachine {
         operator_id,
@@ -381,7 +390,7 @@ async fn open_shop(backend: &Backend, slug: &str, refund_remainder: bool) -> Sho
         coin_value_minor: COIN_MINOR,
         prices: vec![price],
     };
-    let (machine_id, code) = backend.add_machine(machine).await.unwrap();
-    let price_id = backend.machine(operator_id, machine_id).await.unwrap().prices[0].id;
+    let (machine_id, code) = machine::add_machine(backend, machine).await.unwrap();
+    let price_id = fleet::machine(backend, operator_id, machine_id).await.unwrap().prices[0].id;
     Shop { operator_id, account_token, account, machine_id, code, price_id, module }
 }

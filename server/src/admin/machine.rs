@@ -4,9 +4,11 @@ use super::{Act, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
 use backend::{
-    Backend,
-    machines::{MachineChange, NewMachine},
-    modules::CoinCorrection,
+    flows::operate::{
+        coins::{self, CoinCorrection},
+        machine::{self, MachineChange, NewMachine},
+    },
+    machines::list,
 };
 use clap::{Args, Subcommand};
 
@@ -98,20 +100,20 @@ pub struct NewWords {
 
 impl NewWords {
     /// Adds it, and prints how it is reached.
-    pub async fn add(self, backend: &Backend, settings: &Settings) -> Result<()> {
+    pub async fn add(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
         let module = self.module.as_deref().map(input::module).transpose().context("--module")?;
         let prices = self.prices.iter().map(|price| input::price(price)).collect::<Result<Vec<_>>>()?;
         let (name, site, coin_value_minor) = (self.name, self.site, self.coin_value_minor);
         let operator_id = input::operator(backend, &self.operator).await?;
         let new = NewMachine { operator_id, module, name, site, coin_value_minor, prices };
-        let (machine, code) = backend.add_machine(new).await?;
+        let (machine, code) = machine::add_machine(backend, new).await?;
         println!("machine {machine}\ncode {code}\npage {}/s/{code}", settings.public_url);
         Ok(())
     }
 }
 
 impl Act for Machine {
-    async fn act(self, backend: &Backend, settings: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
         match self {
             Machine::Add(words) => words.add(backend, settings).await,
             Machine::List { operator, form } => list(backend, operator, &form).await,
@@ -122,7 +124,7 @@ impl Act for Machine {
             Machine::ReplaceModule { machine, module, none: _ } => {
                 let module = module.as_deref().map(input::module).transpose()?;
                 let row = input::machine(backend, &machine).await?;
-                backend.replace_module(row.operator_id, row.machine_id, module).await?;
+                machine::replace_module(backend, row.operator_id, row.machine_id, module).await?;
                 let (old, new) = (print::or_dash(&row.module), print::or_dash(&module));
                 println!("machine {}: module {new} in place of {old}; code {} as before", row.machine_id, row.code);
                 Ok(())
@@ -130,7 +132,7 @@ impl Act for Machine {
             Machine::CorrectCoins { machine, amount_minor, reason, count_anew } => {
                 let row = input::machine(backend, &machine).await?;
                 let correction = CoinCorrection { amount_minor, reason, count_anew };
-                backend.correct_coins(row.operator_id, row.machine_id, &correction).await?;
+                coins::correct_coins(backend, row.operator_id, row.machine_id, &correction).await?;
                 println!(
                     "machine {}: {amount_minor} minor units added to the cash expected in its box",
                     row.machine_id
@@ -142,13 +144,13 @@ impl Act for Machine {
             }
             Machine::Retire { machine } => {
                 let row = input::machine(backend, &machine).await?;
-                backend.retire_machine(row.operator_id, row.machine_id).await?;
+                machine::retire_machine(backend, row.operator_id, row.machine_id).await?;
                 println!("machine {} is retired; module {} is free", row.machine_id, print::or_dash(&row.module));
                 Ok(())
             }
             Machine::BringBack { machine } => {
                 let row = input::machine(backend, &machine).await?;
-                backend.bring_back_machine(row.operator_id, row.machine_id).await?;
+                machine::bring_back_machine(backend, row.operator_id, row.machine_id).await?;
                 println!("machine {} is back in service", row.machine_id);
                 Ok(())
             }
@@ -156,13 +158,13 @@ impl Act for Machine {
     }
 }
 
-async fn list(backend: &Backend, operator: Option<String>, form: &print::Form) -> Result<()> {
+async fn list(backend: &backend::Context, operator: Option<String>, form: &print::Form) -> Result<()> {
     let operator = match operator {
         Some(named) => Some(input::operator(backend, &named).await?),
         None => None,
     };
     let heads = ["NUMBER", "OPERATOR", "CODE", "NAME", "SITE", "MODULE", "STATE"];
-    form.rows(&backend.machines(operator).await?, heads, |row| {
+    form.rows(&list::machines(backend, operator).await?, heads, |row| {
         let state = match (row.retired_ms, row.active) {
             (Some(_), _) => "retired",
             (None, true) => "on sale",
@@ -180,14 +182,14 @@ async fn list(backend: &Backend, operator: Option<String>, form: &print::Form) -
     })
 }
 
-async fn set(backend: &Backend, machine: &str, change: MachineChange, on_sale: Option<bool>) -> Result<()> {
+async fn set(backend: &backend::Context, machine: &str, change: MachineChange, on_sale: Option<bool>) -> Result<()> {
     if change.name.is_none() && change.site.is_none() && change.coin_value_minor.is_none() && on_sale.is_none() {
         bail!("nothing to change: give --name, --site, --coin-value-minor or --on-sale");
     }
     let row = input::machine(backend, machine).await?;
-    backend.change_machine(row.operator_id, row.machine_id, change).await?;
+    machine::change_machine(backend, row.operator_id, row.machine_id, change).await?;
     if let Some(on_sale) = on_sale {
-        backend.set_active(row.operator_id, row.machine_id, on_sale).await?;
+        machine::set_active(backend, row.operator_id, row.machine_id, on_sale).await?;
     }
     println!("machine {} changed", row.machine_id);
     Ok(())

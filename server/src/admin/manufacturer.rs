@@ -3,7 +3,7 @@
 use super::{Act, input, print};
 use crate::{config::Settings, gate::TOOL_PREFIX};
 use anyhow::Result;
-use backend::Backend;
+use backend::access::manufacturers;
 use clap::Subcommand;
 
 #[derive(Subcommand)]
@@ -25,15 +25,15 @@ pub enum Manufacturer {
 }
 
 impl Act for Manufacturer {
-    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Manufacturer::Add { slug, name } => {
-                println!("manufacturer {}", backend.add_manufacturer(&slug, &name).await?);
+                println!("manufacturer {}", manufacturers::add_manufacturer(backend, &slug, &name).await?);
                 Ok(())
             }
             Manufacturer::List(form) => {
                 let heads = ["NUMBER", "SHORT NAME", "NAME", "TOOL HAS A PASSWORD"];
-                form.rows(&backend.manufacturers().await?, heads, |row| {
+                form.rows(&manufacturers::manufacturers(backend).await?, heads, |row| {
                     let (slug, name) = (row.slug.clone(), row.name.clone());
                     [row.manufacturer_id.to_string(), slug, name, print::yes_no(row.has_tool)]
                 })
@@ -44,8 +44,8 @@ impl Act for Manufacturer {
 }
 
 /// Sets a tool's password from standard input.
-pub async fn set_tool_password(backend: &Backend, manufacturer: i64) -> Result<()> {
-    backend.set_tool_password(manufacturer, &input::secret("password")?).await?;
+pub async fn set_tool_password(backend: &backend::Context, manufacturer: i64) -> Result<()> {
+    manufacturers::set_tool_password(backend, manufacturer, &input::secret("password")?).await?;
     println!("password set; the user name is {TOOL_PREFIX} and the manufacturer's short name");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::{Act, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result};
-use backend::Backend;
+use backend::access::{members, operators};
 use clap::Subcommand;
 
 #[derive(Subcommand)]
@@ -40,14 +40,17 @@ pub enum Member {
 }
 
 impl Act for Member {
-    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Member::Add { operator, email } => {
                 let operator = input::operator(backend, &operator).await?;
-                println!("member {}", backend.add_member(operator, &email, &input::secret("password")?).await?);
+                println!(
+                    "member {}",
+                    members::add_member(backend, operator, &email, &input::secret("password")?).await?
+                );
             }
             Member::List { operator, form } => {
-                let members = backend.members(input::operator(backend, &operator).await?).await?;
+                let members = members::members(backend, input::operator(backend, &operator).await?).await?;
                 form.rows(&members, ["NUMBER", "E-MAIL", "SINCE"], |row| {
                     [row.member_id.to_string(), row.email.clone(), print::time(Some(row.created_ms))]
                 })?;
@@ -55,13 +58,13 @@ impl Act for Member {
             Member::SetPassword { operator, email } => {
                 let operator = input::operator(backend, &operator).await?;
                 let member = find(backend, operator, &email).await?;
-                backend.set_member_password(operator, member, &input::secret("password")?).await?;
+                members::set_member_password(backend, operator, member, &input::secret("password")?).await?;
                 println!("member {member}: password set");
             }
             Member::Remove { operator, email } => {
                 let operator = input::operator(backend, &operator).await?;
                 let member = find(backend, operator, &email).await?;
-                backend.remove_member(operator, member).await?;
+                members::remove_member(backend, operator, member).await?;
                 println!("member {member} removed");
             }
         }
@@ -69,8 +72,8 @@ impl Act for Member {
     }
 }
 
-async fn find(backend: &Backend, operator: i64, email: &str) -> Result<i64> {
-    let found = backend.find_member(operator, email).await;
+async fn find(backend: &backend::Context, operator: i64, email: &str) -> Result<i64> {
+    let found = members::find_member(backend, operator, email).await;
     Ok(found.with_context(|| format!("{email:?}: see `coinwire member list {operator}`"))?.member_id)
 }
 
@@ -87,16 +90,16 @@ pub enum Integrator {
 }
 
 impl Act for Integrator {
-    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Integrator::SetPassword { operator } => {
                 let operator = input::operator(backend, &operator).await?;
-                backend.set_integrator_password(operator, &input::secret("password")?).await?;
+                operators::set_integrator_password(backend, operator, &input::secret("password")?).await?;
                 println!("password set; the user name is the operator's short name");
                 Ok(())
             }
             Integrator::List(form) => {
-                form.rows(&backend.operators().await?, ["OPERATOR", "USER NAME", "PASSWORD"], |row| {
+                form.rows(&operators::operators(backend).await?, ["OPERATOR", "USER NAME", "PASSWORD"], |row| {
                     [row.operator_id.to_string(), row.slug.clone(), print::yes_no(row.has_integrator)]
                 })
             }

@@ -3,7 +3,7 @@
 use super::{Act, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result};
-use backend::Backend;
+use backend::payments::accounts;
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub enum Merchant {
 }
 
 impl Act for Merchant {
-    async fn act(self, backend: &Backend, settings: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
         match self {
             Merchant::Add { operator, provider, file } => {
                 let operator = input::operator(backend, &operator).await?;
@@ -41,7 +41,7 @@ impl Act for Merchant {
                     None => None,
                 };
                 let heads = ["NUMBER", "OPERATOR", "PROVIDER", "ACTIVE", "SINCE", "CALLBACKS"];
-                form.rows(&backend.merchant_accounts(operator).await?, heads, |row| {
+                form.rows(&accounts::merchant_accounts(backend, operator).await?, heads, |row| {
                     [
                         row.account_id.to_string(),
                         row.operator_id.to_string(),
@@ -57,9 +57,15 @@ impl Act for Merchant {
 }
 
 /// Stores an account from a file, and prints where the provider reports to.
-pub async fn add(backend: &Backend, settings: &Settings, operator: i64, provider: &str, file: &Path) -> Result<()> {
+pub async fn add(
+    backend: &backend::Context,
+    settings: &Settings,
+    operator: i64,
+    provider: &str,
+    file: &Path,
+) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let token = backend.set_merchant_account(operator, provider, &text).await?;
+    let token = accounts::set_merchant_account(backend, operator, provider, &text).await?;
     println!("callbacks {}/callbacks/{provider}/{token}", settings.public_url);
     Ok(())
 }

@@ -28,7 +28,6 @@ pub use sale::Sale;
 
 use crate::{ConfigFile, config::Settings, house, log};
 use anyhow::Result;
-use backend::Backend;
 use clap::{Args, Subcommand};
 
 /// What is done with a noun, in which store.
@@ -42,7 +41,7 @@ pub struct On<Verb: Subcommand> {
 
 /// A verb that can be carried out.
 pub trait Act {
-    async fn act(self, backend: &Backend, settings: &Settings) -> Result<()>;
+    async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()>;
 }
 
 impl<Verb: Subcommand + Act> On<Verb> {

@@ -3,7 +3,13 @@
 use super::{Act, input, print};
 use crate::config::{self, Settings};
 use anyhow::{Context, Result};
-use backend::{Backend, modules::Provisioned};
+use backend::{
+    flows::{
+        disable_module,
+        register_module::{self, Provisioned},
+    },
+    modules::registry,
+};
 use clap::Subcommand;
 use protocol::{ModuleId, ModuleSecret};
 
@@ -54,7 +60,7 @@ pub enum Module {
 }
 
 impl Act for Module {
-    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Module::Add { operator, manufacturer, existing } => {
                 let operator = match operator {
@@ -67,7 +73,7 @@ impl Act for Module {
                 };
                 let module = add(backend, manufacturer, known).await?;
                 if let Some(operator) = operator {
-                    backend.give_module(module, operator).await?;
+                    register_module::give_module(backend, module, operator).await?;
                 }
                 Ok(())
             }
@@ -76,7 +82,7 @@ impl Act for Module {
                     Some(named) => Some(input::operator(backend, &named).await?),
                     None => None,
                 };
-                let mut rows = backend.modules(operator).await?;
+                let mut rows = registry::modules(backend, operator).await?;
                 rows.retain(|row| !spare || row.machine_id.is_none());
                 let heads =
                     ["MODULE", "OPERATOR", "MACHINE", "MANUFACTURER", "FIRMWARE", "LAST HEARD", "DISABLED SINCE"];
@@ -96,7 +102,9 @@ impl Act for Module {
             Module::Give { id, operator } => {
                 let module = input::module(&id)?;
                 let operator = input::operator(backend, &operator).await?;
-                backend.give_module(module, operator).await.with_context(|| format!("module {module}"))?;
+                register_module::give_module(backend, module, operator)
+                    .await
+                    .with_context(|| format!("module {module}"))?;
                 println!("module {module} is operator {operator}'s");
                 Ok(())
             }
@@ -107,13 +115,17 @@ impl Act for Module {
 }
 
 /// Registers an identity, a new one if none is given, and prints what has to go into the module.
-pub async fn add(backend: &Backend, manufacturer: Option<i64>, known: Option<Provisioned>) -> Result<ModuleId> {
+pub async fn add(
+    backend: &backend::Context,
+    manufacturer: Option<i64>,
+    known: Option<Provisioned>,
+) -> Result<ModuleId> {
     let module = match known {
         Some(module) => {
-            backend.register_module(&module, manufacturer).await?;
+            register_module::register_module(backend, &module, manufacturer).await?;
             module
         }
-        None => backend.provision_module(manufacturer).await?,
+        None => register_module::provision_module(backend, manufacturer).await?,
     };
     println!("id {}", module.id);
     println!("secret {}", config::hex(module.secret.expose()));
@@ -127,9 +139,9 @@ pub fn identity(id: &str, secret: &str) -> Result<Provisioned> {
     Ok(Provisioned { id: input::module(id)?, secret: ModuleSecret::new(secret) })
 }
 
-async fn set_disabled(backend: &Backend, id: &str, disabled: bool) -> Result<()> {
+async fn set_disabled(backend: &backend::Context, id: &str, disabled: bool) -> Result<()> {
     let module = input::module(id)?;
-    backend.set_module_disabled(module, disabled).await.with_context(|| format!("module {module}"))?;
+    disable_module::set_module_disabled(backend, module, disabled).await.with_context(|| format!("module {module}"))?;
     println!("module {module} is {}", if disabled { "disabled" } else { "enabled" });
     Ok(())
 }

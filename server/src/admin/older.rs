@@ -3,7 +3,7 @@
 use super::{Act, input, machine, manufacturer, merchant, module, operator};
 use crate::config::Settings;
 use anyhow::Result;
-use backend::{Backend, Error};
+use backend::{Error, access::members};
 use clap::Subcommand;
 use std::path::PathBuf;
 
@@ -63,7 +63,7 @@ pub enum Add {
 }
 
 impl Act for Add {
-    async fn act(self, backend: &Backend, settings: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
         match self {
             Add::Operator(words) => words.add(backend).await,
             Add::Member { operator, email } => member(backend, &operator, &email).await,
@@ -88,15 +88,17 @@ impl Act for Add {
 }
 
 /// Adds a member, or gives one who is there another password.
-async fn member(backend: &Backend, operator: &str, email: &str) -> Result<()> {
+async fn member(backend: &backend::Context, operator: &str, email: &str) -> Result<()> {
     let operator = input::operator(backend, operator).await?;
     let password = input::secret("password")?;
-    match backend.find_member(operator, email).await {
+    match members::find_member(backend, operator, email).await {
         Ok(known) => {
-            backend.set_member_password(operator, known.member_id, &password).await?;
+            members::set_member_password(backend, operator, known.member_id, &password).await?;
             println!("member {}: is a member already, the password was replaced", known.member_id);
         }
-        Err(Error::NotFound(_)) => println!("member {}", backend.add_member(operator, email, &password).await?),
+        Err(Error::NotFound(_)) => {
+            println!("member {}", members::add_member(backend, operator, email, &password).await?)
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(())

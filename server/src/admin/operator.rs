@@ -4,9 +4,9 @@ use super::{Act, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
 use backend::{
-    Backend,
+    access::operators::{self, NewOperator, OperatorChange},
     money::Currency,
-    operators::{NewOperator, OperatorChange},
+    sales::takings,
     zones::{Period, Zone},
 };
 use clap::{Args, Subcommand, ValueEnum};
@@ -70,7 +70,7 @@ pub struct NewWords {
 
 impl NewWords {
     /// Adds it, and prints its number.
-    pub async fn add(self, backend: &Backend) -> Result<()> {
+    pub async fn add(self, backend: &backend::Context) -> Result<()> {
         let currency = input::currency(&self.currency)?;
         let time_zone = self.zone(currency)?;
         let new = NewOperator {
@@ -80,7 +80,7 @@ impl NewWords {
             time_zone,
             refund_remainder: self.refund_remainder,
         };
-        println!("operator {}", backend.add_operator(new).await?);
+        println!("operator {}", operators::add_operator(backend, new).await?);
         Ok(())
     }
 
@@ -116,12 +116,12 @@ impl From<PeriodWord> for Period {
 }
 
 impl Act for Operator {
-    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Operator::Add(words) => words.add(backend).await,
             Operator::List(form) => {
                 let heads = ["NUMBER", "SHORT NAME", "NAME", "CURRENCY", "TIME ZONE", "REFUNDS"];
-                form.rows(&backend.operators().await?, heads, |row| {
+                form.rows(&operators::operators(backend).await?, heads, |row| {
                     let refunds = if row.refund_remainder { "the rest" } else { "all" }.to_owned();
                     let (slug, name) = (row.slug.clone(), row.name.clone());
                     [row.operator_id.to_string(), slug, name, row.currency.clone(), row.time_zone.clone(), refunds]
@@ -134,13 +134,13 @@ impl Act for Operator {
                 let time_zone = time_zone.as_deref().map(Zone::parse).transpose()?;
                 let operator = input::operator(backend, &operator).await?;
                 let change = OperatorChange { name, contact, time_zone, refund_remainder };
-                backend.change_operator(operator, change).await?;
+                operators::change_operator(backend, operator, change).await?;
                 println!("operator {operator} changed");
                 Ok(())
             }
             Operator::Takings { operator, period, form } => {
                 let operator = input::operator(backend, &operator).await?;
-                form.one(&backend.takings(operator, period.into()).await?, |takings| {
+                form.one(&takings::takings(backend, operator, period.into()).await?, |takings| {
                     vec![
                         ("sales", takings.sales.to_string()),
                         ("by phone", takings.mobile_text.clone()),

@@ -3,7 +3,10 @@
 use super::{Act, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
-use backend::{Backend, machines::PriceChange};
+use backend::{
+    flows::operate::price,
+    machines::{prices, shapes::PriceChange},
+};
 use clap::Subcommand;
 
 #[derive(Subcommand)]
@@ -56,16 +59,16 @@ pub enum Price {
 }
 
 impl Act for Price {
-    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Price::Add { machine, label, amount_minor, pulses } => {
                 let row = input::machine(backend, &machine).await?;
                 let new = PriceChange { label, amount_minor, pulses };
-                println!("price {}", backend.add_price(row.operator_id, row.machine_id, new).await?);
+                println!("price {}", price::add_price(backend, row.operator_id, row.machine_id, new).await?);
             }
             Price::List { machine, form } => {
                 let row = input::machine(backend, &machine).await?;
-                let prices = backend.prices(row.operator_id, row.machine_id).await?;
+                let prices = prices::prices(backend, row.operator_id, row.machine_id).await?;
                 form.rows(&prices, ["NUMBER", "LABEL", "AMOUNT", "PULSES"], |price| {
                     let (label, amount) = (price.label.clone(), price.amount_text.clone());
                     [price.id.to_string(), label, amount, price.pulses.to_string()]
@@ -77,12 +80,12 @@ impl Act for Price {
             }
             Price::Remove { price } => {
                 let (operator, machine) = of(backend, price).await?;
-                backend.remove_price(operator, machine, price).await?;
+                price::remove_price(backend, operator, machine, price).await?;
                 println!("price {price} removed");
             }
             Price::Order { machine, prices } => {
                 let row = input::machine(backend, &machine).await?;
-                backend.order_prices(row.operator_id, row.machine_id, &prices).await?;
+                price::order_prices(backend, row.operator_id, row.machine_id, &prices).await?;
                 println!("machine {}: prices are in order", row.machine_id);
             }
         }
@@ -91,12 +94,14 @@ impl Act for Price {
 }
 
 /// The operator and the machine of a price.
-async fn of(backend: &Backend, price: i64) -> Result<(i64, i64)> {
-    backend.machine_of_price(price).await.with_context(|| format!("{price}: see `coinwire price list MACHINE`"))
+async fn of(backend: &backend::Context, price: i64) -> Result<(i64, i64)> {
+    prices::machine_of_price(backend, price)
+        .await
+        .with_context(|| format!("{price}: see `coinwire price list MACHINE`"))
 }
 
 async fn set(
-    backend: &Backend,
+    backend: &backend::Context,
     price: i64,
     label: Option<String>,
     amount_minor: Option<i64>,
@@ -106,12 +111,12 @@ async fn set(
         bail!("nothing to change: give --label, --amount-minor or --pulses");
     }
     let (operator, machine) = of(backend, price).await?;
-    let prices = backend.prices(operator, machine).await?;
+    let prices = prices::prices(backend, operator, machine).await?;
     let now = prices.into_iter().find(|row| row.id == price).context("the price was removed meanwhile")?;
     let change = PriceChange {
         label: label.unwrap_or(now.label),
         amount_minor: amount_minor.unwrap_or(now.amount.amount_minor),
         pulses: pulses.unwrap_or(now.pulses),
     };
-    Ok(backend.change_price(operator, price, change).await?)
+    Ok(price::change_price(backend, operator, price, change).await?)
 }

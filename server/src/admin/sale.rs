@@ -4,9 +4,13 @@ use super::{Act, input, print};
 use crate::config::Settings;
 use anyhow::Result;
 use backend::{
-    Backend,
     clock::{SystemRandom, random_text},
-    sales::{ActionRow, HandAct, HandRequest, SaleRow, SalesFilter, Settlement},
+    flows::operate::sale::{self, HandRequest},
+    sales::{
+        ActionRow, HandAct, Settlement, actions,
+        shapes::{SaleRow, SalesFilter},
+        views,
+    },
 };
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -93,10 +97,10 @@ impl From<How> for Settlement {
 /// Characters of a key that nobody chose.
 const KEY_CHARS: usize = 26;
 
-async fn decide(backend: &Backend, token: String, act: HandAct, why: Why) -> Result<()> {
+async fn decide(backend: &backend::Context, token: String, act: HandAct, why: Why) -> Result<()> {
     let key = why.key.unwrap_or_else(|| random_text(&SystemRandom, KEY_CHARS));
     let request = HandRequest { token, key, act, reason: why.reason, by: why.by };
-    let row = backend.act_by_hand(None, request).await?;
+    let row = sale::act_by_hand(backend, None, request).await?;
     println!("sale {} is {}", row.view.token, row.view.state);
     if let Some(refunded) = row.view.refund_text {
         println!("refunded or being refunded: {refunded}");
@@ -105,13 +109,13 @@ async fn decide(backend: &Backend, token: String, act: HandAct, why: Why) -> Res
 }
 
 impl Act for Sale {
-    async fn act(self, backend: &Backend, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Sale::List { operator, state, before, form } => {
                 let operator = input::operator(backend, &operator).await?;
                 let filter = SalesFilter { state, before_token: before, machine_id: None };
                 let heads = ["SALE", "WHEN", "MACHINE", "AMOUNT", "STATE", "REASON", "REFUNDED"];
-                form.rows(&backend.sales(operator, filter).await?, heads, |row| {
+                form.rows(&views::sales(backend, operator, filter).await?, heads, |row| {
                     let view = &row.view;
                     [
                         view.token.clone(),
@@ -129,7 +133,10 @@ impl Act for Sale {
             }
             Sale::Settle { token, how, why } => decide(backend, token, HandAct::Settle(how.into()), why).await,
             Sale::Show { token, form } => {
-                let sale = Shown { row: backend.any_sale(&token).await?, actions: backend.sale_actions(&token).await? };
+                let sale = Shown {
+                    row: views::any_sale(backend, &token).await?,
+                    actions: actions::sale_actions(backend, &token).await?,
+                };
                 form.one(&sale, facts)
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     house::{Foundation, House},
 };
 use anyhow::{Context, Result, bail};
-use backend::{Backend, sales::Readiness};
+use backend::{flows::scan_machine, sales::readiness::Readiness};
 use certificate::{CA_FILE, Certificate};
 use clap::Args;
 use fleet::Fleet;
@@ -189,10 +189,10 @@ fn panel(state: &State, fleet: Arc<Fleet>, mqtt: SocketAddr, sandbox: &sandbox::
 }
 
 /// Waits until every machine answers a probe.
-async fn until_payable(backend: &Backend, fleet: &Fleet) -> Result<()> {
+async fn until_payable(backend: &backend::Context, fleet: &Fleet) -> Result<()> {
     let all = async {
         for module in fleet.modules() {
-            while backend.scan(&module.code).await?.readiness != Readiness::Ready {
+            while scan_machine::scan(backend, &module.code).await?.readiness != Readiness::Ready {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

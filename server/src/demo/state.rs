@@ -3,13 +3,18 @@
 use crate::config::{hex, parse_hex, write_private};
 use anyhow::{Context, Result};
 use backend::{
-    Backend,
+    access::{
+        members,
+        operators::{self, NewOperator, OperatorChange},
+    },
     clock::{SystemRandom, random_text},
-    machines::{NewMachine, PriceChange},
-    modules::Provisioned,
+    flows::{
+        operate::machine::{self, NewMachine},
+        register_module::{self, Provisioned},
+    },
+    machines::shapes::PriceChange,
     money::Currency,
-    operators::{NewOperator, OperatorChange},
-    payments::wechat,
+    payments::{accounts, wechat},
     zones::Zone,
 };
 use protocol::{ModuleId, ModuleSecret};
@@ -114,7 +119,7 @@ impl State {
 
     /// Puts into the store what is not there yet: the operator with its logins, its account with the provider, and a
     /// machine for each module and the spare. Gives the modules' machines.
-    pub async fn seed(&self, backend: &Backend, sandbox: &sandbox::Sandbox) -> Result<Vec<DemoMachine>> {
+    pub async fn seed(&self, backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Result<Vec<DemoMachine>> {
         let mut state = State::load_or_make(self.file.parent().context("the data directory")?, 0)?;
         let operator_id = match state.operator_id {
             Some(operator_id) => operator_id,
@@ -125,7 +130,7 @@ impl State {
                 operator_id
             }
         };
-        backend.set_merchant_account(operator_id, "wechat", &account(sandbox)?).await?;
+        accounts::set_merchant_account(backend, operator_id, "wechat", &account(sandbox)?).await?;
         let mut machines = vec![];
         for (number, identity) in self.modules.iter().enumerate() {
             let (name, site, prices) = machine(number);
@@ -148,20 +153,22 @@ impl State {
         Ok(machines)
     }
 
-    async fn add_operator(&self, backend: &Backend) -> Result<i64> {
-        let operator_id = backend
-            .add_operator(NewOperator {
+    async fn add_operator(&self, backend: &backend::Context) -> Result<i64> {
+        let operator_id = operators::add_operator(
+            backend,
+            NewOperator {
                 slug: OPERATOR_SLUG.into(),
                 name: "Sunny Rides".into(),
                 currency: Currency::Cny,
                 time_zone: Zone::usual(Currency::Cny),
                 refund_remainder: false,
-            })
-            .await?;
+            },
+        )
+        .await?;
         let change = OperatorChange { contact: Some(CONTACT.into()), ..OperatorChange::default() };
-        backend.change_operator(operator_id, change).await?;
-        backend.add_member(operator_id, &self.email, &self.password).await?;
-        backend.set_integrator_password(operator_id, &self.integrator_password).await?;
+        operators::change_operator(backend, operator_id, change).await?;
+        members::add_member(backend, operator_id, &self.email, &self.password).await?;
+        operators::set_integrator_password(backend, operator_id, &self.integrator_password).await?;
         Ok(operator_id)
     }
 }
@@ -174,7 +181,7 @@ fn machine(number: usize) -> (String, &'static str, &'static [(&'static str, i64
 }
 
 async fn add_machine(
-    backend: &Backend,
+    backend: &backend::Context,
     operator_id: i64,
     identity: &Identity,
     name: &str,
@@ -182,22 +189,24 @@ async fn add_machine(
     prices: &[(&str, i64, i32)],
 ) -> Result<String> {
     let module = identity.identity().context("a module's identity in demo-state.json is damaged")?;
-    backend.register_module(&module, None).await?;
+    register_module::register_module(backend, &module, None).await?;
     let prices = prices.iter().map(|(label, amount_minor, pulses)| PriceChange {
         label: (*label).into(),
         amount_minor: *amount_minor,
         pulses: *pulses,
     });
-    let (_, code) = backend
-        .add_machine(NewMachine {
+    let (_, code) = machine::add_machine(
+        backend,
+        NewMachine {
             operator_id,
             module: Some(module.id),
             name: name.into(),
             site: site.into(),
             coin_value_minor: 100,
             prices: prices.collect(),
-        })
-        .await?;
+        },
+    )
+    .await?;
     Ok(code)
 }
 

@@ -8,7 +8,7 @@ use crate::{
     pages::resend,
     way_on::page_of,
 };
-use backend::{Backend, operators::Member};
+use backend::access::{sign_in, signed_in::Member};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use poem::{
     Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response,
@@ -30,7 +30,7 @@ const MEMBER: &str = "member";
 const FINGERPRINT: &str = "fingerprint";
 
 /// Sessions in the backend's store.
-pub(crate) struct Sessions(pub(crate) Backend);
+pub(crate) struct Sessions(pub(crate) backend::Context);
 
 /// The session's cookie of a request, or nothing.
 pub(crate) fn cookie(request: &Request) -> String {
@@ -38,10 +38,10 @@ pub(crate) fn cookie(request: &Request) -> String {
 }
 
 /// The member whom a session's cookie belongs to, as far as the store tells.
-pub(crate) async fn member_of(backend: &Backend, cookie: &str) -> Option<Member> {
-    let data = backend.load_session(&stored_id(cookie)).await.ok()??;
+pub(crate) async fn member_of(backend: &backend::Context, cookie: &str) -> Option<Member> {
+    let data = sign_in::load_session(backend, &stored_id(cookie)).await.ok()??;
     let entries: BTreeMap<String, Value> = serde_json::from_str(&data).ok()?;
-    let member = backend.member(entries.get(MEMBER)?.as_i64()?).await.ok()?;
+    let member = sign_in::member(backend, entries.get(MEMBER)?.as_i64()?).await.ok()?;
     // A session of an older password is nobody's.
     (entries.get(FINGERPRINT)?.as_str()? == member.fingerprint).then_some(member)
 }
@@ -57,7 +57,7 @@ fn unavailable(error: backend::Error) -> poem::Error {
 
 impl SessionStorage for Sessions {
     async fn load_session<'a>(&'a self, session_id: &'a str) -> poem::Result<Option<BTreeMap<String, Value>>> {
-        let data = self.0.load_session(&stored_id(session_id)).await.map_err(unavailable)?;
+        let data = sign_in::load_session(&self.0, &stored_id(session_id)).await.map_err(unavailable)?;
         // Data of an older make counts as no session.
         Ok(data.and_then(|data| serde_json::from_str(&data).ok()))
     }
@@ -71,11 +71,11 @@ impl SessionStorage for Sessions {
         let life_ms = i64::try_from(expires.unwrap_or(SESSION_LIFE).as_millis()).unwrap_or(i64::MAX);
         let data = Value::from_iter(entries.clone()).to_string();
         let expires_ms = self.0.now_ms().saturating_add(life_ms);
-        self.0.save_session(&stored_id(session_id), &data, expires_ms).await.map_err(unavailable)
+        sign_in::save_session(&self.0, &stored_id(session_id), &data, expires_ms).await.map_err(unavailable)
     }
 
     async fn remove_session<'a>(&'a self, session_id: &'a str) -> poem::Result<()> {
-        self.0.remove_session(&stored_id(session_id)).await.map_err(unavailable)
+        sign_in::remove_session(&self.0, &stored_id(session_id)).await.map_err(unavailable)
     }
 }
 
@@ -122,7 +122,7 @@ pub(crate) async fn members_only<E: Endpoint>(
     let session = request.extensions().get::<Session>().cloned().expect("sessions are around this");
     let member = match session.get::<i64>(MEMBER) {
         None => None,
-        Some(id) => match app.backend.member(id).await {
+        Some(id) => match sign_in::member(&app.backend, id).await {
             Ok(member) if session.get(FINGERPRINT).as_ref() == Some(&member.fingerprint) => Some(member),
             // The member is gone, or has another password: so is the session.
             Ok(_) | Err(backend::Error::NotFound(_)) => {
@@ -166,9 +166,9 @@ fn to_sign_in(request: &Request) -> Response {
 impl Signed {
     /// Whether the session still stands, and the password it began with: a live stream outlasts the request that was let
     /// through.
-    pub(crate) async fn still_in(&self, backend: &Backend) -> Result<(), backend::Error> {
-        let stands = backend.load_session(&self.session).await?.is_some();
-        let member = backend.member(self.member.member_id).await?;
+    pub(crate) async fn still_in(&self, backend: &backend::Context) -> Result<(), backend::Error> {
+        let stands = sign_in::load_session(backend, &self.session).await?.is_some();
+        let member = sign_in::member(backend, self.member.member_id).await?;
         if stands && member.fingerprint == self.member.fingerprint {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 //! form's answer is a page with the question, whose form says that one is sure.
 
 use crate::{failure::Failure, page::Page};
-use backend::operators::Member;
+use backend::access::signed_in::Member;
 use poem::Response;
 use serde::Serialize;
 use tera::Context;

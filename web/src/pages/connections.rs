@@ -8,7 +8,10 @@ use crate::{
     page::{Page, see_other},
     pages::confirm::{self, Question},
 };
-use backend::{machines::FleetRow, operators::Member};
+use backend::{
+    access::signed_in::Member,
+    machines::{fleet, shapes::FleetRow},
+};
 use poem::{
     Response, handler,
     web::{Form, Path, Query},
@@ -125,7 +128,7 @@ fn gate(page: &Page) -> Result<&Arc<dyn MqttGate>, Failure> {
 }
 
 async fn look(page: &Page, member: &Member, query: &str) -> Result<(Vec<Row>, usize), Failure> {
-    let fleet = page.app.backend.fleet(member.operator_id).await?;
+    let fleet = fleet::fleet(&page.app.backend, member.operator_id).await?;
     let is_admin = page.app.config.admins.contains(&member.email);
     Ok(rows(gate(page)?.connections(), &fleet, member, is_admin, query))
 }
@@ -178,7 +181,7 @@ pub(crate) async fn end(
     Form(form): Form<EndForm>,
 ) -> Result<Response, Failure> {
     let gate = gate(&page)?;
-    let fleet = page.app.backend.fleet(signed.member.operator_id).await?;
+    let fleet = fleet::fleet(&page.app.backend, signed.member.operator_id).await?;
     let is_admin = page.app.config.admins.contains(&signed.member.email);
     let asked = gate.connections().into_iter().filter(|connection| connection.number == number).collect();
     // What one may not see is as if it were not there.

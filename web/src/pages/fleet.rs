@@ -7,9 +7,13 @@ use crate::{
     page::Page,
 };
 use backend::{
-    machines::FleetRow,
-    operators::Member,
-    sales::{SaleRow, SalesFilter, Takings},
+    access::signed_in::Member,
+    machines::{fleet, shapes::FleetRow},
+    sales::{
+        shapes::{SaleRow, SalesFilter},
+        takings::{self, Takings},
+        views,
+    },
 };
 use poem::{Response, handler};
 use std::time::Duration;
@@ -36,9 +40,9 @@ pub(crate) fn context(member: &Member, fleet: &[FleetRow], takings: &Takings, sa
 
 async fn look(page: &Page, member: &Member) -> Result<Context, Failure> {
     let backend = &page.app.backend;
-    let fleet = backend.fleet(member.operator_id).await?;
-    let takings = backend.takings_today(member.operator_id).await?;
-    let sales = backend.sales(member.operator_id, SalesFilter::default()).await?;
+    let fleet = fleet::fleet(backend, member.operator_id).await?;
+    let takings = takings::takings_today(backend, member.operator_id).await?;
+    let sales = views::sales(backend, member.operator_id, SalesFilter::default()).await?;
     Ok(context(member, &fleet, &takings, &sales))
 }
 

@@ -9,8 +9,12 @@ use crate::{
 };
 use backend::{
     Error,
-    machines::{MachineView, PriceChange},
-    operators::Member,
+    access::signed_in::Member,
+    flows::operate::{machine, price},
+    machines::{
+        fleet,
+        shapes::{MachineView, PriceChange},
+    },
 };
 use poem::{
     Response, handler,
@@ -97,7 +101,7 @@ pub(crate) async fn show(
     Path(id): Path<i64>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
-    let view = page.app.backend.machine(signed.member.operator_id, id).await?;
+    let view = fleet::machine(&page.app.backend, signed.member.operator_id, id).await?;
     let done = DEEDS.into_iter().find(|deed| *deed == asked.done);
     let context = context(&signed.member, &view, &scan_url(&page, &view), done, None)?;
     page.at(format!("/operator/machines/{id}")).render("machine.html", context)
@@ -108,7 +112,7 @@ pub(crate) async fn show(
 pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
     let operator_id = signed.member.operator_id;
     // Not found here is an answer; later it would end a stream.
-    page.app.backend.machine(operator_id, id).await?;
+    fleet::machine(&page.app.backend, operator_id, id).await?;
     let rendering = page.clone();
     live::fragments(
         &page,
@@ -119,7 +123,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
             let (page, signed) = (rendering.clone(), signed.clone());
             async move {
                 signed.still_in(&page.app.backend).await?;
-                let view = page.app.backend.machine(operator_id, id).await?;
+                let view = fleet::machine(&page.app.backend, operator_id, id).await?;
                 let context = state_context(&signed.member, &view);
                 Ok(Fragment { html: page.fragment("machine_state.html", context)?, last: false })
             }
@@ -130,7 +134,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
 /// `GET /operator/machines/{id}/qr.svg`
 #[handler]
 pub(crate) async fn qr(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
-    let view = page.app.backend.machine(signed.member.operator_id, id).await?;
+    let view = fleet::machine(&page.app.backend, signed.member.operator_id, id).await?;
     Ok(Response::builder().content_type("image/svg+xml").body(qr_svg(&scan_url(&page, &view))?))
 }
 
@@ -158,7 +162,7 @@ pub(crate) async fn change_price(
             return refuse(page, &signed, id, refusal).await;
         }
     };
-    let outcome = page.app.backend.change_price(signed.member.operator_id, price_id, change).await;
+    let outcome = price::change_price(&page.app.backend, signed.member.operator_id, price_id, change).await;
     after(page, &signed, id, Some((price_id, form)), "price", outcome).await
 }
 
@@ -176,7 +180,7 @@ pub(crate) async fn set_active(
     Path(id): Path<i64>,
     Form(form): Form<Switch>,
 ) -> Result<Response, Failure> {
-    let outcome = page.app.backend.set_active(signed.member.operator_id, id, form.on).await;
+    let outcome = machine::set_active(&page.app.backend, signed.member.operator_id, id, form.on).await;
     after(page, &signed, id, None, if form.on { "on-sale" } else { "off-sale" }, outcome).await
 }
 
@@ -188,7 +192,7 @@ pub(crate) async fn set_locked(
     Path(id): Path<i64>,
     Form(form): Form<Switch>,
 ) -> Result<Response, Failure> {
-    let outcome = page.app.backend.set_locked(signed.member.operator_id, id, form.on).await;
+    let outcome = machine::set_locked(&page.app.backend, signed.member.operator_id, id, form.on).await;
     after(page, &signed, id, None, if form.on { "locked" } else { "unlocked" }, outcome).await
 }
 
@@ -218,7 +222,7 @@ async fn after(
 }
 
 async fn refuse(page: Page, signed: &Signed, id: i64, refusal: Refusal) -> Result<Response, Failure> {
-    let view = page.app.backend.machine(signed.member.operator_id, id).await?;
+    let view = fleet::machine(&page.app.backend, signed.member.operator_id, id).await?;
     let context = context(&signed.member, &view, &scan_url(&page, &view), None, Some(&refusal))?;
     let page = page.at(format!("/operator/machines/{id}"));
     page.render_as(StatusCode::UNPROCESSABLE_ENTITY, "machine.html", context)

@@ -13,9 +13,13 @@ use crate::{
 };
 use backend::{
     Error,
-    machines::{RemoteView, SettingsChange},
-    modules::{Errand, ErrandView, LearnOptions},
-    operators::Member,
+    access::signed_in::Member,
+    flows::operate::{
+        machine,
+        module::{self, SettingsChange},
+    },
+    machines::{RemoteView, remote},
+    modules::{Errand, ErrandView, LearnOptions, registry},
 };
 use poem::{
     Response, handler,
@@ -180,7 +184,7 @@ pub(crate) async fn show(
     Path(id): Path<i64>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
-    let view = page.app.backend.remote(signed.member.operator_id, id).await?;
+    let view = remote::remote(&page.app.backend, signed.member.operator_id, id).await?;
     let done = DEEDS.into_iter().find(|deed| *deed == asked.done);
     let replacing = replacing(&page, &signed, String::new()).await?;
     let context = context(&signed.member, &view, &SettingsForm::of(&view), &replacing, done, None);
@@ -192,7 +196,7 @@ pub(crate) async fn show(
 pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
     let operator_id = signed.member.operator_id;
     // Not found here is an answer; later it would end a stream.
-    page.app.backend.remote(operator_id, id).await?;
+    remote::remote(&page.app.backend, operator_id, id).await?;
     let rendering = page.clone();
     live::fragments(
         &page,
@@ -203,7 +207,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
             let (page, signed) = (rendering.clone(), signed.clone());
             async move {
                 signed.still_in(&page.app.backend).await?;
-                let view = page.app.backend.remote(operator_id, id).await?;
+                let view = remote::remote(&page.app.backend, operator_id, id).await?;
                 let context = state_context(&signed.member, &view);
                 Ok(Fragment { html: page.fragment("module_state.html", context)?, last: false })
             }
@@ -224,7 +228,7 @@ pub(crate) async fn set_settings(
         Err(word) => return refuse(page, &signed, id, Some(form), word).await,
     };
     let change = SettingsChange { since_version: form.version, settings };
-    let outcome = page.app.backend.set_settings(signed.member.operator_id, id, change).await;
+    let outcome = module::set_settings(&page.app.backend, signed.member.operator_id, id, change).await;
     after(page, &signed, id, Some(form), "settings", outcome).await
 }
 
@@ -255,7 +259,7 @@ pub(crate) async fn send(
     if deed == "restart" && !confirm::is_sure(&form.sure) {
         return ask(page, &signed, id, "restart", "errands", &[("errand", "restart")]).await;
     }
-    let outcome = page.app.backend.send_module(signed.member.operator_id, id, errand).await;
+    let outcome = module::send_module(&page.app.backend, signed.member.operator_id, id, errand).await;
     after(page, &signed, id, None, deed, outcome).await
 }
 
@@ -268,7 +272,7 @@ async fn ask(
     form: &str,
     fields: &[(&str, &str)],
 ) -> Result<Response, Failure> {
-    let view = page.app.backend.remote(signed.member.operator_id, id).await?;
+    let view = remote::remote(&page.app.backend, signed.member.operator_id, id).await?;
     let back = address(id);
     let action = format!("{back}/{form}");
     let question = Question { word, about: &view.row.name, action: &action, fields, back: &back };
@@ -300,7 +304,7 @@ pub(crate) async fn learn(
         return refuse(page, &signed, id, None, "learn").await;
     };
     let errand = Errand::Learn(LearnOptions { coins, confirm: form.confirm, test_pulses });
-    let outcome = page.app.backend.send_module(signed.member.operator_id, id, errand).await;
+    let outcome = module::send_module(&page.app.backend, signed.member.operator_id, id, errand).await;
     after(page, &signed, id, None, "learn", outcome).await
 }
 
@@ -319,7 +323,8 @@ pub(crate) async fn judge(
     Path(id): Path<i64>,
     Form(form): Form<JudgeForm>,
 ) -> Result<Response, Failure> {
-    let outcome = page.app.backend.judge_learned(signed.member.operator_id, id, form.heard_ms, form.accept).await;
+    let outcome =
+        module::judge_learned(&page.app.backend, signed.member.operator_id, id, form.heard_ms, form.accept).await;
     after(page, &signed, id, None, if form.accept { "accepted" } else { "discarded" }, outcome).await
 }
 
@@ -343,7 +348,7 @@ pub(crate) async fn set_credential(
     if form.disabled && !confirm::is_sure(&form.sure) {
         return ask(page, &signed, id, "disable", "credential", &[("disabled", "true")]).await;
     }
-    let outcome = page.app.backend.set_disabled(signed.member.operator_id, id, form.disabled).await;
+    let outcome = module::set_disabled(&page.app.backend, signed.member.operator_id, id, form.disabled).await;
     after(page, &signed, id, None, if form.disabled { "disabled" } else { "enabled" }, outcome).await
 }
 
@@ -367,12 +372,17 @@ pub(crate) async fn replace(
     Form(form): Form<ReplaceForm>,
 ) -> Result<Response, Failure> {
     let operator_id = signed.member.operator_id;
-    let has = page.app.backend.remote(operator_id, id).await?.row.module.map(|module| module.id).unwrap_or_default();
+    let has = remote::remote(&page.app.backend, operator_id, id)
+        .await?
+        .row
+        .module
+        .map(|module| module.id)
+        .unwrap_or_default();
     let word = match ModuleId::parse_typed(&form.module) {
         _ if has != form.was => "meanwhile",
         Err(_) => "replace",
         Ok(_) if !has.is_empty() && !form.confirmed => "replace-confirm",
-        Ok(module) => match page.app.backend.replace_module(operator_id, id, Some(module)).await {
+        Ok(module) => match machine::replace_module(&page.app.backend, operator_id, id, Some(module)).await {
             Ok(()) => return Ok(see_other(&format!("{}?done=replaced", address(id)))),
             Err(Error::NotFound("module") | Error::Invalid { field: "module", .. }) => "replace",
             Err(Error::Invalid { field: "module_pulses", .. }) => "replace-pulses",
@@ -384,7 +394,7 @@ pub(crate) async fn replace(
 }
 
 async fn replacing(page: &Page, signed: &Signed, typed: String) -> Result<Replacing, Failure> {
-    Ok(Replacing { spares: page.app.backend.spare_modules(signed.member.operator_id).await?, typed })
+    Ok(Replacing { spares: registry::spare_modules(&page.app.backend, signed.member.operator_id).await?, typed })
 }
 
 /// Back to the page with what was done, or with what was refused.
@@ -437,7 +447,7 @@ async fn show_refused(
     module_typed: String,
     word: &str,
 ) -> Result<Response, Failure> {
-    let view = page.app.backend.remote(signed.member.operator_id, id).await?;
+    let view = remote::remote(&page.app.backend, signed.member.operator_id, id).await?;
     let form = form.unwrap_or_else(|| SettingsForm::of(&view));
     let replacing = replacing(&page, signed, module_typed).await?;
     let context = context(&signed.member, &view, &form, &replacing, None, Some(word));

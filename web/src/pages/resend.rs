@@ -2,7 +2,7 @@
 //! press sends it. A password is never kept, and what asks before it acts asks again.
 
 use crate::{failure::Failure, guard::csrf::Stale, page::Page, pages::confirm::SURE, way_on::page_of};
-use backend::operators::Member;
+use backend::access::signed_in::Member;
 use poem::{Response, http::StatusCode};
 use serde::Serialize;
 use tera::Context;

@@ -8,8 +8,9 @@ use crate::{
     page::{Page, see_other},
 };
 use backend::{
+    flows::{follow_order, show_sale},
     live::LiveKind,
-    sales::{SaleView, state::REASONS},
+    sales::{shapes::SaleView, state::REASONS},
 };
 use poem::{Response, handler, web::Path};
 use serde::Serialize;
@@ -90,7 +91,7 @@ async fn look_up(page: &Page, token: &str) -> Result<SaleView, Failure> {
     if token.chars().count() > TOKEN_CHARS {
         return Err(backend::Error::NotFound("sale").into());
     }
-    Ok(page.app.backend.sale(token).await?)
+    Ok(show_sale::sale(&page.app.backend, token).await?)
 }
 
 /// `GET /sale/{token}`
@@ -107,7 +108,7 @@ pub(crate) async fn show(page: Page, Path(token): Path<String>, ClientIp(ip): Cl
 pub(crate) async fn pay(page: Page, Path(token): Path<String>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     let sale_page = format!("/sale/{}", look_up(&page, &token).await?.token);
-    let url = page.app.backend.await_pay_url(&token).await?;
+    let url = follow_order::await_pay_url(&page.app.backend, &token).await?;
     Ok(see_other(&url.unwrap_or(sale_page)))
 }
 

@@ -8,9 +8,12 @@ use crate::{
     pages::{fleet::PACE, sale::reason_word},
 };
 use backend::{
-    machines::FleetRow,
-    operators::Member,
-    sales::{SaleRow, SalesFilter},
+    access::signed_in::Member,
+    machines::{fleet, shapes::FleetRow},
+    sales::{
+        shapes::{SaleRow, SalesFilter},
+        views,
+    },
 };
 use poem::{Response, handler, web::Query};
 use serde::{Deserialize, Serialize};
@@ -119,8 +122,8 @@ fn rows_context(sales: &[SaleRow], shown: &Shown) -> Context {
 #[handler]
 pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let shown = Shown::of(&asked);
-    let fleet = page.app.backend.fleet(signed.member.operator_id).await?;
-    let sales = page.app.backend.sales(signed.member.operator_id, shown.filter()).await?;
+    let fleet = fleet::fleet(&page.app.backend, signed.member.operator_id).await?;
+    let sales = views::sales(&page.app.backend, signed.member.operator_id, shown.filter()).await?;
     page.render("sales.html", context(&signed.member, &fleet, &sales, &shown))
 }
 
@@ -139,7 +142,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
             let (page, signed, shown) = (rendering.clone(), signed.clone(), shown.clone());
             async move {
                 signed.still_in(&page.app.backend).await?;
-                let sales = page.app.backend.sales(operator_id, shown.filter()).await?;
+                let sales = views::sales(&page.app.backend, operator_id, shown.filter()).await?;
                 let html = page.fragment("sales_rows.html", rows_context(&sales, &shown))?;
                 Ok(Fragment { html, last: false })
             }

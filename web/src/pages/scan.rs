@@ -10,8 +10,13 @@ use crate::{
 use backend::{
     Error,
     clock::{SystemRandom, random_text},
+    flows::{
+        follow_order,
+        place_order::{Checkout, OrderRequest},
+        scan_machine,
+    },
     payments::provider::Handoff,
-    sales::{Checkout, OrderRequest, Readiness, ScanView},
+    sales::{readiness::Readiness, shapes::ScanView},
 };
 use poem::{
     Response, handler,
@@ -113,7 +118,7 @@ pub(crate) async fn order(
     }
     let OrderForm { price_id, amount_minor, form_key } = form;
     let request = OrderRequest { code: code.clone(), price_id, amount_minor, form_key: form_key.clone(), payer_ip };
-    match page.app.backend.order_soon(request).await {
+    match follow_order::order_soon(&page.app.backend, request).await {
         Ok(Some(checkout)) => Ok(handed_off(&checkout)),
         Ok(None) => wait(page, &form_key),
         Err(Error::NotReady(readiness)) => {
@@ -147,7 +152,7 @@ fn wait(page: Page, form_key: &str) -> Result<Response, Failure> {
     let mut context = Context::new();
     context.insert("next", &format!("{machine_page}/order?{query}"));
     context.insert("machine_page", &machine_page);
-    context.insert("longest_s", &page.app.backend.longest_order_s());
+    context.insert("longest_s", &follow_order::longest_order_s(&page.app.backend));
     page.at(machine_page).render_as(StatusCode::ACCEPTED, "order_wait.html", context)
 }
 
@@ -173,7 +178,7 @@ pub(crate) async fn await_order(
 ) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     if !awaited.form_key.is_empty()
-        && let Ok(Some(checkout)) = page.app.backend.await_order(&awaited.form_key).await
+        && let Ok(Some(checkout)) = follow_order::await_order(&page.app.backend, &awaited.form_key).await
     {
         return Ok(handed_off(&checkout));
     }
@@ -184,7 +189,7 @@ async fn look_up(page: &Page, code: &str) -> Result<ScanView, Failure> {
     if code.chars().count() > CODE_CHARS {
         return Err(Error::NotFound("machine").into());
     }
-    Ok(page.app.backend.scan(code).await?)
+    Ok(scan_machine::scan(&page.app.backend, code).await?)
 }
 
 /// The page as an answer to an order that was not taken.

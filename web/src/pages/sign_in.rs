@@ -5,6 +5,7 @@ use crate::{
     guard::{address::ClientIp, csrf::LayOpen, session},
     page::{Page, see_other},
 };
+use backend::access::sign_in;
 use poem::{
     Response, handler,
     http::StatusCode,
@@ -82,7 +83,7 @@ pub(crate) async fn enter(
         return page.render_as(StatusCode::FORBIDDEN, "sign_in.html", context);
     }
     page.app.sign_ins.attempt(ip, email, Instant::now())?;
-    match page.app.backend.sign_in(email, &form.password).await {
+    match sign_in::sign_in(&page.app.backend, email, &form.password).await {
         Ok(member) => {
             page.app.sign_ins.succeeded(ip, email, Instant::now());
             session::sign_in(session, &member);

@@ -17,10 +17,19 @@ use crate::{
 };
 use async_trait::async_trait;
 use backend::{
-    machines::{FleetRow, MachineView, ModuleView, PulseRow, fault_words},
+    access::signed_in::Member,
+    machines::{
+        fault_words,
+        shapes::{FleetRow, MachineView, ModuleView, PulseRow},
+    },
     money::{Currency, Money},
-    operators::Member,
-    sales::{PriceView, Readiness, SaleRow, SaleState, SaleView, ScanView, Takings, state::REASONS},
+    sales::{
+        SaleState,
+        readiness::Readiness,
+        shapes::{PriceView, SaleRow, SaleView, ScanView},
+        state::REASONS,
+        takings::Takings,
+    },
 };
 use poem::http::StatusCode;
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};

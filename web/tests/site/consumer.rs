@@ -1,6 +1,7 @@
 //! Scan, order, pay, watch.
 
 use crate::support::{Credit, Site};
+use backend::{jobs, sales::views};
 
 #[tokio::test]
 async fn a_ready_machine_shows_its_prices() {
@@ -42,7 +43,7 @@ async fn a_machine_that_cannot_credit_takes_no_order() {
     assert_eq!(answer.status, 409);
     assert_eq!(answer.all("[role=status]"), ["Offline"]);
     assert_eq!(site.field.order_count(), 0);
-    assert!(site.backend.sales(site.shop.operator_id, Default::default()).await.unwrap().is_empty());
+    assert!(views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap().is_empty());
     // Switching language leads back to the page, not to the form's address.
     assert_eq!(answer.attributes("a.switch", "href"), [format!("{path}?lang=zh")]);
 }
@@ -86,7 +87,7 @@ async fn an_order_leads_to_the_provider_and_twice_is_once() {
     assert_eq!(site.field.last_order().amount.amount_minor, 250);
     let again = browser.submit(&page, 1).await;
     assert_eq!((again.status, again.location()), (303, first.location()));
-    assert_eq!(site.backend.sales(site.shop.operator_id, Default::default()).await.unwrap().len(), 1);
+    assert_eq!(views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap().len(), 1);
     // The policy lets the form's answer lead there.
     assert!(page.header("content-security-policy").contains("form-action 'self' https: http:"));
 }
@@ -181,8 +182,8 @@ async fn a_credit_that_fails_is_refunded_and_the_page_says_so() {
     let mut live = browser.stream(&format!("/sale/{token}/events")).await;
     assert_eq!(site.pay().await.status, 204);
     live.until("data-state=\"refund_pending\"").await;
-    while site.backend.sale(&token).await.unwrap().state != "refunded" {
-        site.backend.run_due().await.unwrap();
+    while backend::flows::show_sale::sale(&site.backend, &token).await.unwrap().state != "refunded" {
+        jobs::run_due(&site.backend).await.unwrap();
         tokio::task::yield_now().await;
     }
     live.until("data-state=\"refunded\"").await;

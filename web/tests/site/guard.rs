@@ -4,6 +4,7 @@ use crate::{
     serving::StuckGate,
     support::{EMAIL, PASSWORD, PlayedDemo, Site, open_shop, panel},
 };
+use backend::{access::sign_in, machines::fleet};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -58,7 +59,7 @@ async fn strangers_are_sent_to_sign_in() {
         assert!(form.all("[role=alert]")[0].contains("sign in"));
         assert_eq!(form.attributes("input[name=next]", "value"), ["/operator/sales?state=paid"]);
     }
-    assert!(site.backend.machine(site.shop.operator_id, site.shop.machine_id).await.unwrap().row.active);
+    assert!(fleet::machine(&site.backend, site.shop.operator_id, site.shop.machine_id).await.unwrap().row.active);
 }
 
 #[tokio::test]
@@ -78,7 +79,7 @@ async fn members_do_not_see_what_is_anothers() {
         assert_eq!(answer.status, 404, "{path}");
     }
     assert!(!page.text.contains(&format!("machine-{}", other.machine_id)));
-    assert!(site.backend.machine(other.operator_id, other.machine_id).await.unwrap().row.active);
+    assert!(fleet::machine(&site.backend, other.operator_id, other.machine_id).await.unwrap().row.active);
 }
 
 #[tokio::test]
@@ -105,7 +106,7 @@ async fn forms_from_elsewhere_do_nothing() {
         let heading = if headers.is_empty() { "Please press once more" } else { "Not sent from our page" };
         assert_eq!(answer.all("h1"), [heading]);
     }
-    let machine = || site.backend.machine(site.shop.operator_id, site.shop.machine_id);
+    let machine = || fleet::machine(&site.backend, site.shop.operator_id, site.shop.machine_id);
     assert!(machine().await.unwrap().row.active);
     for headers in [vec![("origin", "http://pay.example")], vec![("sec-fetch-site", "same-origin")]] {
         let answer = browser.post_plain(&path, &headers, &[off, ("csrf", &token)]).await;
@@ -137,7 +138,7 @@ async fn signing_in_and_out() {
     }
     let session = browser.cookie("cw_session").unwrap();
     assert_ne!(session, "chosen-by-somebody-else");
-    assert!(site.backend.load_session(&session).await.unwrap().is_none(), "stored under its hash only");
+    assert!(sign_in::load_session(&site.backend, &session).await.unwrap().is_none(), "stored under its hash only");
     let home = browser.get("/operator").await;
     assert_eq!(home.status, 200);
     let mut live = browser.stream("/operator/events").await;

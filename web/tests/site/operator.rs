@@ -1,6 +1,10 @@
 //! The operator's pages.
 
 use crate::support::{Browser, Site};
+use backend::{
+    access::{members, operators},
+    sales::views,
+};
 
 #[tokio::test]
 async fn the_fleet_moves_without_reloading() {
@@ -152,8 +156,8 @@ async fn times_are_those_of_the_operators_zone() {
     site.order().await;
     let zone = "Europe/Berlin".to_owned();
     let time_zone = Some(backend::zones::Zone::parse(&zone).unwrap());
-    let change = backend::operators::OperatorChange { time_zone, ..Default::default() };
-    site.backend.change_operator(site.shop.operator_id, change).await.unwrap();
+    let change = backend::access::operators::OperatorChange { time_zone, ..Default::default() };
+    operators::change_operator(&site.backend, site.shop.operator_id, change).await.unwrap();
     let browser = site.operator().await;
     let page = browser.get("/operator/sales").await;
     assert!(page.attributes("time", "data-zone").iter().all(|of| *of == zone) && !page.all("time").is_empty());
@@ -162,7 +166,7 @@ async fn times_are_those_of_the_operators_zone() {
     let mut live = browser.stream("/operator/sales/events").await;
     live.until("data-zone=\"Europe/Berlin\"").await;
     // A consumer is wherever the phone is.
-    let sales = site.backend.sales(site.shop.operator_id, Default::default()).await.unwrap();
+    let sales = views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap();
     let sale = site.browser().get(&format!("/sale/{}", sales[0].view.token)).await;
     assert!(sale.attributes("time", "data-zone").is_empty());
 }
@@ -170,22 +174,24 @@ async fn times_are_those_of_the_operators_zone() {
 #[tokio::test]
 async fn a_new_password_or_none_ends_a_members_pages() {
     let site = Site::open().await;
-    let member = site.backend.members(site.shop.operator_id).await.unwrap().remove(0);
+    let member = members::members(&site.backend, site.shop.operator_id).await.unwrap().remove(0);
     for removed in [false, true] {
         let browser = site.operator().await;
         let mut live = browser.stream("/operator/events").await;
         live.until("event: fragment").await;
-        let mut seen = backend::operators::MembersSeen::default();
-        site.backend.notice_changed_members(&mut seen).await.unwrap();
+        let mut seen = backend::access::members::MembersSeen::default();
+        members::notice_changed_members(&site.backend, &mut seen).await.unwrap();
         if removed {
-            site.backend.remove_member(site.shop.operator_id, member.member_id).await.unwrap();
+            members::remove_member(&site.backend, site.shop.operator_id, member.member_id).await.unwrap();
         } else {
             let password = crate::support::PASSWORD;
-            site.backend.set_member_password(site.shop.operator_id, member.member_id, password).await.unwrap();
+            members::set_member_password(&site.backend, site.shop.operator_id, member.member_id, password)
+                .await
+                .unwrap();
         }
         let answer = browser.get("/operator/sales").await;
         assert_eq!(answer.status, 303, "the session is over though the password reads the same: {}", answer.text);
-        site.backend.notice_changed_members(&mut seen).await.unwrap();
+        members::notice_changed_members(&site.backend, &mut seen).await.unwrap();
         live.until("event: reload").await;
     }
 }

@@ -6,7 +6,7 @@ use super::messages::{
     Transaction, china_time, cut, json_fault, refund_state,
 };
 use super::signing::verify_platform_signature;
-use super::{callback, statement};
+use super::{callback, days};
 use crate::money::Currency;
 use crate::payments::provider::{
     CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
@@ -470,11 +470,11 @@ impl Provider for WechatPay {
     }
 
     fn day_of(&self, at_ms: i64) -> i64 {
-        statement::day_of(at_ms)
+        days::day_of(at_ms)
     }
 
     fn statement_ready_ms(&self, day: i64) -> i64 {
-        statement::ready_ms(day)
+        days::ready_ms(day)
     }
 
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {

@@ -17,6 +17,7 @@ mod account;
 mod bill;
 mod callback;
 mod client;
+mod days;
 mod messages;
 pub mod signing;
 mod statement;

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use backend::{
-    Backend, Result,
+    Result,
     bus::Bus,
-    modules::Provisioned,
+    flows::{register_module::Provisioned, take_message},
     money::Currency,
     payments::{
         Providers,
@@ -67,7 +67,7 @@ struct State {
 /// The field.
 #[derive(Default)]
 pub struct Field {
-    backend: OnceLock<Backend>,
+    backend: OnceLock<backend::Context>,
     state: Arc<Mutex<State>>,
 }
 
@@ -76,11 +76,11 @@ impl Field {
         self.state.lock().unwrap()
     }
 
-    pub fn attach(&self, backend: &Backend) {
+    pub fn attach(&self, backend: &backend::Context) {
         assert!(self.backend.set(backend.clone()).is_ok());
     }
 
-    fn backend(&self) -> &Backend {
+    fn backend(&self) -> &backend::Context {
         self.backend.get().expect("attached")
     }
 
@@ -184,7 +184,7 @@ impl Field {
         };
         change(&mut status);
         let (topic, payload) = sealed!(identity, Kind::Status, &status);
-        self.backend().on_message(&topic, &payload).await.unwrap();
+        take_message::on_message(self.backend(), &topic, &payload).await.unwrap();
     }
 
     /// Coins fall.
@@ -206,7 +206,7 @@ impl Field {
             gap_ms: 100,
         };
         let (topic, payload) = sealed!(identity, Kind::Pulse, &pulse);
-        self.backend().on_message(&topic, &payload).await.unwrap();
+        take_message::on_message(self.backend(), &topic, &payload).await.unwrap();
     }
 }
 
@@ -239,7 +239,7 @@ impl Bus for Field {
         };
         let (topic, payload) = sealed!(identity, Kind::Ack, &ack);
         let backend = self.backend().clone();
-        tokio::spawn(async move { backend.on_message(&topic, &payload).await.unwrap() });
+        tokio::spawn(async move { take_message::on_message(&backend, &topic, &payload).await.unwrap() });
         Ok(())
     }
 

@@ -9,12 +9,21 @@ pub use field::{Credit, Field};
 
 use async_trait::async_trait;
 use backend::{
-    Backend, Parts, Rules,
+    Parts, Rules,
+    access::{
+        members,
+        operators::{self, NewOperator},
+    },
     clock::{SystemClock, SystemRandom},
     db::Db,
-    machines::{NewMachine, PriceChange},
+    flows::{
+        operate::machine::{self, NewMachine},
+        register_module,
+    },
+    machines::{fleet, shapes::PriceChange},
     money::Currency,
-    operators::NewOperator,
+    payments::accounts,
+    sales::views,
     zones::Zone,
 };
 use poem::Response;
@@ -41,7 +50,7 @@ pub struct Shop {
 
 /// The site under test.
 pub struct Site {
-    pub backend: Backend,
+    pub backend: backend::Context,
     pub field: Arc<Field>,
     pub shop: Shop,
     pub shutdown: CancellationToken,
@@ -89,7 +98,7 @@ impl Site {
         let db = Db::open("sqlite::memory:").await.unwrap();
         db.migrate().await.unwrap();
         let field = Arc::new(Field::default());
-        let backend = Backend::new(Parts {
+        let backend = backend::Context::new(Parts {
             db,
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
@@ -101,7 +110,7 @@ impl Site {
         });
         field.attach(&backend);
         let shop = open_shop(&backend, &field, "sunny").await;
-        backend.add_member(shop.operator_id, EMAIL, PASSWORD).await.unwrap();
+        members::add_member(&backend, shop.operator_id, EMAIL, PASSWORD).await.unwrap();
         let mut config = config();
         change(&mut config);
         let shutdown = CancellationToken::new();
@@ -129,7 +138,7 @@ impl Site {
         let page = browser.get(&format!("/s/{}", self.shop.code)).await;
         let answer = browser.submit(&page, 0).await;
         assert_eq!(answer.status, 303, "{}", answer.text);
-        let sales = self.backend.sales(self.shop.operator_id, Default::default()).await.unwrap();
+        let sales = views::sales(&self.backend, self.shop.operator_id, Default::default()).await.unwrap();
         sales[0].view.token.clone()
     }
 
@@ -143,7 +152,7 @@ impl Site {
 }
 
 /// Opens a shop whose module is online.
-pub async fn open_shop(backend: &Backend, field: &Arc<Field>, slug: &str) -> Shop {
+pub async fn open_shop(backend: &backend::Context, field: &Arc<Field>, slug: &str) -> Shop {
     let operator = NewOperator {
         slug: slug.into(),
         name: "Sunny Rides".into(),
@@ -151,9 +160,9 @@ pub async fn open_shop(backend: &Backend, field: &Arc<Field>, slug: &str) -> Sho
         time_zone: Zone::usual(Currency::Cny),
         refund_remainder: false,
     };
-    let operator_id = backend.add_operator(operator).await.unwrap();
-    let account = backend.set_merchant_account(operator_id, "played", "{}").await.unwrap();
-    let identity = backend.provision_module(None).await.unwrap();
+    let operator_id = operators::add_operator(backend, operator).await.unwrap();
+    let account = accounts::set_merchant_account(backend, operator_id, "played", "{}").await.unwrap();
+    let identity = register_module::provision_module(backend, None).await.unwrap();
     let price = |label: &str, amount_minor, pulses| PriceChange { label: label.into(), amount_minor, pulses };
     let machine = NewMachine {
         operator_id,
@@ -163,8 +172,8 @@ pub async fn open_shop(backend: &Backend, field: &Arc<Field>, slug: &str) -> Sho
         coin_value_minor: 100,
         prices: vec![price("One ride", 100, 1), price("Three rides", 250, 3)],
     };
-    let (machine_id, code) = backend.add_machine(machine).await.unwrap();
-    let price_id = backend.machine(operator_id, machine_id).await.unwrap().prices[0].id;
+    let (machine_id, code) = machine::add_machine(backend, machine).await.unwrap();
+    let price_id = fleet::machine(backend, operator_id, machine_id).await.unwrap().prices[0].id;
     let module = identity.id.to_string();
     field.connect(identity).await;
     Shop { operator_id, account, machine_id, code, price_id, module }

@@ -1,0 +1,22 @@
+//! Who may do what: operators, their members, manufacturers, sessions.
+
+pub(crate) mod manufacturer;
+pub mod manufacturers;
+pub(crate) mod member;
+pub mod members;
+pub(crate) mod operator;
+pub mod operators;
+pub(crate) mod passwords;
+pub(crate) mod session;
+pub mod sign_in;
+pub mod signed_in;
+
+pub use members::MemberRow;
+pub use members::MembersSeen;
+pub use operators::NewOperator;
+pub use operators::OperatorChange;
+pub use operators::OperatorRow;
+pub use sign_in::Fingerprints;
+pub use sign_in::MqttMember;
+pub use sign_in::MqttReading;
+pub use sign_in::PasswordOwners;

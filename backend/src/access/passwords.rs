@@ -1,0 +1,183 @@
+//! Passwords of people and programs: stored as Argon2id hashes, verified by a few threads of their own.
+//!
+//! Each hash takes a processor and 19 MiB for a while, and anybody may ask for one by guessing. So few are computed at a
+//! time, few wait, and the threads that compute them keep the memory for it: taken anew for each, so much of it was never
+//! given back.
+
+use crate::{Error, Result};
+use argon2::{
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::{PasswordHash, Salt},
+};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+use tokio::sync::oneshot;
+
+/// Hashes computed at a time.
+const AT_A_TIME: usize = 2;
+
+/// Those that may wait, some seconds' worth; who comes then is told to try again.
+const WAITING: usize = 32;
+
+/// Shortest password that is taken.
+const CHARS_MIN: usize = 10;
+
+/// Argon2id, off the async threads.
+pub(crate) async fn hash(password: &str) -> Result<String> {
+    if password.chars().count() < CHARS_MIN {
+        return Err(Error::invalid("password", format!("must have at least {CHARS_MIN} characters")));
+    }
+    let password = password.to_owned();
+    computed(move |_| password_auth::generate_hash(password)).await
+}
+
+/// Tells one password from another, and nothing of it: the first bytes of the digest of its salted hash.
+pub(crate) fn fingerprint(hash: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, hash.as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a password is the hash's. Without a hash it is held against one that fits nothing, so that both take as long.
+pub(crate) async fn verify(password: &str, hash: Option<String>) -> Result<bool> {
+    static NOBODYS: OnceLock<String> = OnceLock::new();
+    let password = password.to_owned();
+    computed(move |memory| {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| NOBODYS.get_or_init(|| password_auth::generate_hash("nobody")).clone());
+        is_of(password.as_bytes(), &hash, memory).unwrap_or(false) && known
+    })
+    .await
+}
+
+/// Whether a hash is of a password; an error is a hash that is none.
+fn is_of(password: &[u8], hash: &str, memory: &mut Memory) -> argon2::password_hash::Result<bool> {
+    let hash = PasswordHash::new(hash)?;
+    let version = hash.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let argon2 = Argon2::new(Algorithm::try_from(hash.algorithm)?, version, Params::try_from(&hash)?);
+    let (Some(salt), Some(expected)) = (hash.salt, hash.hash) else { return Ok(false) };
+    let mut salt_bytes = [0; Salt::MAX_LENGTH];
+    let salt = salt.decode_b64(&mut salt_bytes)?;
+    let mut output = vec![0; expected.len()];
+    memory.resize(memory.len().max(argon2.params().block_count()), Block::new());
+    argon2.hash_password_into_with_memory(password, salt, &mut output, memory)?;
+    Ok(verify_slices_are_equal(&output, expected.as_bytes()).is_ok())
+}
+
+/// What a thread computes in.
+type Memory = Vec<Block>;
+
+type Work = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// Has something computed by the threads for it.
+async fn computed<T: Send + 'static>(work: impl FnOnce(&mut Memory) -> T + Send + 'static) -> Result<T> {
+    static QUEUE: OnceLock<SyncSender<Work>> = OnceLock::new();
+    let busy = || Error::Busy("a password to be checked");
+    let (answer, answered) = oneshot::channel();
+    let work = Box::new(move |memory: &mut Memory| {
+        // Who left meanwhile needs no answer.
+        if !answer.is_closed() {
+            let _ = answer.send(work(memory));
+        }
+    });
+    QUEUE.get_or_init(start).try_send(work).map_err(|_| {
+        metrics::counter!("coinwire_password_checks_refused_total").increment(1);
+        busy()
+    })?;
+    answered.await.map_err(|_| busy())
+}
+
+/// Starts the threads. Where none starts, whatever is handed to them is refused.
+fn start() -> SyncSender<Work> {
+    let (queue, waiting) = sync_channel(WAITING);
+    let waiting = Arc::new(Mutex::new(waiting));
+    for number in 0..AT_A_TIME {
+        let waiting = waiting.clone();
+        let started = thread::Builder::new().name(format!("passwords-{number}")).spawn(move || work_off(&waiting));
+        if let Err(error) = started {
+            tracing::error!(%error, "cannot start a thread for passwords");
+        }
+    }
+    queue
+}
+
+fn work_off(waiting: &Mutex<Receiver<Work>>) {
+    let mut memory = Memory::new();
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(work) = next else { return };
+        // The thread goes on; whoever waits for this is told by the end of its channel.
+        let _ = catch_unwind(AssertUnwindSafe(|| work(&mut memory)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_flood_of_guesses_is_refused_and_the_next_is_heard_once_there_is_room() {
+        let hash = hash("correct horse battery").await.unwrap();
+        // All threads are held up, and all places in the queue are taken.
+        let mut held = vec![];
+        let mut open = vec![];
+        for _ in 0..AT_A_TIME {
+            let (opened, wait) = mpsc::channel::<()>();
+            let (began, begun) = oneshot::channel();
+            held.push(tokio::spawn(computed(move |_| {
+                let _ = began.send(());
+                let _ = wait.recv();
+            })));
+            begun.await.unwrap();
+            open.push(opened);
+        }
+        let guess = || Box::pin(verify("a guess of many", Some(hash.clone())));
+        let mut waiting = vec![];
+        for _ in 0..WAITING {
+            let mut guess = guess();
+            assert!(futures_util::poll!(&mut guess).is_pending());
+            waiting.push(guess);
+        }
+        for _ in 0..10 {
+            assert!(matches!(guess().await, Err(Error::Busy(_))));
+        }
+        drop(open);
+        for guess in waiting {
+            assert!(!guess.await.unwrap());
+        }
+        for held in held {
+            held.await.unwrap().unwrap();
+        }
+        assert!(verify("correct horse battery", Some(hash.clone())).await.unwrap());
+        assert!(!verify("correct horse battery", None).await.unwrap());
+        // One that panics takes no thread with it.
+        for _ in 0..2 * AT_A_TIME {
+            assert!(computed::<()>(|_| panic!("the test wants it")).await.is_err());
+        }
+        assert!(verify("correct horse battery", Some(hash)).await.unwrap());
+    }
+
+    #[test]
+    fn verifies_what_was_hashed_and_nothing_else() {
+        let hash = password_auth::generate_hash("correct horse battery");
+        let mut memory = Memory::new();
+        for _ in 0..2 {
+            assert!(is_of(b"correct horse battery", &hash, &mut memory).unwrap());
+            assert!(!is_of(b"correct horse batterz", &hash, &mut memory).unwrap());
+            assert!(password_auth::verify_password("correct horse battery", &hash).is_ok());
+        }
+        // The test vector of the Argon2 reference implementation, with less memory than another used before.
+        let other = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        assert!(is_of(b"password", other, &mut memory).unwrap());
+        for broken in ["", "x", "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ", "$argon2id$v=1$m=1$c29tZXNhbHQ$AAAA"] {
+            assert!(!is_of(b"password", broken, &mut memory).unwrap_or(false), "{broken}");
+        }
+    }
+}

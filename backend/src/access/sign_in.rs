@@ -1,0 +1,207 @@
+//! Who is signed in: members by password, web sessions, integrators on MQTT.
+
+use crate::{
+    Context, Error, Result,
+    access::{
+        manufacturer, member, operator,
+        operators::operator_row,
+        passwords::{fingerprint, verify},
+        session,
+        signed_in::Member,
+    },
+};
+use sea_orm::{
+    ActiveValue::Set,
+    prelude::*,
+    sea_query::{Expr, OnConflict},
+};
+use std::collections::BTreeMap;
+
+/// What an operator's programs, or a manufacturer's tool, may read by MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttReading {
+    /// The topic filter within which they may subscribe.
+    pub filter: String,
+    /// Changes whenever the password does. Not a secret.
+    pub fingerprint: String,
+}
+
+impl MqttReading {
+    /// What lies within `filter`, if the password is that of the hash. It takes as long without a hash.
+    pub(crate) async fn of(password: &str, hash: Option<String>, filter: String) -> Result<Option<Self>> {
+        let fingerprint = hash.as_deref().map(fingerprint);
+        let verified = verify(password, hash).await?;
+        Ok(fingerprint.filter(|_| verified).map(|fingerprint| Self { filter, fingerprint }))
+    }
+}
+
+/// What a member may read by MQTT.
+#[derive(Debug, Clone)]
+pub struct MqttMember {
+    /// Who it is.
+    pub member: Member,
+    /// The topic filter within which the member may subscribe.
+    pub filter: String,
+    /// Changes whenever the password does. Not a secret.
+    pub fingerprint: String,
+}
+
+/// Whose passwords' fingerprints are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PasswordOwners {
+    /// Integrators, by their operator's short name.
+    pub integrators: Vec<String>,
+    /// Members, by number.
+    pub members: Vec<i64>,
+    /// Manufacturers' tools, by the manufacturer's short name.
+    pub tools: Vec<String>,
+}
+
+/// What tells one password from another, of several at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// Of integrators, by their operator's short name.
+    pub integrators: BTreeMap<String, String>,
+    /// Of members, by number.
+    pub members: BTreeMap<i64, String>,
+    /// Of manufacturers' tools, by the manufacturer's short name.
+    pub tools: BTreeMap<String, String>,
+}
+
+/// An operator's topics for its own programs and people.
+fn topics_of(slug: &str) -> String {
+    format!("v1/{slug}/#")
+}
+
+/// Checks e-mail and password, at the same cost whether or not the member exists. `NotFound("member")` if wrong.
+pub async fn sign_in(ctx: &Context, email: &str, password: &str) -> Result<Member> {
+    let email = email.trim().to_lowercase();
+    let found = member::Entity::find().filter(member::Column::Email.eq(&email)).one(ctx.db.read()).await?;
+    let right = verify(password, found.as_ref().map(|member| member.password_hash.clone())).await?;
+    match found {
+        // As it was verified: a password that is changed meanwhile ends what begins here.
+        Some(member) if right => described(ctx, member).await,
+        _ => Err(Error::NotFound("member")),
+    }
+}
+
+/// A member by number (from a session); `NotFound` once the member is gone.
+pub async fn member(ctx: &Context, member_id: i64) -> Result<Member> {
+    let member = member::Entity::find_by_id(member_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("member"))?;
+    described(ctx, member).await
+}
+
+async fn described(ctx: &Context, member: member::Model) -> Result<Member> {
+    let operator = operator_row(ctx, member.operator_id).await?;
+    Ok(Member {
+        member_id: member.id,
+        operator_id: operator.id,
+        operator: operator.name,
+        slug: operator.slug,
+        fingerprint: fingerprint(&member.password_hash),
+        email: member.email,
+        time_zone: operator.time_zone,
+    })
+}
+
+/// Checks a member's e-mail and password at the MQTT broker; gives what the member may read. `None` if they are wrong.
+pub async fn mqtt_member(ctx: &Context, email: &str, password: &str) -> Result<Option<MqttMember>> {
+    let member = match sign_in(ctx, email, password).await {
+        Ok(member) => member,
+        Err(Error::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (filter, fingerprint) = (topics_of(&member.slug), member.fingerprint.clone());
+    Ok(Some(MqttMember { filter, fingerprint, member }))
+}
+
+/// The fingerprints that some passwords have now, without the owners who have none.
+pub async fn fingerprints(ctx: &Context, of: PasswordOwners) -> Result<Fingerprints> {
+    let operators =
+        operator::Entity::find().filter(operator::Column::Slug.is_in(of.integrators)).all(ctx.db.read()).await?;
+    let members = member::Entity::find().filter(member::Column::Id.is_in(of.members)).all(ctx.db.read()).await?;
+    let made_by = manufacturer::Entity::find().filter(manufacturer::Column::Slug.is_in(of.tools));
+    let manufacturers = made_by.all(ctx.db.read()).await?;
+    let integrators = operators.into_iter().filter_map(|operator| {
+        let hash = operator.integrator_password_hash?;
+        Some((operator.slug, fingerprint(&hash)))
+    });
+    let members = members.into_iter().map(|member| (member.id, fingerprint(&member.password_hash)));
+    let tools =
+        manufacturers.into_iter().filter_map(|maker| Some((maker.slug, fingerprint(&maker.tool_password_hash?))));
+    Ok(Fingerprints { integrators: integrators.collect(), members: members.collect(), tools: tools.collect() })
+}
+
+/// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
+pub async fn integrator(ctx: &Context, slug: &str, password: &str) -> Result<Option<MqttReading>> {
+    MqttReading::of(password, integrator_hash(ctx, slug).await?, topics_of(slug)).await
+}
+
+async fn integrator_hash(ctx: &Context, slug: &str) -> Result<Option<String>> {
+    let found = operator::Entity::find().filter(operator::Column::Slug.eq(slug)).one(ctx.db.read()).await?;
+    // MySQL compares without trailing blanks; what follows must be of exactly this operator.
+    let found = found.filter(|operator| operator.slug == slug);
+    Ok(found.and_then(|operator| operator.integrator_password_hash))
+}
+
+/// A web session's data, if it is there and not expired.
+pub async fn load_session(ctx: &Context, id: &str) -> Result<Option<String>> {
+    Ok(session::Entity::find_by_id(id).filter(lives(ctx)).one(ctx.db.read()).await?.map(|session| session.data))
+}
+
+/// Whether a session is not over: one that expires later than any new one was stored by a clock that ran ahead.
+fn lives(ctx: &Context) -> sea_orm::Condition {
+    let now_ms = ctx.now_ms();
+    sea_orm::Condition::all()
+        .add(session::Column::ExpiresMs.gt(now_ms))
+        .add(session::Column::ExpiresMs.lte(now_ms + ctx.rules.session_longest_ms))
+}
+
+/// Stores a web session's data (JSON) until `expires_ms`. Also drops sessions that expired.
+pub async fn save_session(ctx: &Context, id: &str, data: &str, expires_ms: i64) -> Result<()> {
+    let now_ms = ctx.now_ms();
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            session::Entity::delete_many().filter(session::Column::ExpiresMs.lte(now_ms)).exec(txn).await?;
+            let row = session::ActiveModel {
+                id: Set(id.to_owned()),
+                data: Set(data.to_owned()),
+                expires_ms: Set(expires_ms),
+            };
+            let replace = OnConflict::column(session::Column::Id)
+                .update_columns([session::Column::Data, session::Column::ExpiresMs])
+                .to_owned();
+            session::Entity::insert(row).on_conflict(replace).exec_without_returning(txn).await?;
+            Ok(())
+        })
+        .await
+}
+
+/// Prolongs a web session without changing its data. False if it is gone or expired.
+pub async fn touch_session(ctx: &Context, id: &str, expires_ms: i64) -> Result<bool> {
+    let lives = &lives(ctx);
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let update = session::Entity::update_many()
+                .col_expr(session::Column::ExpiresMs, Expr::value(expires_ms))
+                .filter(session::Column::Id.eq(id))
+                .filter(lives.clone())
+                .exec(txn)
+                .await?;
+            Ok(update.rows_affected == 1)
+        })
+        .await
+}
+
+/// Drops a web session.
+pub async fn remove_session(ctx: &Context, id: &str) -> Result<()> {
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            session::Entity::delete_by_id(id).exec(txn).await?;
+            Ok(())
+        })
+        .await
+}

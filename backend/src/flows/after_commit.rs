@@ -1,0 +1,87 @@
+//! What is told once a step is committed: modules, integrators, pages.
+
+use crate::{
+    Context,
+    flows::publish_command::send_command,
+    integrations::integrators::tell_integrators_of_sale,
+    live::{LiveEvent, LiveKind},
+    machines::machine,
+    modules::command,
+    sales::{sale, state::SaleState},
+};
+use sea_orm::prelude::*;
+
+/// Tells an operator that a person should look.
+pub(crate) fn alarm(ctx: &Context, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
+    let message = message.into();
+    tracing::warn!(operator_id, machine_id, message, "alarm");
+    metrics::counter!("coinwire_alarms_total").increment(1);
+    ctx.live.tell(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: ctx.wall_ms() });
+}
+
+/// What is to be published after the commit.
+#[derive(Default)]
+pub(crate) struct After {
+    pub(super) commands: Vec<command::Model>,
+    pub(super) sales: Vec<sale::Model>,
+    pub(super) modules: Vec<String>,
+    pub(super) alarms: Vec<(i64, Option<i64>, String)>,
+}
+
+impl After {
+    /// A person of that operator should look.
+    pub fn alarm(&mut self, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
+        self.alarms.push((operator_id, machine_id, message.into()));
+    }
+
+    /// Something of a sale changed beside its state.
+    pub fn sale(&mut self, sale: sale::Model) {
+        self.sales.push(sale);
+    }
+
+    /// A command was queued.
+    pub fn command(&mut self, command: command::Model) {
+        self.commands.push(command);
+    }
+
+    /// What a module is told, or its word on it, moved.
+    pub fn module(&mut self, module_id: String) {
+        self.modules.push(module_id);
+    }
+}
+
+/// Publishes what a committed transaction left to publish.
+pub(crate) async fn follow_up(ctx: &Context, after: After) {
+    for command in &after.commands {
+        send_command(ctx, command).await;
+    }
+    for sale in after.sales {
+        let state = SaleState::parse(&sale.state).map_or("", SaleState::as_str);
+        ctx.live.tell(LiveEvent {
+            operator_id: sale.operator_id,
+            machine_id: Some(sale.machine_id),
+            what: LiveKind::Sale { token: sale.token.clone(), state },
+            at_ms: ctx.wall_ms(),
+        });
+        tell_integrators_of_sale(ctx, &sale).await;
+    }
+    for module_id in &after.modules {
+        tell_of_module(ctx, module_id).await;
+    }
+    for (operator_id, machine_id, message) in after.alarms {
+        alarm(ctx, operator_id, machine_id, message);
+    }
+}
+
+/// Tells watchers that what a module is told, or its word on it, moved.
+pub(crate) async fn tell_of_module(ctx: &Context, module_id: &str) {
+    let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(ctx.db.read()).await;
+    // Who is not told now is told by the next event, or looks for himself.
+    let Ok(Some(machine)) = machine else { return };
+    ctx.live.tell(LiveEvent {
+        operator_id: machine.operator_id,
+        machine_id: Some(machine.id),
+        what: LiveKind::Module,
+        at_ms: ctx.wall_ms(),
+    });
+}

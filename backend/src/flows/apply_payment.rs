@@ -1,0 +1,77 @@
+//! An attempt was paid, or can no longer be.
+
+use crate::{
+    Context, Result,
+    flows::{after_commit::After, settle_sale::move_sale},
+    payments::{
+        attempt,
+        outcome::{Outcome, Taken},
+        states::attempt_state,
+    },
+    sales::{sale, state::Event},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
+
+/// An attempt was paid. Of what the provider gave back since, only that it did is known here.
+pub(crate) async fn attempt_paid(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    sale: sale::Model,
+    attempt: attempt::Model,
+    paid: Taken<'_>,
+    after: &mut After,
+) -> Result<Outcome> {
+    if [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str()) {
+        return Ok(Outcome::NothingNew);
+    }
+    let right = paid.amount_minor == attempt.amount_minor && paid.currency == attempt.currency;
+    let now_ms = ctx.now_ms();
+    let patience_ms = ctx.rules.credit_patience_ms;
+    // The provider's clock and ours may disagree: what was ordered a moment ago cannot have been paid long ago.
+    let paid_long_ago = ctx.wall_ms() - paid.paid_at_ms > patience_ms;
+    let ordered_long_ago = now_ms - attempt.created_ms > patience_ms;
+    let late = paid_long_ago && ordered_long_ago || now_ms > attempt.expires_ms + patience_ms;
+
+    let mut change: attempt::ActiveModel = attempt.into();
+    change.state = Set(if right { attempt_state::PAID } else { attempt_state::PAID_WRONG }.into());
+    change.provider_txn_id = Set(paid.provider_txn_id.map(str::to_owned));
+    change.paid_minor = Set(Some(paid.amount_minor));
+    change.paid_currency = Set(Some(paid.currency.to_owned()));
+    change.due_ms = Set(None);
+    let attempt = change.clone().try_into_model()?;
+    change.update_without_returning(txn).await?;
+
+    let event = match (right, paid.returned) {
+        (false, _) => Event::PaidWrong,
+        (true, true) => Event::PaidReturned,
+        (true, false) => Event::Paid { amount_minor: paid.amount_minor, late },
+    };
+    move_sale(ctx, txn, sale, event, Some((&attempt, paid.amount_minor)), after).await?;
+    Ok(Outcome::Applied)
+}
+
+/// An attempt can no longer be paid; if it was the last, neither can the sale.
+pub(crate) async fn attempt_closed(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    sale: sale::Model,
+    attempt: attempt::Model,
+    after: &mut After,
+) -> Result<Outcome> {
+    if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
+        return Ok(Outcome::NothingNew);
+    }
+    let mut change: attempt::ActiveModel = attempt.into();
+    change.state = Set(attempt_state::CLOSED.into());
+    change.due_ms = Set(None);
+    change.update_without_returning(txn).await?;
+    let open = attempt::Entity::find()
+        .filter(attempt::Column::SaleId.eq(sale.id))
+        .filter(attempt::Column::State.is_in(attempt_state::OPEN))
+        .count(txn)
+        .await?;
+    if open == 0 {
+        move_sale(ctx, txn, sale, Event::Unpayable, None, after).await?;
+    }
+    Ok(Outcome::Applied)
+}

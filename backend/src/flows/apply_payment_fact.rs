@@ -1,0 +1,247 @@
+//! What a provider says of a payment or a refund, whichever way we learn it: one place, one transaction.
+
+use crate::{
+    Context, Error, Result,
+    flows::{
+        after_commit::After,
+        apply_dispute::disputed,
+        apply_outside_refund::{refunded_elsewhere, tell_of_elsewhere},
+        apply_payment::{attempt_closed, attempt_paid},
+        rebuild_order::rebuild_order,
+        settle_sale::move_sale,
+    },
+    ledger::{self, Kind},
+    payments::{
+        account, attempt,
+        found::{find_attempt, find_attempt_row, find_refund},
+        numbers,
+        of_sale::{refund_kinds, refund_posting},
+        outcome::{Outcome, Taken, set_aside, was_taken_back},
+        provider::{Fact, Paid, RefundState, TradeState},
+        refund,
+        states::{attempt_state, refund_state},
+    },
+    sales::{rows::lock_sale, sale, state::Event},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+
+/// Applies what the provider told of its own accord. A payment from before our start may be news of yesterday: it may
+/// have gone back since, and a store that was put back from a copy does not know. So the provider is asked how it is now.
+pub(crate) async fn apply_told_fact(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    fact: &Fact,
+    after: &mut After,
+) -> Result<Outcome> {
+    if let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } = fact
+        && paid.paid_at_ms < ctx.began_ms()
+        && let Some(attempt) = find_or_rebuild(ctx, txn, account, out_trade_no, paid, after).await?
+        && ![attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str())
+    {
+        let mut change: attempt::ActiveModel = attempt.into();
+        change.due_ms = Set(Some(ctx.now_ms()));
+        change.update_without_returning(txn).await?;
+        return Ok(Outcome::ToBeAsked);
+    }
+    apply_fact(ctx, txn, account, fact, after).await
+}
+
+async fn find_or_rebuild(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    out_trade_no: &str,
+    paid: &Paid,
+    after: &mut After,
+) -> Result<Option<attempt::Model>> {
+    match find_attempt(txn, account.id, out_trade_no).await? {
+        Some(known) => Ok(Some(known)),
+        None => rebuild_order(ctx, txn, account, out_trade_no, &paid.attach, after).await,
+    }
+}
+
+/// Applies a fact in a transaction. Facts may come twice, late and out of order: states only move forward.
+pub(crate) async fn apply_fact(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    fact: &Fact,
+    after: &mut After,
+) -> Result<Outcome> {
+    match fact {
+        Fact::Payment { out_trade_no, state } => {
+            let known = match state {
+                TradeState::Paid(paid) | TradeState::Refunded(paid) => {
+                    find_or_rebuild(ctx, txn, account, out_trade_no, paid, after).await?
+                }
+                TradeState::NotPaid | TradeState::NotFound | TradeState::Closed | TradeState::PaidForeign(_) => {
+                    find_attempt(txn, account.id, out_trade_no).await?
+                }
+            };
+            let Some(known) = known else {
+                after.alarm(account.operator_id, None, format!("payment {out_trade_no} fits no order"));
+                return Ok(Outcome::Orphan);
+            };
+            // The sale is locked first, then its attempt is read again: two facts of one sale take turns.
+            let sale = lock_sale(txn, known.sale_id).await?;
+            let attempt = attempt::Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("attempt"))?;
+            match state {
+                TradeState::Paid(paid) => attempt_paid(ctx, txn, sale, attempt, Taken::of(paid), after).await,
+                TradeState::PaidForeign(paid) => {
+                    let taken = Taken {
+                        provider_txn_id: Some(&paid.provider_txn_id),
+                        amount_minor: paid.amount_minor,
+                        currency: &paid.currency,
+                        paid_at_ms: ctx.wall_ms(),
+                        returned: false,
+                    };
+                    attempt_paid(ctx, txn, sale, attempt, taken, after).await
+                }
+                TradeState::Closed => attempt_closed(ctx, txn, sale, attempt, after).await,
+                TradeState::NotPaid | TradeState::NotFound => Ok(Outcome::NothingNew),
+                TradeState::Refunded(paid) => {
+                    let taken = Taken { returned: true, ..Taken::of(paid) };
+                    attempt_paid(ctx, txn, sale, attempt, taken, after).await
+                }
+            }
+        }
+        Fact::Refund { out_refund_no, state, told } => {
+            match (find_refund(txn, account.id, out_refund_no).await?, told) {
+                (Some(known), Some(told)) if was_taken_back(&known) && state.moves_money() => {
+                    set_aside(txn, known).await?;
+                    refunded_elsewhere(ctx, txn, account, out_refund_no, *state, told, after).await
+                }
+                (Some(known), _) => refund_moved(ctx, txn, known, *state, Heard::Told, after).await,
+                (None, Some(told)) => refunded_elsewhere(ctx, txn, account, out_refund_no, *state, told, after).await,
+                (None, None) => {
+                    after.alarm(account.operator_id, None, format!("refund {out_refund_no} fits no sale"));
+                    Ok(Outcome::Orphan)
+                }
+            }
+        }
+        Fact::Dispute(told) => disputed(ctx, txn, account, told, after).await,
+    }
+}
+
+/// The provider says where a refund stands.
+pub(crate) async fn refund_moved(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    known: refund::Model,
+    state: RefundState,
+    heard: Heard,
+    after: &mut After,
+) -> Result<Outcome> {
+    let sale = lock_sale(txn, known.sale_id).await?;
+    let refund = refund::Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("refund"))?;
+    if refund.state == refund_state::DONE {
+        return done_refund_moved(ctx, txn, sale, refund, state, heard, after).await;
+    }
+    let on_its_way = [refund_state::SUBMITTED, refund_state::PROCESSING, refund_state::STUCK];
+    if !on_its_way.contains(&refund.state.as_str()) {
+        return Ok(Outcome::NothingNew);
+    }
+    let own = refund.is_own();
+    let outside = refund.is_outside();
+    let reference = refund.out_refund_no.clone();
+    let mut change: refund::ActiveModel = refund.clone().into();
+    let now_ms = ctx.now_ms();
+    let event = match state {
+        RefundState::Done => {
+            change.state = Set(refund_state::DONE.into());
+            change.due_ms = Set(None);
+            ledger::post(txn, refund_posting(ctx, &sale, &refund, Kind::RefundDone)).await?;
+            (own && !outside).then_some(Event::RefundDone)
+        }
+        RefundState::Processing => {
+            change.state = Set(refund_state::PROCESSING.into());
+            change.note = Set(String::new());
+            change.due_ms = Set(Some(now_ms + ctx.rules.refund_wait_ms(refund.tries)));
+            None
+        }
+        // Nothing went back: what was made elsewhere is made again there, if at all.
+        RefundState::Closed if outside => {
+            change.state = Set(refund_state::CANCELLED.into());
+            change.due_ms = Set(None);
+            let attempt = find_attempt_row(txn, refund.attempt_id).await?;
+            let (_, cancelled) = refund_kinds(&attempt);
+            ledger::post(txn, refund_posting(ctx, &sale, &refund, cancelled)).await?;
+            let message = format!("refund {reference}, made at the provider, did not go through");
+            after.alarm(sale.operator_id, Some(sale.machine_id), message);
+            own.then_some(Event::RefundReversed)
+        }
+        // Nothing went back: the provider wants a new number for a new try.
+        RefundState::Closed => {
+            change.state = Set(refund_state::SUBMITTED.into());
+            change.out_refund_no = Set(numbers::number_beyond(txn, refund.account_id, &reference).await?);
+            change.note = Set(format!("{reference} was closed by the provider"));
+            change.due_ms = Set(Some(now_ms + ctx.rules.refund_wait_ms(refund.tries)));
+            None
+        }
+        RefundState::Abnormal => {
+            change.state = Set(refund_state::STUCK.into());
+            change.due_ms = Set(None);
+            after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {reference} is stuck"));
+            own.then_some(Event::RefundStuck)
+        }
+        RefundState::NotFound => return Ok(Outcome::NothingNew),
+    };
+    change.update_without_returning(txn).await?;
+    if let Some(event) = event {
+        move_sale(ctx, txn, sale, event, None, after).await?;
+    } else if outside && own && state == RefundState::Done {
+        tell_of_elsewhere(ctx, txn, sale, refund.attempt_id, after).await?;
+    }
+    Ok(Outcome::Applied)
+}
+
+/// A refund that went through is said to stand elsewhere. Told, that may be old news that came late: the provider is
+/// asked. Asked, it is so: the money is with the provider again, and a person must act.
+async fn done_refund_moved(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    sale: sale::Model,
+    refund: refund::Model,
+    state: RefundState,
+    heard: Heard,
+    after: &mut After,
+) -> Result<Outcome> {
+    let failed = matches!(state, RefundState::Closed | RefundState::Abnormal);
+    let mut change: refund::ActiveModel = refund.clone().into();
+    match (heard, failed) {
+        (Heard::Told, false) => return Ok(Outcome::NothingNew),
+        (Heard::Told, true) => {
+            change.due_ms = Set(Some(ctx.now_ms()));
+            change.update_without_returning(txn).await?;
+            return Ok(Outcome::NothingNew);
+        }
+        (Heard::Asked, false) => {
+            change.due_ms = Set(None);
+            change.update_without_returning(txn).await?;
+            return Ok(Outcome::NothingNew);
+        }
+        (Heard::Asked, true) => {}
+    }
+    ledger::post(txn, refund_posting(ctx, &sale, &refund, Kind::RefundReversed)).await?;
+    change.state = Set(refund_state::STUCK.into());
+    change.due_ms = Set(None);
+    change.reversals = Set(refund.reversals + 1);
+    change.note = Set("went through, and failed later".into());
+    change.update_without_returning(txn).await?;
+    let message = format!("refund {} went through and failed later", refund.out_refund_no);
+    after.alarm(sale.operator_id, Some(sale.machine_id), message);
+    if refund.is_own() {
+        move_sale(ctx, txn, sale, Event::RefundReversed, None, after).await?;
+    }
+    Ok(Outcome::Applied)
+}
+
+/// How a state was learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The provider told of it, some time after it was so.
+    Told,
+    /// The provider was asked, and says that it is so now.
+    Asked,
+}

@@ -1,0 +1,31 @@
+//! What happens, a file for each step of the story. A flow opens the transaction, calls nouns and deciders, commits, and tells.
+
+pub mod after_commit;
+pub mod apply_dispute;
+pub mod apply_outside_refund;
+pub mod apply_payment;
+pub mod apply_payment_fact;
+pub mod change_settings;
+pub mod disable_module;
+pub mod follow_order;
+pub mod listen;
+pub mod operate;
+pub mod place_order;
+pub mod poll_payment;
+pub mod probe_module;
+pub mod publish_command;
+pub mod read_statement;
+pub mod rebuild_order;
+pub mod reconcile;
+pub mod register_module;
+pub mod resend_command;
+pub mod scan_machine;
+pub mod send_refund;
+pub mod settle_sale;
+pub mod show_sale;
+pub mod take_ack;
+pub mod take_callback;
+pub mod take_message;
+pub mod take_pulse;
+pub mod take_status;
+pub mod verify_reset;

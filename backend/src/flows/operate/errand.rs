@@ -1,0 +1,47 @@
+//! Actions that a person asks a module for once: blink, restart, learn, test.
+
+use crate::{
+    Context, Result,
+    flows::after_commit::{After, follow_up},
+    modules::{
+        command::{self},
+        commands::{command_state, queue_newest},
+        errands::{Errand, newest},
+        rows::lock_module,
+    },
+};
+use protocol::{
+    ModuleId,
+    messages::{Action, Command},
+};
+
+/// Sends a module on an errand. The same one again while it is under way, or right behind it, is a second click.
+pub(crate) async fn send_on_errand(ctx: &Context, module: ModuleId, errand: Errand) -> Result<()> {
+    let action = errand.action()?;
+    let after = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut after = After::default();
+            // So that two clicks take turns.
+            let row = lock_module(txn, module).await?;
+            let before = newest(txn, &row.id, action.as_str()).await?;
+            if before.is_some_and(|before| is_second_click(ctx, &before, action)) {
+                return Ok(after);
+            }
+            after.command(queue_newest(ctx, txn, &row.id, action, ctx.rules.errand_lifetime_ms).await?);
+            after.module(row.id);
+            Ok(after)
+        })
+        .await?;
+    follow_up(ctx, after).await;
+    Ok(())
+}
+
+fn is_second_click(ctx: &Context, before: &command::Model, action: Action) -> bool {
+    use command_state::*;
+    let same = minicbor::decode::<Command>(&before.payload).is_ok_and(|command| command.action == action);
+    let spaced_ms = before.issued_ms..before.issued_ms + ctx.rules.errand_spacing_ms;
+    let behind = [DONE, RECEIVED].contains(&before.state.as_str()) && spaced_ms.contains(&ctx.now_ms());
+    same && (before.state == SENT || behind)
+}

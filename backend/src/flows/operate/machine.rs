@@ -1,0 +1,301 @@
+//! A person adds, changes, moves, retires a machine, or takes it off sale.
+
+use crate::{
+    Context, Error, Result,
+    access::operators::{named, operator_row, taken},
+    clock,
+    flows::{
+        after_commit::{After, follow_up},
+        change_settings::want_settings,
+        operate::price::module_would_give,
+        probe_module::forget_probe,
+    },
+    machines::{
+        machine, price,
+        rows::{lock_machine, own_machine},
+        shapes::PriceChange,
+    },
+    modules::{
+        commands::queue_newest,
+        lessons::verdict,
+        module,
+        rows::lock_module,
+        settings::{self},
+    },
+};
+use protocol::{ModuleId, messages::Action};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+
+/// What is to be changed of a machine. What is not given stays.
+#[derive(Debug, Clone, Default)]
+pub struct MachineChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Where it stands.
+    pub site: Option<String>,
+    /// What a coin pulse is worth from now on, in minor units. Coins booked before keep their value.
+    pub coin_value_minor: Option<i64>,
+}
+
+/// Changes a machine.
+pub async fn change_machine(ctx: &Context, operator_id: i64, machine_id: i64, change: MachineChange) -> Result<()> {
+    let name = change.name.as_deref().map(named).transpose()?;
+    let site = change.site.as_deref().map(named).transpose()?;
+    let coin_value_minor = change.coin_value_minor.map(checked_coin_value).transpose()?;
+    let (name, site) = (&name, &site);
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut row: machine::ActiveModel = lock_machine(txn, operator_id, machine_id).await?.into();
+            if let Some(name) = name {
+                row.name = Set(name.clone());
+            }
+            if let Some(site) = site {
+                row.site = Set(site.clone());
+            }
+            if let Some(value) = coin_value_minor {
+                row.coin_value_minor = Set(value);
+            }
+            if row.is_changed() {
+                row.update_without_returning(txn).await?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Wires another module to a machine, or none: code, books and prices stay. A sale under way ends with the module
+/// it began with. The new module gets the settings that the old one was to have, since the coin line is the same.
+pub async fn replace_module(ctx: &Context, operator_id: i64, machine_id: i64, new: Option<ModuleId>) -> Result<()> {
+    let replaced = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let machine = lock_machine(txn, operator_id, machine_id).await?;
+            let old = machine.module_id.clone();
+            if machine.retired_ms.is_some() && new.is_some() {
+                return Err(Error::invalid("machine", "is retired: bring it back first"));
+            }
+            let mut after = After::default();
+            if old.as_deref() != new.as_ref().map(ModuleId::as_str) {
+                rewire(ctx, txn, &machine, new, &mut after).await?;
+                let mut change: machine::ActiveModel = machine.into();
+                change.module_id = Set(new.map(|module| module.to_string()));
+                change.update_without_returning(txn).await?;
+            }
+            Ok((old, after))
+        })
+        .await;
+    let (old, after) = taken(replaced, "module", "is wired to another machine")?;
+    tracing::info!(machine = machine_id, old, new = new.map(|module| module.to_string()), "a module was replaced");
+    for module in old.iter().map(String::as_str).chain(new.as_ref().map(ModuleId::as_str)) {
+        forget_probe(ctx, module);
+    }
+    follow_up(ctx, after).await;
+    Ok(())
+}
+
+/// Makes a module fit for a machine in place of the one it has.
+async fn rewire(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    machine: &machine::Model,
+    new: Option<ModuleId>,
+    after: &mut After,
+) -> Result<()> {
+    let old = match machine.module_id.as_deref().and_then(|id| ModuleId::parse(id).ok()) {
+        Some(id) => Some(lock_module(txn, id).await?),
+        None => None,
+    };
+    let Some(new) = new else { return Ok(()) };
+    let row = lock_module(txn, new).await?;
+    if row.operator_id.is_some_and(|owner| owner != machine.operator_id) {
+        return Err(Error::invalid("module", "is another operator's"));
+    }
+    if row.disabled_ms.is_some() {
+        return Err(Error::invalid("module", "is disabled: enable it first"));
+    }
+    // Settings that nobody chose are those built in, which a new module has as well.
+    let carried = old.as_ref().filter(|old| old.settings_wanted != 0).map(settings::wanted);
+    let dearest = price::Entity::find().filter(price::Column::MachineId.eq(machine.id)).all(txn).await?;
+    let pulses = dearest.iter().map(|price| price.pulses).max().unwrap_or(0);
+    if pulses > i32::from(carried.unwrap_or_else(|| settings::wanted(&row)).credit_pulses_max) {
+        return Err(Error::invalid("module_pulses", "are more than the module's settings let a credit have"));
+    }
+    let mut change: module::ActiveModel = row.clone().into();
+    change.operator_id = Set(Some(machine.operator_id));
+    change.update_without_returning(txn).await?;
+    let (id, has_others) = (row.id.clone(), carried.is_some_and(|carried| carried != settings::wanted(&row)));
+    let lock_differs = old.as_ref().is_some_and(|old| old.locked != row.locked).then_some(!row.locked);
+    if let Some(carried) = carried.filter(|_| has_others || row.settings_wanted == 0) {
+        want_settings(ctx, txn, row, carried, verdict::DISCARDED, after).await?;
+    }
+    if let Some(locked) = lock_differs {
+        let lifetime_ms = ctx.rules.setting_lifetime_ms;
+        after.command(queue_newest(ctx, txn, &id, Action::Lock { locked }, lifetime_ms).await?);
+    }
+    after.module(id);
+    Ok(())
+}
+
+/// Takes a machine out of service for good: its history stays, its module is free, its scan page says so.
+pub async fn retire_machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<()> {
+    let module = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let machine = lock_machine(txn, operator_id, machine_id).await?;
+            if machine.retired_ms.is_some() {
+                return Ok(None);
+            }
+            let module = machine.module_id.clone();
+            let mut change: machine::ActiveModel = machine.into();
+            change.retired_ms = Set(Some(ctx.now_ms()));
+            change.module_id = Set(None);
+            change.update_without_returning(txn).await?;
+            Ok(module)
+        })
+        .await?;
+    if let Some(module) = module {
+        forget_probe(ctx, &module);
+    }
+    Ok(())
+}
+
+/// Takes a retired machine back into service, without a module.
+pub async fn bring_back_machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<()> {
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let machine = lock_machine(txn, operator_id, machine_id).await?;
+            if machine.retired_ms.is_some() {
+                let mut change: machine::ActiveModel = machine.into();
+                change.retired_ms = Set(None);
+                change.update_without_returning(txn).await?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Characters of a scan code, 40 bits: short enough to type, too many to try.
+const CODE_CHARS: usize = 8;
+
+/// What a coin pulse is worth at most, in minor units.
+const COIN_VALUE_MAX_MINOR: i64 = 1_000_000;
+
+/// A machine to be made.
+#[derive(Debug, Clone)]
+pub struct NewMachine {
+    /// Whose it is.
+    pub operator_id: i64,
+    /// The module wired to it.
+    pub module: Option<ModuleId>,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub site: String,
+    /// What a coin pulse is worth, in minor units.
+    pub coin_value_minor: i64,
+    /// Its prices.
+    pub prices: Vec<PriceChange>,
+}
+
+/// What a coin pulse is worth, within bounds.
+pub(super) fn checked_coin_value(minor: i64) -> Result<i64> {
+    if (0..=COIN_VALUE_MAX_MINOR).contains(&minor) {
+        Ok(minor)
+    } else {
+        Err(Error::invalid("coin value", "must be from 0.00 to 10,000.00"))
+    }
+}
+
+/// Makes a machine; gives its number and its code.
+pub async fn add_machine(ctx: &Context, new: NewMachine) -> Result<(i64, String)> {
+    operator_row(ctx, new.operator_id).await?;
+    let prices = new.prices.into_iter().map(PriceChange::checked).collect::<Result<Vec<_>>>()?;
+    checked_coin_value(new.coin_value_minor)?;
+    if let (Some(module), Some(pulses)) = (new.module, prices.iter().map(|price| price.pulses).max()) {
+        module_would_give(ctx, module.as_str(), pulses).await?;
+    }
+    let (module, operator_id) = (new.module, new.operator_id);
+    let row = machine::ActiveModel {
+        operator_id: Set(new.operator_id),
+        module_id: Set(new.module.map(|module| module.to_string())),
+        code: Set(clock::random_text(&*ctx.random, CODE_CHARS)),
+        name: Set(named(&new.name)?),
+        site: Set(named(&new.site)?),
+        active: Set(true),
+        coin_value_minor: Set(new.coin_value_minor),
+        created_ms: Set(ctx.now_ms()),
+        retired_ms: Set(None),
+        ..Default::default()
+    };
+    let row = &row;
+    let prices = &prices;
+    let stored = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let machine = row.clone().insert(txn).await?;
+            if let Some(module) = module {
+                let module = lock_module(txn, module).await?;
+                if module.operator_id.is_some_and(|owner| owner != operator_id) {
+                    return Err(Error::invalid("module", "is another operator's"));
+                }
+                let mut change: module::ActiveModel = module.into();
+                change.operator_id = Set(Some(operator_id));
+                change.update_without_returning(txn).await?;
+            }
+            for (position, price) in (0..).zip(prices) {
+                let row = price::ActiveModel {
+                    machine_id: Set(machine.id),
+                    label: Set(price.label.clone()),
+                    amount_minor: Set(price.amount_minor),
+                    pulses: Set(price.pulses),
+                    position: Set(position),
+                    ..Default::default()
+                };
+                price::Entity::insert(row).exec_without_returning(txn).await?;
+            }
+            Ok((machine.id, machine.code))
+        })
+        .await;
+    taken(stored, "module", "is wired to another machine")
+}
+
+/// Takes a machine on or off sale.
+pub async fn set_active(ctx: &Context, operator_id: i64, machine_id: i64, active: bool) -> Result<()> {
+    let machine = own_machine(ctx, operator_id, machine_id).await?;
+    let machine = &machine;
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut row: machine::ActiveModel = machine.clone().into();
+            row.active = Set(active);
+            row.update_without_returning(txn).await?;
+            Ok(())
+        })
+        .await
+}
+
+/// Locks a machine's module or unlocks it, by a command; its status tells when it is done.
+pub async fn set_locked(ctx: &Context, operator_id: i64, machine_id: i64, locked: bool) -> Result<()> {
+    let machine = own_machine(ctx, operator_id, machine_id).await?;
+    let module_id = machine.module_id.ok_or(Error::NotFound("module of this machine"))?;
+    let lifetime_ms = ctx.rules.setting_lifetime_ms;
+    let module_id = &module_id;
+    let after = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut after = After::default();
+            after.command(queue_newest(ctx, txn, module_id, Action::Lock { locked }, lifetime_ms).await?);
+            after.module(module_id.clone());
+            Ok(after)
+        })
+        .await?;
+    forget_probe(ctx, module_id);
+    follow_up(ctx, after).await;
+    Ok(())
+}

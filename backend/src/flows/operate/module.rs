@@ -1,0 +1,65 @@
+//! A person changes settings of a machine's module, or asks something of it.
+
+use crate::{
+    Context, Result,
+    flows::{
+        after_commit::{After, follow_up},
+        change_settings::change_settings,
+        disable_module::set_module_disabled,
+        operate::{errand::send_on_errand, learning::judge},
+    },
+    machines::rows::{own_module, price_rows},
+    modules::{errands::Errand, settings::ModuleSettings},
+};
+
+/// Settings as an operator's form has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// The version wanted when the form was made.
+    pub since_version: i64,
+    /// What it shall be.
+    pub settings: ModuleSettings,
+}
+
+/// Changes what is wanted of a machine's module, and queues it. The same as is wanted already changes nothing,
+/// unless the module refused it.
+pub async fn set_settings(ctx: &Context, operator_id: i64, machine_id: i64, change: SettingsChange) -> Result<()> {
+    let module = own_module(ctx, operator_id, machine_id).await?;
+    let prices = price_rows(ctx, machine_id).await?;
+    change.settings.check(prices.iter().map(|price| price.pulses).max().unwrap_or(0))?;
+    let after = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut after = After::default();
+            change_settings(ctx, txn, module, change.since_version, change.settings, &mut after).await?;
+            Ok(after)
+        })
+        .await?;
+    follow_up(ctx, after).await;
+    Ok(())
+}
+
+/// Sends a machine's module on an errand.
+pub async fn send_module(ctx: &Context, operator_id: i64, machine_id: i64, errand: Errand) -> Result<()> {
+    let module = own_module(ctx, operator_id, machine_id).await?;
+    send_on_errand(ctx, module, errand).await
+}
+
+/// Accepts what a machine's module learned, as it was first told at `heard_ms`, or discards it.
+pub async fn judge_learned(
+    ctx: &Context,
+    operator_id: i64,
+    machine_id: i64,
+    heard_ms: i64,
+    accept: bool,
+) -> Result<()> {
+    let module = own_module(ctx, operator_id, machine_id).await?;
+    judge(ctx, module, heard_ms, accept).await
+}
+
+/// Disables the credential of a machine's module, for instance because it was stolen, or enables it again.
+pub async fn set_disabled(ctx: &Context, operator_id: i64, machine_id: i64, disabled: bool) -> Result<()> {
+    let module = own_module(ctx, operator_id, machine_id).await?;
+    set_module_disabled(ctx, module, disabled).await
+}

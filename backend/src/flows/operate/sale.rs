@@ -1,0 +1,169 @@
+//! Carrying out what a person decided about a sale: exactly once, with the reason and who it was kept beside it.
+
+use crate::{
+    Context, Error, Result,
+    flows::{
+        after_commit::{After, follow_up},
+        settle_sale::{carry_out, for_deciding, store_decision},
+    },
+    ledger::{self, Kind},
+    modules::command,
+    payments::{
+        attempt,
+        of_sale::{left_minor, own_refund, paid_attempt},
+        states::{attempt_state, refund_state},
+    },
+    sales::{
+        action,
+        by_hand::{HandAct, Payment, decide_by_hand},
+        rows::lock_sale,
+        sale,
+        shapes::SaleRow,
+        state::{Decision, Effect, SaleState},
+        views::any_sale,
+    },
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+
+/// The longest reason.
+const REASON_CHARS: usize = 180;
+
+/// Bounds of a key's length.
+const KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=64;
+
+/// A person's decision about a sale.
+#[derive(Debug, Clone)]
+pub struct HandRequest {
+    /// The sale's public token.
+    pub token: String,
+    /// The same request sent again has the same key, and is done once. 1 to 64 characters.
+    pub key: String,
+    /// What shall be done.
+    pub act: HandAct,
+    /// Why, in a person's words.
+    pub reason: String,
+    /// Who decided it.
+    pub by: String,
+}
+
+/// Does what a person decided about a sale of an operator, or of any if none is named, once for each key.
+pub async fn act_by_hand(ctx: &Context, operator_id: Option<i64>, request: HandRequest) -> Result<SaleRow> {
+    let reason = request.reason.trim();
+    if !(1..=REASON_CHARS).contains(&reason.chars().count()) {
+        return Err(Error::invalid("reason", format!("must have 1 to {REASON_CHARS} characters")));
+    }
+    if !KEY_CHARS.contains(&request.key.len()) || !request.key.is_ascii() {
+        return Err(Error::invalid("key", "must have 1 to 64 characters of ASCII"));
+    }
+    let found = sale::Entity::find().filter(sale::Column::Token.eq(&request.token)).one(ctx.db.read()).await?;
+    let known = found.filter(|sale| operator_id.is_none_or(|operator_id| sale.operator_id == operator_id));
+    let sale_id = known.ok_or(Error::NotFound("sale"))?.id;
+    let request = &request;
+    let after = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut after = After::default();
+            let row = lock_sale(txn, sale_id).await?;
+            if !was_done(txn, sale_id, request).await? {
+                do_by_hand(ctx, txn, row, request, &mut after).await?;
+            }
+            Ok(after)
+        })
+        .await?;
+    follow_up(ctx, after).await;
+    any_sale(ctx, &request.token).await
+}
+
+/// Whether a request was done before. Another one under the same key is refused.
+async fn was_done(txn: &DatabaseTransaction, sale_id: i64, request: &HandRequest) -> Result<bool> {
+    let before = action::Entity::find()
+        .filter(action::Column::SaleId.eq(sale_id))
+        .filter(action::Column::RequestKey.eq(&request.key))
+        .one(txn)
+        .await?;
+    let Some(before) = before else { return Ok(false) };
+    let same_amount = match request.act {
+        HandAct::Refund { amount_minor: Some(amount_minor) } => amount_minor == before.amount_minor,
+        HandAct::Refund { amount_minor: None } | HandAct::Settle(_) => true,
+    };
+    if before.action == request.act.as_str() && same_amount {
+        return Ok(true);
+    }
+    Err(Error::invalid("key", "was used for something else about this sale"))
+}
+
+async fn do_by_hand(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    row: sale::Model,
+    request: &HandRequest,
+    after: &mut After,
+) -> Result<()> {
+    let attempt = own_attempt(txn, row.id).await?;
+    let payment = standing(txn, &row, attempt.as_ref()).await?;
+    let sale = for_deciding(ctx, txn, &row, None).await?;
+    let decision: Decision =
+        decide_by_hand(&sale, &payment, request.act).map_err(|sentence| Error::invalid("sale", sentence))?;
+    for effect in &decision.effects {
+        // Read anew each time: an effect may have changed what the next one is about.
+        let attempt = own_attempt(txn, row.id).await?;
+        let paid = attempt.as_ref().map(|attempt| (attempt, payment.taken_minor));
+        carry_out(ctx, txn, &row, *effect, paid, after).await?;
+    }
+    let given_back = decision.effects.iter().filter_map(|effect| match effect {
+        Effect::Refund { amount_minor, .. } => Some(*amount_minor),
+        _ => None,
+    });
+    let done = action::ActiveModel {
+        sale_id: Set(row.id),
+        request_key: Set(request.key.clone()),
+        action: Set(request.act.as_str().into()),
+        amount_minor: Set(given_back.sum()),
+        reason: Set(request.reason.trim().to_owned()),
+        done_by: Set(request.by.chars().take(190).collect()),
+        at_ms: Set(ctx.now_ms()),
+        ..Default::default()
+    };
+    action::Entity::insert(done).exec_without_returning(txn).await?;
+    tracing::info!(sale = row.token, action = request.act.as_str(), by = request.by, "a person decided about a sale");
+    let row = lock_sale(txn, row.id).await?;
+    let moved = store_decision(ctx, txn, row, &decision, decision.state == SaleState::Paid).await?;
+    metrics::counter!("coinwire_sale_steps_total", "state" => decision.state.as_str()).increment(1);
+    after.sale(moved);
+    Ok(())
+}
+
+/// The attempt whose money the sale has: rightly paid, or in suspense.
+async fn own_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<attempt::Model>> {
+    match paid_attempt(txn, sale_id).await {
+        Ok(attempt) => return Ok(Some(attempt)),
+        Err(Error::NotFound(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let wrong = attempt::Entity::find()
+        .filter(attempt::Column::SaleId.eq(sale_id))
+        .filter(attempt::Column::State.eq(attempt_state::PAID_WRONG));
+    Ok(wrong.one(txn).await?)
+}
+
+async fn standing(txn: &DatabaseTransaction, row: &sale::Model, attempt: Option<&attempt::Model>) -> Result<Payment> {
+    let Some(attempt) = attempt else { return Ok(Payment::default()) };
+    let in_suspense = attempt.state == attempt_state::PAID_WRONG;
+    // Of what was paid before that was stored with the attempt, only the books tell.
+    let taken_minor = if in_suspense && attempt.paid_minor.is_none() {
+        ledger::posted_minor(txn, Kind::Suspense, &format!("attempt-{}", attempt.id)).await?
+    } else {
+        attempt.taken_minor()
+    };
+    let own = own_refund(txn, row.id).await?;
+    Ok(Payment {
+        taken_minor,
+        // By us, by people, elsewhere, or lost in a dispute.
+        returned_minor: attempt.taken_minor() - left_minor(txn, attempt).await?,
+        in_suspense,
+        is_foreign: attempt.taken_currency() != attempt.currency,
+        refund_open: own.is_some_and(|refund| refund.state != refund_state::DONE),
+        commanded: command::Entity::find().filter(command::Column::SaleId.eq(row.id)).count(txn).await? > 0,
+    })
+}

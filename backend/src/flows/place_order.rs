@@ -1,0 +1,314 @@
+//! An order: probed, committed with its attempt, and only then told to the provider.
+
+use crate::{
+    Context, Error, Result,
+    access::operators::operator_row,
+    clock, db,
+    flows::{
+        after_commit::{After, follow_up},
+        scan_machine::payable,
+        settle_sale::move_sale,
+    },
+    ledger,
+    machines::{machine, price, rows::machine_by_code},
+    modules::numbers::next_sequence,
+    money::Money,
+    payments::{
+        account,
+        accounts::{active_account, notify_url, provider},
+        attempt,
+        bulkhead::Lane,
+        numbers::new_number,
+        provider::{Handoff, PaymentRequest, ProviderError},
+        states::attempt_state,
+    },
+    sales::{
+        mark::OrderMark,
+        readiness::Readiness,
+        rows::{is_asking, lock_sale, sale_url},
+        sale,
+        state::{Event, SaleState},
+    },
+};
+use sea_orm::{ActiveValue::Set, QueryOrder, TryIntoModel, prelude::*};
+use std::net::IpAddr;
+
+/// Characters of a sale's public token: 100 bits, so that it cannot be guessed.
+const TOKEN_CHARS: usize = 20;
+
+/// Bounds of a form key's characters.
+const FORM_KEY_CHARS: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// Sales that one form may make, one after the other: a page that the browser kept is used again for each ride.
+const FORM_USES_MAX: u32 = 20;
+
+/// What a form may still be used for.
+pub(crate) enum FormUse {
+    /// A new order, under this key.
+    Free(String),
+    /// Its newest sale is not over: it is that one that is meant.
+    Open(Checkout),
+}
+
+/// Makes an order and an attempt, commits both, and asks the provider to take the payment. The same form sent again
+/// gives the same sale while that one can be paid or is on its way; once it is over, a new one.
+pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout> {
+    if !FORM_KEY_CHARS.contains(&request.form_key.len()) || !request.form_key.is_ascii() {
+        return Err(Error::invalid("form_key", "is not of a form we made; open the page again"));
+    }
+    match form_use(ctx, &request.form_key).await? {
+        FormUse::Open(checkout) => return Ok(checkout),
+        FormUse::Free(key) => request.form_key = key,
+    }
+    let machine = machine_by_code(ctx, &request.code).await?;
+    let price = price::Entity::find_by_id(request.price_id)
+        .filter(price::Column::MachineId.eq(machine.id))
+        .one(ctx.db.read())
+        .await?
+        .ok_or(Error::Conflict("price"))?;
+    if price.amount_minor != request.amount_minor {
+        return Err(Error::Conflict("price"));
+    }
+    let account = active_account(ctx, machine.operator_id).await?.ok_or(Error::NotReady(Readiness::Closed))?;
+    match payable(ctx, &machine, &account).await? {
+        Readiness::Ready => {}
+        other => return Err(Error::NotReady(other)),
+    }
+    let silent = Error::NotReady(Readiness::ProviderSilent);
+    let _pass = ctx.providers.bulkhead(account.id).enter(Lane::Order).ok_or(silent)?;
+    let (sale, attempt) = match commit_order(ctx, &request, &machine, &price, &account).await {
+        Err(Error::Store(error)) if db::is_unique_violation(&error) => {
+            // The same form, sent twice at once: the other one was first.
+            return match form_use(ctx, &request.form_key).await? {
+                FormUse::Open(checkout) => Ok(checkout),
+                FormUse::Free(_) => Err(Error::Store(error)),
+            };
+        }
+        outcome => outcome?,
+    };
+    hand_off(ctx, sale, attempt, &machine, &account, &request).await
+}
+
+async fn commit_order(
+    ctx: &Context,
+    request: &OrderRequest,
+    machine: &machine::Model,
+    price: &price::Model,
+    account: &account::Model,
+) -> Result<(sale::Model, attempt::Model)> {
+    let operator = operator_row(ctx, machine.operator_id).await?;
+    ledger::currency(&operator.currency)?;
+    let module_id = machine.module_id.clone().ok_or(Error::NotReady(Readiness::Closed))?;
+    let now_ms = ctx.now_ms();
+    let expires_ms = now_ms + ctx.rules.order_lifetime_ms;
+    let new_sale = sale::ActiveModel {
+        token: Set(clock::random_text(&*ctx.random, TOKEN_CHARS)),
+        form_key: Set(request.form_key.clone()),
+        operator_id: Set(machine.operator_id),
+        machine_id: Set(machine.id),
+        module_id: Set(module_id.clone()),
+        label: Set(price.label.clone()),
+        amount_minor: Set(price.amount_minor),
+        currency: Set(operator.currency.clone()),
+        pulses: Set(price.pulses),
+        pulses_given: Set(0),
+        state: Set(SaleState::Created.as_str().into()),
+        reason: Set(String::new()),
+        served_and_refunded: Set(false),
+        version: Set(0),
+        created_ms: Set(ctx.wall_ms()),
+        expires_ms: Set(expires_ms),
+        paid_ms: Set(None),
+        finished_ms: Set(None),
+        dispute: Set(String::new()),
+        credit_asked: Set(false),
+        rebuilt_ms: Set(None),
+        ..Default::default()
+    };
+    let new_attempt = attempt::ActiveModel {
+        account_id: Set(account.id),
+        out_trade_no: Set(new_number(ctx, "S")),
+        provider_txn_id: Set(None),
+        pay_url: Set(None),
+        state: Set(attempt_state::CREATED.into()),
+        amount_minor: Set(price.amount_minor),
+        currency: Set(operator.currency),
+        payer_ip: Set(Some(request.payer_ip.to_string())),
+        created_ms: Set(now_ms),
+        expires_ms: Set(expires_ms),
+        due_ms: Set(Some(now_ms + ctx.rules.poll_first_ms)),
+        polls: Set(0),
+        paid_minor: Set(None),
+        paid_currency: Set(None),
+        ..Default::default()
+    };
+    let module_id = &module_id;
+    let new_sale = &new_sale;
+    let new_attempt = &new_attempt;
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let (mut sale, mut attempt) = (new_sale.clone(), new_attempt.clone());
+            sale.credit_sequence = Set(Some(next_sequence(txn, module_id, now_ms).await?));
+            sale.id = Set(sale::Entity::insert(sale.clone()).exec(txn).await?.last_insert_id);
+            attempt.sale_id = sale.id.clone();
+            attempt.id = Set(attempt::Entity::insert(attempt.clone()).exec(txn).await?.last_insert_id);
+            Ok((sale.try_into_model()?, attempt.try_into_model()?))
+        })
+        .await
+}
+
+async fn hand_off(
+    ctx: &Context,
+    sale: sale::Model,
+    attempt: attempt::Model,
+    machine: &machine::Model,
+    account: &account::Model,
+    request: &OrderRequest,
+) -> Result<Checkout> {
+    let provider = provider(ctx, account)?;
+    let payment = PaymentRequest {
+        out_trade_no: attempt.out_trade_no.clone(),
+        description: format!("{} {}", machine.name, sale.label),
+        amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)?),
+        // The provider goes by its own clock, and the wall clock is what is closest to it.
+        expires_at_ms: attempt.expires_ms - ctx.now_ms() + ctx.wall_ms(),
+        payer_ip: request.payer_ip,
+        notify_url: notify_url(ctx, account),
+        return_url: sale_url(ctx, &sale.token),
+        attach: mark(&sale, machine)?.write(&ctx.mark_key, &attempt.out_trade_no),
+    };
+    // The payer was told the longest wait.
+    let answer = tokio::select! {
+        biased;
+        answer = provider.create(&payment) => answer,
+        () = ctx.clock.sleep_ms(ctx.rules.order_wait_ms) => Err(ProviderError::Unknown("no answer in time".into())),
+    };
+    let (event, pay_url) = match &answer {
+        Ok(Handoff::Redirect { url }) => (Event::HandedOff, Some(url.clone())),
+        // Nothing happened there: the sale is over before money was taken.
+        Err(ProviderError::Refused { .. }) => (Event::OrderRefused, None),
+        // It may know of the order. Nobody was sent there, so nobody will pay; asking tells, and closes it.
+        Err(_) => (Event::OrderUnanswered, None),
+    };
+    let pay_url = &pay_url;
+    let after = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut after = After::default();
+            let sale = lock_sale(txn, sale.id).await?;
+            let attempt = attempt::Entity::find_by_id(attempt.id).one(txn).await?.ok_or(Error::NotFound("attempt"))?;
+            // The callback may have been faster: a paid attempt stays paid.
+            if attempt.state == attempt_state::CREATED {
+                let mut change: attempt::ActiveModel = attempt.into();
+                if pay_url.is_some() {
+                    change.state = Set(attempt_state::PENDING.into());
+                    change.pay_url = Set(pay_url.clone());
+                } else if event == Event::OrderRefused {
+                    change.state = Set(attempt_state::CLOSED.into());
+                    change.due_ms = Set(None);
+                }
+                if change.is_changed() {
+                    change.update_without_returning(txn).await?;
+                }
+            }
+            move_sale(ctx, txn, sale, event, None, &mut after).await?;
+            Ok(after)
+        })
+        .await?;
+    follow_up(ctx, after).await;
+    match answer {
+        Ok(handoff) => Ok(Checkout { token: sale.token, handoff }),
+        Err(error) => {
+            metrics::counter!("coinwire_provider_errors_total").increment(1);
+            Err(error.into())
+        }
+    }
+}
+
+/// What a form may still be used for. A form whose sale is over is free again, under the next key of its own: so it
+/// buys another ride, and pressed twice it still makes one sale.
+pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
+    for number in 1..=FORM_USES_MAX {
+        let key = if number == 1 { form_key.to_owned() } else { format!("{form_key}.{number}") };
+        let Some(sale) = sale::Entity::find().filter(sale::Column::FormKey.eq(&key)).one(ctx.db.read()).await? else {
+            return Ok(FormUse::Free(key));
+        };
+        if let Some(url) = way_on(ctx, &sale).await? {
+            return Ok(FormUse::Open(Checkout { token: sale.token, handoff: Handoff::Redirect { url } }));
+        }
+    }
+    Err(Error::Conflict("form"))
+}
+
+/// Where the payer of a sale goes on, while it can be paid or is on its way.
+async fn way_on(ctx: &Context, sale: &sale::Model) -> Result<Option<String>> {
+    let own_page = || Some(sale_url(ctx, &sale.token));
+    Ok(match SaleState::parse(&sale.state) {
+        Some(SaleState::Created) => own_page().filter(|_| is_asking(ctx, sale)),
+        Some(SaleState::AwaitingPayment) => pay_url(ctx, sale).await?,
+        Some(SaleState::Paid | SaleState::Crediting) => own_page(),
+        Some(
+            SaleState::Credited
+            | SaleState::Expired
+            | SaleState::RefundPending
+            | SaleState::Refunded
+            | SaleState::Review
+            | SaleState::Settled,
+        )
+        | None => None,
+    })
+}
+
+/// Where a sale can be paid, while it can.
+pub(crate) async fn pay_url(ctx: &Context, sale: &sale::Model) -> Result<Option<String>> {
+    if sale.state != SaleState::AwaitingPayment.as_str() || ctx.now_ms() >= sale.expires_ms {
+        return Ok(None);
+    }
+    let attempt = attempt::Entity::find()
+        .filter(attempt::Column::SaleId.eq(sale.id))
+        .filter(attempt::Column::State.eq(attempt_state::PENDING))
+        .order_by_desc(attempt::Column::Id)
+        .one(ctx.db.read())
+        .await?;
+    Ok(attempt.and_then(|attempt| attempt.pay_url))
+}
+
+/// What the provider carries for us, should we forget the order.
+fn mark(sale: &sale::Model, machine: &machine::Model) -> Result<OrderMark> {
+    Ok(OrderMark {
+        module_id: sale.module_id.clone(),
+        code: machine.code.clone(),
+        token: sale.token.clone(),
+        pulses: sale.pulses,
+        amount_minor: sale.amount_minor,
+        currency: ledger::currency(&sale.currency)?,
+        sequence: sale.credit_sequence.unwrap_or(0),
+        created_s: sale.created_ms / 1000,
+    })
+}
+
+/// An order as it comes from a page.
+#[derive(Debug, Clone)]
+pub struct OrderRequest {
+    /// The machine's code.
+    pub code: String,
+    /// The price picked.
+    pub price_id: i64,
+    /// The amount the page showed; if the price changed since, there is no order.
+    pub amount_minor: i64,
+    /// Random, made with the page: the same form sent twice is one sale. 16 to 64 characters.
+    pub form_key: String,
+    /// The payer's address.
+    pub payer_ip: IpAddr,
+}
+
+/// An order that was made, and where the payer goes now.
+#[derive(Debug, Clone)]
+pub struct Checkout {
+    /// The sale's public token.
+    pub token: String,
+    /// How the payer gets to the provider.
+    pub handoff: Handoff,
+}

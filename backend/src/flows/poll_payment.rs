@@ -1,0 +1,123 @@
+//! Asking providers: what callbacks did not tell is found out, and what was not paid in time is closed.
+
+use crate::{
+    Context, Result, Rules,
+    flows::{
+        after_commit::{After, follow_up},
+        apply_payment_fact::apply_fact,
+    },
+    payments::{
+        accounts::account,
+        attempt,
+        attempts::stop_asking,
+        outcome::Outcome,
+        provider::{CloseOutcome, Fact, ProviderError, TradeState},
+        states::attempt_state,
+    },
+};
+use sea_orm::{ActiveValue::Set, prelude::*, sea_query::Expr};
+
+/// Asks the provider what became of an attempt that is due, and closes it there if its time is over.
+pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Result<()> {
+    // Whatever happens meanwhile, it is asked about again.
+    let Some(expires_ms) = put_off(ctx, &attempt).await? else { return Ok(()) };
+    let (account, provider) = account(ctx, attempt.account_id).await?;
+    let number = &attempt.out_trade_no;
+    let mut state = match provider.query(number).await {
+        Ok(state) => state,
+        Err(error) => return asked_in_vain(&attempt, &error),
+    };
+    let closing = ctx.now_ms() >= expires_ms + ctx.rules.close_after_ms;
+    if closing && matches!(state, TradeState::NotPaid | TradeState::NotFound) {
+        state = match provider.close(number).await {
+            Ok(CloseOutcome::Closed) => TradeState::Closed,
+            // The next poll learns the facts.
+            Ok(CloseOutcome::AlreadyPaid) => return Ok(()),
+            // Past its expiry, what the provider does not know can not be paid any more.
+            Err(ProviderError::Refused { .. }) if state == TradeState::NotFound => TradeState::Closed,
+            Err(error) => return asked_in_vain(&attempt, &error),
+        };
+    }
+    let fact = Fact::Payment { out_trade_no: number.clone(), state };
+    let fact = &fact;
+    let account = &account;
+    let attempt = &attempt;
+    let after = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut after = After::default();
+            let outcome = apply_fact(ctx, txn, account, fact, &mut after).await?;
+            if outcome == Outcome::Applied {
+                tracing::info!(attempt = attempt.id, "learned by asking what became of a payment");
+            } else if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
+                // It was closed, and asked about only because a payment was told of.
+                stop_asking(txn, attempt.id).await?;
+            }
+            Ok(after)
+        })
+        .await?;
+    follow_up(ctx, after).await;
+    Ok(())
+}
+
+fn asked_in_vain(attempt: &attempt::Model, error: &ProviderError) -> Result<()> {
+    metrics::counter!("coinwire_provider_errors_total").increment(1);
+    tracing::warn!(attempt = attempt.id, %error, "the provider did not tell what became of a payment");
+    Ok(())
+}
+
+/// Sets when to ask next, and gives when the attempt expires; nothing if somebody else is at it. No attempt expires
+/// later than a new one would: an expiry further off was set before the clock was set back.
+async fn put_off(ctx: &Context, attempt: &attempt::Model) -> Result<Option<i64>> {
+    let rules = &ctx.rules;
+    // Every few seconds at first, when somebody is likely to wait; then less and less.
+    let wait_ms = Rules::backoff_ms(rules.poll_first_ms, rules.poll_max_ms, (attempt.polls - 5).max(0));
+    let now_ms = ctx.now_ms();
+    let expires_ms = attempt.expires_ms.min(now_ms + rules.order_lifetime_ms);
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let update = attempt::Entity::update_many()
+                .col_expr(attempt::Column::DueMs, Expr::value(now_ms + wait_ms))
+                .col_expr(attempt::Column::ExpiresMs, Expr::value(expires_ms))
+                .col_expr(attempt::Column::Polls, Expr::value(attempt.polls + 1))
+                .filter(attempt::Column::Id.eq(attempt.id))
+                .filter(attempt::Column::DueMs.eq(attempt.due_ms))
+                .exec(txn)
+                .await?;
+            Ok((update.rows_affected == 1).then_some(expires_ms))
+        })
+        .await
+}
+
+/// Somebody looks at a sale that awaits payment: the provider is asked soon.
+pub(crate) async fn poll_soon(ctx: &Context, sale_id: i64) -> Result<()> {
+    let soon_ms = ctx.now_ms() + ctx.rules.poll_watched_ms;
+    let waiting = attempt::Entity::find()
+        .filter(attempt::Column::SaleId.eq(sale_id))
+        .filter(attempt::Column::State.is_in(attempt_state::OPEN))
+        .filter(attempt::Column::DueMs.gt(soon_ms))
+        .all(ctx.db.read())
+        .await?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let waiting = &waiting;
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            for attempt in waiting {
+                let mut change: attempt::ActiveModel = attempt.clone().into();
+                change.due_ms = Set(Some(soon_ms));
+                attempt::Entity::update_many()
+                    .set(change)
+                    .filter(attempt::Column::Id.eq(attempt.id))
+                    .filter(attempt::Column::DueMs.gt(soon_ms))
+                    .exec(txn)
+                    .await?;
+            }
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,209 @@
+//! Daily statements: what providers list of a day is held against what we know, account by account and day by day. So a
+//! lost callback is found, and a refund that was made at the provider.
+//!
+//! Each account has one row that is due: its next day. Reading a day ends its row and begins the next one's, in one
+//! transaction; a crash in between reads the day again, and what was applied then is no news.
+
+use crate::{
+    Context, Result, Rules,
+    flows::{
+        after_commit::alarm,
+        reconcile::{Reading, reconcile},
+    },
+    payments::{
+        account,
+        accounts::account,
+        provider::{Provider, ProviderError, Statement},
+        statement,
+        statements::row,
+        states::statement_state,
+    },
+};
+use sea_orm::{ActiveValue::Set, Condition, prelude::*, sea_query::Expr};
+
+/// A new account's first statement is that of so long ago.
+const LOOK_BACK_MS: i64 = 3 * 24 * 3_600_000;
+
+/// That there is no statement is believed so long after it should be there.
+const NOTHING_AFTER_MS: i64 = 2 * 3_600_000;
+
+/// A day whose statement is refused is given up after this long: providers keep them for three months.
+const GIVEN_UP_AFTER_MS: i64 = 80 * 24 * 3_600_000;
+
+/// After so many tries without success a person is told, and each time as many were made again.
+const TRIES_A_WARNING: i32 = 12;
+
+impl Rules {
+    fn statement_wait_ms(&self, tries: i32) -> i64 {
+        Rules::backoff_ms(self.statement_first_ms, self.statement_max_ms, tries)
+    }
+}
+
+/// Reads a statement that is due.
+pub(crate) async fn read_statement(ctx: &Context, row: statement::Model) -> Result<()> {
+    // Whatever happens meanwhile, it is tried again.
+    if !claim_statement(ctx, &row).await? {
+        return Ok(());
+    }
+    let (account, provider) = account(ctx, row.account_id).await?;
+    if row.day == 0 {
+        let first = provider.day_of(looked_back_to_ms(ctx, &account));
+        return end_statement(ctx, &row, statement_state::READ, &Reading::default(), first, &*provider).await;
+    }
+    if begin_again(ctx, &account, &*provider).await? {
+        return Ok(());
+    }
+    match look_into(ctx, &account, &*provider, row.day).await? {
+        Ok(None) => Ok(()),
+        Ok(Some((state, reading))) => {
+            tell_of_reading(ctx, &account, &reading);
+            // No day before this one can be had any more.
+            let earliest = provider.day_of(ctx.wall_ms() - GIVEN_UP_AFTER_MS);
+            end_statement(ctx, &row, state, &reading, (row.day + 1).max(earliest), &*provider).await
+        }
+        Err(error) => {
+            statement_failed(ctx, &account, &row, &error);
+            Ok(())
+        }
+    }
+}
+
+/// Since when an account's statements are read, if none was read yet.
+fn looked_back_to_ms(ctx: &Context, account: &account::Model) -> i64 {
+    let (wall_ms, created_ms) = (ctx.wall_ms(), account.created_ms);
+    let look_back_ms = wall_ms - LOOK_BACK_MS;
+    // An account from the future was made while the clock was ahead.
+    if created_ms > wall_ms { look_back_ms } else { created_ms.max(look_back_ms) }
+}
+
+/// Has the days read again that were ended at a time still to come: the clock was ahead then, and what such a clock
+/// makes of a day that has no statement is wrong. What was learned of them is no news. False if there are none.
+async fn begin_again(ctx: &Context, account: &account::Model, provider: &dyn Provider) -> Result<bool> {
+    let wall_ms = ctx.wall_ms();
+    let of_account = &Condition::all().add(statement::Column::AccountId.eq(account.id));
+    let doubtful = &of_account.clone().add(statement::Column::ReadMs.gt(wall_ms));
+    if statement::Entity::find().filter(doubtful.clone()).count(ctx.db.read()).await? == 0 {
+        return Ok(false);
+    }
+    tracing::warn!(account = account.id, "the clock was ahead: some of the provider's statements are read again");
+    let beginning = provider.day_of(looked_back_to_ms(ctx, account));
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let some = statement::Entity::find().filter(doubtful.clone()).all(txn).await?;
+            let day = some.iter().map(|some| some.day).filter(|day| *day > 0).fold(beginning, i64::min);
+            statement::Entity::delete_many()
+                .filter(of_account.clone().add(statement::Column::Day.gte(day)))
+                .exec(txn)
+                .await?;
+            // What is left of them is the account's beginning.
+            statement::Entity::update_many()
+                .col_expr(statement::Column::ReadMs, Expr::value(wall_ms))
+                .filter(doubtful.clone())
+                .exec(txn)
+                .await?;
+            let next = row(account.id, day, statement_due_ms(ctx, account.id, day, provider));
+            statement::Entity::insert(next).exec_without_returning(txn).await?;
+            Ok(true)
+        })
+        .await
+}
+
+/// When a day's statement is asked for first, by the process's own time.
+fn statement_due_ms(ctx: &Context, account_id: i64, day: i64, provider: &dyn Provider) -> i64 {
+    let spread_ms = (account_id.wrapping_mul(7_919) * 1_000).rem_euclid(ctx.rules.statement_spread_ms.max(1));
+    ctx.now_ms() + (provider.statement_ready_ms(day) + spread_ms - ctx.wall_ms()).max(0)
+}
+
+/// Asks for a day's statement and takes in what it says; nothing if it is to be asked for later.
+async fn look_into(
+    ctx: &Context,
+    account: &account::Model,
+    provider: &dyn Provider,
+    day: i64,
+) -> Result<Result<Option<(&'static str, Reading)>, ProviderError>> {
+    let since_ready_ms = ctx.wall_ms() - provider.statement_ready_ms(day);
+    let (facts, unread) = match provider.statement(day).await {
+        Ok(Statement::NotYet) => return Ok(Ok(None)),
+        Ok(Statement::Nothing) if since_ready_ms < NOTHING_AFTER_MS => return Ok(Ok(None)),
+        Ok(Statement::Nothing) => return Ok(Ok(Some((statement_state::NONE, Reading::default())))),
+        Ok(Statement::Facts { facts, unread }) => (facts, unread),
+        Err(ProviderError::Refused { code, .. }) if since_ready_ms > GIVEN_UP_AFTER_MS => {
+            let message = format!("an old statement of the payment provider cannot be had any more: {code}");
+            alarm(ctx, account.operator_id, None, message);
+            return Ok(Ok(Some((statement_state::MISSED, Reading::default()))));
+        }
+        Err(error) => return Ok(Err(error)),
+    };
+    let reading = reconcile(ctx, account, provider, &facts).await?;
+    Ok(reading.map(|reading| Some((statement_state::READ, Reading { unread: unread + reading.unread, ..reading }))))
+}
+
+fn tell_of_reading(ctx: &Context, account: &account::Model, reading: &Reading) {
+    if reading.unread > 0 {
+        let message = format!("{} lines of the payment provider's statement were not understood", reading.unread);
+        alarm(ctx, account.operator_id, None, message);
+    }
+    if let Some(first) = &reading.first_orphan {
+        let message = format!("{} facts of the provider's statement fit no order: {first}, ..", reading.orphans);
+        alarm(ctx, account.operator_id, None, message);
+    }
+}
+
+/// Takes a statement to work on. False if somebody else has it.
+async fn claim_statement(ctx: &Context, row: &statement::Model) -> Result<bool> {
+    let due_ms = ctx.now_ms() + ctx.rules.statement_wait_ms(row.tries);
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let update = statement::Entity::update_many()
+                .col_expr(statement::Column::DueMs, Expr::value(due_ms))
+                .col_expr(statement::Column::Tries, Expr::value(row.tries.saturating_add(1)))
+                .filter(statement::Column::Id.eq(row.id))
+                .filter(statement::Column::DueMs.eq(row.due_ms))
+                .exec(txn)
+                .await?;
+            Ok(update.rows_affected == 1)
+        })
+        .await
+}
+
+fn statement_failed(ctx: &Context, account: &account::Model, row: &statement::Model, error: &ProviderError) {
+    metrics::counter!("coinwire_provider_errors_total").increment(1);
+    tracing::warn!(account = account.id, day = row.day, %error, "the provider's statement could not be had");
+    if (row.tries + 1) % TRIES_A_WARNING == 0 {
+        let message = format!("the payment provider's daily statement cannot be had: {error}");
+        alarm(ctx, account.operator_id, None, message);
+    }
+}
+
+/// Ends a day's row, and begins that of the next day to be read.
+async fn end_statement(
+    ctx: &Context,
+    ended: &statement::Model,
+    state: &str,
+    reading: &Reading,
+    next_day: i64,
+    provider: &dyn Provider,
+) -> Result<()> {
+    let next = row(ended.account_id, next_day, statement_due_ms(ctx, ended.account_id, next_day, provider));
+    let next = &next;
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut change: statement::ActiveModel = ended.clone().into();
+            change.state = Set(state.into());
+            change.tries = Set(ended.tries + 1);
+            change.due_ms = Set(None);
+            change.facts = Set(reading.facts);
+            change.learned = Set(reading.learned);
+            change.orphans = Set(reading.orphans);
+            change.read_ms = Set(Some(ctx.wall_ms()));
+            change.update_without_returning(txn).await?;
+            statement::Entity::insert(next.clone()).exec_without_returning(txn).await?;
+            Ok(())
+        })
+        .await?;
+    metrics::counter!("coinwire_statements_read_total", "state" => state.to_owned()).increment(1);
+    Ok(())
+}

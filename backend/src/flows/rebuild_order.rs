@@ -1,0 +1,109 @@
+//! Rebuilding an order that the store has forgotten, from the mark that its payment carries.
+
+use crate::{
+    Context, Result,
+    flows::after_commit::After,
+    machines::{machine, price},
+    modules::{module, numbers::pass_sequence},
+    payments::{account, attempt, states::attempt_state},
+    sales::{mark::OrderMark, sale, state::SaleState},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
+
+/// The attempt of a payment that fits no order, if its mark is ours: sale and attempt are rebuilt in the caller's
+/// transaction. Nothing if there is no mark, or if its machine or module is not here (any more).
+pub(crate) async fn rebuild_order(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    out_trade_no: &str,
+    attach: &str,
+    after: &mut After,
+) -> Result<Option<attempt::Model>> {
+    let Some(mark) = OrderMark::read(&ctx.mark_key, out_trade_no, attach) else { return Ok(None) };
+    let machine = machine::Entity::find()
+        .filter(machine::Column::Code.eq(&mark.code))
+        .filter(machine::Column::OperatorId.eq(account.operator_id))
+        .one(txn)
+        .await?;
+    let Some(machine) = machine else { return Ok(None) };
+    if module::Entity::find_by_id(&mark.module_id).one(txn).await?.is_none() {
+        return Ok(None);
+    }
+    pass_sequence(txn, &mark.module_id, mark.sequence).await?;
+    let sale = rebuild_sale(ctx, txn, &machine, &mark).await?;
+    let message = format!(
+        "payment {out_trade_no} fits no order here, but its mark is ours: the order was rebuilt as sale {}. The database \
+         is older than the order",
+        sale.token
+    );
+    after.alarm(account.operator_id, Some(machine.id), message);
+    let attempt = attempt::ActiveModel {
+        sale_id: Set(sale.id),
+        account_id: Set(account.id),
+        out_trade_no: Set(out_trade_no.to_owned()),
+        provider_txn_id: Set(None),
+        pay_url: Set(None),
+        state: Set(attempt_state::PENDING.into()),
+        amount_minor: Set(mark.amount_minor),
+        currency: Set(mark.currency.code().into()),
+        payer_ip: Set(None),
+        created_ms: Set(sale.created_ms),
+        expires_ms: Set(sale.expires_ms),
+        due_ms: Set(Some(ctx.now_ms())),
+        polls: Set(0),
+        paid_minor: Set(None),
+        paid_currency: Set(None),
+        ..Default::default()
+    };
+    metrics::counter!("coinwire_orders_rebuilt_total").increment(1);
+    let id = attempt::Entity::insert(attempt.clone()).exec(txn).await?.last_insert_id;
+    Ok(Some(attempt::ActiveModel { id: Set(id), ..attempt }.try_into_model()?))
+}
+
+/// The sale of a mark: it may be here although this attempt of it is not.
+async fn rebuild_sale(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    machine: &machine::Model,
+    mark: &OrderMark,
+) -> Result<sale::Model> {
+    if let Some(known) = sale::Entity::find().filter(sale::Column::Token.eq(&mark.token)).one(txn).await? {
+        return Ok(known);
+    }
+    let price = price::Entity::find()
+        .filter(price::Column::MachineId.eq(machine.id))
+        .filter(price::Column::AmountMinor.eq(mark.amount_minor))
+        .filter(price::Column::Pulses.eq(mark.pulses))
+        .one(txn)
+        .await?;
+    let created_ms = mark.created_s.saturating_mul(1000);
+    let sale = sale::ActiveModel {
+        token: Set(mark.token.clone()),
+        // Its form is forgotten; none that was made here has this key.
+        form_key: Set(format!("rebuilt-{}", mark.token)),
+        operator_id: Set(machine.operator_id),
+        machine_id: Set(machine.id),
+        module_id: Set(mark.module_id.clone()),
+        label: Set(price.map_or_else(|| format!("{} pulses", mark.pulses), |price| price.label)),
+        amount_minor: Set(mark.amount_minor),
+        currency: Set(mark.currency.code().into()),
+        pulses: Set(mark.pulses),
+        pulses_given: Set(0),
+        state: Set(SaleState::AwaitingPayment.as_str().into()),
+        reason: Set(String::new()),
+        served_and_refunded: Set(false),
+        version: Set(0),
+        created_ms: Set(created_ms),
+        expires_ms: Set(created_ms.saturating_add(ctx.rules.order_lifetime_ms)),
+        paid_ms: Set(None),
+        finished_ms: Set(None),
+        credit_sequence: Set(Some(mark.sequence)),
+        credit_asked: Set(false),
+        rebuilt_ms: Set(Some(ctx.now_ms())),
+        dispute: Set(String::new()),
+        ..Default::default()
+    };
+    let id = sale::Entity::insert(sale.clone()).exec(txn).await?.last_insert_id;
+    Ok(sale::ActiveModel { id: Set(id), ..sale }.try_into_model()?)
+}

@@ -1,0 +1,271 @@
+//! What a day's statement tells that we did not know, applied as facts.
+
+use crate::{
+    Context, Result,
+    flows::{
+        after_commit::{After, follow_up},
+        apply_payment_fact::apply_fact,
+    },
+    payments::{
+        account, attempt, inbox,
+        outcome::Outcome,
+        provider::{Fact, Provider, ProviderError, RefundState, TradeState},
+        refund,
+        states::{attempt_state, refund_state},
+    },
+    sales::mark::OrderMark,
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What came of reading a statement.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(super) facts: i64,
+    pub(super) learned: i64,
+    pub(super) orphans: i64,
+    pub(super) first_orphan: Option<String>,
+    pub(super) unread: usize,
+}
+
+/// Trades looked up at once.
+const LOOKED_UP_AT_ONCE: usize = 200;
+
+/// Facts that fit no order of ours are kept up to this number a statement: another system may use the account too.
+const ORPHANS_KEPT: i64 = 1_000;
+
+/// The facts about one trade, in the order in which they are to be applied: the payment first.
+type Trades<'a> = BTreeMap<&'a str, Vec<&'a Fact>>;
+
+/// Holds the facts of a statement against what we know, and applies those that are news. An error of the provider's
+/// leaves the rest for another time.
+pub(crate) async fn reconcile(
+    ctx: &Context,
+    account: &account::Model,
+    provider: &dyn Provider,
+    facts: &[Fact],
+) -> Result<Result<Reading, ProviderError>> {
+    let mut reading = Reading { facts: i64::try_from(facts.len()).unwrap_or(i64::MAX), ..Reading::default() };
+    let trades: Vec<(&str, Vec<&Fact>)> = by_trade(facts).into_iter().collect();
+    for some in trades.chunks(LOOKED_UP_AT_ONCE) {
+        let known = known_of(ctx, account.id, some).await?;
+        for (out_trade_no, facts) in some {
+            let news: Vec<&Fact> = facts.iter().filter(|fact| known.is_news(fact)).copied().collect();
+            if news.is_empty() {
+                continue;
+            }
+            match as_of_now(ctx, provider, &known, out_trade_no, &news).await {
+                Ok(news) => apply_news(ctx, account, &news, &mut reading).await?,
+                // Of this trade alone: it must not keep all that follows from being read.
+                Err(error @ (ProviderError::Refused { .. } | ProviderError::Untrusted(_))) => {
+                    tracing::warn!(account = account.id, %out_trade_no, %error, "a trade of a statement cannot be looked up");
+                    reading.unread += news.len();
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+    Ok(Ok(reading))
+}
+
+async fn known_of(ctx: &Context, account_id: i64, trades: &[(&str, Vec<&Fact>)]) -> Result<Known> {
+    let attempts = attempt::Entity::find()
+        .filter(attempt::Column::AccountId.eq(account_id))
+        .filter(attempt::Column::OutTradeNo.is_in(trades.iter().map(|(number, _)| *number)))
+        .all(ctx.db.read())
+        .await?;
+    let numbers: Vec<&str> = trades.iter().flat_map(|(_, facts)| facts).filter_map(|fact| refund_no(fact)).collect();
+    let refunds = match numbers.is_empty() {
+        true => vec![],
+        false => {
+            refund::Entity::find()
+                .filter(refund::Column::AccountId.eq(account_id))
+                .filter(refund::Column::OutRefundNo.is_in(numbers))
+                .all(ctx.db.read())
+                .await?
+        }
+    };
+    let is_paid =
+        |attempt: &attempt::Model| [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&&*attempt.state);
+    Ok(Known {
+        attempts: attempts.iter().map(|attempt| attempt.out_trade_no.clone()).collect(),
+        paid: attempts.into_iter().filter(is_paid).map(|attempt| attempt.out_trade_no).collect(),
+        refunds: refunds.into_iter().map(|refund| (refund.out_refund_no, refund.state)).collect(),
+    })
+}
+
+/// News of one trade as they stand now: a statement is never brought up to date. And a payment that we know by its
+/// refund alone is asked for, so that both are booked.
+async fn as_of_now(
+    ctx: &Context,
+    provider: &dyn Provider,
+    known: &Known,
+    out_trade_no: &str,
+    news: &[&Fact],
+) -> Result<Vec<Fact>, ProviderError> {
+    let (mut payments, mut others) = (vec![], vec![]);
+    let is_ours = known.attempts.contains(out_trade_no) || news.iter().any(|fact| is_marked(ctx, fact));
+    for fact in news {
+        match fact {
+            // It may have gone back since, and nobody is to be served for it then.
+            Fact::Payment { .. } if is_ours => match provider.query(out_trade_no).await? {
+                state @ (TradeState::Paid(_) | TradeState::Refunded(_) | TradeState::PaidForeign(_)) => {
+                    payments.push(Fact::Payment { out_trade_no: out_trade_no.to_owned(), state });
+                }
+                TradeState::NotPaid | TradeState::NotFound | TradeState::Closed => payments.push((*fact).clone()),
+            },
+            Fact::Payment { .. } => payments.push((*fact).clone()),
+            Fact::Refund { out_refund_no, state, told } if is_ours => {
+                let state = match provider.query_refund(out_refund_no).await {
+                    // A number of a form that the provider gives and does not take: its statement stands.
+                    Ok(RefundState::NotFound) | Err(ProviderError::Refused { .. }) => *state,
+                    answer => answer?,
+                };
+                others.push(Fact::Refund { out_refund_no: out_refund_no.clone(), state, told: told.clone() });
+            }
+            Fact::Refund { .. } | Fact::Dispute(_) => others.push((*fact).clone()),
+        }
+    }
+    let is_returned = |fact: &Fact| matches!(fact, Fact::Refund { state, .. } if state.moves_money());
+    if is_ours && others.iter().any(is_returned) {
+        if payments.is_empty() && !known.paid.contains(out_trade_no) {
+            let state = provider.query(out_trade_no).await?;
+            payments.push(Fact::Payment { out_trade_no: out_trade_no.to_owned(), state });
+        }
+        // Money of it went back: nobody is to be served for it.
+        payments = payments.into_iter().map(returned).collect();
+    }
+    payments.append(&mut others);
+    Ok(payments)
+}
+
+/// Applies the news of one trade in one transaction, so that a payment and what went back of it are seen together.
+async fn apply_news(ctx: &Context, account: &account::Model, news: &[Fact], reading: &mut Reading) -> Result<()> {
+    let keep = reading.orphans < ORPHANS_KEPT;
+    let (after, outcomes) = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let (mut after, mut outcomes) = (After::default(), vec![]);
+            for fact in news {
+                let outcome = apply_fact(ctx, txn, account, fact, &mut after).await?;
+                if outcome == Outcome::Orphan && keep {
+                    keep_orphan(ctx, txn, account.id, fact).await?;
+                }
+                outcomes.push(outcome);
+            }
+            Ok((after, outcomes))
+        })
+        .await?;
+    // One alarm tells of all orphans: there may be many.
+    let is_orphan = outcomes.contains(&Outcome::Orphan);
+    if is_orphan {
+        let orphans = outcomes.iter().filter(|outcome| **outcome == Outcome::Orphan).count();
+        reading.orphans += i64::try_from(orphans).unwrap_or(i64::MAX);
+        reading.first_orphan = reading.first_orphan.take().or_else(|| news.first().map(words));
+    } else {
+        follow_up(ctx, after).await;
+    }
+    for (fact, outcome) in news.iter().zip(outcomes) {
+        if outcome == Outcome::Applied {
+            reading.learned += 1;
+            tracing::info!(account = account.id, "learned by the provider's statement: {}", words(fact));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a payment that carries our mark, whatever became of its order here.
+fn is_marked(ctx: &Context, fact: &Fact) -> bool {
+    let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) | TradeState::Refunded(paid) } = fact else {
+        return false;
+    };
+    OrderMark::read(&ctx.mark_key, out_trade_no, &paid.attach).is_some()
+}
+
+async fn keep_orphan(ctx: &Context, txn: &DatabaseTransaction, account_id: i64, fact: &Fact) -> Result<()> {
+    let event_id = format!("statement {}", words(fact));
+    let known = inbox::Entity::find()
+        .filter(inbox::Column::AccountId.eq(account_id))
+        .filter(inbox::Column::EventId.eq(&event_id))
+        .count(txn)
+        .await?;
+    if known > 0 {
+        return Ok(());
+    }
+    let row = inbox::ActiveModel {
+        account_id: Set(account_id),
+        event_id: Set(event_id),
+        outcome: Set(Outcome::Orphan.as_str().into()),
+        headers: Set(String::new()),
+        body: Set(vec![]),
+        plaintext: Set(format!("{fact:?}")),
+        received_ms: Set(ctx.now_ms()),
+        ..Default::default()
+    };
+    inbox::Entity::insert(row).exec_without_returning(txn).await?;
+    Ok(())
+}
+
+/// What we know of some trades.
+struct Known {
+    attempts: BTreeSet<String>,
+    paid: BTreeSet<String>,
+    /// States of refunds, by their numbers.
+    refunds: BTreeMap<String, String>,
+}
+
+impl Known {
+    fn is_news(&self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Payment { out_trade_no, .. } => !self.paid.contains(out_trade_no),
+            // One of ours that is under way is asked about until it is through.
+            Fact::Refund { out_refund_no, state, .. } => {
+                let known = self.refunds.get(out_refund_no).map(String::as_str);
+                known.is_none_or(|known| known == refund_state::CANCELLED) && *state != RefundState::Closed
+            }
+            Fact::Dispute(_) => true,
+        }
+    }
+}
+
+fn by_trade(facts: &[Fact]) -> Trades<'_> {
+    let mut trades = Trades::new();
+    for fact in facts {
+        let (out_trade_no, is_payment) = match fact {
+            Fact::Payment { out_trade_no, .. } => (out_trade_no.as_str(), true),
+            Fact::Refund { told: Some(told), .. } => (told.out_trade_no.as_str(), false),
+            // Of no payment: it stands alone.
+            Fact::Refund { out_refund_no, told: None, .. } => (out_refund_no.as_str(), false),
+            Fact::Dispute(told) => (told.out_trade_no.as_str(), false),
+        };
+        let of_trade = trades.entry(out_trade_no).or_default();
+        if is_payment { of_trade.insert(0, fact) } else { of_trade.push(fact) }
+    }
+    trades
+}
+
+/// A payment as one of which money went back.
+fn returned(fact: Fact) -> Fact {
+    match fact {
+        Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } => {
+            Fact::Payment { out_trade_no, state: TradeState::Refunded(paid) }
+        }
+        other => other,
+    }
+}
+
+fn refund_no(fact: &Fact) -> Option<&str> {
+    match fact {
+        Fact::Refund { out_refund_no, .. } => Some(out_refund_no),
+        Fact::Payment { .. } | Fact::Dispute(_) => None,
+    }
+}
+
+fn words(fact: &Fact) -> String {
+    match fact {
+        Fact::Payment { out_trade_no, .. } => format!("payment {out_trade_no}"),
+        Fact::Refund { out_refund_no, .. } => format!("refund {out_refund_no}"),
+        Fact::Dispute(told) => format!("dispute {}", told.dispute_id),
+    }
+}

@@ -1,0 +1,223 @@
+//! Acks: a module's word on a command moves the command, and with it the sale.
+
+use crate::{
+    Context, Error, Result,
+    flows::{
+        after_commit::{After, follow_up},
+        probe_module::{sync_clock, take_probe_answer},
+        resend_command::send_pending,
+        settle_sale::move_sale,
+        verify_reset::take_proof,
+    },
+    machines::machine,
+    modules::{
+        behind::explain_pulses,
+        command::{self, ActiveModel, Entity},
+        commands::command_state,
+        locks::locks_after,
+        module,
+    },
+    sales::{rows::lock_sale, state::Event},
+};
+use protocol::{
+    ModuleId,
+    messages::{Ack, Action, Command, Reason, Stage},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
+
+/// What an ack means for its command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Received,
+    Done,
+    Failed,
+    Expired,
+    /// Nothing: it stays as it is.
+    Nothing,
+}
+
+fn word(ack: &Ack) -> Word {
+    match ack.stage {
+        Stage::Received => Word::Received,
+        Stage::Done => Word::Done,
+        Stage::Failed => Word::Failed,
+        Stage::Expired => Word::Expired,
+        Stage::Duplicate => match ack.first {
+            Some(Stage::Received) => Word::Received,
+            Some(Stage::Done) => Word::Done,
+            Some(Stage::Failed) => Word::Failed,
+            Some(Stage::Expired) => Word::Expired,
+            Some(Stage::Duplicate | Stage::Clock | Stage::Unknown(_)) | None => Word::Nothing,
+        },
+        Stage::Clock | Stage::Unknown(_) => Word::Nothing,
+    }
+}
+
+/// The command's state after a word; `None` if it says nothing new. A final word counts however late it comes.
+fn next_state(state: &str, word: Word) -> Option<&'static str> {
+    use command_state::*;
+    let open = [SENT, RECEIVED].contains(&state);
+    let unheard = open || state == SILENT;
+    match word {
+        Word::Received => open.then_some(RECEIVED),
+        Word::Done => unheard.then_some(DONE),
+        Word::Failed => unheard.then_some(FAILED),
+        Word::Expired => unheard.then_some(EXPIRED),
+        Word::Nothing => None,
+    }
+}
+
+/// Takes a module's ack.
+pub(crate) async fn on_ack(ctx: &Context, module: ModuleId, ack: &Ack) -> Result<()> {
+    metrics::counter!("coinwire_acks_total", "stage" => ack.stage.as_str()).increment(1);
+    if take_probe_answer(ctx, module, ack) {
+        // A clock that is ahead takes every probe for expired: it is set, or nothing could be sold until it is.
+        if ack.stage == Stage::Expired {
+            sync_clock(ctx, module, ack.boot, ack.uptime_ms, None).await;
+        }
+        return Ok(());
+    }
+    if let Some(asked) = ctx.questions.synced(module, ack.command) {
+        if ack.stage != Stage::Done {
+            // It was too slow, and is tried again.
+            sync_clock(ctx, module, ack.boot, ack.uptime_ms, asked.known_boot).await;
+            return Ok(());
+        }
+        if let Some(known_boot) = asked.known_boot {
+            take_proof(ctx, module, ack.boot, known_boot).await?;
+        }
+        // What was answered `clock` can be judged now.
+        return send_pending(ctx, module).await;
+    }
+    if ack.stage == Stage::Clock {
+        sync_clock(ctx, module, ack.boot, ack.uptime_ms, None).await;
+        return Ok(());
+    }
+    let Some(command) = Entity::find_by_id(crate::modules::numbers::column(ack.command)).one(ctx.db.read()).await?
+    else {
+        return crate::modules::dropped::count_dropped("unknown_command");
+    };
+    // A forged id is one thing, a number that was given to another command is another: neither is its answer. But a
+    // credit's id follows from the payment: the module may know it by a sequence that we have forgotten.
+    let its_sequence = command.sequence == i64::from(ack.sequence) || command.sale_id.is_some();
+    if command.module_id != module.as_str() || !its_sequence {
+        return crate::modules::dropped::count_dropped("not_its_command");
+    }
+    if next_state(&command.state, word(ack)).is_none() {
+        return crate::modules::dropped::count_dropped("nothing_new");
+    }
+    let command = &command;
+    let after = ctx.db.write(|txn| async move { apply_ack(ctx, &txn, command, ack).await }).await?;
+    follow_up(ctx, after).await;
+    Ok(())
+}
+
+async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Model, ack: &Ack) -> Result<After> {
+    let mut after = After::default();
+    let sale = match known.sale_id {
+        Some(sale_id) => Some(lock_sale(txn, sale_id).await?),
+        None => None,
+    };
+    let command = Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("command"))?;
+    let word = word(ack);
+    let Some(state) = next_state(&command.state, word) else { return Ok(after) };
+    if word == Word::Done {
+        note_lock(txn, &command).await?;
+    }
+    if sale.is_none() {
+        after.module(command.module_id.clone());
+        if word == Word::Failed {
+            tell_operator(txn, &command, ack.reason, &mut after).await?;
+        }
+    }
+    let (pulses, is_possible) = pulses_given(word, ack, &command);
+    if !is_possible {
+        metrics::counter!("coinwire_acks_impossible_total").increment(1);
+        tracing::info!(
+            module = command.module_id,
+            claimed = ack.pulses,
+            taken = pulses,
+            "a module claims too many pulses"
+        );
+        let message = format!(
+            "the module says that it gave {} pulses of a credit that has fewer: {pulses} are taken for given. Check the \
+             module",
+            ack.pulses.unwrap_or_default()
+        );
+        alarm(txn, &command.module_id, message, &mut after).await?;
+    }
+    if ack.stage == Stage::Duplicate && pulses > 0 && word != Word::Received {
+        explain_pulses(txn, &command.module_id, pulses).await?;
+    }
+    let now_ms = ctx.now_ms();
+    let mut change: ActiveModel = command.into();
+    change.state = Set(state.into());
+    change.pulses = Set(pulses);
+    change.reason = Set(ack.reason.map_or("", |reason| reason.as_str()).into());
+    change.heard_ms = Set(Some(now_ms));
+    // A module that took it is asked again only when it has had some time to give it.
+    change.due_ms = Set((word == Word::Received).then_some(now_ms + ctx.rules.resend_max_ms));
+    change.update_without_returning(txn).await?;
+    let event = match word {
+        Word::Received => Event::CreditTaken,
+        Word::Done => Event::CreditDone { pulses },
+        Word::Failed => Event::CreditFailed { pulses, reason: ack.reason },
+        Word::Expired => Event::CreditExpired,
+        Word::Nothing => return Ok(after),
+    };
+    if let Some(sale) = sale {
+        move_sale(ctx, txn, sale, event, None, &mut after).await?;
+    }
+    Ok(after)
+}
+
+/// A module that does not know an action, or finds a value out of bounds, will not get over it by itself.
+async fn tell_operator(
+    txn: &DatabaseTransaction,
+    command: &command::Model,
+    reason: Option<Reason>,
+    after: &mut After,
+) -> Result<()> {
+    let Some(reason @ (Reason::Unsupported | Reason::Invalid)) = reason else { return Ok(()) };
+    let message = format!("the module does not carry out `{}`: {}", command.action, reason.as_str());
+    alarm(txn, &command.module_id, message, after).await
+}
+
+/// Tells the operator of the machine that a module is wired to.
+async fn alarm(txn: &DatabaseTransaction, module_id: &str, message: String, after: &mut After) -> Result<()> {
+    let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(txn).await?;
+    if let Some(machine) = machine {
+        after.alarm(machine.operator_id, Some(machine.id), message);
+    }
+    Ok(())
+}
+
+/// Pulses taken for given, and whether the module's own number can be true. Nobody gives more than was asked for: then
+/// `done` means all of them, and anything else says nothing.
+fn pulses_given(word: Word, ack: &Ack, command: &command::Model) -> (i32, bool) {
+    let told = ack.pulses.map_or(0, i32::from);
+    let Ok(Command { action: Action::Credit { pulses: asked }, .. }) = minicbor::decode(&command.payload) else {
+        return (told, true);
+    };
+    match (told <= i32::from(asked), word) {
+        (true, _) => (told, true),
+        (false, Word::Done) => (asked.into(), false),
+        (false, Word::Received | Word::Failed | Word::Expired | Word::Nothing) => (0, false),
+    }
+}
+
+/// A lock that was carried out is known from its ack, not only from the next status, which may be lost or be long in
+/// coming.
+async fn note_lock(txn: &DatabaseTransaction, command: &command::Model) -> Result<()> {
+    let Ok(Command { action: Action::Lock { locked }, .. }) = minicbor::decode(&command.payload) else { return Ok(()) };
+    // Acks may come out of order: the newest lock ordered is what holds.
+    if locks_after(&command.module_id, command.sequence).count(txn).await? > 0 {
+        return Ok(());
+    }
+    module::Entity::update_many()
+        .col_expr(module::Column::Locked, Expr::value(locked))
+        .filter(module::Column::Id.eq(&command.module_id))
+        .exec(txn)
+        .await?;
+    Ok(())
+}

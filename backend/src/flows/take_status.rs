@@ -1,0 +1,188 @@
+//! Statuses: what a module says of itself. Only what moves forward is taken; what it has not heard is sent to it.
+
+use crate::{
+    Context, Result,
+    flows::{
+        after_commit::alarm,
+        change_settings::bring_settings,
+        probe_module::sync_clock,
+        resend_command::send_pending,
+        take_pulse::{self, Told, book_coins, doubt},
+        verify_reset::doubt_memory,
+    },
+    integrations::{integrators::tell_integrators_of_status, manufacturers::tell_manufacturer_of_status},
+    live::{LiveEvent, LiveKind},
+    machines::machine,
+    modules::{
+        behind::note_last_command,
+        diagnostics::note_diagnostics,
+        lessons::note_lesson,
+        locks::was_locked_since,
+        module::{self, ActiveModel},
+        numbers::column,
+        rows::{lock_module, wired_machine},
+    },
+};
+use protocol::{
+    ModuleId,
+    messages::{Mark, Status},
+};
+use sea_orm::{ActiveValue::Set, prelude::*};
+
+/// Says that the store is behind a module.
+pub(crate) fn tell_behind(ctx: &Context, module: ModuleId, machine: Option<&crate::machines::machine::Model>) {
+    metrics::counter!("coinwire_modules_ahead_total").increment(1);
+    tracing::warn!(
+        %module,
+        "the module took commands that this database does not have: it was put back from a copy. Payments that become \
+         known again are asked about before money or pulses move"
+    );
+    if let Some(machine) = machine {
+        let message = "the database is older than what the module did: it was put back from a copy. The module is asked \
+                       about each payment that becomes known again; its page says what could not be explained";
+        alarm(ctx, machine.operator_id, Some(machine.id), message);
+    }
+}
+
+/// What became of a status.
+enum Taken {
+    /// It moved something.
+    New,
+    /// It is the one we know: presence is confirmed.
+    Known,
+    /// It is older than what we know: of this boot, whose number we know.
+    Old { known_boot: i64 },
+}
+
+/// What a status came to.
+struct Heard {
+    taken: Taken,
+    machine: Option<machine::Model>,
+    coins: Option<take_pulse::Taken>,
+    /// Version of the settings wanted.
+    wanted: i64,
+    manufacturer_id: Option<i64>,
+    /// The store has forgotten commands that the module took.
+    behind: bool,
+}
+
+/// Takes a module's status, or its will.
+pub(crate) async fn on_status(ctx: &Context, module: ModuleId, status: &Status<'_>) -> Result<()> {
+    let heard = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let row = lock_module(txn, module).await?;
+            let mark = Mark {
+                boot: u32::try_from(row.status_boot).unwrap_or(u32::MAX),
+                session: u32::try_from(row.status_session).unwrap_or(u32::MAX),
+                sequence: u32::try_from(row.status_sequence).unwrap_or(u32::MAX),
+            };
+            let machine = wired_machine(txn, module).await?;
+            let (wanted, manufacturer_id) = (row.settings_wanted, row.manufacturer_id);
+            if status.mark < mark {
+                let taken = Taken::Old { known_boot: row.status_boot };
+                return Ok(Heard { taken, machine, coins: None, wanted, manufacturer_id, behind: false });
+            }
+            let known = status.mark == mark && row.online == status.online;
+            let now_ms = ctx.wall_ms();
+            let told = Told { total: status.totals.coin_pulses, burst: 0, is_will: !status.online };
+            let coins = book_coins(ctx, txn, &row, machine.as_ref(), told).await?;
+            let known_lock = row.locked;
+            let relocked = status.online
+                && status.locked.unwrap_or(false) != known_lock
+                && was_locked_since(txn, &row, status).await?;
+            let mut change = apply(&row, status);
+            let behind = note_last_command(txn, &row, status, &mut change, now_ms).await?;
+            coins.coins.keep(&mut change);
+            if relocked {
+                change.locked = Set(known_lock);
+            }
+            change.seen_ms = Set(Some(now_ms));
+            change.update_without_returning(txn).await?;
+            if status.online && !known {
+                if let Some(learned) = &status.learned {
+                    note_lesson(ctx, txn, module, learned).await?;
+                }
+                if let Some(told) = &status.diagnostics {
+                    note_diagnostics(ctx, txn, module, told).await?;
+                }
+            }
+            let taken = if known { Taken::Known } else { Taken::New };
+            Ok(Heard { taken, machine, coins: Some(coins), wanted, manufacturer_id, behind })
+        })
+        .await?;
+    let Heard { taken, machine, coins, wanted, manufacturer_id, behind } = heard;
+    if let Taken::Old { known_boot } = taken {
+        doubt_memory(ctx, module, status, known_boot).await;
+        return crate::modules::dropped::count_dropped("old");
+    }
+    if behind {
+        tell_behind(ctx, module, machine.as_ref());
+    }
+    if status.online {
+        bring_up_to_date(ctx, module, status, wanted, behind).await?;
+    } else {
+        ctx.questions.forget(module);
+    }
+    if let (Some(machine), Some(coins)) = (&machine, &coins) {
+        doubt(ctx, machine, coins);
+    }
+    let Taken::New = taken else { return Ok(()) };
+    if let Some(manufacturer_id) = manufacturer_id {
+        tell_manufacturer_of_status(ctx, manufacturer_id, module, status).await;
+    }
+    if let Some(machine) = machine {
+        let pulses = coins.map_or(0, |coins| coins.pulses);
+        let what = if pulses > 0 { LiveKind::Pulse { pulses } } else { LiveKind::Status };
+        ctx.live.tell(LiveEvent {
+            operator_id: machine.operator_id,
+            machine_id: Some(machine.id),
+            what,
+            at_ms: ctx.wall_ms(),
+        });
+        tell_integrators_of_status(ctx, &machine, status).await;
+    }
+    Ok(())
+}
+
+/// Sets the module's clock if it needs to be, sends what it has not heard, and its settings if it has others than are
+/// wanted.
+async fn bring_up_to_date(
+    ctx: &Context,
+    module: ModuleId,
+    status: &Status<'_>,
+    wanted: i64,
+    behind: bool,
+) -> Result<()> {
+    let off_ms = status.at_ms.map(|at_ms| column(at_ms).abs_diff(ctx.now_ms()));
+    if off_ms.is_none_or(|off_ms| off_ms > ctx.rules.clock_drift_max_ms.unsigned_abs()) {
+        sync_clock(ctx, module, status.mark.boot, status.uptime_ms, None).await;
+    }
+    send_pending(ctx, module).await?;
+    if wanted != 0 && (behind || wanted != i64::from(status.settings_version)) {
+        bring_settings(ctx, module, status.settings_version, behind).await?;
+    }
+    Ok(())
+}
+
+fn apply(row: &module::Model, status: &Status<'_>) -> ActiveModel {
+    let totals = status.totals;
+    let mut change: ActiveModel = row.clone().into();
+    change.online = Set(status.online);
+    change.status_boot = Set(status.mark.boot.into());
+    change.status_session = Set(status.mark.session.into());
+    change.status_sequence = Set(status.mark.sequence.into());
+    // A will was written when its session began: only that it is gone is news.
+    if status.online {
+        change.firmware = Set(status.firmware.to_owned());
+        change.signal_csq = Set(status.signal_csq.map(i32::from));
+        change.supply_mv = Set(status.supply_mv.map(i32::from));
+        change.faults = Set(status.faults.into());
+        change.locked = Set(status.locked.unwrap_or(false));
+        change.settings_version = Set(status.settings_version.into());
+        change.credit_pulses = Set(column(totals.credit_pulses));
+        change.noise_edges = Set(column(totals.noise_edges));
+    }
+    change
+}

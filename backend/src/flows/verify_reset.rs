@@ -1,0 +1,80 @@
+//! Lives: a module whose flash was erased as damaged, or whose board was replaced, counts its boots from 1 again. What it
+//! says then is older than what is known, as are messages that come late or are replayed. So it has to prove it: it
+//! answers a clock sync made just now, with the boot that it is in.
+
+use crate::{
+    Context, Result,
+    flows::{
+        after_commit::{After, follow_up},
+        probe_module::{send_unnumbered, sync_clock},
+    },
+    modules::{
+        coins::Coins,
+        commands::{new_command_id, queue_newest},
+        module,
+        rows::{lock_module, wired_machine},
+    },
+};
+use protocol::{
+    ModuleId,
+    messages::{Action, Status},
+};
+use sea_orm::{ActiveValue::Set, prelude::*};
+
+/// Asks a module that speaks of an earlier boot than is known for a proof.
+pub(crate) async fn doubt_memory(ctx: &Context, module: ModuleId, status: &Status<'_>, known_boot: i64) {
+    // Boot 0 is a module that cannot read its flash for now: it has its memory again once it can.
+    let boot = status.mark.boot;
+    if status.online && boot > 0 && i64::from(boot) < known_boot {
+        sync_clock(ctx, module, boot, status.uptime_ms, Some(known_boot)).await;
+    }
+}
+
+/// Takes the boot that a module proved to be in: if it is earlier than the one known when it was asked (and still known),
+/// its memory began anew. Its coins are counted anew, and it is asked for a status.
+pub(crate) async fn take_proof(ctx: &Context, module: ModuleId, boot: u32, known_boot: i64) -> Result<()> {
+    if boot == 0 || i64::from(boot) >= known_boot {
+        return Ok(());
+    }
+    let after = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let row = lock_module(txn, module).await?;
+            if row.status_boot != known_boot {
+                return Ok(None);
+            }
+            let mut after = After::default();
+            // It forgot its lock; its settings it gets by its status.
+            if row.locked {
+                let lock = Action::Lock { locked: true };
+                after.command(queue_newest(ctx, txn, &row.id, lock, ctx.rules.setting_lifetime_ms).await?);
+            }
+            if let Some(machine) = wired_machine(txn, module).await? {
+                let message = "the module lost its memory, or its board was replaced: coins that it had not told are \
+                               not booked, count the box";
+                after.alarm(machine.operator_id, Some(machine.id), message);
+            }
+            after.module(row.id.clone());
+            let lives = row.lives + 1;
+            // In its first boot all it counted fell since it forgot. A board of another life brings that one's total.
+            let coins = Coins::of(&row);
+            let coins = if boot == 1 { coins.begin_at_zero() } else { coins.begin_anew() };
+            let mut change: module::ActiveModel = row.into();
+            (change.status_boot, change.status_session, change.status_sequence) = (Set(0), Set(0), Set(0));
+            (change.pulse_boot, change.pulse_session, change.pulse_sequence) = (Set(0), Set(0), Set(0));
+            coins.keep(&mut change);
+            change.lives = Set(lives);
+            change.update_without_returning(txn).await?;
+            Ok(Some(after))
+        })
+        .await?;
+    if let Some(after) = after {
+        metrics::counter!("coinwire_modules_reborn_total").increment(1);
+        follow_up(ctx, after).await;
+        // Its answer is a status, with the reason of its start.
+        let id = new_command_id(ctx);
+        send_unnumbered(ctx, module, id, Action::Diagnose, ctx.rules.credit_lifetime_ms).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The last known facts of every machine and module, published again whenever the broker was connected to anew: it may have
+//! lost what it had retained, or be another one. They say of themselves that they are not live.
+//!
+//! A module's turn comes in the lane of its own messages, so that none of them is overtaken; if it was heard since the
+//! connection began (its retained status, too), what is stored is live. One after another, so that a large fleet does not
+//! crowd out what happens now.
+
+use crate::{
+    Context, Result,
+    integrations::{integrators::tell_integrators_of_known, manufacturers::tell_manufacturer_of_known},
+    machines::machine,
+    modules::{module, rows::wired_machine},
+};
+use protocol::ModuleId;
+use sea_orm::{QueryOrder, QuerySelect, prelude::*};
+use std::time::Duration;
+
+/// Rows that are read at once.
+const PAGE_ROWS: u64 = 500;
+
+/// What could not be published, or read, is tried again this much later.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Publishes what is stored of a module for its manufacturer, and for the operator of the machine it is wired to. `live`
+/// says whether it still holds, or is what was last known.
+///
+/// # Errors
+/// The store's or the bus's: it is to be tried again.
+pub(crate) async fn tell_known(ctx: &Context, module: ModuleId, live: bool) -> Result<()> {
+    let Some(row) = module::Entity::find_by_id(module.as_str()).one(ctx.db.read()).await? else { return Ok(()) };
+    if let Some(manufacturer_id) = row.manufacturer_id {
+        tell_manufacturer_of_known(ctx, manufacturer_id, &row, live).await?;
+    }
+    match wired_machine(ctx.db.read(), module).await? {
+        Some(machine) => tell_integrators_of_known(ctx, &machine, Some(&row), live).await,
+        None => Ok(()),
+    }
+}
+
+async fn modules_after(ctx: &Context, id: &str) -> Result<Vec<String>> {
+    let modules = module::Entity::find().select_only().column(module::Column::Id);
+    let page = modules.filter(module::Column::Id.gt(id)).order_by_asc(module::Column::Id).limit(PAGE_ROWS);
+    Ok(page.into_tuple().all(ctx.db.read()).await?)
+}
+
+async fn unwired_after(ctx: &Context, id: i64) -> Result<Vec<machine::Model>> {
+    let unwired = machine::Entity::find().filter(machine::Column::ModuleId.is_null());
+    let page = unwired.filter(machine::Column::Id.gt(id)).order_by_asc(machine::Column::Id).limit(PAGE_ROWS);
+    Ok(page.all(ctx.db.read()).await?)
+}
+
+/// Publishes what is last known of all: a module's by `in_lane`, which says whether it could be, or that nobody listens
+/// any more.
+pub(crate) async fn tell_all<F: Future<Output = Option<bool>>>(backend: Context, in_lane: impl Fn(ModuleId) -> F) {
+    let mut last = String::new();
+    loop {
+        let ids = again(|| modules_after(&backend, &last)).await;
+        let Some(id) = ids.last() else { break };
+        last.clone_from(id);
+        for module in ids.iter().filter_map(|id| ModuleId::parse(id).ok()) {
+            loop {
+                match in_lane(module).await {
+                    Some(true) => break,
+                    Some(false) => tokio::time::sleep(RETRY).await,
+                    None => return,
+                }
+            }
+        }
+    }
+    let mut last = i64::MIN;
+    loop {
+        let machines = again(|| unwired_after(&backend, last)).await;
+        let Some(machine) = machines.last() else { return };
+        last = machine.id;
+        for machine in &machines {
+            again(|| tell_integrators_of_known(&backend, machine, None, false)).await;
+        }
+    }
+}
+
+/// Does it until it is done.
+async fn again<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> T {
+    loop {
+        match work().await {
+            Ok(done) => return done,
+            Err(error) => {
+                tracing::debug!(%error, "last known facts are not told yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! JSON to a topic.
+
+use crate::{Context, Result};
+use serde::Serialize;
+
+/// Tells integrators or a manufacturer, as JSON. Best effort, by design: the API and the pages have the truth, and a
+/// status is retained.
+pub(crate) async fn tell(ctx: &Context, topic: &str, json: &impl Serialize, retain: bool) {
+    if let Err(error) = try_tell(ctx, topic, json, retain).await {
+        tracing::debug!(topic, %error, "nobody was told");
+    }
+}
+
+pub(crate) async fn try_tell(ctx: &Context, topic: &str, json: &impl Serialize, retain: bool) -> Result<()> {
+    let payload = serde_json::to_vec(json).expect("what is told is plain JSON");
+    ctx.bus.publish(topic, payload, retain, None).await
+}

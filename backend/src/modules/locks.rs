@@ -1,0 +1,36 @@
+//! Locks that were ordered and carried out.
+
+use crate::{
+    Result,
+    modules::{
+        command::{self, Entity},
+        commands::command_state,
+        module,
+    },
+};
+use protocol::messages::{Action, Status};
+use sea_orm::{DatabaseTransaction, Select, prelude::*};
+
+/// Whether a lock was carried out that a status does not know of yet.
+pub(crate) async fn was_locked_since(
+    txn: &DatabaseTransaction,
+    module: &module::Model,
+    status: &Status<'_>,
+) -> Result<bool> {
+    // A module that started anew has other sequences, if its flash was erased.
+    if i64::from(status.mark.boot) != module.status_boot {
+        return Ok(false);
+    }
+    let done = locks_after(&module.id, status.last_command.into())
+        .filter(command::Column::State.eq(command_state::DONE))
+        .count(txn)
+        .await?;
+    Ok(done > 0)
+}
+
+pub(crate) fn locks_after(module_id: &str, sequence: i64) -> Select<Entity> {
+    Entity::find()
+        .filter(command::Column::ModuleId.eq(module_id))
+        .filter(command::Column::Action.eq(Action::Lock { locked: true }.as_str()))
+        .filter(command::Column::Sequence.gt(sequence))
+}

@@ -1,0 +1,131 @@
+//! What was paid and what went back of a sale or of one payment.
+
+use crate::{
+    Context, Error, Result,
+    ledger::{Kind, Posting},
+    payments::{
+        attempt, dispute, refund,
+        states::{Cause, attempt_state, dispute_state, refund_state},
+    },
+    sales::{rows::posting, sale},
+};
+use sea_orm::{DatabaseTransaction, prelude::*};
+
+/// A posting of all of a refund.
+pub(crate) fn refund_posting(ctx: &Context, sale: &sale::Model, refund: &refund::Model, kind: Kind) -> Posting {
+    let reference = refund.done_reference();
+    Posting { currency: refund.currency.clone(), ..posting(ctx, sale, kind, reference, refund.amount_minor) }
+}
+
+/// The word under which a refund's cause is stored: people may give back more than once, and a refund that was taken back
+/// may be asked for again.
+pub(crate) async fn cause_word(txn: &DatabaseTransaction, attempt_id: i64, cause: Cause) -> Result<String> {
+    let before = refund::Entity::find()
+        .filter(refund::Column::AttemptId.eq(attempt_id))
+        .filter(refund::Column::OutsideId.eq(""))
+        .filter(refund::Column::Cause.starts_with(cause.as_str()))
+        .count(txn)
+        .await?;
+    if before == 0 && cause != Cause::ByHand {
+        return Ok(cause.as_str().to_owned());
+    }
+    Ok(format!("{}_{}", cause.as_str(), before + 1))
+}
+
+/// How a refund of an attempt is booked, and how it is when it does not come about.
+pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
+    if attempt.state == attempt_state::PAID_WRONG {
+        (Kind::SuspenseRefund, Kind::SuspenseRefundCancelled)
+    } else {
+        (Kind::Refund, Kind::RefundCancelled)
+    }
+}
+
+/// What went back, or is going back, of the sale's own payment: by us, by people, and by refunds made at the provider.
+pub(crate) async fn given_back_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+    let refunds = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .all(txn)
+        .await?;
+    Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
+}
+
+/// What went back, or is going back, of a sale by refunds made at the provider.
+async fn refunded_elsewhere_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+    let refunds = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::OutsideId.ne(""))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .all(txn)
+        .await?;
+    Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
+}
+
+/// What is gone of a sale's payment past us.
+pub(crate) async fn returned_elsewhere_minor(txn: &DatabaseTransaction, row: &sale::Model) -> Result<i64> {
+    let refunded_minor = refunded_elsewhere_minor(txn, row.id).await?;
+    if row.dispute.is_empty() {
+        return Ok(refunded_minor);
+    }
+    let disputes = dispute::Entity::find().filter(dispute::Column::SaleId.eq(row.id)).all(txn).await?;
+    let lost = disputes.iter().filter(|dispute| dispute.state == dispute_state::LOST);
+    Ok(refunded_minor + lost.map(|dispute| dispute.amount_minor).sum::<i64>())
+}
+
+/// The refund that the sale's way asked for: not one made elsewhere, nor that of a second payment, nor what people gave back
+/// beside it.
+pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
+    Ok(refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::OutsideId.eq(""))
+        .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
+        .filter(refund::Column::Cause.not_like(format!("{}%", Cause::ByHand.as_str())))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .one(txn)
+        .await?)
+}
+
+/// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
+pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
+    let paid = attempt::Entity::find()
+        .filter(attempt::Column::SaleId.eq(sale_id))
+        .filter(attempt::Column::State.eq(attempt_state::PAID))
+        .all(txn)
+        .await?;
+    let refunded: Vec<i64> = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::Cause.eq(Cause::SecondPayment.as_str()))
+        .all(txn)
+        .await?
+        .into_iter()
+        .map(|refund| refund.attempt_id)
+        .collect();
+    paid.into_iter().find(|attempt| !refunded.contains(&attempt.id)).ok_or(Error::NotFound("paid attempt"))
+}
+
+/// An attempt's refunds that came about or may yet.
+pub(crate) async fn refunds_of(txn: &DatabaseTransaction, attempt_id: i64) -> Result<Vec<refund::Model>> {
+    Ok(refund::Entity::find()
+        .filter(refund::Column::AttemptId.eq(attempt_id))
+        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .all(txn)
+        .await?)
+}
+
+/// What of an attempt's payment is neither back nor on its way, nor lost in a dispute: no refund may be of more.
+pub(crate) async fn left_minor(txn: &DatabaseTransaction, attempt: &attempt::Model) -> Result<i64> {
+    let returned_minor: i64 = refunds_of(txn, attempt.id).await?.iter().map(|refund| refund.amount_minor).sum();
+    Ok(attempt.taken_minor() - returned_minor - lost_minor(txn, attempt.id).await?)
+}
+
+/// What of an attempt was lost in disputes.
+pub(crate) async fn lost_minor(txn: &DatabaseTransaction, attempt_id: i64) -> Result<i64> {
+    let lost = dispute::Entity::find()
+        .filter(dispute::Column::AttemptId.eq(attempt_id))
+        .filter(dispute::Column::State.eq(dispute_state::LOST))
+        .all(txn)
+        .await?;
+    Ok(lost.iter().map(|dispute| dispute.amount_minor).sum())
+}

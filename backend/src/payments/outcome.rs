@@ -1,0 +1,76 @@
+//! What came of a fact that a provider told.
+
+use crate::{
+    Result,
+    payments::{provider::Paid, refund, states::refund_state},
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+
+/// What became of a fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It moved something.
+    Applied,
+    /// It said what was known.
+    NothingNew,
+    /// Nothing of ours has that number: kept, and a person is told.
+    Orphan,
+    /// It concerns another merchant: kept, and a person is told.
+    Foreign,
+    /// The provider is asked anew before it is believed.
+    ToBeAsked,
+    /// It is authentic, and we do not know what it says: kept, and a person is told.
+    NotUnderstood,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Applied => "applied",
+            Outcome::NothingNew => "nothing_new",
+            Outcome::Orphan => "orphan",
+            Outcome::Foreign => "foreign",
+            Outcome::ToBeAsked => "to_be_asked",
+            Outcome::NotUnderstood => "not_understood",
+        }
+    }
+}
+
+/// Whether a refund of ours was taken back before the provider knew of it, by all that we know.
+pub(crate) fn was_taken_back(refund: &refund::Model) -> bool {
+    refund.state == refund_state::CANCELLED && !refund.is_outside()
+}
+
+/// The provider made a refund that was taken back here: our store is a copy from before it was made. The row gives up its
+/// number, and what was made is booked as made elsewhere.
+pub(crate) async fn set_aside(txn: &DatabaseTransaction, taken_back: refund::Model) -> Result<()> {
+    let number = format!("{} taken back", taken_back.out_refund_no);
+    let mut change: refund::ActiveModel = taken_back.into();
+    change.out_refund_no = Set(number);
+    change.update_without_returning(txn).await?;
+    Ok(())
+}
+
+/// A payment as it was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken<'a> {
+    /// Absent if the payment is known by its refund alone.
+    pub provider_txn_id: Option<&'a str>,
+    pub amount_minor: i64,
+    pub currency: &'a str,
+    pub paid_at_ms: i64,
+    /// Money of it went back since.
+    pub returned: bool,
+}
+
+impl<'a> Taken<'a> {
+    pub fn of(paid: &'a Paid) -> Self {
+        Self {
+            provider_txn_id: Some(&paid.provider_txn_id),
+            amount_minor: paid.amount.amount_minor,
+            currency: paid.amount.currency.code(),
+            paid_at_ms: paid.paid_at_ms,
+            returned: false,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What people did about sales by hand.
+
+use crate::{
+    Context, Error, Result,
+    sales::{action, sale},
+};
+use sea_orm::{QueryOrder, prelude::*};
+use serde::Serialize;
+
+/// What a person did about a sale.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ActionRow {
+    /// `refund`, `settle_credit`, `settle_refund` or `settle_keep`.
+    pub action: String,
+    /// What went back by it, in minor units.
+    pub amount_minor: i64,
+    /// Why.
+    pub reason: String,
+    /// Who decided it.
+    pub by: String,
+    /// When (unix milliseconds).
+    pub at_ms: i64,
+}
+
+/// What people did about a sale, oldest first.
+pub async fn sale_actions(ctx: &Context, token: &str) -> Result<Vec<ActionRow>> {
+    let found = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(ctx.db.read()).await?;
+    let sale = found.ok_or(Error::NotFound("sale"))?;
+    let actions = action::Entity::find()
+        .filter(action::Column::SaleId.eq(sale.id))
+        .order_by_asc(action::Column::Id)
+        .all(ctx.db.read())
+        .await?;
+    let listed = actions.into_iter().map(|row| ActionRow {
+        action: row.action,
+        amount_minor: row.amount_minor,
+        reason: row.reason,
+        by: row.done_by,
+        at_ms: row.at_ms,
+    });
+    Ok(listed.collect())
+}

@@ -1,0 +1,116 @@
+//! What pages are told of sales.
+
+use crate::{money::Money, sales::readiness::Readiness};
+use serde::Serialize;
+
+/// What a scan page shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct ScanView {
+    /// The machine's code, as in the address.
+    pub code: String,
+    /// The machine's name.
+    pub machine: String,
+    /// Where it stands.
+    pub site: String,
+    /// Whose it is.
+    pub operator: String,
+    /// Whom to turn to there: free text, or empty.
+    pub contact: String,
+    /// Whether it can take money now.
+    pub readiness: Readiness,
+    /// What can be bought; shown only if ready.
+    pub prices: Vec<PriceView>,
+}
+
+/// A price on a scan page.
+#[derive(Debug, Clone, Serialize)]
+pub struct PriceView {
+    /// To name it in an order.
+    pub id: i64,
+    /// The operator's words for it.
+    pub label: String,
+    /// What it costs.
+    pub amount: Money,
+    /// The amount as people write it.
+    pub amount_text: String,
+    /// Pulses it gives.
+    pub pulses: i32,
+}
+
+/// What a sale page shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct SaleView {
+    /// The sale's public token.
+    pub token: String,
+    /// `created`, `awaiting_payment`, `paid`, `crediting`, `credited`, `expired`, `refund_pending`, `refunded`, `review`,
+    /// `settled`.
+    pub state: &'static str,
+    /// Why it failed, one of [`REASONS`](crate::sales::state::REASONS), or empty. A word for programs: pages have texts for each.
+    pub reason: String,
+    /// Whether nothing more is expected to happen.
+    pub at_rest: bool,
+    /// The machine's code.
+    pub code: String,
+    /// The machine's name.
+    pub machine: String,
+    /// Where it stands.
+    pub site: String,
+    /// The price's label.
+    pub label: String,
+    /// Whose machine it is.
+    pub operator: String,
+    /// Whom to turn to there: free text, or empty.
+    pub contact: String,
+    /// The provider is being asked to take the order: the longest that this takes, in seconds.
+    pub asking_s: Option<u64>,
+    /// What was to be paid.
+    pub amount_text: String,
+    /// Pulses bought.
+    pub pulses: i32,
+    /// Pulses known to be given.
+    pub pulses_given: i32,
+    /// What is going or went back, if anything.
+    pub refund_text: Option<String>,
+    /// What the operator gave back at the provider, if anything.
+    pub elsewhere_text: Option<String>,
+    /// Where a dispute with the payer's bank stands: `opened`, `won`, `lost`, or empty.
+    pub dispute: String,
+    /// Where to pay, while it awaits payment.
+    pub pay_url: Option<String>,
+    /// The credit came although the money went back.
+    pub served_and_refunded: bool,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+}
+
+/// A line in an operator's list of sales.
+#[derive(Debug, Clone, Serialize)]
+pub struct SaleRow {
+    /// The sale as its page shows it.
+    #[serde(flatten)]
+    pub view: SaleView,
+    /// The machine.
+    pub machine_id: i64,
+    /// The attempt's number at the provider.
+    pub out_trade_no: Option<String>,
+    /// The provider's number.
+    pub provider_txn_id: Option<String>,
+    /// When it came to rest (unix milliseconds).
+    pub finished_ms: Option<i64>,
+}
+
+/// Which sales to list: newest first, at most [`SalesFilter::PAGE_ROWS`].
+#[derive(Debug, Clone, Default)]
+pub struct SalesFilter {
+    /// Of this machine only.
+    pub machine_id: Option<i64>,
+    /// In this state only, by its word.
+    pub state: Option<String>,
+    /// Older than the sale of this token (for the next page).
+    pub before_token: Option<String>,
+}
+
+impl SalesFilter {
+    /// Rows a page.
+    pub const PAGE_ROWS: u64 = 50;
+}
