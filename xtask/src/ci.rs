@@ -2,7 +2,7 @@
 
 use crate::{
     database::{Commits, MariaDb},
-    firmware, fuzz, layers,
+    deny, firmware, fuzz, layers,
     program::{Program, binaries, binary, root, target},
     rig, setup,
 };
@@ -24,6 +24,7 @@ pub fn everything() -> Result<()> {
         ("formatting", formatting),
         ("layers", layers::run),
         ("golden vectors", vectors),
+        ("licenses and advisories of the dependencies", deny::run),
         ("clippy", clippy),
         ("documentation", documentation),
         ("the image's formatting and clippy", firmware::lints),
