@@ -22,8 +22,8 @@ pub trait Clock: Send + Sync {
     fn wall_ms(&self) -> i64 {
         self.now_ms()
     }
-    /// When the process's own time last followed a plainly wrong wall clock at once, by the time after it: what is from before
-    /// then is treated as from before the start.
+    /// When the process's own time was last stepped because the wall clock had been plainly wrong (given in the new
+    /// time). Anything older is treated as from before the start of the process.
     fn followed_ms(&self) -> Option<i64> {
         None
     }

@@ -117,8 +117,8 @@ impl Context {
         self.clock.now_ms()
     }
 
-    /// What is from before this (unix milliseconds, by the process's own time) is from before our start, or from before the
-    /// clock was set right: we may not have been there when the answer came.
+    /// Anything older than this (unix milliseconds, by the process's own time) is from before this process started, or
+    /// from before its clock was stepped; its answer may have been missed.
     pub(crate) fn began_ms(&self) -> i64 {
         self.clock.followed_ms().map_or(self.started_ms, |followed_ms| followed_ms.max(self.started_ms))
     }

@@ -20,24 +20,24 @@ pub enum Error {
     #[error("the machine cannot take money now: {}", .0.words())]
     NotReady(Readiness),
     /// Somebody changed it meanwhile; nothing was done.
-    #[error("{0} was changed meanwhile; look again")]
+    #[error("{0} was changed in the meantime; reload and try again")]
     Conflict(&'static str),
     /// More is asked than can be done at a time; nothing was done.
     #[error("too many are waiting for {0}; try again in a moment")]
     Busy(&'static str),
-    /// The payment provider did not play along.
+    /// The payment provider refused or failed.
     #[error(transparent)]
     Provider(#[from] ProviderError),
     /// The message broker cannot be reached.
     #[error("the message broker cannot be reached: {0}")]
     Bus(String),
-    /// The database failed. Nothing that was answered for is lost.
+    /// The database failed. Nothing that was confirmed as done is lost.
     #[error("database: {0}")]
     Store(#[from] sea_orm::DbErr),
     /// A stored secret cannot be opened with the configured key, or is damaged.
     #[error("a stored secret cannot be opened: is `secret_key` the one it was stored with?")]
     Sealed,
-    /// A word in the database is none that this version knows.
+    /// The database holds an enumeration value that this version does not know.
     #[error("the database has {value:?} as a {what}, which this version does not know: was it written by a newer one?")]
     Unknown {
         /// What it should be.

@@ -26,7 +26,7 @@ pub struct LiveEvent {
 pub enum LiveKind {
     /// A module's status moved: online or offline, faults, signal.
     Status,
-    /// What a module is told, or its word on it, moved.
+    /// A command to a module, or its acknowledgement, changed.
     Module,
     /// Coins fell.
     Pulse {
@@ -40,8 +40,8 @@ pub enum LiveKind {
         /// The state it is in now, by its word.
         state: &'static str,
     },
-    /// Passwords of the operator's members were changed, or members removed: whoever shows them something looks whether
-    /// they still may see it.
+    /// A member's password was changed, or a member was removed: live pages check whether their viewer may still see
+    /// them.
     Members,
     /// A person should look: an orphan payment, a refund that is stuck, a mismatch.
     Alarm {
@@ -66,7 +66,7 @@ impl Live {
         self.0.subscribe()
     }
 
-    /// Tells whoever watches; nobody watching is fine.
+    /// Sends an event to all watchers; it is fine if there are none.
     pub(crate) fn tell(&self, event: LiveEvent) {
         let _ = self.0.send(event);
     }

@@ -123,9 +123,9 @@ pub trait Authenticate: Send + Sync {
     /// The grants of this login, or why it is refused.
     async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal>;
 
-    /// Whether the password behind this login could be guessed. One that cannot (a long random key that is checked quickly)
-    /// is always heard, whatever failed from its address: else somebody who guesses behind a carrier's gateway keeps the
-    /// fleet behind it out.
+    /// Whether the password behind this login could be guessed. A login with a password that cannot be guessed (a long
+    /// random key that is checked quickly) is always checked, whatever failed from its address; otherwise one attacker
+    /// behind a carrier's gateway could lock out the whole fleet behind it.
     fn is_guessable(&self, _login: &Login) -> bool {
         true
     }

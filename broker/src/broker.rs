@@ -179,8 +179,8 @@ impl Broker {
         self.gate.sessions.revoke(credential)
     }
 
-    /// Tells a client to go (reason 0x98, Administrative action); false if there is no such connection. It may come again:
-    /// see [`Broker::disconnect`] for a credential that is no longer good.
+    /// Disconnects a client (reason 0x98, Administrative action); false if there is no such connection. It may come
+    /// again: see [`Broker::disconnect`] for a credential that is no longer good.
     pub fn end_connection(&self, number: u64) -> bool {
         self.gate.sessions.end_connection(number)
     }

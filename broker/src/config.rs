@@ -39,8 +39,9 @@ impl Default for Config {
     }
 }
 
-/// Bounds. A client beyond one of them is told and cut, or refused; nobody else notices. Read as settings, each has its
-/// default where it is not named, and durations are in whole seconds, under names that end in `_s`.
+/// Bounds. A client that exceeds one of them is disconnected with a reason, or refused; other clients are not affected.
+/// Read as settings, each has its default where it is not named, and durations are in whole seconds, under names that
+/// end in `_s`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -68,9 +69,10 @@ pub struct Limits {
     /// that many who came together do not come again together.
     #[serde(rename = "connect_timeout_s", deserialize_with = "seconds")]
     pub connect_timeout: Duration,
-    /// Failed logins from one address in a minute, those under way included; beyond, its logins are refused unheard until the
-    /// minute is over. Not counted, and always heard, are those that nobody guesses ([`crate::Authenticate::is_guessable`]);
-    /// a user who got in from the address within a day has failures of its own there: as many as a name.
+    /// Failed logins from one address in a minute, those under way included; beyond that, its logins are refused
+    /// without a check until the minute is over. Not counted, and always heard, are those that nobody guesses
+    /// ([`crate::Authenticate::is_guessable`]); a user who got in from the address within a day has failures of its own
+    /// there: as many as a name.
     pub failed_logins_per_address: u32,
     /// Failed logins to one user name in a minute; beyond, each further failure is answered late. The right password is
     /// always heard, so that nobody can lock another out.
@@ -119,8 +121,8 @@ pub struct Limits {
     pub module_queue_bytes: usize,
     /// Bytes waiting for all client-lane clients of one credential together, connected or not.
     pub credential_queue_bytes: usize,
-    /// Bytes waiting for all clients together, beyond which nothing more is kept for who is away. Who is connected has the
-    /// bounds above, and is not cut for what others leave waiting.
+    /// Bytes waiting for all clients together, beyond which nothing more is kept for who is away. Connected clients
+    /// have the bounds above, and are not disconnected because of what waits for others.
     pub queued_bytes: usize,
     /// How long a session may outlive its connection; what a 3.1.1 client with a persistent session gets.
     #[serde(rename = "session_expiry_max_s", deserialize_with = "seconds")]

@@ -1,8 +1,8 @@
 //! Failed logins, counted by address and by user name, so that guessing is slow and locks nobody out.
 //!
-//! An address has so many failures in a minute. What is under way counts as failed until it is known not to be, or many
-//! guesses at once would all be heard. A user who got in from an address lately has failures of its own there: somebody
-//! who guesses behind the same carrier's gateway does not lock out who is known.
+//! An address has so many failures in a minute. A login in progress counts as failed until it succeeds; otherwise many
+//! guesses at once would all be checked. A user who got in from an address lately has failures of its own there:
+//! somebody who guesses behind the same carrier's gateway does not lock out who is known.
 
 use std::collections::HashMap;
 use std::hash::Hash;

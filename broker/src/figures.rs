@@ -1,6 +1,6 @@
 //! The broker's figures as messages, for clients that are granted `$SYS/#`. Names and units are those that mosquitto made
-//! customary. They are retained, and said anew every ten seconds; the core, which routes no topic that begins with `$`,
-//! has no part in it.
+//! customary. They are retained, and published every ten seconds, not through the core, which routes no topic that
+//! begins with `$`.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Gate {
                 expires_at: None,
                 properties: Box::default(),
             });
-            // Without room for it the figure is not retained; those who listen hear it all the same, and none is on its way.
+            // If there is no room it is not retained; current subscribers still receive it.
             let _ = self.retained.store(&message);
             for session in &sessions {
                 self.deliver(session, u64::MAX, &message);

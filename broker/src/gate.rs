@@ -121,7 +121,7 @@ impl Gate {
             warn!(topic = %message.topic, "no room for another retained message");
             return Err(PublishError::Quota);
         }
-        // Kept once the core has it, and before anybody can begin a walk: see `Gate::walk`.
+        // Stored once the core has it, and before anybody can begin a walk: see `Gate::begin`.
         let keep = || {
             if self.retained.store(&message).is_err() {
                 warn!(topic = %message.topic, "others took the room for this retained message just now");

@@ -1,6 +1,6 @@
-//! Places of connections: so many in all and of one address, and fewer of those that have not logged in. Where a place is
-//! wanting, whoever has waited longest to log in gives way to whoever comes: a client that says who it is takes
-//! milliseconds, so sockets that say nothing keep nobody out, however many there are.
+//! Places of connections: so many in all and of one address, and fewer of those that have not logged in. If there is no
+//! free slot, the connection that has waited longest for its login is closed in favour of the new one: a real client
+//! logs in within milliseconds, so any number of silent sockets keeps nobody out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,7 +1,8 @@
 //! Refusals in the log: what the broker did not do for a client, and why, so that a person can find out what is wrong.
 //!
 //! Whatever a client does, and however often, its refusals for one reason are one line a minute, with a count of those that
-//! were left out. Clients that are logged in have room of their own: strangers cannot crowd them out.
+//! were left out. Logged-in clients have a table of their own, so that unauthenticated ones cannot displace their
+//! entries.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +41,7 @@ impl Refused {
             Refused::Connect => "refused an MQTT client",
             Refused::Will => "connected an MQTT client without its will",
             Refused::Subscribe => "refused a subscription of an MQTT client",
-            Refused::Publish => "did not take a publish of an MQTT client",
+            Refused::Publish => "refused a publish of an MQTT client",
             Refused::Connection => "ended the connection of an MQTT client",
         }
     }
@@ -49,7 +50,7 @@ impl Refused {
     fn advice(self, reason: &str) -> &'static str {
         match (self, reason) {
             (Refused::Connect, "version") => "set the client to MQTT 3.1.1 or 5",
-            (Refused::Connect, "malformed") => "its first packet is no good MQTT CONNECT; is it an MQTT client?",
+            (Refused::Connect, "malformed") => "its first packet is not a valid MQTT CONNECT; is it an MQTT client?",
             (Refused::Connect, "subprotocol") => "let it offer the WebSocket subprotocol mqtt",
             (Refused::Connect, "handshake") => {
                 "its TLS or WebSocket handshake failed; check port, address and certificate"
@@ -59,7 +60,7 @@ impl Refused {
             }
             (Refused::Connect, "credentials") => "wrong user name or password",
             (Refused::Connect, "failed_logins") => {
-                "too many failed logins from its address; it is heard again in a minute"
+                "too many failed logins from its address; it may try again in a minute"
             }
             (Refused::Connect, "not_authorized") => "its login is disabled",
             (Refused::Connect, "connect_timeout") => "it did not log in within connect_timeout",

@@ -1,8 +1,8 @@
 //! Topic names and filters: what is let in, what matches, what contains what.
 //!
 //! The rules are those of MQTT 5 section 4.7, and stricter in three ways that keep the core safe and flat: names and
-//! filters are printable ASCII, bounded in length and levels, and never start with `$`, but for filters of `$SYS`, where
-//! the gate itself says its figures.
+//! filters are printable ASCII, bounded in length and levels, and never start with `$`, except filters of `$SYS`, where
+//! the gate publishes its statistics.
 
 /// Why a topic name or a filter was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -99,7 +99,7 @@ impl Module {
         match self.clock.unix_ms(now_us) {
             None => Timing::Unknown,
             Some(unix_ms) if command.issued_ms > unix_ms.saturating_add(AHEAD_MAX_MS) => Timing::Unknown,
-            // A probe changes nothing, and its sender sets the clock of whoever takes it for expired.
+            // A probe changes nothing; if it is answered with `expired`, the server sets this module's clock.
             Some(unix_ms) if unix_ms > command.expires_ms => {
                 let sure = self.clock.is_fresh(now_us) || matches!(command.action, Action::Probe);
                 if sure { Timing::Expired } else { Timing::Unknown }
@@ -146,7 +146,7 @@ impl Module {
             let used = self.journal.find(command.sequence).is_some()
                 || self.waiting.iter().any(|waiting| waiting.sequence == command.sequence);
             if used {
-                // Another command under a used sequence: whatever came of the first is not this one's.
+                // Another command with a used sequence: the outcome of the first does not apply to it.
                 self.answer(command, Stage::Failed, Some(Reason::Invalid), now_us);
             }
             return used;

@@ -25,7 +25,7 @@ use protocol::{
 
 /// Bytes taken from the line at once.
 const READ_BYTES: usize = 64;
-/// The link's loop comes round within this, and settings are written, or the module has worse than a console to care for.
+/// The link's loop runs and settings are written within this time, unless the module has a serious fault.
 const TELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where console and link's loop meet. One executor polls both: it is not for several threads.

@@ -64,7 +64,7 @@ pub struct Record {
     pub given: u16,
     /// What came of it.
     pub outcome: Outcome,
-    /// Whether the server is known to have heard the outcome.
+    /// Whether the broker has acknowledged the outcome.
     pub told: bool,
 }
 

@@ -47,8 +47,7 @@ pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Nothing being heard, the connection is looked after this often, so that a write that got stuck unasked (a ping, an
 /// acknowledgement) is noticed.
 pub const LOOK_AFTER: Duration = Duration::from_secs(60);
-/// A session that lasted so long shows that the broker has nothing against the module: the next waits begin from the first
-/// again.
+/// A session of this length shows that the broker accepts the module: the backoff is reset.
 pub const SETTLED: Duration = Duration::from_secs(10);
 /// First wait before dialling again; doubled up to the longest, each drawn at random from its half to its whole.
 pub const BACKOFF_FIRST_MS: u64 = 500;
@@ -307,7 +306,7 @@ impl Node<'_> {
         self.module.borrow().settings().keepalive()
     }
 
-    /// Says what is to be said and takes what comes, until the connection is lost or shall have another keepalive.
+    /// Publishes and receives, until the connection is lost or needs another keepalive.
     async fn converse<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId, keepalive_s: u16) {
         let mut on_their_way: Vec<(Token, Op), IN_FLIGHT_MAX> = Vec::new();
         loop {

@@ -12,7 +12,7 @@ pub use crate::{
     settings::{CoinProfile, Settings},
 };
 
-/// Where in a module's life a message was made. Orders by boot, then session, then sequence.
+/// When a message was made, counted by the module: ordered by boot, then session, then sequence.
 ///
 /// The server takes a status or a pulse only if its mark is greater than the last it took on that topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
@@ -188,7 +188,7 @@ open_enum! {
     }
 }
 
-/// A module's word on a command. Topic `m/<module>/ack`.
+/// A module's acknowledgement of a command. Topic `m/<module>/ack`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Ack {

@@ -1,5 +1,5 @@
-//! How many files and sockets this process may have open at once, and whose they are. Where they run out, nobody gets
-//! one: no page, no query. So what strangers can hold open has its share, and no more.
+//! How many files and sockets this process may have open at once, and whose they are. If they run out, pages and
+//! database queries fail. So what strangers can hold open is limited to a share.
 
 use crate::config::Settings;
 use anyhow::{Context, Result};

@@ -24,8 +24,8 @@ pub const TOOL_PREFIX: &str = "manufacturer:";
 /// How often it is looked whose credentials were changed or disabled.
 const REVOCATION_EVERY: Duration = Duration::from_millis(500);
 
-/// Asks the backend about modules, integrators, members and tools, and knows the backend's own password, made anew at each
-/// start.
+/// Authenticates modules, integrators, members and tools against the backend, and the backend itself by a password
+/// generated at each start.
 pub struct Doorkeeper {
     backend: OnceLock<backend::Context>,
     own_password: String,
@@ -33,13 +33,14 @@ pub struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// Lets in only the backend, until it is told of it: the broker listens before the backend is there.
+    /// Accepts only the backend's own login until [`Doorkeeper::ask`] is called: the broker listens before the backend
+    /// exists.
     pub fn new(own_password: String, admins: &[String]) -> Self {
         let admins = admins.iter().map(|email| email.trim().to_lowercase()).collect();
         Self { backend: OnceLock::new(), own_password, admins }
     }
 
-    /// From now on others can be let in. The first backend stays.
+    /// Sets the backend that checks other logins. Only the first call has an effect.
     pub fn ask(&self, backend: backend::Context) {
         let _ = self.backend.set(backend);
     }
@@ -219,8 +220,8 @@ pub async fn drop_revoked(broker: Broker, backend: backend::Context, closing: Ca
     }
 }
 
-/// Has live pages look whether they still may be seen, whenever members' passwords were changed, by whatever process,
-/// until it is told to end.
+/// Makes live pages check their viewer's access whenever members' passwords were changed, in any process, until
+/// shutdown.
 pub async fn notice_changed_members(backend: backend::Context, closing: CancellationToken) {
     let mut seen = MembersSeen::default();
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {

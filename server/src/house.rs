@@ -1,4 +1,4 @@
-//! The house put together: broker, backend and web in one process. `serve` and `demo` both start it here.
+//! The server: broker, backend and web in one process. `serve` and `demo` both start it here.
 
 use crate::{
     config::Settings,
@@ -63,7 +63,7 @@ impl Foundation {
     }
 }
 
-/// Opens the store, holds its key file against it, and brings its tables up to date. Every command comes this way.
+/// Opens the store, checks that its key file belongs to it, and migrates it. Used by every command.
 pub async fn open_store(settings: &Settings) -> Result<Db> {
     let db = Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
     key_file::check(settings, &db).await?;

@@ -22,13 +22,13 @@ pub fn read(path: &Path) -> Result<Option<[u8; 32]>> {
     key.with_context(|| format!("secret_key_file {} must hold 64 hexadecimal digits", path.display())).map(Some)
 }
 
-/// Sees to it that the store and the key file belong together. A key is made only where nothing is sealed yet: a new one
-/// would open nothing, and what is sealed from then on would not open with the old one.
+/// Checks that the store and the key file belong together. A key is generated only if nothing is encrypted yet: a new
+/// key could not decrypt existing secrets, and the old key could not decrypt new ones.
 pub async fn check(settings: &Settings, db: &Db) -> Result<()> {
     let path = Path::new(&settings.secret_key_file);
     let key = read(path)?;
     let shown = path.display();
-    match (key_fit(db, key).await.context("cannot hold the key against the database")?, key) {
+    match (key_fit(db, key).await.context("cannot check the key against the database")?, key) {
         (KeyFit::NothingSealed, None) => make(path).with_context(|| format!("cannot write secret_key_file {shown}")),
         (KeyFit::NothingSealed, Some(_)) | (KeyFit::Opens, _) => Ok(()),
         (KeyFit::Missing, _) => bail!(

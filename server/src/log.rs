@@ -1,8 +1,8 @@
 //! The log, on standard error.
 //!
 //! It never holds up what it tells of: lines go into a bounded queue, and one thread writes them. Where nobody reads, lines
-//! are dropped and counted; once there is a reader again, one line tells how many are missing. And no single place in the
-//! program fills it: what a stranger can cause, a stranger can cause without end (`repeats.rs`).
+//! are dropped and counted; once there is a reader again, one line tells how many are missing. And no single call site
+//! can flood it with lines that strangers provoke (`repeats.rs`).
 
 mod repeats;
 
@@ -127,7 +127,7 @@ impl<W: Write> Writing<W> {
                 self.waiting.recv_timeout(TOLD_EVERY.saturating_sub(told_at.elapsed()))
             });
             match entry {
-                // Nobody can be told where the log itself cannot be written.
+                // An error while writing the log cannot be reported anywhere.
                 Ok(Entry::Line(line)) => drop(self.output.write_all(&line)),
                 Ok(Entry::Flush(_told)) => {
                     self.tell_dropped();

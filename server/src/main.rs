@@ -1,7 +1,7 @@
 //! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, and administration, noun first.
 //!
-//! It decides nothing and stores nothing: it reads settings, puts the house together (`house.rs`), says who may connect
-//! by MQTT (`gate.rs`), and ends it cleanly.
+//! It decides nothing and stores nothing: it reads settings, starts the server (`house.rs`), authenticates MQTT clients
+//! (`gate.rs`), and shuts down cleanly.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;

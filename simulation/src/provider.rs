@@ -1,6 +1,6 @@
 //! The payment provider, simulated: it takes money, gives it back, tells of it, and fails in the ways providers do.
 //!
-//! [`Till`] is the provider's own truth: what it took and gave back is what the checkers hold the ledger against.
+//! [`Till`] holds what the provider really took and returned; the checkers compare the ledger with it.
 
 use crate::{chance::Chance, time::Time, weather::Weather};
 use async_trait::async_trait;

@@ -1,4 +1,4 @@
-//! How bad it is in a seed: each kind of fault has a strength of its own, often none.
+//! Fault rates of a seed: each kind of fault has its own rate, often zero.
 
 use crate::chance::Chance;
 
@@ -89,7 +89,7 @@ impl Weather {
         }
     }
 
-    /// A clear sky: nothing fails any more. Crystals stay as they are.
+    /// All rates zero: nothing fails any more. Crystal errors stay.
     pub fn healed(self) -> Self {
         Self { drift_max_ppm: self.drift_max_ppm, ..Self::default() }
     }

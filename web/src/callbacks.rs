@@ -44,7 +44,7 @@ fn answer(failure: &CallbackFailure) -> Response {
     let (outcome, status, words) = match failure {
         CallbackFailure::NoAccount => ("no_account", StatusCode::NOT_FOUND, failure.to_string()),
         CallbackFailure::Untrusted(_) => ("untrusted", StatusCode::UNAUTHORIZED, failure.to_string()),
-        // What is wrong with us is not the provider's to know.
+        // Internal errors are not disclosed to the provider.
         CallbackFailure::Ours(_) => {
             ("ours", StatusCode::SERVICE_UNAVAILABLE, "could not be stored; send it again".to_owned())
         }

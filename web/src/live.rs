@@ -1,8 +1,7 @@
 //! Live pages: server-sent events that carry re-rendered fragments.
 //!
-//! Events only say that something happened; the fragment is always made from what the store says now. So nothing is
-//! wrong for long, however many events are missed. What is the same for all who watch it is rendered once for all of
-//! them.
+//! Events only say that something happened; the fragment is always made from what the store says now. So missed events
+//! do no lasting harm. What is the same for all who watch it is rendered once for all of them.
 
 use crate::{
     failure::{Failure, chain},
@@ -259,7 +258,7 @@ async fn feed<R, F>(
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    // Whoever looks on may have lost the right to: rendering finds out.
+                    // The viewer may have lost access; rendering checks it.
                     Ok(event) if event.what == LiveKind::Members || relevant(&event) => break,
                     Ok(_) => {}
                     Err(broadcast::error::RecvError::Lagged(_)) => break,

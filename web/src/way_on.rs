@@ -1,4 +1,4 @@
-//! Where a page leads that has nothing else to show: no error page is a dead end. Pure; a test walks every route.
+//! The links on error pages, so that none is a dead end. Pure; a test covers every route.
 
 use poem::http::StatusCode;
 use serde::Serialize;
@@ -51,7 +51,7 @@ fn path_of(here: &str) -> &str {
     here.split_once('?').map_or(here, |(path, _)| path)
 }
 
-/// The page that an address belongs to which is no page itself: a form's, a live stream's, a file's.
+/// The page to which an address belongs that is not a page itself (of a form, a live stream, a file).
 pub(crate) fn page_of(here: &str) -> Option<String> {
     let machine = |id: &str| Some(format!("/operator/machines/{id}"));
     match segments(path_of(here)).as_slice() {

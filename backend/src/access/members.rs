@@ -108,8 +108,8 @@ pub async fn remove_member(ctx: &Context, operator_id: i64, member_id: i64) -> R
         .await
 }
 
-/// Tells live pages of operators whose members changed since the last look, by whatever process. To be called again
-/// and again.
+/// Emits a live event for each operator whose members changed since the last call, in any process. To be called
+/// periodically.
 pub async fn notice_changed_members(ctx: &Context, seen: &mut MembersSeen) -> Result<()> {
     let now: BTreeMap<i64, i64> = operator::Entity::find()
         .select_only()

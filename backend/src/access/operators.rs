@@ -202,7 +202,7 @@ fn contact(contact: &str) -> Result<String> {
     Ok(contact.to_owned())
 }
 
-/// A unique index that refused becomes a sentence about the field.
+/// Turns a violated unique index into an error about the field.
 pub(crate) fn taken<T>(stored: Result<T>, field: &'static str, message: &str) -> Result<T> {
     match stored {
         Err(Error::Store(error)) if db::is_unique_violation(&error) => Err(Error::invalid(field, message)),

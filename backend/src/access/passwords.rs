@@ -1,8 +1,8 @@
 //! Passwords of people and programs: stored as Argon2id hashes, verified by a few threads of their own.
 //!
-//! Each hash takes a processor and 19 MiB for a while, and anybody may ask for one by guessing. So few are computed at a
-//! time, few wait, and the threads that compute them keep the memory for it: taken anew for each, so much of it was never
-//! given back.
+//! Each hash takes a processor and 19 MiB for a while, and anybody can trigger one by guessing. So only a few are
+//! computed at a time, only a few wait, and the hashing threads reuse their memory: allocated anew for each hash, much
+//! of it was never returned to the system.
 
 use crate::{Error, Result};
 use argon2::{
@@ -38,13 +38,13 @@ pub(crate) async fn hash(password: &str) -> Result<String> {
     computed(move |_| password_auth::generate_hash(password)).await
 }
 
-/// Tells one password from another, and nothing of it: the first bytes of the digest of its salted hash.
+/// Distinguishes passwords without revealing them: the first bytes of the digest of the salted hash.
 pub(crate) fn fingerprint(hash: &str) -> String {
     let digest = digest::digest(&digest::SHA256, hash.as_bytes());
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a password is the hash's. Without a hash it is held against one that fits nothing, so that both take as long.
+/// Whether a password matches a hash. Without a hash it is compared with a dummy hash, so that both take equally long.
 pub(crate) async fn verify(password: &str, hash: Option<String>) -> Result<bool> {
     static NOBODYS: OnceLock<String> = OnceLock::new();
     let password = password.to_owned();
@@ -81,7 +81,7 @@ async fn computed<T: Send + 'static>(work: impl FnOnce(&mut Memory) -> T + Send 
     let busy = || Error::Busy("a password to be checked");
     let (answer, answered) = oneshot::channel();
     let work = Box::new(move |memory: &mut Memory| {
-        // Who left meanwhile needs no answer.
+        // The caller is gone and needs no answer.
         if !answer.is_closed() {
             let _ = answer.send(work(memory));
         }

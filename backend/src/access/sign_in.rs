@@ -79,7 +79,8 @@ pub async fn sign_in(ctx: &Context, email: &str, password: &str) -> Result<Membe
     let found = member::Entity::find().filter(member::Column::Email.eq(&email)).one(ctx.db.read()).await?;
     let right = verify(password, found.as_ref().map(|member| member.password_hash.clone())).await?;
     match found {
-        // As it was verified: a password that is changed meanwhile ends what begins here.
+        // With the fingerprint of the verified password: if the password is changed in the meantime, this session
+        // ends.
         Some(member) if right => described(ctx, member).await,
         _ => Err(Error::NotFound("member")),
     }
@@ -149,7 +150,8 @@ pub async fn load_session(ctx: &Context, id: &str) -> Result<Option<String>> {
     Ok(session::Entity::find_by_id(id).filter(lives(ctx)).one(ctx.db.read()).await?.map(|session| session.data))
 }
 
-/// Whether a session is not over: one that expires later than any new one was stored by a clock that ran ahead.
+/// Condition for a session that has not expired. A session that expires later than a new one would was stored while
+/// the clock was ahead.
 fn lives(ctx: &Context) -> sea_orm::Condition {
     let now_ms = ctx.now_ms();
     sea_orm::Condition::all()

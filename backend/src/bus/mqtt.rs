@@ -66,7 +66,7 @@ pub struct MqttBus {
 /// What happens on the bus.
 #[derive(Debug, Clone)]
 pub enum BusEvent {
-    /// A connection to the broker began: nobody was heard on it yet.
+    /// A connection to the broker began; no module has sent anything on it yet.
     Connected,
     /// The broker sends what modules say from now on.
     Subscribed,
@@ -145,7 +145,7 @@ impl MqttReader {
             match self.event_loop.poll().await {
                 Ok(Event::Incoming(Incoming::ConnAck(_))) => {
                     // The client may be full of what was published during an outage, and has room only once that goes out
-                    // below. Whoever still waits for that on the last connection's behalf is not needed any more.
+                    // below. A subscribe call that still waits on behalf of the last connection is obsolete.
                     self.subscribing.shutdown().await;
                     self.subscribing.spawn(subscribe(self.client.clone()));
                     return BusEvent::Connected;
@@ -191,7 +191,7 @@ async fn pause(wait: &mut Duration) {
     *wait = (*wait * 2).min(RECONNECT_MAX);
 }
 
-/// Asks for what modules say, as soon as the client takes it.
+/// Subscribes to the modules' topics as soon as the client accepts the request.
 async fn subscribe(client: AsyncClient) {
     let filters = FILTERS.map(|filter| Filter::new(filter, QoS::AtLeastOnce));
     if let Err(error) = client.subscribe_many(filters).await {

@@ -31,7 +31,8 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    /// A tunnel to a broker whose certificate is checked against the operating system's roots. It carries once it is run.
+    /// A tunnel to a broker whose certificate is checked against the operating system's roots. It forwards connections
+    /// while [`Tunnel::run`] is polled.
     pub fn new(host: &str, port: u16) -> Result<Self> {
         let config = trusting_the_system().map_err(|error| Error::Bus(format!("TLS cannot be set up: {error}")))?;
         Self::with(config, host, port)
@@ -87,7 +88,7 @@ fn trusting_the_system() -> std::result::Result<ClientConfig, rustls::Error> {
     Ok(builder.with_platform_verifier()?.with_no_client_auth())
 }
 
-/// Carries one connection to its end. The client only sees that it ends: why is said here.
+/// Forwards one connection until it ends. The client only sees that it ended; the reason is logged here.
 async fn carry(mut plain: TcpStream, connector: TlsConnector, host: String, port: u16, name: ServerName<'static>) {
     let connecting = async {
         let socket = TcpStream::connect((host.trim_start_matches('[').trim_end_matches(']'), port)).await?;

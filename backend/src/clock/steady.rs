@@ -1,15 +1,15 @@
 //! The process's own time: pure, of two readings.
 
-/// A wall clock that is ahead by more than this was set from plainly wrong to right (a machine that started in 1970, and
-/// found the time later): it is followed at once.
+/// If the wall clock is ahead by more than this, it was plainly wrong before (a machine that booted in 1970 and got the
+/// time later): the process's time is stepped to it.
 const FOLLOWED_AT_ONCE_US: i64 = 24 * 3_600_000_000;
 
-/// Otherwise the process's time runs faster or slower by one part in so many until it agrees with the wall clock.
+/// Smaller differences are slewed: the process's time runs faster or slower by one part in this many until both agree.
 const CORRECTED_BY_PART: i64 = 10;
 
-/// Time that never goes back. It runs by a clock that nobody can set (the time elapsed since the machine started), and is
-/// drawn to the wall clock slowly: an hour's step of the wall clock makes waits a tenth shorter or longer for ten
-/// hours, instead of an hour longer at once.
+/// Time that never goes back. It runs on a monotonic clock (the time since the machine booted) and is slewed towards
+/// the wall clock: if the wall clock is set by an hour, waits are a tenth shorter or longer for ten hours instead of an
+/// hour longer at once.
 #[derive(Debug, Clone)]
 pub struct Steady {
     now_us: i64,

@@ -23,7 +23,8 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 ///
 /// SQLite ends a transaction by itself on some errors (a full disk, a failed read), and the driver goes on counting it as
 /// open. Each statement after that would commit by itself, and each later transaction would be a savepoint that nobody
-/// commits. So the connection commits only while it is permitted to, and is given up as soon as there is a doubt.
+/// commits. So the connection commits only while it is permitted to, and is discarded as soon as its state is
+/// uncertain.
 #[derive(Clone, Default)]
 pub(super) struct Writer {
     may_commit: Arc<AtomicBool>,
@@ -128,10 +129,11 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     options
 }
 
-/// Makes sure that a MySQL connection can be used again. Work that is cancelled may leave its transaction open, and
-/// nobody knows; or an answer half read, so that whoever comes next waits for ever, or reads what is not his. The one is
-/// ended; the other shows by an answer that is not the one to this question, and costs the connection. So does a
-/// transaction that the driver counts as open still: it would make savepoints of those that follow.
+/// Makes sure that a MySQL connection can be used again. Cancelled work may leave its transaction open unnoticed, or an
+/// answer half read, so that the next user of the connection waits for ever or reads an answer that is not its own. An
+/// open transaction is rolled back. A stray answer is detected because it does not match this query, and the connection
+/// is closed. It is also closed if the driver still counts a transaction as open, since later transactions would then
+/// be savepoints.
 async fn settle(connection: &mut sqlx::MySqlConnection) -> Result<bool, sqlx::Error> {
     static QUESTIONS: AtomicI64 = AtomicI64::new(1);
     if connection.is_in_transaction() {

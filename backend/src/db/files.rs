@@ -1,8 +1,9 @@
 //! The files of a SQLite store: private, and watched for a write-ahead log that was lost.
 //!
-//! What was committed and not yet copied into the database is in the `-wal` file alone. If that is cut, emptied or left
-//! behind, SQLite opens what remains without a word. So now and then a number is committed, and written into a file beside
-//! the database once that is done: a database that holds a lower number than the file has lost commits.
+//! What was committed and not yet copied into the database is in the `-wal` file alone. If that file is truncated,
+//! emptied or missing, SQLite opens what remains without an error. So now and then a number is committed, and written
+//! into a file beside the database once that is done: a database that holds a lower number than the file has lost
+//! commits.
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use std::{
@@ -67,12 +68,12 @@ impl Files {
     /// Keeps the number that was committed. It need not reach the disk: an older one is only less strict.
     pub fn keep_mark(&self, number: i64) -> io::Result<()> {
         let file = self.beside(MARK);
-        // As long as every other: what is written over it leaves nothing of it.
+        // Fixed width, so that each number overwrites the previous one completely.
         let text = format!("{number:020}\n");
         io::Write::write_all(&mut private_file().create(true).open(&file)?, text.as_bytes())
     }
 
-    /// Holds the number that the database has against that in the file.
+    /// Compares the database's number with the one in the file.
     pub fn compare(&self, number: i64) -> Mark {
         let file = self.beside(MARK);
         let kept = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i64>().ok());

@@ -38,7 +38,8 @@ impl Group {
         F: Future<Output = Result<T>>,
     {
         let mut turn = in_time(deadline, self.turn.lock()).await?;
-        // Until it is put back it is ours: if we fail or are cancelled it is rolled back, and its members run anew.
+        // Until it is put back this writer owns it: if this writer fails or is cancelled, it is rolled back and its
+        // members run again.
         let taken = turn.take();
         let is_first = taken.is_none();
         let (mut open, outcome) = match taken {
@@ -59,7 +60,8 @@ impl Group {
         *turn = Some(open);
         drop(turn);
         if is_first {
-            // A task of its own, queued behind those that wait: a member that is cancelled leaves nobody uncommitted.
+            // The commit runs in its own task, queued behind the waiting writers, so that cancelling one member leaves
+            // no other uncommitted.
             tokio::spawn(self.clone().commit(writer.clone()));
         }
         match commit.await {
@@ -107,7 +109,7 @@ where
             Ok(()) => Ok(Err(error)),
             // The database has rolled back everything by itself; why is what the work's error says.
             Err(rollback) => {
-                tracing::debug!(%rollback, "a group of writes is lost, and those in it run anew");
+                tracing::debug!(%rollback, "a group of writes was rolled back; its members run again");
                 Err(error)
             }
         },

@@ -22,7 +22,7 @@ const LOG_EVERY: Duration = Duration::from_secs(30);
 /// What is known of the store's health.
 #[derive(Default)]
 pub(super) struct Health {
-    /// The last proof. Whoever finds it too old makes another, while the others wait for it.
+    /// The last proof. A caller that finds it too old makes a new one, while others wait for it.
     proof: tokio::sync::Mutex<Option<(Instant, Option<Trouble>)>>,
     /// The number that was committed last, and what [`Db::keep_mark`] has kept.
     written: AtomicI64,

@@ -3,9 +3,9 @@
 //! One rule for SQLite's sake: all writing goes through [`Db::write`], which owns the only writing connection; readers
 //! have their own and never wait for a writer.
 //!
-//! And one for both: a write is answered for only after its COMMIT succeeded. Whatever fails about a transaction itself
-//! (its begin, commit, rollback or savepoint) costs the connection, because the driver and the database may then disagree
-//! about whether one is open: what is "committed" inside a transaction that is still open is stored nowhere.
+//! And one for both: a write counts as done only after its COMMIT succeeded. If the begin, commit, rollback or
+//! savepoint of a transaction fails, the connection is closed, because the driver and the database may then disagree
+//! about whether a transaction is open, and what is "committed" inside an open transaction is not stored.
 
 mod charset;
 mod connections;
@@ -114,8 +114,8 @@ impl Db {
         &self.read
     }
 
-    /// Runs `work` in one transaction and commits it durably. Runs it anew when another writer was in the way, so it
-    /// must have no effect but on the store. It must not use [`Db::read`].
+    /// Runs `work` in one transaction and commits it durably. Runs `work` again after a conflict with another writer,
+    /// so it must have no effects outside the store. It must not use [`Db::read`].
     ///
     /// An error of the store does not prove that nothing was written: a COMMIT may have been done and not answered. So
     /// each write must be harmless when its caller repeats it.
@@ -126,7 +126,7 @@ impl Db {
         let deadline = Instant::now() + WAIT_MAX;
         let mut tries = 0;
         let outcome = loop {
-            // A lock that was waited for in vain is not waited for again and again: others queue behind us.
+            // After a lock timeout there is no retry, since other writers queue behind this one.
             let may_try_again = tries < CONTENTION_RETRIES && Instant::now() < deadline;
             match self.write_once(&work, deadline).await {
                 Ok(Some(value)) => break Ok(value),
@@ -191,7 +191,7 @@ async fn commit(txn: DatabaseTransaction, writer: &Writer) -> Result<(), DbErr> 
     txn.commit().await.inspect_err(|_| writer.doubt())
 }
 
-/// Whether a unique index refused a row: somebody was first.
+/// Whether a unique index refused a row.
 pub fn is_unique_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }

@@ -3,7 +3,7 @@
 use crate::Error;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
 
-/// What a writer is told that waited in vain for its turn or for a lock.
+/// Error message of a writer that timed out waiting for its turn or for a lock.
 const WAITED: &str = "the database was locked by another program, or busy, for 5 s; nothing was written";
 
 /// Why a store cannot be written to.
@@ -26,7 +26,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// What an error of the store tells of the store; nothing if it tells of what was to be stored.
+    /// The store's fault behind an error; `None` if the error is about the data that was to be stored.
     pub fn of(error: &DbErr) -> Option<Self> {
         let error = match error {
             DbErr::Exec(RuntimeErr::SqlxError(error))
@@ -104,7 +104,7 @@ impl Trouble {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Full => {
-                "the database cannot be written: its disk is full; free some space, all goes on by itself then"
+                "the database cannot be written: its disk is full; free some space, and writing resumes by itself"
             }
             Self::ReadOnly => {
                 "the database cannot be written: it is read-only; look at the files' owner and mode, at the disk's mount \
@@ -127,7 +127,7 @@ impl Trouble {
     }
 }
 
-/// What a writer is told that waited in vain.
+/// The error of a writer that timed out.
 pub(super) fn waited_in_vain() -> Error {
     Error::Store(DbErr::Custom(WAITED.into()))
 }

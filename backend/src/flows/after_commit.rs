@@ -73,10 +73,10 @@ pub(crate) async fn follow_up(ctx: &Context, after: After) {
     }
 }
 
-/// Tells watchers that what a module is told, or its word on it, moved.
+/// Emits a live event: a command to a module, or its acknowledgement, changed.
 pub(crate) async fn tell_of_module(ctx: &Context, module_id: &str) {
     let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(ctx.db.read()).await;
-    // Who is not told now is told by the next event, or looks for himself.
+    // A watcher that misses this event gets the next one, or reloads.
     let Ok(Some(machine)) = machine else { return };
     ctx.live.tell(LiveEvent {
         operator_id: machine.operator_id,

@@ -1,4 +1,5 @@
-//! Refunds that were made at the provider, past us: booked, and what we would have given back ourselves is cut by them.
+//! Refunds that were made at the provider without us (in its console): they are booked, and our own refunds are reduced
+//! by them.
 
 use crate::{
     Context, Result,
@@ -192,7 +193,7 @@ async fn cut_refund(
     Ok(())
 }
 
-/// Tells a sale that money of an attempt went back past us, if it is the attempt that paid it.
+/// Applies to the sale that money of an attempt was returned without us, if that attempt paid the sale.
 pub(crate) async fn tell_of_elsewhere(
     ctx: &Context,
     txn: &DatabaseTransaction,

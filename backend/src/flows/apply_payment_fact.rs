@@ -1,4 +1,5 @@
-//! What a provider says of a payment or a refund, whichever way we learn it: one place, one transaction.
+//! Applies what a provider reports about a payment or a refund, however it was learned: in one place, in one
+//! transaction.
 
 use crate::{
     Context, Error, Result,
@@ -25,8 +26,8 @@ use crate::{
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 
-/// Applies what the provider told of its own accord. A payment from before our start may be news of yesterday: it may
-/// have gone back since, and a store that was put back from a copy does not know. So the provider is asked how it is now.
+/// Applies a fact from a notification. A payment from before this process started may be out of date: it may have
+/// been refunded since, which a restored store does not know. So the provider is queried for its current state.
 pub(crate) async fn apply_told_fact(
     ctx: &Context,
     txn: &DatabaseTransaction,
@@ -196,8 +197,8 @@ pub(crate) async fn refund_moved(
     Ok(Outcome::Applied)
 }
 
-/// A refund that went through is said to stand elsewhere. Told, that may be old news that came late: the provider is
-/// asked. Asked, it is so: the money is with the provider again, and a person must act.
+/// A completed refund is reported in another state. From a notification, this may be a late message, so the
+/// provider is queried. From a query, it is a fact: the money is with the provider again, and a person must act.
 async fn done_refund_moved(
     ctx: &Context,
     txn: &DatabaseTransaction,

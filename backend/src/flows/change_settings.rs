@@ -42,9 +42,10 @@ pub(crate) fn next_step(
     }
     let shall = newest.is_none_or(|newest| match newest.state.as_str() {
         SENT | RECEIVED => false,
-        // It has them, but for a flash that was lost. A status from before may still have been on its way.
+        // The module has them, unless its flash was lost. The status may also have been sent before it took them.
         DONE => newest.heard_ms.is_none_or(|at_ms| !(at_ms..at_ms + rules.settings_again_ms).contains(&now_ms)),
-        // It will not take them; a person has to choose others. Unless it was another's number that was in the way.
+        // The module refused them; a person has to choose others. Except if they were superseded by another database's
+        // version number.
         FAILED => newest.reason == Reason::Superseded.as_str(),
         _ => true,
     });

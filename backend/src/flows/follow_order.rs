@@ -29,7 +29,7 @@ pub async fn order_soon(ctx: &Context, request: OrderRequest) -> Result<Option<C
     let order = async move {
         let outcome = order(&backend, request).await;
         if let Err(error) = &outcome {
-            tracing::debug!(%error, "an order was not taken");
+            tracing::debug!(%error, "an order failed");
         }
         outcome
     };

@@ -77,7 +77,7 @@ fn start_lane(ctx: Context) -> mpsc::Sender<Work> {
                         heard.extend(topics::parse(&topic).filter(|(_, kind)| *kind == Kind::Status).map(|(id, _)| id))
                     }
                     Err(error) => {
-                        tracing::warn!(topic, %error, "a module's message was not taken; what it said will be said again");
+                        tracing::warn!(topic, %error, "a module's message could not be processed; the module will send it again");
                     }
                 },
                 Work::LastKnown { module, done } => {

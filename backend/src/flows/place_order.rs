@@ -78,7 +78,7 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
     let _pass = ctx.providers.bulkhead(account.id).enter(Lane::Order).ok_or(silent)?;
     let (sale, attempt) = match commit_order(ctx, &request, &machine, &price, &account).await {
         Err(Error::Store(error)) if db::is_unique_violation(&error) => {
-            // The same form, sent twice at once: the other one was first.
+            // The same form was sent twice at once, and the other request came first.
             return match form_use(ctx, &request.form_key).await? {
                 FormUse::Open(checkout) => Ok(checkout),
                 FormUse::Free(_) => Err(Error::Store(error)),
@@ -188,7 +188,8 @@ async fn hand_off(
         Ok(Handoff::Redirect { url }) => (Event::HandedOff, Some(url.clone())),
         // Nothing happened there: the sale is over before money was taken.
         Err(ProviderError::Refused { .. }) => (Event::OrderRefused, None),
-        // It may know of the order. Nobody was sent there, so nobody will pay; asking tells, and closes it.
+        // The provider may have the order. The payer was not sent there, so nobody will pay; polling finds out and
+        // closes it.
         Err(_) => (Event::OrderUnanswered, None),
     };
     let pay_url = &pay_url;
@@ -242,7 +243,7 @@ pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
     Err(Error::Conflict("form"))
 }
 
-/// Where the payer of a sale goes on, while it can be paid or is on its way.
+/// Where the payer of a sale continues, while it can be paid or is in progress.
 async fn way_on(ctx: &Context, sale: &sale::Model) -> Result<Option<String>> {
     let own_page = || Some(sale_url(ctx, &sale.token));
     Ok(match SaleState::parse(&sale.state) {

@@ -1,4 +1,4 @@
-//! Asking providers: what callbacks did not tell is found out, and what was not paid in time is closed.
+//! Polling providers: finds payments whose callback was lost, and closes orders that were not paid in time.
 
 use crate::{
     Context, Result, Rules,
@@ -19,7 +19,7 @@ use sea_orm::{ActiveValue::Set, prelude::*, sea_query::Expr};
 
 /// Asks the provider what became of an attempt that is due, and closes it there if its time is over.
 pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Result<()> {
-    // Whatever happens meanwhile, it is asked about again.
+    // Rescheduled first, so that it is polled again whatever happens below.
     let Some(expires_ms) = put_off(ctx, &attempt).await? else { return Ok(()) };
     let (account, provider) = account(ctx, attempt.account_id).await?;
     let number = &attempt.out_trade_no;
@@ -49,7 +49,7 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
             let mut after = After::default();
             let outcome = apply_fact(ctx, txn, account, fact, &mut after).await?;
             if outcome == Outcome::Applied {
-                tracing::info!(attempt = attempt.id, "learned by asking what became of a payment");
+                tracing::info!(attempt = attempt.id, "polling found out what became of a payment");
             } else if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
                 // It was closed, and asked about only because a payment was told of.
                 stop_asking(txn, attempt.id).await?;
@@ -63,7 +63,7 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
 
 fn asked_in_vain(attempt: &attempt::Model, error: &ProviderError) -> Result<()> {
     metrics::counter!("coinwire_provider_errors_total").increment(1);
-    tracing::warn!(attempt = attempt.id, %error, "the provider did not tell what became of a payment");
+    tracing::warn!(attempt = attempt.id, %error, "the provider gave no usable answer about a payment");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use protocol::{
 };
 
 /// Whether a module could credit now: not if its credential is disabled. Asks it and waits for the answer if the last
-/// one is too old; asks at most once in [`crate::Rules::probe_spacing_ms`], whoever wants to know.
+/// one is too old; probes at most once in [`crate::Rules::probe_spacing_ms`], however many callers there are.
 pub(crate) async fn probe(ctx: &Context, module_id: &str) -> Result<Readiness> {
     let Ok(module) = ModuleId::parse(module_id) else { return Ok(Readiness::Closed) };
     if module_row(ctx, module_id).await?.disabled_ms.is_some() {
@@ -43,7 +43,7 @@ pub async fn start_probe(ctx: &Context, module: ModuleId) -> Result<Option<Readi
     let now_ms = ctx.now_ms();
     let last = *ctx.questions.probe(module).borrow();
     if let Some((readiness, at_ms)) = last.answer {
-        // A good answer serves a while; a bad one only until the next may be asked for.
+        // A positive answer is cached for a while; a negative one only until the next probe is allowed.
         let serves_ms = match readiness {
             Readiness::Ready => ctx.rules.probe_fresh_ms,
             _ => ctx.rules.probe_spacing_ms,
@@ -60,7 +60,7 @@ pub async fn start_probe(ctx: &Context, module: ModuleId) -> Result<Option<Readi
     Ok(None)
 }
 
-/// What a module last answered serves no longer: its state was changed.
+/// Invalidates a module's last answer, since its state was changed.
 pub(crate) fn forget_probe(ctx: &Context, module_id: &str) {
     if let Ok(module) = ModuleId::parse(module_id) {
         ctx.questions.forget(module);

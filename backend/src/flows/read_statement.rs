@@ -1,5 +1,5 @@
-//! Daily statements: what providers list of a day is held against what we know, account by account and day by day. So a
-//! lost callback is found, and a refund that was made at the provider.
+//! Daily statements: the provider's list of a day is reconciled with the store, account by account and day by day. This
+//! finds lost callbacks and refunds that were made at the provider.
 //!
 //! Each account has one row that is due: its next day. Reading a day ends its row and begins the next one's, in one
 //! transaction; a crash in between reads the day again, and what was applied then is no news.
@@ -76,8 +76,8 @@ fn looked_back_to_ms(ctx: &Context, account: &account::Model) -> i64 {
     if created_ms > wall_ms { look_back_ms } else { created_ms.max(look_back_ms) }
 }
 
-/// Has the days read again that were ended at a time still to come: the clock was ahead then, and what such a clock
-/// makes of a day that has no statement is wrong. What was learned of them is no news. False if there are none.
+/// Reads days again whose row was ended at a time in the future: the clock was ahead then, so a day may wrongly
+/// count as having no statement. Facts applied before are not applied twice. False if there are none.
 async fn begin_again(ctx: &Context, account: &account::Model, provider: &dyn Provider) -> Result<bool> {
     let wall_ms = ctx.wall_ms();
     let of_account = &Condition::all().add(statement::Column::AccountId.eq(account.id));

@@ -21,18 +21,18 @@ use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect, prelude::*};
 enum Step {
     /// Send it (again), and look at it next at this time.
     Send { next_ms: i64 },
-    /// It was issued by a clock that was ahead of ours, which was set back since: issue the same command anew.
+    /// It was issued while our clock was ahead, and the clock was set back since: issue the same command again.
     Renew,
     /// The module stays silent.
     GiveUp,
 }
 
 /// Decides about a command that is due. Past its expiry it is still sent: the module will not execute it, but tells what
-/// came of it before. A module that took it and keeps saying so is given its time, up to the longest a credit may take. One of
-/// before our start is asked once more: we may have been away for long, or have forgotten the answer.
+/// came of it before. A module that keeps acknowledging `received` gets time up to the longest that a credit may take.
+/// A command from before this process started is asked about once more: its answer may have been missed or lost.
 ///
-/// While a process runs, its time does not go back; it may have between two processes. What such a command has left
-/// cannot be known: it is given its whole time again, so that it waits no longer than a new one.
+/// Time does not go back while a process runs, but may between two processes. The remaining time of such a command is
+/// unknown, so it gets a full lifetime again, like a new one.
 fn next_step(rules: &Rules, command: &command::Model, started_ms: i64, now_ms: i64) -> Step {
     if is_of_the_future(rules, command, now_ms) {
         return if command.state == command_state::SILENT { Step::GiveUp } else { Step::Renew };
@@ -94,7 +94,7 @@ pub(crate) async fn work_on_command(ctx: &Context, command: command::Model) -> R
     Ok(())
 }
 
-/// The same command, as if it was issued then: a module that knows its number does nothing twice.
+/// The same command with another time of issue: a module that knows its number does not execute it twice.
 fn renewed(ctx: &Context, command: &command::Model, issued_ms: i64, lifetime_ms: i64) -> Result<command::Model> {
     let known: Command = minicbor::decode(&command.payload).map_err(|_| Error::NotFound("readable command"))?;
     let mut renewed = command::Model {
@@ -105,7 +105,7 @@ fn renewed(ctx: &Context, command: &command::Model, issued_ms: i64, lifetime_ms:
         ..command.clone()
     };
     let mut on_wire = on_wire(&renewed, known.action);
-    // A question stays one: issued anew it would be a credit to be given.
+    // A query must stay a query; with a new lifetime it would be a credit to be given.
     if known.expires_ms <= known.issued_ms {
         on_wire = as_question(ctx, on_wire, i64::try_from(known.issued_ms).unwrap_or(i64::MAX), issued_ms);
     }
@@ -113,8 +113,8 @@ fn renewed(ctx: &Context, command: &command::Model, issued_ms: i64, lifetime_ms:
     Ok(renewed)
 }
 
-/// Changes a command that is due, before anything is done with it; false if the module had its word meanwhile, or
-/// somebody else is at it.
+/// Updates a due command before it is processed; false if it was acknowledged in the meantime, or another process
+/// has it.
 async fn put_off_command(ctx: &Context, command: &command::Model, change: ActiveModel) -> Result<bool> {
     let change = &change;
     ctx.db
@@ -142,11 +142,12 @@ async fn give_up(ctx: &Context, command: &command::Model) -> Result<()> {
                 None => None,
             };
             let Some(current) = Entity::find_by_id(command.id).one(txn).await? else { return Ok(after) };
-            // The module had its word meanwhile, or somebody else gave it up.
+            // It was acknowledged in the meantime, or another process gave it up.
             if current.due_ms.is_none() || current.due_ms != command.due_ms {
                 return Ok(after);
             }
-            // Its word may have been lost on the way: it is asked again when the module shows up, but not for ever.
+            // Its acknowledgement may have been lost, so it is sent again when the module reconnects, for a limited
+            // time.
             let is_first = current.state != command_state::SILENT;
             let memory_ms = ctx.rules.credit_memory_ms;
             let forget_ms =
@@ -168,7 +169,8 @@ async fn give_up(ctx: &Context, command: &command::Model) -> Result<()> {
     Ok(())
 }
 
-/// Sends everything a module had no word on (it gives nothing that expired, but says what came of it): it just came back, or its clock was just set.
+/// Sends everything that a module has not acknowledged, because it just reconnected or its clock was just set. It
+/// does not execute what has expired, but reports the outcome.
 pub(crate) async fn send_pending(ctx: &Context, module: ModuleId) -> Result<()> {
     let pending = Entity::find()
         .filter(Column::ModuleId.eq(module.as_str()))

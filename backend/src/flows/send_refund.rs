@@ -64,7 +64,8 @@ pub(crate) async fn work_on_refund(ctx: &Context, refund: refund::Model) -> Resu
 }
 
 /// Until when a refund is held back, if it is: one that was decided before our start for a module's silence, and not told
-/// to the provider. The module may have broken its silence since; if the store is a copy, it surely is asked again.
+/// to the provider. The module may have answered in the meantime; if the store was restored from a backup, it is
+/// asked again in any case.
 async fn waits_for_module(ctx: &Context, refund: &refund::Model) -> Result<Option<i64>> {
     let began_ms = ctx.began_ms();
     if refund.state != refund_state::PENDING || refund.created_ms >= began_ms {
@@ -102,7 +103,7 @@ async fn ask_for_refund(
 ) -> Result<Result<RefundState, ProviderError>> {
     if refund.state != refund_state::PENDING {
         let known = provider.query_refund(&refund.out_refund_no).await;
-        // What the provider has taken, or was asked elsewhere, is not asked of it again.
+        // A refund that the provider has accepted, or that was made elsewhere, is not requested again.
         let was_taken = [refund_state::PROCESSING, refund_state::DONE].contains(&refund.state.as_str());
         if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_outside() {
             return Ok(known);
@@ -141,7 +142,7 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, state: RefundStat
     Ok(())
 }
 
-/// Takes a refund to work on: from here on it cannot be taken back. False if somebody else has it, or it is gone.
+/// Claims a refund: from here on it cannot be cancelled. False if another process has it, or it is gone.
 async fn claim(ctx: &Context, refund: &refund::Model) -> Result<bool> {
     let next_state = match refund.state.as_str() {
         refund_state::PROCESSING => refund_state::PROCESSING,
@@ -170,8 +171,8 @@ async fn claim(ctx: &Context, refund: &refund::Model) -> Result<bool> {
     Ok(claimed)
 }
 
-/// Whether a refusal says something of the refund: one that went through stands, and of one that is on its way a single
-/// refused question says nothing (our clock may be off).
+/// Whether a refusal is conclusive. A completed refund stands, and a single refused query about a refund in
+/// progress proves nothing (our clock may be off).
 fn was_refused(refund: &refund::Model) -> bool {
     match refund.state.as_str() {
         refund_state::DONE => false,

@@ -16,8 +16,8 @@ pub async fn sale(ctx: &Context, token: &str) -> Result<SaleView> {
         .ok_or(Error::NotFound("sale"))?;
     let waits = [SaleState::Created.as_str(), SaleState::AwaitingPayment.as_str()].contains(&sale.state.as_str());
     if waits && let Err(error) = poll_soon(ctx, sale.id).await {
-        // The page needs it not: it shows what is known, and the provider is asked later.
-        tracing::warn!(%error, "could not have a payment asked about sooner");
+        // The page does not need it: it shows what is known, and the provider is polled later.
+        tracing::warn!(%error, "could not schedule an earlier poll of a payment");
     }
     let rows = with_details(ctx, vec![sale]).await?;
     rows.into_iter().next().map(|row| row.view).ok_or(Error::NotFound("sale"))

@@ -1,4 +1,4 @@
-//! Acks: a module's word on a command moves the command, and with it the sale.
+//! Acks: a module's acknowledgement of a command moves the command, and with it the sale.
 
 use crate::{
     Context, Error, Result,
@@ -32,7 +32,7 @@ enum Word {
     Done,
     Failed,
     Expired,
-    /// Nothing: it stays as it is.
+    /// No change.
     Nothing,
 }
 
@@ -53,7 +53,8 @@ fn word(ack: &Ack) -> Word {
     }
 }
 
-/// The command's state after a word; `None` if it says nothing new. A final word counts however late it comes.
+/// The command's state after an acknowledgement; `None` if nothing changes. A final acknowledgement counts however late
+/// it comes.
 fn next_state(state: &str, word: Word) -> Option<&'static str> {
     use command_state::*;
     let open = [SENT, RECEIVED].contains(&state);
@@ -71,7 +72,8 @@ fn next_state(state: &str, word: Word) -> Option<&'static str> {
 pub(crate) async fn on_ack(ctx: &Context, module: ModuleId, ack: &Ack) -> Result<()> {
     metrics::counter!("coinwire_acks_total", "stage" => ack.stage.as_str()).increment(1);
     if take_probe_answer(ctx, module, ack) {
-        // A clock that is ahead takes every probe for expired: it is set, or nothing could be sold until it is.
+        // A module whose clock is ahead answers every probe with `expired`. Its clock is set here; otherwise the
+        // machine could not sell anything.
         if ack.stage == Stage::Expired {
             sync_clock(ctx, module, ack.boot, ack.uptime_ms, None).await;
         }
@@ -97,8 +99,8 @@ pub(crate) async fn on_ack(ctx: &Context, module: ModuleId, ack: &Ack) -> Result
     else {
         return crate::modules::dropped::count_dropped("unknown_command");
     };
-    // A forged id is one thing, a number that was given to another command is another: neither is its answer. But a
-    // credit's id follows from the payment: the module may know it by a sequence that we have forgotten.
+    // Id and sequence must both be those of the command, or the ack is ignored. One exception: a credit's id is
+    // derived from the payment, so the module may know the credit by a sequence that a restored store has lost.
     let its_sequence = command.sequence == i64::from(ack.sequence) || command.sale_id.is_some();
     if command.module_id != module.as_str() || !its_sequence {
         return crate::modules::dropped::count_dropped("not_its_command");
@@ -137,10 +139,10 @@ async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Mo
             module = command.module_id,
             claimed = ack.pulses,
             taken = pulses,
-            "a module claims too many pulses"
+            "a module reports more pulses than the credit has"
         );
         let message = format!(
-            "the module says that it gave {} pulses of a credit that has fewer: {pulses} are taken for given. Check the \
+            "the module reports {} pulses for a credit of fewer: {pulses} are counted as given. Check the \
              module",
             ack.pulses.unwrap_or_default()
         );
@@ -155,7 +157,7 @@ async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Mo
     change.pulses = Set(pulses);
     change.reason = Set(ack.reason.map_or("", |reason| reason.as_str()).into());
     change.heard_ms = Set(Some(now_ms));
-    // A module that took it is asked again only when it has had some time to give it.
+    // After `received` the command is sent again only once the module has had time to give the credit.
     change.due_ms = Set((word == Word::Received).then_some(now_ms + ctx.rules.resend_max_ms));
     change.update_without_returning(txn).await?;
     let event = match word {
@@ -171,7 +173,7 @@ async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Mo
     Ok(after)
 }
 
-/// A module that does not know an action, or finds a value out of bounds, will not get over it by itself.
+/// A module that does not know an action, or finds a value out of bounds, needs a person's attention.
 async fn tell_operator(
     txn: &DatabaseTransaction,
     command: &command::Model,
@@ -192,8 +194,8 @@ async fn alarm(txn: &DatabaseTransaction, module_id: &str, message: String, afte
     Ok(())
 }
 
-/// Pulses taken for given, and whether the module's own number can be true. Nobody gives more than was asked for: then
-/// `done` means all of them, and anything else says nothing.
+/// The pulses counted as given, and whether the module's own number is possible. If it is more than was asked for,
+/// `done` counts as all pulses, and any other stage as an unknown number.
 fn pulses_given(word: Word, ack: &Ack, command: &command::Model) -> (i32, bool) {
     let told = ack.pulses.map_or(0, i32::from);
     let Ok(Command { action: Action::Credit { pulses: asked }, .. }) = minicbor::decode(&command.payload) else {

@@ -45,7 +45,7 @@ pub async fn callback(ctx: &Context, account_token: &str, raw: RawCallback<'_>) 
             let message = "a callback concerns another merchant";
             return Ok(keep_unread(ctx, &account, raw, &what, Outcome::Foreign, message).await?);
         }
-        // Authentic, and sent again it says the same. What it is about is asked for, or stands in the statement.
+        // Authentic, and a repeat would be the same. The facts will come from a query or from the statement.
         Err(CallbackError::Content(what)) => {
             metrics::counter!("coinwire_callbacks_not_understood_total").increment(1);
             tracing::warn!(account = account.id, what, "a callback is authentic and not understood");
@@ -71,7 +71,7 @@ pub async fn callback(ctx: &Context, account_token: &str, raw: RawCallback<'_>) 
         .await;
     match after {
         Ok(after) => follow_up(ctx, after).await,
-        // The inbox knew the event: all that follows from it was committed then.
+        // The event is in the inbox already: everything that follows from it was committed then.
         Err(Error::Store(error)) if db::is_unique_violation(&error) => {
             known_event(ctx, account.id, &verified.event_id).await?.then_some(()).ok_or(Error::Store(error))?;
             metrics::counter!("coinwire_callbacks_repeated_total").increment(1);
@@ -95,7 +95,7 @@ async fn known_event(ctx: &Context, account_id: i64, event_id: &str) -> crate::R
     Ok(found > 0)
 }
 
-/// Keeps a callback of which nothing follows, and tells a person of it.
+/// Stores a callback that has no effect, and raises an alarm.
 async fn keep_unread(
     ctx: &Context,
     account: &crate::payments::account::Model,

@@ -13,8 +13,8 @@ use protocol::{
     topics::{self, Kind},
 };
 
-/// Takes a message of a module's, as it came from the bus. What is not signed by the module is counted and dropped;
-/// an error is the store's, and what the message said will be said again.
+/// Takes a message of a module's, as it came from the bus. A message without a valid signature is counted and
+/// dropped. An error is the store's; the module will repeat what it reported.
 pub async fn on_message(ctx: &Context, topic: &str, payload: &[u8]) -> Result<()> {
     let Some((module, kind)) = topics::parse(topic) else {
         return count_dropped("topic");
@@ -35,7 +35,7 @@ pub async fn on_message(ctx: &Context, topic: &str, payload: &[u8]) -> Result<()
             Ok(ack) => on_ack(ctx, module, &ack).await,
             Err(error) => refused(module, error),
         },
-        // Our own words; the gate lets no module say them.
+        // Our own commands; the gate does not let modules publish them.
         Kind::Command => count_dropped("topic"),
     }
 }

@@ -78,12 +78,11 @@ pub(crate) async fn on_pulse(ctx: &Context, module: ModuleId, pulse: &Pulse) -> 
     Ok(())
 }
 
-/// Tells the operator of a total that cannot be true.
+/// Alerts the operator to an implausible total.
 pub(crate) fn doubt(ctx: &Context, machine: &machine::Model, taken: &Taken) {
     let Some(claimed) = taken.doubted else { return };
     let message = format!(
-        "the module's coin total jumped from {} to {claimed}, more than can have fallen: not booked. Count the box, and \
-         correct the books if need be",
+        "the module's coin total jumped from {} to {claimed}, more than can have been inserted: not booked. Count the box, and correct the books if necessary",
         taken.coins.total()
     );
     alarm(ctx, machine.operator_id, Some(machine.id), message);

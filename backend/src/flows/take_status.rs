@@ -1,4 +1,4 @@
-//! Statuses: what a module says of itself. Only what moves forward is taken; what it has not heard is sent to it.
+//! Statuses of modules. Only newer ones are accepted; the module is then sent whatever it has not received yet.
 
 use crate::{
     Context, Result,
@@ -34,11 +34,10 @@ pub(crate) fn tell_behind(ctx: &Context, module: ModuleId, machine: Option<&crat
     metrics::counter!("coinwire_modules_ahead_total").increment(1);
     tracing::warn!(
         %module,
-        "the module took commands that this database does not have: it was put back from a copy. Payments that become \
-         known again are asked about before money or pulses move"
+        "the module took commands that this database does not have: it was restored from a backup. For payments that become known again the module is asked before money or pulses move"
     );
     if let Some(machine) = machine {
-        let message = "the database is older than what the module did: it was put back from a copy. The module is asked \
+        let message = "the database is older than what the module did: it was restored from a backup. The module is asked \
                        about each payment that becomes known again; its page says what could not be explained";
         alarm(ctx, machine.operator_id, Some(machine.id), message);
     }

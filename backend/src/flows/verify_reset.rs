@@ -1,6 +1,6 @@
-//! Lives: a module whose flash was erased as damaged, or whose board was replaced, counts its boots from 1 again. What it
-//! says then is older than what is known, as are messages that come late or are replayed. So it has to prove it: it
-//! answers a clock sync made just now, with the boot that it is in.
+//! Module resets: a module whose flash was erased as damaged, or whose board was replaced, counts its boots from 1
+//! again. Its messages then look like late or replayed ones. So it has to prove the reset, by answering a clock sync
+//! that was made just now with its current boot count.
 
 use crate::{
     Context, Result,
@@ -21,7 +21,7 @@ use protocol::{
 };
 use sea_orm::{ActiveValue::Set, prelude::*};
 
-/// Asks a module that speaks of an earlier boot than is known for a proof.
+/// Asks a module that reports an earlier boot than the known one for a proof.
 pub(crate) async fn doubt_memory(ctx: &Context, module: ModuleId, status: &Status<'_>, known_boot: i64) {
     // Boot 0 is a module that cannot read its flash for now: it has its memory again once it can.
     let boot = status.mark.boot;
@@ -30,8 +30,8 @@ pub(crate) async fn doubt_memory(ctx: &Context, module: ModuleId, status: &Statu
     }
 }
 
-/// Takes the boot that a module proved to be in: if it is earlier than the one known when it was asked (and still known),
-/// its memory began anew. Its coins are counted anew, and it is asked for a status.
+/// Takes the boot count that a module proved. If it is lower than the one known when it was asked (and still
+/// known), the module was reset: its coins are counted anew, and it is asked for a status.
 pub(crate) async fn take_proof(ctx: &Context, module: ModuleId, boot: u32, known_boot: i64) -> Result<()> {
     if boot == 0 || i64::from(boot) >= known_boot {
         return Ok(());
@@ -57,7 +57,8 @@ pub(crate) async fn take_proof(ctx: &Context, module: ModuleId, boot: u32, known
             }
             after.module(row.id.clone());
             let lives = row.lives + 1;
-            // In its first boot all it counted fell since it forgot. A board of another life brings that one's total.
+            // In its first boot everything it counted was inserted after the reset. A board that was used before
+            // brings its own total.
             let coins = Coins::of(&row);
             let coins = if boot == 1 { coins.begin_at_zero() } else { coins.begin_anew() };
             let mut change: module::ActiveModel = row.into();

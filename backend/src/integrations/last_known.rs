@@ -1,9 +1,9 @@
-//! The last known facts of every machine and module, published again whenever the broker was connected to anew: it may have
-//! lost what it had retained, or be another one. They say of themselves that they are not live.
+//! Publishes the last known facts of every machine and module after each (re)connection to the broker, which may have
+//! lost its retained messages or may be another broker. These messages carry `live: false`.
 //!
-//! A module's turn comes in the lane of its own messages, so that none of them is overtaken; if it was heard since the
-//! connection began (its retained status, too), what is stored is live. One after another, so that a large fleet does not
-//! crowd out what happens now.
+//! A module's facts are published in the lane of its own messages, so that they cannot overtake them. If a message of
+//! the module arrived since the connection began (its retained status counts), the stored facts are live. Modules are
+//! published one after another, so that a large fleet does not delay current messages.
 
 use crate::{
     Context, Result,

@@ -3,11 +3,11 @@
 use crate::{Context, Result};
 use serde::Serialize;
 
-/// Tells integrators or a manufacturer, as JSON. Best effort, by design: the API and the pages have the truth, and a
-/// status is retained.
+/// Publishes JSON to integrators or a manufacturer. Best effort by design: the API and the pages are authoritative,
+/// and a status is retained.
 pub(crate) async fn tell(ctx: &Context, topic: &str, json: &impl Serialize, retain: bool) {
     if let Err(error) = try_tell(ctx, topic, json, retain).await {
-        tracing::debug!(topic, %error, "nobody was told");
+        tracing::debug!(topic, %error, "a message to integrators or a manufacturer was not published");
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-/// Where integrators are told of machines, by the machines' numbers: `v1/<operator>/<machine>`. Remembered, since each
-/// step of a sale is told, and neither name ever changes. Bounded by the number of machines.
+/// Integrators' topics of machines, by machine number: `v1/<operator>/<machine>`. Cached, since each step of a sale is
+/// published and neither name ever changes. Bounded by the number of machines.
 #[derive(Default)]
 pub(crate) struct Topics(pub(crate) RwLock<BTreeMap<i64, Arc<str>>>);

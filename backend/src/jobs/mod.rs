@@ -5,9 +5,9 @@
 //! is never late because a provider is slow. A loop begins what is due and does not wait for it to end. Jobs that call
 //! providers take turns by merchant account and go through its bulkhead (`payments/bulkhead.rs`).
 //!
-//! A row is put off before it is worked on, under the condition that it is still due at the time that was read: whoever
-//! else works on the same store finds it put off. A row that is due later than its longest wait was stored before the
-//! clock was set back, and is due now (`set_back`).
+//! A row's due time is moved before it is processed, on the condition that it still has the due time that was read, so
+//! that another process on the same store skips it. A row that is due later than its longest possible wait was stored
+//! before the clock was set back; it is due now (`set_back`).
 
 pub(crate) mod accounts;
 pub(crate) mod poll;

@@ -23,7 +23,7 @@ pub(crate) async fn due_attempts(ctx: &Context) -> Result<Due> {
         due.work.push(Box::pin(async move {
             let (_begun, _pass, id) = (begun, pass, attempt.id);
             if let Err(error) = poll_attempt(&backend, attempt).await {
-                tracing::warn!(attempt = id, %error, "could not ask about a payment; will ask again");
+                tracing::warn!(attempt = id, %error, "polling a payment failed; will try again");
             }
         }));
     }

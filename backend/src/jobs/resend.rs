@@ -1,4 +1,4 @@
-//! Commands that modules had no word on: to be sent again, or given up.
+//! Commands without a final acknowledgement: to be sent again, or given up.
 
 use crate::{
     Context, Result,

@@ -45,7 +45,7 @@ pub(crate) async fn bring_forward(ctx: &Context, job: Job) -> Result<()> {
             let open = CommandColumn::State.is_in([command_state::SENT, command_state::RECEIVED]);
             let longest_ms = rules.resend_max_ms.max(rules.resend_first_ms);
             let brought = draw_in::<command::Entity>(ctx, CommandColumn::DueMs, Some(open), longest_ms, now_ms).await?;
-            // What was given up is remembered no longer than anything else that was.
+            // Commands that were given up are remembered as long as all others.
             let memory_ms = rules.credit_memory_ms;
             draw_in::<command::Entity>(ctx, CommandColumn::DueMs, None, memory_ms, now_ms + memory_ms).await?;
             brought
@@ -58,14 +58,18 @@ pub(crate) async fn bring_forward(ctx: &Context, job: Job) -> Result<()> {
             let longest_ms = rules.refund_max_ms.max(rules.refund_first_ms);
             draw_in::<refund::Entity>(ctx, refund::Column::DueMs, None, longest_ms, now_ms).await?
         }
-        // One of a day that is still to come is asked for in vain, and waits again.
+        // A statement of a future day is not available yet; the request fails and is rescheduled.
         Job::Statement => {
             let due = statement::Column::DueMs;
             draw_in::<statement::Entity>(ctx, due, None, rules.statement_longest_ms, now_ms).await?
         }
     };
     if brought > 0 {
-        tracing::warn!(job = job.as_str(), rows = brought, "the clock was set back: what waited for it is due now");
+        tracing::warn!(
+            job = job.as_str(),
+            rows = brought,
+            "the clock was set back: rows that had become due too late are due now"
+        );
     }
     Ok(())
 }

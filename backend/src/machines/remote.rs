@@ -1,5 +1,5 @@
-//! What an operator does with a machine's module from afar: settings, errands, what it learned, and whether it may
-//! connect at all.
+//! Remote management of a machine's module by its operator: settings, remote actions, learning results, and whether it
+//! may connect at all.
 
 use crate::{
     Context, Error, Result,
@@ -32,14 +32,14 @@ pub struct RemoteView {
     pub errands: Vec<ErrandView>,
     /// What it last learned.
     pub lesson: Option<LessonView>,
-    /// What it did while this store looked away, if that was noticed lately.
+    /// What the module did that this store does not have (it was restored from a backup), if that was noticed recently.
     pub behind: Option<BehindView>,
     /// What it last told of itself.
     pub diagnostics: Option<DiagnosticsView>,
 }
 
-/// The module of an operator's machine, and how far everything is that it was told. Without settings and the like if
-/// there is no module.
+/// The module of an operator's machine, with the state of everything that was sent to it. Without settings and so
+/// on if there is no module.
 pub async fn remote(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<RemoteView> {
     let machine = own_machine(ctx, operator_id, machine_id).await?;
     let module_id = machine.module_id.clone();

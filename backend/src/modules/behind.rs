@@ -1,6 +1,6 @@
-//! A store that is behind its modules: put back from a copy, it has forgotten commands that modules took since. A module
-//! tells so itself, by the number of the last command it took; the store goes on from there, the operator is told, and every
-//! payment that becomes known again is asked about before money or pulses move.
+//! A store that was restored from a backup and so lacks commands that modules took since. A module tells so itself, by
+//! the number of the last command it took; the store goes on from there, the operator is told, and every payment that
+//! becomes known again is asked about before money or pulses move.
 
 use crate::{
     Context, Result,
@@ -18,10 +18,10 @@ use serde::Serialize;
 /// A module that knows of commands so much newer than any we can have given is broken, and must not make us count to the end.
 const SEQUENCE_LEAD_MAX: i64 = 1_000_000;
 
-/// For so long a page tells that the store was behind.
+/// How long a page shows that the store was restored from a backup.
 const SHOWN_MS: i64 = 30 * 24 * 3_600_000;
 
-/// What is known of what a module did while this store looked away.
+/// What a module did that a restored store does not have.
 #[derive(Debug, Clone, Serialize)]
 pub struct BehindView {
     /// When it was noticed (unix milliseconds).
@@ -34,14 +34,14 @@ pub struct BehindView {
     pub pulses: i64,
 }
 
-/// The last command that a status tells of, if we can have given it.
+/// The last command reported by a status, if this server can have issued it.
 fn believable(row: &module::Model, status: &Status<'_>, now_ms: i64) -> Option<i64> {
     let last = i64::from(status.last_command);
     let most = row.command_sequence.max(sequence_floor(now_ms)).saturating_add(SEQUENCE_LEAD_MAX);
     (status.online && last > 0 && last <= most).then_some(last)
 }
 
-/// Notes the last command that a module took. True if the store never gave it, and so has forgotten what it gave.
+/// Records the last command that a module took. True if this store never issued it, so it has lost commands.
 pub(crate) async fn note_last_command(
     txn: &DatabaseTransaction,
     row: &module::Model,
@@ -59,7 +59,7 @@ pub(crate) async fn note_last_command(
         .filter(command::Column::Sequence.eq(last))
         .count(txn)
         .await?;
-    // A module that was never heard before took them from another server.
+    // A module that never reported before got them from another server.
     if known > 0 || row.status_boot == 0 {
         return Ok(false);
     }
@@ -69,7 +69,7 @@ pub(crate) async fn note_last_command(
     Ok(true)
 }
 
-/// A credit of before is explained: its pulses are among those that no sale explained.
+/// A credit from before the restore now has its sale: its pulses are no longer unexplained.
 pub(crate) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, pulses: i32) -> Result<()> {
     let column = module::Column::BehindPulses;
     let left = Expr::case(column.gt(pulses), sea_orm::ExprTrait::sub(Expr::col(column), pulses)).finally(0);
@@ -82,7 +82,7 @@ pub(crate) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, p
     Ok(())
 }
 
-/// What a module did while this store looked away, if that was noticed lately.
+/// What a module did that this store does not have, if that was noticed recently.
 pub(crate) async fn behind(ctx: &Context, module: &module::Model) -> Result<Option<BehindView>> {
     let Some(since_ms) = module.behind_ms.filter(|since_ms| ctx.now_ms() - since_ms < SHOWN_MS) else {
         return Ok(None);

@@ -1,6 +1,6 @@
-//! How a module's running total of coins is believed: what it rises by is held against what an acceptor can do in the time
-//! that passed. One message proves nothing beyond that; a second one that goes on from the first does, and then counting
-//! goes on from there, with nothing booked for the jump.
+//! Plausibility check of a module's running coin total. An increase is accepted up to what a coin acceptor can count in
+//! the elapsed time. A larger jump is not accepted from one message; if a second message continues from it, counting
+//! goes on from there, and nothing is booked for the jump.
 
 use crate::modules::{
     module::{self, ActiveModel},
@@ -8,7 +8,7 @@ use crate::modules::{
 };
 use sea_orm::ActiveValue::Set;
 
-/// No acceptor counts so far: a total beyond is never believed.
+/// Largest total that is ever accepted.
 const TOTAL_MAX: i64 = 1_000_000_000_000;
 
 /// Pulses that may come at once: what a module has to tell of a moment ago, however long its messages took.
@@ -23,7 +23,7 @@ const STEADY_PER_S: i64 = 5;
 /// Shortest time from pulse to pulse that is reckoned with, in milliseconds.
 const PERIOD_MIN_MS: i64 = 20;
 
-/// A total that was claimed and not believed.
+/// A total that was reported and not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Doubted {
     total: i64,
@@ -39,7 +39,7 @@ pub(crate) struct Coins {
     doubted: Option<Doubted>,
     /// The machine that it is counted for.
     machine_id: Option<i64>,
-    /// How often counting began anew: totals of before may come again.
+    /// How often counting was restarted; totals from before may come up again.
     epoch: i64,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Claim {
     pub total: i64,
     /// Pulses of the burst that it tells of.
     pub burst: i64,
-    /// A will was written when its session began: it is no news of when the total was so.
+    /// A will was written when its session began, so it does not tell when the total was reached.
     pub is_will: bool,
     pub machine_id: Option<i64>,
     /// Time from pulse to pulse of this acceptor, at least.
@@ -115,7 +115,7 @@ impl Coins {
         }
         let told_ms = if claim.is_will { self.told_ms } else { Some(claim.now_ms) };
         if claim.machine_id.is_none() || self.machine_id != claim.machine_id {
-            // What was counted before belongs to a former life. A burst has just fallen.
+            // What was counted before a reset does not count. The burst in this message has just been inserted.
             let burst = claim.burst.clamp(0, claim.total).min(AT_ONCE);
             let epoch = self.epoch + 1;
             let begun = Self { total: claim.total, told_ms, doubted: None, machine_id: claim.machine_id, epoch };
@@ -123,7 +123,7 @@ impl Coins {
         }
         let counted = |pulses| (Self { total: claim.total, told_ms, doubted: None, ..self }, Count::Rise(pulses));
         match claim.total - self.total {
-            // A message that was overtaken, or says what is known.
+            // A message that was overtaken, or repeats what is known.
             ..0 => (self, Count::Rise(0)),
             rise if rise <= claim.believable(self.told_ms) => counted(rise),
             _ => match self.doubted {

@@ -1,5 +1,5 @@
-//! Commands that count: numbered, stored with what they follow from, sent again until the module had its word on them,
-//! and given up when they are past expiry and grace.
+//! Commands that count: numbered, stored in the transaction that causes them, sent again until the module acknowledged
+//! them, and given up past expiry and grace period.
 
 use crate::{
     Context, Error, Result, clock,
@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, prelude::*, sea_query::Expr}
 
 /// Words for a command's state, as stored.
 pub(crate) mod command_state {
-    /// Waits for the module's word.
+    /// Waits for an acknowledgement.
     pub const SENT: &str = "sent";
     /// The module took it.
     pub const RECEIVED: &str = "received";
@@ -25,9 +25,9 @@ pub(crate) mod command_state {
     pub const FAILED: &str = "failed";
     /// Reached the module too late.
     pub const EXPIRED: &str = "expired";
-    /// No word until expiry and grace.
+    /// Not acknowledged until the end of the grace period.
     pub const SILENT: &str = "silent";
-    /// A newer one took its place before the module had its word.
+    /// Replaced by a newer one before it was acknowledged.
     pub const SUPERSEDED: &str = "superseded";
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn queue_credit(
     command.expires_ms = command.issued_ms.saturating_add(wait_ms);
     let mut on_wire = on_wire(&command, action);
     if purpose == Purpose::Ask {
-        // As old as the order: a module whose memory began later says so.
+        // Issued at the time of the order, so that a module whose memory starts later answers `too_old`.
         on_wire = as_question(ctx, on_wire, sale.created_ms, ctx.now_ms());
     }
     store(txn, command, &on_wire).await
@@ -125,8 +125,8 @@ fn new_command(ctx: &Context, module_id: &str, id: i64, sequence: i64, action: A
     }
 }
 
-/// Queues a command that takes the place of those of its action which the module had no word on yet: they are not
-/// sent again. What it has taken already it orders by itself.
+/// Queues a command that supersedes earlier ones of the same action that are not acknowledged yet; those are not
+/// sent again. Commands that the module took already are put in order by the module.
 pub(crate) async fn queue_newest(
     ctx: &Context,
     txn: &DatabaseTransaction,

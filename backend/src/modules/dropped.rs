@@ -2,7 +2,7 @@
 
 use crate::Result;
 
-/// Counts a message that was dropped. For its sender that is no error: it would only say it again.
+/// Counts a dropped message. It is not an error for the sender, which would only send it again.
 pub(crate) fn count_dropped(why: &'static str) -> Result<()> {
     metrics::counter!("coinwire_messages_dropped_total", "why" => why).increment(1);
     Ok(())

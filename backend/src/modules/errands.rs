@@ -1,4 +1,4 @@
-//! Errands: what an operator has a module do once, and what became of the newest of each kind.
+//! Remote actions: what an operator has a module do once, and the outcome of the newest of each kind.
 
 use crate::{
     Context, Error, Result,
@@ -66,7 +66,7 @@ pub struct ErrandView {
     pub reason: String,
     /// When it was ordered (unix milliseconds).
     pub ordered_ms: i64,
-    /// When the module last had its word on it.
+    /// When the module last acknowledged it.
     pub heard_ms: Option<i64>,
 }
 
@@ -79,7 +79,7 @@ impl ErrandView {
             command_state::SENT | command_state::RECEIVED => "pending",
             command_state::DONE => "done",
             command_state::FAILED => "failed",
-            // It was told too late, or never heard of.
+            // It arrived too late, or was never acknowledged.
             _ => "expired",
         };
         let (reason, ordered_ms, heard_ms) = (command.reason, command.issued_ms, command.heard_ms);

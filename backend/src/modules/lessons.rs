@@ -1,4 +1,5 @@
-//! Lessons: what a module learned of its coin line, as its statuses tell, and what the operator makes of it.
+//! Learning results: what a module learned about its coin line, as its statuses report, and the operator's decision
+//! about it.
 //!
 //! A profile that a module stored is in force there until settings come. Accepting it makes it the wanted settings'; then
 //! nothing changes for the module but the version. Discarding it sends the wanted settings again.
@@ -14,7 +15,7 @@ use protocol::{
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, prelude::*};
 use serde::Serialize;
 
-/// Words for what an operator made of a lesson, as stored.
+/// The operator's decision about a learning result, as stored.
 pub(crate) mod verdict {
     /// Nothing yet.
     pub const OPEN: &str = "open";
@@ -27,7 +28,7 @@ pub(crate) mod verdict {
 /// What a module learned, for its operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LessonView {
-    /// When it was first told (unix milliseconds): names the lesson when it is judged.
+    /// When it was first reported (unix milliseconds); identifies the result when the operator decides about it.
     pub heard_ms: i64,
     /// `quiet`, `sampling`, `confirming`, `stored`, `failed`, or `unknown` for one of a later version.
     pub stage: &'static str,
@@ -112,7 +113,7 @@ pub(crate) fn has_ended(lesson: &Model) -> bool {
     learned(lesson).is_some_and(|learned| ends(learned.stage))
 }
 
-/// Whether the module works by it, and nobody judged it.
+/// Whether the module uses it, and the operator has not decided about it.
 pub(crate) fn is_in_force(lesson: &Model) -> bool {
     lesson.verdict == verdict::OPEN && learned(lesson).is_some_and(|learned| learned.stage == LearnStage::Stored)
 }
@@ -152,8 +153,8 @@ impl LessonView {
     }
 }
 
-/// Keeps what a (locked) module says it learned. The same again is nothing new: it is told until it is heard, and
-/// whenever the module is asked how it is.
+/// Stores the learning result that a module reports (its row is locked). Repeats change nothing: it is reported
+/// until acknowledged, and with every diagnosis.
 pub(crate) async fn note_lesson(
     ctx: &Context,
     txn: &DatabaseTransaction,

@@ -42,7 +42,7 @@ pub struct Model {
     /// The settings wanted, as the protocol writes them.
     pub settings_body: Option<Vec<u8>>,
     pub settings_changed_ms: Option<i64>,
-    /// How often its memory began anew since it was registered: see `lives`.
+    /// How many times its memory was reset since it was registered: see `resets`.
     pub lives: i64,
     /// Since when its credential is disabled.
     pub disabled_ms: Option<i64>,

@@ -1,5 +1,6 @@
-//! The numbers by which a module knows a credit. They follow from the payment and from the order, not from what happened
-//! since: a store that was put back from a copy gives the same ones again, and so asks instead of selling twice.
+//! The numbers by which a module knows a credit. They are derived from the payment and the order, not from later
+//! events: a store that was restored from a backup derives the same numbers again, and so asks the module instead of
+//! selling twice.
 
 use crate::{
     Error, Result,
@@ -19,10 +20,11 @@ const EPOCH_MS: i64 = 1_767_225_600_000;
 /// A clock that is far ahead must not use the sequences up.
 const SECONDS_MAX: i64 = u32::MAX as i64 / 2;
 
-/// So many newer commands, and an order's own sequence may be older than what the module remembers.
+/// With this many newer commands, an order's own sequence may be older than the module's window.
 const NEWER_MAX: u64 = CREDIT_WINDOW as u64 / 2;
 
-/// The id of a payment's credit command: the same whoever asks, and whatever he remembers. Fits a signed column, not 0.
+/// The id of a payment's credit command. It depends on module and payment only, so a restored store derives the same
+/// id. Fits a signed column, never 0.
 pub fn credit_id(module_id: &str, out_trade_no: &str) -> u64 {
     let text = format!("coinwire credit 1\0{module_id}\0{out_trade_no}");
     let hash = digest::digest(&digest::SHA256, text.as_bytes());
@@ -52,7 +54,7 @@ pub(crate) async fn next_sequence(txn: &DatabaseTransaction, module_id: &str, no
     taken.ok_or(Error::NotFound("module"))
 }
 
-/// Sees to it that a module's next sequence is greater than one that was given before.
+/// Ensures that a module's next sequence is greater than one that was issued before.
 pub(crate) async fn pass_sequence(txn: &DatabaseTransaction, module_id: &str, given: i64) -> Result<()> {
     module::Entity::update_many()
         .col_expr(module::Column::CommandSequence, Expr::value(given))

@@ -1,5 +1,5 @@
-//! What was asked of modules and is not answered yet: probes and clock syncs. They live in memory only: they change
-//! nothing that is stored, and whoever asked asks again.
+//! Probes and clock syncs that modules have not answered yet. They are kept in memory only: they change nothing stored,
+//! and the caller simply asks again.
 
 use crate::sales::readiness::Readiness;
 use protocol::ModuleId;
@@ -23,8 +23,8 @@ pub(crate) struct Probe {
     pub answer: Option<(Readiness, i64)>,
 }
 
-/// Whether something asked at `asked_ms` was asked since `not_since_ms`. What was asked in the future was asked before our
-/// clock was set back, and must not keep us silent until that time comes again.
+/// Whether something asked at `asked_ms` was asked since `not_since_ms`. A time in the future is from before our clock
+/// was set back, and must not block further requests until then.
 fn asked_lately(asked_ms: i64, now_ms: i64, not_since_ms: i64) -> bool {
     asked_ms > not_since_ms && asked_ms <= now_ms
 }
@@ -91,7 +91,7 @@ impl Questions {
         })
     }
 
-    /// What was answered serves no longer.
+    /// Discards the cached answer.
     pub fn forget(&self, module: ModuleId) {
         self.open().probes.remove(&module);
     }

@@ -62,7 +62,7 @@ pub async fn spare_modules(ctx: &Context, operator_id: i64) -> Result<Vec<String
     Ok(all.into_iter().filter(|row| row.machine_id.is_none() && row.disabled_ms.is_none()).map(|row| row.id).collect())
 }
 
-/// Takes all modules for offline until they are heard: to be called once at start, before the bus is read.
+/// Marks all modules offline until they report: to be called once at start, before the bus is read.
 pub async fn forget_presence(ctx: &Context) -> Result<()> {
     ctx.db
         .write(|txn| async move {

@@ -1,4 +1,4 @@
-//! Settings: what is wanted of a module, and getting it there.
+//! Settings: the desired settings of a module, and their delivery.
 //!
 //! Wanted settings are stored with a version that counts up, and a change queues one command. What a module has in force
 //! is known by the version in its status; a module that says another than is wanted is sent them again, whether the
@@ -168,7 +168,7 @@ impl ModuleSettings {
             return Err(Error::invalid("settle_ms", "must be from 100 to 30,000 ms"));
         }
         if !self.on_wire(1).is_valid() {
-            return Err(Error::invalid("settings", "no module would take them"));
+            return Err(Error::invalid("settings", "are not accepted by any module"));
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ impl Breaker {
         }
     }
 
-    /// The call that was to show something ended without showing it: the next one may.
+    /// The probing call ended without a result; the next call may probe.
     pub fn abandoned(&mut self, now_ms: i64) {
         if let State::Probing { openings } = self.state {
             self.state = State::Open { until_ms: now_ms, openings };

@@ -1,5 +1,5 @@
-//! Bulkheads: what one merchant account's provider does, or does not do, holds up that account alone. Each account has a
-//! bound of calls under way in each lane, and a breaker.
+//! Bulkheads: a slow or silent provider delays only the merchant account that uses it. Each account has a bound of
+//! calls under way in each lane, and a breaker.
 
 use crate::{
     Rules,
@@ -230,7 +230,7 @@ impl Provider for Watched {
         self.provider.statement_ready_ms(day)
     }
 
-    /// The breaker is not told: a statement that is late or damaged says nothing about whether payments can be taken.
+    /// Not reported to the breaker: a late or damaged statement says nothing about whether payments can be taken.
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
         let wait_ms = self.bulkhead.rules.statement_wait_ms;
         tokio::select! {

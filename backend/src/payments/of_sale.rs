@@ -63,7 +63,7 @@ async fn refunded_elsewhere_minor(txn: &DatabaseTransaction, sale_id: i64) -> Re
     Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
 }
 
-/// What is gone of a sale's payment past us.
+/// What was returned of a sale's payment without us.
 pub(crate) async fn returned_elsewhere_minor(txn: &DatabaseTransaction, row: &sale::Model) -> Result<i64> {
     let refunded_minor = refunded_elsewhere_minor(txn, row.id).await?;
     if row.dispute.is_empty() {

@@ -36,13 +36,13 @@ impl Outcome {
     }
 }
 
-/// Whether a refund of ours was taken back before the provider knew of it, by all that we know.
+/// Whether a refund of ours was cancelled before it was submitted, as far as this store knows.
 pub(crate) fn was_taken_back(refund: &refund::Model) -> bool {
     refund.state == refund_state::CANCELLED && !refund.is_outside()
 }
 
-/// The provider made a refund that was taken back here: our store is a copy from before it was made. The row gives up its
-/// number, and what was made is booked as made elsewhere.
+/// The provider made a refund that is cancelled here, because this store was restored from a backup that is older than
+/// the refund. The row releases its number, and the refund is booked as made elsewhere.
 pub(crate) async fn set_aside(txn: &DatabaseTransaction, taken_back: refund::Model) -> Result<()> {
     let number = format!("{} taken back", taken_back.out_refund_no);
     let mut change: refund::ActiveModel = taken_back.into();

@@ -31,7 +31,7 @@ pub struct Model {
 pub enum Relation {}
 
 impl Model {
-    /// Whether it was made at the provider, past us.
+    /// Whether it was made at the provider without us.
     pub fn is_outside(&self) -> bool {
         !self.outside_id.is_empty()
     }

@@ -1,5 +1,6 @@
-//! The mark of an order: what is needed to rebuild it, in the order itself. The provider carries it and tells it with the
-//! payment, so that a payment of an order that the store has forgotten (it was put back from a copy) is still known as ours.
+//! The mark of an order: what is needed to rebuild it, in the order itself. The provider stores it and returns it with
+//! the payment, so that a payment of an order that the store has lost (restored from a backup) is still recognised as
+//! ours.
 
 use crate::{clock::text_of, money::Currency};
 use aws_lc_rs::hmac;
@@ -19,7 +20,7 @@ impl MarkKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
     }
 
-    /// Binds a mark to the payment's number, so that it says nothing of another payment.
+    /// Binds a mark to the payment's number, so that it is not valid for another payment.
     fn tag(&self, out_trade_no: &str, fields: &str) -> String {
         let tag = hmac::sign(&self.0, format!("{out_trade_no}\0{fields}").as_bytes());
         text_of(&tag.as_ref()[..TAG_CHARS])

@@ -145,7 +145,8 @@ pub enum Event {
     },
     /// The provider says an attempt of this sale was paid in another amount or currency than asked.
     PaidWrong,
-    /// The provider says an attempt of this sale was paid, and that money of it went back before we knew.
+    /// The provider reports that an attempt of this sale was paid, and that money of it was returned before we knew of
+    /// the payment.
     PaidReturned,
     /// Money of the sale's own payment went back, or is going back, past us: refunded at the provider, or lost in a dispute.
     ReturnedElsewhere {
@@ -176,7 +177,7 @@ pub enum Event {
     },
     /// The module got the command past its expiry.
     CreditExpired,
-    /// No word from the module until expiry and grace.
+    /// No acknowledgement from the module until the end of the grace period.
     CreditSilent,
     /// The sale's own refund went through.
     RefundDone,
@@ -264,8 +265,8 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         (Event::Paid { late: false, .. }, Created | AwaitingPayment) => {
             to(Paid, vec![Effect::PostPayment, Effect::QueueCredit])
         }
-        // Nobody waits for it any more. But we may have known of it before, and forgotten that (a store put back from a
-        // copy): the module is asked first.
+        // The payer is gone by now. But this store may have been restored from a backup and may have lost that the
+        // credit was given: the module is asked first.
         (Event::Paid { .. }, Created | AwaitingPayment | Expired) => Decision {
             reason: Some(Cause::Late.as_str()),
             asked: true,
@@ -296,8 +297,8 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         // What is under way goes on: a credit that was sent cannot be called back, and what it does not give is owed.
         (Event::ReturnedElsewhere { open: false, .. }, RefundPending) => to(Refunded, vec![]),
         (Event::ReturnedElsewhere { open: false, left_minor: ..=0, .. }, Review) => to(Refunded, vec![]),
-        // What is left is owed if the credit was not given. We may have known of the sale before, and forgotten that: the
-        // module is asked first, as of any payment that becomes known late.
+        // The rest is owed if the credit was not given. This store may have lost that it was (restored from a backup),
+        // so the module is asked first, as for any payment that becomes known late.
         (Event::ReturnedElsewhere { open: false, rest_goes_back: true, .. }, Review) => {
             Decision { reason: Some(Cause::Late.as_str()), asked: true, ..to(Paid, vec![Effect::AskCredit]) }
         }
@@ -310,7 +311,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             Decision { pulses_given: pulses, ..to(Credited, vec![]) }
         }
         (Event::CreditDone { pulses }, Paid | Crediting) => give_back(sale, pulses, Cause::ModuleFailed),
-        // Older than what the module remembers: it may have been given long ago. The consumer is favoured.
+        // Older than the module's window: it may have been given long ago. The consumer gets the benefit of the doubt.
         (Event::CreditFailed { pulses, reason: Some(Reason::TooOld) }, Paid | Crediting) => {
             let mut decision = give_back(sale, pulses, Cause::ModuleForgot);
             if sale.asked {

@@ -330,7 +330,7 @@ async fn a_store_that_is_behind_its_module_is_noticed_once_and_counts_on() {
 
     put_back(&mut app, credit.sequence).await;
     let alarms = app.alarms();
-    assert!(alarms.iter().any(|alarm| alarm.contains("put back from a copy")), "{alarms:?}");
+    assert!(alarms.iter().any(|alarm| alarm.contains("restored from a backup")), "{alarms:?}");
     let remote = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
     let behind = remote.behind.unwrap();
     assert_eq!((behind.since_ms, behind.pulses), (app.now_ms(), 5));

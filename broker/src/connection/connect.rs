@@ -22,7 +22,7 @@ use crate::refusals::{Refused, Who};
 use crate::session::{Attach, Attached, ConnectionInfo, Session, Will, Window};
 use crate::topic::{self, TopicError};
 
-/// How often a login is decided again because credentials were revoked while it was decided.
+/// How often a login is checked again because credentials were revoked during the check.
 const DECIDE_AGAIN: usize = 8;
 /// Characters of a client identifier the broker assigns.
 const ASSIGNED_CHARS: usize = 16;
@@ -57,7 +57,7 @@ pub(super) struct Unaccepted {
 }
 
 impl From<&'static str> for Unaccepted {
-    /// It had not said who it is.
+    /// It had not sent a CONNECT.
     fn from(reason: &'static str) -> Unaccepted {
         Unaccepted { reason, client: String::new(), user: String::new() }
     }
@@ -324,7 +324,7 @@ fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), Refusing> {
     Ok(())
 }
 
-/// Longer ones are nobody's; they would cost time and memory to check and to count.
+/// No valid credential is longer; longer ones would only cost time and memory.
 fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), Refusing> {
     let user_name_bytes = connect.username.as_ref().map_or(0, String::len);
     let password_bytes = connect.password.as_ref().map_or(0, Vec::len);

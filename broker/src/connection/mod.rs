@@ -41,7 +41,7 @@ where
         Err(Unaccepted { reason, client, user }) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
             debug!(%peer, reason, "refused");
-            // Who closes before it says who it is was refused nothing, and nobody is when the broker ends.
+            // Not a refusal: the client closed before CONNECT, or the broker is shutting down.
             if !["closed", "shutdown"].contains(&reason) {
                 let who = Who { client: &client, user: &user, peer, known: false };
                 gate.refusals.note(Refused::Connect, who, reason, "");
@@ -73,7 +73,7 @@ where
     if let Some(reason) = end.is_refusal().then(|| end.as_str()) {
         gate.refusals.note(Refused::Connection, connection.who(), reason, "");
     }
-    // The session first: whoever comes next must not wait for this client to take its goodbye.
+    // Release the session first: the next connection must not wait until this client has read its DISCONNECT.
     connection.leave(end).await;
     let version = connection.window.version;
     if let End::Server(code) = end {

@@ -28,8 +28,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Err(DisconnectReasonCode::ReceiveMaximumExceeded);
             }
         }
-        // On its will's topic a bridge or home automation says by default that it is there: where that will was left out,
-        // this is, too. Cut for it, it would come again for ever; the standard lets it be acknowledged (3.1.1, section 3.3.5).
+        // Bridges and home automation publish their online state on the topic of their will by default. If the will was
+        // withheld, this publish is dropped as well. Disconnecting the client for it would make it reconnect for ever;
+        // the standard allows acknowledging it (3.1.1, section 3.3.5).
         let is_birth = self.will_left_out.as_deref() == Some(&*topic);
         let code = self.take(topic, publish).await?;
         if code != PubackReasonCode::Success {
@@ -63,7 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         topic: Box<str>,
         publish: InboundPublish,
     ) -> Result<PubackReasonCode, DisconnectReasonCode> {
-        // First: what is refused is not free.
+        // Before the other checks: refused publishes count, too.
         let is_paced = self.rules.lane == Lane::Module;
         if is_paced && self.gate.paces.check_key(&self.session.key.credential).is_err() {
             return Err(DisconnectReasonCode::MessageRateTooHigh);

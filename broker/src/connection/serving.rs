@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match packet {
             Inbound::Publish(publish) => self.publish(publish).await.map_err(End::Server)?,
             Inbound::PubAck { id } => {
-                // An acknowledgement of nothing is let pass: it may be of before a takeover.
+                // An acknowledgement without a message is ignored: it may be from before a takeover.
                 let mut state = self.session.state();
                 if let Some(round_trip) = state.outbox.acknowledged(id, std::time::Instant::now()) {
                     state.round_trip = Some(round_trip);

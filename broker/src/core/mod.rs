@@ -179,7 +179,7 @@ impl Core {
         let mut unanswered = 0;
         loop {
             tokio::select! {
-                // What came is looked at first: where everything is late, an answer is not missed.
+                // Received messages are handled first, so that a late probe answer is not missed under load.
                 biased;
                 came = outlet.next() => match came {
                     None => return,

@@ -172,10 +172,10 @@ impl Session {
         Some(ConnectionInfo { heard_at: heard_at.max(info.connected_at), round_trip: state.round_trip, ..info })
     }
 
-    /// Returns once a connection has to go, and why.
+    /// Returns, with the reason, once a connection has to end.
     pub async fn told_to_go(&self, owner: u64) -> DisconnectReasonCode {
         loop {
-            // Before the look: a word in between is not missed.
+            // Registered before the check, so that a notification in between is not missed.
             let woken = self.wake.notified();
             if let Some(code) = self.state().why_to_go(owner) {
                 return code;
@@ -215,7 +215,7 @@ impl Session {
 }
 
 impl State {
-    /// Why a connection has to go, if it does: another owns the session, or it was told to.
+    /// Why a connection has to end, if it has to: another connection owns the session, or its end was requested.
     pub fn why_to_go(&self, owner: u64) -> Option<DisconnectReasonCode> {
         if self.owner == owner { self.kick } else { Some(DisconnectReasonCode::SessionTakenOver) }
     }
@@ -263,7 +263,7 @@ mod tests {
         Session::new(1, key, outbox, rules)
     }
 
-    /// What waits on behalf of a connection (for the core, say) waits no longer than the connection may.
+    /// Work done on behalf of a connection (waiting for the core, for example) ends when the connection has to end.
     #[tokio::test]
     async fn who_waits_is_told_to_go_whether_revoked_or_taken_over() {
         let session = session();

@@ -376,7 +376,7 @@ impl Replay {
 }
 
 impl Drop for Outbox {
-    /// The client is gone for good: what it shared with others and did not take is theirs.
+    /// The session has ended: shared messages that it did not take go back to their groups.
     fn drop(&mut self) {
         self.give_back(self.queue.len(), self.queued_bytes);
         // A message of QoS 2 that was sent may have arrived, and must go to no other (MQTT 5 section 4.8.2).

@@ -145,7 +145,7 @@ impl Sessions {
             displaced = will.filter(|will| !resumable || (will.delay.is_zero() && state.owner != 0));
             if state.owner != 0 {
                 state.kick = Some(DisconnectReasonCode::SessionTakenOver);
-                // All that wait: the one that takes over may wait for the same session by then.
+                // Wake all waiters: the connection that takes over may already wait on the same session.
                 earlier.wake.notify_waiters();
             }
             if resumable {
@@ -297,7 +297,8 @@ impl Sessions {
         connections
     }
 
-    /// Tells a connection to go, its session left as its client wants it. False if there is no such connection.
+    /// Requests the end of a connection; its session stays as the client asked for. False if there is no such
+    /// connection.
     pub fn end_connection(&self, number: u64) -> bool {
         let held = self.held.lock();
         for session in held.sessions.values() {

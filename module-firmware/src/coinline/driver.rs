@@ -1,4 +1,5 @@
-//! One credit on its way into the machine: so many pulses, each journaled, then perhaps the machine's own word.
+//! One credit on its way into the machine: pulses, each journaled, then confirmed by the machine's sense input where it
+//! is wired.
 //!
 //! The driver only counts and judges; the pulses' timing is the relay's, the record the journal's.
 

@@ -329,7 +329,7 @@ impl Learner {
         }
     }
 
-    /// Its last word: as [`Learner::learned`], with all that was measured, and `profile` stored.
+    /// The final result: as [`Learner::learned`], with all measurements and the stored `profile`.
     pub fn stored(&self, profile: &CoinProfile) -> Learned {
         Learned {
             stage: LearnStage::Stored,
@@ -339,7 +339,7 @@ impl Learner {
         }
     }
 
-    /// Its last word: it failed.
+    /// The final result: failed.
     pub fn failed(&self, failure: LearnFailure) -> Learned {
         let profile = match &self.phase {
             Phase::Confirming { profile, .. } => Some(*profile),

@@ -1,4 +1,4 @@
-//! The provider's word to the merchant: callbacks, signed and sealed, sent until they are accepted or the schedule ends.
+//! Callbacks to the merchant: signed and encrypted, sent until they are accepted or the schedule ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -207,7 +207,7 @@ impl Provider {
         (answers.into_iter().flatten().any(is_acceptance), copies)
     }
 
-    /// What the callback tells: the truth, unless a fault has it lie.
+    /// The callback's content, changed where a fault asks for it.
     fn told(&self, notification: &Notification, name: &str) -> String {
         let lies = [Fault::WrongAppid, Fault::WrongMchid, Fault::WrongAmount]
             .map(|fault| (fault, self.faults.strikes(fault, name)));

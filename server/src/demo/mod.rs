@@ -1,4 +1,4 @@
-//! The demo: the real house, a payment provider with play money, and virtual modules wired to virtual machines.
+//! The demo: the real server, a payment provider with play money, and virtual modules wired to virtual machines.
 
 mod certificate;
 mod fleet;

@@ -349,7 +349,8 @@ unsafe extern "C" fn randomness(_: *mut ffi::sqlite3_vfs, length: c_int, bytes: 
     length
 }
 
-/// Whoever waits for a lock waits in vain, or for another thread: not long.
+/// Called while SQLite waits for a lock. It only yields: the lock is either held for the whole fault or released by
+/// another thread soon.
 unsafe extern "C" fn sleep(_: *mut ffi::sqlite3_vfs, microseconds: c_int) -> c_int {
     std::thread::yield_now();
     microseconds

@@ -94,7 +94,7 @@ where
             Err(error) => {
                 metrics::counter!("web_accept_errors_total").increment(1);
                 tracing::warn!(%error, "cannot accept an HTTP connection; trying again in {ACCEPT_PAUSE:?}");
-                // Where files have run out, whoever has waited longest to ask for something makes room.
+                // If file descriptors have run out, the connection that has been idle longest is closed.
                 edge.places.displace_oldest();
                 sleep(ACCEPT_PAUSE).await;
             }

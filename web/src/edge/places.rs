@@ -1,6 +1,6 @@
-//! Places of connections: so many in all and of one address. Where one is wanting, whoever has waited longest to ask for
-//! something gives way to whoever comes: a browser says within milliseconds what it wants, so sockets that say nothing keep
-//! nobody out, however many there are.
+//! Places of connections: so many in all and of one address. If there is no free slot, the connection that has waited
+//! longest without a request is closed in favour of the new one: a browser sends its request within milliseconds, so
+//! any number of silent sockets keeps nobody out.
 
 use crate::guard::limits::limit_key;
 use parking_lot::Mutex;

@@ -1,8 +1,8 @@
 //! Who is asking, by address.
 //!
 //! The visitor's address is the peer's, or, behind a trusted proxy, the last one in the proxy's header that is no trusted
-//! proxy's: what stands before that the visitor may have written. A header that a trusted proxy sends and that cannot be
-//! read is refused: taken for the proxy's own address, all visitors would be one.
+//! proxy's: what stands before that the visitor may have written. A request whose header from a trusted proxy cannot be
+//! parsed is refused; if the proxy's own address were used instead, all visitors would count as one.
 
 use super::proxies::{ProxyHeader, TrustedProxies, is_nearby};
 use crate::{failure::Failure, page::Page};

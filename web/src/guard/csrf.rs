@@ -1,13 +1,13 @@
 //! Forms from elsewhere are refused: the one check for all unsafe methods.
 //!
 //! Two things must hold. The browser says the form came from our own page (`Sec-Fetch-Site`, else `Origin`; a browser
-//! that says neither is let by). And the form carries a token that we signed: for a member's forms, for this session, so
-//! that a stranger cannot have one. Consumers and those who sign in act for nobody yet; their token says that the form is
-//! ours, whoever is signed in meanwhile.
+//! that says neither is let by). And the form carries a token that we signed. In a member's forms it is bound to the
+//! session, so that nobody else can have it. Consumers, and people who are about to sign in, have no session; their
+//! token only proves that the form is ours.
 //!
-//! A form from our own page whose token is old or another session's is no attack: it lay open. It does nothing, but is
-//! marked [`Stale`], and answered with a form that can be sent: see `pages/resend.rs`, and the handlers that take
-//! [`LayOpen`].
+//! A form from our own page whose token is expired or belongs to another session is not an attack: the page was open
+//! for a long time. The form is not executed, but marked [`Stale`], and answered with a form that can be sent: see
+//! `pages/resend.rs`, and the handlers that take [`LayOpen`].
 //!
 //! Provider callbacks carry no form; their signature is checked by the backend.
 
@@ -40,13 +40,13 @@ pub(crate) fn binding(request: &Request) -> String {
     }
 }
 
-/// A form that lay open for too long, or while somebody signed in or out: with what was typed.
+/// A form with an expired token, or whose session changed while it was open, with what was typed.
 #[derive(Debug, Clone)]
 pub(crate) struct Stale {
     pub(crate) fields: Vec<(String, String)>,
 }
 
-/// Whether the form lay open. Only for handlers that then show their form again, and do nothing.
+/// Whether the form's token has expired. Only for handlers that then show their form again and do nothing else.
 pub(crate) struct LayOpen(pub(crate) bool);
 
 impl<'a> FromRequest<'a> for LayOpen {
@@ -139,7 +139,7 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
             Area::Demo => return Ok(resend::answer(&page, None, &stale)?),
             Area::Consumer | Area::Other => return Err(Failure::Forged(why).into()),
         }
-        tracing::debug!(why, "a form lay open");
+        tracing::debug!(why, "a form with an expired token");
         request.extensions_mut().insert(stale);
     }
     request.set_body(body);

@@ -15,7 +15,7 @@ const REQUEST_ID_CHARS: usize = 12;
 /// The header that carries it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Nothing from elsewhere, nothing inline, nobody's frame.
+/// Resources from this origin only, no inline scripts or styles; framing is denied.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /// As above, but the order form's answer leads to the payment provider, and browsers hold a form's redirect against
@@ -80,7 +80,7 @@ fn method_label(method: &Method) -> &str {
     if KNOWN.contains(method) { method.as_str() } else { "other" }
 }
 
-/// Says once that all visitors are taken for one, where a proxy speaks for them that nobody named.
+/// Warns once if requests come through a proxy that is not listed as trusted, so that all its visitors count as one.
 fn notice_unknown_proxy(app: &App, request: &Request) {
     let Some(proxy) = address::unknown_proxy(request, &app.config.proxies) else { return };
     metrics::counter!("web_unknown_proxy_requests_total").increment(1);
@@ -100,7 +100,7 @@ fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        // WeChat's H5 payment wants to see the origin it was called from; more than that nobody gets.
+        // WeChat's H5 payment requires the origin in the Referer header; no site gets more than the origin.
         (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
         (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=(), payment=()"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),

@@ -42,7 +42,7 @@ pub(crate) async fn member_of(backend: &backend::Context, cookie: &str) -> Optio
     let data = sign_in::load_session(backend, &stored_id(cookie)).await.ok()??;
     let entries: BTreeMap<String, Value> = serde_json::from_str(&data).ok()?;
     let member = sign_in::member(backend, entries.get(MEMBER)?.as_i64()?).await.ok()?;
-    // A session of an older password is nobody's.
+    // A session that began with an older password is invalid.
     (entries.get(FINGERPRINT)?.as_str()? == member.fingerprint).then_some(member)
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn sessions(app: &App) -> ServerSession<Sessions> {
     ServerSession::new(cookie, Sessions(app.backend.clone()))
 }
 
-/// Notes in a session who signed in. The session's id is renewed, so that one known before is worth nothing.
+/// Stores the member in the session. The session id is renewed (against session fixation).
 pub(crate) fn sign_in(session: &Session, member: &Member) {
     session.set(MEMBER, member.member_id);
     session.set(FINGERPRINT, &member.fingerprint);
@@ -137,7 +137,7 @@ pub(crate) async fn members_only<E: Endpoint>(
     page.look.time_zone = Some(member.time_zone.clone());
     let page = page.clone();
     let _ = page.signed.set(member.clone());
-    // A form that lay open does nothing by itself, whichever it is.
+    // A form with an expired token is never executed.
     if let Some(stale) = request.extensions().get::<Stale>() {
         return Ok(resend::answer(&page, Some(&member), stale)?);
     }

@@ -1,5 +1,5 @@
-//! What cannot be taken back with the same press asks before it acts, and says what will happen. Without JavaScript: the
-//! form's answer is a page with the question, whose form says that one is sure.
+//! Actions that cannot be undone ask for confirmation and say what will happen. Without JavaScript: the form's answer
+//! is a page with the question, whose form confirms.
 
 use crate::{failure::Failure, page::Page};
 use backend::access::signed_in::Member;
@@ -26,7 +26,7 @@ pub(crate) struct Question<'a> {
     pub(crate) action: &'a str,
     /// What is sent with it.
     pub(crate) fields: &'a [(&'a str, &'a str)],
-    /// Where one goes who does not want it.
+    /// Target of the cancel link.
     pub(crate) back: &'a str,
 }
 

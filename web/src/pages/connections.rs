@@ -184,7 +184,7 @@ pub(crate) async fn end(
     let fleet = fleet::fleet(&page.app.backend, signed.member.operator_id).await?;
     let is_admin = page.app.config.admins.contains(&signed.member.email);
     let asked = gate.connections().into_iter().filter(|connection| connection.number == number).collect();
-    // What one may not see is as if it were not there.
+    // Connections that the member may not see are treated as not existing.
     let (visible, _) = rows(asked, &fleet, &signed.member, is_admin, "");
     if let Some(row) = visible.first()
         && !confirm::is_sure(&form.sure)

@@ -421,7 +421,7 @@ async fn after(
             "learn" => "learn",
             _ => "other",
         },
-        // What lay in the form was made of what is no more: the form shows what is.
+        // The form was based on a state that has changed since; show the current one.
         Err(Error::Conflict(_)) => return refuse(page, signed, id, None, "meanwhile").await,
         Err(error) => return Err(error.into()),
     };

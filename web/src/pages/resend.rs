@@ -1,5 +1,5 @@
-//! The answer to a form that lay open for too long, or while somebody signed in or out: what was typed is shown, and one
-//! press sends it. A password is never kept, and what asks before it acts asks again.
+//! The answer to a form whose token has expired, or whose session changed while it was open: it shows what was typed,
+//! and one press sends it. Passwords are never kept, and actions that need confirmation ask again.
 
 use crate::{failure::Failure, guard::csrf::Stale, page::Page, pages::confirm::SURE, way_on::page_of};
 use backend::access::signed_in::Member;

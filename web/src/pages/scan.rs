@@ -36,7 +36,7 @@ const CODE_CHARS: usize = 64;
 pub(crate) enum Notice {
     /// The price shown before is no longer the price.
     PriceChanged,
-    /// The page lay open for long: these are the prices now.
+    /// The page was open for too long: these are the current prices.
     LayOpen,
 }
 

@@ -15,7 +15,8 @@ use protocol::{
     messages::{Action, Command},
 };
 
-/// Sends a module on an errand. The same one again while it is under way, or right behind it, is a second click.
+/// Queues a remote action. The same action again while it is in progress, or right after it, counts as a second
+/// click and is ignored.
 pub(crate) async fn send_on_errand(ctx: &Context, module: ModuleId, errand: Errand) -> Result<()> {
     let action = errand.action()?;
     let after = ctx

@@ -40,7 +40,7 @@ pub(crate) async fn judge(ctx: &Context, module: ModuleId, heard_ms: i64, accept
             if accept || learned.stage == LearnStage::Stored {
                 want_settings(ctx, txn, row, settings, judged, &mut after).await?;
             } else {
-                // What failed is not in force: there is nothing to put back.
+                // A failed result is not in force, so there is nothing to undo.
                 judge_lesson(txn, &module_id, judged).await?;
                 after.module(module_id);
             }

@@ -40,7 +40,7 @@ pub async fn set_settings(ctx: &Context, operator_id: i64, machine_id: i64, chan
     Ok(())
 }
 
-/// Sends a machine's module on an errand.
+/// Orders a remote action of a machine's module.
 pub async fn send_module(ctx: &Context, operator_id: i64, machine_id: i64, errand: Errand) -> Result<()> {
     let module = own_module(ctx, operator_id, machine_id).await?;
     send_on_errand(ctx, module, errand).await

@@ -31,7 +31,7 @@ static LOST: AtomicU32 = AtomicU32::new(0);
 pub enum Source {
     /// The coin acceptor.
     Coin,
-    /// The machine's word that it runs.
+    /// The machine's sense input: it runs.
     Sense,
     /// The button.
     Button,

@@ -1,5 +1,5 @@
-//! What one boot tells the next: why it ended, where it panicked, how long it ran. Kept at the end of SRAM2, which loses its
-//! content with its power only.
+//! Boot record: what one boot leaves for the next (why it ended, where it panicked, how long it ran). Kept at the end
+//! of SRAM2, which keeps its content over a reset.
 
 use crate::{facts::LEGACY_START, time};
 use core::panic::PanicInfo;

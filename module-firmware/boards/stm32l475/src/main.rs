@@ -87,10 +87,10 @@ fn boot(parts: &mut MaybeUninit<Parts>, coin_level_high: bool, began_us: u64) ->
         let known = known.ok().flatten();
         let server = provision.server().await.ok().flatten();
         let provisioned = known.is_some();
-        // Nobody's module runs all the same, but for the network: it passes coins on, learns, and waits for the console.
+        // A module without an identity runs without the network: it passes coins on, learns, and waits for the console.
         let identity = known.unwrap_or_else(nobody);
         let mut store = Store::new(store).ok()?;
-        // What belongs to an identity that cannot be read is nobody's to erase.
+        // If the identity cannot be read, its data is not erased.
         if readable {
             provision::adopt(&mut store, identity.id).await;
         }
