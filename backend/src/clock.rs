@@ -1,10 +1,10 @@
 //! Time and randomness, handed in: the server's are real, the simulation's come from a seed.
 //!
 //! There are two times. Everything that is due, expires or is told to modules goes by the process's own time
-//! ([`Clock::now_ms`], made by [`Steady`]), which never goes back. What people read, and what is compared with the clocks
+//! ([`Clock::now_ms`], made by [`MonotonicClock`]), which never goes back. What people read, and what is compared with the clocks
 //! of others (the provider's signatures, when a payment was made), goes by the wall clock ([`Clock::wall_ms`]).
 
-pub(crate) mod steady;
+pub(crate) mod monotonic;
 
 use std::{
     future::Future,
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-pub use steady::Steady;
+pub use monotonic::MonotonicClock;
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
     /// Unix time in milliseconds, by the process's own time: it never goes back, and follows the wall clock slowly.
@@ -24,7 +24,7 @@ pub trait Clock: Send + Sync {
     }
     /// When the process's own time was last stepped because the wall clock had been plainly wrong (given in the new
     /// time). Anything older is treated as from before the start of the process.
-    fn followed_ms(&self) -> Option<i64> {
+    fn stepped_ms(&self) -> Option<i64> {
         None
     }
     /// Completes after so many milliseconds.
@@ -34,21 +34,21 @@ pub trait Clock: Send + Sync {
 /// The machine's own clock. All of a process share one time.
 pub struct SystemClock;
 
-static STEADY: Mutex<Option<Steady>> = Mutex::new(None);
+static MONOTONIC: Mutex<Option<MonotonicClock>> = Mutex::new(None);
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
-        let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut monotonic = MONOTONIC.lock().unwrap_or_else(PoisonError::into_inner);
         let (wall_us, elapsed_us) = (wall_us(), elapsed_us());
-        let now_us = match steady.as_mut() {
-            Some(steady) => steady.at(wall_us, elapsed_us),
-            None => steady.insert(Steady::new(wall_us, elapsed_us)).at(wall_us, elapsed_us),
+        let now_us = match monotonic.as_mut() {
+            Some(monotonic) => monotonic.at(wall_us, elapsed_us),
+            None => monotonic.insert(MonotonicClock::new(wall_us, elapsed_us)).at(wall_us, elapsed_us),
         };
         now_us.div_euclid(1000)
     }
 
-    fn followed_ms(&self) -> Option<i64> {
-        STEADY.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.followed_ms()
+    fn stepped_ms(&self) -> Option<i64> {
+        MONOTONIC.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.stepped_ms()
     }
 
     fn wall_ms(&self) -> i64 {

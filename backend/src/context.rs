@@ -36,16 +36,16 @@ pub struct Inner {
     pub(crate) random: Arc<dyn crate::clock::Random>,
     pub(crate) bus: Arc<dyn crate::bus::Bus>,
     pub(crate) providers: crate::payments::providers::OpenProviders,
-    pub(crate) under_way: crate::jobs::under_way::UnderWay,
-    pub(crate) looked_at: crate::jobs::set_back::LookedAt,
+    pub(crate) in_progress: crate::jobs::in_progress::InProgress,
+    pub(crate) last_scans: crate::jobs::clock_rollback::LastScans,
     pub(crate) seal: crate::sealed::Seal,
     pub(crate) public_url: String,
     pub(crate) rules: Rules,
     pub(crate) live: crate::live::Live,
     pub(crate) keys: crate::modules::keys::Keys,
     pub(crate) topics: crate::integrations::topics::Topics,
-    pub(crate) questions: crate::modules::questions::Questions,
-    pub(crate) mark_key: crate::sales::mark::MarkKey,
+    pub(crate) pending_queries: crate::modules::pending_queries::PendingQueries,
+    pub(crate) attachment_key: crate::sales::order_attachment::AttachmentKey,
     pub(crate) started_ms: i64,
 }
 
@@ -69,16 +69,16 @@ impl Context {
             random: parts.random,
             bus: parts.bus,
             providers,
-            under_way: crate::jobs::under_way::UnderWay::default(),
-            looked_at: crate::jobs::set_back::LookedAt::default(),
+            in_progress: crate::jobs::in_progress::InProgress::default(),
+            last_scans: crate::jobs::clock_rollback::LastScans::default(),
             seal: crate::sealed::Seal::new(parts.secret_key),
             public_url: parts.public_url,
             rules: parts.rules,
             live: crate::live::Live::default(),
             keys: crate::modules::keys::Keys::default(),
             topics: crate::integrations::topics::Topics::default(),
-            questions: crate::modules::questions::Questions::default(),
-            mark_key: crate::sales::mark::MarkKey::new(&parts.secret_key),
+            pending_queries: crate::modules::pending_queries::PendingQueries::default(),
+            attachment_key: crate::sales::order_attachment::AttachmentKey::new(&parts.secret_key),
             started_ms,
         };
         Self { inner: Arc::new(inner) }
@@ -94,7 +94,7 @@ impl Context {
     pub async fn unready(&self) -> Vec<String> {
         let mut sentences = vec![];
         if let Err(trouble) = self.db.prove_writable().await {
-            sentences.push(trouble.sentence().to_owned());
+            sentences.push(trouble.advice().to_owned());
         }
         if !self.bus.connected() {
             sentences.push("the message broker is not connected".into());
@@ -102,9 +102,9 @@ impl Context {
         sentences
     }
 
-    /// Keeps beside a SQLite database how far it has come: see [`crate::db::Db::keep_mark`].
-    pub async fn keep_store_mark(&self) {
-        self.db.keep_mark().await;
+    /// Keeps beside a SQLite database how far it has come: see [`crate::db::Db::save_mark`].
+    pub async fn save_store_mark(&self) {
+        self.db.save_mark().await;
     }
 
     /// Closes the store, at the end of the process.
@@ -120,7 +120,7 @@ impl Context {
     /// Anything older than this (unix milliseconds, by the process's own time) is from before this process started, or
     /// from before its clock was stepped; its answer may have been missed.
     pub(crate) fn began_ms(&self) -> i64 {
-        self.clock.followed_ms().map_or(self.started_ms, |followed_ms| followed_ms.max(self.started_ms))
+        self.clock.stepped_ms().map_or(self.started_ms, |stepped_ms| stepped_ms.max(self.started_ms))
     }
 
     /// The time by the wall clock (unix milliseconds): for people, and for comparing with the clocks of others.

@@ -44,5 +44,5 @@ pub use context::Parts;
 pub use error::Error;
 pub use error::Result;
 pub use rules::Rules;
-pub use sealed::KeyFit;
-pub use sealed::key_fit;
+pub use sealed::KeyCheck;
+pub use sealed::check_key;

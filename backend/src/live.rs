@@ -67,7 +67,7 @@ impl Live {
     }
 
     /// Sends an event to all watchers; it is fine if there are none.
-    pub(crate) fn tell(&self, event: LiveEvent) {
+    pub(crate) fn emit(&self, event: LiveEvent) {
         let _ = self.0.send(event);
     }
 }

@@ -41,9 +41,9 @@ pub struct Rules {
     /// Settings that a module said it took are sent again no sooner than this, if it says that it has others.
     pub settings_again_ms: i64,
     /// Commands that a person waits for (restart, locate, learn, diagnose) live so long.
-    pub errand_lifetime_ms: i64,
+    pub remote_action_lifetime_ms: i64,
     /// The same errand so soon behind the last is a second click.
-    pub errand_spacing_ms: i64,
+    pub remote_action_spacing_ms: i64,
     /// First wait before a command is sent again; doubled each time.
     pub resend_first_ms: i64,
     /// Longest wait before a command is sent again.
@@ -112,8 +112,8 @@ impl Default for Rules {
             credit_patience_ms: 120_000,
             setting_lifetime_ms: 24 * 3_600_000,
             settings_again_ms: 60_000,
-            errand_lifetime_ms: 120_000,
-            errand_spacing_ms: 5_000,
+            remote_action_lifetime_ms: 120_000,
+            remote_action_spacing_ms: 5_000,
             resend_first_ms: 1_000,
             resend_max_ms: 8_000,
             poll_first_ms: 3_000,

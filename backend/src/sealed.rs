@@ -7,7 +7,7 @@ use sea_orm_migration::SchemaManager;
 
 /// Whether a key opens what a store holds sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyFit {
+pub enum KeyCheck {
     /// Nothing is sealed yet: any key will do.
     NothingSealed,
     /// The key opens it.
@@ -20,10 +20,10 @@ pub enum KeyFit {
 
 /// Holds a key against what is sealed in a store, which need not be migrated. To be asked before a key is made, and before
 /// anything is sealed with it.
-pub async fn key_fit(db: &Db, key: Option<[u8; 32]>) -> Result<KeyFit> {
-    let Some((purpose, sealed)) = anything_sealed(db).await? else { return Ok(KeyFit::NothingSealed) };
-    let Some(key) = key else { return Ok(KeyFit::Missing) };
-    Ok(if Seal::new(key).open(&purpose, &sealed).is_ok() { KeyFit::Opens } else { KeyFit::Wrong })
+pub async fn check_key(db: &Db, key: Option<[u8; 32]>) -> Result<KeyCheck> {
+    let Some((purpose, sealed)) = anything_sealed(db).await? else { return Ok(KeyCheck::NothingSealed) };
+    let Some(key) = key else { return Ok(KeyCheck::Missing) };
+    Ok(if Seal::new(key).open(&purpose, &sealed).is_ok() { KeyCheck::Opens } else { KeyCheck::Wrong })
 }
 
 /// A sealed value and what it was sealed for.

@@ -59,7 +59,7 @@ impl Zone {
     }
 
     /// The zone of an operator that named none.
-    pub fn usual(currency: Currency) -> Self {
+    pub fn default_for(currency: Currency) -> Self {
         let name = match currency {
             Currency::Cny => "Asia/Shanghai",
             Currency::Eur => "Europe/Berlin",
@@ -113,11 +113,11 @@ fn distance(name: &str, zone: &str) -> usize {
     }
     let city = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
     let within = if zone.contains(&city(&name)) { 0 } else { 2 };
-    edits(&name, &zone).min(edits(&city(&name), &city(&zone))) + within
+    edit_distance(&name, &zone).min(edit_distance(&city(&name), &city(&zone))) + within
 }
 
 /// Characters to insert, remove or change to make one text of another (Levenshtein).
-fn edits(from: &str, to: &str) -> usize {
+fn edit_distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.chars().take(64).enumerate() {
@@ -211,8 +211,8 @@ mod tests {
         }
         assert_eq!(Zone::of_offset(37, Currency::Eur), None);
         assert_eq!(Zone::of_offset(15 * 60, Currency::Eur), None);
-        assert_eq!(Zone::usual(Currency::Eur).name(), "Europe/Berlin");
-        assert_eq!(Zone::usual(Currency::Cny).name(), "Asia/Shanghai");
+        assert_eq!(Zone::default_for(Currency::Eur).name(), "Europe/Berlin");
+        assert_eq!(Zone::default_for(Currency::Cny).name(), "Asia/Shanghai");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The load: open at a rate for latency, closed with every machine busy for throughput.
 
 use crate::{
-    house::{AMOUNT_MINOR, House, Slot},
+    server::{AMOUNT_MINOR, ServerUnderTest, Slot},
     stopwatch::Durations,
 };
 use anyhow::{Context, Result};
@@ -27,7 +27,7 @@ use tokio::{
 };
 
 /// A sale that is not credited after this long has failed the benchmark.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a part measured.
 #[derive(Default)]
@@ -78,8 +78,8 @@ impl Drop for Measuring {
 }
 
 /// Offers `rate` sales a second for `part`.
-pub async fn open(house: &Arc<House>, rate: u32, part: Duration) -> Result<Figures> {
-    let measuring = Arc::new(measure(house).await?);
+pub async fn open(server: &Arc<ServerUnderTest>, rate: u32, part: Duration) -> Result<Figures> {
+    let measuring = Arc::new(measure(server).await?);
     let begun = Instant::now();
     let pause = Duration::from_secs(1) / rate;
     let mut sales = JoinSet::new();
@@ -88,9 +88,9 @@ pub async fn open(house: &Arc<House>, rate: u32, part: Duration) -> Result<Figur
             break;
         }
         tokio::time::sleep_until((begun + pause * number).into()).await;
-        let (house, measuring) = (house.clone(), measuring.clone());
-        let slot = usize::try_from(number)? % house.slots.len();
-        sales.spawn(async move { one_sale(&house, &house.slots[slot], &measuring).await });
+        let (server, measuring) = (server.clone(), measuring.clone());
+        let slot = usize::try_from(number)? % server.slots.len();
+        sales.spawn(async move { one_sale(&server, &server.slots[slot], &measuring).await });
         while sales.try_join_next().is_some() {}
     }
     let took = begun.elapsed();
@@ -99,15 +99,15 @@ pub async fn open(house: &Arc<House>, rate: u32, part: Duration) -> Result<Figur
 }
 
 /// Keeps every machine busy for `part`.
-pub async fn closed(house: &Arc<House>, part: Duration) -> Result<Figures> {
-    let measuring = Arc::new(measure(house).await?);
+pub async fn closed(server: &Arc<ServerUnderTest>, part: Duration) -> Result<Figures> {
+    let measuring = Arc::new(measure(server).await?);
     let begun = Instant::now();
     let mut machines = JoinSet::new();
-    for number in 0..house.slots.len() {
-        let (house, measuring) = (house.clone(), measuring.clone());
+    for number in 0..server.slots.len() {
+        let (server, measuring) = (server.clone(), measuring.clone());
         machines.spawn(async move {
             while begun.elapsed() < part {
-                one_sale(&house, &house.slots[number], &measuring).await;
+                one_sale(&server, &server.slots[number], &measuring).await;
             }
         });
     }
@@ -123,8 +123,8 @@ fn finish(measuring: &Measuring, took: Duration) -> Result<Figures> {
 }
 
 /// From the order to the credit; what fails is counted.
-async fn one_sale(house: &House, slot: &Slot, measuring: &Measuring) {
-    if let Err(error) = try_sale(house, slot, measuring).await {
+async fn one_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) {
+    if let Err(error) = try_sale(server, slot, measuring).await {
         let mut figures = locked(&measuring.figures);
         if figures.failed == 0 {
             eprintln!("first failure: {error:#}");
@@ -133,13 +133,13 @@ async fn one_sale(house: &House, slot: &Slot, measuring: &Measuring) {
     }
 }
 
-async fn try_sale(house: &House, slot: &Slot, measuring: &Measuring) -> Result<()> {
+async fn try_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) -> Result<()> {
     let (sender, credited) = oneshot::channel();
     locked(&measuring.waiting).insert(slot.machine_id, (None, sender));
-    let readiness = scan_machine::scan(&house.backend, &slot.code).await?.readiness;
+    let readiness = scan_machine::scan(&server.backend, &slot.code).await?.readiness;
     anyhow::ensure!(readiness == Readiness::Ready, "the machine is {}", readiness.as_str());
     let checkout = place_order::order(
-        &house.backend,
+        &server.backend,
         OrderRequest {
             code: slot.code.clone(),
             price_id: slot.price_id,
@@ -149,24 +149,28 @@ async fn try_sale(house: &House, slot: &Slot, measuring: &Measuring) -> Result<(
         },
     )
     .await?;
-    let row = views::operator_sale(&house.backend, house.operator_id, &checkout.token).await?;
-    house.sandbox.approve(&row.out_trade_no.context("an attempt")?)?;
-    let (arrived, at) = tokio::time::timeout(PATIENCE, credited).await.context("not credited in time")??;
+    let row = views::operator_sale(&server.backend, server.operator_id, &checkout.token).await?;
+    server.sandbox.approve(&row.out_trade_no.context("an attempt")?)?;
+    let (arrived, at) = tokio::time::timeout(WAIT_TIMEOUT, credited).await.context("not credited in time")??;
     locked(&measuring.figures).credited.add(at - arrived);
     Ok(())
 }
 
-async fn measure(house: &Arc<House>) -> Result<Measuring> {
+async fn measure(server: &Arc<ServerUnderTest>) -> Result<Measuring> {
     let figures = Arc::new(Mutex::new(Figures::default()));
     let waiting = Waiting::default();
-    let on_the_wire = watch_the_wire(house, figures.clone(), waiting.clone()).await?;
-    let credits = tokio::spawn(watch_credits(house.backend.watch(), waiting.clone()));
+    let on_the_wire = watch_the_wire(server, figures.clone(), waiting.clone()).await?;
+    let credits = tokio::spawn(watch_credits(server.backend.watch(), waiting.clone()));
     Ok(Measuring { figures, waiting, tasks: vec![on_the_wire, credits] })
 }
 
 /// Reads commands as a client of the gate does, and notes when those that follow from a callback arrive.
-async fn watch_the_wire(house: &Arc<House>, figures: Arc<Mutex<Figures>>, waiting: Waiting) -> Result<JoinHandle<()>> {
-    let mut options = MqttOptions::new("stopwatch", house.mqtt.ip().to_string(), house.mqtt.port());
+async fn watch_the_wire(
+    server: &Arc<ServerUnderTest>,
+    figures: Arc<Mutex<Figures>>,
+    waiting: Waiting,
+) -> Result<JoinHandle<()>> {
+    let mut options = MqttOptions::new("stopwatch", server.mqtt.ip().to_string(), server.mqtt.port());
     options.set_credentials("stopwatch", "bench").set_keep_alive(Duration::from_secs(30));
     let mut network = options.network_options();
     network.set_tcp_nodelay(true);
@@ -178,7 +182,7 @@ async fn watch_the_wire(house: &Arc<House>, figures: Arc<Mutex<Figures>>, waitin
             break;
         }
     }
-    let house = house.clone();
+    let server = server.clone();
     Ok(tokio::spawn(async move {
         // The client lives as long as the loop is polled.
         let _client = client;
@@ -186,9 +190,9 @@ async fn watch_the_wire(house: &Arc<House>, figures: Arc<Mutex<Figures>>, waitin
             let Event::Incoming(Incoming::Publish(publish)) = event else { continue };
             let now = Instant::now();
             let Ok(topic) = std::str::from_utf8(&publish.topic) else { continue };
-            let Some(arrived) = house.callbacks.take(topic) else { continue };
+            let Some(arrived) = server.callbacks.take(topic) else { continue };
             locked(&figures).command.add(now - arrived);
-            let machine = topic.split('/').nth(1).and_then(|module| house.machine_of(module));
+            let machine = topic.split('/').nth(1).and_then(|module| server.machine_of(module));
             if let Some(machine) = machine
                 && let Some((callback, _)) = locked(&waiting).get_mut(&machine)
             {

@@ -6,8 +6,8 @@
 
 mod broker;
 mod disk;
-mod house;
 mod load;
+mod server;
 mod signatures;
 mod stopwatch;
 
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
             Command::Sale(options) => sale(options).await,
             Command::Broker(options) => broker::run(options).await,
             Command::Gate => broker::serve().await,
-            Command::Nuisance { kind, at, seconds } => broker::be_a_nuisance(kind, at, seconds).await,
+            Command::Nuisance { kind, at, seconds } => broker::run_nuisance(kind, at, seconds).await,
         }
     })
 }
@@ -80,14 +80,14 @@ async fn sale(options: SaleOptions) -> Result<()> {
     let part = Duration::from_secs(options.seconds);
     let before = disk::limits(dir.path()).await?;
     println!("{} modules, store {}", options.modules, options.database.as_deref().map_or("SQLite", |_| "MySQL"));
-    let house = Arc::new(house::House::start(&options, dir.path()).await?);
+    let server = Arc::new(server::ServerUnderTest::start(&options, dir.path()).await?);
 
     println!("\n{} sales/s offered for {} s:", options.rate, options.seconds);
-    let steady = load::open(&house, options.rate, part).await?;
+    let steady = load::open(&server, options.rate, part).await?;
     steady.print();
 
     println!("\nas many as it takes for {} s:", options.seconds);
-    let full = load::closed(&house, part).await?;
+    let full = load::closed(&server, part).await?;
     full.print();
 
     let after = disk::limits(dir.path()).await?;
@@ -104,8 +104,8 @@ async fn sale(options: SaleOptions) -> Result<()> {
         "  callback-to-command p50 to a durable commit   {:.1}",
         steady.command.percentile_ms(50.0) * before.commits_per_s / 1000.0
     );
-    if let Some(house) = Arc::into_inner(house) {
-        house.shutdown().await;
+    if let Some(server) = Arc::into_inner(server) {
+        server.shutdown().await;
     }
     Ok(())
 }

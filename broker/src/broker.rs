@@ -16,13 +16,13 @@ use crate::config::{Config, LimitError};
 use crate::core::Core;
 use crate::gate::Gate;
 use crate::listener::{self, Transport, agree_on_subprotocol};
-use crate::refusals::{Refused, Who};
+use crate::refusals::{ClientLabel, Refused};
 use crate::session::ConnectionInfo;
 use crate::tls::{Tls, TlsError};
 use crate::topic::{Filter, TopicError};
 
 /// How long the ending broker waits for its connections to say goodbye.
-const GOODBYE: Duration = Duration::from_millis(1_500);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Why the broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,12 +83,12 @@ pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker
     let plain = listen(&config.listen, Transport::Plain).await?;
     let tls_listeners = listen(&config.listen_tls, over_tls).await?;
     let web_socket = listen(&config.listen_web_socket, Transport::WebSocket).await?;
-    let (core, outlet) = Core::start(&config.limits).await.map_err(|_| StartError::Core)?;
+    let (core, receiver) = Core::start(&config.limits).await.map_err(|_| StartError::Core)?;
     let gate = Arc::new(Gate::new(config.limits, module_commands, auth, core));
-    gate.tasks.spawn(gate.clone().serve(outlet));
+    gate.tasks.spawn(gate.clone().serve(receiver));
     gate.tasks.spawn(gate.clone().sweep());
     if let Some(tls) = tls {
-        gate.tasks.spawn(tls.follow(gate.closing.clone()));
+        gate.tasks.spawn(tls.watch_files(gate.closing.clone()));
     }
     let addresses = |listeners: &[Listening]| listeners.iter().map(|listening| listening.address).collect();
     let broker = Broker {
@@ -143,8 +143,8 @@ impl Broker {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        if let Some(arrival) = listener::arrive(&self.gate, peer) {
-            listener::serve(&self.gate, arrival, stream);
+        if let Some(incoming) = listener::admit_connection(&self.gate, peer) {
+            listener::serve(&self.gate, incoming, stream);
         }
     }
 
@@ -156,14 +156,19 @@ impl Broker {
         In: Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static,
         Out: Sink<Bytes, Error = io::Error> + Unpin + Send + 'static,
     {
-        self.serve(listener::joined(messages, replies), peer);
+        self.serve(listener::byte_stream(messages, replies), peer);
     }
 
     /// [`agree_on_subprotocol`] for a WebSocket client that comes another way; who is refused is in the log.
     pub fn agree_on_subprotocol(&self, offers: &[&str], peer: SocketAddr) -> Option<&'static str> {
         let agreed = agree_on_subprotocol(offers.iter().copied());
         if agreed.is_none() {
-            self.gate.refusals.note(Refused::Connect, Who::nobody(peer), "subprotocol", &offers.join(", "));
+            self.gate.refusals.record(
+                Refused::Connect,
+                ClientLabel::unidentified(peer),
+                "subprotocol",
+                &offers.join(", "),
+            );
         }
         agreed
     }
@@ -219,7 +224,7 @@ impl Broker {
         let gate = self.gate;
         gate.closing.cancel();
         gate.tasks.close();
-        if tokio::time::timeout(GOODBYE, gate.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(DISCONNECT_TIMEOUT, gate.tasks.wait()).await.is_err() {
             gate.aborted.cancel();
             gate.tasks.wait().await;
         }

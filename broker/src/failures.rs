@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::config::Limits;
-use crate::places::home;
+use crate::slots::limit_key;
 
 /// Failures are counted over this long from the first.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ impl FailedLogins {
 
     /// Begins to decide a login; `None` when there were too many failures.
     pub fn attempt(&self, address: IpAddr, name: &str, now: Instant) -> Option<Attempt<'_>> {
-        let address = home(address);
+        let address = limit_key(address);
         let who: Known = (address, name.into());
         let mut counts = self.counts.lock();
         let is_known = counts.known.get(&who).is_some_and(|at| now < *at + KNOWN_FOR);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_is_not_locked_out_by_others_and_may_not_guess_without_end() {
+    fn a_known_user_is_not_locked_out_by_others_and_cannot_guess_forever() {
         let (logins, start) = (logins(), Instant::now());
         logins.attempt(HERE, "anna", start).unwrap().succeeded(start);
         for _ in 0..3 {

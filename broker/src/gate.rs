@@ -14,16 +14,16 @@ use tracing::{debug, warn};
 
 use crate::auth::Authenticate;
 use crate::config::Limits;
-use crate::core::{Core, CoreError, Outlet};
+use crate::core::{Core, CoreError, CoreReceiver};
 use crate::failures::FailedLogins;
 use crate::measure::Meters;
 use crate::message::Message;
-use crate::places::Places;
 use crate::refusals::Refusals;
-use crate::retained::{Retained, Walk};
-use crate::routes::{Routes, Taker};
+use crate::retained::{Retained, RetainedCursor};
+use crate::routes::{Recipient, Routes};
 use crate::session::shared::{Group, GroupKey, Groups, TooManyGroups};
 use crate::session::{Membership, Session, Sessions, Will};
+use crate::slots::ConnectionSlots;
 use crate::topic::{Filter, disjoint_cover};
 
 /// How often expired sessions, wills that are due and expired retained messages are looked for.
@@ -66,9 +66,9 @@ pub(crate) struct Gate {
     /// Where messages lead to otherwise.
     routes: Arc<Routes>,
     /// How often modules publish, by credential: connecting again gives none anew.
-    pub paces: DefaultKeyedRateLimiter<Box<str>>,
+    pub publish_rates: DefaultKeyedRateLimiter<Box<str>>,
     pub meters: Meters,
-    pub places: Arc<Places>,
+    pub slots: Arc<ConnectionSlots>,
     pub failed_logins: FailedLogins,
     pub refusals: Refusals,
     connection_numbers: AtomicU64,
@@ -91,11 +91,11 @@ impl Gate {
             module_commands,
             modules: RwLock::default(),
             routes: Arc::default(),
-            paces: RateLimiter::keyed(Quota::per_minute(
+            publish_rates: RateLimiter::keyed(Quota::per_minute(
                 NonZeroU32::new(limits.module_publishes_per_minute).unwrap_or(NonZeroU32::MIN),
             )),
             meters: Meters::new(),
-            places: Arc::new(Places::new(&limits)),
+            slots: Arc::new(ConnectionSlots::new(&limits)),
             failed_logins: FailedLogins::new(&limits),
             refusals: Refusals::default(),
             connection_numbers: AtomicU64::new(1),
@@ -133,8 +133,8 @@ impl Gate {
     /// Where a new subscription of a session that messages lead to already begins: the core's position, and a walk through
     /// the retained messages. What is kept up to now comes by the walk, and what is published from now on by the core, since
     /// none is between the core and the retained messages now.
-    pub fn begin(&self, filter: Filter) -> (u64, Walk) {
-        self.core.between_publishes(|position| (position, self.retained.walk(filter)))
+    pub fn begin(&self, filter: Filter) -> (u64, RetainedCursor) {
+        self.core.between_handovers(|position| (position, self.retained.cursor(filter)))
     }
 
     /// Publishes a will whose connection broke.
@@ -161,27 +161,27 @@ impl Gate {
     }
 
     /// Hands the messages that come through the core to whoever wants them, until the broker ends.
-    pub async fn serve(self: Arc<Self>, outlet: Outlet) {
-        let serving = self.core.clone().run(outlet, |position, message| self.hand(position, &message));
+    pub async fn serve(self: Arc<Self>, receiver: CoreReceiver) {
+        let serving = self.core.clone().run(receiver, |position, message| self.dispatch(position, &message));
         tokio::select! {
             () = serving => {}
             () = self.closing.cancelled() => {}
         }
     }
 
-    fn hand(&self, position: u64, message: &Arc<Message>) {
+    fn dispatch(&self, position: u64, message: &Arc<Message>) {
         let module = self.modules.read().get(&message.topic).cloned();
         if let Some(module) = module {
             self.deliver(&module, position, message);
         }
-        for taker in self.routes.takers(&message.topic) {
-            match taker {
-                Taker::Session(session) => {
+        for recipient in self.routes.recipients(&message.topic) {
+            match recipient {
+                Recipient::Session(session) => {
                     if let Some(session) = session.upgrade() {
                         self.deliver(&session, position, message);
                     }
                 }
-                Taker::Group(group) => {
+                Recipient::Group(group) => {
                     if let Some(group) = group.upgrade() {
                         self.meters.dropped.increment(group.take(position, message));
                     }
@@ -206,12 +206,12 @@ impl Gate {
     pub fn route(&self, session: &Arc<Session>, owner: u64) {
         let filters = session_grants(session);
         let mut state = session.state();
-        let is_led = state.route.as_ref().is_some_and(|route| route.is_of(&filters));
+        let is_led = state.route.as_ref().is_some_and(|route| route.has_filters(&filters));
         // Taken over meanwhile, the session may have ended.
         if is_led || state.owner != owner {
             return;
         }
-        state.route = Some(self.routes.lead(filters, &Taker::Session(Arc::downgrade(session))));
+        state.route = Some(self.routes.add_route(filters, &Recipient::Session(Arc::downgrade(session))));
     }
 
     /// Makes a session a member of a group of shared subscriptions. Messages published after this returned reach one of
@@ -223,11 +223,12 @@ impl Gate {
         filter: &Filter,
     ) -> Result<Membership, TooManyGroups> {
         let key = GroupKey { credential: session.key.credential.clone(), name: name.into(), filter: filter.clone() };
-        let since = self.core.between_publishes(|position| position);
-        let lead = |group: &Arc<Group>| self.routes.lead(vec![filter.clone()], &Taker::Group(Arc::downgrade(group)));
-        let (membership, new) = self.groups.join(key, session, since, lead)?;
+        let since = self.core.between_handovers(|position| position);
+        let add_route =
+            |group: &Arc<Group>| self.routes.add_route(vec![filter.clone()], &Recipient::Group(Arc::downgrade(group)));
+        let (membership, new) = self.groups.join(key, session, since, add_route)?;
         if let Some(group) = new {
-            self.tasks.spawn(group.deal_what_comes_back(self.clone()));
+            self.tasks.spawn(group.redeliver_loop(self.clone()));
         }
         Ok(membership)
     }
@@ -247,11 +248,11 @@ impl Gate {
                 self.meters.queued_bytes.set(self.sessions.queued.bytes() as f64);
                 self.failed_logins.sweep(now);
                 self.refusals.sweep(now);
-                self.paces.retain_recent();
+                self.publish_rates.retain_recent();
                 self.meters.retained.set(self.retained.sweep(now) as f64);
                 if now >= figures_due {
                     figures_due = now + SYSTEM_EVERY;
-                    self.say_figures();
+                    self.publish_statistics();
                 }
             }
         };
@@ -306,7 +307,7 @@ mod tests {
                 version: Version::V5,
                 lane,
                 connected_at: std::time::SystemTime::now(),
-                heard_at: std::time::SystemTime::now(),
+                last_packet_at: std::time::SystemTime::now(),
                 round_trip: None,
             },
             rules: Arc::new(Rules::new(grants, bounds).unwrap()),
@@ -353,9 +354,9 @@ mod tests {
     async fn both_lanes_go_on_when_the_core_was_replaced() {
         let limits = Limits::default();
         let commands = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
-        let (core, outlet) = Core::start(&limits).await.unwrap();
+        let (core, receiver) = Core::start(&limits).await.unwrap();
         let gate = Arc::new(Gate::new(limits, commands, Arc::new(Nobody), core));
-        gate.tasks.spawn(gate.clone().serve(outlet));
+        gate.tasks.spawn(gate.clone().serve(receiver));
         let client = attached(&gate, Lane::Client, "t/#");
         gate.route(&client, 1);
         let module = attached(&gate, Lane::Module, "m/one/command");

@@ -30,16 +30,16 @@ mod config;
 mod connection;
 mod core;
 mod failures;
-mod figures;
 mod gate;
 mod listener;
 mod measure;
 mod message;
-mod places;
 mod refusals;
 mod retained;
 mod routes;
 mod session;
+mod slots;
+mod statistics;
 mod tls;
 mod topic;
 

@@ -21,8 +21,8 @@ use tracing::warn;
 
 use crate::connection;
 use crate::gate::Gate;
-use crate::places::Place;
-use crate::refusals::{Refused, Who};
+use crate::refusals::{ClientLabel, Refused};
+use crate::slots::ConnectionSlot;
 use crate::tls::Tls;
 
 /// How long a listener pauses when it cannot accept (out of file descriptors).
@@ -49,12 +49,12 @@ pub(crate) enum Transport {
 }
 
 /// A connection that was let in, and how long it may take to say who it is.
-pub(crate) struct Arrival {
+pub(crate) struct IncomingConnection {
     pub peer: SocketAddr,
     pub deadline: Instant,
     /// Its place was given to another, before it had said.
     pub displaced: CancellationToken,
-    pub place: Place,
+    pub slot: ConnectionSlot,
 }
 
 /// Accepts connections until the broker ends; whatever one of them does, or fails to do, is its own task's affair.
@@ -76,43 +76,43 @@ pub(crate) async fn accept(gate: Arc<Gate>, listener: TcpListener, transport: Tr
         if let Err(error) = socket.set_nodelay(true) {
             warn!(%error, "cannot set TCP_NODELAY");
         }
-        let Some(arrival) = arrive(&gate, peer) else { continue };
+        let Some(incoming) = admit_connection(&gate, peer) else { continue };
         match &transport {
-            Transport::Plain => serve(&gate, arrival, socket),
+            Transport::Plain => serve(&gate, incoming, socket),
             Transport::Tls(tls) => {
-                let handshake = tls.acceptor().accept(socket);
-                shake_hands(&gate, arrival, async move { handshake.await.map_err(|error| error.to_string()) });
+                let accepting = tls.acceptor().accept(socket);
+                handshake(&gate, incoming, async move { accepting.await.map_err(|error| error.to_string()) });
             }
-            Transport::WebSocket => shake_hands(&gate, arrival, web_socket(gate.limits.packet_bytes, socket)),
+            Transport::WebSocket => handshake(&gate, incoming, web_socket(gate.limits.packet_bytes, socket)),
         }
     }
 }
 
 /// Lets a connection in, if there is room for it.
-pub(crate) fn arrive(gate: &Gate, peer: SocketAddr) -> Option<Arrival> {
-    match gate.places.take(peer.ip()) {
-        Ok((place, displaced)) => {
+pub(crate) fn admit_connection(gate: &Gate, peer: SocketAddr) -> Option<IncomingConnection> {
+    match gate.slots.take(peer.ip()) {
+        Ok((slot, displaced)) => {
             let patience = gate.limits.connect_timeout;
             // Up to a quarter less, by the peer's port: thousands that came together are not cut together, to come again at
             // once.
             let patience = patience.mul_f64(1.0 - f64::from(peer.port() % 64) / 256.0);
-            Some(Arrival { peer, deadline: Instant::now() + patience, displaced, place })
+            Some(IncomingConnection { peer, deadline: Instant::now() + patience, displaced, slot })
         }
         Err(reason) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
-            gate.refusals.note(Refused::Connect, Who::nobody(peer), reason, "");
+            gate.refusals.record(Refused::Connect, ClientLabel::unidentified(peer), reason, "");
             None
         }
     }
 }
 
 /// Serves MQTT on a stream that is ready for it, in a task of its own.
-pub(crate) fn serve<S>(gate: &Arc<Gate>, arrival: Arrival, stream: S)
+pub(crate) fn serve<S>(gate: &Arc<Gate>, incoming: IncomingConnection, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let aborted = gate.aborted.clone();
-    let serving = connection::serve(gate.clone(), stream, arrival);
+    let serving = connection::serve(gate.clone(), stream, incoming);
     gate.tasks.spawn(async move {
         tokio::select! {
             () = serving => {}
@@ -122,9 +122,9 @@ where
 }
 
 /// Serves what comes out of a handshake, if it comes in time.
-fn shake_hands<S>(
+fn handshake<S>(
     gate: &Arc<Gate>,
-    arrival: Arrival,
+    incoming: IncomingConnection,
     handshake: impl Future<Output = Result<S, String>> + Send + 'static,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -132,17 +132,17 @@ fn shake_hands<S>(
     let gate = gate.clone();
     gate.tasks.clone().spawn(async move {
         let shaken = tokio::select! {
-            shaken = tokio::time::timeout_at(arrival.deadline, handshake) => shaken,
-            () = arrival.displaced.cancelled() => Ok(Err("displaced".to_owned())),
+            shaken = tokio::time::timeout_at(incoming.deadline, handshake) => shaken,
+            () = incoming.displaced.cancelled() => Ok(Err("displaced".to_owned())),
             () = gate.closing.cancelled() => return,
         };
         let reason = match shaken {
-            Ok(Ok(stream)) => return serve(&gate, arrival, stream),
+            Ok(Ok(stream)) => return serve(&gate, incoming, stream),
             Ok(Err(error)) => error,
             Err(_) => "took too long".to_owned(),
         };
         counter!("broker_refusals_total", "reason" => "handshake").increment(1);
-        gate.refusals.note(Refused::Connect, Who::nobody(arrival.peer), "handshake", &reason);
+        gate.refusals.record(Refused::Connect, ClientLabel::unidentified(incoming.peer), "handshake", &reason);
     });
 }
 
@@ -157,7 +157,7 @@ async fn web_socket(
         .max_frame_size(size_max)
         // The default is 128 KiB for each connection, kept while it idles.
         .read_buffer_size(WEB_SOCKET_READ_BYTES);
-    let socket = tokio_tungstenite::accept_hdr_async_with_config(socket, speaks_mqtt, Some(config))
+    let socket = tokio_tungstenite::accept_hdr_async_with_config(socket, negotiate_subprotocol, Some(config))
         .await
         .map_err(|error| error.to_string())?;
     let (sink, stream) = socket.split();
@@ -170,11 +170,11 @@ async fn web_socket(
         })
     });
     let replies = sink.sink_map_err(broken).with(|bytes: Bytes| future::ok::<_, io::Error>(Frame::Binary(bytes)));
-    Ok(joined(messages, replies))
+    Ok(byte_stream(messages, replies))
 }
 
 /// A stream of bytes out of messages.
-pub(crate) fn joined<In, Out>(
+pub(crate) fn byte_stream<In, Out>(
     messages: In,
     replies: Out,
 ) -> impl AsyncRead + AsyncWrite + Unpin + Send + 'static + use<In, Out>
@@ -194,7 +194,7 @@ fn broken(error: WebSocketError) -> io::Error {
 
 /// Agrees on the subprotocol; a client that offers none of MQTT's is refused.
 #[expect(clippy::result_large_err, reason = "the library's own type")]
-fn speaks_mqtt(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+fn negotiate_subprotocol(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
     let Some(agreed) = agree_on_subprotocol(offers.iter().filter_map(|value| value.to_str().ok())) else {
         let mut refusal = ErrorResponse::new(Some("offer the WebSocket subprotocol mqtt\n".to_owned()));

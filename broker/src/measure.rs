@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
 /// A counter that can be read here too: what a recorder counted cannot.
-pub(crate) struct Tally {
+pub(crate) struct ReadableCounter {
     counter: Counter,
     sum: AtomicU64,
 }
 
-impl Tally {
-    fn new(counter: Counter) -> Tally {
-        Tally { counter, sum: AtomicU64::new(0) }
+impl ReadableCounter {
+    fn new(counter: Counter) -> ReadableCounter {
+        ReadableCounter { counter, sum: AtomicU64::new(0) }
     }
 
     pub fn increment(&self, by: u64) {
@@ -27,12 +27,12 @@ impl Tally {
 
 /// The figures counted on the way of a message.
 pub(crate) struct Meters {
-    pub publishes_in: Tally,
-    pub publishes_out: Tally,
+    pub publishes_in: ReadableCounter,
+    pub publishes_out: ReadableCounter,
     pub publishes_refused: Counter,
-    pub bytes_in: Tally,
-    pub bytes_out: Tally,
-    pub dropped: Tally,
+    pub bytes_in: ReadableCounter,
+    pub bytes_out: ReadableCounter,
+    pub dropped: ReadableCounter,
     pub wills: Counter,
     pub wills_refused: Counter,
     pub connections: Gauge,
@@ -71,12 +71,12 @@ impl Meters {
         describe_gauge!("broker_queued_messages", "Messages waiting for clients, connected or not");
         describe_gauge!("broker_queued_bytes", "Bytes waiting for clients, connected or not");
         Meters {
-            publishes_in: Tally::new(counter!("broker_publishes_in_total")),
-            publishes_out: Tally::new(counter!("broker_publishes_out_total")),
+            publishes_in: ReadableCounter::new(counter!("broker_publishes_in_total")),
+            publishes_out: ReadableCounter::new(counter!("broker_publishes_out_total")),
             publishes_refused: counter!("broker_publishes_refused_total"),
-            bytes_in: Tally::new(counter!("broker_bytes_in_total")),
-            bytes_out: Tally::new(counter!("broker_bytes_out_total")),
-            dropped: Tally::new(counter!("broker_dropped_total")),
+            bytes_in: ReadableCounter::new(counter!("broker_bytes_in_total")),
+            bytes_out: ReadableCounter::new(counter!("broker_bytes_out_total")),
+            dropped: ReadableCounter::new(counter!("broker_dropped_total")),
             wills: counter!("broker_wills_total"),
             wills_refused: counter!("broker_wills_refused_total"),
             connections: gauge!("broker_connections"),

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::info;
 
-use crate::places::home;
+use crate::slots::limit_key;
 
 /// One line for each client and reason in this time.
-const ONCE_IN: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Clients and reasons remembered of those that are logged in, and of all others. What finds no room is counted together.
 const REMEMBERED_MAX: usize = 256;
 /// Characters of a client id, a user name or a detail that are logged.
@@ -81,7 +81,7 @@ impl Refused {
 
 /// Who was refused, as far as it said.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Who<'a> {
+pub(crate) struct ClientLabel<'a> {
     /// Its client id; empty if it gave none.
     pub client: &'a str,
     /// Its user name, or what it is known by.
@@ -91,10 +91,10 @@ pub(crate) struct Who<'a> {
     pub known: bool,
 }
 
-impl Who<'_> {
+impl ClientLabel<'_> {
     /// A client that has not said who it is.
-    pub fn nobody(peer: SocketAddr) -> Who<'static> {
-        Who { client: "", user: "", peer, known: false }
+    pub fn unidentified(peer: SocketAddr) -> ClientLabel<'static> {
+        ClientLabel { client: "", user: "", peer, known: false }
     }
 }
 
@@ -109,51 +109,51 @@ type Key = (Name, Refused, &'static str);
 
 /// What becomes of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
+enum LogDecision {
     /// It is logged, with how many were left out before it.
-    Written { left_out: u64 },
+    Written { suppressed: u64 },
     /// It is counted only.
-    LeftOut,
+    Suppressed,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Lately {
+struct RecentRefusals {
     written: Instant,
-    left_out: u64,
+    suppressed: u64,
 }
 
 #[derive(Default)]
 struct Table {
-    lately: HashMap<Key, Lately>,
+    lately: HashMap<Key, RecentRefusals>,
     /// Refusals that found no room.
-    crowded_out: u64,
+    overflowed: u64,
 }
 
 impl Table {
-    fn note(&mut self, key: Key, now: Instant) -> Line {
+    fn record(&mut self, key: Key, now: Instant) -> LogDecision {
         if let Some(lately) = self.lately.get_mut(&key) {
-            if now < lately.written + ONCE_IN {
-                lately.left_out += 1;
-                return Line::LeftOut;
+            if now < lately.written + LOG_INTERVAL {
+                lately.suppressed += 1;
+                return LogDecision::Suppressed;
             }
-            let left_out = lately.left_out;
-            *lately = Lately { written: now, left_out: 0 };
-            return Line::Written { left_out };
+            let suppressed = lately.suppressed;
+            *lately = RecentRefusals { written: now, suppressed: 0 };
+            return LogDecision::Written { suppressed };
         }
         if self.lately.len() >= REMEMBERED_MAX {
-            self.crowded_out += 1;
-            return Line::LeftOut;
+            self.overflowed += 1;
+            return LogDecision::Suppressed;
         }
-        self.lately.insert(key, Lately { written: now, left_out: 0 });
-        Line::Written { left_out: 0 }
+        self.lately.insert(key, RecentRefusals { written: now, suppressed: 0 });
+        LogDecision::Written { suppressed: 0 }
     }
 
     /// Forgets whose minute is over; gives those of which some were left out, and how many found no room.
     fn sweep(&mut self, now: Instant) -> (Vec<(Key, u64)>, u64) {
-        let over = self.lately.extract_if(|_, lately| now >= lately.written + ONCE_IN);
-        let left_out = over.filter(|(_, lately)| lately.left_out > 0);
-        let left_out = left_out.map(|(key, lately)| (key, lately.left_out)).collect();
-        (left_out, std::mem::take(&mut self.crowded_out))
+        let over = self.lately.extract_if(|_, lately| now >= lately.written + LOG_INTERVAL);
+        let suppressed = over.filter(|(_, lately)| lately.suppressed > 0);
+        let suppressed = suppressed.map(|(key, lately)| (key, lately.suppressed)).collect();
+        (suppressed, std::mem::take(&mut self.overflowed))
     }
 }
 
@@ -166,32 +166,34 @@ pub(crate) struct Refusals {
 
 impl Refusals {
     /// Logs a refusal, or counts it. `detail` is what it was about: a topic, a filter, an error.
-    pub fn note(&self, refused: Refused, who: Who<'_>, reason: &'static str, detail: &str) {
+    pub fn record(&self, refused: Refused, who: ClientLabel<'_>, reason: &'static str, detail: &str) {
         let client = shortened(who.client);
         let name = match &*client {
-            "" => Name::Address(home(who.peer.ip())),
+            "" => Name::Address(limit_key(who.peer.ip())),
             client => Name::Client(client.into()),
         };
         let table = if who.known { &self.known } else { &self.strangers };
-        let Line::Written { left_out } = table.lock().note((name, refused, reason), Instant::now()) else { return };
+        let LogDecision::Written { suppressed } = table.lock().record((name, refused, reason), Instant::now()) else {
+            return;
+        };
         let (user, detail) = (shortened(who.user), shortened(detail));
         let advice = refused.advice(reason);
-        info!(client, user, peer = %who.peer, reason, detail, advice, left_out, "{}", refused.as_str());
+        info!(client, user, peer = %who.peer, reason, detail, advice, suppressed, "{}", refused.as_str());
     }
 
     /// Logs what was left out, once its minute is over.
     pub fn sweep(&self, now: Instant) {
         for (table, whose) in [(&self.known, "clients"), (&self.strangers, "strangers")] {
-            let (left_out, crowded_out) = table.lock().sweep(now);
-            for ((name, refused, reason), left_out) in left_out {
+            let (suppressed, overflowed) = table.lock().sweep(now);
+            for ((name, refused, reason), suppressed) in suppressed {
                 let client = match name {
                     Name::Client(client) => client.into(),
                     Name::Address(address) => address.to_string(),
                 };
-                info!(client, reason, left_out, "{}, again", refused.as_str());
+                info!(client, reason, suppressed, "{}, again", refused.as_str());
             }
-            if crowded_out > 0 {
-                info!(whose, left_out = crowded_out, "refusals of more MQTT clients than are named here");
+            if overflowed > 0 {
+                info!(whose, suppressed = overflowed, "refusals of more MQTT clients than are named here");
             }
         }
     }
@@ -212,15 +214,15 @@ mod tests {
     #[test]
     fn a_reason_is_a_line_a_minute_with_a_count_of_those_left_out() {
         let (mut table, start) = (Table::default(), Instant::now());
-        assert_eq!(table.note(key("a"), start), Line::Written { left_out: 0 });
-        assert_eq!(table.note(key("b"), start), Line::Written { left_out: 0 });
+        assert_eq!(table.record(key("a"), start), LogDecision::Written { suppressed: 0 });
+        assert_eq!(table.record(key("b"), start), LogDecision::Written { suppressed: 0 });
         for _ in 0..5 {
-            assert_eq!(table.note(key("a"), start + ONCE_IN / 2), Line::LeftOut);
+            assert_eq!(table.record(key("a"), start + LOG_INTERVAL / 2), LogDecision::Suppressed);
         }
-        assert_eq!(table.sweep(start + ONCE_IN / 2), (vec![], 0));
-        assert_eq!(table.note(key("a"), start + ONCE_IN), Line::Written { left_out: 5 });
-        table.note(key("a"), start + ONCE_IN);
-        assert_eq!(table.sweep(start + 2 * ONCE_IN), (vec![(key("a"), 1)], 0));
+        assert_eq!(table.sweep(start + LOG_INTERVAL / 2), (vec![], 0));
+        assert_eq!(table.record(key("a"), start + LOG_INTERVAL), LogDecision::Written { suppressed: 5 });
+        table.record(key("a"), start + LOG_INTERVAL);
+        assert_eq!(table.sweep(start + 2 * LOG_INTERVAL), (vec![(key("a"), 1)], 0));
         assert!(table.lately.is_empty());
     }
 
@@ -228,11 +230,11 @@ mod tests {
     fn a_crowd_is_counted_and_takes_no_more_room() {
         let (mut table, start) = (Table::default(), Instant::now());
         for number in 0..REMEMBERED_MAX + 7 {
-            table.note(key(&number.to_string()), start);
+            table.record(key(&number.to_string()), start);
         }
         assert_eq!(table.lately.len(), REMEMBERED_MAX);
         assert_eq!(table.sweep(start), (vec![], 7));
-        assert_eq!(table.sweep(start + ONCE_IN), (vec![], 0));
+        assert_eq!(table.sweep(start + LOG_INTERVAL), (vec![], 0));
         assert!(table.lately.is_empty());
     }
 }

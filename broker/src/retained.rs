@@ -34,7 +34,7 @@ struct Entry {
 
 /// A walk through the messages within a filter, for one subscriber. It holds none of them: each is looked up when its turn
 /// has come, so that a client that does not read costs nothing but this.
-pub(crate) struct Walk {
+pub(crate) struct RetainedCursor {
     pub filter: Filter,
     /// Messages kept later than this came to the subscriber as they were published.
     up_to: u64,
@@ -94,28 +94,28 @@ impl Retained {
     }
 
     /// Begins a walk through what is kept now.
-    pub fn walk(&self, filter: Filter) -> Walk {
-        Walk { filter, up_to: self.kept.read().stored, after: None }
+    pub fn cursor(&self, filter: Filter) -> RetainedCursor {
+        RetainedCursor { filter, up_to: self.kept.read().stored, after: None }
     }
 
     /// The next live message of a walk. Looks at no more than `steps` topics, and takes off those it looked at.
-    pub fn next(&self, walk: &mut Walk, now: Instant, steps: &mut usize) -> Step {
+    pub fn next(&self, cursor: &mut RetainedCursor, now: Instant, steps: &mut usize) -> Step {
         let kept = self.kept.read();
-        let prefix = walk.filter.literal_prefix();
-        let from = walk.after.as_deref().map_or(Bound::Included(prefix), Bound::Excluded);
-        let to = if walk.filter.is_literal() { Bound::Included(prefix) } else { Bound::Unbounded };
+        let prefix = cursor.filter.literal_prefix();
+        let from = cursor.after.as_deref().map_or(Bound::Included(prefix), Bound::Excluded);
+        let to = if cursor.filter.is_literal() { Bound::Included(prefix) } else { Bound::Unbounded };
         let mut seen = None;
         for (topic, entry) in kept.messages.range::<str, _>((from, to)) {
             if !topic.starts_with(prefix) {
                 return Step::End;
             }
             if *steps == 0 {
-                walk.after = seen.or(walk.after.take());
+                cursor.after = seen.or(cursor.after.take());
                 return Step::Later;
             }
             *steps -= 1;
-            if entry.number <= walk.up_to && !entry.message.expired(now) && walk.filter.matches(topic) {
-                walk.after = Some(topic.clone());
+            if entry.number <= cursor.up_to && !entry.message.expired(now) && cursor.filter.matches(topic) {
+                cursor.after = Some(topic.clone());
                 return Step::Message(entry.message.clone());
             }
             seen = Some(topic.clone());
@@ -167,10 +167,10 @@ mod tests {
 
     fn count(retained: &Retained, filter: &str, now: Instant) -> usize {
         let filter = Filter::parse(filter, TopicBounds { length: 64, levels: 8 }).unwrap();
-        let mut walk = retained.walk(filter);
+        let mut cursor = retained.cursor(filter);
         let mut found = 0;
         loop {
-            match retained.next(&mut walk, now, &mut 1) {
+            match retained.next(&mut cursor, now, &mut 1) {
                 Step::Message(_) => found += 1,
                 Step::Later => {}
                 Step::End => return found,
@@ -188,12 +188,12 @@ mod tests {
         for (filter, found) in [("a/#", 3), ("#", 5), ("+/b", 2), ("a/b", 1), ("a/+", 1), ("c", 0)] {
             assert_eq!(count(&retained, filter, now), found, "{filter}");
         }
-        let mut walk = retained.walk(Filter::parse("#", TopicBounds { length: 64, levels: 8 }).unwrap());
+        let mut cursor = retained.cursor(Filter::parse("#", TopicBounds { length: 64, levels: 8 }).unwrap());
         retained.store(&message("a", "", None)).unwrap();
         retained.store(&message("a/b", "later", None)).unwrap();
         retained.store(&message("z", "later", None)).unwrap();
         let mut topics = Vec::new();
-        while let Step::Message(message) = retained.next(&mut walk, now, &mut 100) {
+        while let Step::Message(message) = retained.next(&mut cursor, now, &mut 100) {
             topics.push(message.topic.clone());
         }
         assert_eq!(topics.iter().map(|topic| &**topic).collect::<Vec<_>>(), ["a-", "a/b/c", "b/b"]);

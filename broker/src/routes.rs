@@ -14,7 +14,7 @@ use crate::topic::Filter;
 
 /// Who may want a message.
 #[derive(Debug, Clone)]
-pub(crate) enum Taker {
+pub(crate) enum Recipient {
     /// One of its subscriptions may match.
     Session(Weak<Session>),
     /// So may the group's filter.
@@ -31,7 +31,7 @@ pub(crate) struct Routes {
 #[derive(Clone)]
 struct Entry {
     number: u64,
-    taker: Taker,
+    recipient: Recipient,
 }
 
 /// The way to a taker; taken out when dropped.
@@ -43,26 +43,26 @@ pub(crate) struct Route {
 
 impl Routes {
     /// Leads messages within some filters, of which no two overlap, to a taker.
-    pub fn lead(self: &Arc<Self>, filters: Vec<Filter>, taker: &Taker) -> Route {
+    pub fn add_route(self: &Arc<Self>, filters: Vec<Filter>, recipient: &Recipient) -> Route {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
         let mut tree = self.tree.write();
         for filter in &filters {
-            tree.add(filter, Entry { number, taker: taker.clone() });
+            tree.add(filter, Entry { number, recipient: recipient.clone() });
         }
         Route { routes: self.clone(), filters, number }
     }
 
     /// Who may want a message of this topic: each once for each of its routes.
-    pub fn takers(&self, topic: &str) -> Vec<Taker> {
-        let mut takers = Vec::new();
-        self.tree.read().matching(topic.split('/'), &mut |entry| takers.push(entry.taker.clone()));
-        takers
+    pub fn recipients(&self, topic: &str) -> Vec<Recipient> {
+        let mut recipients = Vec::new();
+        self.tree.read().matching(topic.split('/'), &mut |entry| recipients.push(entry.recipient.clone()));
+        recipients
     }
 }
 
 impl Route {
     /// Whether it leads what is within these filters.
-    pub fn is_of(&self, filters: &[Filter]) -> bool {
+    pub fn has_filters(&self, filters: &[Filter]) -> bool {
         self.filters == filters
     }
 }

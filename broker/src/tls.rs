@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The files of a TLS listener, all PEM.
 #[derive(Debug, Clone)]
@@ -100,9 +100,9 @@ impl Tls {
     }
 
     /// Takes the files anew whenever they change, until the broker ends. Files that cannot be used change nothing.
-    pub async fn follow(self: Arc<Self>, closing: CancellationToken) {
+    pub async fn watch_files(self: Arc<Self>, closing: CancellationToken) {
         let mut known = self.files.changed();
-        while closing.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        while closing.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await.is_some() {
             let changed = self.files.changed();
             if changed == known {
                 continue;

@@ -4,8 +4,8 @@
 //! | Fault of rumqttd alone | Test |
 //! | --- | --- |
 //! | its router dies of a topic or will that starts with a multibyte character | [`topics_that_start_with_a_multibyte_character`] |
-//! | .. of a `$share` group's only member that leaves with a message unacknowledged | `shared::the_only_member_may_leave_in_the_midst_and_come_back` |
-//! | .. of a flood to oneself and a hasty goodbye | [`a_flood_to_oneself_and_a_hasty_goodbye`] |
+//! | .. of a `$share` group's only member that leaves with a message unacknowledged | `shared::the_only_member_may_disconnect_with_a_message_unacknowledged_and_return` |
+//! | .. of a flood to oneself and a hasty goodbye | [`a_client_that_floods_itself_and_disconnects_at_once`] |
 //! | its listener dies of invalid identifiers, resets with one identifier, a retry at the connection limit | [`identifiers_and_resets_that_kill_a_listener`], [`retries_at_the_connection_limit`] |
 //! | one idle connection blocks a TLS or WebSocket listener | `transports::handshakes_that_do_not_end_hold_up_nobody_and_are_cut` |
 //! | a publish with properties ends a 3.1.1 subscriber's task | `messages::properties_pass_between_versions` |
@@ -22,7 +22,7 @@ mod common;
 use std::time::Duration;
 
 use broker::Limits;
-use common::{PATIENCE, Raw, Running, login, start, start_with, until};
+use common::{Raw, Running, WAIT_TIMEOUT, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{Properties, Qos, v3_1_1, v5_0};
 use tokio::net::TcpStream;
 
@@ -56,7 +56,7 @@ async fn topics_that_start_with_a_multibyte_character() {
 }
 
 #[tokio::test]
-async fn a_flood_to_oneself_and_a_hasty_goodbye() {
+async fn a_client_that_floods_itself_and_disconnects_at_once() {
     let running = start().await;
     for _ in 0..5 {
         let mut raw = Raw::client4(running.address, "anna", "flood").await;
@@ -113,7 +113,7 @@ async fn retries_at_the_connection_limit() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, connecting).await.unwrap();
+    tokio::time::timeout(WAIT_TIMEOUT, connecting).await.unwrap();
 }
 
 /// Several times what the router's log of a filter holds goes by while a subscriber reads nothing, within the bounds that
@@ -160,5 +160,5 @@ async fn modules_that_come_and_go_leave_nothing_behind() {
     let mut observer = Raw::client5(running.address, "observer", "o").await;
     observer.subscribed5("$SYS/broker/clients/total", Qos::AtMostOnce).await;
     let counting = async { while observer.received5().await.payload != b"1" {} };
-    tokio::time::timeout(PATIENCE + Duration::from_secs(5), counting).await.expect("sessions are left");
+    tokio::time::timeout(WAIT_TIMEOUT + Duration::from_secs(5), counting).await.expect("sessions are left");
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker::Limits;
-use common::{PATIENCE, Raw, Running, login, start, start_with, until};
+use common::{Raw, Running, WAIT_TIMEOUT, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{
     Properties, Property, Qos, SubEntry, SubOpts, TopicAlias, UserProperty, v3_1_1, v5_0,
 };
@@ -26,7 +26,7 @@ async fn throw(raw: &mut Raw, bytes: &[u8]) {
     let _ = raw.stream.shutdown().await;
     let mut ignored = [0; 1024];
     let draining = async { while matches!(raw.stream.read(&mut ignored).await, Ok(count) if count > 0) {} };
-    tokio::time::timeout(PATIENCE, draining).await.expect("the broker never closed");
+    tokio::time::timeout(WAIT_TIMEOUT, draining).await.expect("the broker never closed");
 }
 
 /// A panic in a connection's task would only close that connection: it is counted to be seen.

@@ -8,7 +8,7 @@ mod common;
 use std::time::{Duration, SystemTime};
 
 use broker::Limits;
-use common::{PATIENCE, Raw, Running, login, start, start_with, until};
+use common::{Raw, Running, WAIT_TIMEOUT, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{
     MessageExpiryInterval, Properties, Property, Qos, ReceiveMaximum, SessionExpiryInterval, SubOpts, v5_0,
 };
@@ -52,7 +52,8 @@ async fn stick(running: &Running) -> Raw {
 
 /// Waits until the broker heard of a client after a moment.
 async fn heard(running: &Running, id: &str, after: SystemTime) {
-    let heard = || running.broker.connections().iter().any(|client| client.client_id == id && client.heard_at > after);
+    let heard =
+        || running.broker.connections().iter().any(|client| client.client_id == id && client.last_packet_at > after);
     until("it was heard", heard).await;
 }
 
@@ -187,7 +188,7 @@ async fn a_message_of_qos_2_that_was_sent_does_not_expire() {
     gone(&running, "b").await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let (mut ben, _) = resumed(&running, "ben", "b", vec![]).await;
-    let again = tokio::time::timeout(PATIENCE, ben.unacknowledged5()).await.unwrap();
+    let again = tokio::time::timeout(WAIT_TIMEOUT, ben.unacknowledged5()).await.unwrap();
     assert_eq!((again.id, again.dup), (sent.id, true));
 }
 

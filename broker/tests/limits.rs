@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::{Config, Limits};
-use common::{Logins, PATIENCE, Raw, login, start_with, until};
+use common::{Logins, Raw, WAIT_TIMEOUT, login, start_with, until};
 use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::net::TcpStream;
 
 #[tokio::test]
-async fn an_address_that_guesses_is_refused_unheard_in_both_versions() {
+async fn logins_from_a_guessing_address_are_refused_without_a_check_in_both_versions() {
     let running = start_with(Limits { failed_logins_per_address: 3, ..Limits::default() }).await;
     let at = running.address;
     let mut there = Raw::client5(at, "ben", "there").await;
@@ -46,7 +46,7 @@ async fn guesses_at_once_are_no_more_than_guesses_in_a_row() {
 }
 
 #[tokio::test]
-async fn who_guesses_locks_out_neither_modules_nor_who_is_known_there() {
+async fn guessing_locks_out_neither_modules_nor_users_known_at_that_address() {
     let limits = Limits { failed_logins_per_address: 3, failed_logins_per_name: 2, ..Limits::default() };
     let at = start_with(limits).await.address;
     let _known = Raw::client5(at, "anna", "known").await;
@@ -110,7 +110,7 @@ async fn an_address_has_so_many_connections_and_gets_its_places_back() {
     let mut first = Raw::client5(at, "anna", "first").await;
     let second = Raw::client5(at, "anna", "second").await;
     let refused = TcpStream::connect(at).await.unwrap();
-    tokio::time::timeout(PATIENCE, refused.readable()).await.unwrap().unwrap();
+    tokio::time::timeout(WAIT_TIMEOUT, refused.readable()).await.unwrap().unwrap();
     assert_eq!(refused.try_read(&mut [0]).unwrap(), 0, "it is closed");
     first.ping().await;
     drop(second);
@@ -124,7 +124,7 @@ async fn an_address_has_so_many_connections_and_gets_its_places_back() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, again).await.expect("there is room again");
+    tokio::time::timeout(WAIT_TIMEOUT, again).await.expect("there is room again");
 }
 
 #[tokio::test]

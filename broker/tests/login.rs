@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use broker::{Config, Limits, StartError};
-use common::{PATIENCE, Raw, login, start, start_with, until};
+use common::{Raw, WAIT_TIMEOUT, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{AuthenticationMethod, Property, Qos, v3_1_1, v5_0};
 
 async fn refused4(address: std::net::SocketAddr, connect: v3_1_1::Connect) -> u8 {
@@ -125,7 +125,7 @@ async fn a_will_that_is_not_granted_is_left_out_and_the_client_connected() {
 }
 
 #[tokio::test]
-async fn whoever_says_nothing_is_cut_and_holds_up_nobody() {
+async fn silent_connections_are_closed_and_delay_nobody() {
     let running = start_with(Limits { connect_timeout: Duration::from_secs(5), ..Limits::default() }).await;
     let mut idle = Vec::new();
     for _ in 0..20 {
@@ -159,7 +159,7 @@ async fn connections_are_bounded_and_freed() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, connecting).await.unwrap();
+    tokio::time::timeout(WAIT_TIMEOUT, connecting).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use broker::Limits;
-use common::{PASSWORD, PATIENCE, Raw, login, start_with};
+use common::{PASSWORD, Raw, WAIT_TIMEOUT, login, start_with};
 use mqtt_protocol_core::mqtt::packet::{Property, Qos, SessionExpiryInterval};
 use rand::Rng;
 use rumqttc::v5::mqttbytes::QoS;
@@ -181,7 +181,7 @@ async fn acknowledged_is_delivered_though_clients_and_the_core_are_killed() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let complete = tokio::time::timeout(3 * PATIENCE, waiting).await.is_ok();
+    let complete = tokio::time::timeout(3 * WAIT_TIMEOUT, waiting).await.is_ok();
     done.store(true, Ordering::Relaxed);
     let subscriber_lives = subscriber.await.unwrap();
     let missing = counts().filter(|count| *count == 0).count();
@@ -220,7 +220,7 @@ async fn beyond_the_bounds_what_is_lost_is_counted() {
     observer.subscribed5("$SYS/broker/publish/messages/dropped", Qos::AtMostOnce).await;
     let lost = (PUBLISHED - QUEUE).to_string();
     let counting = async { while observer.received5().await.payload != lost.as_bytes() {} };
-    tokio::time::timeout(3 * PATIENCE, counting).await.expect("the loss is not said");
+    tokio::time::timeout(3 * WAIT_TIMEOUT, counting).await.expect("the loss is not said");
     let mut ben = Raw::open(at).await;
     assert!(ben.connect5(login("ben", "b").resuming().properties(kept).v5()).await.session_present());
     for number in 0..QUEUE {

@@ -5,7 +5,7 @@
 mod common;
 
 use broker::Limits;
-use common::{PATIENCE, Raw, Running, login, start, start_with, until};
+use common::{Raw, Running, WAIT_TIMEOUT, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{
     Properties, Property, Qos, SessionExpiryInterval, SubEntry, SubOpts, UserProperty, v5_0,
 };
@@ -30,11 +30,11 @@ async fn dropped(running: &Running, count: usize) {
     let count = count.to_string();
     let saying = async {
         // It says so every 10 s.
-        while !matches!(timeout(PATIENCE / 2, observer.received5()).await, Ok(said) if said.payload == count.as_bytes())
+        while !matches!(timeout(WAIT_TIMEOUT / 2, observer.received5()).await, Ok(said) if said.payload == count.as_bytes())
         {
         }
     };
-    timeout(3 * PATIENCE, saying).await.expect("other messages were dropped");
+    timeout(3 * WAIT_TIMEOUT, saying).await.expect("other messages were dropped");
 }
 
 /// How many messages wait for it.
@@ -85,7 +85,7 @@ async fn a_retained_message_counts_with_its_properties() {
 }
 
 #[tokio::test]
-async fn queues_of_who_is_away_cut_nobody_who_is_there() {
+async fn queues_of_offline_clients_disconnect_no_connected_client() {
     let running = start_with(Limits { queued_bytes: 200_000, ..Limits::default() }).await;
     away(&running, "ben", "b", "t/#").await;
     let mut anna = Raw::client5(running.address, "anna", "a").await;

@@ -32,7 +32,7 @@ async fn a_session_is_not_resumed_after_its_credential_was_revoked() {
 }
 
 #[tokio::test]
-async fn the_credentials_of_who_is_away_are_known() {
+async fn credentials_of_offline_sessions_are_listed() {
     let running = start().await;
     let lasting = vec![Property::SessionExpiryInterval(SessionExpiryInterval::new(300).unwrap())];
     let _there = Raw::client5(running.address, "ben", "b").await;

@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use broker::{Lane, Limits, Version};
-use common::{PATIENCE, Raw, login, start, start_with, until};
+use common::{Raw, WAIT_TIMEOUT, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{
     MessageExpiryInterval, Properties, Property, Qos, SessionExpiryInterval, WillDelayInterval,
 };
@@ -179,7 +179,7 @@ async fn sessions_end_when_their_time_is_up() {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    tokio::time::timeout(WAIT_TIMEOUT, ended).await.unwrap();
 }
 
 #[tokio::test]

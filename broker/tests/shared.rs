@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use broker::Limits;
-use common::{PATIENCE, Raw, login, start, start_with, until};
+use common::{Raw, WAIT_TIMEOUT, login, start, start_with, until};
 use mqtt_protocol_core::mqtt::packet::{Properties, Property, Qos, SessionExpiryInterval, SubOpts, v5_0};
 
 const GROUP: &str = "$share/workers/t/#";
@@ -126,7 +126,7 @@ async fn a_member_that_is_away_gets_nothing_while_others_are_there() {
 
 /// The only member of a group, with a session that is kept, leaves with a message unacknowledged: the router would die.
 #[tokio::test]
-async fn the_only_member_may_leave_in_the_midst_and_come_back() {
+async fn the_only_member_may_disconnect_with_a_message_unacknowledged_and_return() {
     let running = start().await;
     let at = running.address;
     let mut only = Raw::accepted5(at, login("anna", "only").properties(kept()).v5()).await;
@@ -166,7 +166,7 @@ async fn what_stands_behind_the_group_is_held_against_the_grants() {
 }
 
 #[tokio::test]
-async fn figures_are_said_to_those_granted_them_and_to_no_other() {
+async fn statistics_are_published_only_to_clients_granted_them() {
     let running = start().await;
     let at = running.address;
     let mut anna = Raw::client5(at, "anna", "a").await;
@@ -185,7 +185,7 @@ async fn figures_are_said_to_those_granted_them_and_to_no_other() {
             figures.insert(figure.topic);
         }
     };
-    tokio::time::timeout(PATIENCE + Duration::from_secs(5), reading).await.unwrap();
+    tokio::time::timeout(WAIT_TIMEOUT + Duration::from_secs(5), reading).await.unwrap();
     assert!(figures.contains("$SYS/broker/clients/connected") && figures.contains("$SYS/broker/clients/total"));
     // Nobody publishes there.
     assert_eq!(observer.publish5("$SYS/broker/version", b"mine", true, vec![]).await, 0x90);

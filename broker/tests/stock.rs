@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{PASSWORD, PATIENCE, start};
+use common::{PASSWORD, WAIT_TIMEOUT, start};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -42,7 +42,7 @@ async fn subscriber(
 }
 
 async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
-    tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("mosquitto_sub ended")
+    tokio::time::timeout(WAIT_TIMEOUT, lines.next_line()).await.unwrap().unwrap().expect("mosquitto_sub ended")
 }
 
 /// The next line that is a message, not a debug line.
@@ -59,7 +59,7 @@ async fn publish(at: SocketAddr, user: &str, version: &str, arguments: &[&str]) 
     let mut command = mosquitto("mosquitto_pub", at, user, version);
     command.args(arguments).stderr(Stdio::null());
     let publishing = command.status();
-    tokio::time::timeout(PATIENCE, publishing).await.unwrap().unwrap().success()
+    tokio::time::timeout(WAIT_TIMEOUT, publishing).await.unwrap().unwrap().success()
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn rumqttc_of_mqtt_3_1_1_resumes_its_session() {
     let (client, mut events) = AsyncClient::new(options(), 100);
     client.subscribe("t/#", QoS::ExactlyOnce).await.unwrap();
     let subscribing = async { while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {} };
-    tokio::time::timeout(PATIENCE, subscribing).await.unwrap();
+    tokio::time::timeout(WAIT_TIMEOUT, subscribing).await.unwrap();
     drop((client, events));
     common::until("it is gone", || running.broker.connections().is_empty()).await;
     assert!(publish(running.address, "ben", "5", &["-t", "t/x", "-m", "kept", "-q", "2"]).await);
@@ -163,7 +163,7 @@ async fn rumqttc_of_mqtt_3_1_1_resumes_its_session() {
             }
         }
     };
-    let received = tokio::time::timeout(PATIENCE, receiving).await.unwrap();
+    let received = tokio::time::timeout(WAIT_TIMEOUT, receiving).await.unwrap();
     assert_eq!(&received.payload[..], b"kept");
 }
 
@@ -210,6 +210,6 @@ async fn a_mosquitto_bridge_with_its_defaults_brings_an_integrators_topics() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, came).await.expect("the bridge brings what an integrator may read");
+    tokio::time::timeout(WAIT_TIMEOUT, came).await.expect("the bridge brings what an integrator may read");
     assert_eq!(running.broker.connections().len(), 1, "and stays");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use broker::{Broker, Config, Limits, StartError, TlsFiles};
 use bytes::Bytes;
-use common::{Logins, PASSWORD, PATIENCE, Raw, login, until};
+use common::{Logins, PASSWORD, Raw, WAIT_TIMEOUT, login, until};
 use futures_util::{SinkExt, StreamExt};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::net::TcpStream;
@@ -65,7 +65,7 @@ async fn publishes(at: SocketAddr, version: &str, ca: &Path, more: &[&str]) -> b
     command.args(["-h", "127.0.0.1", "-p", &at.port().to_string(), "-u", "anna", "-P", PASSWORD, "-V", version]);
     command.args(["-q", "1", "-t", "t/x", "-m", "over tls", "--cafile", ca.to_str().unwrap()]).args(more);
     let publishing = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).status();
-    tokio::time::timeout(PATIENCE, publishing).await.unwrap().unwrap().success()
+    tokio::time::timeout(WAIT_TIMEOUT, publishing).await.unwrap().unwrap().success()
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_renewed_certificate_is_taken_without_a_restart_and_a_broken_one_is_no
     assert!(publishes(at, "5", &old, &[]).await, "the old certificate stays");
     certify(dir.path(), "server", &second);
     let renewed = async { while !publishes(at, "5", &new, &[]).await {} };
-    tokio::time::timeout(PATIENCE, renewed).await.expect("the new certificate is taken");
+    tokio::time::timeout(WAIT_TIMEOUT, renewed).await.expect("the new certificate is taken");
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn web_socket(at: SocketAddr, protocol: Option<&str>) -> Result<WebSocket,
 async fn bytes(socket: &mut WebSocket, count: usize) -> Vec<u8> {
     let mut all = vec![];
     while all.len() < count {
-        let next = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().expect("it was closed").unwrap();
+        let next = tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await.unwrap().expect("it was closed").unwrap();
         if let Message::Binary(part) = next {
             all.extend_from_slice(&part);
         }
@@ -181,7 +181,7 @@ async fn mqtt_over_web_socket_however_its_bytes_are_cut() {
     assert_eq!(bytes(&mut socket, 4).await, [0xd0, 0, 0xd0, 0]);
     socket.send(Message::Text("no bytes".into())).await.unwrap();
     let end = async { while let Some(Ok(_)) = socket.next().await {} };
-    tokio::time::timeout(PATIENCE, end).await.expect("a text message ends the connection");
+    tokio::time::timeout(WAIT_TIMEOUT, end).await.expect("a text message ends the connection");
     until("it is gone", || broker.connections().is_empty()).await;
 }
 
@@ -238,6 +238,6 @@ async fn handshakes_that_do_not_end_hold_up_nobody_and_are_cut() {
             socket.readable().await.unwrap();
             socket.try_read(&mut byte)
         };
-        assert!(matches!(tokio::time::timeout(PATIENCE, closed).await.unwrap(), Ok(0)), "it is cut");
+        assert!(matches!(tokio::time::timeout(WAIT_TIMEOUT, closed).await.unwrap(), Ok(0)), "it is cut");
     }
 }

@@ -19,7 +19,7 @@ pub enum Press {
 pub struct Button {
     down_us: Option<u64>,
     /// The long press was told already.
-    told: bool,
+    reported: bool,
     changed_us: u64,
 }
 
@@ -32,14 +32,14 @@ impl Button {
             (None, true) => {
                 self.down_us = Some(now_us);
                 // The bounce of a press that ended must not become one of its own, but a press that goes on counts.
-                self.told &= bounced;
+                self.reported &= bounced;
                 None
             }
             (Some(down_us), false) => {
                 self.down_us = None;
                 let held_us = now_us.saturating_sub(down_us);
-                let short = !self.told && (DEBOUNCE_US..LONG_US).contains(&held_us);
-                self.told |= short;
+                let short = !self.reported && (DEBOUNCE_US..LONG_US).contains(&held_us);
+                self.reported |= short;
                 short.then_some(Press::Short)
             }
             (Some(_), true) | (None, false) => None,
@@ -52,13 +52,13 @@ impl Button {
         if now_us < due_us {
             return None;
         }
-        self.told = true;
+        self.reported = true;
         Some(Press::Long)
     }
 
     /// When [`Button::advance`] is next due.
     pub fn deadline_us(&self) -> Option<u64> {
-        self.down_us.filter(|_| !self.told).map(|down_us| down_us + LONG_US)
+        self.down_us.filter(|_| !self.reported).map(|down_us| down_us + LONG_US)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     coinline::learner::Learner,
     journal::Outcome,
     module::Module,
-    outbox::Word,
+    outbox::QueuedAck,
     settings::Set,
 };
 use protocol::{
@@ -118,7 +118,7 @@ impl Module {
         match self.timing(now_us, command) {
             Timing::Unknown => return self.answer(command, Stage::Clock, None, now_us),
             // Before expiry: of what was issued before this flash remembers, `expired` would say that it was not given.
-            Timing::Good | Timing::Expired if command.issued_ms < self.born_ms => {
+            Timing::Good | Timing::Expired if command.issued_ms < self.remembers_since_ms => {
                 return self.refuse(command, Outcome::Failed(Reason::TooOld), now_us);
             }
             Timing::Expired => return self.refuse(command, Outcome::Expired, now_us),
@@ -129,7 +129,7 @@ impl Module {
             self.counters.credits_capped = self.counters.credits_capped.saturating_add(u32::from(pulses > most));
             return self.refuse(command, Outcome::Failed(Reason::Invalid), now_us);
         }
-        if let Some(reason) = self.obstacle() {
+        if let Some(reason) = self.credit_blocker() {
             return self.refuse(command, Outcome::Failed(reason), now_us);
         }
         let (id, sequence, expires_ms) = (command.id, command.sequence, command.expires_ms);
@@ -151,7 +151,7 @@ impl Module {
             }
             return used;
         };
-        self.outbox.say(Word {
+        self.outbox.say(QueuedAck {
             command: command.id,
             sequence: command.sequence,
             stage: Stage::Duplicate,
@@ -181,7 +181,7 @@ impl Module {
     fn on_probe(&mut self, now_us: u64, command: &Command) {
         let busy = (self.waiting.len() >= CREDITS_WAITING_MAX || self.is_capped(now_us) || self.is_trying())
             .then_some(Reason::Busy);
-        match self.obstacle().or(busy) {
+        match self.credit_blocker().or(busy) {
             Some(reason) => self.answer(command, Stage::Failed, Some(reason), now_us),
             None => self.answer(command, Stage::Done, None, now_us),
         }
@@ -220,7 +220,7 @@ impl Module {
             _ => 0,
         };
         if command.sequence == newest && newest > 0 {
-            return self.outbox.say(Word {
+            return self.outbox.say(QueuedAck {
                 command: command.id,
                 sequence: command.sequence,
                 stage: Stage::Duplicate,
@@ -292,6 +292,6 @@ impl Module {
     }
 
     pub(crate) fn say(&mut self, id: u64, sequence: u32, stage: Stage, reason: Option<Reason>, now_us: u64) {
-        self.outbox.say(Word { command: id, sequence, stage, pulses: None, reason, first: None, at_us: now_us });
+        self.outbox.say(QueuedAck { command: id, sequence, stage, pulses: None, reason, first: None, at_us: now_us });
     }
 }

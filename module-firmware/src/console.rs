@@ -4,7 +4,7 @@
 //! harmful. A request that repeats does the same again, which changes nothing.
 //!
 //! The console runs beside the link's loop, which alone holds the running module. What it wants of that goes over the
-//! [`Desk`]: the board hands it to the loop as an input, and hands what the loop tells back.
+//! [`ConsoleMailbox`]: the board hands it to the loop as an input, and hands what the loop tells back.
 
 use crate::{
     link::Input,
@@ -29,23 +29,23 @@ const READ_BYTES: usize = 64;
 const TELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where console and link's loop meet. One executor polls both: it is not for several threads.
-pub struct Desk {
+pub struct ConsoleMailbox {
     settings: Cell<Option<Settings>>,
     wants_info: Cell<bool>,
     asked: Signal<NoopRawMutex, ()>,
-    told: Signal<NoopRawMutex, Info<'static>>,
+    reported: Signal<NoopRawMutex, Info<'static>>,
 }
 
-impl Default for Desk {
+impl Default for ConsoleMailbox {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Desk {
+impl ConsoleMailbox {
     /// Nothing asked, nothing told.
     pub const fn new() -> Self {
-        Self { settings: Cell::new(None), wants_info: Cell::new(false), asked: Signal::new(), told: Signal::new() }
+        Self { settings: Cell::new(None), wants_info: Cell::new(false), asked: Signal::new(), reported: Signal::new() }
     }
 
     /// For [`crate::link::Board::take_input`].
@@ -63,14 +63,14 @@ impl Desk {
 
     /// For [`crate::link::Board::tell`].
     pub fn tell(&self, info: &Info<'static>) {
-        self.told.signal(*info);
+        self.reported.signal(*info);
     }
 
     async fn info(&self) -> Option<Info<'static>> {
-        self.told.reset();
+        self.reported.reset();
         self.wants_info.set(true);
         self.asked.signal(());
-        with_timeout(TELL_TIMEOUT, self.told.wait()).await.ok()
+        with_timeout(TELL_TIMEOUT, self.reported.wait()).await.ok()
     }
 
     /// Has the module take settings; true once they are in flash and in force.
@@ -109,7 +109,7 @@ impl Module {
             faults: self.faults(),
             totals: self.totals(),
             settings: Settings { profile: self.profile(), ..*self.settings() },
-            learned: self.learning.told(),
+            learned: self.learning.reported(),
             diagnostics: self.diagnostics(),
             hardware: Hardware::default(),
         }
@@ -161,7 +161,7 @@ pub async fn run<P: Read + Write, F: NorFlash>(
     port: &mut P,
     provision: &mut Provision<F>,
     id: Option<ModuleId>,
-    desk: &Desk,
+    mailbox: &ConsoleMailbox,
 ) -> Result<Ended, P::Error> {
     let mut console = Console::default();
     let mut bytes = [0; READ_BYTES];
@@ -173,11 +173,11 @@ pub async fn run<P: Read + Write, F: NorFlash>(
                 None => {}
                 Some(Asked::Nonsense(number)) => say(port, number, &Reply::Refused(Refusal::Invalid)).await?,
                 Some(Asked::Request(number, Request::Info)) => {
-                    tell(port, number, provision, id, bad_frames, desk).await?;
+                    tell(port, number, provision, id, bad_frames, mailbox).await?;
                 }
                 Some(Asked::Request(number, request)) => {
                     let restarts = matches!(request, Request::Reboot | Request::Erase);
-                    let done = change(provision, id, desk, request).await;
+                    let done = change(provision, id, mailbox, request).await;
                     let reply = match done {
                         Ok(()) => Reply::Done,
                         Err(refusal) => Reply::Refused(refusal),
@@ -195,7 +195,7 @@ pub async fn run<P: Read + Write, F: NorFlash>(
 async fn change<F: NorFlash>(
     provision: &mut Provision<F>,
     id: Option<ModuleId>,
-    desk: &Desk,
+    mailbox: &ConsoleMailbox,
     request: Request<'_>,
 ) -> Result<(), Refusal> {
     match request {
@@ -205,7 +205,7 @@ async fn change<F: NorFlash>(
             let before = provision.identity().await.map_err(|_| Refusal::Flash)?;
             let other = before.is_some_and(|before| before.id != identity.id || before.secret != identity.secret);
             if other && !replace {
-                return Err(Refusal::Taken);
+                return Err(Refusal::OtherIdentity);
             }
             provision.set_identity(&identity).await.map_err(|_| Refusal::Flash)
         }
@@ -216,7 +216,7 @@ async fn change<F: NorFlash>(
         // Settings of a module without identity would be erased when it gets one.
         Request::SetSettings(_) if id.is_none() => Err(Refusal::NoIdentity),
         Request::SetSettings(settings) if !settings.is_valid() => Err(Refusal::Invalid),
-        Request::SetSettings(settings) => desk.take_settings(settings).await.then_some(()).ok_or(Refusal::Flash),
+        Request::SetSettings(settings) => mailbox.take_settings(settings).await.then_some(()).ok_or(Refusal::Flash),
         // Totals and journal go at the next boot, being nobody's then.
         Request::Erase => provision.erase().await.map_err(|_| Refusal::Flash),
     }
@@ -228,14 +228,14 @@ async fn tell<P: Read + Write, F: NorFlash>(
     provision: &mut Provision<F>,
     id: Option<ModuleId>,
     bad_frames: u32,
-    desk: &Desk,
+    mailbox: &ConsoleMailbox,
 ) -> Result<(), P::Error> {
     // A loop that does not come round is the watchdog's to see.
-    let Some(info) = desk.info().await else { return Ok(()) };
+    let Some(info) = mailbox.info().await else { return Ok(()) };
     // As stored: what a restart will take up.
     let server = provision.server().await.ok().flatten();
     let hardware = Hardware { bad_frames, ..info.hardware };
-    let info = Info { id, server: server.as_ref().map(ServerAddress::told), hardware, ..info };
+    let info = Info { id, server: server.as_ref().map(ServerAddress::reported), hardware, ..info };
     say(port, number, &Reply::Info(info)).await
 }
 

@@ -12,7 +12,7 @@ use protocol::messages::{Reason, faults};
 
 impl Module {
     /// Why no credit can be given now, but for a full queue.
-    pub(crate) fn obstacle(&self) -> Option<Reason> {
+    pub(crate) fn credit_blocker(&self) -> Option<Reason> {
         if self.lock.value {
             Some(Reason::Locked)
         } else if self.faults & faults::BLOCKING != 0 {
@@ -86,13 +86,13 @@ impl Module {
         let refusal = if self.clock.unix_ms(now_us).is_none_or(|unix_ms| unix_ms > next.expires_ms) {
             Some(Outcome::Expired)
         } else {
-            self.obstacle().map(Outcome::Failed)
+            self.credit_blocker().map(Outcome::Failed)
         };
         let outcome = match refusal {
             Some(refusal) => refusal,
             None if self.reboot_at_us.is_some() || !self.coins.is_free(now_us) => return false,
             None if !self.budget.has_room(next.pulses, self.settings.value.credit_pulses_per_minute(), now_us) => {
-                self.hold_back();
+                self.defer_credit();
                 return false;
             }
             None => Outcome::Started,
@@ -111,7 +111,7 @@ impl Module {
     }
 
     /// The cap per minute keeps the next credit waiting.
-    fn hold_back(&mut self) {
+    fn defer_credit(&mut self) {
         if let Some(next) = self.waiting.front_mut().filter(|next| !next.held) {
             next.held = true;
             self.counters.credits_capped = self.counters.credits_capped.saturating_add(1);

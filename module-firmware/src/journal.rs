@@ -65,7 +65,7 @@ pub struct Record {
     /// What came of it.
     pub outcome: Outcome,
     /// Whether the broker has acknowledged the outcome.
-    pub told: bool,
+    pub reported: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +74,7 @@ struct Slot {
     /// Flash does not have this yet.
     dirty: bool,
     /// The outcome is in flight to the server.
-    telling: bool,
+    reporting: bool,
     /// Uptime of the last change; 0 for an earlier boot.
     at_us: u64,
 }
@@ -100,7 +100,7 @@ impl Journal {
             record.outcome = Outcome::Failed(Reason::PowerLost);
         }
         if let Some(place) = self.slots.get_mut(usize::from(slot)) {
-            *place = Some(Slot { record, dirty: cut, telling: false, at_us: 0 });
+            *place = Some(Slot { record, dirty: cut, reporting: false, at_us: 0 });
         }
     }
 
@@ -161,8 +161,8 @@ impl Journal {
         if let Some(evicted) = place {
             self.floor = self.floor.max(evicted.record.sequence);
         }
-        let record = Record { command, sequence, given: 0, outcome, told: false };
-        *place = Some(Slot { record, dirty: true, telling: false, at_us: now_us });
+        let record = Record { command, sequence, given: 0, outcome, reported: false };
+        *place = Some(Slot { record, dirty: true, reporting: false, at_us: now_us });
         true
     }
 
@@ -214,36 +214,36 @@ impl Journal {
 
     /// The next outcome the server has not heard, oldest sequence first. Only what is durable is told, but for
     /// outcomes under which nothing more can be given anyway when flash fails (`even_if_dirty`).
-    pub fn untold(&self, even_if_dirty: bool) -> Option<(Record, u64)> {
+    pub fn next_unreported(&self, even_if_dirty: bool) -> Option<(Record, u64)> {
         let ready = |slot: &&Slot| {
             let record = &slot.record;
-            record.outcome.is_final() && !record.told && !slot.telling && (even_if_dirty || !slot.dirty)
+            record.outcome.is_final() && !record.reported && !slot.reporting && (even_if_dirty || !slot.dirty)
         };
         let slot = self.slots.iter().flatten().filter(ready).min_by_key(|slot| slot.record.sequence)?;
         Some((slot.record, slot.at_us))
     }
 
     /// Notes that an outcome is on its way to the server.
-    pub fn telling(&mut self, sequence: u32) {
+    pub fn reporting(&mut self, sequence: u32) {
         if let Some(slot) = self.slot_mut(sequence) {
-            slot.telling = true;
+            slot.reporting = true;
         }
     }
 
     /// Notes that the broker has an outcome.
-    pub fn told(&mut self, sequence: u32) {
+    pub fn reported(&mut self, sequence: u32) {
         if let Some(slot) = self.slot_mut(sequence)
-            && slot.telling
+            && slot.reporting
         {
-            slot.telling = false;
-            slot.record.told = true;
+            slot.reporting = false;
+            slot.record.reported = true;
             slot.dirty = true;
         }
     }
 
     /// Notes that whatever was on its way is lost.
-    pub fn untell(&mut self) {
-        self.slots.iter_mut().flatten().for_each(|slot| slot.telling = false);
+    pub fn clear_reporting(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|slot| slot.reporting = false);
     }
 }
 
@@ -261,7 +261,7 @@ fn encode(record: &Record, floor: u32, credit_pulses: u64) -> [u8; RECORD_BYTES]
     bytes[13..15].copy_from_slice(&record.given.to_le_bytes());
     bytes[15] = outcome;
     bytes[16] = reason;
-    bytes[17] = u8::from(record.told);
+    bytes[17] = u8::from(record.reported);
     bytes[18..22].copy_from_slice(&floor.to_le_bytes());
     bytes[22..30].copy_from_slice(&credit_pulses.to_le_bytes());
     bytes
@@ -274,7 +274,7 @@ fn decode(bytes: &[u8]) -> Option<(Record, u32, u64)> {
     let command = u64::from_le_bytes(take(&mut rest)?);
     let sequence = u32::from_le_bytes(take(&mut rest)?);
     let given = u16::from_le_bytes(take(&mut rest)?);
-    let [outcome, reason, told] = take(&mut rest)?;
+    let [outcome, reason, reported] = take(&mut rest)?;
     let floor = u32::from_le_bytes(take(&mut rest)?);
     let credit_pulses = u64::from_le_bytes(take(&mut rest)?);
     let outcome = match outcome {
@@ -284,7 +284,7 @@ fn decode(bytes: &[u8]) -> Option<(Record, u32, u64)> {
         4 => Outcome::Expired,
         _ => return None,
     };
-    let record = Record { command, sequence, given, outcome, told: told != 0 };
+    let record = Record { command, sequence, given, outcome, reported: reported != 0 };
     (format == FORMAT).then_some((record, floor, credit_pulses))
 }
 

@@ -12,7 +12,7 @@ use crate::{
     button::Press,
     coinline::{
         learner::{Ask, Learner, Step},
-        trial::Witness,
+        trial::Confirmer,
     },
     module::Module,
     settings::Bytes,
@@ -73,9 +73,9 @@ impl Record {
 
 /// What becomes of a record once it is written.
 #[derive(Debug, Clone, Copy)]
-enum Then {
+enum AfterWrite {
     /// A command is answered, and a learning begins or ends.
-    Obey { command: u64, ask: Option<Ask> },
+    Execute { command: u64, ask: Option<Ask> },
     /// The button began it.
     Begin(Ask),
     /// Test pulses may be given.
@@ -88,12 +88,12 @@ enum Then {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Learning {
     record: Option<Record>,
-    staged: Option<(Record, Then)>,
+    staged: Option<(Record, AfterWrite)>,
     learner: Option<Learner>,
     /// What the status says of it.
-    told: Option<Learned>,
+    reported: Option<Learned>,
     /// No status with it was heard yet.
-    pub(crate) unheard: bool,
+    pub(crate) unreported: bool,
     ended_us: Option<u64>,
 }
 
@@ -107,8 +107,8 @@ impl Learning {
             learned.stage = LearnStage::Failed;
             learned.failure = Some(LearnFailure::Restarted);
         }
-        self.told = record.learned;
-        self.unheard = self.told.is_some();
+        self.reported = record.learned;
+        self.unreported = self.reported.is_some();
         self.record = Some(record);
     }
 
@@ -124,7 +124,7 @@ impl Learning {
 
     /// Whether the command with the newest sequence is not obeyed yet.
     pub(crate) fn is_pending(&self) -> bool {
-        matches!(self.staged, Some((_, Then::Obey { .. })))
+        matches!(self.staged, Some((_, AfterWrite::Execute { .. })))
     }
 
     /// The value to write.
@@ -133,8 +133,8 @@ impl Learning {
     }
 
     /// What a status says of it.
-    pub(crate) fn told(&self) -> Option<Learned> {
-        self.told
+    pub(crate) fn reported(&self) -> Option<Learned> {
+        self.reported
     }
 
     /// The learner, while it learns.
@@ -150,7 +150,7 @@ impl Learning {
     /// How the last learning ended, while the light says so, and until when.
     pub(crate) fn shown(&self, now_us: u64) -> Option<(bool, u64)> {
         let until_us = self.ended_us?.saturating_add(RESULT_SHOWN_US);
-        let stored = self.told.is_some_and(|learned| learned.stage == LearnStage::Stored);
+        let stored = self.reported.is_some_and(|learned| learned.stage == LearnStage::Stored);
         (now_us < until_us).then_some((stored, until_us))
     }
 }
@@ -172,24 +172,24 @@ impl Module {
         if let Some(reason) = refusal {
             return self.say(command.id, command.sequence, Stage::Failed, Some(reason), now_us);
         }
-        if let Some((older, Then::Obey { command, .. })) = self.learning.staged.take() {
+        if let Some((older, AfterWrite::Execute { command, .. })) = self.learning.staged.take() {
             self.say(command, older.sequence, Stage::Failed, Some(Reason::Superseded), now_us);
         }
         let ask = (!learn.is_cancel()).then(|| Ask {
             command: command.sequence,
             coins: learn.coins,
-            witness: learn.confirm.then(|| self.witness()),
+            confirmer: learn.confirm.then(|| self.confirmer()),
             test_pulses: learn.test_pulses,
         });
         let learned = match ask {
             Some(ask) => Some(self.fresh(ask, now_us).learned()),
             None => match self.learning.learner.as_ref() {
                 Some(learner) => Some(learner.failed(LearnFailure::Cancelled)),
-                None => self.learning.told,
+                None => self.learning.reported,
             },
         };
         let record = Record { sequence: command.sequence, learned, ..self.learning_record() };
-        self.learning.staged = Some((record, Then::Obey { command: command.id, ask }));
+        self.learning.staged = Some((record, AfterWrite::Execute { command: command.id, ask }));
     }
 
     /// Takes a press of the button.
@@ -201,17 +201,17 @@ impl Module {
             // A command on its way to flash goes first.
             (Press::Long, None) if self.learning.staged.is_some() => {}
             (Press::Long, None) => {
-                let witness = Some(self.witness());
-                let ask = Ask { command: 0, coins: LEARN_COINS_MIN, witness, test_pulses: 0 };
+                let confirmer = Some(self.confirmer());
+                let ask = Ask { command: 0, coins: LEARN_COINS_MIN, confirmer, test_pulses: 0 };
                 let learned = Some(self.fresh(ask, now_us).learned());
                 let record = Record { learned, ..self.learning_record() };
-                self.learning.staged = Some((record, Then::Begin(ask)));
+                self.learning.staged = Some((record, AfterWrite::Begin(ask)));
             }
         }
     }
 
-    fn witness(&self) -> Witness {
-        if self.settings.value.sense { Witness::Sense } else { Witness::Person }
+    fn confirmer(&self) -> Confirmer {
+        if self.settings.value.sense { Confirmer::Sense } else { Confirmer::Person }
     }
 
     fn fresh(&self, ask: Ask, now_us: u64) -> Learner {
@@ -258,7 +258,7 @@ impl Module {
             Step::Line(profile) => self.coins.set_profile(&profile, now_us),
             Step::Save => {
                 let record = Record { learned: Some(learned), ..self.learning_record() };
-                self.learning.staged = Some((record, Then::Try));
+                self.learning.staged = Some((record, AfterWrite::Try));
             }
             Step::Pulse { width_ms, gap_ms } => self.coins.give_test_pulse(width_ms, gap_ms, now_us),
             Step::Stored(profile) => self.store_learned(profile),
@@ -267,7 +267,7 @@ impl Module {
         if step == Step::Wait {
             // Coins are told as they come, and pairs as they are tried; bounce and noise alone are not news.
             let progress = |l: &Learned| (l.stage, l.coins, l.profile, l.test_pulses);
-            if self.learning.told.as_ref().map(progress) != Some(progress(&learned)) {
+            if self.learning.reported.as_ref().map(progress) != Some(progress(&learned)) {
                 self.tell_learned(learned);
             }
         }
@@ -278,7 +278,7 @@ impl Module {
         let Some(learner) = self.learning.learner.as_ref() else { return };
         let learned = Some(learner.stored(&profile));
         let record = Record { profile: Some(profile), learned, ..self.learning_record() };
-        self.learning.staged = Some((record, Then::End));
+        self.learning.staged = Some((record, AfterWrite::End));
     }
 
     /// Ends a learning without result; the profile from before is in force again at once.
@@ -288,7 +288,7 @@ impl Module {
         let record = Record { learned: Some(learned), ..self.learning_record() };
         // A command that waits for flash has its own record, and goes first.
         if !self.learning.is_pending() {
-            self.learning.staged = Some((record, Then::End));
+            self.learning.staged = Some((record, AfterWrite::End));
         }
         self.end_learning(learned, now_us);
     }
@@ -301,32 +301,32 @@ impl Module {
     }
 
     fn tell_learned(&mut self, learned: Learned) {
-        if self.learning.told != Some(learned) {
-            self.learning.told = Some(learned);
-            self.learning.unheard = true;
+        if self.learning.reported != Some(learned) {
+            self.learning.reported = Some(learned);
+            self.learning.unreported = true;
             self.report.state_changed = true;
         }
     }
 
     /// A record is in flash.
     pub(crate) fn learning_written(&mut self, bytes: &[u8], now_us: u64) {
-        let written = |staged: &mut (Record, Then)| staged.0.to_bytes().is_some_and(|staged| staged == bytes);
+        let written = |staged: &mut (Record, AfterWrite)| staged.0.to_bytes().is_some_and(|staged| staged == bytes);
         // Another took its place meanwhile, and is written next.
         let Some((record, then)) = self.learning.staged.take_if(written) else { return };
         self.learning.record = Some(record);
         let ask = match then {
-            Then::Obey { command, ask } => {
+            AfterWrite::Execute { command, ask } => {
                 self.say(command, record.sequence, Stage::Done, None, now_us);
                 ask
             }
-            Then::Begin(ask) => Some(ask),
-            Then::Try => {
+            AfterWrite::Begin(ask) => Some(ask),
+            AfterWrite::Try => {
                 if let Some(learner) = self.learning.learner.as_mut() {
                     learner.saved();
                 }
                 return;
             }
-            Then::End => None,
+            AfterWrite::End => None,
         };
         match (ask, record.learned) {
             (Some(ask), _) => {
@@ -344,7 +344,7 @@ impl Module {
     /// The record could not be written.
     pub(crate) fn learning_unwritten(&mut self, now_us: u64) {
         let Some((record, then)) = self.learning.staged.take() else { return };
-        if let Then::Obey { command, .. } = then {
+        if let AfterWrite::Execute { command, .. } = then {
             self.say(command, record.sequence, Stage::Failed, Some(Reason::Flash), now_us);
         }
         if let Some(learner) = self.learning.learner.as_ref() {

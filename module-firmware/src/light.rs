@@ -12,7 +12,7 @@ const PAUSE_MS: u64 = 1_600;
 
 /// What the light may have to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub enum LightSignal {
     /// Somebody looks for this module.
     Locate,
     /// Learning: the line is listened to at rest; put no coin in.
@@ -36,7 +36,7 @@ pub enum Sign {
     /// The module is locked.
     Locked,
     /// Connected, all well.
-    Well,
+    AllWell,
 }
 
 /// Flashes for the first blocking fault among the bits, if there is one.
@@ -46,22 +46,22 @@ pub fn fault_flashes(bits: u32) -> Option<u8> {
     shown.into_iter().find(|(fault, _)| bits & fault != 0).map(|(_, flashes)| flashes)
 }
 
-impl Sign {
+impl LightSignal {
     /// How the light blinks: the parts of a period in milliseconds, lit and dark by turns, the first lit. A single part
     /// is for ever.
     fn parts(self) -> (u64, u64) {
         match self {
-            Sign::Locate => (100, 100),
-            Sign::LearnQuiet => (1_000, 1_000),
-            Sign::LearnCoin => (500, 500),
-            Sign::LearnPress => (200, 200),
-            Sign::LearnStored => (900, 100),
-            Sign::LearnFailed => (100, 900),
-            Sign::Crediting => (250, 250),
-            Sign::NoNetwork => (100, 3_900),
-            Sign::Locked => (3_900, 100),
-            Sign::LearnBusy | Sign::Well => (1, 0),
-            Sign::Fault(_) => (FLASH_MS, FLASH_MS),
+            LightSignal::Locate => (100, 100),
+            LightSignal::LearnQuiet => (1_000, 1_000),
+            LightSignal::LearnCoin => (500, 500),
+            LightSignal::LearnPress => (200, 200),
+            LightSignal::LearnStored => (900, 100),
+            LightSignal::LearnFailed => (100, 900),
+            LightSignal::Crediting => (250, 250),
+            LightSignal::NoNetwork => (100, 3_900),
+            LightSignal::Locked => (3_900, 100),
+            LightSignal::LearnBusy | LightSignal::AllWell => (1, 0),
+            LightSignal::Fault(_) => (FLASH_MS, FLASH_MS),
         }
     }
 
@@ -74,7 +74,7 @@ impl Sign {
         let now_ms = now_us / 1000;
         let until = |ms: u64| Some((now_ms + ms) * 1000);
         let (period_ms, flashing_ms) = match self {
-            Sign::Fault(flashes) => {
+            LightSignal::Fault(flashes) => {
                 let flashing_ms = (on_ms + off_ms) * u64::from(flashes);
                 (flashing_ms + PAUSE_MS, flashing_ms)
             }
@@ -102,7 +102,7 @@ mod tests {
     use std::vec::Vec;
 
     /// Lit and dark times over two periods, followed only by what the pattern says of its next change.
-    fn watch(sign: Sign, until_ms: u64) -> Vec<(bool, u64)> {
+    fn watch(sign: LightSignal, until_ms: u64) -> Vec<(bool, u64)> {
         let (mut now_us, mut seen) = (0, Vec::new());
         while now_us < until_ms * 1000 {
             let (lit, next_us) = sign.at(now_us);
@@ -119,18 +119,18 @@ mod tests {
 
     #[test]
     fn the_patterns_are_those_of_the_document() {
-        assert_eq!(watch(Sign::NoNetwork, 4_000), [(true, 100), (false, 3_900)]);
-        assert_eq!(watch(Sign::Locate, 200), [(true, 100), (false, 100)]);
+        assert_eq!(watch(LightSignal::NoNetwork, 4_000), [(true, 100), (false, 3_900)]);
+        assert_eq!(watch(LightSignal::Locate, 200), [(true, 100), (false, 100)]);
         let two = [(true, 200), (false, 200), (true, 200), (false, 1_800)];
-        assert_eq!(watch(Sign::Fault(2), 2_400), two);
-        assert_eq!(watch(Sign::Fault(2), 4_800), [two, two].concat());
-        assert_eq!(watch(Sign::Fault(5), 3_600).len(), 10);
+        assert_eq!(watch(LightSignal::Fault(2), 2_400), two);
+        assert_eq!(watch(LightSignal::Fault(2), 4_800), [two, two].concat());
+        assert_eq!(watch(LightSignal::Fault(5), 3_600).len(), 10);
     }
 
     #[test]
     fn a_module_that_is_well_needs_no_waking() {
-        assert_eq!(Sign::Well.at(123), (true, None));
-        assert_eq!(Sign::LearnBusy.at(0), (true, None));
+        assert_eq!(LightSignal::AllWell.at(123), (true, None));
+        assert_eq!(LightSignal::LearnBusy.at(0), (true, None));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The loop of a module: it drives the core, writes what the core wants in flash, and keeps a session with the broker.
 //!
-//! Two futures share the core, each for the length of a call. `tend` takes the board's inputs, polls the core at
+//! Two futures share the core, each for the length of a call. `core_loop` takes the board's inputs, polls the core at
 //! each of its deadlines and sets the outputs, while a write to flash runs beside it; so an edge waits neither for flash
-//! nor for the network. `keep_connected` dials, says what is to be said and takes what comes.
+//! nor for the network. `connection_loop` dials, says what is to be said and takes what comes.
 //!
 //! MQTT 5 over minimq: client id and user name are the module's id, the password is derived from its secret, the will
 //! says offline. Each attempt to connect is a session of its own: nothing is left in minimq that it could send again,
@@ -46,9 +46,9 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Nothing being heard, the connection is looked after this often, so that a write that got stuck unasked (a ping, an
 /// acknowledgement) is noticed.
-pub const LOOK_AFTER: Duration = Duration::from_secs(60);
+pub const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// A session of this length shows that the broker accepts the module: the backoff is reset.
-pub const SETTLED: Duration = Duration::from_secs(10);
+pub const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// First wait before dialling again; doubled up to the longest, each drawn at random from its half to its whole.
 pub const BACKOFF_FIRST_MS: u64 = 500;
 /// Longest wait before dialling again.
@@ -138,13 +138,13 @@ pub async fn run<F: NorFlash, B: Board, D: Dial>(
         asked: Cell::new(false),
     };
     let connected = async {
-        let ended = node.keep_connected(identity, dial, seed).await;
+        let ended = node.connection_loop(identity, dial, seed).await;
         while node.module.borrow().is_writing() {
             node.news.wait().await;
         }
         ended
     };
-    match select(node.tend(store, board), connected).await {
+    match select(node.core_loop(store, board), connected).await {
         Either::First(never) => match never {},
         Either::Second(ended) => ended,
     }
@@ -188,7 +188,7 @@ impl Node<'_> {
     }
 
     /// Lets the core act, and flash be written beside it.
-    async fn tend<F: NorFlash, B: Board>(&self, store: &mut Store<F>, board: &mut B) -> Infallible {
+    async fn core_loop<F: NorFlash, B: Board>(&self, store: &mut Store<F>, board: &mut B) -> Infallible {
         loop {
             // Between settling and waiting nothing is awaited: what the core wants is never left lying.
             let deadline_us = self.settle(board);
@@ -252,15 +252,15 @@ impl Node<'_> {
     }
 
     /// Connects again and again, until the core wants a restart.
-    async fn keep_connected<D: Dial>(&self, identity: &Identity, dial: &mut D, seed: u64) -> Ended {
+    async fn connection_loop<D: Dial>(&self, identity: &Identity, dial: &mut D, seed: u64) -> Ended {
         let mut backoff = Backoff::new(BACKOFF_FIRST_MS, BACKOFF_MAX_MS, seed);
         loop {
             let over = self.session(identity, dial).await;
             self.tell(|module, _| module.on_disconnected());
             match over {
-                Over::Left => return Ended::Reboot,
-                Over::Lost { settled: true } => backoff.settled(),
-                Over::Lost { settled: false } => {}
+                SessionEnd::Left => return Ended::Reboot,
+                SessionEnd::Lost { settled: true } => backoff.settled(),
+                SessionEnd::Lost { settled: false } => {}
             }
             let wait = Timer::after_millis(backoff.next_ms());
             if let Either::First(()) = select(self.leave.wait(), wait).await {
@@ -270,8 +270,8 @@ impl Node<'_> {
     }
 
     /// One session, from dialling to its end.
-    async fn session<D: Dial>(&self, identity: &Identity, dial: &mut D) -> Over {
-        const NONE: Over = Over::Lost { settled: false };
+    async fn session<D: Dial>(&self, identity: &Identity, dial: &mut D) -> SessionEnd {
+        const NONE: SessionEnd = SessionEnd::Lost { settled: false };
         let (mut rx, mut tx) = ([0; RX_BYTES], [0; TX_BYTES]);
         let will = self.module.borrow_mut().begin_session(self.now_us());
         let password = identity.secret.mqtt_password(identity.id);
@@ -287,18 +287,18 @@ impl Node<'_> {
             Some(connection)
         });
         let mut connection = match select(self.leave.wait(), connect).await {
-            Either::First(()) => return Over::Left,
+            Either::First(()) => return SessionEnd::Left,
             Either::Second(Ok(Some(connection))) => connection,
             Either::Second(_) => return NONE,
         };
         self.tell(|module, _| module.on_connected());
         let since = Instant::now();
-        match select(self.leave.wait(), self.converse(&mut connection, identity.id, keepalive_s)).await {
+        match select(self.leave.wait(), self.serve_session(&mut connection, identity.id, keepalive_s)).await {
             Either::First(()) => {
-                self.take_leave(&mut connection, identity.id).await;
-                Over::Left
+                self.send_farewell(&mut connection, identity.id).await;
+                SessionEnd::Left
             }
-            Either::Second(()) => Over::Lost { settled: since.elapsed() >= SETTLED },
+            Either::Second(()) => SessionEnd::Lost { settled: since.elapsed() >= STABLE_AFTER },
         }
     }
 
@@ -307,7 +307,12 @@ impl Node<'_> {
     }
 
     /// Publishes and receives, until the connection is lost or needs another keepalive.
-    async fn converse<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId, keepalive_s: u16) {
+    async fn serve_session<S: minimq::Io>(
+        &self,
+        connection: &mut Connection<'_, '_, S>,
+        id: ModuleId,
+        keepalive_s: u16,
+    ) {
         let mut on_their_way: Vec<(Token, Op), IN_FLIGHT_MAX> = Vec::new();
         loop {
             // What minimq itself has to write (acknowledgements, pings) goes out here, where being stuck has an end.
@@ -329,7 +334,7 @@ impl Node<'_> {
                 if on_their_way.is_empty() && self.keepalive_s() != keepalive_s {
                     return;
                 }
-                match select(self.news.wait(), with_timeout(self.patience(room), connection.poll())).await {
+                match select(self.news.wait(), with_timeout(self.receive_timeout(room), connection.poll())).await {
                     Either::Second(Ok(Ok(Some(message)))) => self.take(&message),
                     Either::Second(Ok(Err(_))) => return,
                     Either::First(()) | Either::Second(Ok(Ok(None)) | Err(_)) => {}
@@ -348,10 +353,10 @@ impl Node<'_> {
     }
 
     /// How long to listen for, nothing being heard and nothing to say: to the next status, where it can be said.
-    fn patience(&self, room: bool) -> Duration {
+    fn receive_timeout(&self, room: bool) -> Duration {
         let due_us = self.module.borrow().status_due_us().filter(|_| room);
-        let wait = |due_us: u64| LOOK_AFTER.min(Duration::from_micros(due_us.saturating_sub(self.now_us())));
-        due_us.map_or(LOOK_AFTER, wait)
+        let wait = |due_us: u64| IDLE_CHECK_INTERVAL.min(Duration::from_micros(due_us.saturating_sub(self.now_us())));
+        due_us.map_or(IDLE_CHECK_INTERVAL, wait)
     }
 
     fn take(&self, message: &InboundPublish<'_>) {
@@ -361,7 +366,7 @@ impl Node<'_> {
     }
 
     /// Says that the module leaves on purpose, if the connection takes it.
-    async fn take_leave<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId) {
+    async fn send_farewell<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId) {
         let farewell = self.module.borrow().farewell(self.now_us());
         let topic = topic(id, Kind::Status);
         let leave = with_timeout(FAREWELL_TIMEOUT, async {
@@ -376,7 +381,7 @@ impl Node<'_> {
 }
 
 /// How a session ended.
-enum Over {
+enum SessionEnd {
     /// The connection was lost, or never made; `settled` if it had lasted.
     Lost { settled: bool },
     /// The module leaves on purpose.

@@ -4,7 +4,7 @@ use crate::{
     journal::Journal,
     learning::Learning,
     module::{FLASH_RETRY_US, Module, REBOOT_WAIT_MAX_US},
-    provision::begin_anew,
+    provision::start_over,
     settings::{Bytes, Set},
     store::{Key, Store, StoreError, VALUE_MAX_BYTES},
 };
@@ -45,15 +45,15 @@ impl Write {
 
 impl Module {
     /// Takes up what flash remembers. Content that makes no sense even after repair is erased: the module goes on
-    /// with nothing remembered, and refuses the credits that it may have forgotten (see `born_ms`). Flash that
+    /// with nothing remembered, and refuses the credits that it may have forgotten (see `remembers_since_ms`). Flash that
     /// cannot be read at all is left alone, and is a fault until the next boot.
-    pub(crate) async fn take_up<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) {
+    pub(crate) async fn load<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) {
         let mut outcome = self.restore(store).await;
         if outcome == Err(StoreError::Damaged) {
-            outcome = begin_anew(store, self.id).await;
+            outcome = start_over(store, self.id).await;
             (self.settings, self.lock, self.reboot_sequence) = (Set::default(), Set::default(), 0);
             self.journal = Journal::default();
-            (self.boot, self.coin_pulses, self.noise_before, self.born_ms) = (0, 0, 0, 0);
+            (self.boot, self.coin_pulses, self.noise_before, self.remembers_since_ms) = (0, 0, 0, 0);
             (self.coin_pulses_saved, self.noise_saved) = (0, 0);
             self.learning = Learning::default();
         }
@@ -77,7 +77,7 @@ impl Module {
     }
 
     async fn restore<F: NorFlash>(&mut self, store: &mut Store<F>) -> Result<(), StoreError> {
-        let states = [Key::Boot, Key::Coins, Key::Settings, Key::Lock, Key::Reboot, Key::Born, Key::Learning];
+        let states = [Key::Boot, Key::Coins, Key::Settings, Key::Lock, Key::Reboot, Key::RemembersSince, Key::Learning];
         let mut value = [0; VALUE_MAX_BYTES];
         for key in states.into_iter().chain((0..CREDIT_WINDOW as u8).map(Key::Credit)) {
             if let Some(length) = store.read(key, &mut value).await? {
@@ -101,7 +101,7 @@ impl Module {
             Key::Settings => self.settings = Set::<Settings>::from_bytes(bytes).unwrap_or(self.settings),
             Key::Lock => self.lock = Set::<bool>::from_bytes(bytes).unwrap_or(self.lock),
             Key::Reboot => self.reboot_sequence = u32_of(bytes).unwrap_or(0),
-            Key::Born => self.born_ms = u64_of(bytes).unwrap_or(0),
+            Key::RemembersSince => self.remembers_since_ms = u64_of(bytes).unwrap_or(0),
             Key::Learning => self.learning.restore(bytes),
             Key::Credit(slot) => self.journal.restore(slot, bytes),
             // Taken up by `provision` alone.
@@ -143,7 +143,7 @@ impl Module {
         if let Some(bytes) = self.learning.unwritten() {
             return Some((Key::Learning, bytes));
         }
-        self.born_dirty.then_some((Key::Born, bytes_of(&self.born_ms.to_le_bytes())?))
+        self.remembers_since_dirty.then_some((Key::RemembersSince, bytes_of(&self.remembers_since_ms.to_le_bytes())?))
     }
 
     /// Whether there is something to write, and it may begin.
@@ -202,7 +202,7 @@ impl Module {
                     self.coins_dirty = self.coin_pulses_saved != self.coin_pulses;
                 }
             }
-            Key::Born => self.born_dirty = false,
+            Key::RemembersSince => self.remembers_since_dirty = false,
             Key::Learning => self.learning_written(bytes, now_us),
             // Written by `provision` alone.
             Key::Owner | Key::Identity | Key::Server | Key::Access => {}

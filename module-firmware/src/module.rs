@@ -13,7 +13,7 @@ use crate::{
     commands::Waiting,
     journal::Journal,
     learning::Learning,
-    light::{self, Sign},
+    light::{self, LightSignal},
     outbox::{Counted, Outbox},
     settings::Set,
     store::Store,
@@ -139,8 +139,8 @@ pub struct Module {
     pub(crate) boot_dirty: bool,
     pub(crate) clock: Clock,
     /// Credits issued before this unix time are refused: what this flash forgot may have been given. 0 if not known.
-    pub(crate) born_ms: u64,
-    pub(crate) born_dirty: bool,
+    pub(crate) remembers_since_ms: u64,
+    pub(crate) remembers_since_dirty: bool,
     pub(crate) settings: Set<Settings>,
     pub(crate) lock: Set<bool>,
     pub(crate) reboot_sequence: u32,
@@ -192,7 +192,7 @@ pub(crate) struct Report {
     /// Diagnostics were asked for and not heard yet.
     pub(crate) diagnose: bool,
     /// What the status on its way has beside.
-    pub(crate) telling: Option<Detail>,
+    pub(crate) reporting: Option<Detail>,
 }
 
 /// What a status has beside, of which a payload takes one.
@@ -224,8 +224,8 @@ impl Module {
             boot: 0,
             boot_dirty: false,
             clock: Clock::default(),
-            born_ms: 0,
-            born_dirty: false,
+            remembers_since_ms: 0,
+            remembers_since_dirty: false,
             coins: CoinLine::new(&settings.value.profile, settings.value.settle_us(), coin_level_high, now_us),
             settings,
             lock: Set::default(),
@@ -257,7 +257,7 @@ impl Module {
             locate_until_us: 0,
             reboot_at_us: None,
         };
-        module.take_up(store, now_us).await;
+        module.load(store, now_us).await;
         module
     }
 
@@ -370,31 +370,31 @@ impl Module {
     }
 
     /// What the light says at uptime `now_us`.
-    pub fn sign(&self, now_us: u64) -> Sign {
+    pub fn sign(&self, now_us: u64) -> LightSignal {
         if now_us < self.locate_until_us {
-            return Sign::Locate;
+            return LightSignal::Locate;
         }
         if let Some(learner) = self.learning.learner() {
             return match learner {
-                learner if learner.wants_rest() => Sign::LearnQuiet,
-                learner if learner.is_busy() => Sign::LearnBusy,
-                learner if learner.is_confirming() => Sign::LearnPress,
-                _ => Sign::LearnCoin,
+                learner if learner.wants_rest() => LightSignal::LearnQuiet,
+                learner if learner.is_busy() => LightSignal::LearnBusy,
+                learner if learner.is_confirming() => LightSignal::LearnPress,
+                _ => LightSignal::LearnCoin,
             };
         }
         if let Some((stored, _)) = self.learning.shown(now_us) {
-            return if stored { Sign::LearnStored } else { Sign::LearnFailed };
+            return if stored { LightSignal::LearnStored } else { LightSignal::LearnFailed };
         }
         if let Some(flashes) = light::fault_flashes(self.faults) {
-            Sign::Fault(flashes)
+            LightSignal::Fault(flashes)
         } else if self.driver.is_some() {
-            Sign::Crediting
+            LightSignal::Crediting
         } else if self.lock.value {
-            Sign::Locked
+            LightSignal::Locked
         } else if !self.report.connected {
-            Sign::NoNetwork
+            LightSignal::NoNetwork
         } else {
-            Sign::Well
+            LightSignal::AllWell
         }
     }
 
@@ -483,9 +483,9 @@ impl Module {
         self.clock = clock;
         let Some(boot_ms) = clock.unix_ms(0) else { return };
         // Since this boot began nothing was forgotten: a later birth was told by a clock that ran ahead.
-        if self.born_ms == 0 || self.born_ms > boot_ms.saturating_add(AHEAD_MAX_MS) {
-            self.born_ms = boot_ms;
-            self.born_dirty = true;
+        if self.remembers_since_ms == 0 || self.remembers_since_ms > boot_ms.saturating_add(AHEAD_MAX_MS) {
+            self.remembers_since_ms = boot_ms;
+            self.remembers_since_dirty = true;
         }
     }
 

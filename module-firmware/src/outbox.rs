@@ -41,7 +41,7 @@ pub struct Outgoing {
 
 /// An ack before it is stamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Word {
+pub struct QueuedAck {
     /// The command's id.
     pub command: u64,
     /// The command's sequence.
@@ -83,7 +83,7 @@ pub struct Counted {
 /// The queues.
 #[derive(Debug, Clone, Default)]
 pub struct Outbox {
-    acks: Deque<Word, ACKS_MAX>,
+    acks: Deque<QueuedAck, ACKS_MAX>,
     bursts: Deque<Counted, BURSTS_MAX>,
     in_flight: Vec<(Token, Source), IN_FLIGHT_MAX>,
     next_token: u32,
@@ -91,15 +91,15 @@ pub struct Outbox {
 
 impl Outbox {
     /// Queues a word.
-    pub fn say(&mut self, word: Word) {
+    pub fn say(&mut self, queued: QueuedAck) {
         if self.acks.is_full() {
             self.acks.pop_front();
         }
-        let _ = self.acks.push_back(word);
+        let _ = self.acks.push_back(queued);
     }
 
     /// Takes the next word.
-    pub fn take_ack(&mut self) -> Option<Word> {
+    pub fn take_ack(&mut self) -> Option<QueuedAck> {
         self.acks.pop_front()
     }
 

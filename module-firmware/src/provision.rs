@@ -43,7 +43,7 @@ impl ServerAddress {
     }
 
     /// As it is told: without the password.
-    pub fn told(&self) -> Server<'_> {
+    pub fn reported(&self) -> Server<'_> {
         Server { host: &self.host, port: self.port, apn: &self.apn, user: &self.user, password: "" }
     }
 }
@@ -136,12 +136,12 @@ pub async fn adopt<F: NorFlash>(store: &mut Store<F>, id: ModuleId) {
         Err(_) => return,
     };
     if !owned {
-        let _ = begin_anew(store, id).await;
+        let _ = start_over(store, id).await;
     }
 }
 
 /// Has `store` remember nothing but whose it is.
-pub(crate) async fn begin_anew<F: NorFlash>(store: &mut Store<F>, id: ModuleId) -> Result<(), StoreError> {
+pub(crate) async fn start_over<F: NorFlash>(store: &mut Store<F>, id: ModuleId) -> Result<(), StoreError> {
     store.erase().await?;
     // Owned only once it is empty: a cut in between erases once more.
     store.write(Key::Owner, id.as_str().as_bytes()).await

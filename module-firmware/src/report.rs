@@ -2,7 +2,7 @@
 
 use crate::{
     module::{Detail, Health, Module},
-    outbox::{Counted, Outgoing, Payload, Source, Token, Word},
+    outbox::{Counted, Outgoing, Payload, QueuedAck, Source, Token},
 };
 use minicbor::Encode;
 use protocol::{
@@ -40,9 +40,9 @@ impl Module {
     /// The connection is gone. What was on its way goes out again on the next one.
     pub fn on_disconnected(&mut self) {
         self.report.connected = false;
-        self.report.telling = None;
+        self.report.reporting = None;
         self.outbox.disconnect();
-        self.journal.untell();
+        self.journal.clear_reporting();
     }
 
     /// Whether the module has a session with the broker.
@@ -64,13 +64,13 @@ impl Module {
         if self.report.status_us.is_none() {
             return Some(self.send_status(now_us));
         }
-        if let Some(word) = self.outbox.take_ack() {
-            return Some(self.send(Source::Ack, Kind::Ack, &self.ack(&word)));
+        if let Some(queued) = self.outbox.take_ack() {
+            return Some(self.send(Source::Ack, Kind::Ack, &self.ack(&queued)));
         }
         let flash_fails = self.faults & faults::FLASH != 0;
-        if let Some((record, at_us)) = self.journal.untold(flash_fails) {
-            self.journal.telling(record.sequence);
-            let word = Word {
+        if let Some((record, at_us)) = self.journal.next_unreported(flash_fails) {
+            self.journal.reporting(record.sequence);
+            let queued = QueuedAck {
                 command: record.command,
                 sequence: record.sequence,
                 stage: record.outcome.stage(),
@@ -79,7 +79,7 @@ impl Module {
                 first: None,
                 at_us: if at_us == 0 { now_us } else { at_us },
             };
-            return Some(self.send(Source::Outcome(record.sequence), Kind::Ack, &self.ack(&word)));
+            return Some(self.send(Source::Outcome(record.sequence), Kind::Ack, &self.ack(&queued)));
         }
         if let Some(counted) = self.outbox.burst().filter(|_| flash_fails || !self.coins_dirty) {
             self.report.pulse_sequence = self.report.pulse_sequence.saturating_add(1);
@@ -92,7 +92,7 @@ impl Module {
     /// The broker acknowledged a message. Tokens of an earlier connection are ignored.
     pub fn published(&mut self, token: Token) {
         match self.outbox.sent(token) {
-            Some(Source::Outcome(sequence)) => self.journal.told(sequence),
+            Some(Source::Outcome(sequence)) => self.journal.reported(sequence),
             Some(Source::Status) => self.detail_heard(),
             Some(Source::Ack | Source::Burst) | None => {}
         }
@@ -101,7 +101,7 @@ impl Module {
     /// Diagnostics go with the next status, and what was learned last with the one after it.
     pub(crate) fn ask_for_diagnostics(&mut self) {
         self.report.diagnose = true;
-        self.learning.unheard = self.learning.told().is_some();
+        self.learning.unreported = self.learning.reported().is_some();
         self.report.state_changed = true;
     }
 
@@ -110,13 +110,13 @@ impl Module {
         if self.report.diagnose {
             return Some(Detail::Diagnostics);
         }
-        self.learning.told().filter(|_| self.learning.unheard).map(Detail::Learned)
+        self.learning.reported().filter(|_| self.learning.unreported).map(Detail::Learned)
     }
 
     fn detail_heard(&mut self) {
-        match self.report.telling.take() {
+        match self.report.reporting.take() {
             Some(Detail::Diagnostics) => self.report.diagnose = false,
-            Some(Detail::Learned(learned)) => self.learning.unheard &= self.learning.told() != Some(learned),
+            Some(Detail::Learned(learned)) => self.learning.unreported &= self.learning.reported() != Some(learned),
             None => {}
         }
         self.report.state_changed |= self.next_detail().is_some();
@@ -171,7 +171,7 @@ impl Module {
         self.coins_dirty |= self.totals().noise_edges != self.noise_saved;
         self.report.status_sequence = self.report.status_sequence.saturating_add(1).min(WILL_SEQUENCE - 1);
         let detail = self.next_detail();
-        self.report.telling = detail;
+        self.report.reporting = detail;
         let payload = self.status(true, self.report.status_sequence, detail, now_us);
         let token = self.outbox.send(Source::Status);
         Outgoing { token, kind: Kind::Status, retain: true, payload }
@@ -183,17 +183,17 @@ impl Module {
         Outgoing { token, kind, retain: false, payload }
     }
 
-    fn ack(&self, word: &Word) -> Ack {
+    fn ack(&self, queued: &QueuedAck) -> Ack {
         Ack {
-            command: word.command,
-            sequence: word.sequence,
-            stage: word.stage,
+            command: queued.command,
+            sequence: queued.sequence,
+            stage: queued.stage,
             boot: self.boot,
-            uptime_ms: word.at_us / 1000,
-            at_ms: self.clock.unix_ms(word.at_us),
-            pulses: word.pulses,
-            reason: word.reason,
-            first: word.first,
+            uptime_ms: queued.at_us / 1000,
+            at_ms: self.clock.unix_ms(queued.at_us),
+            pulses: queued.pulses,
+            reason: queued.reason,
+            first: queued.first,
         }
     }
 

@@ -39,7 +39,7 @@ pub enum Key {
     /// The last restart command.
     Reboot,
     /// Since when this flash remembers.
-    Born,
+    RemembersSince,
     /// Learning: see `learning`.
     Learning,
     /// Whose memory this is (see `provision`).
@@ -69,7 +69,7 @@ impl Key {
             Key::Settings => 2,
             Key::Lock => 3,
             Key::Reboot => 4,
-            Key::Born => 5,
+            Key::RemembersSince => 5,
             Key::Learning => 6,
             Key::Owner => 12,
             Key::Identity => 13,

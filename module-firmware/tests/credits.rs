@@ -515,7 +515,7 @@ fn the_cap_per_minute_holds_credits_back_and_loses_none() {
 }
 
 #[test]
-fn a_birth_noted_by_a_clock_that_ran_ahead_is_put_right() {
+fn a_memory_start_noted_by_a_fast_clock_is_corrected() {
     const DAY_MS: u64 = 86_400_000;
     let credited = |bench: &mut Bench, sequence| {
         bench.credit(sequence, 1);
@@ -542,7 +542,7 @@ fn a_birth_noted_by_a_clock_that_ran_ahead_is_put_right() {
 }
 
 #[test]
-fn a_spike_on_the_sense_input_is_no_word_of_the_machine() {
+fn a_spike_on_the_sense_input_is_ignored() {
     let mut bench = ready();
     bench.settings(1, Settings { version: 1, sense: true, ..Settings::default() });
     bench.credit(2, 1);

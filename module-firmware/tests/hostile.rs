@@ -135,7 +135,7 @@ proptest! {
     /// Any edges, presses and words of the machine while it learns: it ends, in bounded time, with a profile that makes
     /// sense or with the one from before, and what is given on trial is bounded.
     #[test]
-    fn no_line_leads_a_learning_astray(
+    fn no_coin_line_input_breaks_learning(
         seed: u64,
         kinds in prop::collection::vec((0_u8..8, 1_u64..60_000, 1_u64..400), 1..120),
         confirm: bool,

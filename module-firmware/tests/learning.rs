@@ -3,7 +3,7 @@
 
 mod support;
 
-use module_firmware::{coinline::learner::QUIET_US, light::Sign};
+use module_firmware::{coinline::learner::QUIET_US, light::LightSignal};
 use protocol::messages::{Action, CoinProfile, LearnFailure, LearnStage, Learned, Reason, Settings, Stage, faults};
 use support::{
     Bench, Flash, UNIX_MS,
@@ -32,10 +32,10 @@ fn begin(acceptor: &Acceptor, coins: u8, confirm: bool) -> Bench {
     }
     bench.learn(1, coins, confirm);
     assert_eq!((bench.last_ack().stage, bench.last_ack().sequence), (Stage::Done, 1));
-    assert_eq!(bench.module.sign(bench.now_us), Sign::LearnQuiet);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::LearnQuiet);
     assert!(bench.outputs.inhibit, "no coin shall come while the line is heard at rest");
     bench.run_ms(QUIET_US / 1000 + 10);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::LearnCoin);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::LearnCoin);
     assert!(!bench.outputs.inhibit);
     assert_eq!(bench.module.faults(), 0);
     bench
@@ -155,13 +155,13 @@ fn without_coins_it_fails_and_says_so() {
     sample(&mut bench, &Acceptor::new(50, 0), 4, &[1]);
     bench.run_ms(61_000);
     assert_eq!(failed(&bench, LearnFailure::NoCoins).coins, 4);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::LearnFailed);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::LearnFailed);
     bench.run_ms(10_000);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::Well);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::AllWell);
 }
 
 #[test]
-fn a_line_that_sticks_is_said_to() {
+fn a_stuck_line_is_reported() {
     let mut bench = begin(&Acceptor::new(50, 0), 10, true);
     sample(&mut bench, &Acceptor::new(50, 0), 4, &[1]);
     bench.edge(false);
@@ -222,7 +222,7 @@ fn confirm_by_hand(bench: &mut Bench, machine: &Machine, ends_ms: u64) {
         bench.run_ms(100);
         let credits = machine.credits(bench, since_us);
         // People take their time, and press once a burst is over.
-        if credits > seen && bench.module.sign(bench.now_us) == Sign::LearnPress {
+        if credits > seen && bench.module.sign(bench.now_us) == LightSignal::LearnPress {
             bench.press_ms(150);
             bench.run_ms(300);
             seen += 1;
@@ -278,7 +278,7 @@ fn a_machine_that_takes_none_of_them_leaves_the_old_profile() {
 fn a_machine_that_gives_too_much_is_not_confirmed() {
     // Each pulse counts twice: the person presses six times for three.
     let mut bench = until_confirming(&Acceptor::new(65, 20));
-    while bench.module.sign(bench.now_us) != Sign::LearnPress {
+    while bench.module.sign(bench.now_us) != LightSignal::LearnPress {
         bench.run_ms(50);
     }
     let trial = bench.learned().unwrap().profile.unwrap();
@@ -322,9 +322,9 @@ fn the_sense_input_confirms_where_it_is_wired() {
 fn the_button_begins_a_learning_and_ends_it() {
     let mut bench = Bench::ready(Flash::blank(8));
     bench.press_ms(200);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::Well, "a short press does nothing");
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::AllWell, "a short press does nothing");
     bench.press_ms(3500);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::LearnQuiet);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::LearnQuiet);
     bench.run_ms(4000);
     let learned = bench.learned().unwrap();
     assert_eq!((learned.stage, learned.command, learned.coins_asked), (LearnStage::Sampling, 0, 10));
@@ -352,12 +352,12 @@ fn the_button_begins_a_learning_and_ends_it() {
 }
 
 fn confirm_offline(bench: &mut Bench) {
-    while bench.module.sign(bench.now_us) != Sign::LearnPress {
+    while bench.module.sign(bench.now_us) != LightSignal::LearnPress {
         bench.run_ms(50);
     }
     (0..3).for_each(|_| bench.press_ms(100));
     bench.run_ms(4_000);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::LearnStored);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::LearnStored);
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn a_stored_profile_outlives_power_and_gives_way_to_settings() {
 }
 
 #[test]
-fn settings_in_its_midst_end_it() {
+fn settings_during_a_learning_end_it() {
     let mut bench = begin(&Acceptor::new(50, 0), 10, false);
     sample(&mut bench, &Acceptor::new(50, 0), 3, &[1]);
     let profile = CoinProfile { credit_width_ms: 80, ..CoinProfile::default() };
@@ -490,7 +490,7 @@ fn no_sale_begins_while_pulses_are_tried_and_a_credit_that_comes_goes_first() {
 #[test]
 fn a_coin_that_falls_in_breaks_a_trial_off_and_is_passed_on() {
     let mut bench = until_confirming(&Acceptor::new(50, 0));
-    while bench.module.sign(bench.now_us) != Sign::LearnPress {
+    while bench.module.sign(bench.now_us) != LightSignal::LearnPress {
         bench.run_ms(50);
     }
     bench.press_ms(100);
@@ -522,7 +522,7 @@ fn power_cut_at_every_write_of_a_learning() {
         bench.run_ms(10);
         note(&bench, &mut given);
         let second = bench.learned().unwrap().profile.is_some_and(|profile| profile.credit_width_ms == 50);
-        if second && bench.module.sign(bench.now_us) == Sign::LearnPress {
+        if second && bench.module.sign(bench.now_us) == LightSignal::LearnPress {
             (0..3).for_each(|_| bench.press_ms(100));
             bench.run_ms(3_100);
             note(&bench, &mut given);

@@ -252,7 +252,7 @@ fn power_cut_in_the_middle_of_a_pulse() {
 }
 
 #[test]
-fn a_cut_credit_is_told_unasked_until_the_broker_has_it() {
+fn an_interrupted_credit_is_reported_until_the_broker_has_it() {
     let mut bench = Bench::ready(Flash::blank(8));
     bench.credit(1, 5);
     bench.run_ms(130);

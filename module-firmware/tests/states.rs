@@ -3,7 +3,7 @@
 
 mod support;
 
-use module_firmware::{BootReport, Health, commands::LOCATE_US, light::Sign, module::REBOOT_WAIT_MAX_US};
+use module_firmware::{BootReport, Health, commands::LOCATE_US, light::LightSignal, module::REBOOT_WAIT_MAX_US};
 use protocol::messages::{Action, Command, Diagnostics, Panic, Reason, ResetCause, Settings, Stage, Sync};
 use support::{Bench, Flash, Said, UNIX_MS};
 
@@ -86,10 +86,10 @@ fn locate_blinks_for_its_time_each_time() {
         let locate = bench.command(sequence, Action::Locate);
         bench.send(&locate);
         let begin_us = bench.now_us;
-        assert_eq!(bench.module.sign(bench.now_us), Sign::Locate);
+        assert_eq!(bench.module.sign(bench.now_us), LightSignal::Locate);
         assert_eq!(last(&bench), (Stage::Done, None, None));
         bench.run_to(begin_us + LOCATE_US);
-        assert_eq!(bench.module.sign(bench.now_us), Sign::Well);
+        assert_eq!(bench.module.sign(bench.now_us), LightSignal::AllWell);
         let blinks = bench.changes.iter().filter(|change| change.at_us >= begin_us && change.outputs.light).count();
         assert!(blinks >= 300, "{blinks} blinks");
         bench.changes.clear();
@@ -152,31 +152,31 @@ fn diagnose_is_answered_by_the_next_status_until_it_is_heard() {
 #[test]
 fn the_light_says_how_the_module_is() {
     let mut bench = Bench::restart(Flash::blank(8));
-    assert_eq!(bench.module.sign(0), Sign::NoNetwork);
+    assert_eq!(bench.module.sign(0), LightSignal::NoNetwork);
     bench.connect();
     bench.sync_at(UNIX_MS);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::Well);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::AllWell);
     assert!(bench.outputs.light);
     let changes = bench.changes.len();
     bench.run_ms(1_000_000);
     assert_eq!(bench.changes.len(), changes, "it stays lit, and nothing wakes for it");
     bench.credit(1, 3);
     bench.run_ms(100);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::Crediting);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::Crediting);
     bench.run_ms(1000);
     let lock = bench.command(2, Action::Lock { locked: true });
     bench.send(&lock);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::Locked);
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::Locked);
     bench.module.set_health(Health { supply_low: true, ..Health::default() });
     bench.run_ms(10);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::Fault(5));
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::Fault(5));
     assert!(bench.outputs.inhibit, "a machine that cannot be driven takes no coins");
     bench.module.set_health(Health::default());
     bench.run_ms(10);
     assert!(!bench.outputs.inhibit, "a locked one does");
     bench.edge(false);
     bench.run_ms(700);
-    assert_eq!(bench.module.sign(bench.now_us), Sign::Fault(2));
+    assert_eq!(bench.module.sign(bench.now_us), LightSignal::Fault(2));
     assert!(bench.outputs.inhibit, "a line that cannot be read takes no coins");
     bench.edge(true);
     bench.run_ms(10);

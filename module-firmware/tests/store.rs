@@ -15,7 +15,7 @@ const RUNS: u64 = 60;
 /// Boots of a run, each ended by a cut.
 const BOOTS: u64 = 12;
 const STATES: [Key; 8] =
-    [Key::Boot, Key::Coins, Key::Settings, Key::Lock, Key::Reboot, Key::Born, Key::Learning, Key::Owner];
+    [Key::Boot, Key::Coins, Key::Settings, Key::Lock, Key::Reboot, Key::RemembersSince, Key::Learning, Key::Owner];
 
 type Values = BTreeMap<usize, Vec<u8>>;
 

@@ -167,7 +167,7 @@ pub enum Refusal {
     Invalid,
     /// It is another module already.
     #[n(1)]
-    Taken,
+    OtherIdentity,
     /// It needs an identity first.
     #[n(2)]
     NoIdentity,
@@ -181,7 +181,7 @@ impl Refusal {
     pub fn as_str(self) -> &'static str {
         match self {
             Refusal::Invalid => "the module does not know this request, or a value in it is out of bounds",
-            Refusal::Taken => "the module has another identity already",
+            Refusal::OtherIdentity => "the module has another identity already",
             Refusal::NoIdentity => "the module has no identity yet",
             Refusal::Flash => "the module could not write its flash",
         }
@@ -354,24 +354,24 @@ pub fn parse<'a, T: Decode<'a, ()>>(body: &'a [u8]) -> Option<(u32, Option<T>)> 
 pub struct Deframer<const MAX: usize> {
     bytes: heapless::Vec<u8, MAX>,
     /// Since the last zero byte: how many bytes came, those that found no room included.
-    came: usize,
+    received: usize,
 }
 
 impl<const MAX: usize> Deframer<MAX> {
     /// Takes a byte; gives the body of a frame that it ends, or why there is none.
     pub fn push(&mut self, byte: u8) -> Option<Result<&[u8], FrameError>> {
-        if self.came == 0 {
+        if self.received == 0 {
             self.bytes.clear();
         }
         if byte != 0 {
-            self.came = self.came.saturating_add(1);
+            self.received = self.received.saturating_add(1);
             // What finds no room makes the frame too long.
             let _ = self.bytes.push(byte);
             return None;
         }
-        match core::mem::take(&mut self.came) {
+        match core::mem::take(&mut self.received) {
             0 => None,
-            came if came > self.bytes.len() => Some(Err(FrameError::Length)),
+            received if received > self.bytes.len() => Some(Err(FrameError::Length)),
             _ => Some(body_of(&mut self.bytes).ok_or(FrameError::Damaged)),
         }
     }

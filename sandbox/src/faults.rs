@@ -62,7 +62,7 @@ pub enum Fault {
 
 /// How often a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Dose {
+pub enum FaultFrequency {
     /// The next so many times it could.
     Times(u32),
     /// Each time with this probability, 0 to 1, decided by the seed.
@@ -78,7 +78,7 @@ pub struct FaultPlan {
 
 #[derive(Debug)]
 struct Plan {
-    doses: BTreeMap<Fault, Dose>,
+    frequencies: BTreeMap<Fault, FaultFrequency>,
     /// How often a fault was asked about a thing that comes again (by its hash).
     turns: BTreeMap<(Fault, u64), u32>,
     duplicates: u32,
@@ -89,7 +89,7 @@ struct Plan {
 impl FaultPlan {
     pub(crate) fn new(seed: u64) -> Self {
         let plan = Plan {
-            doses: BTreeMap::new(),
+            frequencies: BTreeMap::new(),
             turns: BTreeMap::new(),
             duplicates: 2,
             max_delay: Duration::from_secs(1),
@@ -99,18 +99,18 @@ impl FaultPlan {
     }
 
     /// Sets how often `fault` strikes; it replaces an earlier dose.
-    pub fn set(&self, fault: Fault, dose: Dose) {
-        self.lock().doses.insert(fault, dose);
+    pub fn set(&self, fault: Fault, frequency: FaultFrequency) {
+        self.lock().frequencies.insert(fault, frequency);
     }
 
     /// Ends one fault.
     pub fn clear(&self, fault: Fault) {
-        self.lock().doses.remove(&fault);
+        self.lock().frequencies.remove(&fault);
     }
 
     /// Ends all faults.
     pub fn clear_all(&self) {
-        self.lock().doses.clear();
+        self.lock().frequencies.clear();
     }
 
     /// How many identical requests [`Fault::DuplicateCallback`] sends at once: 2 at first, kept within 2 and 50.
@@ -144,15 +144,15 @@ impl FaultPlan {
     }
 
     /// Whether `fault` strikes `subject`; a counted dose is used up by it.
-    pub(crate) fn strikes(&self, fault: Fault, subject: &str) -> bool {
-        self.lock().strikes(self.seed, fault, subject)
+    pub(crate) fn is_hit(&self, fault: Fault, subject: &str) -> bool {
+        self.lock().is_hit(self.seed, fault, subject)
     }
 
-    /// As [`FaultPlan::strikes`], for what a merchant repeats unchanged: each turn is decided anew, so that a probable
+    /// As [`FaultPlan::is_hit`], for what a merchant repeats unchanged: each turn is decided anew, so that a probable
     /// fault does not strike the same call for ever.
-    pub(crate) fn strikes_this_turn(&self, fault: Fault, subject: &str) -> bool {
+    pub(crate) fn is_hit_this_time(&self, fault: Fault, subject: &str) -> bool {
         let mut plan = self.lock();
-        if !plan.doses.contains_key(&fault) {
+        if !plan.frequencies.contains_key(&fault) {
             return false;
         }
         if plan.turns.len() >= MAX_TURNS {
@@ -161,7 +161,7 @@ impl FaultPlan {
         let turn = plan.turns.entry((fault, hash(0, subject))).or_insert(0);
         *turn += 1;
         let subject = format!("{subject}#{turn}");
-        plan.strikes(self.seed, fault, &subject)
+        plan.is_hit(self.seed, fault, &subject)
     }
 
     fn lock(&self) -> MutexGuard<'_, Plan> {
@@ -171,14 +171,14 @@ impl FaultPlan {
 }
 
 impl Plan {
-    fn strikes(&mut self, seed: u64, fault: Fault, subject: &str) -> bool {
-        match self.doses.get_mut(&fault) {
-            None | Some(Dose::Times(0)) => false,
-            Some(Dose::Times(left)) => {
+    fn is_hit(&mut self, seed: u64, fault: Fault, subject: &str) -> bool {
+        match self.frequencies.get_mut(&fault) {
+            None | Some(FaultFrequency::Times(0)) => false,
+            Some(FaultFrequency::Times(left)) => {
                 *left -= 1;
                 true
             }
-            Some(Dose::Probability(probability)) => {
+            Some(FaultFrequency::Probability(probability)) => {
                 unit(hash(seed.wrapping_add((fault as u64 + 1) << 32), subject)) < *probability
             }
         }
@@ -207,9 +207,9 @@ mod tests {
     #[test]
     fn a_counted_dose_is_used_up() {
         let plan = FaultPlan::new(1);
-        assert!(!plan.strikes(Fault::DropCallback, "a"));
-        plan.set(Fault::DropCallback, Dose::Times(2));
-        let struck = (0..5).filter(|_| plan.strikes(Fault::DropCallback, "a")).count();
+        assert!(!plan.is_hit(Fault::DropCallback, "a"));
+        plan.set(Fault::DropCallback, FaultFrequency::Times(2));
+        let struck = (0..5).filter(|_| plan.is_hit(Fault::DropCallback, "a")).count();
         assert_eq!(struck, 2);
     }
 
@@ -217,8 +217,8 @@ mod tests {
     fn a_probability_strikes_the_same_subjects_for_the_same_seed_and_about_as_often_as_it_says() {
         let struck = |seed| {
             let plan = FaultPlan::new(seed);
-            plan.set(Fault::Coupon, Dose::Probability(0.3));
-            (0..2000).filter(|n| plan.strikes(Fault::Coupon, &format!("order{n}"))).collect::<Vec<_>>()
+            plan.set(Fault::Coupon, FaultFrequency::Probability(0.3));
+            (0..2000).filter(|n| plan.is_hit(Fault::Coupon, &format!("order{n}"))).collect::<Vec<_>>()
         };
         assert_eq!(struck(7), struck(7));
         assert_ne!(struck(7), struck(8));
@@ -230,8 +230,8 @@ mod tests {
     fn what_is_repeated_is_decided_anew_each_turn() {
         let struck = || {
             let plan = FaultPlan::new(5);
-            plan.set(Fault::SystemError, Dose::Probability(0.5));
-            (0..200).filter(|_| plan.strikes_this_turn(Fault::SystemError, "POST /same")).collect::<Vec<_>>()
+            plan.set(Fault::SystemError, FaultFrequency::Probability(0.5));
+            (0..200).filter(|_| plan.is_hit_this_time(Fault::SystemError, "POST /same")).collect::<Vec<_>>()
         };
         assert_eq!(struck(), struck());
         assert!((60..140).contains(&struck().len()), "{} of 200", struck().len());
@@ -240,9 +240,9 @@ mod tests {
     #[test]
     fn certain_and_impossible_probabilities_hold() {
         let plan = FaultPlan::new(3);
-        plan.set(Fault::Coupon, Dose::Probability(1.0));
-        plan.set(Fault::WrongAmount, Dose::Probability(0.0));
-        assert!((0..100).all(|n| plan.strikes(Fault::Coupon, &n.to_string())));
-        assert!(!(0..100).any(|n| plan.strikes(Fault::WrongAmount, &n.to_string())));
+        plan.set(Fault::Coupon, FaultFrequency::Probability(1.0));
+        plan.set(Fault::WrongAmount, FaultFrequency::Probability(0.0));
+        assert!((0..100).all(|n| plan.is_hit(Fault::Coupon, &n.to_string())));
+        assert!(!(0..100).any(|n| plan.is_hit(Fault::WrongAmount, &n.to_string())));
     }
 }

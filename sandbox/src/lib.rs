@@ -36,7 +36,7 @@ use poem::web::{LocalAddr, RemoteAddr};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-pub use faults::{Dose, Fault, FaultPlan, MAX_DUPLICATES};
+pub use faults::{Fault, FaultFrequency, FaultPlan, MAX_DUPLICATES};
 pub use wechat::account::Merchant;
 pub use wechat::book::RefundStatus;
 pub use wechat::callbacks::CallbackCounts;

@@ -7,7 +7,7 @@ use std::io::Read as _;
 
 use chrono::{Duration, NaiveDate};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use sandbox::{Config, Dose, Fault, RefundStatus};
+use sandbox::{Config, Fault, FaultFrequency, RefundStatus};
 use serde_json::Value;
 use support::{Answer, Client, config, until};
 
@@ -49,7 +49,7 @@ async fn the_bill_of_a_past_day_tells_payments_and_refunds_in_yuan() {
     let kept = Config { data_dir: Some(folder.path().to_path_buf()), ..config() };
     let sandbox = sandbox::start(kept.clone()).await.unwrap();
     let client = Client::new(&sandbox);
-    sandbox.faults().set(Fault::Coupon, Dose::Times(1));
+    sandbox.faults().set(Fault::Coupon, FaultFrequency::Times(1));
     for (number, total_fen) in [("bill000001", 1050), ("bill000002", 500), ("bill000003", 700)] {
         let created = client.create(&client.order(number, total_fen, "http://127.0.0.1:9/notify")).await;
         assert_eq!(created.status, 200);

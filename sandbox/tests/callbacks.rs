@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use sandbox::{Config, Dose, Fault, RefundStatus, Sandbox};
+use sandbox::{Config, Fault, FaultFrequency, RefundStatus, Sandbox};
 use serde_json::json;
 use support::{Client, Receiver, config, now_s, until};
 
@@ -67,7 +67,7 @@ async fn duplicates_come_fifty_at_once() {
     let receiver = Receiver::answering_together(204, 50).await;
     let (sandbox, _) = with_order(&receiver).await;
     sandbox.faults().set_duplicates(50);
-    sandbox.faults().set(Fault::DuplicateCallback, Dose::Times(1));
+    sandbox.faults().set(Fault::DuplicateCallback, FaultFrequency::Times(1));
     sandbox.approve("call000001").unwrap();
     let taken = receiver.wait_for(50).await;
     until("all are counted", || sandbox.callbacks().accepted == 50).await;
@@ -79,7 +79,7 @@ async fn duplicates_come_fifty_at_once() {
 async fn a_dropped_callback_comes_by_the_schedule() {
     let receiver = Receiver::answering(204).await;
     let (sandbox, _) = with_order(&receiver).await;
-    sandbox.faults().set(Fault::DropCallback, Dose::Times(2));
+    sandbox.faults().set(Fault::DropCallback, FaultFrequency::Times(2));
     sandbox.approve("call000001").unwrap();
     receiver.wait_for(1).await;
     until("it is accepted", || sandbox.order("call000001").unwrap().callback_accepted).await;
@@ -92,7 +92,7 @@ async fn delays_reorder_callbacks() {
     let receiver = Receiver::answering(204).await;
     let (sandbox, client) = with_order(&receiver).await;
     sandbox.faults().set_max_delay(Duration::from_millis(300));
-    sandbox.faults().set(Fault::DelayCallback, Dose::Probability(1.0));
+    sandbox.faults().set(Fault::DelayCallback, FaultFrequency::Probability(1.0));
     let numbers: Vec<_> = (0..10).map(|n| format!("delay0000{n}")).collect();
     for number in &numbers {
         assert_eq!(client.create(&client.order(number, 100, &receiver.url)).await.status, 200);
@@ -108,7 +108,7 @@ async fn a_callback_may_come_before_the_create_answer() {
     let receiver = Receiver::answering(204).await;
     let sandbox = sandbox::start(config()).await.unwrap();
     let client = Client::new(&sandbox);
-    sandbox.faults().set(Fault::CallbackBeforeCreateResponse, Dose::Times(1));
+    sandbox.faults().set(Fault::CallbackBeforeCreateResponse, FaultFrequency::Times(1));
     let created = client.create(&client.order("call000001", 100, &receiver.url)).await;
     assert_eq!((created.status, receiver.count()), (200, 1));
     assert_eq!(client.query("call000001").await.json()["trade_state"], "SUCCESS");
@@ -119,7 +119,7 @@ async fn work_may_be_done_and_never_answered() {
     let receiver = Receiver::answering(204).await;
     let sandbox = sandbox::start(config()).await.unwrap();
     let client = Client::new(&sandbox);
-    sandbox.faults().set(Fault::CreateTimeout, Dose::Times(1));
+    sandbox.faults().set(Fault::CreateTimeout, FaultFrequency::Times(1));
     let order = client.order("call000001", 100, &receiver.url);
     let draft = client.draft("POST", "/v3/pay/transactions/h5", order.to_string());
     let lost = client.request(&draft).timeout(Duration::from_secs(3)).send().await;
@@ -128,7 +128,7 @@ async fn work_may_be_done_and_never_answered() {
     assert_eq!(client.create(&order).await.status, 200);
     sandbox.approve("call000001").unwrap();
 
-    sandbox.faults().set(Fault::RefundTimeout, Dose::Times(1));
+    sandbox.faults().set(Fault::RefundTimeout, FaultFrequency::Times(1));
     sandbox.faults().set_answer_hold(Duration::from_millis(10));
     let refund = client.refund("call000001", "r1", 100, 100);
     let given_up = client.ask_refund(&refund).await;
@@ -145,7 +145,7 @@ async fn lies_come_under_a_good_signature() {
     {
         let receiver = Receiver::deciding(Box::new(|_, before| if before == 0 { 400 } else { 204 })).await;
         let (sandbox, client) = with_order(&receiver).await;
-        sandbox.faults().set(fault, Dose::Times(1));
+        sandbox.faults().set(fault, FaultFrequency::Times(1));
         sandbox.approve("call000001").unwrap();
         let taken = receiver.wait_for(2).await;
         assert!(taken.iter().all(|one| one.verifies(&client.merchant)));
@@ -163,7 +163,7 @@ async fn decoys_come_before_the_callback_and_are_counted_when_they_are_believed(
     let receiver = Receiver::deciding(Box::new(|_, before| if before == 1 || before == 2 { 401 } else { 200 })).await;
     let (sandbox, client) = with_order(&receiver).await;
     for fault in [Fault::ForeignSignature, Fault::StaleTimestamp, Fault::SignatureProbe] {
-        sandbox.faults().set(fault, Dose::Times(1));
+        sandbox.faults().set(fault, FaultFrequency::Times(1));
     }
     sandbox.approve("call000001").unwrap();
     let taken = receiver.wait_for(4).await;
@@ -189,7 +189,7 @@ async fn the_signing_key_can_be_chosen_and_rotated() {
     assert_eq!(client.query("call000001").await.header("wechatpay-serial"), public_key);
     assert!(sandbox.select_signing_key(certificate) && !sandbox.select_signing_key("none"));
     assert_eq!(client.query("call000001").await.header("wechatpay-serial"), certificate);
-    sandbox.faults().set(Fault::KeyRotation, Dose::Times(1));
+    sandbox.faults().set(Fault::KeyRotation, FaultFrequency::Times(1));
     sandbox.approve("call000001").unwrap();
     let taken = receiver.wait_for(1).await;
     assert_eq!(taken[0].header("wechatpay-serial"), public_key);
@@ -200,7 +200,7 @@ async fn the_signing_key_can_be_chosen_and_rotated() {
 async fn a_coupon_pays_a_part_and_gets_its_part_back() {
     let receiver = Receiver::answering(204).await;
     let (sandbox, client) = with_order(&receiver).await;
-    sandbox.faults().set(Fault::Coupon, Dose::Times(1));
+    sandbox.faults().set(Fault::Coupon, FaultFrequency::Times(1));
     sandbox.approve("call000001").unwrap();
     let told = receiver.wait_for(1).await[0].open(&client.merchant);
     assert_eq!((&told["amount"]["total"], &told["amount"]["payer_total"]), (&json!(1000), &json!(800)));
@@ -220,18 +220,18 @@ async fn refunds_may_be_refused_closed_or_stuck() {
         refund["notify_url"] = json!(receiver.url);
         refund
     };
-    sandbox.faults().set(Fault::NotEnough, Dose::Times(1));
+    sandbox.faults().set(Fault::NotEnough, FaultFrequency::Times(1));
     client.ask_refund(&ask("r1")).await.refused(403, "NOT_ENOUGH");
     assert!(sandbox.refunds().is_empty());
 
-    sandbox.faults().set(Fault::RefundClosed, Dose::Times(1));
+    sandbox.faults().set(Fault::RefundClosed, FaultFrequency::Times(1));
     assert_eq!(client.ask_refund(&ask("r1")).await.json()["status"], "PROCESSING");
     let taken = receiver.wait_for(2).await;
     assert_eq!(taken[1].json()["event_type"], "REFUND.CLOSED");
     assert_eq!(client.ask_refund(&ask("r1")).await.json()["status"], "CLOSED");
     assert_eq!(client.query("call000001").await.json()["trade_state"], "SUCCESS");
 
-    sandbox.faults().set(Fault::RefundAbnormal, Dose::Times(1));
+    sandbox.faults().set(Fault::RefundAbnormal, FaultFrequency::Times(1));
     assert_eq!(client.ask_refund(&ask("r2")).await.json()["status"], "PROCESSING");
     let taken = receiver.wait_for(3).await;
     assert_eq!(taken[2].open(&client.merchant)["refund_status"], "ABNORMAL");
@@ -248,20 +248,20 @@ async fn calls_may_fail_without_being_done() {
     let sandbox = sandbox::start(config()).await.unwrap();
     let client = Client::new(&sandbox);
     let order = client.order("call000001", 100, &receiver.url);
-    sandbox.faults().set(Fault::SystemError, Dose::Times(1));
+    sandbox.faults().set(Fault::SystemError, FaultFrequency::Times(1));
     client.create(&order).await.refused(500, "SYSTEM_ERROR");
-    sandbox.faults().set(Fault::FrequencyLimited, Dose::Times(1));
+    sandbox.faults().set(Fault::FrequencyLimited, FaultFrequency::Times(1));
     client.create(&order).await.refused(429, "FREQUENCY_LIMITED");
-    sandbox.faults().set(Fault::BadGateway, Dose::Times(1));
+    sandbox.faults().set(Fault::BadGateway, FaultFrequency::Times(1));
     let answer = client.create(&order).await;
     assert_eq!((answer.status, answer.header("wechatpay-signature")), (502, ""));
     assert!(sandbox.orders().is_empty());
-    sandbox.faults().set(Fault::ForgedAnswer, Dose::Times(1));
+    sandbox.faults().set(Fault::ForgedAnswer, FaultFrequency::Times(1));
     let draft = client.draft("POST", "/v3/pay/transactions/h5", order.to_string());
     let forged = client.send(&draft).await;
     assert_eq!(forged.status, 200);
     assert!(!client.answer_verifies(&forged));
-    sandbox.faults().set(Fault::SystemError, Dose::Probability(1.0));
+    sandbox.faults().set(Fault::SystemError, FaultFrequency::Probability(1.0));
     sandbox.faults().clear_all();
     assert_eq!(client.create(&order).await.status, 200);
 }

@@ -223,7 +223,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Reads the key that opens stored secrets; `house::open_store` makes it at the first start.
+    /// Reads the key that opens stored secrets; `server::open_store` makes it at the first start.
     pub fn secret_key(&self) -> Result<[u8; 32]> {
         key_file::read(Path::new(&self.secret_key_file))?
             .with_context(|| format!("there is no secret_key_file {}", self.secret_key_file))

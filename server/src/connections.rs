@@ -1,17 +1,17 @@
 //! What the pages see of the embedded broker, and do with it.
 
-use crate::gate::{BACKEND_USER, Credential};
+use crate::authenticator::{BACKEND_USER, Credential};
 use broker::{Broker, ConnectionInfo};
 use std::{
     net::SocketAddr,
     time::{SystemTime, UNIX_EPOCH},
 };
-use web::{Messages, MqttConnection, MqttGate, MqttParty, Replies};
+use web::{EmbeddedBroker, Messages, MqttConnection, MqttParty, Replies};
 
 /// The embedded broker, for the pages.
-pub struct LiveGate(pub Broker);
+pub struct LiveBroker(pub Broker);
 
-impl MqttGate for LiveGate {
+impl EmbeddedBroker for LiveBroker {
     fn healthy(&self) -> bool {
         self.0.healthy()
     }
@@ -52,7 +52,7 @@ fn seen(connection: ConnectionInfo) -> MqttConnection {
         peer: connection.peer,
         version: connection.version.as_str(),
         connected_ms: since_1970_ms(connection.connected_at),
-        heard_ms: since_1970_ms(connection.heard_at),
+        heard_ms: since_1970_ms(connection.last_packet_at),
         round_trip: connection.round_trip,
     }
 }

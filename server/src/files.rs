@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_fits_has_all_it_wants() {
+    fn limits_that_fit_are_kept() {
         let all = (19_000, 12_000, 9_000);
         assert_eq!(shares(1 << 20, 19_000, 12_000, 9_000), all);
         assert_eq!(shares(u64::MAX, 19_000, 12_000, 9_000), all);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_not_enough_each_has_a_share_and_others_are_left_theirs() {
+    fn limits_that_do_not_fit_are_shared_and_leave_room_for_others() {
         assert_eq!(shares(1_024, 19_000, 12_000, 9_000), (672, 224, 168));
         assert_eq!(shares(20_000, 19_000, 12_000, 9_000), (14_808, 4_936, 3_702));
         // What one does not need, the other has.

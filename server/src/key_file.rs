@@ -3,7 +3,7 @@
 
 use crate::config::{Settings, hex, parse_hex, write_private};
 use anyhow::{Context, Result, bail};
-use backend::{KeyFit, db::Db, key_fit};
+use backend::{KeyCheck, check_key, db::Db};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -28,15 +28,15 @@ pub async fn check(settings: &Settings, db: &Db) -> Result<()> {
     let path = Path::new(&settings.secret_key_file);
     let key = read(path)?;
     let shown = path.display();
-    match (key_fit(db, key).await.context("cannot check the key against the database")?, key) {
-        (KeyFit::NothingSealed, None) => make(path).with_context(|| format!("cannot write secret_key_file {shown}")),
-        (KeyFit::NothingSealed, Some(_)) | (KeyFit::Opens, _) => Ok(()),
-        (KeyFit::Missing, _) => bail!(
+    match (check_key(db, key).await.context("cannot check the key against the database")?, key) {
+        (KeyCheck::NothingSealed, None) => make(path).with_context(|| format!("cannot write secret_key_file {shown}")),
+        (KeyCheck::NothingSealed, Some(_)) | (KeyCheck::Opens, _) => Ok(()),
+        (KeyCheck::Missing, _) => bail!(
             "the database holds encrypted secrets (of modules, of merchant accounts), and the file with their key is not \
             there: secret_key_file is {shown}. Put this file back from where you keep its copy, or set secret_key_file to \
             where it is. No new key was made: it could not open them."
         ),
-        (KeyFit::Wrong, _) => bail!(
+        (KeyCheck::Wrong, _) => bail!(
             "the key in secret_key_file {shown} does not open the secrets in the database: it is the key of another \
             database, or this is another database than you meant. Put back the key file that was kept with this database, \
             or set secret_key_file or database_url to where the right one is. Nothing was changed."

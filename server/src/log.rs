@@ -2,11 +2,11 @@
 //!
 //! It never holds up what it tells of: lines go into a bounded queue, and one thread writes them. Where nobody reads, lines
 //! are dropped and counted; once there is a reader again, one line tells how many are missing. And no single call site
-//! can flood it with lines that strangers provoke (`repeats.rs`).
+//! can flood it with lines that strangers provoke (`rate_limit.rs`).
 
-mod repeats;
+mod rate_limit;
 
-use crate::log::repeats::Repeats;
+use crate::log::rate_limit::LogRateLimiter;
 use anyhow::{Context, Result};
 use std::{
     io::{self, Write},
@@ -25,9 +25,9 @@ const QUEUE_LINES: usize = 2048;
 /// The longest line; the rest is cut off.
 const LINE_BYTES: usize = 8 * 1024;
 /// How often it is told what was left out.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the last lines to be read.
-const LAST_LINES: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The queue, once the log has begun.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
@@ -36,11 +36,11 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 pub fn begin(filter: &str) -> Result<()> {
     let filter =
         EnvFilter::try_new(filter).with_context(|| format!("setting log: {filter:?} is no filter like info"))?;
-    let repeats = Arc::new(Repeats::default());
-    let queue = Queue::start(io::stderr(), repeats.clone()).context("cannot start the log's thread")?;
+    let rate_limiter = Arc::new(LogRateLimiter::default());
+    let queue = Queue::start(io::stderr(), rate_limiter.clone()).context("cannot start the log's thread")?;
     let queue = QUEUE.get_or_init(|| queue).clone();
     let lines = tracing_subscriber::fmt::layer().with_writer(queue);
-    tracing_subscriber::registry().with(filter).with(repeats::Limit(repeats)).with(lines).try_init()?;
+    tracing_subscriber::registry().with(filter).with(rate_limit::Limit(rate_limiter)).with(lines).try_init()?;
     // Else a panic in a task would write to standard error by itself, and wait there for whoever does not read.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -59,7 +59,7 @@ pub fn end(failure: Option<&anyhow::Error>) {
             Err(_) => return,
         },
     };
-    queue.finish(last.into_bytes(), LAST_LINES);
+    queue.finish(last.into_bytes(), FLUSH_TIMEOUT);
 }
 
 enum Entry {
@@ -76,10 +76,10 @@ struct Queue {
 }
 
 impl Queue {
-    fn start(output: impl Write + Send + 'static, repeats: Arc<Repeats>) -> io::Result<Self> {
+    fn start(output: impl Write + Send + 'static, rate_limiter: Arc<LogRateLimiter>) -> io::Result<Self> {
         let (lines, waiting) = sync_channel(QUEUE_LINES);
         let dropped = Arc::new(AtomicU64::new(0));
-        let writing = Writing { output, waiting, dropped: dropped.clone(), repeats };
+        let writing = Writing { output, waiting, dropped: dropped.clone(), rate_limiter };
         thread::Builder::new().name("log".into()).spawn(move || writing.run())?;
         Ok(Self { lines, dropped })
     }
@@ -114,7 +114,7 @@ struct Writing<W> {
     output: W,
     waiting: Receiver<Entry>,
     dropped: Arc<AtomicU64>,
-    repeats: Arc<Repeats>,
+    rate_limiter: Arc<LogRateLimiter>,
 }
 
 impl<W: Write> Writing<W> {
@@ -123,28 +123,28 @@ impl<W: Write> Writing<W> {
         loop {
             let entry = self.waiting.try_recv().or_else(|_| {
                 // All that found room is written: here the gap begins.
-                self.tell_dropped();
-                self.waiting.recv_timeout(TOLD_EVERY.saturating_sub(told_at.elapsed()))
+                self.report_dropped();
+                self.waiting.recv_timeout(REPORT_INTERVAL.saturating_sub(told_at.elapsed()))
             });
             match entry {
                 // An error while writing the log cannot be reported anywhere.
                 Ok(Entry::Line(line)) => drop(self.output.write_all(&line)),
                 Ok(Entry::Flush(_told)) => {
-                    self.tell_dropped();
-                    self.tell_left_out();
+                    self.report_dropped();
+                    self.report_suppressed();
                     let _ = self.output.flush();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if told_at.elapsed() >= TOLD_EVERY {
+            if told_at.elapsed() >= REPORT_INTERVAL {
                 told_at = Instant::now();
-                self.tell_left_out();
+                self.report_suppressed();
             }
         }
     }
 
-    fn tell_dropped(&mut self) {
+    fn report_dropped(&mut self) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let _ =
@@ -152,8 +152,8 @@ impl<W: Write> Writing<W> {
         }
     }
 
-    fn tell_left_out(&mut self) {
-        for line in self.repeats.take_left_out() {
+    fn report_suppressed(&mut self) {
+        for line in self.rate_limiter.take_suppressed() {
             let _ = writeln!(self.output, "WARN coinwire::log: {line}");
         }
     }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_nobody_reads_holds_nobody_up_and_tells_what_is_missing() {
+    fn an_unread_log_blocks_nothing_and_reports_what_is_missing() {
         let (open, let_through) = mpsc::channel();
         let seen = Arc::new(Mutex::new(String::new()));
         let queue = Queue::start(Gate { let_through, seen: seen.clone() }, Arc::default()).unwrap();

@@ -1,24 +1,24 @@
 //! The one binary, `coinwire`: `serve`, `demo`, `migrate`, `config`, and administration, noun first.
 //!
-//! It decides nothing and stores nothing: it reads settings, starts the server (`house.rs`), authenticates MQTT clients
-//! (`gate.rs`), and shuts down cleanly.
+//! It decides nothing and stores nothing: it reads settings, starts the server (`server.rs`), authenticates MQTT clients
+//! (`authenticator.rs`), and shuts down cleanly.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
+mod authenticator;
 mod config;
 mod connections;
 mod demo;
 mod files;
-mod gate;
-mod house;
 mod key_file;
 mod log;
+mod server;
 
-use admin::On;
+use admin::StoreCommand;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Settings;
-use house::{Foundation, House};
+use server::{Server, ServerBuilder};
 use std::{path::PathBuf, process::ExitCode};
 
 /// Phone payments for small self-service machines: money in, credit out, once.
@@ -46,26 +46,26 @@ enum Command {
     /// Print every setting with what it means and its default.
     Config,
     /// Operators, the businesses that own machines: add, list, set, takings.
-    Operator(On<admin::Operator>),
+    Operator(StoreCommand<admin::Operator>),
     /// Members, the people who sign in: add, list, set-password, remove.
-    Member(On<admin::Member>),
+    Member(StoreCommand<admin::Member>),
     /// Machines: add, list, set, replace-module, retire, bring-back.
-    Machine(On<admin::Machine>),
+    Machine(StoreCommand<admin::Machine>),
     /// Cloud modules: add, list, give, disable, enable.
-    Module(On<admin::Module>),
+    Module(StoreCommand<admin::Module>),
     /// Prices on machines: add, list, set, remove, order.
-    Price(On<admin::Price>),
+    Price(StoreCommand<admin::Price>),
     /// Merchant accounts with payment providers: add, list.
-    Merchant(On<admin::Merchant>),
+    Merchant(StoreCommand<admin::Merchant>),
     /// Programs that read an operator's topics by MQTT: set-password, list.
-    Integrator(On<admin::Integrator>),
+    Integrator(StoreCommand<admin::Integrator>),
     /// Manufacturers of modules: add, list, set-tool-password.
-    Manufacturer(On<admin::Manufacturer>),
+    Manufacturer(StoreCommand<admin::Manufacturer>),
     /// Sales: list, show, refund, settle.
-    Sale(On<admin::Sale>),
+    Sale(StoreCommand<admin::Sale>),
     /// Older form of `operator add`, `member add`, `machine add` and the like.
     #[command(hide = true)]
-    Add(On<admin::Add>),
+    Add(StoreCommand<admin::Add>),
 }
 
 /// Which settings.
@@ -114,7 +114,7 @@ async fn run(command: Command) -> Result<()> {
             let db = backend::db::Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
             let pending = db.pending_migrations().await?;
             drop(db);
-            house::open_store(&settings).await?;
+            server::open_store(&settings).await?;
             println!("{pending} migrations applied");
             Ok(())
         }
@@ -137,17 +137,17 @@ async fn run(command: Command) -> Result<()> {
 
 async fn serve(settings: &Settings) -> Result<()> {
     log::begin(&settings.log)?;
-    let foundation = Foundation::lay(settings.http_listen).await?;
-    let house = House::start(settings, foundation, async |_, _| Ok(None)).await?;
-    tracing::info!(http = %house.http, mqtt = ?house.mqtt, public_url = settings.public_url, "serving");
-    asked_to_end().await?;
+    let builder = ServerBuilder::bind(settings.http_listen).await?;
+    let server = Server::start(settings, builder, async |_, _| Ok(None)).await?;
+    tracing::info!(http = %server.http, mqtt = ?server.mqtt, public_url = settings.public_url, "serving");
+    shutdown_signal().await?;
     tracing::info!("ending");
-    house.shutdown().await;
+    server.shutdown().await;
     Ok(())
 }
 
 /// Waits for SIGTERM or Ctrl-C.
-pub async fn asked_to_end() -> Result<()> {
+pub async fn shutdown_signal() -> Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

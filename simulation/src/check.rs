@@ -2,8 +2,8 @@
 
 use crate::{
     Sales,
-    machine::{Machine, Train},
-    provider::{Till, Trade},
+    machine::{Machine, PulseTrain},
+    provider::{ProviderBooks, Trade},
     store::{LedgerRow, SaleRow, Store},
     world::{COIN_MINOR, Checked, Violation},
 };
@@ -32,7 +32,7 @@ struct Known {
 struct Facts<'a> {
     row: &'a SaleRow,
     trade: Option<&'a Trade>,
-    trains: Vec<&'a Train>,
+    pulse_trains: Vec<&'a PulseTrain>,
     /// Money booked, by kind of posting, in minor units.
     booked: BTreeMap<&'a str, i64>,
 }
@@ -43,11 +43,11 @@ impl Facts<'_> {
     }
 
     fn pulses(&self) -> i64 {
-        self.trains.iter().map(|train| i64::from(train.pulses)).sum()
+        self.pulse_trains.iter().map(|train| i64::from(train.pulses)).sum()
     }
 
     fn cut(&self) -> bool {
-        self.trains.iter().any(|train| train.cut)
+        self.pulse_trains.iter().any(|train| train.cut)
     }
 }
 
@@ -64,7 +64,7 @@ pub struct Checker {
     over: BTreeSet<String>,
     sales: Sales,
     /// Times that the store was put back from a copy.
-    put_backs: u64,
+    restores: u64,
 }
 
 impl Checker {
@@ -80,7 +80,7 @@ impl Checker {
             moves: vec![],
             over: BTreeSet::new(),
             sales: Sales::default(),
-            put_backs: 0,
+            restores: 0,
         }
     }
 
@@ -91,14 +91,14 @@ impl Checker {
     }
 
     /// The store was put back from a copy: what was seen of it before counts no longer.
-    pub(crate) fn start_anew(&mut self) {
+    pub(crate) fn forget_history(&mut self) {
         (self.changes, self.postings) = (-1, -1);
         self.states.clear();
-        self.put_backs += 1;
+        self.restores += 1;
     }
 
     /// Tells of a machine; in the order of the modules.
-    pub fn know_machine(&mut self, operator_id: i64, machine_id: i64, account_token: String) {
+    pub fn register_machine(&mut self, operator_id: i64, machine_id: i64, account_token: String) {
         self.known.push(Known { operator_id, machine_id, account_token });
     }
 
@@ -106,19 +106,19 @@ impl Checker {
     /// is due.
     pub(crate) async fn check_step(
         &mut self,
-        till: &Mutex<Till>,
+        provider_books: &Mutex<ProviderBooks>,
         machines: &[Machine],
         backend: Option<&backend::Context>,
     ) -> Checked<Option<i64>> {
-        let glance = self.store.glance().await?;
-        if std::mem::replace(&mut self.postings, glance.postings) != glance.postings {
+        let snapshot = self.store.snapshot().await?;
+        if std::mem::replace(&mut self.postings, snapshot.postings) != snapshot.postings {
             self.ledger = self.store.ledger().await?;
             self.check_ledger(machines, backend).await?;
         }
-        if std::mem::replace(&mut self.changes, glance.changes) != glance.changes {
-            self.check_sales(till, machines).await?;
+        if std::mem::replace(&mut self.changes, snapshot.changes) != snapshot.changes {
+            self.check_sales(provider_books, machines).await?;
         }
-        Ok(glance.due_ms)
+        Ok(snapshot.due_ms)
     }
 
     /// Operator and machine of a module, by their numbers.
@@ -138,13 +138,13 @@ impl Checker {
 
     /// Sales so far, by their end.
     pub fn sales(&self) -> Sales {
-        Sales { put_backs: self.put_backs, ..self.sales }
+        Sales { restores: self.restores, ..self.sales }
     }
 
     /// What is not at rest, a line each.
     pub(crate) async fn open(
         &self,
-        till: &Mutex<Till>,
+        provider_books: &Mutex<ProviderBooks>,
         machines: &[Machine],
         backend: Option<&backend::Context>,
     ) -> Checked<Vec<String>> {
@@ -156,7 +156,7 @@ impl Checker {
             let lines = rows.iter().filter(|row| open(row)).map(SaleRow::line);
             return Ok(lines.chain([format!("{due} commands, payments or refunds wait")]).collect());
         }
-        let mut lines = unknown_to_store(&self.store.sales().await?, &locked(till));
+        let mut lines = unknown_to_store(&self.store.sales().await?, &locked(provider_books));
         for (known, machine) in self.known.iter().zip(machines) {
             let view = fleet::machine(backend, known.operator_id, known.machine_id).await?;
             let Some(module) = view.row.module else { continue };
@@ -165,7 +165,7 @@ impl Checker {
                 lines.push(format!("of {} coin pulses {heard} are heard", machine.coin_total()));
             }
             // Where none were chosen here, the module keeps what it has.
-            let chosen = module.settings_wanted > 0 || self.put_backs == 0;
+            let chosen = module.settings_wanted > 0 || self.restores == 0;
             if chosen && module.settings_version != module.settings_wanted {
                 let (has, wanted) = (module.settings_version, module.settings_wanted);
                 lines.push(format!("a module has settings {has}, wanted are {wanted}"));
@@ -175,7 +175,7 @@ impl Checker {
     }
 
     async fn check_ledger(&self, machines: &[Machine], backend: Option<&backend::Context>) -> Checked {
-        let crooked = self.store.crooked_postings().await?;
+        let crooked = self.store.unbalanced_postings().await?;
         hold!(crooked == 0, "{crooked} postings of the ledger do not sum to zero");
         for (known, machine) in self.known.iter().zip(machines) {
             let booked = booked_coins_minor(&self.ledger, known.machine_id);
@@ -189,15 +189,15 @@ impl Checker {
         Ok(())
     }
 
-    async fn check_sales(&mut self, till: &Mutex<Till>, machines: &[Machine]) -> Checked {
+    async fn check_sales(&mut self, provider_books: &Mutex<ProviderBooks>, machines: &[Machine]) -> Checked {
         let rows = self.store.sales().await?;
         for row in &rows {
             self.note_move(row)?;
         }
-        let till = locked(till);
-        self.check_trains(machines, &rows, &till)?;
+        let provider_books = locked(provider_books);
+        self.check_pulse_trains(machines, &rows, &provider_books)?;
         self.sales = Sales::default();
-        for facts in facts(&rows, &self.ledger, &till, machines) {
+        for facts in facts(&rows, &self.ledger, &provider_books, machines) {
             check_sale(&facts)?;
             count(&mut self.sales, &facts);
         }
@@ -227,7 +227,7 @@ impl Checker {
     /// The promises that hold once all is at rest.
     pub(crate) async fn check_rest(
         &self,
-        till: &Mutex<Till>,
+        provider_books: &Mutex<ProviderBooks>,
         machines: &[Machine],
         backend: Option<&backend::Context>,
     ) -> Checked {
@@ -238,9 +238,9 @@ impl Checker {
             let balance = |account: &str| {
                 balances.iter().filter(|balance| balance.account == account).map(|balance| balance.amount_minor).sum()
             };
-            let (taken, returned) = locked(till).sums_minor(&known.account_token);
+            let (taken, returned) = locked(provider_books).sums_minor(&known.account_token);
             let at_provider: i64 = balance("provider_clearing");
-            let forgot = locked(till).trades().values().any(|trade| trade.refund_forgotten);
+            let forgot = locked(provider_books).trades().values().any(|trade| trade.refund_forgotten);
             hold!(
                 at_provider == taken - returned || forgot,
                 "the provider took {taken} and gave back {returned}, the ledger says it holds {at_provider}"
@@ -258,12 +258,12 @@ impl Checker {
             );
             check_settings(machine, module.settings_wanted)?;
         }
-        let till = locked(till);
-        for (number, trade) in till.trades() {
+        let provider_books = locked(provider_books);
+        for (number, trade) in provider_books.trades() {
             let known = rows.iter().any(|row| row.out_trade_no.as_ref() == Some(number));
             hold!(known || trade.taken_minor == 0, "{number} was paid and belongs to no sale");
         }
-        for facts in facts(&rows, &self.ledger, &till, machines) {
+        for facts in facts(&rows, &self.ledger, &provider_books, machines) {
             check_sale_at_rest(&facts)?;
         }
         Ok(())
@@ -272,9 +272,9 @@ impl Checker {
 
 /// What the provider's statements have still to tell: payments that fit no order here, and what went back past the store,
 /// in the console or before a copy was put back. A line each.
-fn unknown_to_store(rows: &[SaleRow], till: &Till) -> Vec<String> {
+fn unknown_to_store(rows: &[SaleRow], provider_books: &ProviderBooks) -> Vec<String> {
     let mut lines = vec![];
-    for (number, trade) in till.trades().iter().filter(|(_, trade)| trade.taken_minor > 0) {
+    for (number, trade) in provider_books.trades().iter().filter(|(_, trade)| trade.taken_minor > 0) {
         let Some(row) = rows.iter().find(|row| row.out_trade_no.as_ref() == Some(number)) else {
             lines.push(format!("{number} was paid and belongs to no sale"));
             continue;
@@ -292,18 +292,23 @@ fn unknown_to_store(rows: &[SaleRow], till: &Till) -> Vec<String> {
     lines
 }
 
-fn locked(till: &Mutex<Till>) -> MutexGuard<'_, Till> {
-    till.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(provider_books: &Mutex<ProviderBooks>) -> MutexGuard<'_, ProviderBooks> {
+    provider_books.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn facts<'a>(rows: &'a [SaleRow], ledger: &'a [LedgerRow], till: &'a Till, machines: &'a [Machine]) -> Vec<Facts<'a>> {
+fn facts<'a>(
+    rows: &'a [SaleRow],
+    ledger: &'a [LedgerRow],
+    provider_books: &'a ProviderBooks,
+    machines: &'a [Machine],
+) -> Vec<Facts<'a>> {
     let of_row = |row: &'a SaleRow| {
-        let all = machines.iter().flat_map(|machine| &machine.trains);
-        let ours = |train: &&Train| row.command() == Some(train.command);
+        let all = machines.iter().flat_map(|machine| &machine.pulse_trains);
+        let ours = |train: &&PulseTrain| row.command() == Some(train.command);
         Facts {
             row,
-            trade: row.out_trade_no.as_ref().and_then(|number| till.trades().get(number)),
-            trains: all.filter(ours).collect(),
+            trade: row.out_trade_no.as_ref().and_then(|number| provider_books.trades().get(number)),
+            pulse_trains: all.filter(ours).collect(),
             booked: ledger
                 .iter()
                 .filter(|line| line.sale_id == Some(row.id))
@@ -317,17 +322,19 @@ fn facts<'a>(rows: &'a [SaleRow], ledger: &'a [LedgerRow], till: &'a Till, machi
 impl Checker {
     /// A payment's command is executed at most once, whatever the store has forgotten, with at most its pulses; and nothing is
     /// executed that was not commanded.
-    fn check_trains(&self, machines: &[Machine], rows: &[SaleRow], till: &Till) -> Checked {
+    fn check_pulse_trains(&self, machines: &[Machine], rows: &[SaleRow], provider_books: &ProviderBooks) -> Checked {
         let mut given = BTreeMap::new();
-        for (machine, train) in machines.iter().flat_map(|machine| machine.trains.iter().map(move |t| (machine, t))) {
+        for (machine, train) in
+            machines.iter().flat_map(|machine| machine.pulse_trains.iter().map(move |t| (machine, t)))
+        {
             let times = given.entry(train.command).or_insert(0_u32);
             *times += 1;
             hold!(*times == 1, "the credit {:x} was given {times} times", train.command);
             let Some(row) = rows.iter().find(|row| row.command() == Some(train.command)) else {
                 let module = machine.identity.id;
-                let mut paid = till.trades().iter().filter(|(_, trade)| trade.taken_minor > 0);
+                let mut paid = provider_books.trades().iter().filter(|(_, trade)| trade.taken_minor > 0);
                 let forgotten =
-                    self.put_backs > 0 && paid.any(|(number, _)| credit_id(module.as_str(), number) == train.command);
+                    self.restores > 0 && paid.any(|(number, _)| credit_id(module.as_str(), number) == train.command);
                 hold!(forgotten, "credit {:x} was given and belongs to no sale", train.command);
                 continue;
             };
@@ -461,7 +468,7 @@ fn check_coins(machine: &Machine, server_pulses: i64, cash_minor: i64) -> Checke
 fn check_credit_total(machine: &Machine) -> Checked {
     let Some(module) = machine.module.as_ref() else { return Err(Violation("at rest without power".into())) };
     let (told, given) = (module.totals().credit_pulses, machine.credit_pulses());
-    let cuts = u64::try_from(machine.trains.iter().filter(|train| train.cut).count()).unwrap_or(u64::MAX);
+    let cuts = u64::try_from(machine.pulse_trains.iter().filter(|train| train.cut).count()).unwrap_or(u64::MAX);
     hold!((told..=told + cuts).contains(&given), "credits: the module counted {told} pulses, the machine {given}");
     Ok(())
 }

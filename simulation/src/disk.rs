@@ -47,7 +47,7 @@ impl World {
     /// Plans when the disk fails: a few calls in a row, or all of them for up to a minute.
     pub fn plan_disk(&mut self, chance: &mut Chance) {
         let busy_us = self.options.busy_ms * 1000;
-        for _ in 0..self.weather.store_faults {
+        for _ in 0..self.fault_rates.store_faults {
             let fault = chance.pick(&[Fault::Full, Fault::WriteError, Fault::SyncError, Fault::Locked]);
             let times = chance.pick(&[1, 2, 5, u64::MAX]);
             // How often a lock is asked for depends on real time: it is held until the disk is mended.
@@ -58,7 +58,7 @@ impl World {
     }
 
     pub fn disk_fails(&mut self, fault: Fault, skip: u64, times: u64, for_us: u64) {
-        if self.healed_us.is_some() || self.disk.is_failing {
+        if self.faults_stopped_us.is_some() || self.disk.is_failing {
             return;
         }
         let now_us = self.time.now_us();
@@ -107,7 +107,7 @@ impl World {
 
     /// Whether a callback was not answered for, because the store fails.
     pub fn callback_not_stored(&self, outcome: &Result<(), CallbackFailure>) -> bool {
-        self.disk.is_failing && matches!(outcome, Err(CallbackFailure::Ours(Error::Store(_))))
+        self.disk.is_failing && matches!(outcome, Err(CallbackFailure::Internal(Error::Store(_))))
     }
 
     /// Whether an order was not answered for, because the store fails.

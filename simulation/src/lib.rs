@@ -6,8 +6,8 @@
 //!
 //! Enter at [`run`]. A run has three parts: busy (payers, coins, faults), healed (no more faults; everything must come
 //! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `world` is the one driver; it does one thing
-//! at a time, in the order of simulated time. The faults: [`weather`], [`provider`], [`flash`], `network`, `power`, and `copies` of the store that are put back. Who does
-//! what: `people` buy, `operators` set modules up and restart them.
+//! at a time, in the order of simulated time. The faults: [`fault_rates`], [`provider`], [`flash`], `network`, `power`, and `backups` of the store that are put back. Who does
+//! what: `consumer_pool` buy, `operators` set modules up and restart them.
 //!
 //! Invariants:
 //! - Nothing here looks at a real clock or at chance that is not the seed's; nothing iterates over a hash map.
@@ -15,22 +15,22 @@
 //!   they repeat no decision of the backend's.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backups;
 pub mod chance;
 pub mod check;
-mod copies;
+mod consumer_pool;
 mod disk;
+pub mod fault_rates;
 pub mod flash;
 pub mod machine;
 mod network;
 mod operators;
-mod people;
 mod power;
 pub mod provider;
 mod server;
 mod store;
 pub mod time;
 mod trace;
-pub mod weather;
 mod world;
 
 pub use world::{REST_WITHIN_MS, Violation};
@@ -106,7 +106,7 @@ pub struct Sales {
     /// Before a person.
     pub review: u64,
     /// Times that the store was put back from a copy.
-    pub put_backs: u64,
+    pub restores: u64,
 }
 
 impl Sales {
@@ -118,7 +118,7 @@ impl Sales {
         self.refunded += other.refunded;
         self.served_and_refunded += other.served_and_refunded;
         self.review += other.review;
-        self.put_backs += other.put_backs;
+        self.restores += other.restores;
     }
 }
 

@@ -28,7 +28,7 @@ const RELAYED_AFTER_US: u64 = 5_000_000;
 
 /// Credit pulses that belong together: one execution of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Train {
+pub struct PulseTrain {
     /// The command's id, as the module journaled it before the first pulse.
     pub command: u64,
     /// Pulses the machine counted.
@@ -110,7 +110,7 @@ pub struct Machine {
     /// Polls planned so far: only the last one counts.
     pub polls: u64,
     /// Credits as the machine counted them.
-    pub trains: Vec<Train>,
+    pub pulse_trains: Vec<PulseTrain>,
     /// Coins as the acceptor knows them.
     pub coins: Coins,
     /// The coin line's level.
@@ -151,7 +151,7 @@ impl Machine {
             will: None,
             powered: 0,
             polls: 0,
-            trains: vec![],
+            pulse_trains: vec![],
             coins: Coins::default(),
             coin_active: false,
             coin_busy_until_us: 0,
@@ -217,7 +217,7 @@ impl Machine {
     /// Takes its power. A pulse that is being given is counted by the machine, or not.
     pub fn cut(&mut self, chance: &mut Chance) {
         let half_pulse = self.outputs.credit && chance.percent(50);
-        if let Some(train) = self.train.take().and_then(|index| self.trains.get_mut(index)) {
+        if let Some(train) = self.train.take().and_then(|index| self.pulse_trains.get_mut(index)) {
             train.cut = true;
             train.pulses += u32::from(half_pulse);
         }
@@ -310,13 +310,13 @@ impl Machine {
         if outputs.credit && !self.outputs.credit && self.train.is_none() {
             let command = self.credit_in_flash().await?;
             polled.credit_began = true;
-            self.train = Some(self.trains.len());
-            self.trains.push(Train { command, pulses: 0, cut: false });
+            self.train = Some(self.pulse_trains.len());
+            self.pulse_trains.push(PulseTrain { command, pulses: 0, cut: false });
             self.missing = self.misses_first;
         }
         if self.outputs.credit
             && !outputs.credit
-            && let Some(train) = self.train.and_then(|index| self.trains.get_mut(index))
+            && let Some(train) = self.train.and_then(|index| self.pulse_trains.get_mut(index))
         {
             train.pulses += u32::from(!std::mem::take(&mut self.missing));
         }
@@ -327,7 +327,7 @@ impl Machine {
             && let Some(index) = self.train.take()
             && self.gives_twice
         {
-            self.trains.push(self.trains[index].clone());
+            self.pulse_trains.push(self.pulse_trains[index].clone());
         }
         Ok(())
     }
@@ -406,6 +406,6 @@ impl Machine {
 
     /// Credit pulses counted by the machine.
     pub fn credit_pulses(&self) -> u64 {
-        self.trains.iter().map(|train| u64::from(train.pulses)).sum()
+        self.pulse_trains.iter().map(|train| u64::from(train.pulses)).sum()
     }
 }

@@ -25,19 +25,19 @@ const HALF_CONNECTED: u32 = 10;
 impl World {
     fn way_us(&mut self) -> u64 {
         let way_us = self.net.between(WAY_US);
-        if self.net.percent(self.weather.delay) {
-            return way_us + self.net.between(0..=self.weather.delay_max_ms) * 1000;
+        if self.net.percent(self.fault_rates.delay) {
+            return way_us + self.net.between(0..=self.fault_rates.delay_max_ms) * 1000;
         }
         way_us
     }
 
     /// Plans the copies of a message that arrive: mostly one.
     fn plan_copies(&mut self, event: Event) {
-        if self.net.percent(self.weather.duplicate) {
+        if self.net.percent(self.fault_rates.duplicate) {
             let way_us = self.way_us();
             self.plan_in(way_us, event.clone());
         }
-        if !self.net.percent(self.weather.loss) {
+        if !self.net.percent(self.fault_rates.loss) {
             let way_us = self.way_us();
             self.plan_in(way_us, event);
         }
@@ -81,9 +81,9 @@ impl World {
             self.publish(machine, outgoing);
         }
         if polled.credit_began {
-            let command = self.machines[machine].trains.last().map_or(0, |train| train.command);
+            let command = self.machines[machine].pulse_trains.last().map_or(0, |train| train.command);
             self.trace.note(now_us, format_args!("module {machine}: begins to give credit {command:x}"));
-            self.perhaps_cut_in_credit(machine);
+            self.maybe_cut_in_credit(machine);
         }
         if polled.restart {
             self.lose_power(machine);
@@ -102,7 +102,7 @@ impl World {
         let payload = outgoing.payload.to_vec();
         self.note_message("message of", machine, outgoing.kind, &payload);
         let topic = topics::topic(self.machines[machine].identity.id, outgoing.kind).to_string();
-        if self.net.percent(self.weather.link_break) {
+        if self.net.percent(self.fault_rates.link_break) {
             let after_us = self.net.between(0..=5_000_000);
             self.plan_in(after_us, Event::LinkBreaks { machine, link });
             // Did the broker have it? The module will not know.
@@ -158,10 +158,10 @@ impl World {
     }
 
     fn plan_retry(&mut self, machine: usize) {
-        let down_max_us = (self.weather.link_down_max_ms * 1000).max(RETRY_MIN_US);
+        let down_max_us = (self.fault_rates.link_down_max_ms * 1000).max(RETRY_MIN_US);
         let after_us = self.net.between(RETRY_MIN_US..=down_max_us);
         let powered = self.machines[machine].powered;
-        self.plan_in(after_us, Event::LinkTries { machine, powered });
+        self.plan_in(after_us, Event::Reconnect { machine, powered });
     }
 
     /// The broker will find that a module is gone.
@@ -185,7 +185,7 @@ impl World {
     }
 
     /// A module with power and without a connection tries to connect.
-    pub async fn link_tries(&mut self, machine: usize, powered: u64) -> Checked {
+    pub async fn try_reconnect(&mut self, machine: usize, powered: u64) -> Checked {
         let now_us = self.time.now_us();
         let at = &self.machines[machine];
         if at.powered != powered || at.link != Link::Down || at.module.is_none() {
@@ -197,7 +197,7 @@ impl World {
         }
         self.links += 1;
         let link = self.links;
-        let half = self.healed_us.is_none() && self.net.percent(HALF_CONNECTED);
+        let half = self.faults_stopped_us.is_none() && self.net.percent(HALF_CONNECTED);
         let uptime_us = self.machines[machine].uptime_us(now_us);
         let Some(module) = self.machines[machine].module.as_mut() else { return Ok(()) };
         let will = module.begin_session(uptime_us);

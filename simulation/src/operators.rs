@@ -7,7 +7,7 @@ use crate::{
 use backend::{
     flows::operate::module::{self, SettingsChange},
     machines::remote,
-    modules::{Errand, ModuleSettings},
+    modules::{ModuleSettings, RemoteAction},
 };
 
 /// Something that an operator orders.
@@ -16,15 +16,15 @@ pub(crate) enum Order {
     /// Other settings.
     Settings(ModuleSettings),
     /// Something to be done once.
-    Errand(Errand),
+    RemoteAction(RemoteAction),
 }
 
 impl Order {
     fn of(chance: &mut Chance) -> Self {
         match chance.between(0..=5) {
-            0 => Order::Errand(Errand::Restart),
-            1 => Order::Errand(Errand::Locate),
-            2 => Order::Errand(Errand::Diagnose),
+            0 => Order::RemoteAction(RemoteAction::Restart),
+            1 => Order::RemoteAction(RemoteAction::Locate),
+            2 => Order::RemoteAction(RemoteAction::Diagnose),
             // The acceptor's pulses stay as they are, and so do the bounds on them; prices give 10 pulses at most.
             _ => Order::Settings(ModuleSettings {
                 credit_width_ms: chance.pick(&[30, 50, 120]),
@@ -57,7 +57,9 @@ impl World {
         self.trace.note(now_us, format_args!("operator: module {machine}: {order:?}"));
         let (operator_id, machine_id) = self.checker.ids(machine);
         match order {
-            Order::Errand(errand) => module::send_module(&backend, operator_id, machine_id, errand).await?,
+            Order::RemoteAction(remote_action) => {
+                module::order_remote_action(&backend, operator_id, machine_id, remote_action).await?
+            }
             Order::Settings(settings) => {
                 let module = remote::remote(&backend, operator_id, machine_id).await?.row.module;
                 let since_version = module.map_or(0, |module| module.settings_wanted);

@@ -21,7 +21,7 @@ impl World {
     /// Power goes, if it is still the same time with power (or the plan is for any).
     pub fn cut(&mut self, machine: usize, powered: u64) {
         let at = &self.machines[machine];
-        if at.module.is_none() || self.healed_us.is_some() || (powered != u64::MAX && at.powered != powered) {
+        if at.module.is_none() || self.faults_stopped_us.is_some() || (powered != u64::MAX && at.powered != powered) {
             return;
         }
         let now_us = self.time.now_us();
@@ -37,8 +37,8 @@ impl World {
     }
 
     /// A credit is being given: perhaps power goes now, at some time or at some write.
-    pub fn perhaps_cut_in_credit(&mut self, machine: usize) {
-        if !self.power.percent(self.weather.cut_in_credit) {
+    pub fn maybe_cut_in_credit(&mut self, machine: usize) {
+        if !self.power.percent(self.fault_rates.cut_in_credit) {
             return;
         }
         if self.power.percent(50) {
@@ -58,7 +58,7 @@ impl World {
         if self.options.mutation == Some(Mutation::ForgetsJournal) {
             self.machines[machine].flash = Flash::blank();
         }
-        if self.weather.cuts > 0 && self.power.percent(CUT_AFTER_BOOT) {
+        if self.fault_rates.cuts > 0 && self.power.percent(CUT_AFTER_BOOT) {
             self.machines[machine].flash.cut_soon(CUT_OPERATIONS_MAX, &mut self.power);
         }
         self.machines[machine].boot(now_us).await?;
@@ -72,7 +72,7 @@ impl World {
         self.trace.note(now_us, format_args!("module {machine}: starts"));
         let powered = self.machines[machine].powered;
         let after_us = self.power.between(500_000..=8_000_000);
-        self.plan_in(after_us, Event::LinkTries { machine, powered });
+        self.plan_in(after_us, Event::Reconnect { machine, powered });
         self.poll(machine).await
     }
 

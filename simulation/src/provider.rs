@@ -1,8 +1,8 @@
 //! The payment provider, simulated: it takes money, gives it back, tells of it, and fails in the ways providers do.
 //!
-//! [`Till`] holds what the provider really took and returned; the checkers compare the ledger with it.
+//! [`ProviderBooks`] holds what the provider really took and returned; the checkers compare the ledger with it.
 
-use crate::{chance::Chance, time::Time, weather::Weather};
+use crate::{chance::Chance, fault_rates::FaultRates, time::Time};
 use async_trait::async_trait;
 use backend::{
     money::{Currency, Money},
@@ -10,7 +10,7 @@ use backend::{
         Providers,
         provider::{
             CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
-            RefundRequest, RefundState, Statement, ToldRefund, TradeState, VerifiedCallback,
+            RefundDetails, RefundRequest, RefundState, Statement, TradeState, VerifiedCallback,
         },
     },
 };
@@ -108,9 +108,9 @@ pub enum Intent {
 }
 
 /// The provider's books.
-pub struct Till {
+pub struct ProviderBooks {
     /// How often calls fail.
-    pub weather: Weather,
+    pub fault_rates: FaultRates,
     /// Whether payments are taken and not recorded: for proving that the checkers see it.
     pub forgets_payments: bool,
     /// Whether refunds go out twice: for proving that the checkers see it.
@@ -139,11 +139,11 @@ struct Way {
     back_ms: u64,
 }
 
-impl Till {
+impl ProviderBooks {
     /// An empty till.
-    pub fn new(seed: u64, time: Arc<Time>, weather: Weather) -> Self {
+    pub fn new(seed: u64, time: Arc<Time>, fault_rates: FaultRates) -> Self {
         Self {
-            weather,
+            fault_rates,
             forgets_payments: false,
             refunds_twice: false,
             notes: vec![],
@@ -161,8 +161,8 @@ impl Till {
     }
 
     /// From now on the provider is as well as this weather lets it be, to all accounts.
-    pub fn heal(&mut self, weather: Weather) {
-        self.weather = weather;
+    pub fn stop_faults(&mut self, fault_rates: FaultRates) {
+        self.fault_rates = fault_rates;
         self.silent_until_us.clear();
     }
 
@@ -180,7 +180,7 @@ impl Till {
     /// A payer pays. False if the provider does not let them.
     pub fn pay(&mut self, out_trade_no: &str) -> bool {
         let now_ms = self.time.true_ms();
-        let wrong = self.chance.percent(self.weather.provider.min(2));
+        let wrong = self.chance.percent(self.fault_rates.provider.min(2));
         let Some(trade) = self.trades.get_mut(out_trade_no) else { return false };
         if trade.closed || trade.taken_minor > 0 || now_ms > trade.expires_at_ms + PAY_SLACK_MS {
             return false;
@@ -193,7 +193,7 @@ impl Till {
         }
         self.notify_payment(out_trade_no);
         for _ in 0..2 {
-            if self.console.percent(self.weather.console) {
+            if self.console.percent(self.fault_rates.console) {
                 let after_ms = self.console.between(0..=600_000);
                 self.intents.push(Intent::Console { out_trade_no: out_trade_no.to_owned(), after_ms });
             }
@@ -308,7 +308,7 @@ impl Till {
 
     fn way(&mut self, account: usize) -> Way {
         let is_out = self.silent_until_us.get(&account).is_some_and(|until_us| self.time.now_us() < *until_us);
-        if is_out || self.ways.percent(self.weather.silent) {
+        if is_out || self.ways.percent(self.fault_rates.silent) {
             // Lost on the way there, or on the way back.
             let is_done = self.ways.percent(50);
             return if is_done {
@@ -317,7 +317,7 @@ impl Till {
                 Way { there_ms: NEVER_MS, back_ms: 0 }
             };
         }
-        if !self.ways.percent(self.weather.slow) {
+        if !self.ways.percent(self.fault_rates.slow) {
             return Way::default();
         }
         let takes_ms = self.ways.between(SLOW_MS);
@@ -326,7 +326,7 @@ impl Till {
     }
 
     fn fails(&mut self) -> bool {
-        self.chance.percent(self.weather.provider)
+        self.chance.percent(self.fault_rates.provider)
     }
 
     /// How long the answer takes, and what it is.
@@ -494,8 +494,8 @@ impl Trade {
 }
 
 impl Refund {
-    fn told(&self, number: &str) -> ToldRefund {
-        ToldRefund {
+    fn told(&self, number: &str) -> RefundDetails {
+        RefundDetails {
             out_trade_no: self.trade.clone(),
             provider_refund_id: format!("P{number}"),
             amount_minor: self.minor,
@@ -559,29 +559,29 @@ fn read_body(body: &[u8]) -> Option<VerifiedCallback> {
 /// The provider as the backend reaches it, for one account.
 #[derive(Clone)]
 pub struct SimProvider {
-    till: Arc<Mutex<Till>>,
+    provider_books: Arc<Mutex<ProviderBooks>>,
     time: Arc<Time>,
     account: usize,
 }
 
 impl SimProvider {
     /// The provider over a till.
-    pub fn new(till: Arc<Mutex<Till>>, time: Arc<Time>) -> Self {
-        Self { till, time, account: 0 }
+    pub fn new(provider_books: Arc<Mutex<ProviderBooks>>, time: Arc<Time>) -> Self {
+        Self { provider_books, time, account: 0 }
     }
 
-    fn till(&self) -> MutexGuard<'_, Till> {
-        self.till.lock().unwrap_or_else(PoisonError::into_inner)
+    fn provider_books(&self) -> MutexGuard<'_, ProviderBooks> {
+        self.provider_books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call, and its answer: each on its way for some time. Whoever no longer waits for it has it dropped.
-    async fn call<T: std::fmt::Debug>(&self, what: &str, number: &str, act: impl FnOnce(&mut Till) -> T) -> T {
-        let Way { there_ms, back_ms } = self.till().way(self.account);
+    async fn call<T: std::fmt::Debug>(&self, what: &str, number: &str, act: impl FnOnce(&mut ProviderBooks) -> T) -> T {
+        let Way { there_ms, back_ms } = self.provider_books().way(self.account);
         self.time.sleep_ms(there_ms).await;
         let answer = {
-            let mut till = self.till();
-            let answer = act(&mut till);
-            till.notes.push(format!("provider {what} {number}: {answer:?}, {back_ms} ms later"));
+            let mut provider_books = self.provider_books();
+            let answer = act(&mut provider_books);
+            provider_books.notes.push(format!("provider {what} {number}: {answer:?}, {back_ms} ms later"));
             answer
         };
         self.time.sleep_ms(back_ms).await;
@@ -607,25 +607,26 @@ impl Providers for SimProvider {
 #[async_trait]
 impl Provider for SimProvider {
     async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
-        let (slow_ms, answer) = self.call("create", &request.out_trade_no, |till| till.create(request)).await;
+        let (slow_ms, answer) =
+            self.call("create", &request.out_trade_no, |provider_books| provider_books.create(request)).await;
         self.time.sleep_ms(slow_ms).await;
         answer
     }
 
     async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
-        self.call("query", out_trade_no, |till| till.query(out_trade_no)).await
+        self.call("query", out_trade_no, |provider_books| provider_books.query(out_trade_no)).await
     }
 
     async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
-        self.call("close", out_trade_no, |till| till.close(out_trade_no)).await
+        self.call("close", out_trade_no, |provider_books| provider_books.close(out_trade_no)).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
-        self.call("refund", &request.out_refund_no, |till| till.refund(request)).await
+        self.call("refund", &request.out_refund_no, |provider_books| provider_books.refund(request)).await
     }
 
     async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
-        self.call("query_refund", out_refund_no, |till| till.query_refund(out_refund_no)).await
+        self.call("query_refund", out_refund_no, |provider_books| provider_books.query_refund(out_refund_no)).await
     }
 
     fn day_of(&self, at_ms: i64) -> i64 {
@@ -637,7 +638,7 @@ impl Provider for SimProvider {
     }
 
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
-        self.call("statement", &day.to_string(), |till| till.statement(day)).await
+        self.call("statement", &day.to_string(), |provider_books| provider_books.statement(day)).await
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {

@@ -2,7 +2,7 @@
 
 use crate::{
     chance::SeededRandom,
-    provider::{Intent, SIGNATURE, SIGNATURE_HEADER, SimProvider, Till},
+    provider::{Intent, ProviderBooks, SIGNATURE, SIGNATURE_HEADER, SimProvider},
     time::{ServerClock, Time},
     world::{Checked, Event, Violation, World},
 };
@@ -17,7 +17,7 @@ use backend::{
     },
     jobs::{
         self,
-        under_way::{Job, Work},
+        in_progress::{Job, Work},
     },
     modules::registry,
     payments::provider::RawCallback,
@@ -79,7 +79,7 @@ pub(crate) struct Server {
     time: Arc<Time>,
     random: Arc<SeededRandom>,
     bus: Arc<Bus>,
-    till: Arc<Mutex<Till>>,
+    provider_books: Arc<Mutex<ProviderBooks>>,
     backend: Option<backend::Context>,
     touched: bool,
     due_plan: u64,
@@ -101,13 +101,19 @@ fn rules() -> Rules {
 }
 
 impl Server {
-    pub fn new(db: Db, time: Arc<Time>, random: Arc<SeededRandom>, bus: Arc<Bus>, till: Arc<Mutex<Till>>) -> Self {
+    pub fn new(
+        db: Db,
+        time: Arc<Time>,
+        random: Arc<SeededRandom>,
+        bus: Arc<Bus>,
+        provider_books: Arc<Mutex<ProviderBooks>>,
+    ) -> Self {
         Self {
             db,
             time,
             random,
             bus,
-            till,
+            provider_books,
             backend: None,
             touched: false,
             due_plan: 0,
@@ -124,7 +130,7 @@ impl Server {
             clock: Arc::new(ServerClock::new(self.time.clone())),
             random: self.random.clone(),
             bus: self.bus.clone(),
-            providers: Arc::new(SimProvider::new(self.till.clone(), self.time.clone())),
+            providers: Arc::new(SimProvider::new(self.provider_books.clone(), self.time.clone())),
             secret_key: [7; 32],
             public_url: "https://coinwire.example".into(),
             rules: rules(),
@@ -205,7 +211,7 @@ impl Call {
     pub async fn run(&mut self, time: &Time) -> Step {
         poll_fn(|context| {
             let polled = self.0.as_mut().poll(context);
-            let parked = time.take_parked();
+            let parked = time.take_wait_until();
             match (polled, parked) {
                 (Poll::Ready(outcome), _) => Poll::Ready(Step::Done(outcome)),
                 (Poll::Pending, Some(until_us)) => Poll::Ready(Step::Waits { until_us }),
@@ -276,7 +282,7 @@ impl World {
 
     /// The server is killed: whatever it was waiting for is lost, and what is sent to it meanwhile.
     pub async fn server_down(&mut self) -> Checked {
-        if self.healed_us.is_some() || self.server.backend.is_none() {
+        if self.faults_stopped_us.is_some() || self.server.backend.is_none() {
             return Ok(());
         }
         let now_us = self.time.now_us();
@@ -287,7 +293,7 @@ impl World {
         let after_us = self.net.between(100_000..=DOWN_MAX_US);
         self.plan_in(after_us, Event::ServerUp);
         // Clocks are mostly set while a machine starts.
-        if self.weather.clock_steps > 0 {
+        if self.fault_rates.clock_steps > 0 {
             let by_ms = self.net.pick(&CLOCK_STEPS_MS);
             self.plan_in(after_us / 2, Event::ClockJumps { by_ms });
         }
@@ -302,7 +308,7 @@ impl World {
         self.trace.note(now_us, format_args!("server: comes up"));
         let backend = self.server.start();
         self.server.due_at_us = None;
-        let ready = registry::forget_presence(&backend).await;
+        let ready = registry::mark_modules_offline(&backend).await;
         if self.unless_disk_fails(ready)?.is_none() {
             // It ends, and is started again.
             self.server.backend = None;
@@ -336,8 +342,12 @@ impl World {
     pub fn follow_provider(&mut self) -> Checked {
         let now_us = self.time.now_us();
         let (notes, intents, violation) = {
-            let mut till = self.till();
-            (std::mem::take(&mut till.notes), std::mem::take(&mut till.intents), till.violations.first().cloned())
+            let mut provider_books = self.provider_books();
+            (
+                std::mem::take(&mut provider_books.notes),
+                std::mem::take(&mut provider_books.intents),
+                provider_books.violations.first().cloned(),
+            )
         };
         for note in notes {
             self.trace.note(now_us, format_args!("{note}"));
@@ -362,7 +372,7 @@ impl World {
     fn plan_callback(&mut self, account_token: String, body: String) {
         let event = Event::Callback { account_token, body, tries: 0 };
         let fast_us = self.net.between(20_000..=400_000);
-        if self.net.percent(self.weather.callback) {
+        if self.net.percent(self.fault_rates.callback) {
             match self.net.between(0..=2) {
                 // Never to come.
                 0 => return,
@@ -384,7 +394,7 @@ impl World {
 
     pub async fn callback(&mut self, account_token: String, body: String, tries: usize) -> Checked {
         let now_us = self.time.now_us();
-        let lost = self.net.percent(self.weather.callback);
+        let lost = self.net.percent(self.fault_rates.callback);
         let Some(backend) = self.server.reach().filter(|_| !lost) else {
             self.plan_callback_again(account_token, body, tries);
             return Ok(());
@@ -399,14 +409,14 @@ impl World {
         }
         outcome.map_err(|error| Violation(format!("an authentic callback was refused: {error}")))?;
         // The answer may be lost: the provider makes it again.
-        if self.net.percent(self.weather.callback) {
+        if self.net.percent(self.fault_rates.callback) {
             self.plan_callback_again(account_token, body, tries);
         }
         Ok(())
     }
 
     pub async fn forgery(&mut self, out_trade_no: &str) -> Checked {
-        let Some((account_token, body)) = self.till().forged(out_trade_no) else { return Ok(()) };
+        let Some((account_token, body)) = self.provider_books().forged(out_trade_no) else { return Ok(()) };
         let Some(backend) = self.server.reach() else { return Ok(()) };
         let headers = [(SIGNATURE_HEADER.to_owned(), "forged".to_owned())];
         match take_callback::callback(

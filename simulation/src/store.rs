@@ -4,7 +4,7 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, Fr
 
 /// A look at whether anything changed.
 #[derive(FromQueryResult)]
-pub(crate) struct Glance {
+pub(crate) struct StoreSnapshot {
     /// Another number whenever others have changed anything.
     pub changes: i64,
     /// When the next work is due.
@@ -60,7 +60,7 @@ struct Count {
     count: i64,
 }
 
-const GLANCE: &str = "SELECT (SELECT data_version FROM pragma_data_version) AS changes,
+const SNAPSHOT_SQL: &str = "SELECT (SELECT data_version FROM pragma_data_version) AS changes,
     COALESCE((SELECT MAX(id) FROM ledger_txns), 0) AS postings, (SELECT MIN(due_ms) FROM (
     SELECT MIN(due_ms) AS due_ms FROM commands
     UNION ALL SELECT MIN(due_ms) FROM payment_attempts
@@ -89,7 +89,7 @@ const LEDGER: &str = "SELECT t.kind, t.sale_id, t.machine_id, SUM(e.amount_minor
     FROM ledger_txns t JOIN ledger_entries e ON e.txn_id = t.id WHERE e.amount_minor > 0
     GROUP BY t.kind, t.sale_id, t.machine_id ORDER BY t.kind, t.sale_id, t.machine_id";
 
-const CROOKED: &str = "SELECT COUNT(*) AS count FROM (
+const UNBALANCED_SQL: &str = "SELECT COUNT(*) AS count FROM (
     SELECT txn_id FROM ledger_entries GROUP BY txn_id HAVING SUM(amount_minor) <> 0)";
 
 /// The store, by a connection of its own.
@@ -112,8 +112,8 @@ impl Store {
         row.ok_or_else(|| DbErr::RecordNotFound(query.to_owned()))
     }
 
-    pub async fn glance(&self) -> Result<Glance, DbErr> {
-        self.one(GLANCE).await
+    pub async fn snapshot(&self) -> Result<StoreSnapshot, DbErr> {
+        self.one(SNAPSHOT_SQL).await
     }
 
     /// Rows of work that is due some time.
@@ -129,7 +129,7 @@ impl Store {
         self.all(LEDGER).await
     }
 
-    pub async fn crooked_postings(&self) -> Result<i64, DbErr> {
-        Ok(self.one::<Count>(CROOKED).await?.count)
+    pub async fn unbalanced_postings(&self) -> Result<i64, DbErr> {
+        Ok(self.one::<Count>(UNBALANCED_SQL).await?.count)
     }
 }

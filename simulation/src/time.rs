@@ -1,6 +1,6 @@
 //! Simulated time: one for all, as microseconds from the start; the server's wall clock may be set off from it.
 
-use backend::clock::{Clock, Steady};
+use backend::clock::{Clock, MonotonicClock};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -53,7 +53,7 @@ impl Time {
     }
 
     /// Until when the call that was just polled waits, if it waits for simulated time: the first of all it sleeps for.
-    pub fn take_parked(&self) -> Option<u64> {
+    pub fn take_wait_until(&self) -> Option<u64> {
         std::mem::take(&mut *self.asleep()).into_values().min()
     }
 
@@ -96,14 +96,14 @@ impl Future for Sleep {
 /// The clock of one run of the server: its own time begins at what the wall clock says.
 pub struct ServerClock {
     time: Arc<Time>,
-    steady: Mutex<Steady>,
+    monotonic: Mutex<MonotonicClock>,
 }
 
 impl ServerClock {
     /// A server starts.
     pub fn new(time: Arc<Time>) -> Self {
-        let steady = Mutex::new(Steady::new(wall_us(&time), elapsed_us(&time)));
-        Self { time, steady }
+        let monotonic = Mutex::new(MonotonicClock::new(wall_us(&time), elapsed_us(&time)));
+        Self { time, monotonic }
     }
 }
 
@@ -117,16 +117,16 @@ fn wall_us(time: &Time) -> i64 {
 
 impl Clock for ServerClock {
     fn now_ms(&self) -> i64 {
-        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
-        steady.at(wall_us(&self.time), elapsed_us(&self.time)).div_euclid(1000)
+        let mut monotonic = self.monotonic.lock().unwrap_or_else(PoisonError::into_inner);
+        monotonic.at(wall_us(&self.time), elapsed_us(&self.time)).div_euclid(1000)
     }
 
     fn wall_ms(&self) -> i64 {
         wall_us(&self.time).div_euclid(1000)
     }
 
-    fn followed_ms(&self) -> Option<i64> {
-        self.steady.lock().unwrap_or_else(PoisonError::into_inner).followed_ms()
+    fn stepped_ms(&self) -> Option<i64> {
+        self.monotonic.lock().unwrap_or_else(PoisonError::into_inner).stepped_ms()
     }
 
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -2,19 +2,19 @@
 
 use crate::{
     Mutation, Options, Outcome, Sales,
+    backups::Backups,
     chance::{Chance, SeededRandom},
     check::Checker,
-    copies::Copies,
+    consumer_pool::{Consumer, ConsumerPool},
     disk::StoreDisk,
+    fault_rates::FaultRates,
     machine::{Link, Machine},
     operators::Order,
-    people::{Consumer, People},
-    provider::{Till, account_config},
+    provider::{ProviderBooks, account_config},
     server::{Bus, CLOCK_STEPS_MS, Server},
     store::Store,
     time::Time,
     trace::Trace,
-    weather::Weather,
 };
 use backend::{
     access::operators::{self, NewOperator},
@@ -97,7 +97,7 @@ pub(crate) enum Event {
     /// The broker finds that a module is gone.
     Missed { machine: usize, link: u64 },
     /// A module tries to connect.
-    LinkTries { machine: usize, powered: u64 },
+    Reconnect { machine: usize, powered: u64 },
     /// A module loses power.
     Cut { machine: usize, powered: u64 },
     /// A module gets power.
@@ -147,9 +147,9 @@ pub(crate) enum Event {
     /// A copy of the store is taken.
     Copy,
     /// The store is put back from the copy.
-    PutBack,
+    Restore,
     /// Nothing fails any more.
-    Heal,
+    StopFaults,
     /// A look at whether all has come to rest.
     Rested,
 }
@@ -186,20 +186,20 @@ pub(crate) struct World {
     pub options: Options,
     pub time: Arc<Time>,
     pub trace: Trace,
-    pub weather: Weather,
+    pub fault_rates: FaultRates,
     pub net: Chance,
     pub power: Chance,
     pub server: Server,
-    pub till: Arc<Mutex<Till>>,
+    pub provider_books: Arc<Mutex<ProviderBooks>>,
     pub machines: Vec<Machine>,
-    pub people: People,
+    pub consumer_pool: ConsumerPool,
     pub checker: Checker,
-    pub copies: Copies,
+    pub backups: Backups,
     pub disk: StoreDisk,
     /// The status the broker retains of each module.
     pub retained: BTreeMap<usize, (String, Vec<u8>)>,
     pub links: u64,
-    pub healed_us: Option<u64>,
+    pub faults_stopped_us: Option<u64>,
     pub at_rest_us: Option<u64>,
     planned: BinaryHeap<Reverse<Planned>>,
     order: u64,
@@ -227,57 +227,57 @@ impl World {
         let time = Arc::new(Time::default());
         let mut chance = Chance::new(seed, "weather");
         let mut waits = Chance::new(seed, "waits");
-        let weather = Weather::of(&mut chance).with_waits(&mut waits);
-        let mut till = Till::new(seed, time.clone(), weather);
-        till.forgets_payments = options.mutation == Some(Mutation::ForgetsPayments);
-        till.refunds_twice = options.mutation == Some(Mutation::RefundsTwice);
-        let till = Arc::new(Mutex::new(till));
+        let fault_rates = FaultRates::of(&mut chance).with_waits(&mut waits);
+        let mut provider_books = ProviderBooks::new(seed, time.clone(), fault_rates);
+        provider_books.forgets_payments = options.mutation == Some(Mutation::ForgetsPayments);
+        provider_books.refunds_twice = options.mutation == Some(Mutation::RefundsTwice);
+        let provider_books = Arc::new(Mutex::new(provider_books));
         let disk = StoreDisk::new();
         let db = Db::open(&disk.url()).await?;
         db.migrate().await?;
         let random = Arc::new(SeededRandom::new(seed));
-        let server = Server::new(db, time.clone(), random, Arc::new(Bus::default()), till.clone());
+        let server = Server::new(db, time.clone(), random, Arc::new(Bus::default()), provider_books.clone());
         let mut world = Self {
             options: options.clone(),
             trace: Trace::new(options.trace),
-            weather,
+            fault_rates,
             net: Chance::new(seed, "network"),
             power: Chance::new(seed, "power"),
             server,
-            till,
+            provider_books,
             machines: vec![],
-            people: People::new(seed),
+            consumer_pool: ConsumerPool::new(seed),
             checker: Checker::new(Store::open(&disk.url()).await?),
-            copies: Copies::default(),
+            backups: Backups::default(),
             disk,
             retained: BTreeMap::new(),
             links: 0,
-            healed_us: None,
+            faults_stopped_us: None,
             at_rest_us: None,
             planned: BinaryHeap::new(),
             order: 0,
             time,
         };
-        world.found(seed, &mut chance).await?;
+        world.set_up(seed, &mut chance).await?;
         world.plan_all(&mut chance);
         world.plan_waits(&mut waits);
         world.plan_orders(&mut Chance::new(seed, "operators"));
         world.plan_disk(&mut Chance::new(seed, "disk"));
-        world.plan_store_copies(&mut Chance::new(seed, "copies"));
-        let weather = world.weather;
-        world.trace.note(0, format_args!("seed {seed}: {weather:?}"));
+        world.plan_backups(&mut Chance::new(seed, "copies"));
+        let fault_rates = world.fault_rates;
+        world.trace.note(0, format_args!("seed {seed}: {fault_rates:?}"));
         Ok(world)
     }
 
     /// Operators (one gives partly served money back in part), merchant accounts, modules, machines, prices.
-    async fn found(&mut self, seed: u64, chance: &mut Chance) -> anyhow::Result<()> {
+    async fn set_up(&mut self, seed: u64, chance: &mut Chance) -> anyhow::Result<()> {
         let backend = self.server.start();
         for index in 0..self.options.modules {
             let operator = NewOperator {
                 slug: format!("operator-{index}"),
                 name: format!("Operator {index}"),
                 currency: Currency::Cny,
-                time_zone: Zone::usual(Currency::Cny),
+                time_zone: Zone::default_for(Currency::Cny),
                 refund_remainder: index % 2 == 1,
             };
             let operator_id = operators::add_operator(&backend, operator).await?;
@@ -296,13 +296,13 @@ impl World {
             };
             let (machine_id, code) = machine::add_machine(&backend, machine).await?;
             let prices = fleet::machine(&backend, operator_id, machine_id).await?.prices;
-            self.people.know_machine(code, new.id, prices);
-            self.checker.know_machine(operator_id, machine_id, account_token);
-            let drift_ppm = i64::try_from(chance.between(0..=2 * self.weather.drift_max_ppm.unsigned_abs()))?;
+            self.consumer_pool.register_machine(code, new.id, prices);
+            self.checker.register_machine(operator_id, machine_id, account_token);
+            let drift_ppm = i64::try_from(chance.between(0..=2 * self.fault_rates.drift_max_ppm.unsigned_abs()))?;
             let identity = Identity { id: new.id, secret: new.secret };
             commission(&backend, &identity).await?;
             let writes = Chance::new(seed, &format!("flash {index}"));
-            let mut machine = Machine::new(identity, drift_ppm - self.weather.drift_max_ppm, writes);
+            let mut machine = Machine::new(identity, drift_ppm - self.fault_rates.drift_max_ppm, writes);
             machine.gives_twice = self.options.mutation == Some(Mutation::CreditsTwice);
             machine.misses_first = self.options.mutation == Some(Mutation::PulsesLost);
             self.machines.push(machine);
@@ -314,51 +314,51 @@ impl World {
         let busy_us = self.options.busy_ms * 1000;
         for machine in 0..self.options.modules {
             self.plan(chance.between(0..=3_000_000), Event::Power { machine });
-            for _ in 0..self.weather.cuts {
+            for _ in 0..self.fault_rates.cuts {
                 let powered = u64::MAX;
                 self.plan(chance.between(0..=busy_us), Event::Cut { machine, powered });
             }
         }
         for machine in 0..self.options.modules {
-            for _ in 0..self.weather.timer_jumps {
+            for _ in 0..self.fault_rates.timer_jumps {
                 let by_us = chance.between(1_000_000..=120_000_000);
                 self.plan(chance.between(0..=busy_us), Event::TimerJumps { machine, by_us });
             }
-            for _ in 0..self.weather.locks {
+            for _ in 0..self.fault_rates.locks {
                 let at_us = chance.between(0..=busy_us);
                 self.plan(at_us, Event::Lock { machine, locked: true });
                 self.plan(at_us + chance.between(0..=60_000_000), Event::Lock { machine, locked: false });
             }
         }
         for _ in 0..self.options.coins {
-            let machine = self.people.pick_machine();
+            let machine = self.consumer_pool.pick_machine();
             self.plan(chance.between(0..=busy_us), Event::Coin { machine });
         }
         for index in 0..self.options.consumers {
-            let consumer = Consumer::new(&mut self.people);
-            self.people.consumers.push(consumer);
+            let consumer = Consumer::new(&mut self.consumer_pool);
+            self.consumer_pool.consumers.push(consumer);
             self.plan(chance.between(10_000_000..=busy_us), Event::Consumer(index));
         }
-        for _ in 0..self.weather.server_restarts {
+        for _ in 0..self.fault_rates.server_restarts {
             self.plan(chance.between(0..=busy_us), Event::ServerDown);
         }
-        for _ in 0..self.weather.clock_jumps {
+        for _ in 0..self.fault_rates.clock_jumps {
             let by_ms = chance.pick(&[-60_000, -5_000, 5_000, 60_000, 600_000]);
             self.plan(chance.between(0..=busy_us), Event::ClockJumps { by_ms });
         }
-        self.plan(busy_us, Event::Heal);
+        self.plan(busy_us, Event::StopFaults);
     }
 
     /// Outages of the provider, and steps of the server's wall clock.
     fn plan_waits(&mut self, chance: &mut Chance) {
         let busy_us = self.options.busy_ms * 1000;
         for account in 0..self.options.modules {
-            for _ in 0..self.weather.outages {
+            for _ in 0..self.fault_rates.outages {
                 let for_us = chance.between(1_000_000..=180_000_000);
                 self.plan(chance.between(0..=busy_us), Event::Outage { account, for_us });
             }
         }
-        for _ in 0..self.weather.clock_steps {
+        for _ in 0..self.fault_rates.clock_steps {
             let by_ms = chance.pick(&CLOCK_STEPS_MS);
             self.plan(chance.between(0..=busy_us), Event::ClockJumps { by_ms });
         }
@@ -373,8 +373,8 @@ impl World {
         self.plan(self.time.now_us().saturating_add(after_us), event);
     }
 
-    pub fn till(&self) -> MutexGuard<'_, Till> {
-        self.till.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn provider_books(&self) -> MutexGuard<'_, ProviderBooks> {
+        self.provider_books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn run(&mut self) -> Checked {
@@ -402,7 +402,7 @@ impl World {
             Event::Acknowledged { machine, link, token } => self.acknowledged(machine, link, token).await?,
             Event::LinkBreaks { machine, link } => self.link_breaks(machine, link),
             Event::Missed { machine, link } => self.missed(machine, link),
-            Event::LinkTries { machine, powered } => self.link_tries(machine, powered).await?,
+            Event::Reconnect { machine, powered } => self.try_reconnect(machine, powered).await?,
             Event::Cut { machine, powered } => self.cut(machine, powered),
             Event::Power { machine } => self.give_power(machine).await?,
             Event::Coin { machine } => self.coin_falls(machine)?,
@@ -414,14 +414,14 @@ impl World {
             Event::Pay { out_trade_no } => self.pay(&out_trade_no),
             Event::Callback { account_token, body, tries } => self.callback(account_token, body, tries).await?,
             Event::Forgery { out_trade_no } => self.forgery(&out_trade_no).await?,
-            Event::Console { out_trade_no } => self.till().refund_in_console(&out_trade_no),
-            Event::Settle { out_refund_no } => self.till().settle(&out_refund_no),
+            Event::Console { out_trade_no } => self.provider_books().refund_in_console(&out_trade_no),
+            Event::Settle { out_refund_no } => self.provider_books().settle(&out_refund_no),
             Event::Due { plan } => self.due(plan).await?,
             Event::Outage { account, for_us } => self.outage(account, for_us),
             Event::Wake { call } => self.wake(call).await?,
             Event::ServerDown => self.server_down().await?,
             Event::ServerUp => self.server_up().await?,
-            Event::ClockJumps { by_ms } if self.healed_us.is_none() => self.clock_jumps(by_ms),
+            Event::ClockJumps { by_ms } if self.faults_stopped_us.is_none() => self.clock_jumps(by_ms),
             Event::ClockJumps { .. } => {}
             Event::ClockIsSetRight => self.clock_jumps(-self.time.server_offset_ms()),
             Event::TimerJumps { machine, by_us } => self.timer_jumps(machine, by_us).await?,
@@ -430,8 +430,8 @@ impl World {
             Event::DiskFails { fault, skip, times, for_us } => self.disk_fails(fault, skip, times, for_us),
             Event::DiskMends => self.disk_mends(),
             Event::Copy => self.copy(),
-            Event::PutBack => self.put_back().await?,
-            Event::Heal => self.heal().await?,
+            Event::Restore => self.restore().await?,
+            Event::StopFaults => self.stop_faults().await?,
             Event::Rested => return self.rested().await,
         }
         self.follow_up().await?;
@@ -445,17 +445,17 @@ impl World {
         if !self.server.touched() {
             return Ok(());
         }
-        let due_ms = self.checker.check_step(&self.till, &self.machines, self.server.backend()).await?;
+        let due_ms = self.checker.check_step(&self.provider_books, &self.machines, self.server.backend()).await?;
         self.note_sales();
         self.plan_due(due_ms);
         Ok(())
     }
 
     fn outage(&mut self, account: usize, for_us: u64) {
-        if self.healed_us.is_none() {
+        if self.faults_stopped_us.is_none() {
             let now_us = self.time.now_us();
             self.trace.note(now_us, format_args!("provider: answers account {account} nothing for {for_us} us"));
-            self.till().fall_silent(account, for_us);
+            self.provider_books().fall_silent(account, for_us);
         }
     }
 
@@ -466,20 +466,20 @@ impl World {
         }
     }
 
-    async fn heal(&mut self) -> Checked {
+    async fn stop_faults(&mut self) -> Checked {
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("healed: nothing fails any more"));
-        self.healed_us = Some(now_us);
-        self.weather = self.weather.healed();
+        self.faults_stopped_us = Some(now_us);
+        self.fault_rates = self.fault_rates.without_faults();
         self.disk.mend();
-        let weather = self.weather;
-        self.till().heal(weather);
+        let fault_rates = self.fault_rates;
+        self.provider_books().stop_faults(fault_rates);
         for machine in 0..self.machines.len() {
             // A fault that was planned for flash is called off.
             self.machines[machine].flash.mend();
             let powered = self.machines[machine].powered;
             match (self.machines[machine].module.is_some(), self.machines[machine].link) {
-                (true, Link::Down) => self.plan_in(1_000_000, Event::LinkTries { machine, powered }),
+                (true, Link::Down) => self.plan_in(1_000_000, Event::Reconnect { machine, powered }),
                 (false, _) => self.plan_in(1_000_000, Event::Power { machine }),
                 (true, Link::Up(_)) => {}
             }
@@ -496,19 +496,19 @@ impl World {
     /// Whether all is at rest, and has been for long enough; an error if it takes too long.
     async fn rested(&mut self) -> Checked<bool> {
         let now_us = self.time.now_us();
-        let healed_us = self.healed_us.unwrap_or(now_us);
-        let open = self.checker.open(&self.till, &self.machines, self.server.backend()).await?;
+        let faults_stopped_us = self.faults_stopped_us.unwrap_or(now_us);
+        let open = self.checker.open(&self.provider_books, &self.machines, self.server.backend()).await?;
         let resting = open.is_empty() && self.server.calls.is_empty();
         self.at_rest_us = if resting { self.at_rest_us.or(Some(now_us)) } else { None };
         if let Some(at_rest_us) = self.at_rest_us
             && now_us >= at_rest_us + SETTLE_MS * 1000
         {
-            self.checker.check_step(&self.till, &self.machines, self.server.backend()).await?;
-            self.checker.check_rest(&self.till, &self.machines, self.server.backend()).await?;
+            self.checker.check_step(&self.provider_books, &self.machines, self.server.backend()).await?;
+            self.checker.check_rest(&self.provider_books, &self.machines, self.server.backend()).await?;
             self.trace.note(now_us, format_args!("at rest: {:?}", self.checker.sales()));
             return Ok(true);
         }
-        if now_us > healed_us + (REST_WITHIN_MS + SETTLE_MS) * 1000 {
+        if now_us > faults_stopped_us + (REST_WITHIN_MS + SETTLE_MS) * 1000 {
             return Err(Violation(format!(
                 "not at rest {REST_WITHIN_MS} ms after all was healed: {}",
                 open.join("; ")

@@ -108,7 +108,7 @@ fn operator(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/machines/:id/module/settings", post(module::set_settings))
         .at("/machines/:id/module/errands", post(module::send))
         .at("/machines/:id/module/learn", post(module::learn))
-        .at("/machines/:id/module/learned", post(module::judge))
+        .at("/machines/:id/module/learned", post(module::set_verdict))
         .at("/machines/:id/module/credential", post(module::set_credential))
         .at("/machines/:id/module/replace", post(module::replace))
         .at("/sales", get(sales::show))

@@ -45,13 +45,13 @@ fn answer(failure: &CallbackFailure) -> Response {
         CallbackFailure::NoAccount => ("no_account", StatusCode::NOT_FOUND, failure.to_string()),
         CallbackFailure::Untrusted(_) => ("untrusted", StatusCode::UNAUTHORIZED, failure.to_string()),
         // Internal errors are not disclosed to the provider.
-        CallbackFailure::Ours(_) => {
+        CallbackFailure::Internal(_) => {
             ("ours", StatusCode::SERVICE_UNAVAILABLE, "could not be stored; send it again".to_owned())
         }
     };
     metrics::counter!("web_callbacks_total", "outcome" => outcome).increment(1);
     match failure {
-        CallbackFailure::Ours(_) => tracing::error!(cause = %chain(failure), "a callback could not be stored"),
+        CallbackFailure::Internal(_) => tracing::error!(cause = %chain(failure), "a callback could not be stored"),
         _ => tracing::warn!(cause = %chain(failure), "a callback was refused"),
     }
     refusal(status, &words)

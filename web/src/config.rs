@@ -25,7 +25,7 @@ pub struct WebConfig {
     /// How much may be asked, and held open.
     pub limits: Limits,
     /// The MQTT broker in this process, if there is one: `/operator/connections` and `/mqtt` are there with it.
-    pub mqtt: Option<Arc<dyn MqttGate>>,
+    pub mqtt: Option<Arc<dyn EmbeddedBroker>>,
     /// E-mail addresses of members who run this server: they see and end everybody's connections.
     pub admins: Vec<String>,
     /// The demo's panel at `/demo`, if this is a demo.
@@ -55,7 +55,7 @@ pub type Messages = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 pub type Replies = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
 
 /// The MQTT broker in this process: who is connected, and who comes by WebSocket.
-pub trait MqttGate: Send + Sync {
+pub trait EmbeddedBroker: Send + Sync {
     /// Whether messages pass: what routes them inside the broker answers.
     fn healthy(&self) -> bool;
     /// The live connections, in no order.

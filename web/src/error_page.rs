@@ -3,8 +3,8 @@
 use crate::{
     failure::{ErrorWords, Failure, chain},
     guard::session,
+    navigation::{Area, ErrorOrigin, next_links, page_of},
     page::{Page, see_other},
-    way_on::{Area, Place, page_of, ways_on},
 };
 use backend::access::signed_in::Member;
 use poem::{
@@ -61,9 +61,9 @@ pub(crate) async fn from_panic(page: &Page, asked: &Asked) -> Response {
 
 async fn answer(page: &Page, asked: &Asked, words: &ErrorWords) -> Response {
     let area = Area::of(&asked.path);
-    let member = who_asks(page, asked, words.status).await;
+    let member = requesting_member(page, asked, words.status).await;
     let place =
-        Place { here: &page.look.here, is_get: asked.is_get, status: words.status, is_member: member.is_some() };
+        ErrorOrigin { here: &page.look.here, is_get: asked.is_get, status: words.status, is_member: member.is_some() };
     let mut context = context(words, &place);
     let template = match &member {
         // Consumers' pages stay theirs, whoever looks at them.
@@ -85,11 +85,11 @@ async fn answer(page: &Page, asked: &Asked, words: &ErrorWords) -> Response {
 }
 
 /// What the template names.
-pub(crate) fn context(words: &ErrorWords, place: &Place<'_>) -> Context {
+pub(crate) fn context(words: &ErrorWords, place: &ErrorOrigin<'_>) -> Context {
     let mut context = Context::new();
     context.insert("status", &words.status.as_u16());
     context.insert("word", words.word);
-    context.insert("ways", &ways_on(place));
+    context.insert("ways", &next_links(place));
     context.insert("find", &(words.status == StatusCode::NOT_FOUND && Area::of(place.here) == Area::Consumer));
     context.insert("retry_after_s", &words.retry_after_s);
     context
@@ -97,7 +97,7 @@ pub(crate) fn context(words: &ErrorWords, place: &Place<'_>) -> Context {
 
 /// The member who asks: known from the way through, or looked up where the request did not come that far. If the store is
 /// what fails, it is not asked again.
-async fn who_asks(page: &Page, asked: &Asked, status: StatusCode) -> Option<Member> {
+async fn requesting_member(page: &Page, asked: &Asked, status: StatusCode) -> Option<Member> {
     if let Some(member) = page.signed.get() {
         return Some(member.clone());
     }

@@ -25,16 +25,16 @@ mod guard;
 mod live;
 mod locale;
 mod mqtt;
+mod navigation;
 mod page;
 mod pages;
 mod serve;
 mod templates;
-mod way_on;
 
 pub use app::app;
 pub use config::{
-    DemoControl, DemoModule, DemoPanel, Limits, Messages, MetricsText, MqttConnection, MqttGate, MqttParty, Replies,
-    WebConfig,
+    DemoControl, DemoModule, DemoPanel, EmbeddedBroker, Limits, Messages, MetricsText, MqttConnection, MqttParty,
+    Replies, WebConfig,
 };
 pub use guard::proxies::{ProxyHeader, TrustedProxies};
 pub use locale::Language;

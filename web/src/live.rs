@@ -5,7 +5,7 @@
 
 use crate::{
     failure::{Failure, chain},
-    guard::streams::Whose,
+    guard::streams::StreamOwner,
     locale::Language,
     page::Page,
 };
@@ -101,7 +101,7 @@ impl Drop for Source {
 /// If all streams are taken, or all that the visitor or whoever it is for may have.
 pub(crate) fn fragments<R, F>(
     page: &Page,
-    whose: Whose,
+    whose: StreamOwner,
     pace: Pace,
     relevant: impl Fn(&LiveEvent) -> bool + Send + Sync + 'static,
     render: R,
@@ -110,10 +110,10 @@ where
     R: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Result<Fragment, Failure>> + Send,
 {
-    let place = page.app.streams.take(page.visitor()?, whose)?;
+    let slot = page.app.streams.take(page.visitor()?, whose)?;
     let Watched { events, shutdown } = Watched::of(page);
     let source = Source::start(events, shutdown.clone(), pace, relevant, render);
-    Ok(respond(Arc::new(source), place, shutdown))
+    Ok(respond(Arc::new(source), slot, shutdown))
 }
 
 /// The same, rendered once for all who watch what is called `name` in the page's language. `render` must show everybody the
@@ -124,7 +124,7 @@ where
 pub(crate) fn shared_fragments<R, F>(
     page: &Page,
     name: &str,
-    whose: Whose,
+    whose: StreamOwner,
     pace: Pace,
     relevant: impl Fn(&LiveEvent) -> bool + Send + Sync + 'static,
     render: R,
@@ -133,12 +133,12 @@ where
     R: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Result<Fragment, Failure>> + Send,
 {
-    let place = page.app.streams.take(page.visitor()?, whose)?;
+    let slot = page.app.streams.take(page.visitor()?, whose)?;
     let Watched { events, shutdown } = Watched::of(page);
     let key = (name.to_owned(), page.look.language);
     let start = || Source::start(events, shutdown.clone(), pace, relevant, render);
     let source = page.app.shared_fragments.source(key, start);
-    Ok(respond(source, place, shutdown))
+    Ok(respond(source, slot, shutdown))
 }
 
 /// What every source watches.
@@ -190,10 +190,10 @@ impl Shared {
     }
 }
 
-/// A stream of what the source shows. `place` is given back with its end.
-fn respond(source: Arc<Source>, place: impl Send + 'static, shutdown: CancellationToken) -> Response {
+/// A stream of what the source shows. `slot` is given back with its end.
+fn respond(source: Arc<Source>, slot: impl Send + 'static, shutdown: CancellationToken) -> Response {
     let frames = WatchStream::new(source.frames.clone());
-    let held = (source, place);
+    let held = (source, slot);
     let events = frames.flat_map(move |frame| {
         let _held = &held;
         stream::iter(events_of(frame))
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_many_watch_is_rendered_once_and_no_more_once_they_are_gone() {
+    async fn a_shared_fragment_is_rendered_once_and_dropped_when_unwatched() {
         let (tell, _) = broadcast::channel(1);
         let shared = Arc::new(Shared::default());
         let first = shared.source(key(Language::En), || source(&tell, u64::MAX));
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_watches_sees_the_newest_and_the_end() {
+    async fn a_subscriber_sees_the_newest_frame_and_the_end() {
         let (tell, _) = broadcast::channel(1);
         let source = Arc::new(source(&tell, 3));
         for comes in ["from the beginning", "when it is over"] {

@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const GLANCE: Duration = Duration::from_millis(50);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How often it is started: somebody else may take the port that was free just before.
 const STARTS_MAX: usize = 3;
 
@@ -39,7 +39,7 @@ pub enum Commits {
     /// As in production.
     Durable,
     /// Faster. The tests ask whether the same statements mean the same, not whether the disk keeps them.
-    Loose,
+    NotDurable,
 }
 
 impl MariaDb {
@@ -87,12 +87,12 @@ impl MariaDb {
 }
 
 fn until_ready(server: &mut Running, address: SocketAddr, log: &Path) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_TIMEOUT;
     while !greets(address) {
         if server.has_ended() || Instant::now() > until {
             bail!("MariaDB did not start:\n{}", fs::read_to_string(log).unwrap_or_default());
         }
-        thread::sleep(GLANCE);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ fn serve(dir: &Path, address: SocketAddr, commits: Commits) -> Program {
         .args(&["--innodb-buffer-pool-size=256M"])
         .args(match commits {
             Commits::Durable => &["--innodb-flush-log-at-trx-commit=1"][..],
-            Commits::Loose => &["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"],
+            Commits::NotDurable => &["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"],
         })
         .arg(format!("--datadir={}", dir.join("data").display()))
         // Beside the data, where the server stands: a long path would not fit a socket's name.
@@ -137,12 +137,12 @@ fn as_root() -> Vec<&'static str> {
 }
 
 fn until_ended(mut program: Running, log: &Path) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_TIMEOUT;
     while !program.has_ended() {
         if Instant::now() > until {
             bail!("did not end:\n{}", fs::read_to_string(log).unwrap_or_default());
         }
-        thread::sleep(GLANCE);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ fn free_address() -> Result<SocketAddr> {
 /// A ready server speaks first: three bytes of length, a zero, and protocol version 10.
 fn greets(address: SocketAddr) -> bool {
     let mut greeting = [0; 5];
-    TcpStream::connect_timeout(&address, GLANCE)
+    TcpStream::connect_timeout(&address, POLL_INTERVAL)
         .and_then(|mut stream| {
             stream.set_read_timeout(Some(Duration::from_secs(1)))?;
             stream.read_exact(&mut greeting)

@@ -40,7 +40,7 @@ pub fn image() -> PathBuf {
 pub fn run() -> Result<()> {
     build()?;
     let image = image();
-    let weighed = weigh(&image);
+    let weighed = check_size(&image);
     panics(&image)?;
     weighed
 }
@@ -81,8 +81,11 @@ pub fn has_compiler() -> bool {
 /// Cargo in the board's folder, with the compiler that there is.
 fn cargo(args: &[&str]) -> Result<Program> {
     let target = board().join("target");
-    let cargo =
-        Program::cargo(args).arg("--config").arg(same_paths()?).inside(&board()).env("CARGO_TARGET_DIR", target);
+    let cargo = Program::cargo(args)
+        .arg("--config")
+        .arg(path_remapping_flags()?)
+        .inside(&board())
+        .env("CARGO_TARGET_DIR", target);
     if rustup_has_target() {
         return Ok(cargo);
     }
@@ -102,7 +105,7 @@ fn cargo(args: &[&str]) -> Result<Program> {
 
 /// Has the image name its sources as they are named on every machine: within the repository, or within the folder of all
 /// crates. A panic is told by a hash of its file's name, and names take room.
-fn same_paths() -> Result<String> {
+fn path_remapping_flags() -> Result<String> {
     Program::cargo(&["fetch", "--quiet", "--locked"]).inside(&board()).run()?;
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("cargo has no home")?;
@@ -125,7 +128,7 @@ fn binutil(name: &str) -> Program {
 }
 
 /// Prints the image's size by section, and fails beyond the limits.
-fn weigh(image: &Path) -> Result<()> {
+fn check_size(image: &Path) -> Result<()> {
     let sizes = binutil("size").arg("-A").arg(image).output()?;
     let section = |name: &str| {
         let line = sizes.lines().find(|line| line.split_whitespace().next() == Some(name));
@@ -171,12 +174,12 @@ fn symbol(image: &Path, name: &str) -> Result<u64> {
 }
 
 /// A call that ends in a panic: the source file that makes it, and what it calls.
-type Way = (String, String);
+type PanicCall = (String, String);
 
 /// Lists every place in the image that calls into a panic, by the source line it was compiled from, and holds it
 /// against the board's list: a place that is not there was not looked at.
 fn panics(image: &Path) -> Result<()> {
-    let found = ways(image)?;
+    let found = panic_calls(image)?;
     let list = board().join("panics.txt");
     let text = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
     let mut allowed: BTreeMap<String, usize> = BTreeMap::new();
@@ -239,7 +242,7 @@ fn panics_for_its_caller(name: &str) -> bool {
             && (name.ends_with(">::expect") || name.ends_with(">::unwrap"))
 }
 
-fn ways(image: &Path) -> Result<BTreeMap<Way, BTreeSet<String>>> {
+fn panic_calls(image: &Path) -> Result<BTreeMap<PanicCall, BTreeSet<String>>> {
     let code = binutil("objdump").args(&["-d", "-C", "--no-show-raw-insn"]).arg(image).output()?;
     let calls = calls(&code);
     // The compiler puts equal ends of functions into functions of their own; those are no source line's.
@@ -269,7 +272,7 @@ fn ways(image: &Path) -> Result<BTreeMap<Way, BTreeSet<String>>> {
     let addresses: Vec<&str> = calls.iter().map(|(address, ..)| *address).collect();
     let lines = binutil("addr2line").args(&["-f", "-i", "-C", "-a", "-e"]).arg(image).args(&addresses).output()?;
     let places = places(&lines);
-    let mut found: BTreeMap<Way, BTreeSet<String>> = BTreeMap::new();
+    let mut found: BTreeMap<PanicCall, BTreeSet<String>> = BTreeMap::new();
     for (address, caller, callee) in calls {
         let (file, line) = match u64::from_str_radix(address, 16).ok().and_then(|at| places.get(&at)) {
             Some((file, line)) => (file.clone(), line.clone()),

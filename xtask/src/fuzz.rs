@@ -44,7 +44,7 @@ pub fn run(args: &[&str]) -> Result<()> {
 }
 
 /// As long as `cargo xtask ci` can wait.
-pub fn briefly() -> Result<()> {
+pub fn run_for_ci() -> Result<()> {
     fuzz(&TARGETS, SECONDS_IN_CI, &[SEED_IN_CI])
 }
 

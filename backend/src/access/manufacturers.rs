@@ -4,7 +4,7 @@ use crate::{
     Context, Error, Result,
     access::{
         manufacturer::{ActiveModel, Column, Entity, Model},
-        operators::{check_slug, named, taken},
+        operators::{check_slug, checked_name, unique_or_invalid},
         passwords::hash,
         sign_in::MqttReading,
     },
@@ -47,7 +47,7 @@ pub async fn add_manufacturer(ctx: &Context, slug: &str, name: &str) -> Result<i
     check_slug(slug)?;
     let row = ActiveModel {
         slug: Set(slug.to_owned()),
-        name: Set(named(name)?),
+        name: Set(checked_name(name)?),
         tool_password_hash: Set(None),
         created_ms: Set(ctx.now_ms()),
         ..Default::default()
@@ -55,7 +55,7 @@ pub async fn add_manufacturer(ctx: &Context, slug: &str, name: &str) -> Result<i
     let row = &row;
     let stored =
         ctx.db.write(|txn| async move { Ok(Entity::insert(row.clone()).exec(&*txn).await?.last_insert_id) }).await;
-    taken(stored, "slug", "is taken by another manufacturer")
+    unique_or_invalid(stored, "slug", "is taken by another manufacturer")
 }
 
 /// Sets the password with which a manufacturer's tool reads its modules' health by MQTT.

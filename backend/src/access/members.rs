@@ -5,7 +5,7 @@ use crate::{
     Context, Error, Result,
     access::{
         member, operator,
-        operators::{operator_row, taken},
+        operators::{operator_row, unique_or_invalid},
         passwords::hash,
     },
     live::{LiveEvent, LiveKind},
@@ -29,7 +29,7 @@ pub struct MemberRow {
 
 /// How often each operator's members changed, as far as was looked.
 #[derive(Debug, Default)]
-pub struct MembersSeen(Option<BTreeMap<i64, i64>>);
+pub struct MemberVersionsSeen(Option<BTreeMap<i64, i64>>);
 
 /// Makes a member who can sign in.
 pub async fn add_member(ctx: &Context, operator_id: i64, email: &str, password: &str) -> Result<i64> {
@@ -51,7 +51,7 @@ pub async fn add_member(ctx: &Context, operator_id: i64, email: &str, password: 
         .db
         .write(|txn| async move { Ok(member::Entity::insert(row.clone()).exec(&*txn).await?.last_insert_id) })
         .await;
-    taken(stored, "email", "is a member already")
+    unique_or_invalid(stored, "email", "is a member already")
 }
 
 /// An operator's members, in the order of their numbers.
@@ -88,7 +88,7 @@ pub async fn set_member_password(ctx: &Context, operator_id: i64, member_id: i64
                 .filter(member::Column::OperatorId.eq(operator_id))
                 .exec(txn)
                 .await?;
-            changed_one(txn, operator_id, changed.rows_affected).await
+            count_member_change(txn, operator_id, changed.rows_affected).await
         })
         .await
 }
@@ -103,14 +103,14 @@ pub async fn remove_member(ctx: &Context, operator_id: i64, member_id: i64) -> R
                 .filter(member::Column::OperatorId.eq(operator_id))
                 .exec(txn)
                 .await?;
-            changed_one(txn, operator_id, removed.rows_affected).await
+            count_member_change(txn, operator_id, removed.rows_affected).await
         })
         .await
 }
 
 /// Emits a live event for each operator whose members changed since the last call, in any process. To be called
 /// periodically.
-pub async fn notice_changed_members(ctx: &Context, seen: &mut MembersSeen) -> Result<()> {
+pub async fn broadcast_member_changes(ctx: &Context, seen: &mut MemberVersionsSeen) -> Result<()> {
     let now: BTreeMap<i64, i64> = operator::Entity::find()
         .select_only()
         .columns([operator::Column::Id, operator::Column::MembersVersion])
@@ -125,7 +125,7 @@ pub async fn notice_changed_members(ctx: &Context, seen: &mut MembersSeen) -> Re
         .filter(|(id, version)| known.as_ref().is_some_and(|known| known.get(id).is_some_and(|known| known != version)))
     {
         let what = LiveKind::Members;
-        ctx.live.tell(LiveEvent { operator_id, machine_id: None, what, at_ms: ctx.now_ms() });
+        ctx.live.emit(LiveEvent { operator_id, machine_id: None, what, at_ms: ctx.now_ms() });
     }
     Ok(())
 }
@@ -137,7 +137,7 @@ impl MemberRow {
 }
 
 /// Counts a change of an operator's members, if there was one.
-async fn changed_one(txn: &DatabaseTransaction, operator_id: i64, rows: u64) -> Result<()> {
+async fn count_member_change(txn: &DatabaseTransaction, operator_id: i64, rows: u64) -> Result<()> {
     if rows != 1 {
         return Err(Error::NotFound("member of this operator"));
     }

@@ -12,7 +12,7 @@ pub mod sign_in;
 pub mod signed_in;
 
 pub use members::MemberRow;
-pub use members::MembersSeen;
+pub use members::MemberVersionsSeen;
 pub use operators::NewOperator;
 pub use operators::OperatorChange;
 pub use operators::OperatorRow;

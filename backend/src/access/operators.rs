@@ -84,7 +84,7 @@ impl OperatorRow {
 
 /// Changes an operator: sales under way are refunded by the rule that holds when they fail.
 pub async fn change_operator(ctx: &Context, operator_id: i64, change: OperatorChange) -> Result<()> {
-    let name = change.name.as_deref().map(named).transpose()?;
+    let name = change.name.as_deref().map(checked_name).transpose()?;
     let contact = change.contact.as_deref().map(contact).transpose()?;
     let operator = operator_row(ctx, operator_id).await?;
     let (name, contact, change, operator) = (&name, &contact, &change, &operator);
@@ -136,7 +136,7 @@ pub async fn add_operator(ctx: &Context, new: NewOperator) -> Result<i64> {
     check_slug(&new.slug)?;
     let row = operator::ActiveModel {
         slug: Set(new.slug),
-        name: Set(named(&new.name)?),
+        name: Set(checked_name(&new.name)?),
         currency: Set(new.currency.code().into()),
         time_zone: Set(new.time_zone.name().into()),
         refund_remainder: Set(new.refund_remainder),
@@ -149,7 +149,7 @@ pub async fn add_operator(ctx: &Context, new: NewOperator) -> Result<i64> {
         .db
         .write(|txn| async move { Ok(operator::Entity::insert(row.clone()).exec(&*txn).await?.last_insert_id) })
         .await;
-    taken(stored, "slug", "is taken by another operator")
+    unique_or_invalid(stored, "slug", "is taken by another operator")
 }
 
 /// Sets the password with which an operator's programs read its topics. User name is the operator's slug.
@@ -185,7 +185,7 @@ pub(crate) fn check_slug(slug: &str) -> Result<()> {
 }
 
 /// A name as people give it: 1 to 60 characters.
-pub(crate) fn named(name: &str) -> Result<String> {
+pub(crate) fn checked_name(name: &str) -> Result<String> {
     let name = name.trim();
     if (1..=60).contains(&name.chars().count()) {
         Ok(name.to_owned())
@@ -203,7 +203,7 @@ fn contact(contact: &str) -> Result<String> {
 }
 
 /// Turns a violated unique index into an error about the field.
-pub(crate) fn taken<T>(stored: Result<T>, field: &'static str, message: &str) -> Result<T> {
+pub(crate) fn unique_or_invalid<T>(stored: Result<T>, field: &'static str, message: &str) -> Result<T> {
     match stored {
         Err(Error::Store(error)) if db::is_unique_violation(&error) => Err(Error::invalid(field, message)),
         stored => stored,

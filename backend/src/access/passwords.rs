@@ -21,10 +21,10 @@ use std::{
 use tokio::sync::oneshot;
 
 /// Hashes computed at a time.
-const AT_A_TIME: usize = 2;
+const WORKER_THREADS: usize = 2;
 
 /// Those that may wait, some seconds' worth; who comes then is told to try again.
-const WAITING: usize = 32;
+const QUEUE_MAX: usize = 32;
 
 /// Shortest password that is taken.
 const CHARS_MIN: usize = 10;
@@ -35,7 +35,7 @@ pub(crate) async fn hash(password: &str) -> Result<String> {
         return Err(Error::invalid("password", format!("must have at least {CHARS_MIN} characters")));
     }
     let password = password.to_owned();
-    computed(move |_| password_auth::generate_hash(password)).await
+    run_on_worker(move |_| password_auth::generate_hash(password)).await
 }
 
 /// Distinguishes passwords without revealing them: the first bytes of the digest of the salted hash.
@@ -46,18 +46,18 @@ pub(crate) fn fingerprint(hash: &str) -> String {
 
 /// Whether a password matches a hash. Without a hash it is compared with a dummy hash, so that both take equally long.
 pub(crate) async fn verify(password: &str, hash: Option<String>) -> Result<bool> {
-    static NOBODYS: OnceLock<String> = OnceLock::new();
+    static DUMMY_HASH: OnceLock<String> = OnceLock::new();
     let password = password.to_owned();
-    computed(move |memory| {
+    run_on_worker(move |memory| {
         let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| NOBODYS.get_or_init(|| password_auth::generate_hash("nobody")).clone());
-        is_of(password.as_bytes(), &hash, memory).unwrap_or(false) && known
+        let hash = hash.unwrap_or_else(|| DUMMY_HASH.get_or_init(|| password_auth::generate_hash("nobody")).clone());
+        matches_hash(password.as_bytes(), &hash, memory).unwrap_or(false) && known
     })
     .await
 }
 
 /// Whether a hash is of a password; an error is a hash that is none.
-fn is_of(password: &[u8], hash: &str, memory: &mut Memory) -> argon2::password_hash::Result<bool> {
+fn matches_hash(password: &[u8], hash: &str, memory: &mut Memory) -> argon2::password_hash::Result<bool> {
     let hash = PasswordHash::new(hash)?;
     let version = hash.version.map(Version::try_from).transpose()?.unwrap_or_default();
     let argon2 = Argon2::new(Algorithm::try_from(hash.algorithm)?, version, Params::try_from(&hash)?);
@@ -76,7 +76,7 @@ type Memory = Vec<Block>;
 type Work = Box<dyn FnOnce(&mut Memory) + Send>;
 
 /// Has something computed by the threads for it.
-async fn computed<T: Send + 'static>(work: impl FnOnce(&mut Memory) -> T + Send + 'static) -> Result<T> {
+async fn run_on_worker<T: Send + 'static>(work: impl FnOnce(&mut Memory) -> T + Send + 'static) -> Result<T> {
     static QUEUE: OnceLock<SyncSender<Work>> = OnceLock::new();
     let busy = || Error::Busy("a password to be checked");
     let (answer, answered) = oneshot::channel();
@@ -95,11 +95,11 @@ async fn computed<T: Send + 'static>(work: impl FnOnce(&mut Memory) -> T + Send 
 
 /// Starts the threads. Where none starts, whatever is handed to them is refused.
 fn start() -> SyncSender<Work> {
-    let (queue, waiting) = sync_channel(WAITING);
+    let (queue, waiting) = sync_channel(QUEUE_MAX);
     let waiting = Arc::new(Mutex::new(waiting));
-    for number in 0..AT_A_TIME {
+    for number in 0..WORKER_THREADS {
         let waiting = waiting.clone();
-        let started = thread::Builder::new().name(format!("passwords-{number}")).spawn(move || work_off(&waiting));
+        let started = thread::Builder::new().name(format!("passwords-{number}")).spawn(move || worker_loop(&waiting));
         if let Err(error) = started {
             tracing::error!(%error, "cannot start a thread for passwords");
         }
@@ -107,7 +107,7 @@ fn start() -> SyncSender<Work> {
     queue
 }
 
-fn work_off(waiting: &Mutex<Receiver<Work>>) {
+fn worker_loop(waiting: &Mutex<Receiver<Work>>) {
     let mut memory = Memory::new();
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -128,10 +128,10 @@ mod tests {
         // All threads are held up, and all places in the queue are taken.
         let mut held = vec![];
         let mut open = vec![];
-        for _ in 0..AT_A_TIME {
+        for _ in 0..WORKER_THREADS {
             let (opened, wait) = mpsc::channel::<()>();
             let (began, begun) = oneshot::channel();
-            held.push(tokio::spawn(computed(move |_| {
+            held.push(tokio::spawn(run_on_worker(move |_| {
                 let _ = began.send(());
                 let _ = wait.recv();
             })));
@@ -140,7 +140,7 @@ mod tests {
         }
         let guess = || Box::pin(verify("a guess of many", Some(hash.clone())));
         let mut waiting = vec![];
-        for _ in 0..WAITING {
+        for _ in 0..QUEUE_MAX {
             let mut guess = guess();
             assert!(futures_util::poll!(&mut guess).is_pending());
             waiting.push(guess);
@@ -158,8 +158,8 @@ mod tests {
         assert!(verify("correct horse battery", Some(hash.clone())).await.unwrap());
         assert!(!verify("correct horse battery", None).await.unwrap());
         // One that panics takes no thread with it.
-        for _ in 0..2 * AT_A_TIME {
-            assert!(computed::<()>(|_| panic!("the test wants it")).await.is_err());
+        for _ in 0..2 * WORKER_THREADS {
+            assert!(run_on_worker::<()>(|_| panic!("the test wants it")).await.is_err());
         }
         assert!(verify("correct horse battery", Some(hash)).await.unwrap());
     }
@@ -169,15 +169,15 @@ mod tests {
         let hash = password_auth::generate_hash("correct horse battery");
         let mut memory = Memory::new();
         for _ in 0..2 {
-            assert!(is_of(b"correct horse battery", &hash, &mut memory).unwrap());
-            assert!(!is_of(b"correct horse batterz", &hash, &mut memory).unwrap());
+            assert!(matches_hash(b"correct horse battery", &hash, &mut memory).unwrap());
+            assert!(!matches_hash(b"correct horse batterz", &hash, &mut memory).unwrap());
             assert!(password_auth::verify_password("correct horse battery", &hash).is_ok());
         }
         // The test vector of the Argon2 reference implementation, with less memory than another used before.
         let other = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        assert!(is_of(b"password", other, &mut memory).unwrap());
+        assert!(matches_hash(b"password", other, &mut memory).unwrap());
         for broken in ["", "x", "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ", "$argon2id$v=1$m=1$c29tZXNhbHQ$AAAA"] {
-            assert!(!is_of(b"password", broken, &mut memory).unwrap_or(false), "{broken}");
+            assert!(!matches_hash(b"password", broken, &mut memory).unwrap_or(false), "{broken}");
         }
     }
 }

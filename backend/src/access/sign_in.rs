@@ -81,7 +81,7 @@ pub async fn sign_in(ctx: &Context, email: &str, password: &str) -> Result<Membe
     match found {
         // With the fingerprint of the verified password: if the password is changed in the meantime, this session
         // ends.
-        Some(member) if right => described(ctx, member).await,
+        Some(member) if right => member_of_row(ctx, member).await,
         _ => Err(Error::NotFound("member")),
     }
 }
@@ -89,10 +89,10 @@ pub async fn sign_in(ctx: &Context, email: &str, password: &str) -> Result<Membe
 /// A member by number (from a session); `NotFound` once the member is gone.
 pub async fn member(ctx: &Context, member_id: i64) -> Result<Member> {
     let member = member::Entity::find_by_id(member_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("member"))?;
-    described(ctx, member).await
+    member_of_row(ctx, member).await
 }
 
-async fn described(ctx: &Context, member: member::Model) -> Result<Member> {
+async fn member_of_row(ctx: &Context, member: member::Model) -> Result<Member> {
     let operator = operator_row(ctx, member.operator_id).await?;
     Ok(Member {
         member_id: member.id,
@@ -147,12 +147,12 @@ async fn integrator_hash(ctx: &Context, slug: &str) -> Result<Option<String>> {
 
 /// A web session's data, if it is there and not expired.
 pub async fn load_session(ctx: &Context, id: &str) -> Result<Option<String>> {
-    Ok(session::Entity::find_by_id(id).filter(lives(ctx)).one(ctx.db.read()).await?.map(|session| session.data))
+    Ok(session::Entity::find_by_id(id).filter(not_expired(ctx)).one(ctx.db.read()).await?.map(|session| session.data))
 }
 
 /// Condition for a session that has not expired. A session that expires later than a new one would was stored while
 /// the clock was ahead.
-fn lives(ctx: &Context) -> sea_orm::Condition {
+fn not_expired(ctx: &Context) -> sea_orm::Condition {
     let now_ms = ctx.now_ms();
     sea_orm::Condition::all()
         .add(session::Column::ExpiresMs.gt(now_ms))
@@ -182,14 +182,14 @@ pub async fn save_session(ctx: &Context, id: &str, data: &str, expires_ms: i64) 
 
 /// Prolongs a web session without changing its data. False if it is gone or expired.
 pub async fn touch_session(ctx: &Context, id: &str, expires_ms: i64) -> Result<bool> {
-    let lives = &lives(ctx);
+    let not_expired = &not_expired(ctx);
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
             let update = session::Entity::update_many()
                 .col_expr(session::Column::ExpiresMs, Expr::value(expires_ms))
                 .filter(session::Column::Id.eq(id))
-                .filter(lives.clone())
+                .filter(not_expired.clone())
                 .exec(txn)
                 .await?;
             Ok(update.rows_affected == 1)

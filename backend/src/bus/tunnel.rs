@@ -139,7 +139,7 @@ mod tests {
     }
 
     /// What comes back through a tunnel that trusts these roots.
-    async fn said_back(roots: RootCertStore, port: u16) -> Vec<u8> {
+    async fn echoed(roots: RootCertStore, port: u16) -> Vec<u8> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
@@ -157,10 +157,10 @@ mod tests {
         let (port, certificate) = echo().await;
         let mut roots = RootCertStore::empty();
         roots.add(certificate).unwrap();
-        assert_eq!(said_back(roots, port).await, b"hello");
+        assert_eq!(echoed(roots, port).await, b"hello");
         let mut others = RootCertStore::empty();
         others.add(echo().await.1).unwrap();
-        assert_eq!(said_back(others, port).await, b"");
+        assert_eq!(echoed(others, port).await, b"");
     }
 
     #[test]

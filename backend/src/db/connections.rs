@@ -17,7 +17,7 @@ use std::{
 /// How long a released connection may take to answer before it is given up.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection that was idle for longer is tried before it is used.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
+const CHECK_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// What is known of SQLite's one writing connection, beside what the driver knows.
 ///
@@ -28,7 +28,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 #[derive(Clone, Default)]
 pub(super) struct Writer {
     may_commit: Arc<AtomicBool>,
-    is_doubtful: Arc<AtomicBool>,
+    is_discarded: Arc<AtomicBool>,
 }
 
 /// Commits are permitted until it is dropped.
@@ -48,13 +48,13 @@ impl Writer {
     }
 
     /// The connection is closed when it is released, and another is opened for the next transaction.
-    pub fn doubt(&self) {
-        self.is_doubtful.store(true, Ordering::SeqCst);
+    pub fn discard(&self) {
+        self.is_discarded.store(true, Ordering::SeqCst);
     }
 
     /// A statement that is not part of a transaction any more is undone, with an error.
     async fn attach(self, connection: &mut sqlx::SqliteConnection) -> Result<(), sqlx::Error> {
-        self.is_doubtful.store(false, Ordering::SeqCst);
+        self.is_discarded.store(false, Ordering::SeqCst);
         connection.lock_handle().await?.set_commit_hook(move || self.may_commit.load(Ordering::SeqCst));
         Ok(())
     }
@@ -65,7 +65,7 @@ impl Writer {
             // A rollback that is queued for it is done before this is answered.
             connection.ping().await?;
         }
-        let is_clean = !connection.is_in_transaction() && !self.is_doubtful.load(Ordering::SeqCst);
+        let is_clean = !connection.is_in_transaction() && !self.is_discarded.load(Ordering::SeqCst);
         if !is_clean {
             metrics::counter!("coinwire_store_connections_given_up_total").increment(1);
         }
@@ -110,7 +110,7 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
             // The server may have been restarted since it was used last.
             .before_acquire(|connection, since| {
                 Box::pin(async move {
-                    if since.idle_for > TRUSTED_FOR {
+                    if since.idle_for > CHECK_AFTER_IDLE {
                         connection.ping().await?;
                     }
                     Ok(true)

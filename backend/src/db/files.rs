@@ -19,14 +19,14 @@ const MARK: &str = "-mark";
 pub(super) struct Files {
     database: PathBuf,
     /// Whether the database is made if it is not there.
-    may_be_made: bool,
+    create_if_missing: bool,
 }
 
 /// What a store's mark says at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mark {
+pub enum CommitMark {
     /// Nothing that was marked is missing.
-    Whole,
+    Intact,
     /// Commits are missing: the database has a lower number than the file beside it.
     Behind {
         /// The file with the mark.
@@ -40,7 +40,7 @@ impl Files {
     /// Those of `sqlite://path?..`; none if that is no URL of a file.
     pub fn of(url: &str) -> Option<Self> {
         let options: SqliteConnectOptions = url.parse().ok()?;
-        Some(Self { database: options.get_filename().to_owned(), may_be_made: url.contains("mode=rwc") })
+        Some(Self { database: options.get_filename().to_owned(), create_if_missing: url.contains("mode=rwc") })
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -52,7 +52,7 @@ impl Files {
     /// Sees to it that nobody but the owner reads them, whatever the umask. SQLite gives its other files the mode of the
     /// database.
     pub fn make_private(&self) {
-        if self.may_be_made && !self.database.exists() {
+        if self.create_if_missing && !self.database.exists() {
             // Where that fails, SQLite says why.
             let _ = private_file().create_new(true).open(&self.database);
         }
@@ -66,7 +66,7 @@ impl Files {
     }
 
     /// Keeps the number that was committed. It need not reach the disk: an older one is only less strict.
-    pub fn keep_mark(&self, number: i64) -> io::Result<()> {
+    pub fn save_mark(&self, number: i64) -> io::Result<()> {
         let file = self.beside(MARK);
         // Fixed width, so that each number overwrites the previous one completely.
         let text = format!("{number:020}\n");
@@ -74,12 +74,12 @@ impl Files {
     }
 
     /// Compares the database's number with the one in the file.
-    pub fn compare(&self, number: i64) -> Mark {
+    pub fn compare(&self, number: i64) -> CommitMark {
         let file = self.beside(MARK);
         let kept = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i64>().ok());
         match kept {
-            Some(kept) if kept > number => Mark::Behind { file, wal: self.beside("-wal") },
-            _ => Mark::Whole,
+            Some(kept) if kept > number => CommitMark::Behind { file, wal: self.beside("-wal") },
+            _ => CommitMark::Intact,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Group commit for SQLite: writers that queue for its one writing connection share a transaction, so that one durable
 //! commit serves them all. Alone, a writer has a transaction of its own, and waits for nobody.
 
-use super::{Txn, commit, connections::Writer, end, in_time};
+use super::{Txn, before_deadline, commit, connections::Writer, end};
 use crate::Result;
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -37,21 +37,21 @@ impl Group {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut turn = in_time(deadline, self.turn.lock()).await?;
+        let mut turn = before_deadline(deadline, self.turn.lock()).await?;
         // Until it is put back this writer owns it: if this writer fails or is cancelled, it is rolled back and its
         // members run again.
         let taken = turn.take();
         let is_first = taken.is_none();
         let (mut open, outcome) = match taken {
             None => {
-                let txn = in_time(deadline, begin(connection)).await?.inspect_err(|_| writer.doubt())?;
+                let txn = before_deadline(deadline, begin(connection)).await?.inspect_err(|_| writer.discard())?;
                 match work(txn.clone()).await {
                     Ok(value) => (Open { txn, members: vec![] }, Ok(value)),
                     error => return end(txn, writer, error).await.map(Some),
                 }
             }
             Some(open) => {
-                let outcome = in_savepoint(&open.txn, work).await.inspect_err(|_| writer.doubt())?;
+                let outcome = in_savepoint(&open.txn, work).await.inspect_err(|_| writer.discard())?;
                 (open, outcome)
             }
         };

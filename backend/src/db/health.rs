@@ -1,6 +1,6 @@
 //! Whether the store can be written to, proven by writing to it.
 
-use super::{Db, Mark, trouble::Trouble};
+use super::{CommitMark, Db, fault::StoreFault};
 use crate::{Error, Result};
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use std::{
@@ -13,9 +13,9 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 /// So long one proof serves for all who ask.
-const PROOF_SERVES: Duration = Duration::from_secs(2);
+const PROOF_VALID_FOR: Duration = Duration::from_secs(2);
 /// A proof that takes longer is none.
-const PROOF_MAX: Duration = Duration::from_secs(6);
+const PROOF_TIMEOUT: Duration = Duration::from_secs(6);
 /// A failing store is named in the log so often at most.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
@@ -23,8 +23,8 @@ const LOG_EVERY: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Health {
     /// The last proof. A caller that finds it too old makes a new one, while others wait for it.
-    proof: tokio::sync::Mutex<Option<(Instant, Option<Trouble>)>>,
-    /// The number that was committed last, and what [`Db::keep_mark`] has kept.
+    proof: tokio::sync::Mutex<Option<(Instant, Option<StoreFault>)>>,
+    /// The number that was committed last, and what [`Db::save_mark`] has kept.
     written: AtomicI64,
     log: Mutex<Log>,
 }
@@ -39,8 +39,8 @@ struct Log {
 impl Health {
     /// Counts an error of the store, and names it in the log, with what to do, once in a while.
     pub fn note_failure(&self, error: &DbErr) {
-        let Some(trouble) = Trouble::of(error) else { return };
-        metrics::counter!("coinwire_store_failures_total", "why" => trouble.label()).increment(1);
+        let Some(fault) = StoreFault::of(error) else { return };
+        metrics::counter!("coinwire_store_failures_total", "why" => fault.label()).increment(1);
         let now = Instant::now();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.named.is_some_and(|named| now < named + LOG_EVERY) {
@@ -49,33 +49,33 @@ impl Health {
         }
         let left_out = std::mem::take(&mut log.left_out);
         log.named = Some(now);
-        tracing::error!(%error, left_out, "{}", trouble.sentence());
+        tracing::error!(%error, left_out, "{}", fault.advice());
     }
 }
 
 impl Db {
     /// Proves by a durable write that the store can be written to, at most once in two seconds however often it is
     /// asked; else what is wrong.
-    pub async fn prove_writable(&self) -> Result<(), Trouble> {
+    pub async fn prove_writable(&self) -> Result<(), StoreFault> {
         let mut proof = self.health.proof.lock().await;
-        let trouble = match *proof {
-            Some((at, trouble)) if at.elapsed() < PROOF_SERVES => trouble,
+        let fault = match *proof {
+            Some((at, fault)) if at.elapsed() < PROOF_VALID_FOR => fault,
             _ => {
-                let trouble = match timeout(PROOF_MAX, self.write_number()).await {
+                let fault = match timeout(PROOF_TIMEOUT, self.write_number()).await {
                     Ok(Ok(number)) => {
                         self.health.written.store(number, Ordering::Relaxed);
                         None
                     }
-                    Ok(Err(Error::Store(error))) => Some(Trouble::of(&error).unwrap_or(Trouble::Other)),
-                    Ok(Err(_)) => Some(Trouble::Other),
-                    Err(_) => Some(Trouble::Gone),
+                    Ok(Err(Error::Store(error))) => Some(StoreFault::of(&error).unwrap_or(StoreFault::Other)),
+                    Ok(Err(_)) => Some(StoreFault::Other),
+                    Err(_) => Some(StoreFault::Gone),
                 };
-                metrics::gauge!("coinwire_store_writable").set(if trouble.is_none() { 1.0 } else { 0.0 });
-                *proof = Some((Instant::now(), trouble));
-                trouble
+                metrics::gauge!("coinwire_store_writable").set(if fault.is_none() { 1.0 } else { 0.0 });
+                *proof = Some((Instant::now(), fault));
+                fault
             }
         };
-        trouble.map_or(Ok(()), Err)
+        fault.map_or(Ok(()), Err)
     }
 
     /// Commits a number that is higher than the last, having seen that readers are answered.
@@ -90,26 +90,26 @@ impl Db {
 
     /// Keeps beside a SQLite database how far it has come, so that a lost write-ahead log shows at the next start. To be
     /// called now and then.
-    pub async fn keep_mark(&self) {
+    pub async fn save_mark(&self) {
         let Some(files) = self.files.clone() else { return };
         if self.prove_writable().await.is_err() {
             return;
         }
         let number = self.health.written.load(Ordering::Relaxed);
-        let kept = tokio::task::spawn_blocking(move || files.keep_mark(number)).await;
+        let kept = tokio::task::spawn_blocking(move || files.save_mark(number)).await;
         if let Ok(Err(error)) = kept {
             tracing::debug!(%error, "the mark beside the database was not kept");
         }
     }
 
     /// Whether the database holds all that was marked. To be asked before it is migrated or written to.
-    pub async fn look_at_mark(&self) -> Result<Mark> {
-        let Some(files) = &self.files else { return Ok(Mark::Whole) };
+    pub async fn check_mark(&self) -> Result<CommitMark> {
+        let Some(files) = &self.files else { return Ok(CommitMark::Intact) };
         // Where nothing is left, the table is gone too.
         let is_there = sea_orm_migration::SchemaManager::new(&self.read).has_table("store_proof").await?;
         let number = if is_there { written(&self.read).await?.unwrap_or(0) } else { 0 };
         let mark = files.compare(number);
-        if mark != Mark::Whole {
+        if mark != CommitMark::Intact {
             metrics::counter!("coinwire_store_commits_missing_total").increment(1);
         }
         Ok(mark)

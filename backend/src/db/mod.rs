@@ -9,14 +9,14 @@
 
 mod charset;
 mod connections;
+mod fault;
 mod files;
 mod group;
 mod health;
 pub mod migration;
-mod trouble;
 
-pub use files::Mark;
-pub use trouble::Trouble;
+pub use fault::StoreFault;
+pub use files::CommitMark;
 
 use crate::{Error, Result};
 use connections::{Writer, connect, connect_writer};
@@ -130,8 +130,8 @@ impl Db {
             let may_try_again = tries < CONTENTION_RETRIES && Instant::now() < deadline;
             match self.write_once(&work, deadline).await {
                 Ok(Some(value)) => break Ok(value),
-                Ok(None) if !may_try_again => break Err(trouble::waited_in_vain()),
-                Err(Error::Store(error)) if may_try_again && trouble::is_contention(&error) => {}
+                Ok(None) if !may_try_again => break Err(fault::lock_timeout_error()),
+                Err(Error::Store(error)) if may_try_again && fault::is_contention(&error) => {}
                 Err(error) => break Err(error),
                 Ok(None) => {}
             }
@@ -156,15 +156,15 @@ impl Db {
         // Each statement sees what is committed; what must not change under us is compared and set by its version.
         let (isolation, access) = (IsolationLevel::ReadCommitted, AccessMode::ReadWrite);
         let begin = self.write.begin_with_config(Some(isolation), Some(access));
-        let txn = Arc::new(in_time(deadline, begin).await??);
+        let txn = Arc::new(before_deadline(deadline, begin).await??);
         let outcome = work(txn.clone()).await;
         end(txn, &self.writer, outcome).await.map(Some)
     }
 }
 
 /// Waits, but not past the deadline.
-async fn in_time<T>(deadline: Instant, waiting: impl Future<Output = T>) -> Result<T> {
-    timeout_at(deadline, waiting).await.map_err(|_| trouble::waited_in_vain())
+async fn before_deadline<T>(deadline: Instant, waiting: impl Future<Output = T>) -> Result<T> {
+    timeout_at(deadline, waiting).await.map_err(|_| fault::lock_timeout_error())
 }
 
 /// Commits what went well, rolls back what did not.
@@ -178,7 +178,7 @@ async fn end<T>(txn: Txn, writer: &Writer, outcome: Result<T>) -> Result<T> {
         // Why the work failed is what tells; a rollback may fail because the database did it by itself.
         Err(error) => {
             if let Err(rollback) = txn.rollback().await {
-                writer.doubt();
+                writer.discard();
                 tracing::debug!(%rollback, "the connection is given up after a rollback that failed");
             }
             Err(error)
@@ -188,7 +188,7 @@ async fn end<T>(txn: Txn, writer: &Writer, outcome: Result<T>) -> Result<T> {
 
 async fn commit(txn: DatabaseTransaction, writer: &Writer) -> Result<(), DbErr> {
     let _permit = writer.permit_commits();
-    txn.commit().await.inspect_err(|_| writer.doubt())
+    txn.commit().await.inspect_err(|_| writer.discard())
 }
 
 /// Whether a unique index refused a row.

@@ -3,7 +3,7 @@
 use crate::{
     Context,
     flows::publish_command::send_command,
-    integrations::integrators::tell_integrators_of_sale,
+    integrations::integrators::publish_sale_to_integrators,
     live::{LiveEvent, LiveKind},
     machines::machine,
     modules::command,
@@ -16,19 +16,19 @@ pub(crate) fn alarm(ctx: &Context, operator_id: i64, machine_id: Option<i64>, me
     let message = message.into();
     tracing::warn!(operator_id, machine_id, message, "alarm");
     metrics::counter!("coinwire_alarms_total").increment(1);
-    ctx.live.tell(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: ctx.wall_ms() });
+    ctx.live.emit(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: ctx.wall_ms() });
 }
 
 /// What is to be published after the commit.
 #[derive(Default)]
-pub(crate) struct After {
+pub(crate) struct AfterCommit {
     pub(super) commands: Vec<command::Model>,
     pub(super) sales: Vec<sale::Model>,
     pub(super) modules: Vec<String>,
     pub(super) alarms: Vec<(i64, Option<i64>, String)>,
 }
 
-impl After {
+impl AfterCommit {
     /// A person of that operator should look.
     pub fn alarm(&mut self, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
         self.alarms.push((operator_id, machine_id, message.into()));
@@ -51,22 +51,22 @@ impl After {
 }
 
 /// Publishes what a committed transaction left to publish.
-pub(crate) async fn follow_up(ctx: &Context, after: After) {
+pub(crate) async fn publish_after_commit(ctx: &Context, after: AfterCommit) {
     for command in &after.commands {
         send_command(ctx, command).await;
     }
     for sale in after.sales {
         let state = SaleState::parse(&sale.state).map_or("", SaleState::as_str);
-        ctx.live.tell(LiveEvent {
+        ctx.live.emit(LiveEvent {
             operator_id: sale.operator_id,
             machine_id: Some(sale.machine_id),
             what: LiveKind::Sale { token: sale.token.clone(), state },
             at_ms: ctx.wall_ms(),
         });
-        tell_integrators_of_sale(ctx, &sale).await;
+        publish_sale_to_integrators(ctx, &sale).await;
     }
     for module_id in &after.modules {
-        tell_of_module(ctx, module_id).await;
+        notify_module_changed(ctx, module_id).await;
     }
     for (operator_id, machine_id, message) in after.alarms {
         alarm(ctx, operator_id, machine_id, message);
@@ -74,11 +74,11 @@ pub(crate) async fn follow_up(ctx: &Context, after: After) {
 }
 
 /// Emits a live event: a command to a module, or its acknowledgement, changed.
-pub(crate) async fn tell_of_module(ctx: &Context, module_id: &str) {
+pub(crate) async fn notify_module_changed(ctx: &Context, module_id: &str) {
     let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(ctx.db.read()).await;
     // A watcher that misses this event gets the next one, or reloads.
     let Ok(Some(machine)) = machine else { return };
-    ctx.live.tell(LiveEvent {
+    ctx.live.emit(LiveEvent {
         operator_id: machine.operator_id,
         machine_id: Some(machine.id),
         what: LiveKind::Module,

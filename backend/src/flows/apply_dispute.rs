@@ -4,15 +4,15 @@
 use crate::{
     Context, Result,
     flows::{
-        after_commit::After,
-        apply_outside_refund::{cut_ours, surely_paid, tell_of_elsewhere},
+        after_commit::AfterCommit,
+        apply_outside_refund::{apply_external_return, ensure_booked_as_paid, reduce_own_refunds},
     },
     ledger::{self, Kind, Posting},
     payments::{
         account, attempt, dispute,
         found::find_attempt,
         outcome::Outcome,
-        provider::{DisputeState, ToldDispute},
+        provider::{DisputeDetails, DisputeState},
         refund,
         states::{dispute_state, refund_state},
     },
@@ -39,8 +39,8 @@ pub(crate) async fn disputed(
     ctx: &Context,
     txn: &DatabaseTransaction,
     account: &account::Model,
-    told: &ToldDispute,
-    after: &mut After,
+    told: &DisputeDetails,
+    after: &mut AfterCommit,
 ) -> Result<Outcome> {
     let Some(known) = find_attempt(txn, account.id, &told.out_trade_no).await? else {
         let message = format!("dispute {} of payment {} fits no order", told.dispute_id, told.out_trade_no);
@@ -48,7 +48,7 @@ pub(crate) async fn disputed(
         return Ok(Outcome::Orphan);
     };
     let sale = lock_sale(txn, known.sale_id).await?;
-    let (sale, attempt) = surely_paid(ctx, txn, sale, known.id, None, after).await?;
+    let (sale, attempt) = ensure_booked_as_paid(ctx, txn, sale, known.id, None, after).await?;
     let row = match find_dispute(txn, account.id, &told.dispute_id).await? {
         Some(row) => row,
         None => open_dispute(ctx, txn, &sale, &attempt, told, after).await?,
@@ -60,21 +60,21 @@ pub(crate) async fn disputed(
     }
     let opened = sale.dispute != row.state;
     if !(opened || decided || charged) {
-        return Ok(Outcome::NothingNew);
+        return Ok(Outcome::Unchanged);
     }
-    let word = if decided { told.state.as_str() } else { row.state.as_str() };
+    let meaning = if decided { told.state.as_str() } else { row.state.as_str() };
     if opened || decided {
-        let message = format!("dispute {} was {word}: sale {}", told.dispute_id, sale.token);
+        let message = format!("dispute {} was {meaning}: sale {}", told.dispute_id, sale.token);
         after.alarm(sale.operator_id, Some(sale.machine_id), message);
     }
     let mut change: sale::ActiveModel = sale.clone().into();
-    change.dispute = Set(word.into());
+    change.dispute = Set(meaning.into());
     change.version = Set(sale.version + 1);
     let sale = change.clone().try_into_model()?;
     change.update_without_returning(txn).await?;
     after.sale(sale.clone());
     if decided && told.state == DisputeState::Lost {
-        tell_of_elsewhere(ctx, txn, sale, attempt.id, after).await?;
+        apply_external_return(ctx, txn, sale, attempt.id, after).await?;
     }
     Ok(Outcome::Applied)
 }
@@ -84,8 +84,8 @@ async fn open_dispute(
     txn: &DatabaseTransaction,
     sale: &sale::Model,
     attempt: &attempt::Model,
-    told: &ToldDispute,
-    after: &mut After,
+    told: &DisputeDetails,
+    after: &mut AfterCommit,
 ) -> Result<dispute::Model> {
     let mut row = dispute::ActiveModel {
         account_id: Set(attempt.account_id),
@@ -143,7 +143,7 @@ async fn decide_dispute(
     change.closed_ms = Set(Some(ctx.wall_ms()));
     change.update_without_returning(txn).await?;
     if state == DisputeState::Lost {
-        cut_ours(ctx, txn, sale, attempt, row.amount_minor, &format!("dispute-{}", row.id)).await?;
+        reduce_own_refunds(ctx, txn, sale, attempt, row.amount_minor, &format!("dispute-{}", row.id)).await?;
     }
     // What is owed beside it goes out now.
     refund::Entity::update_many()

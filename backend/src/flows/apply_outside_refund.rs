@@ -3,15 +3,15 @@
 
 use crate::{
     Context, Result,
-    flows::{after_commit::After, apply_payment::attempt_paid, settle_sale::move_sale},
+    flows::{after_commit::AfterCommit, apply_payment::attempt_paid, settle_sale::apply_event},
     ledger::{self, Posting},
     payments::{
         account, attempt,
         found::{find_attempt, find_attempt_row, find_refund},
         numbers,
-        of_sale::{left_minor, lost_minor, paid_attempt, refund_kinds, refund_posting, refunds_of},
-        outcome::{Outcome, Taken},
-        provider::{Paid, RefundState, ToldRefund},
+        of_sale::{lost_in_disputes_minor, paid_attempt, refund_kinds, refund_posting, refundable_minor, refunds_of},
+        outcome::{Outcome, PaymentDetails},
+        provider::{Paid, RefundDetails, RefundState},
         refund,
         states::{Cause, attempt_state, refund_state},
     },
@@ -22,7 +22,7 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
 /// What a refund of ours shall be, now that `told_minor` went back elsewhere and `left_minor` is left of the payment. One
 /// that the provider does not know yet is less by what the consumer has already; one that it may know stands, as long as
 /// it can: the provider refunds no more than was paid.
-fn cut_minor(state: &str, ours_minor: i64, told_minor: i64, left_minor: i64) -> i64 {
+fn reduced_minor(state: &str, ours_minor: i64, told_minor: i64, left_minor: i64) -> i64 {
     let left_minor = left_minor.max(0);
     match state {
         refund_state::PENDING | refund_state::HELD => (ours_minor - told_minor).clamp(0, left_minor),
@@ -32,14 +32,14 @@ fn cut_minor(state: &str, ours_minor: i64, told_minor: i64, left_minor: i64) -> 
 }
 
 /// Books a refund that we did not ask for.
-pub(crate) async fn refunded_elsewhere(
+pub(crate) async fn book_external_refund(
     ctx: &Context,
     txn: &DatabaseTransaction,
     account: &account::Model,
     out_refund_no: &str,
     state: RefundState,
-    told: &ToldRefund,
-    after: &mut After,
+    told: &RefundDetails,
+    after: &mut AfterCommit,
 ) -> Result<Outcome> {
     let Some(known) = find_attempt(txn, account.id, &told.out_trade_no).await? else {
         let message = format!("refund {out_refund_no} of payment {} fits no order", told.out_trade_no);
@@ -49,61 +49,61 @@ pub(crate) async fn refunded_elsewhere(
     let sale = lock_sale(txn, known.sale_id).await?;
     // Somebody else may have booked it while we waited for the sale.
     if !state.moves_money() || find_refund(txn, account.id, out_refund_no).await?.is_some() {
-        return Ok(Outcome::NothingNew);
+        return Ok(Outcome::Unchanged);
     }
-    let (sale, attempt) = surely_paid(ctx, txn, sale, known.id, told.payment.as_ref(), after).await?;
-    let outside = store_outside(ctx, txn, &attempt, out_refund_no, state, told).await?;
+    let (sale, attempt) = ensure_booked_as_paid(ctx, txn, sale, known.id, told.payment.as_ref(), after).await?;
+    let external = store_external_refund(ctx, txn, &attempt, out_refund_no, state, told).await?;
     let (kind, _) = refund_kinds(&attempt);
-    ledger::post(txn, refund_posting(ctx, &sale, &outside, kind)).await?;
-    if outside.state == refund_state::DONE {
-        ledger::post(txn, refund_posting(ctx, &sale, &outside, ledger::Kind::RefundDone)).await?;
+    ledger::post(txn, refund_posting(ctx, &sale, &external, kind)).await?;
+    if external.state == refund_state::DONE {
+        ledger::post(txn, refund_posting(ctx, &sale, &external, ledger::Kind::RefundDone)).await?;
     }
     tracing::info!(operator_id = sale.operator_id, refund = out_refund_no, "a refund was made at the provider");
     metrics::counter!("coinwire_refunds_elsewhere_total").increment(1);
-    if outside.state == refund_state::STUCK {
+    if external.state == refund_state::STUCK {
         after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {out_refund_no} is stuck"));
     }
-    let cause = outside.id.to_string();
-    cut_ours(ctx, txn, &sale, &attempt, outside.amount_minor, &cause).await?;
-    tell_of_elsewhere(ctx, txn, sale, attempt.id, after).await?;
+    let cause = external.id.to_string();
+    reduce_own_refunds(ctx, txn, &sale, &attempt, external.amount_minor, &cause).await?;
+    apply_external_return(ctx, txn, sale, attempt.id, after).await?;
     Ok(Outcome::Applied)
 }
 
 /// Books an attempt as paid that is not known to be: only what was paid can be refunded or disputed. What was paid is what
 /// was asked, if nothing else is told. Gives sale and attempt as they are then.
-pub(crate) async fn surely_paid(
+pub(crate) async fn ensure_booked_as_paid(
     ctx: &Context,
     txn: &DatabaseTransaction,
     sale: sale::Model,
     attempt_id: i64,
     payment: Option<&Paid>,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<(sale::Model, attempt::Model)> {
     let attempt = find_attempt_row(txn, attempt_id).await?;
     if [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str()) {
         return Ok((sale, attempt));
     }
     let currency = attempt.currency.clone();
-    let asked = Taken {
+    let asked = PaymentDetails {
         provider_txn_id: None,
         amount_minor: attempt.amount_minor,
         currency: &currency,
         paid_at_ms: ctx.wall_ms(),
         returned: true,
     };
-    let taken = payment.map_or(asked, |paid| Taken { returned: true, ..Taken::of(paid) });
+    let taken = payment.map_or(asked, |paid| PaymentDetails { returned: true, ..PaymentDetails::of(paid) });
     let sale_id = sale.id;
     attempt_paid(ctx, txn, sale, attempt, taken, after).await?;
     Ok((lock_sale(txn, sale_id).await?, find_attempt_row(txn, attempt_id).await?))
 }
 
-async fn store_outside(
+async fn store_external_refund(
     ctx: &Context,
     txn: &DatabaseTransaction,
     attempt: &attempt::Model,
     out_refund_no: &str,
     state: RefundState,
-    told: &ToldRefund,
+    told: &RefundDetails,
 ) -> Result<refund::Model> {
     let (state, due_ms) = match state {
         RefundState::Done => (refund_state::DONE, None),
@@ -134,7 +134,7 @@ async fn store_outside(
 }
 
 /// Cuts our refunds of an attempt by what went back elsewhere. `cause` makes the posting's reference unique.
-pub(crate) async fn cut_ours(
+pub(crate) async fn reduce_own_refunds(
     ctx: &Context,
     txn: &DatabaseTransaction,
     sale: &sale::Model,
@@ -145,12 +145,12 @@ pub(crate) async fn cut_ours(
     let refunds = refunds_of(txn, attempt.id).await?;
     let mut asked_minor: i64 = refunds.iter().map(|refund| refund.amount_minor).sum();
     let mut told_minor = told_minor;
-    for ours in refunds.iter().filter(|refund| !refund.is_outside()) {
+    for ours in refunds.iter().filter(|refund| !refund.is_external()) {
         let others_minor = asked_minor - ours.amount_minor;
-        let left_minor = attempt.taken_minor() - others_minor - lost_minor(txn, attempt.id).await?;
-        let new_minor = cut_minor(&ours.state, ours.amount_minor, told_minor, left_minor);
+        let left_minor = attempt.taken_minor() - others_minor - lost_in_disputes_minor(txn, attempt.id).await?;
+        let new_minor = reduced_minor(&ours.state, ours.amount_minor, told_minor, left_minor);
         if new_minor != ours.amount_minor {
-            cut_refund(ctx, txn, sale, attempt, ours, new_minor, cause).await?;
+            reduce_refund(ctx, txn, sale, attempt, ours, new_minor, cause).await?;
             // What was taken off one of ours is not taken off the next too.
             let cut_minor = ours.amount_minor - new_minor;
             (asked_minor, told_minor) = (asked_minor - cut_minor, (told_minor - cut_minor).max(0));
@@ -159,7 +159,7 @@ pub(crate) async fn cut_ours(
     Ok(())
 }
 
-async fn cut_refund(
+async fn reduce_refund(
     ctx: &Context,
     txn: &DatabaseTransaction,
     sale: &sale::Model,
@@ -184,7 +184,7 @@ async fn cut_refund(
         // A number that may be known to the provider stands for the old amount.
         if ![refund_state::PENDING, refund_state::HELD].contains(&ours.state.as_str()) {
             change.state = Set(refund_state::SUBMITTED.into());
-            change.out_refund_no = Set(numbers::number_beyond(txn, ours.account_id, &ours.out_refund_no).await?);
+            change.out_refund_no = Set(numbers::next_number_after(txn, ours.account_id, &ours.out_refund_no).await?);
             change.tries = Set(0);
             change.due_ms = Set(Some(ctx.now_ms()));
         }
@@ -194,12 +194,12 @@ async fn cut_refund(
 }
 
 /// Applies to the sale that money of an attempt was returned without us, if that attempt paid the sale.
-pub(crate) async fn tell_of_elsewhere(
+pub(crate) async fn apply_external_return(
     ctx: &Context,
     txn: &DatabaseTransaction,
     sale: sale::Model,
     attempt_id: i64,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<()> {
     after.sale(sale.clone());
     let attempt = find_attempt_row(txn, attempt_id).await?;
@@ -213,12 +213,12 @@ pub(crate) async fn tell_of_elsewhere(
         return Ok(());
     }
     let refunds = refunds_of(txn, attempt.id).await?;
-    let event = Event::ReturnedElsewhere {
+    let event = Event::ReturnedExternally {
         open: refunds.iter().any(|refund| refund.state != refund_state::DONE),
-        left_minor: left_minor(txn, &attempt).await?,
-        rest_goes_back: sale.reason == Cause::Elsewhere.as_str(),
+        left_minor: refundable_minor(txn, &attempt).await?,
+        refund_rest: sale.reason == Cause::Elsewhere.as_str(),
     };
-    move_sale(ctx, txn, sale, event, Some((&attempt, attempt.taken_minor())), after).await
+    apply_event(ctx, txn, sale, event, Some((&attempt, attempt.taken_minor())), after).await
 }
 
 /// The reason of a sale whose payment has another amount or currency than asked.
@@ -231,20 +231,20 @@ mod tests {
     #[test]
     fn what_the_provider_does_not_know_is_less_by_what_went_back() {
         for state in [refund_state::PENDING, refund_state::HELD] {
-            assert_eq!(cut_minor(state, 500, 500, 0), 0);
-            assert_eq!(cut_minor(state, 500, 200, 300), 300);
-            assert_eq!(cut_minor(state, 300, 200, 300), 100, "what was given counts towards what is owed");
-            assert_eq!(cut_minor(state, 300, 400, 100), 0);
+            assert_eq!(reduced_minor(state, 500, 500, 0), 0);
+            assert_eq!(reduced_minor(state, 500, 200, 300), 300);
+            assert_eq!(reduced_minor(state, 300, 200, 300), 100, "what was given counts towards what is owed");
+            assert_eq!(reduced_minor(state, 300, 400, 100), 0);
         }
     }
 
     #[test]
     fn what_the_provider_may_know_stands_as_long_as_it_can() {
         for state in [refund_state::SUBMITTED, refund_state::PROCESSING, refund_state::STUCK] {
-            assert_eq!(cut_minor(state, 300, 200, 300), 300);
-            assert_eq!(cut_minor(state, 500, 200, 300), 300);
-            assert_eq!(cut_minor(state, 500, 500, 0), 0);
+            assert_eq!(reduced_minor(state, 300, 200, 300), 300);
+            assert_eq!(reduced_minor(state, 500, 200, 300), 300);
+            assert_eq!(reduced_minor(state, 500, 500, 0), 0);
         }
-        assert_eq!(cut_minor(refund_state::DONE, 500, 200, -200), 500);
+        assert_eq!(reduced_minor(refund_state::DONE, 500, 200, -200), 500);
     }
 }

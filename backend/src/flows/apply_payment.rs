@@ -2,10 +2,10 @@
 
 use crate::{
     Context, Result,
-    flows::{after_commit::After, settle_sale::move_sale},
+    flows::{after_commit::AfterCommit, settle_sale::apply_event},
     payments::{
         attempt,
-        outcome::{Outcome, Taken},
+        outcome::{Outcome, PaymentDetails},
         states::attempt_state,
     },
     sales::{sale, state::Event},
@@ -18,11 +18,11 @@ pub(crate) async fn attempt_paid(
     txn: &DatabaseTransaction,
     sale: sale::Model,
     attempt: attempt::Model,
-    paid: Taken<'_>,
-    after: &mut After,
+    paid: PaymentDetails<'_>,
+    after: &mut AfterCommit,
 ) -> Result<Outcome> {
     if [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str()) {
-        return Ok(Outcome::NothingNew);
+        return Ok(Outcome::Unchanged);
     }
     let right = paid.amount_minor == attempt.amount_minor && paid.currency == attempt.currency;
     let now_ms = ctx.now_ms();
@@ -46,7 +46,7 @@ pub(crate) async fn attempt_paid(
         (true, true) => Event::PaidReturned,
         (true, false) => Event::Paid { amount_minor: paid.amount_minor, late },
     };
-    move_sale(ctx, txn, sale, event, Some((&attempt, paid.amount_minor)), after).await?;
+    apply_event(ctx, txn, sale, event, Some((&attempt, paid.amount_minor)), after).await?;
     Ok(Outcome::Applied)
 }
 
@@ -56,10 +56,10 @@ pub(crate) async fn attempt_closed(
     txn: &DatabaseTransaction,
     sale: sale::Model,
     attempt: attempt::Model,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<Outcome> {
     if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
-        return Ok(Outcome::NothingNew);
+        return Ok(Outcome::Unchanged);
     }
     let mut change: attempt::ActiveModel = attempt.into();
     change.state = Set(attempt_state::CLOSED.into());
@@ -71,7 +71,7 @@ pub(crate) async fn attempt_closed(
         .count(txn)
         .await?;
     if open == 0 {
-        move_sale(ctx, txn, sale, Event::Unpayable, None, after).await?;
+        apply_event(ctx, txn, sale, Event::Unpayable, None, after).await?;
     }
     Ok(Outcome::Applied)
 }

@@ -4,12 +4,12 @@
 use crate::{
     Context, Error, Result,
     flows::{
-        after_commit::After,
+        after_commit::AfterCommit,
         apply_dispute::disputed,
-        apply_outside_refund::{refunded_elsewhere, tell_of_elsewhere},
+        apply_outside_refund::{apply_external_return, book_external_refund},
         apply_payment::{attempt_closed, attempt_paid},
         rebuild_order::rebuild_order,
-        settle_sale::move_sale,
+        settle_sale::apply_event,
     },
     ledger::{self, Kind},
     payments::{
@@ -17,7 +17,7 @@ use crate::{
         found::{find_attempt, find_attempt_row, find_refund},
         numbers,
         of_sale::{refund_kinds, refund_posting},
-        outcome::{Outcome, Taken, set_aside, was_taken_back},
+        outcome::{Outcome, PaymentDetails, release_refund_number, was_cancelled_here},
         provider::{Fact, Paid, RefundState, TradeState},
         refund,
         states::{attempt_state, refund_state},
@@ -28,12 +28,12 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 
 /// Applies a fact from a notification. A payment from before this process started may be out of date: it may have
 /// been refunded since, which a restored store does not know. So the provider is queried for its current state.
-pub(crate) async fn apply_told_fact(
+pub(crate) async fn apply_notified_fact(
     ctx: &Context,
     txn: &DatabaseTransaction,
     account: &account::Model,
     fact: &Fact,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<Outcome> {
     if let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } = fact
         && paid.paid_at_ms < ctx.began_ms()
@@ -43,7 +43,7 @@ pub(crate) async fn apply_told_fact(
         let mut change: attempt::ActiveModel = attempt.into();
         change.due_ms = Set(Some(ctx.now_ms()));
         change.update_without_returning(txn).await?;
-        return Ok(Outcome::ToBeAsked);
+        return Ok(Outcome::NeedsQuery);
     }
     apply_fact(ctx, txn, account, fact, after).await
 }
@@ -54,7 +54,7 @@ async fn find_or_rebuild(
     account: &account::Model,
     out_trade_no: &str,
     paid: &Paid,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<Option<attempt::Model>> {
     match find_attempt(txn, account.id, out_trade_no).await? {
         Some(known) => Ok(Some(known)),
@@ -68,7 +68,7 @@ pub(crate) async fn apply_fact(
     txn: &DatabaseTransaction,
     account: &account::Model,
     fact: &Fact,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<Outcome> {
     match fact {
         Fact::Payment { out_trade_no, state } => {
@@ -76,9 +76,10 @@ pub(crate) async fn apply_fact(
                 TradeState::Paid(paid) | TradeState::Refunded(paid) => {
                     find_or_rebuild(ctx, txn, account, out_trade_no, paid, after).await?
                 }
-                TradeState::NotPaid | TradeState::NotFound | TradeState::Closed | TradeState::PaidForeign(_) => {
-                    find_attempt(txn, account.id, out_trade_no).await?
-                }
+                TradeState::NotPaid
+                | TradeState::NotFound
+                | TradeState::Closed
+                | TradeState::PaidUnknownCurrency(_) => find_attempt(txn, account.id, out_trade_no).await?,
             };
             let Some(known) = known else {
                 after.alarm(account.operator_id, None, format!("payment {out_trade_no} fits no order"));
@@ -88,9 +89,9 @@ pub(crate) async fn apply_fact(
             let sale = lock_sale(txn, known.sale_id).await?;
             let attempt = attempt::Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("attempt"))?;
             match state {
-                TradeState::Paid(paid) => attempt_paid(ctx, txn, sale, attempt, Taken::of(paid), after).await,
-                TradeState::PaidForeign(paid) => {
-                    let taken = Taken {
+                TradeState::Paid(paid) => attempt_paid(ctx, txn, sale, attempt, PaymentDetails::of(paid), after).await,
+                TradeState::PaidUnknownCurrency(paid) => {
+                    let taken = PaymentDetails {
                         provider_txn_id: Some(&paid.provider_txn_id),
                         amount_minor: paid.amount_minor,
                         currency: &paid.currency,
@@ -100,21 +101,21 @@ pub(crate) async fn apply_fact(
                     attempt_paid(ctx, txn, sale, attempt, taken, after).await
                 }
                 TradeState::Closed => attempt_closed(ctx, txn, sale, attempt, after).await,
-                TradeState::NotPaid | TradeState::NotFound => Ok(Outcome::NothingNew),
+                TradeState::NotPaid | TradeState::NotFound => Ok(Outcome::Unchanged),
                 TradeState::Refunded(paid) => {
-                    let taken = Taken { returned: true, ..Taken::of(paid) };
+                    let taken = PaymentDetails { returned: true, ..PaymentDetails::of(paid) };
                     attempt_paid(ctx, txn, sale, attempt, taken, after).await
                 }
             }
         }
         Fact::Refund { out_refund_no, state, told } => {
             match (find_refund(txn, account.id, out_refund_no).await?, told) {
-                (Some(known), Some(told)) if was_taken_back(&known) && state.moves_money() => {
-                    set_aside(txn, known).await?;
-                    refunded_elsewhere(ctx, txn, account, out_refund_no, *state, told, after).await
+                (Some(known), Some(told)) if was_cancelled_here(&known) && state.moves_money() => {
+                    release_refund_number(txn, known).await?;
+                    book_external_refund(ctx, txn, account, out_refund_no, *state, told, after).await
                 }
-                (Some(known), _) => refund_moved(ctx, txn, known, *state, Heard::Told, after).await,
-                (None, Some(told)) => refunded_elsewhere(ctx, txn, account, out_refund_no, *state, told, after).await,
+                (Some(known), _) => refund_moved(ctx, txn, known, *state, StatusOutcome::ReportedTotal, after).await,
+                (None, Some(told)) => book_external_refund(ctx, txn, account, out_refund_no, *state, told, after).await,
                 (None, None) => {
                     after.alarm(account.operator_id, None, format!("refund {out_refund_no} fits no sale"));
                     Ok(Outcome::Orphan)
@@ -131,8 +132,8 @@ pub(crate) async fn refund_moved(
     txn: &DatabaseTransaction,
     known: refund::Model,
     state: RefundState,
-    heard: Heard,
-    after: &mut After,
+    heard: StatusOutcome,
+    after: &mut AfterCommit,
 ) -> Result<Outcome> {
     let sale = lock_sale(txn, known.sale_id).await?;
     let refund = refund::Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("refund"))?;
@@ -141,10 +142,10 @@ pub(crate) async fn refund_moved(
     }
     let on_its_way = [refund_state::SUBMITTED, refund_state::PROCESSING, refund_state::STUCK];
     if !on_its_way.contains(&refund.state.as_str()) {
-        return Ok(Outcome::NothingNew);
+        return Ok(Outcome::Unchanged);
     }
     let own = refund.is_own();
-    let outside = refund.is_outside();
+    let external = refund.is_external();
     let reference = refund.out_refund_no.clone();
     let mut change: refund::ActiveModel = refund.clone().into();
     let now_ms = ctx.now_ms();
@@ -153,7 +154,7 @@ pub(crate) async fn refund_moved(
             change.state = Set(refund_state::DONE.into());
             change.due_ms = Set(None);
             ledger::post(txn, refund_posting(ctx, &sale, &refund, Kind::RefundDone)).await?;
-            (own && !outside).then_some(Event::RefundDone)
+            (own && !external).then_some(Event::RefundDone)
         }
         RefundState::Processing => {
             change.state = Set(refund_state::PROCESSING.into());
@@ -162,7 +163,7 @@ pub(crate) async fn refund_moved(
             None
         }
         // Nothing went back: what was made elsewhere is made again there, if at all.
-        RefundState::Closed if outside => {
+        RefundState::Closed if external => {
             change.state = Set(refund_state::CANCELLED.into());
             change.due_ms = Set(None);
             let attempt = find_attempt_row(txn, refund.attempt_id).await?;
@@ -175,7 +176,7 @@ pub(crate) async fn refund_moved(
         // Nothing went back: the provider wants a new number for a new try.
         RefundState::Closed => {
             change.state = Set(refund_state::SUBMITTED.into());
-            change.out_refund_no = Set(numbers::number_beyond(txn, refund.account_id, &reference).await?);
+            change.out_refund_no = Set(numbers::next_number_after(txn, refund.account_id, &reference).await?);
             change.note = Set(format!("{reference} was closed by the provider"));
             change.due_ms = Set(Some(now_ms + ctx.rules.refund_wait_ms(refund.tries)));
             None
@@ -186,13 +187,13 @@ pub(crate) async fn refund_moved(
             after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {reference} is stuck"));
             own.then_some(Event::RefundStuck)
         }
-        RefundState::NotFound => return Ok(Outcome::NothingNew),
+        RefundState::NotFound => return Ok(Outcome::Unchanged),
     };
     change.update_without_returning(txn).await?;
     if let Some(event) = event {
-        move_sale(ctx, txn, sale, event, None, after).await?;
-    } else if outside && own && state == RefundState::Done {
-        tell_of_elsewhere(ctx, txn, sale, refund.attempt_id, after).await?;
+        apply_event(ctx, txn, sale, event, None, after).await?;
+    } else if external && own && state == RefundState::Done {
+        apply_external_return(ctx, txn, sale, refund.attempt_id, after).await?;
     }
     Ok(Outcome::Applied)
 }
@@ -205,24 +206,24 @@ async fn done_refund_moved(
     sale: sale::Model,
     refund: refund::Model,
     state: RefundState,
-    heard: Heard,
-    after: &mut After,
+    heard: StatusOutcome,
+    after: &mut AfterCommit,
 ) -> Result<Outcome> {
     let failed = matches!(state, RefundState::Closed | RefundState::Abnormal);
     let mut change: refund::ActiveModel = refund.clone().into();
     match (heard, failed) {
-        (Heard::Told, false) => return Ok(Outcome::NothingNew),
-        (Heard::Told, true) => {
+        (StatusOutcome::ReportedTotal, false) => return Ok(Outcome::Unchanged),
+        (StatusOutcome::ReportedTotal, true) => {
             change.due_ms = Set(Some(ctx.now_ms()));
             change.update_without_returning(txn).await?;
-            return Ok(Outcome::NothingNew);
+            return Ok(Outcome::Unchanged);
         }
-        (Heard::Asked, false) => {
+        (StatusOutcome::Queried, false) => {
             change.due_ms = Set(None);
             change.update_without_returning(txn).await?;
-            return Ok(Outcome::NothingNew);
+            return Ok(Outcome::Unchanged);
         }
-        (Heard::Asked, true) => {}
+        (StatusOutcome::Queried, true) => {}
     }
     ledger::post(txn, refund_posting(ctx, &sale, &refund, Kind::RefundReversed)).await?;
     change.state = Set(refund_state::STUCK.into());
@@ -233,16 +234,16 @@ async fn done_refund_moved(
     let message = format!("refund {} went through and failed later", refund.out_refund_no);
     after.alarm(sale.operator_id, Some(sale.machine_id), message);
     if refund.is_own() {
-        move_sale(ctx, txn, sale, Event::RefundReversed, None, after).await?;
+        apply_event(ctx, txn, sale, Event::RefundReversed, None, after).await?;
     }
     Ok(Outcome::Applied)
 }
 
 /// How a state was learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum StatusOutcome {
     /// The provider told of it, some time after it was so.
-    Told,
+    ReportedTotal,
     /// The provider was asked, and says that it is so now.
-    Asked,
+    Queried,
 }

@@ -2,14 +2,14 @@
 
 use crate::{
     Context, Error, Result, Rules,
-    flows::after_commit::{After, follow_up},
+    flows::after_commit::{AfterCommit, publish_after_commit},
     modules::{
         command,
-        commands::{command_state, queue_newest},
-        lessons::{judge_lesson, verdict},
+        commands::{command_state, queue_superseding},
+        learning_results::{set_learning_verdict, verdict},
         module::{self, ActiveModel},
         rows::lock_module,
-        settings::{ModuleSettings, SETTINGS, standing, wanted},
+        settings::{ModuleSettings, SETTINGS, settings_status, wanted},
     },
 };
 use protocol::{
@@ -49,11 +49,11 @@ pub(crate) fn next_step(
         FAILED => newest.reason == Reason::Superseded.as_str(),
         _ => true,
     });
-    if shall { Step::Send { version: above(wanted - 1, reported) } } else { Step::Nothing }
+    if shall { Step::Send { version: next_version_above(wanted - 1, reported) } } else { Step::Nothing }
 }
 
 /// The next version after both, as far as a module can count.
-pub(crate) fn above(wanted: i64, reported: i64) -> i64 {
+pub(crate) fn next_version_above(wanted: i64, reported: i64) -> i64 {
     (wanted.max(reported) + 1).min(u32::MAX.into())
 }
 
@@ -65,34 +65,35 @@ pub(crate) async fn change_settings(
     module: ModuleId,
     since_version: i64,
     settings: ModuleSettings,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<()> {
     let row = lock_module(txn, module).await?;
-    let newest = crate::modules::errands::newest(txn, &row.id, SETTINGS).await?;
-    let refused = standing(&row, newest.as_ref()) == "failed";
+    let newest = crate::modules::remote_actions::newest(txn, &row.id, SETTINGS).await?;
+    let refused = settings_status(&row, newest.as_ref()) == "failed";
     // A profile that the module learned and nobody judged is in force there, whatever is wanted.
-    let lesson = crate::modules::lessons::of_module(txn, &row.id).await?;
-    let learned = lesson.is_some_and(|lesson| crate::modules::lessons::is_in_force(&lesson));
+    let learning_result = crate::modules::learning_results::of_module(txn, &row.id).await?;
+    let learned =
+        learning_result.is_some_and(|learning_result| crate::modules::learning_results::is_in_force(&learning_result));
     if row.settings_wanted != 0 && settings == wanted(&row) && !refused && !learned {
         return Ok(());
     }
     if row.settings_wanted != since_version {
         return Err(Error::Conflict("the settings"));
     }
-    want_settings(ctx, txn, row, settings, verdict::DISCARDED, after).await
+    set_desired_settings(ctx, txn, row, settings, verdict::DISCARDED, after).await
 }
 
 /// Stores what is wanted of a (locked) module from now on, and queues it. `judged` is what becomes of an open lesson.
-pub(crate) async fn want_settings(
+pub(crate) async fn set_desired_settings(
     ctx: &Context,
     txn: &DatabaseTransaction,
     row: module::Model,
     settings: ModuleSettings,
     judged: &str,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<()> {
-    let version = above(row.settings_wanted, row.settings_version);
-    judge_lesson(txn, &row.id, judged).await?;
+    let version = next_version_above(row.settings_wanted, row.settings_version);
+    set_learning_verdict(txn, &row.id, judged).await?;
     store_settings(ctx, txn, row, settings, version, after).await
 }
 
@@ -102,7 +103,7 @@ async fn store_settings(
     row: module::Model,
     settings: ModuleSettings,
     version: i64,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<()> {
     let on_wire = settings.on_wire(u32::try_from(version).unwrap_or(u32::MAX));
     let module_id = row.id.clone();
@@ -112,22 +113,27 @@ async fn store_settings(
     change.settings_changed_ms = Set(Some(ctx.now_ms()));
     change.update_without_returning(txn).await?;
     let lifetime_ms = ctx.rules.setting_lifetime_ms;
-    after.command(queue_newest(ctx, txn, &module_id, Action::Settings(on_wire), lifetime_ms).await?);
+    after.command(queue_superseding(ctx, txn, &module_id, Action::Settings(on_wire), lifetime_ms).await?);
     after.module(module_id);
     Ok(())
 }
 
 /// A module said that it has this version in force: sends what is wanted if it is another, or if the store has forgotten
 /// what it gave it under that version.
-pub(crate) async fn bring_settings(ctx: &Context, module: ModuleId, reported: u32, behind: bool) -> Result<()> {
+pub(crate) async fn send_desired_settings(
+    ctx: &Context,
+    module: ModuleId,
+    reported: u32,
+    store_is_stale: bool,
+) -> Result<()> {
     let after = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             let row = lock_module(txn, module).await?;
-            let newest = crate::modules::errands::newest(txn, module.as_str(), SETTINGS).await?;
-            let step = if behind && row.settings_wanted == i64::from(reported) {
+            let newest = crate::modules::remote_actions::newest(txn, module.as_str(), SETTINGS).await?;
+            let step = if store_is_stale && row.settings_wanted == i64::from(reported) {
                 Step::Send { version: row.settings_wanted + 1 }
             } else {
                 next_step(&ctx.rules, row.settings_wanted, reported.into(), newest.as_ref(), ctx.now_ms())
@@ -139,7 +145,7 @@ pub(crate) async fn bring_settings(ctx: &Context, module: ModuleId, reported: u3
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Context, Result,
-    flows::{after_commit::tell_of_module, probe_module::forget_probe},
+    flows::{after_commit::notify_module_changed, probe_module::invalidate_probe},
     modules::{module::ActiveModel, rows::lock_module},
 };
 use protocol::ModuleId;
@@ -30,8 +30,8 @@ pub async fn set_module_disabled(ctx: &Context, module: ModuleId, disabled: bool
         .await?;
     if changed {
         tracing::info!(%module, disabled, "a module's credential was changed");
-        forget_probe(ctx, module.as_str());
-        tell_of_module(ctx, module.as_str()).await;
+        invalidate_probe(ctx, module.as_str());
+        notify_module_changed(ctx, module.as_str()).await;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     Context,
     bus::mqtt::{BusEvent, MqttReader},
     flows::take_message::on_message,
-    integrations::last_known::{tell_all, tell_known},
+    integrations::last_known::{publish_all_last_known, publish_last_known},
 };
 use protocol::{
     ModuleId,
@@ -53,7 +53,7 @@ pub async fn listen(ctx: Context, mut reader: MqttReader) {
             BusEvent::Subscribed => {
                 let lanes = lanes.clone();
                 let in_lane = move |module: ModuleId| tell_in(lanes[lane_of(module.as_str())].clone(), module);
-                telling.spawn(tell_all(ctx.clone(), in_lane));
+                telling.spawn(publish_all_last_known(ctx.clone(), in_lane));
             }
             BusEvent::Message { topic, payload } => {
                 let lane = &lanes[lane_of(topic.split('/').nth(1).unwrap_or_default())];
@@ -81,7 +81,7 @@ fn start_lane(ctx: Context) -> mpsc::Sender<Work> {
                     }
                 },
                 Work::LastKnown { module, done } => {
-                    let told = tell_known(&ctx, module, heard.contains(&module)).await.is_ok();
+                    let told = publish_last_known(&ctx, module, heard.contains(&module)).await.is_ok();
                     // Whoever asked has gone with its connection.
                     let _ = done.send(told);
                 }

@@ -5,9 +5,9 @@ use crate::{
     access::operators::operator_row,
     clock, db,
     flows::{
-        after_commit::{After, follow_up},
+        after_commit::{AfterCommit, publish_after_commit},
         scan_machine::payable,
-        settle_sale::move_sale,
+        settle_sale::apply_event,
     },
     ledger,
     machines::{machine, price, rows::machine_by_code},
@@ -23,7 +23,7 @@ use crate::{
         states::attempt_state,
     },
     sales::{
-        mark::OrderMark,
+        order_attachment::OrderAttachment,
         readiness::Readiness,
         rows::{is_asking, lock_sale, sale_url},
         sale,
@@ -75,7 +75,7 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
         other => return Err(Error::NotReady(other)),
     }
     let silent = Error::NotReady(Readiness::ProviderSilent);
-    let _pass = ctx.providers.bulkhead(account.id).enter(Lane::Order).ok_or(silent)?;
+    let _pass = ctx.providers.bulkhead(account.id).acquire(Lane::Order).ok_or(silent)?;
     let (sale, attempt) = match commit_order(ctx, &request, &machine, &price, &account).await {
         Err(Error::Store(error)) if db::is_unique_violation(&error) => {
             // The same form was sent twice at once, and the other request came first.
@@ -176,7 +176,7 @@ async fn hand_off(
         payer_ip: request.payer_ip,
         notify_url: notify_url(ctx, account),
         return_url: sale_url(ctx, &sale.token),
-        attach: mark(&sale, machine)?.write(&ctx.mark_key, &attempt.out_trade_no),
+        attach: order_attachment(&sale, machine)?.write(&ctx.attachment_key, &attempt.out_trade_no),
     };
     // The payer was told the longest wait.
     let answer = tokio::select! {
@@ -197,7 +197,7 @@ async fn hand_off(
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             let sale = lock_sale(txn, sale.id).await?;
             let attempt = attempt::Entity::find_by_id(attempt.id).one(txn).await?.ok_or(Error::NotFound("attempt"))?;
             // The callback may have been faster: a paid attempt stays paid.
@@ -214,11 +214,11 @@ async fn hand_off(
                     change.update_without_returning(txn).await?;
                 }
             }
-            move_sale(ctx, txn, sale, event, None, &mut after).await?;
+            apply_event(ctx, txn, sale, event, None, &mut after).await?;
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     match answer {
         Ok(handoff) => Ok(Checkout { token: sale.token, handoff }),
         Err(error) => {
@@ -236,7 +236,7 @@ pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
         let Some(sale) = sale::Entity::find().filter(sale::Column::FormKey.eq(&key)).one(ctx.db.read()).await? else {
             return Ok(FormUse::Free(key));
         };
-        if let Some(url) = way_on(ctx, &sale).await? {
+        if let Some(url) = resume_checkout(ctx, &sale).await? {
             return Ok(FormUse::Open(Checkout { token: sale.token, handoff: Handoff::Redirect { url } }));
         }
     }
@@ -244,7 +244,7 @@ pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
 }
 
 /// Where the payer of a sale continues, while it can be paid or is in progress.
-async fn way_on(ctx: &Context, sale: &sale::Model) -> Result<Option<String>> {
+async fn resume_checkout(ctx: &Context, sale: &sale::Model) -> Result<Option<String>> {
     let own_page = || Some(sale_url(ctx, &sale.token));
     Ok(match SaleState::parse(&sale.state) {
         Some(SaleState::Created) => own_page().filter(|_| is_asking(ctx, sale)),
@@ -277,8 +277,8 @@ pub(crate) async fn pay_url(ctx: &Context, sale: &sale::Model) -> Result<Option<
 }
 
 /// What the provider carries for us, should we forget the order.
-fn mark(sale: &sale::Model, machine: &machine::Model) -> Result<OrderMark> {
-    Ok(OrderMark {
+fn order_attachment(sale: &sale::Model, machine: &machine::Model) -> Result<OrderAttachment> {
+    Ok(OrderAttachment {
         module_id: sale.module_id.clone(),
         code: machine.code.clone(),
         token: sale.token.clone(),

@@ -3,13 +3,13 @@
 use crate::{
     Context, Result, Rules,
     flows::{
-        after_commit::{After, follow_up},
+        after_commit::{AfterCommit, publish_after_commit},
         apply_payment_fact::apply_fact,
     },
     payments::{
         accounts::account,
         attempt,
-        attempts::stop_asking,
+        attempts::stop_polling,
         outcome::Outcome,
         provider::{CloseOutcome, Fact, ProviderError, TradeState},
         states::attempt_state,
@@ -20,12 +20,12 @@ use sea_orm::{ActiveValue::Set, prelude::*, sea_query::Expr};
 /// Asks the provider what became of an attempt that is due, and closes it there if its time is over.
 pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Result<()> {
     // Rescheduled first, so that it is polled again whatever happens below.
-    let Some(expires_ms) = put_off(ctx, &attempt).await? else { return Ok(()) };
+    let Some(expires_ms) = postpone_poll(ctx, &attempt).await? else { return Ok(()) };
     let (account, provider) = account(ctx, attempt.account_id).await?;
     let number = &attempt.out_trade_no;
     let mut state = match provider.query(number).await {
         Ok(state) => state,
-        Err(error) => return asked_in_vain(&attempt, &error),
+        Err(error) => return record_failed_query(&attempt, &error),
     };
     let closing = ctx.now_ms() >= expires_ms + ctx.rules.close_after_ms;
     if closing && matches!(state, TradeState::NotPaid | TradeState::NotFound) {
@@ -35,7 +35,7 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
             Ok(CloseOutcome::AlreadyPaid) => return Ok(()),
             // Past its expiry, what the provider does not know can not be paid any more.
             Err(ProviderError::Refused { .. }) if state == TradeState::NotFound => TradeState::Closed,
-            Err(error) => return asked_in_vain(&attempt, &error),
+            Err(error) => return record_failed_query(&attempt, &error),
         };
     }
     let fact = Fact::Payment { out_trade_no: number.clone(), state };
@@ -46,22 +46,22 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             let outcome = apply_fact(ctx, txn, account, fact, &mut after).await?;
             if outcome == Outcome::Applied {
                 tracing::info!(attempt = attempt.id, "polling found out what became of a payment");
             } else if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
                 // It was closed, and asked about only because a payment was told of.
-                stop_asking(txn, attempt.id).await?;
+                stop_polling(txn, attempt.id).await?;
             }
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 
-fn asked_in_vain(attempt: &attempt::Model, error: &ProviderError) -> Result<()> {
+fn record_failed_query(attempt: &attempt::Model, error: &ProviderError) -> Result<()> {
     metrics::counter!("coinwire_provider_errors_total").increment(1);
     tracing::warn!(attempt = attempt.id, %error, "the provider gave no usable answer about a payment");
     Ok(())
@@ -69,7 +69,7 @@ fn asked_in_vain(attempt: &attempt::Model, error: &ProviderError) -> Result<()> 
 
 /// Sets when to ask next, and gives when the attempt expires; nothing if somebody else is at it. No attempt expires
 /// later than a new one would: an expiry further off was set before the clock was set back.
-async fn put_off(ctx: &Context, attempt: &attempt::Model) -> Result<Option<i64>> {
+async fn postpone_poll(ctx: &Context, attempt: &attempt::Model) -> Result<Option<i64>> {
     let rules = &ctx.rules;
     // Every few seconds at first, when somebody is likely to wait; then less and less.
     let wait_ms = Rules::backoff_ms(rules.poll_first_ms, rules.poll_max_ms, (attempt.polls - 5).max(0));

@@ -3,7 +3,7 @@
 use crate::{
     Context, Result,
     flows::publish_command::publish_command,
-    modules::{commands::new_command_id, questions::SyncAsked, rows::module_row},
+    modules::{commands::new_command_id, pending_queries::PendingSync, rows::module_row},
     sales::readiness::Readiness,
 };
 use protocol::{
@@ -21,7 +21,7 @@ pub(crate) async fn probe(ctx: &Context, module_id: &str) -> Result<Readiness> {
     if let Some(readiness) = start_probe(ctx, module).await? {
         return Ok(readiness);
     }
-    let mut answers = ctx.questions.probe(module);
+    let mut answers = ctx.pending_queries.probe(module);
     let answered = answers.wait_for(|probe| probe.answer.is_some());
     let give_up = ctx.clock.sleep_ms(ctx.rules.probe_wait_ms);
     let answer = tokio::select! {
@@ -41,7 +41,7 @@ pub(crate) async fn probe(ctx: &Context, module_id: &str) -> Result<Readiness> {
 /// Sends a probe if one is needed and none was sent just now; gives the last answer if it still serves.
 pub async fn start_probe(ctx: &Context, module: ModuleId) -> Result<Option<Readiness>> {
     let now_ms = ctx.now_ms();
-    let last = *ctx.questions.probe(module).borrow();
+    let last = *ctx.pending_queries.probe(module).borrow();
     if let Some((readiness, at_ms)) = last.answer {
         // A positive answer is cached for a while; a negative one only until the next probe is allowed.
         let serves_ms = match readiness {
@@ -53,22 +53,22 @@ pub async fn start_probe(ctx: &Context, module: ModuleId) -> Result<Option<Readi
         }
     }
     let id = new_command_id(ctx);
-    if ctx.questions.ask(module, id, now_ms, now_ms - ctx.rules.probe_spacing_ms) {
+    if ctx.pending_queries.ask(module, id, now_ms, now_ms - ctx.rules.probe_spacing_ms) {
         let wait_ms = i64::try_from(ctx.rules.probe_wait_ms).unwrap_or(i64::MAX);
-        send_unnumbered(ctx, module, id, Action::Probe, wait_ms).await;
+        send_untracked(ctx, module, id, Action::Probe, wait_ms).await;
     }
     Ok(None)
 }
 
 /// Invalidates a module's last answer, since its state was changed.
-pub(crate) fn forget_probe(ctx: &Context, module_id: &str) {
+pub(crate) fn invalidate_probe(ctx: &Context, module_id: &str) {
     if let Ok(module) = ModuleId::parse(module_id) {
-        ctx.questions.forget(module);
+        ctx.pending_queries.forget(module);
     }
 }
 
 /// Takes an ack that may be the answer to a probe; false if it is not.
-pub(crate) fn take_probe_answer(ctx: &Context, module: ModuleId, ack: &Ack) -> bool {
+pub(crate) fn accept_probe_answer(ctx: &Context, module: ModuleId, ack: &Ack) -> bool {
     let readiness = match (ack.stage, ack.reason) {
         (Stage::Done, _) => Readiness::Ready,
         (_, Some(Reason::Locked)) => Readiness::Locked,
@@ -79,23 +79,23 @@ pub(crate) fn take_probe_answer(ctx: &Context, module: ModuleId, ack: &Ack) -> b
             Readiness::NoAnswer
         }
     };
-    ctx.questions.answered(module, ack.command, readiness, ctx.now_ms())
+    ctx.pending_queries.answered(module, ack.command, readiness, ctx.now_ms())
 }
 
 /// Sets a module's clock, answering what it said at `boot` and `uptime_ms`. `known_boot` is the boot known of it, if its
 /// answer shall prove that it is in an earlier one.
 pub(crate) async fn sync_clock(ctx: &Context, module: ModuleId, boot: u32, uptime_ms: u64, known_boot: Option<i64>) {
     let now_ms = ctx.now_ms();
-    let asked = SyncAsked { command: new_command_id(ctx), asked_ms: now_ms, known_boot };
-    if ctx.questions.sync(module, asked, now_ms - ctx.rules.resend_first_ms) {
+    let asked = PendingSync { command: new_command_id(ctx), asked_ms: now_ms, known_boot };
+    if ctx.pending_queries.sync(module, asked, now_ms - ctx.rules.resend_first_ms) {
         let server_ms = u64::try_from(now_ms).unwrap_or(0);
         let sync = Sync { server_ms, echo_boot: boot, echo_uptime_ms: uptime_ms };
-        send_unnumbered(ctx, module, asked.command, Action::Sync(sync), ctx.rules.credit_lifetime_ms).await;
+        send_untracked(ctx, module, asked.command, Action::Sync(sync), ctx.rules.credit_lifetime_ms).await;
     }
 }
 
 /// Sends a command that changes nothing stored: it is not numbered, not kept, and not sent again.
-pub(crate) async fn send_unnumbered(ctx: &Context, module: ModuleId, id: u64, action: Action, lifetime_ms: i64) {
+pub(crate) async fn send_untracked(ctx: &Context, module: ModuleId, id: u64, action: Action, lifetime_ms: i64) {
     let issued_ms = u64::try_from(ctx.now_ms()).unwrap_or(0);
     let lifetime_ms = u64::try_from(lifetime_ms).unwrap_or(0);
     let command = Command { id, sequence: 0, issued_ms, expires_ms: issued_ms.saturating_add(lifetime_ms), action };

@@ -8,7 +8,7 @@ use crate::{
     Context, Result, Rules,
     flows::{
         after_commit::alarm,
-        reconcile::{Reading, reconcile},
+        reconcile::{StatementOutcome, reconcile},
     },
     payments::{
         account,
@@ -25,13 +25,13 @@ use sea_orm::{ActiveValue::Set, Condition, prelude::*, sea_query::Expr};
 const LOOK_BACK_MS: i64 = 3 * 24 * 3_600_000;
 
 /// That there is no statement is believed so long after it should be there.
-const NOTHING_AFTER_MS: i64 = 2 * 3_600_000;
+const ASSUME_NONE_AFTER_MS: i64 = 2 * 3_600_000;
 
 /// A day whose statement is refused is given up after this long: providers keep them for three months.
-const GIVEN_UP_AFTER_MS: i64 = 80 * 24 * 3_600_000;
+const GIVE_UP_AFTER_MS: i64 = 80 * 24 * 3_600_000;
 
 /// After so many tries without success a person is told, and each time as many were made again.
-const TRIES_A_WARNING: i32 = 12;
+const TRIES_PER_ALARM: i32 = 12;
 
 impl Rules {
     fn statement_wait_ms(&self, tries: i32) -> i64 {
@@ -47,18 +47,18 @@ pub(crate) async fn read_statement(ctx: &Context, row: statement::Model) -> Resu
     }
     let (account, provider) = account(ctx, row.account_id).await?;
     if row.day == 0 {
-        let first = provider.day_of(looked_back_to_ms(ctx, &account));
-        return end_statement(ctx, &row, statement_state::READ, &Reading::default(), first, &*provider).await;
+        let first = provider.day_of(read_since_ms(ctx, &account));
+        return end_statement(ctx, &row, statement_state::READ, &StatementOutcome::default(), first, &*provider).await;
     }
-    if begin_again(ctx, &account, &*provider).await? {
+    if reopen_future_days(ctx, &account, &*provider).await? {
         return Ok(());
     }
-    match look_into(ctx, &account, &*provider, row.day).await? {
+    match fetch_and_reconcile(ctx, &account, &*provider, row.day).await? {
         Ok(None) => Ok(()),
         Ok(Some((state, reading))) => {
-            tell_of_reading(ctx, &account, &reading);
+            report_outcome(ctx, &account, &reading);
             // No day before this one can be had any more.
-            let earliest = provider.day_of(ctx.wall_ms() - GIVEN_UP_AFTER_MS);
+            let earliest = provider.day_of(ctx.wall_ms() - GIVE_UP_AFTER_MS);
             end_statement(ctx, &row, state, &reading, (row.day + 1).max(earliest), &*provider).await
         }
         Err(error) => {
@@ -69,7 +69,7 @@ pub(crate) async fn read_statement(ctx: &Context, row: statement::Model) -> Resu
 }
 
 /// Since when an account's statements are read, if none was read yet.
-fn looked_back_to_ms(ctx: &Context, account: &account::Model) -> i64 {
+fn read_since_ms(ctx: &Context, account: &account::Model) -> i64 {
     let (wall_ms, created_ms) = (ctx.wall_ms(), account.created_ms);
     let look_back_ms = wall_ms - LOOK_BACK_MS;
     // An account from the future was made while the clock was ahead.
@@ -78,7 +78,7 @@ fn looked_back_to_ms(ctx: &Context, account: &account::Model) -> i64 {
 
 /// Reads days again whose row was ended at a time in the future: the clock was ahead then, so a day may wrongly
 /// count as having no statement. Facts applied before are not applied twice. False if there are none.
-async fn begin_again(ctx: &Context, account: &account::Model, provider: &dyn Provider) -> Result<bool> {
+async fn reopen_future_days(ctx: &Context, account: &account::Model, provider: &dyn Provider) -> Result<bool> {
     let wall_ms = ctx.wall_ms();
     let of_account = &Condition::all().add(statement::Column::AccountId.eq(account.id));
     let doubtful = &of_account.clone().add(statement::Column::ReadMs.gt(wall_ms));
@@ -86,7 +86,7 @@ async fn begin_again(ctx: &Context, account: &account::Model, provider: &dyn Pro
         return Ok(false);
     }
     tracing::warn!(account = account.id, "the clock was ahead: some of the provider's statements are read again");
-    let beginning = provider.day_of(looked_back_to_ms(ctx, account));
+    let beginning = provider.day_of(read_since_ms(ctx, account));
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
@@ -116,30 +116,31 @@ fn statement_due_ms(ctx: &Context, account_id: i64, day: i64, provider: &dyn Pro
 }
 
 /// Asks for a day's statement and takes in what it says; nothing if it is to be asked for later.
-async fn look_into(
+async fn fetch_and_reconcile(
     ctx: &Context,
     account: &account::Model,
     provider: &dyn Provider,
     day: i64,
-) -> Result<Result<Option<(&'static str, Reading)>, ProviderError>> {
+) -> Result<Result<Option<(&'static str, StatementOutcome)>, ProviderError>> {
     let since_ready_ms = ctx.wall_ms() - provider.statement_ready_ms(day);
     let (facts, unread) = match provider.statement(day).await {
         Ok(Statement::NotYet) => return Ok(Ok(None)),
-        Ok(Statement::Nothing) if since_ready_ms < NOTHING_AFTER_MS => return Ok(Ok(None)),
-        Ok(Statement::Nothing) => return Ok(Ok(Some((statement_state::NONE, Reading::default())))),
+        Ok(Statement::Nothing) if since_ready_ms < ASSUME_NONE_AFTER_MS => return Ok(Ok(None)),
+        Ok(Statement::Nothing) => return Ok(Ok(Some((statement_state::NONE, StatementOutcome::default())))),
         Ok(Statement::Facts { facts, unread }) => (facts, unread),
-        Err(ProviderError::Refused { code, .. }) if since_ready_ms > GIVEN_UP_AFTER_MS => {
+        Err(ProviderError::Refused { code, .. }) if since_ready_ms > GIVE_UP_AFTER_MS => {
             let message = format!("an old statement of the payment provider cannot be had any more: {code}");
             alarm(ctx, account.operator_id, None, message);
-            return Ok(Ok(Some((statement_state::MISSED, Reading::default()))));
+            return Ok(Ok(Some((statement_state::MISSED, StatementOutcome::default()))));
         }
         Err(error) => return Ok(Err(error)),
     };
     let reading = reconcile(ctx, account, provider, &facts).await?;
-    Ok(reading.map(|reading| Some((statement_state::READ, Reading { unread: unread + reading.unread, ..reading }))))
+    Ok(reading
+        .map(|reading| Some((statement_state::READ, StatementOutcome { unread: unread + reading.unread, ..reading }))))
 }
 
-fn tell_of_reading(ctx: &Context, account: &account::Model, reading: &Reading) {
+fn report_outcome(ctx: &Context, account: &account::Model, reading: &StatementOutcome) {
     if reading.unread > 0 {
         let message = format!("{} lines of the payment provider's statement were not understood", reading.unread);
         alarm(ctx, account.operator_id, None, message);
@@ -171,7 +172,7 @@ async fn claim_statement(ctx: &Context, row: &statement::Model) -> Result<bool> 
 fn statement_failed(ctx: &Context, account: &account::Model, row: &statement::Model, error: &ProviderError) {
     metrics::counter!("coinwire_provider_errors_total").increment(1);
     tracing::warn!(account = account.id, day = row.day, %error, "the provider's statement could not be had");
-    if (row.tries + 1) % TRIES_A_WARNING == 0 {
+    if (row.tries + 1) % TRIES_PER_ALARM == 0 {
         let message = format!("the payment provider's daily statement cannot be had: {error}");
         alarm(ctx, account.operator_id, None, message);
     }
@@ -182,7 +183,7 @@ async fn end_statement(
     ctx: &Context,
     ended: &statement::Model,
     state: &str,
-    reading: &Reading,
+    reading: &StatementOutcome,
     next_day: i64,
     provider: &dyn Provider,
 ) -> Result<()> {

@@ -2,11 +2,11 @@
 
 use crate::{
     Context, Result,
-    flows::after_commit::After,
+    flows::after_commit::AfterCommit,
     machines::{machine, price},
-    modules::{module, numbers::pass_sequence},
+    modules::{module, numbers::advance_sequence_past},
     payments::{account, attempt, states::attempt_state},
-    sales::{mark::OrderMark, sale, state::SaleState},
+    sales::{order_attachment::OrderAttachment, sale, state::SaleState},
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
 
@@ -18,20 +18,20 @@ pub(crate) async fn rebuild_order(
     account: &account::Model,
     out_trade_no: &str,
     attach: &str,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<Option<attempt::Model>> {
-    let Some(mark) = OrderMark::read(&ctx.mark_key, out_trade_no, attach) else { return Ok(None) };
+    let Some(attachment) = OrderAttachment::read(&ctx.attachment_key, out_trade_no, attach) else { return Ok(None) };
     let machine = machine::Entity::find()
-        .filter(machine::Column::Code.eq(&mark.code))
+        .filter(machine::Column::Code.eq(&attachment.code))
         .filter(machine::Column::OperatorId.eq(account.operator_id))
         .one(txn)
         .await?;
     let Some(machine) = machine else { return Ok(None) };
-    if module::Entity::find_by_id(&mark.module_id).one(txn).await?.is_none() {
+    if module::Entity::find_by_id(&attachment.module_id).one(txn).await?.is_none() {
         return Ok(None);
     }
-    pass_sequence(txn, &mark.module_id, mark.sequence).await?;
-    let sale = rebuild_sale(ctx, txn, &machine, &mark).await?;
+    advance_sequence_past(txn, &attachment.module_id, attachment.sequence).await?;
+    let sale = rebuild_sale(ctx, txn, &machine, &attachment).await?;
     let message = format!(
         "payment {out_trade_no} fits no order here, but its mark is ours: the order was rebuilt as sale {}. The database \
          is older than the order",
@@ -45,8 +45,8 @@ pub(crate) async fn rebuild_order(
         provider_txn_id: Set(None),
         pay_url: Set(None),
         state: Set(attempt_state::PENDING.into()),
-        amount_minor: Set(mark.amount_minor),
-        currency: Set(mark.currency.code().into()),
+        amount_minor: Set(attachment.amount_minor),
+        currency: Set(attachment.currency.code().into()),
         payer_ip: Set(None),
         created_ms: Set(sale.created_ms),
         expires_ms: Set(sale.expires_ms),
@@ -66,29 +66,29 @@ async fn rebuild_sale(
     ctx: &Context,
     txn: &DatabaseTransaction,
     machine: &machine::Model,
-    mark: &OrderMark,
+    attachment: &OrderAttachment,
 ) -> Result<sale::Model> {
-    if let Some(known) = sale::Entity::find().filter(sale::Column::Token.eq(&mark.token)).one(txn).await? {
+    if let Some(known) = sale::Entity::find().filter(sale::Column::Token.eq(&attachment.token)).one(txn).await? {
         return Ok(known);
     }
     let price = price::Entity::find()
         .filter(price::Column::MachineId.eq(machine.id))
-        .filter(price::Column::AmountMinor.eq(mark.amount_minor))
-        .filter(price::Column::Pulses.eq(mark.pulses))
+        .filter(price::Column::AmountMinor.eq(attachment.amount_minor))
+        .filter(price::Column::Pulses.eq(attachment.pulses))
         .one(txn)
         .await?;
-    let created_ms = mark.created_s.saturating_mul(1000);
+    let created_ms = attachment.created_s.saturating_mul(1000);
     let sale = sale::ActiveModel {
-        token: Set(mark.token.clone()),
+        token: Set(attachment.token.clone()),
         // Its form is forgotten; none that was made here has this key.
-        form_key: Set(format!("rebuilt-{}", mark.token)),
+        form_key: Set(format!("rebuilt-{}", attachment.token)),
         operator_id: Set(machine.operator_id),
         machine_id: Set(machine.id),
-        module_id: Set(mark.module_id.clone()),
-        label: Set(price.map_or_else(|| format!("{} pulses", mark.pulses), |price| price.label)),
-        amount_minor: Set(mark.amount_minor),
-        currency: Set(mark.currency.code().into()),
-        pulses: Set(mark.pulses),
+        module_id: Set(attachment.module_id.clone()),
+        label: Set(price.map_or_else(|| format!("{} pulses", attachment.pulses), |price| price.label)),
+        amount_minor: Set(attachment.amount_minor),
+        currency: Set(attachment.currency.code().into()),
+        pulses: Set(attachment.pulses),
         pulses_given: Set(0),
         state: Set(SaleState::AwaitingPayment.as_str().into()),
         reason: Set(String::new()),
@@ -98,7 +98,7 @@ async fn rebuild_sale(
         expires_ms: Set(created_ms.saturating_add(ctx.rules.order_lifetime_ms)),
         paid_ms: Set(None),
         finished_ms: Set(None),
-        credit_sequence: Set(Some(mark.sequence)),
+        credit_sequence: Set(Some(attachment.sequence)),
         credit_asked: Set(false),
         rebuilt_ms: Set(Some(ctx.now_ms())),
         dispute: Set(String::new()),

@@ -3,7 +3,7 @@
 use crate::{
     Context, Result,
     flows::{
-        after_commit::{After, follow_up},
+        after_commit::{AfterCommit, publish_after_commit},
         apply_payment_fact::apply_fact,
     },
     payments::{
@@ -13,14 +13,14 @@ use crate::{
         refund,
         states::{attempt_state, refund_state},
     },
-    sales::mark::OrderMark,
+    sales::order_attachment::OrderAttachment,
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What came of reading a statement.
 #[derive(Debug, Default)]
-pub(crate) struct Reading {
+pub(crate) struct StatementOutcome {
     pub(super) facts: i64,
     pub(super) learned: i64,
     pub(super) orphans: i64,
@@ -44,17 +44,18 @@ pub(crate) async fn reconcile(
     account: &account::Model,
     provider: &dyn Provider,
     facts: &[Fact],
-) -> Result<Result<Reading, ProviderError>> {
-    let mut reading = Reading { facts: i64::try_from(facts.len()).unwrap_or(i64::MAX), ..Reading::default() };
+) -> Result<Result<StatementOutcome, ProviderError>> {
+    let mut reading =
+        StatementOutcome { facts: i64::try_from(facts.len()).unwrap_or(i64::MAX), ..StatementOutcome::default() };
     let trades: Vec<(&str, Vec<&Fact>)> = by_trade(facts).into_iter().collect();
     for some in trades.chunks(LOOKED_UP_AT_ONCE) {
         let known = known_of(ctx, account.id, some).await?;
         for (out_trade_no, facts) in some {
-            let news: Vec<&Fact> = facts.iter().filter(|fact| known.is_news(fact)).copied().collect();
+            let news: Vec<&Fact> = facts.iter().filter(|fact| known.is_new(fact)).copied().collect();
             if news.is_empty() {
                 continue;
             }
-            match as_of_now(ctx, provider, &known, out_trade_no, &news).await {
+            match refreshed(ctx, provider, &known, out_trade_no, &news).await {
                 Ok(news) => apply_news(ctx, account, &news, &mut reading).await?,
                 // Of this trade alone: it must not keep all that follows from being read.
                 Err(error @ (ProviderError::Refused { .. } | ProviderError::Untrusted(_))) => {
@@ -96,7 +97,7 @@ async fn known_of(ctx: &Context, account_id: i64, trades: &[(&str, Vec<&Fact>)])
 
 /// News of one trade as they stand now: a statement is never brought up to date. And a payment that we know by its
 /// refund alone is asked for, so that both are booked.
-async fn as_of_now(
+async fn refreshed(
     ctx: &Context,
     provider: &dyn Provider,
     known: &Known,
@@ -104,12 +105,12 @@ async fn as_of_now(
     news: &[&Fact],
 ) -> Result<Vec<Fact>, ProviderError> {
     let (mut payments, mut others) = (vec![], vec![]);
-    let is_ours = known.attempts.contains(out_trade_no) || news.iter().any(|fact| is_marked(ctx, fact));
+    let is_ours = known.attempts.contains(out_trade_no) || news.iter().any(|fact| has_own_attachment(ctx, fact));
     for fact in news {
         match fact {
             // It may have gone back since, and nobody is to be served for it then.
             Fact::Payment { .. } if is_ours => match provider.query(out_trade_no).await? {
-                state @ (TradeState::Paid(_) | TradeState::Refunded(_) | TradeState::PaidForeign(_)) => {
+                state @ (TradeState::Paid(_) | TradeState::Refunded(_) | TradeState::PaidUnknownCurrency(_)) => {
                     payments.push(Fact::Payment { out_trade_no: out_trade_no.to_owned(), state });
                 }
                 TradeState::NotPaid | TradeState::NotFound | TradeState::Closed => payments.push((*fact).clone()),
@@ -140,17 +141,22 @@ async fn as_of_now(
 }
 
 /// Applies the news of one trade in one transaction, so that a payment and what went back of it are seen together.
-async fn apply_news(ctx: &Context, account: &account::Model, news: &[Fact], reading: &mut Reading) -> Result<()> {
+async fn apply_news(
+    ctx: &Context,
+    account: &account::Model,
+    news: &[Fact],
+    reading: &mut StatementOutcome,
+) -> Result<()> {
     let keep = reading.orphans < ORPHANS_KEPT;
     let (after, outcomes) = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let (mut after, mut outcomes) = (After::default(), vec![]);
+            let (mut after, mut outcomes) = (AfterCommit::default(), vec![]);
             for fact in news {
                 let outcome = apply_fact(ctx, txn, account, fact, &mut after).await?;
                 if outcome == Outcome::Orphan && keep {
-                    keep_orphan(ctx, txn, account.id, fact).await?;
+                    store_orphan(ctx, txn, account.id, fact).await?;
                 }
                 outcomes.push(outcome);
             }
@@ -162,29 +168,29 @@ async fn apply_news(ctx: &Context, account: &account::Model, news: &[Fact], read
     if is_orphan {
         let orphans = outcomes.iter().filter(|outcome| **outcome == Outcome::Orphan).count();
         reading.orphans += i64::try_from(orphans).unwrap_or(i64::MAX);
-        reading.first_orphan = reading.first_orphan.take().or_else(|| news.first().map(words));
+        reading.first_orphan = reading.first_orphan.take().or_else(|| news.first().map(describe));
     } else {
-        follow_up(ctx, after).await;
+        publish_after_commit(ctx, after).await;
     }
     for (fact, outcome) in news.iter().zip(outcomes) {
         if outcome == Outcome::Applied {
             reading.learned += 1;
-            tracing::info!(account = account.id, "learned by the provider's statement: {}", words(fact));
+            tracing::info!(account = account.id, "learned by the provider's statement: {}", describe(fact));
         }
     }
     Ok(())
 }
 
 /// Whether it is a payment that carries our mark, whatever became of its order here.
-fn is_marked(ctx: &Context, fact: &Fact) -> bool {
+fn has_own_attachment(ctx: &Context, fact: &Fact) -> bool {
     let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) | TradeState::Refunded(paid) } = fact else {
         return false;
     };
-    OrderMark::read(&ctx.mark_key, out_trade_no, &paid.attach).is_some()
+    OrderAttachment::read(&ctx.attachment_key, out_trade_no, &paid.attach).is_some()
 }
 
-async fn keep_orphan(ctx: &Context, txn: &DatabaseTransaction, account_id: i64, fact: &Fact) -> Result<()> {
-    let event_id = format!("statement {}", words(fact));
+async fn store_orphan(ctx: &Context, txn: &DatabaseTransaction, account_id: i64, fact: &Fact) -> Result<()> {
+    let event_id = format!("statement {}", describe(fact));
     let known = inbox::Entity::find()
         .filter(inbox::Column::AccountId.eq(account_id))
         .filter(inbox::Column::EventId.eq(&event_id))
@@ -216,7 +222,7 @@ struct Known {
 }
 
 impl Known {
-    fn is_news(&self, fact: &Fact) -> bool {
+    fn is_new(&self, fact: &Fact) -> bool {
         match fact {
             Fact::Payment { out_trade_no, .. } => !self.paid.contains(out_trade_no),
             // One of ours that is under way is asked about until it is through.
@@ -262,7 +268,7 @@ fn refund_no(fact: &Fact) -> Option<&str> {
     }
 }
 
-fn words(fact: &Fact) -> String {
+fn describe(fact: &Fact) -> String {
     match fact {
         Fact::Payment { out_trade_no, .. } => format!("payment {out_trade_no}"),
         Fact::Refund { out_refund_no, .. } => format!("refund {out_refund_no}"),

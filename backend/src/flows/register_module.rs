@@ -23,7 +23,7 @@ pub struct Provisioned {
 }
 
 /// Says whose a module is that is wired to nothing: only that operator may wire it from then on.
-pub async fn give_module(ctx: &Context, module: ModuleId, operator_id: i64) -> Result<()> {
+pub async fn assign_module(ctx: &Context, module: ModuleId, operator_id: i64) -> Result<()> {
     operator_row(ctx, operator_id).await?;
     ctx.db
         .write(|txn| async move {

@@ -3,13 +3,13 @@
 use crate::{
     Context, Error, Result, Rules,
     flows::{
-        after_commit::{After, follow_up},
+        after_commit::{AfterCommit, publish_after_commit},
         publish_command::send_command,
-        settle_sale::move_sale,
+        settle_sale::apply_event,
     },
     modules::{
         command::{self, ActiveModel, Column, Entity},
-        commands::{as_question, command_state, on_wire},
+        commands::{as_query, command_state, on_wire},
     },
     sales::{rows::lock_sale, state::Event},
 };
@@ -22,7 +22,7 @@ enum Step {
     /// Send it (again), and look at it next at this time.
     Send { next_ms: i64 },
     /// It was issued while our clock was ahead, and the clock was set back since: issue the same command again.
-    Renew,
+    Reissue,
     /// The module stays silent.
     GiveUp,
 }
@@ -34,8 +34,8 @@ enum Step {
 /// Time does not go back while a process runs, but may between two processes. The remaining time of such a command is
 /// unknown, so it gets a full lifetime again, like a new one.
 fn next_step(rules: &Rules, command: &command::Model, started_ms: i64, now_ms: i64) -> Step {
-    if is_of_the_future(rules, command, now_ms) {
-        return if command.state == command_state::SILENT { Step::GiveUp } else { Step::Renew };
+    if issued_in_the_future(rules, command, now_ms) {
+        return if command.state == command_state::SILENT { Step::GiveUp } else { Step::Reissue };
     }
     let grace_ms = if command.sale_id.is_some() { rules.credit_grace_ms } else { 0 };
     let silent_ms = command.expires_ms.saturating_add(grace_ms);
@@ -58,35 +58,35 @@ fn next_step(rules: &Rules, command: &command::Model, started_ms: i64, now_ms: i
 }
 
 /// Whether a command was issued by a clock that was ahead, which was set back since.
-fn is_of_the_future(rules: &Rules, command: &command::Model, now_ms: i64) -> bool {
+fn issued_in_the_future(rules: &Rules, command: &command::Model, now_ms: i64) -> bool {
     command.issued_ms > now_ms + rules.resend_max_ms
 }
 
 /// Does what is to be done with a command that is due.
-pub(crate) async fn work_on_command(ctx: &Context, command: command::Model) -> Result<()> {
+pub(crate) async fn process_command(ctx: &Context, command: command::Model) -> Result<()> {
     let step = next_step(&ctx.rules, &command, ctx.began_ms(), ctx.now_ms());
-    let put_off = |change: ActiveModel| put_off_command(ctx, &command, change);
+    let postpone = |change: ActiveModel| postpone_command(ctx, &command, change);
     match step {
         Step::Send { next_ms } => {
             let sends = Set(command.sends + 1);
-            if put_off(ActiveModel { due_ms: Set(Some(next_ms)), sends, ..Default::default() }).await? {
+            if postpone(ActiveModel { due_ms: Set(Some(next_ms)), sends, ..Default::default() }).await? {
                 metrics::counter!("coinwire_commands_resent_total").increment(1);
                 send_command(ctx, &command).await;
             }
         }
-        Step::Renew => {
+        Step::Reissue => {
             let lifetime_ms = command.expires_ms.saturating_sub(command.issued_ms);
-            let renewed = renewed(ctx, &command, ctx.now_ms(), lifetime_ms)?;
+            let reissued = reissued(ctx, &command, ctx.now_ms(), lifetime_ms)?;
             let change = ActiveModel {
-                payload: Set(renewed.payload.clone()),
-                issued_ms: Set(renewed.issued_ms),
-                expires_ms: Set(renewed.expires_ms),
-                heard_ms: Set(renewed.heard_ms),
-                due_ms: Set(renewed.due_ms),
+                payload: Set(reissued.payload.clone()),
+                issued_ms: Set(reissued.issued_ms),
+                expires_ms: Set(reissued.expires_ms),
+                heard_ms: Set(reissued.heard_ms),
+                due_ms: Set(reissued.due_ms),
                 ..Default::default()
             };
-            if put_off(change).await? {
-                send_command(ctx, &renewed).await;
+            if postpone(change).await? {
+                send_command(ctx, &reissued).await;
             }
         }
         Step::GiveUp => give_up(ctx, &command).await?,
@@ -95,27 +95,27 @@ pub(crate) async fn work_on_command(ctx: &Context, command: command::Model) -> R
 }
 
 /// The same command with another time of issue: a module that knows its number does not execute it twice.
-fn renewed(ctx: &Context, command: &command::Model, issued_ms: i64, lifetime_ms: i64) -> Result<command::Model> {
+fn reissued(ctx: &Context, command: &command::Model, issued_ms: i64, lifetime_ms: i64) -> Result<command::Model> {
     let known: Command = minicbor::decode(&command.payload).map_err(|_| Error::NotFound("readable command"))?;
-    let mut renewed = command::Model {
+    let mut reissued = command::Model {
         issued_ms,
         expires_ms: issued_ms + lifetime_ms,
         heard_ms: command.heard_ms.map(|_| issued_ms),
         due_ms: Some(issued_ms + ctx.rules.resend_first_ms),
         ..command.clone()
     };
-    let mut on_wire = on_wire(&renewed, known.action);
+    let mut on_wire = on_wire(&reissued, known.action);
     // A query must stay a query; with a new lifetime it would be a credit to be given.
     if known.expires_ms <= known.issued_ms {
-        on_wire = as_question(ctx, on_wire, i64::try_from(known.issued_ms).unwrap_or(i64::MAX), issued_ms);
+        on_wire = as_query(ctx, on_wire, i64::try_from(known.issued_ms).unwrap_or(i64::MAX), issued_ms);
     }
-    renewed.payload = minicbor::to_vec(on_wire).expect("encoding into memory cannot fail");
-    Ok(renewed)
+    reissued.payload = minicbor::to_vec(on_wire).expect("encoding into memory cannot fail");
+    Ok(reissued)
 }
 
 /// Updates a due command before it is processed; false if it was acknowledged in the meantime, or another process
 /// has it.
-async fn put_off_command(ctx: &Context, command: &command::Model, change: ActiveModel) -> Result<bool> {
+async fn postpone_command(ctx: &Context, command: &command::Model, change: ActiveModel) -> Result<bool> {
     let change = &change;
     ctx.db
         .write(|txn| async move {
@@ -136,7 +136,7 @@ async fn give_up(ctx: &Context, command: &command::Model) -> Result<()> {
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             let sale = match command.sale_id {
                 Some(sale_id) => Some(lock_sale(txn, sale_id).await?),
                 None => None,
@@ -160,12 +160,12 @@ async fn give_up(ctx: &Context, command: &command::Model) -> Result<()> {
             change.due_ms = Set(forget_ms);
             change.update_without_returning(txn).await?;
             if let Some(sale) = sale {
-                move_sale(ctx, txn, sale, Event::CreditSilent, None, &mut after).await?;
+                apply_event(ctx, txn, sale, Event::CreditSilent, None, &mut after).await?;
             }
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 
@@ -181,14 +181,14 @@ pub(crate) async fn send_pending(ctx: &Context, module: ModuleId) -> Result<()> 
         .all(ctx.db.read())
         .await?;
     for command in pending {
-        let of_the_future = is_of_the_future(&ctx.rules, &command, ctx.now_ms());
+        let of_the_future = issued_in_the_future(&ctx.rules, &command, ctx.now_ms());
         if !of_the_future {
             send_command(ctx, &command).await;
         } else if command.state == command_state::SILENT {
             // Asked about only: it must not be given any more, also not by a module whose clock is a little behind. The
             // others are issued anew in a moment.
             let long_ago_ms = ctx.now_ms() - 3 * ctx.rules.credit_lifetime_ms;
-            send_command(ctx, &renewed(ctx, &command, long_ago_ms, ctx.rules.credit_lifetime_ms)?).await;
+            send_command(ctx, &reissued(ctx, &command, long_ago_ms, ctx.rules.credit_lifetime_ms)?).await;
         }
     }
     Ok(())

@@ -3,8 +3,8 @@
 use crate::{
     Context, Error, Result, Rules,
     flows::{
-        after_commit::{After, alarm, follow_up},
-        apply_payment_fact::{Heard, refund_moved},
+        after_commit::{AfterCommit, alarm, publish_after_commit},
+        apply_payment_fact::{StatusOutcome, refund_moved},
     },
     ledger, modules,
     payments::{
@@ -30,7 +30,7 @@ const NOTE_CHARS: usize = 180;
 
 /// What the payer reads, by the cause's stored word.
 fn reason(cause: &str) -> &'static str {
-    let by_hand = cause.starts_with(Cause::ByHand.as_str()) || cause.starts_with(Cause::Settled.as_str());
+    let by_hand = cause.starts_with(Cause::Manual.as_str()) || cause.starts_with(Cause::Settled.as_str());
     if by_hand { REASON_BY_HAND } else { REASON }
 }
 
@@ -42,7 +42,7 @@ impl Rules {
 
 /// Works on a refund that is due.
 pub(crate) async fn work_on_refund(ctx: &Context, refund: refund::Model) -> Result<()> {
-    if let Some(until_ms) = waits_for_module(ctx, &refund).await? {
+    if let Some(until_ms) = held_for_module_until(ctx, &refund).await? {
         return put_off_refund(ctx, &refund, until_ms, refund.tries).await;
     }
     let (account, provider) = match account(ctx, refund.account_id).await {
@@ -54,7 +54,7 @@ pub(crate) async fn work_on_refund(ctx: &Context, refund: refund::Model) -> Resu
             return Err(error);
         }
     };
-    if !claim(ctx, &refund).await? {
+    if !report(ctx, &refund).await? {
         return Ok(());
     }
     match ask_for_refund(ctx, &refund, &account, &*provider).await? {
@@ -66,13 +66,13 @@ pub(crate) async fn work_on_refund(ctx: &Context, refund: refund::Model) -> Resu
 /// Until when a refund is held back, if it is: one that was decided before our start for a module's silence, and not told
 /// to the provider. The module may have answered in the meantime; if the store was restored from a backup, it is
 /// asked again in any case.
-async fn waits_for_module(ctx: &Context, refund: &refund::Model) -> Result<Option<i64>> {
+async fn held_for_module_until(ctx: &Context, refund: &refund::Model) -> Result<Option<i64>> {
     let began_ms = ctx.began_ms();
     if refund.state != refund_state::PENDING || refund.created_ms >= began_ms {
         return Ok(None);
     }
     let until_ms = ctx.rules.waits_for_module_until_ms(began_ms, refund.created_ms);
-    let holds = ctx.now_ms() < until_ms && modules::is_silent_about(ctx.db.read(), refund.sale_id).await?;
+    let holds = ctx.now_ms() < until_ms && modules::credit_unanswered(ctx.db.read(), refund.sale_id).await?;
     Ok(holds.then_some(until_ms))
 }
 
@@ -105,7 +105,7 @@ async fn ask_for_refund(
         let known = provider.query_refund(&refund.out_refund_no).await;
         // A refund that the provider has accepted, or that was made elsewhere, is not requested again.
         let was_taken = [refund_state::PROCESSING, refund_state::DONE].contains(&refund.state.as_str());
-        if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_outside() {
+        if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_external() {
             return Ok(known);
         }
     }
@@ -128,22 +128,22 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, state: RefundStat
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             let refund = refund::Entity::find_by_id(asked.id).one(txn).await?.ok_or(Error::NotFound("refund"))?;
             // An answer about a number that was given up meanwhile says nothing about the new one.
             if refund.out_refund_no != asked.out_refund_no {
                 return Ok(after);
             }
-            refund_moved(ctx, txn, refund, state, Heard::Asked, &mut after).await?;
+            refund_moved(ctx, txn, refund, state, StatusOutcome::Queried, &mut after).await?;
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 
 /// Claims a refund: from here on it cannot be cancelled. False if another process has it, or it is gone.
-async fn claim(ctx: &Context, refund: &refund::Model) -> Result<bool> {
+async fn report(ctx: &Context, refund: &refund::Model) -> Result<bool> {
     let next_state = match refund.state.as_str() {
         refund_state::PROCESSING => refund_state::PROCESSING,
         refund_state::DONE => refund_state::DONE,
@@ -173,7 +173,7 @@ async fn claim(ctx: &Context, refund: &refund::Model) -> Result<bool> {
 
 /// Whether a refusal is conclusive. A completed refund stands, and a single refused query about a refund in
 /// progress proves nothing (our clock may be off).
-fn was_refused(refund: &refund::Model) -> bool {
+fn is_conclusive_refusal(refund: &refund::Model) -> bool {
     match refund.state.as_str() {
         refund_state::DONE => false,
         refund_state::PROCESSING => !refund.note.is_empty(),
@@ -205,7 +205,9 @@ async fn refund_refused(ctx: &Context, refund: &refund::Model, error: ProviderEr
             Ok(())
         }
         // Only a plain refusal, again and again, is for a person: with any other answer it may still go through.
-        ProviderError::Refused { .. } if refund.tries + 1 >= ctx.rules.refund_tries_max && was_refused(refund) => {
+        ProviderError::Refused { .. }
+            if refund.tries + 1 >= ctx.rules.refund_tries_max && is_conclusive_refusal(refund) =>
+        {
             refund_answered(ctx, refund, RefundState::Abnormal).await
         }
         ProviderError::Refused { .. }

@@ -4,14 +4,14 @@
 use crate::{
     Context, Error, Result,
     access::operator,
-    flows::after_commit::After,
+    flows::after_commit::AfterCommit,
     ledger::{self, Kind},
     modules::commands::{Purpose, queue_credit},
     payments::{
         attempt, numbers,
         of_sale::{
-            cause_word, given_back_minor, left_minor, own_refund, paid_attempt, refund_kinds, refunds_of,
-            returned_elsewhere_minor,
+            cause_word, externally_returned_minor, own_refund, paid_attempt, refund_kinds, refundable_minor,
+            refunds_of, returning_minor,
         },
         refund,
         states::{Cause, attempt_state, dispute_state, refund_state},
@@ -26,22 +26,22 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
 
 /// Decides what an event means for a (locked) sale, and carries it out. `paid` is the attempt that was paid and what
 /// for, where the event is about one.
-pub(crate) async fn move_sale(
+pub(crate) async fn apply_event(
     ctx: &Context,
     txn: &DatabaseTransaction,
     row: sale::Model,
     event: Event,
     paid: Option<(&attempt::Model, i64)>,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<()> {
     let sale = for_deciding(ctx, txn, &row, Some(event)).await?;
     let decision = decide(&sale, event);
-    if decision.is_nothing(&sale) {
+    if decision.is_noop(&sale) {
         return Ok(());
     }
     // Effects on the money come first: they take the sale as it was.
     for effect in &decision.effects {
-        carry_out(ctx, txn, &row, *effect, paid, after).await?;
+        execute(ctx, txn, &row, *effect, paid, after).await?;
     }
     let paid_now = matches!(event, Event::Paid { .. } | Event::PaidReturned);
     let row = store_decision(ctx, txn, row, &decision, paid_now).await?;
@@ -62,8 +62,8 @@ pub(crate) async fn for_deciding(
         && matches!(state, SaleState::Paid | SaleState::Crediting)
         && operator::Entity::find_by_id(row.operator_id).one(txn).await?.is_some_and(|o| o.refund_remainder);
     let elsewhere_minor = match state {
-        SaleState::Paid | SaleState::Crediting if event.is_some_and(|event| gives_back(event, row.pulses)) => {
-            returned_elsewhere_minor(txn, row).await?
+        SaleState::Paid | SaleState::Crediting if event.is_some_and(|event| may_return_money(event, row.pulses)) => {
+            externally_returned_minor(txn, row).await?
         }
         _ => 0,
     };
@@ -121,13 +121,13 @@ pub(crate) async fn store_decision(
     Ok(changed)
 }
 
-pub(crate) async fn carry_out(
+pub(crate) async fn execute(
     ctx: &Context,
     txn: &DatabaseTransaction,
     row: &sale::Model,
     effect: Effect,
     paid: Option<(&attempt::Model, i64)>,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<()> {
     match effect {
         Effect::PostPayment | Effect::PostSuspense => {
@@ -173,9 +173,9 @@ pub(crate) async fn carry_out(
             Ok(())
         }
         Effect::PostLoss => {
-            let lost = match given_back_minor(txn, row.id).await? {
+            let lost = match returning_minor(txn, row.id).await? {
                 0 => row.amount_minor,
-                given_back_minor => given_back_minor,
+                returning_minor => returning_minor,
             };
             ledger::post(txn, posting(ctx, row, Kind::Loss, format!("sale-{}", row.id), lost)).await
         }
@@ -196,7 +196,7 @@ pub(crate) async fn start_refund(
     cause: Cause,
     amount_minor: i64,
 ) -> Result<()> {
-    let amount_minor = amount_minor.min(left_minor(txn, attempt).await?);
+    let amount_minor = amount_minor.min(refundable_minor(txn, attempt).await?);
     if amount_minor <= 0 {
         return Err(Error::Conflict("what is left to refund"));
     }
@@ -206,7 +206,7 @@ pub(crate) async fn start_refund(
         sale_id: Set(row.id),
         attempt_id: Set(attempt.id),
         account_id: Set(attempt.account_id),
-        out_refund_no: Set(numbers::free_number(txn, attempt, &cause_word).await?),
+        out_refund_no: Set(numbers::next_free_number(txn, attempt, &cause_word).await?),
         cause: Set(cause_word),
         amount_minor: Set(amount_minor),
         currency: Set(attempt.taken_currency().into()),
@@ -250,7 +250,7 @@ async fn accept_suspense(
 }
 
 /// Whether an event may lead to money going back, where so many pulses were bought.
-fn gives_back(event: Event, bought: i32) -> bool {
+fn may_return_money(event: Event, bought: i32) -> bool {
     match event {
         Event::CreditDone { pulses } => pulses < bought,
         other => matches!(other, Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent),

@@ -3,19 +3,19 @@
 use crate::{
     Context, Error, Result,
     flows::{
-        after_commit::{After, follow_up},
-        probe_module::{sync_clock, take_probe_answer},
+        after_commit::{AfterCommit, publish_after_commit},
+        probe_module::{accept_probe_answer, sync_clock},
         resend_command::send_pending,
-        settle_sale::move_sale,
-        verify_reset::take_proof,
+        settle_sale::apply_event,
+        verify_reset::confirm_reset,
     },
     machines::machine,
     modules::{
-        behind::explain_pulses,
         command::{self, ActiveModel, Entity},
         commands::command_state,
         locks::locks_after,
         module,
+        stale_store::reduce_unexplained_pulses,
     },
     sales::{rows::lock_sale, state::Event},
 };
@@ -27,7 +27,7 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr
 
 /// What an ack means for its command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
+enum AckMeaning {
     Received,
     Done,
     Failed,
@@ -36,42 +36,42 @@ enum Word {
     Nothing,
 }
 
-fn word(ack: &Ack) -> Word {
+fn ack_meaning(ack: &Ack) -> AckMeaning {
     match ack.stage {
-        Stage::Received => Word::Received,
-        Stage::Done => Word::Done,
-        Stage::Failed => Word::Failed,
-        Stage::Expired => Word::Expired,
+        Stage::Received => AckMeaning::Received,
+        Stage::Done => AckMeaning::Done,
+        Stage::Failed => AckMeaning::Failed,
+        Stage::Expired => AckMeaning::Expired,
         Stage::Duplicate => match ack.first {
-            Some(Stage::Received) => Word::Received,
-            Some(Stage::Done) => Word::Done,
-            Some(Stage::Failed) => Word::Failed,
-            Some(Stage::Expired) => Word::Expired,
-            Some(Stage::Duplicate | Stage::Clock | Stage::Unknown(_)) | None => Word::Nothing,
+            Some(Stage::Received) => AckMeaning::Received,
+            Some(Stage::Done) => AckMeaning::Done,
+            Some(Stage::Failed) => AckMeaning::Failed,
+            Some(Stage::Expired) => AckMeaning::Expired,
+            Some(Stage::Duplicate | Stage::Clock | Stage::Unknown(_)) | None => AckMeaning::Nothing,
         },
-        Stage::Clock | Stage::Unknown(_) => Word::Nothing,
+        Stage::Clock | Stage::Unknown(_) => AckMeaning::Nothing,
     }
 }
 
 /// The command's state after an acknowledgement; `None` if nothing changes. A final acknowledgement counts however late
 /// it comes.
-fn next_state(state: &str, word: Word) -> Option<&'static str> {
+fn next_state(state: &str, meaning: AckMeaning) -> Option<&'static str> {
     use command_state::*;
     let open = [SENT, RECEIVED].contains(&state);
     let unheard = open || state == SILENT;
-    match word {
-        Word::Received => open.then_some(RECEIVED),
-        Word::Done => unheard.then_some(DONE),
-        Word::Failed => unheard.then_some(FAILED),
-        Word::Expired => unheard.then_some(EXPIRED),
-        Word::Nothing => None,
+    match meaning {
+        AckMeaning::Received => open.then_some(RECEIVED),
+        AckMeaning::Done => unheard.then_some(DONE),
+        AckMeaning::Failed => unheard.then_some(FAILED),
+        AckMeaning::Expired => unheard.then_some(EXPIRED),
+        AckMeaning::Nothing => None,
     }
 }
 
 /// Takes a module's ack.
 pub(crate) async fn on_ack(ctx: &Context, module: ModuleId, ack: &Ack) -> Result<()> {
     metrics::counter!("coinwire_acks_total", "stage" => ack.stage.as_str()).increment(1);
-    if take_probe_answer(ctx, module, ack) {
+    if accept_probe_answer(ctx, module, ack) {
         // A module whose clock is ahead answers every probe with `expired`. Its clock is set here; otherwise the
         // machine could not sell anything.
         if ack.stage == Stage::Expired {
@@ -79,14 +79,14 @@ pub(crate) async fn on_ack(ctx: &Context, module: ModuleId, ack: &Ack) -> Result
         }
         return Ok(());
     }
-    if let Some(asked) = ctx.questions.synced(module, ack.command) {
+    if let Some(asked) = ctx.pending_queries.synced(module, ack.command) {
         if ack.stage != Stage::Done {
             // It was too slow, and is tried again.
             sync_clock(ctx, module, ack.boot, ack.uptime_ms, asked.known_boot).await;
             return Ok(());
         }
         if let Some(known_boot) = asked.known_boot {
-            take_proof(ctx, module, ack.boot, known_boot).await?;
+            confirm_reset(ctx, module, ack.boot, known_boot).await?;
         }
         // What was answered `clock` can be judged now.
         return send_pending(ctx, module).await;
@@ -105,34 +105,34 @@ pub(crate) async fn on_ack(ctx: &Context, module: ModuleId, ack: &Ack) -> Result
     if command.module_id != module.as_str() || !its_sequence {
         return crate::modules::dropped::count_dropped("not_its_command");
     }
-    if next_state(&command.state, word(ack)).is_none() {
+    if next_state(&command.state, ack_meaning(ack)).is_none() {
         return crate::modules::dropped::count_dropped("nothing_new");
     }
     let command = &command;
     let after = ctx.db.write(|txn| async move { apply_ack(ctx, &txn, command, ack).await }).await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 
-async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Model, ack: &Ack) -> Result<After> {
-    let mut after = After::default();
+async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Model, ack: &Ack) -> Result<AfterCommit> {
+    let mut after = AfterCommit::default();
     let sale = match known.sale_id {
         Some(sale_id) => Some(lock_sale(txn, sale_id).await?),
         None => None,
     };
     let command = Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("command"))?;
-    let word = word(ack);
-    let Some(state) = next_state(&command.state, word) else { return Ok(after) };
-    if word == Word::Done {
-        note_lock(txn, &command).await?;
+    let meaning = ack_meaning(ack);
+    let Some(state) = next_state(&command.state, meaning) else { return Ok(after) };
+    if meaning == AckMeaning::Done {
+        record_lock_ack(txn, &command).await?;
     }
     if sale.is_none() {
         after.module(command.module_id.clone());
-        if word == Word::Failed {
-            tell_operator(txn, &command, ack.reason, &mut after).await?;
+        if meaning == AckMeaning::Failed {
+            alert_operator(txn, &command, ack.reason, &mut after).await?;
         }
     }
-    let (pulses, is_possible) = pulses_given(word, ack, &command);
+    let (pulses, is_possible) = pulses_given(meaning, ack, &command);
     if !is_possible {
         metrics::counter!("coinwire_acks_impossible_total").increment(1);
         tracing::info!(
@@ -148,8 +148,8 @@ async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Mo
         );
         alarm(txn, &command.module_id, message, &mut after).await?;
     }
-    if ack.stage == Stage::Duplicate && pulses > 0 && word != Word::Received {
-        explain_pulses(txn, &command.module_id, pulses).await?;
+    if ack.stage == Stage::Duplicate && pulses > 0 && meaning != AckMeaning::Received {
+        reduce_unexplained_pulses(txn, &command.module_id, pulses).await?;
     }
     let now_ms = ctx.now_ms();
     let mut change: ActiveModel = command.into();
@@ -158,27 +158,27 @@ async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Mo
     change.reason = Set(ack.reason.map_or("", |reason| reason.as_str()).into());
     change.heard_ms = Set(Some(now_ms));
     // After `received` the command is sent again only once the module has had time to give the credit.
-    change.due_ms = Set((word == Word::Received).then_some(now_ms + ctx.rules.resend_max_ms));
+    change.due_ms = Set((meaning == AckMeaning::Received).then_some(now_ms + ctx.rules.resend_max_ms));
     change.update_without_returning(txn).await?;
-    let event = match word {
-        Word::Received => Event::CreditTaken,
-        Word::Done => Event::CreditDone { pulses },
-        Word::Failed => Event::CreditFailed { pulses, reason: ack.reason },
-        Word::Expired => Event::CreditExpired,
-        Word::Nothing => return Ok(after),
+    let event = match meaning {
+        AckMeaning::Received => Event::CreditTaken,
+        AckMeaning::Done => Event::CreditDone { pulses },
+        AckMeaning::Failed => Event::CreditFailed { pulses, reason: ack.reason },
+        AckMeaning::Expired => Event::CreditExpired,
+        AckMeaning::Nothing => return Ok(after),
     };
     if let Some(sale) = sale {
-        move_sale(ctx, txn, sale, event, None, &mut after).await?;
+        apply_event(ctx, txn, sale, event, None, &mut after).await?;
     }
     Ok(after)
 }
 
 /// A module that does not know an action, or finds a value out of bounds, needs a person's attention.
-async fn tell_operator(
+async fn alert_operator(
     txn: &DatabaseTransaction,
     command: &command::Model,
     reason: Option<Reason>,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<()> {
     let Some(reason @ (Reason::Unsupported | Reason::Invalid)) = reason else { return Ok(()) };
     let message = format!("the module does not carry out `{}`: {}", command.action, reason.as_str());
@@ -186,7 +186,7 @@ async fn tell_operator(
 }
 
 /// Tells the operator of the machine that a module is wired to.
-async fn alarm(txn: &DatabaseTransaction, module_id: &str, message: String, after: &mut After) -> Result<()> {
+async fn alarm(txn: &DatabaseTransaction, module_id: &str, message: String, after: &mut AfterCommit) -> Result<()> {
     let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(txn).await?;
     if let Some(machine) = machine {
         after.alarm(machine.operator_id, Some(machine.id), message);
@@ -196,21 +196,21 @@ async fn alarm(txn: &DatabaseTransaction, module_id: &str, message: String, afte
 
 /// The pulses counted as given, and whether the module's own number is possible. If it is more than was asked for,
 /// `done` counts as all pulses, and any other stage as an unknown number.
-fn pulses_given(word: Word, ack: &Ack, command: &command::Model) -> (i32, bool) {
+fn pulses_given(meaning: AckMeaning, ack: &Ack, command: &command::Model) -> (i32, bool) {
     let told = ack.pulses.map_or(0, i32::from);
     let Ok(Command { action: Action::Credit { pulses: asked }, .. }) = minicbor::decode(&command.payload) else {
         return (told, true);
     };
-    match (told <= i32::from(asked), word) {
+    match (told <= i32::from(asked), meaning) {
         (true, _) => (told, true),
-        (false, Word::Done) => (asked.into(), false),
-        (false, Word::Received | Word::Failed | Word::Expired | Word::Nothing) => (0, false),
+        (false, AckMeaning::Done) => (asked.into(), false),
+        (false, AckMeaning::Received | AckMeaning::Failed | AckMeaning::Expired | AckMeaning::Nothing) => (0, false),
     }
 }
 
 /// A lock that was carried out is known from its ack, not only from the next status, which may be lost or be long in
 /// coming.
-async fn note_lock(txn: &DatabaseTransaction, command: &command::Model) -> Result<()> {
+async fn record_lock_ack(txn: &DatabaseTransaction, command: &command::Model) -> Result<()> {
     let Ok(Command { action: Action::Lock { locked }, .. }) = minicbor::decode(&command.payload) else { return Ok(()) };
     // Acks may come out of order: the newest lock ordered is what holds.
     if locks_after(&command.module_id, command.sequence).count(txn).await? > 0 {

@@ -3,8 +3,8 @@
 use crate::{
     Context, Error, db,
     flows::{
-        after_commit::{After, alarm, follow_up},
-        apply_payment_fact::apply_told_fact,
+        after_commit::{AfterCommit, alarm, publish_after_commit},
+        apply_payment_fact::apply_notified_fact,
     },
     payments::{
         accounts::provider,
@@ -27,7 +27,7 @@ pub enum CallbackFailure {
     Untrusted(#[from] CallbackError),
     /// Ours: it could not be stored. The provider shall send it again.
     #[error("could not be stored: {0}")]
-    Ours(#[from] Error),
+    Internal(#[from] Error),
 }
 
 /// Headers kept with a callback: what a dispute needs to verify it again.
@@ -43,14 +43,14 @@ pub async fn callback(ctx: &Context, account_token: &str, raw: RawCallback<'_>) 
         // Authentic, but not ours: it is kept, a person is told, and the provider need not send it again.
         Err(CallbackError::Foreign(what)) => {
             let message = "a callback concerns another merchant";
-            return Ok(keep_unread(ctx, &account, raw, &what, Outcome::Foreign, message).await?);
+            return Ok(store_unreadable(ctx, &account, raw, &what, Outcome::Foreign, message).await?);
         }
         // Authentic, and a repeat would be the same. The facts will come from a query or from the statement.
         Err(CallbackError::Content(what)) => {
             metrics::counter!("coinwire_callbacks_not_understood_total").increment(1);
             tracing::warn!(account = account.id, what, "a callback is authentic and not understood");
             let message = "a callback of the payment provider was not understood";
-            return Ok(keep_unread(ctx, &account, raw, &what, Outcome::NotUnderstood, message).await?);
+            return Ok(store_unreadable(ctx, &account, raw, &what, Outcome::Unreadable, message).await?);
         }
         Err(error) => {
             metrics::counter!("coinwire_callbacks_refused_total").increment(1);
@@ -63,14 +63,14 @@ pub async fn callback(ctx: &Context, account_token: &str, raw: RawCallback<'_>) 
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
-            let outcome = apply_told_fact(ctx, txn, account, &verified.fact, &mut after).await?;
+            let mut after = AfterCommit::default();
+            let outcome = apply_notified_fact(ctx, txn, account, &verified.fact, &mut after).await?;
             store(txn, account.id, raw, verified, outcome, ctx.now_ms()).await?;
             Ok(after)
         })
         .await;
     match after {
-        Ok(after) => follow_up(ctx, after).await,
+        Ok(after) => publish_after_commit(ctx, after).await,
         // The event is in the inbox already: everything that follows from it was committed then.
         Err(Error::Store(error)) if db::is_unique_violation(&error) => {
             known_event(ctx, account.id, &verified.event_id).await?.then_some(()).ok_or(Error::Store(error))?;
@@ -96,7 +96,7 @@ async fn known_event(ctx: &Context, account_id: i64, event_id: &str) -> crate::R
 }
 
 /// Stores a callback that has no effect, and raises an alarm.
-async fn keep_unread(
+async fn store_unreadable(
     ctx: &Context,
     account: &crate::payments::account::Model,
     raw: RawCallback<'_>,

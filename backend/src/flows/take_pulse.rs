@@ -4,12 +4,12 @@ use crate::{
     Context, Result,
     access::operator,
     flows::after_commit::alarm,
-    integrations::integrators::tell_integrators_of_pulse,
+    integrations::integrators::publish_pulse_to_integrators,
     ledger::{self, Kind, Posting},
     live::{LiveEvent, LiveKind},
     machines::machine,
     modules::{
-        coins::{self, Claim, Coins, Count},
+        coins::{self, Coins, CountOutcome, TotalReport},
         module,
         numbers::column,
         pulse,
@@ -21,7 +21,7 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 
 /// What a message says of a module's running total.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Told {
+pub(crate) struct ReportedTotal {
     pub total: u64,
     /// Pulses of the burst that it is about.
     pub burst: u16,
@@ -30,13 +30,13 @@ pub(crate) struct Told {
 }
 
 /// A module's running total, taken.
-pub(crate) struct Taken {
+pub(crate) struct AcceptedTotal {
     /// What is known of it from now on.
     pub coins: Coins,
     /// Pulses that are new; 0 if there is no machine to book them for.
     pub pulses: i64,
     /// A total that cannot be true, for the first time: a person is told.
-    pub doubted: Option<u64>,
+    pub unconfirmed: Option<u64>,
 }
 
 /// Takes a burst of coin pulses.
@@ -51,7 +51,7 @@ pub(crate) async fn on_pulse(ctx: &Context, module: ModuleId, pulse: &Pulse) -> 
                 return Ok(None);
             }
             let machine = wired_machine(txn, module).await?;
-            let total = Told { total: pulse.coin_pulses_total, burst: pulse.pulses, is_will: false };
+            let total = ReportedTotal { total: pulse.coin_pulses_total, burst: pulse.pulses, is_will: false };
             let taken = book_coins(ctx, txn, &row, machine.as_ref(), total).await?;
             if let Some(machine) = &machine {
                 store_burst(ctx, txn, machine, module, pulse).await?;
@@ -66,21 +66,21 @@ pub(crate) async fn on_pulse(ctx: &Context, module: ModuleId, pulse: &Pulse) -> 
         .await?;
     let Some((machine, taken)) = new else { return crate::modules::dropped::count_dropped("old") };
     if let Some(machine) = machine {
-        doubt(ctx, &machine, &taken);
-        ctx.live.tell(LiveEvent {
+        alert_implausible_total(ctx, &machine, &taken);
+        ctx.live.emit(LiveEvent {
             operator_id: machine.operator_id,
             machine_id: Some(machine.id),
             what: LiveKind::Pulse { pulses: taken.pulses },
             at_ms: ctx.wall_ms(),
         });
-        tell_integrators_of_pulse(ctx, &machine, pulse).await;
+        publish_pulse_to_integrators(ctx, &machine, pulse).await;
     }
     Ok(())
 }
 
 /// Alerts the operator to an implausible total.
-pub(crate) fn doubt(ctx: &Context, machine: &machine::Model, taken: &Taken) {
-    let Some(claimed) = taken.doubted else { return };
+pub(crate) fn alert_implausible_total(ctx: &Context, machine: &machine::Model, taken: &AcceptedTotal) {
+    let Some(claimed) = taken.unconfirmed else { return };
     let message = format!(
         "the module's coin total jumped from {} to {claimed}, more than can have been inserted: not booked. Count the box, and correct the books if necessary",
         taken.coins.total()
@@ -94,9 +94,9 @@ pub(crate) async fn book_coins(
     txn: &DatabaseTransaction,
     row: &module::Model,
     machine: Option<&machine::Model>,
-    told: Told,
-) -> Result<Taken> {
-    let claim = Claim {
+    told: ReportedTotal,
+) -> Result<AcceptedTotal> {
+    let report = TotalReport {
         total: column(told.total),
         burst: told.burst.into(),
         is_will: told.is_will,
@@ -104,10 +104,10 @@ pub(crate) async fn book_coins(
         period_ms: coins::period_ms(row),
         now_ms: ctx.now_ms(),
     };
-    let (coins, count) = Coins::of(row).count(claim);
+    let (coins, count) = Coins::of(row).count(report);
     let pulses = match count {
-        Count::Rise(pulses) => pulses,
-        Count::Doubt { first } => {
+        CountOutcome::Increase(pulses) => pulses,
+        CountOutcome::Implausible { first } => {
             metrics::counter!("coinwire_coin_totals_doubted_total").increment(1);
             tracing::info!(
                 module = row.id,
@@ -115,11 +115,11 @@ pub(crate) async fn book_coins(
                 claimed = told.total,
                 "a coin total is not believed"
             );
-            return Ok(Taken { coins, pulses: 0, doubted: first.then_some(told.total) });
+            return Ok(AcceptedTotal { coins, pulses: 0, unconfirmed: first.then_some(told.total) });
         }
     };
     let Some(machine) = machine.filter(|_| pulses > 0) else {
-        return Ok(Taken { coins, pulses: 0, doubted: None });
+        return Ok(AcceptedTotal { coins, pulses: 0, unconfirmed: None });
     };
     let amount_minor = pulses.saturating_mul(machine.coin_value_minor);
     let operator = operator::Entity::find_by_id(machine.operator_id).one(txn).await?;
@@ -136,7 +136,7 @@ pub(crate) async fn book_coins(
         };
         ledger::post(txn, posting).await?;
     }
-    Ok(Taken { coins, pulses, doubted: None })
+    Ok(AcceptedTotal { coins, pulses, unconfirmed: None })
 }
 
 async fn store_burst(

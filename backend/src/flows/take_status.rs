@@ -4,23 +4,23 @@ use crate::{
     Context, Result,
     flows::{
         after_commit::alarm,
-        change_settings::bring_settings,
+        change_settings::send_desired_settings,
         probe_module::sync_clock,
         resend_command::send_pending,
-        take_pulse::{self, Told, book_coins, doubt},
-        verify_reset::doubt_memory,
+        take_pulse::{self, ReportedTotal, alert_implausible_total, book_coins},
+        verify_reset::verify_reset,
     },
-    integrations::{integrators::tell_integrators_of_status, manufacturers::tell_manufacturer_of_status},
+    integrations::{integrators::publish_status_to_integrators, manufacturers::publish_status_to_manufacturer},
     live::{LiveEvent, LiveKind},
     machines::machine,
     modules::{
-        behind::note_last_command,
-        diagnostics::note_diagnostics,
-        lessons::note_lesson,
-        locks::was_locked_since,
+        diagnostics::store_diagnostics,
+        learning_results::store_learning_result,
+        locks::lock_acked_since,
         module::{self, ActiveModel},
         numbers::column,
         rows::{lock_module, wired_machine},
+        stale_store::record_last_command,
     },
 };
 use protocol::{
@@ -30,7 +30,7 @@ use protocol::{
 use sea_orm::{ActiveValue::Set, prelude::*};
 
 /// Says that the store is behind a module.
-pub(crate) fn tell_behind(ctx: &Context, module: ModuleId, machine: Option<&crate::machines::machine::Model>) {
+pub(crate) fn report_stale_store(ctx: &Context, module: ModuleId, machine: Option<&crate::machines::machine::Model>) {
     metrics::counter!("coinwire_modules_ahead_total").increment(1);
     tracing::warn!(
         %module,
@@ -44,7 +44,7 @@ pub(crate) fn tell_behind(ctx: &Context, module: ModuleId, machine: Option<&crat
 }
 
 /// What became of a status.
-enum Taken {
+enum Freshness {
     /// It moved something.
     New,
     /// It is the one we know: presence is confirmed.
@@ -54,15 +54,15 @@ enum Taken {
 }
 
 /// What a status came to.
-struct Heard {
-    taken: Taken,
+struct StatusOutcome {
+    taken: Freshness,
     machine: Option<machine::Model>,
-    coins: Option<take_pulse::Taken>,
+    coins: Option<take_pulse::AcceptedTotal>,
     /// Version of the settings wanted.
     wanted: i64,
     manufacturer_id: Option<i64>,
     /// The store has forgotten commands that the module took.
-    behind: bool,
+    store_is_stale: bool,
 }
 
 /// Takes a module's status, or its will.
@@ -80,19 +80,26 @@ pub(crate) async fn on_status(ctx: &Context, module: ModuleId, status: &Status<'
             let machine = wired_machine(txn, module).await?;
             let (wanted, manufacturer_id) = (row.settings_wanted, row.manufacturer_id);
             if status.mark < mark {
-                let taken = Taken::Old { known_boot: row.status_boot };
-                return Ok(Heard { taken, machine, coins: None, wanted, manufacturer_id, behind: false });
+                let taken = Freshness::Old { known_boot: row.status_boot };
+                return Ok(StatusOutcome {
+                    taken,
+                    machine,
+                    coins: None,
+                    wanted,
+                    manufacturer_id,
+                    store_is_stale: false,
+                });
             }
             let known = status.mark == mark && row.online == status.online;
             let now_ms = ctx.wall_ms();
-            let told = Told { total: status.totals.coin_pulses, burst: 0, is_will: !status.online };
+            let told = ReportedTotal { total: status.totals.coin_pulses, burst: 0, is_will: !status.online };
             let coins = book_coins(ctx, txn, &row, machine.as_ref(), told).await?;
             let known_lock = row.locked;
             let relocked = status.online
                 && status.locked.unwrap_or(false) != known_lock
-                && was_locked_since(txn, &row, status).await?;
+                && lock_acked_since(txn, &row, status).await?;
             let mut change = apply(&row, status);
-            let behind = note_last_command(txn, &row, status, &mut change, now_ms).await?;
+            let store_is_stale = record_last_command(txn, &row, status, &mut change, now_ms).await?;
             coins.coins.keep(&mut change);
             if relocked {
                 change.locked = Set(known_lock);
@@ -101,66 +108,66 @@ pub(crate) async fn on_status(ctx: &Context, module: ModuleId, status: &Status<'
             change.update_without_returning(txn).await?;
             if status.online && !known {
                 if let Some(learned) = &status.learned {
-                    note_lesson(ctx, txn, module, learned).await?;
+                    store_learning_result(ctx, txn, module, learned).await?;
                 }
                 if let Some(told) = &status.diagnostics {
-                    note_diagnostics(ctx, txn, module, told).await?;
+                    store_diagnostics(ctx, txn, module, told).await?;
                 }
             }
-            let taken = if known { Taken::Known } else { Taken::New };
-            Ok(Heard { taken, machine, coins: Some(coins), wanted, manufacturer_id, behind })
+            let taken = if known { Freshness::Known } else { Freshness::New };
+            Ok(StatusOutcome { taken, machine, coins: Some(coins), wanted, manufacturer_id, store_is_stale })
         })
         .await?;
-    let Heard { taken, machine, coins, wanted, manufacturer_id, behind } = heard;
-    if let Taken::Old { known_boot } = taken {
-        doubt_memory(ctx, module, status, known_boot).await;
+    let StatusOutcome { taken, machine, coins, wanted, manufacturer_id, store_is_stale } = heard;
+    if let Freshness::Old { known_boot } = taken {
+        verify_reset(ctx, module, status, known_boot).await;
         return crate::modules::dropped::count_dropped("old");
     }
-    if behind {
-        tell_behind(ctx, module, machine.as_ref());
+    if store_is_stale {
+        report_stale_store(ctx, module, machine.as_ref());
     }
     if status.online {
-        bring_up_to_date(ctx, module, status, wanted, behind).await?;
+        sync_module(ctx, module, status, wanted, store_is_stale).await?;
     } else {
-        ctx.questions.forget(module);
+        ctx.pending_queries.forget(module);
     }
     if let (Some(machine), Some(coins)) = (&machine, &coins) {
-        doubt(ctx, machine, coins);
+        alert_implausible_total(ctx, machine, coins);
     }
-    let Taken::New = taken else { return Ok(()) };
+    let Freshness::New = taken else { return Ok(()) };
     if let Some(manufacturer_id) = manufacturer_id {
-        tell_manufacturer_of_status(ctx, manufacturer_id, module, status).await;
+        publish_status_to_manufacturer(ctx, manufacturer_id, module, status).await;
     }
     if let Some(machine) = machine {
         let pulses = coins.map_or(0, |coins| coins.pulses);
         let what = if pulses > 0 { LiveKind::Pulse { pulses } } else { LiveKind::Status };
-        ctx.live.tell(LiveEvent {
+        ctx.live.emit(LiveEvent {
             operator_id: machine.operator_id,
             machine_id: Some(machine.id),
             what,
             at_ms: ctx.wall_ms(),
         });
-        tell_integrators_of_status(ctx, &machine, status).await;
+        publish_status_to_integrators(ctx, &machine, status).await;
     }
     Ok(())
 }
 
 /// Sets the module's clock if it needs to be, sends what it has not heard, and its settings if it has others than are
 /// wanted.
-async fn bring_up_to_date(
+async fn sync_module(
     ctx: &Context,
     module: ModuleId,
     status: &Status<'_>,
     wanted: i64,
-    behind: bool,
+    store_is_stale: bool,
 ) -> Result<()> {
     let off_ms = status.at_ms.map(|at_ms| column(at_ms).abs_diff(ctx.now_ms()));
     if off_ms.is_none_or(|off_ms| off_ms > ctx.rules.clock_drift_max_ms.unsigned_abs()) {
         sync_clock(ctx, module, status.mark.boot, status.uptime_ms, None).await;
     }
     send_pending(ctx, module).await?;
-    if wanted != 0 && (behind || wanted != i64::from(status.settings_version)) {
-        bring_settings(ctx, module, status.settings_version, behind).await?;
+    if wanted != 0 && (store_is_stale || wanted != i64::from(status.settings_version)) {
+        send_desired_settings(ctx, module, status.settings_version, store_is_stale).await?;
     }
     Ok(())
 }

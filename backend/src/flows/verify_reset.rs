@@ -5,12 +5,12 @@
 use crate::{
     Context, Result,
     flows::{
-        after_commit::{After, follow_up},
-        probe_module::{send_unnumbered, sync_clock},
+        after_commit::{AfterCommit, publish_after_commit},
+        probe_module::{send_untracked, sync_clock},
     },
     modules::{
         coins::Coins,
-        commands::{new_command_id, queue_newest},
+        commands::{new_command_id, queue_superseding},
         module,
         rows::{lock_module, wired_machine},
     },
@@ -22,7 +22,7 @@ use protocol::{
 use sea_orm::{ActiveValue::Set, prelude::*};
 
 /// Asks a module that reports an earlier boot than the known one for a proof.
-pub(crate) async fn doubt_memory(ctx: &Context, module: ModuleId, status: &Status<'_>, known_boot: i64) {
+pub(crate) async fn verify_reset(ctx: &Context, module: ModuleId, status: &Status<'_>, known_boot: i64) {
     // Boot 0 is a module that cannot read its flash for now: it has its memory again once it can.
     let boot = status.mark.boot;
     if status.online && boot > 0 && i64::from(boot) < known_boot {
@@ -32,7 +32,7 @@ pub(crate) async fn doubt_memory(ctx: &Context, module: ModuleId, status: &Statu
 
 /// Takes the boot count that a module proved. If it is lower than the one known when it was asked (and still
 /// known), the module was reset: its coins are counted anew, and it is asked for a status.
-pub(crate) async fn take_proof(ctx: &Context, module: ModuleId, boot: u32, known_boot: i64) -> Result<()> {
+pub(crate) async fn confirm_reset(ctx: &Context, module: ModuleId, boot: u32, known_boot: i64) -> Result<()> {
     if boot == 0 || i64::from(boot) >= known_boot {
         return Ok(());
     }
@@ -44,11 +44,11 @@ pub(crate) async fn take_proof(ctx: &Context, module: ModuleId, boot: u32, known
             if row.status_boot != known_boot {
                 return Ok(None);
             }
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             // It forgot its lock; its settings it gets by its status.
             if row.locked {
                 let lock = Action::Lock { locked: true };
-                after.command(queue_newest(ctx, txn, &row.id, lock, ctx.rules.setting_lifetime_ms).await?);
+                after.command(queue_superseding(ctx, txn, &row.id, lock, ctx.rules.setting_lifetime_ms).await?);
             }
             if let Some(machine) = wired_machine(txn, module).await? {
                 let message = "the module lost its memory, or its board was replaced: coins that it had not told are \
@@ -60,7 +60,7 @@ pub(crate) async fn take_proof(ctx: &Context, module: ModuleId, boot: u32, known
             // In its first boot everything it counted was inserted after the reset. A board that was used before
             // brings its own total.
             let coins = Coins::of(&row);
-            let coins = if boot == 1 { coins.begin_at_zero() } else { coins.begin_anew() };
+            let coins = if boot == 1 { coins.restart_count_at_zero() } else { coins.restart_count() };
             let mut change: module::ActiveModel = row.into();
             (change.status_boot, change.status_session, change.status_sequence) = (Set(0), Set(0), Set(0));
             (change.pulse_boot, change.pulse_session, change.pulse_sequence) = (Set(0), Set(0), Set(0));
@@ -72,10 +72,10 @@ pub(crate) async fn take_proof(ctx: &Context, module: ModuleId, boot: u32, known
         .await?;
     if let Some(after) = after {
         metrics::counter!("coinwire_modules_reborn_total").increment(1);
-        follow_up(ctx, after).await;
+        publish_after_commit(ctx, after).await;
         // Its answer is a status, with the reason of its start.
         let id = new_command_id(ctx);
-        send_unnumbered(ctx, module, id, Action::Diagnose, ctx.rules.credit_lifetime_ms).await;
+        send_untracked(ctx, module, id, Action::Diagnose, ctx.rules.credit_lifetime_ms).await;
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use crate::{
     Context, Result,
     access::operator,
     bus::JSON_VERSION,
-    integrations::publish::{tell, try_tell},
-    machines::{fleet::fault_words, machine},
+    integrations::publish::{publish_json, try_publish_json},
+    machines::{fleet::fault_names, machine},
     modules::module,
     sales::sale,
 };
@@ -58,7 +58,7 @@ struct SaleJson<'a> {
     served_and_refunded: bool,
 }
 
-pub(crate) async fn tell_integrators_of_status(ctx: &Context, machine: &machine::Model, status: &Status<'_>) {
+pub(crate) async fn publish_status_to_integrators(ctx: &Context, machine: &machine::Model, status: &Status<'_>) {
     let now_ms = ctx.wall_ms();
     let json = StatusJson {
         v: JSON_VERSION,
@@ -70,16 +70,16 @@ pub(crate) async fn tell_integrators_of_status(ctx: &Context, machine: &machine:
         firmware: status.firmware,
         signal_csq: status.signal_csq,
         supply_mv: status.supply_mv,
-        faults: fault_words(status.faults.into()),
+        faults: fault_names(status.faults.into()),
         locked: status.locked.unwrap_or(false),
         coin_pulses_total: status.totals.coin_pulses,
         credit_pulses_total: status.totals.credit_pulses,
     };
-    tell_integrators(ctx, machine.id, "status", &json, true).await;
+    publish_to_integrators(ctx, machine.id, "status", &json, true).await;
 }
 
 /// Tells what is stored of a machine and its module, if it has one.
-pub(crate) async fn tell_integrators_of_known(
+pub(crate) async fn publish_last_known_to_integrators(
     ctx: &Context,
     machine: &machine::Model,
     module: Option<&module::Model>,
@@ -97,16 +97,16 @@ pub(crate) async fn tell_integrators_of_known(
         firmware: module.map_or("", |module| &module.firmware),
         signal_csq: module.and_then(|module| module.signal_csq).and_then(|csq| csq.try_into().ok()),
         supply_mv: module.and_then(|module| module.supply_mv).and_then(|mv| mv.try_into().ok()),
-        faults: fault_words(module.map_or(0, |module| module.faults)),
+        faults: fault_names(module.map_or(0, |module| module.faults)),
         locked: module.is_some_and(|module| module.locked),
         coin_pulses_total: module.map_or(0, |module| number(module.coin_pulses)),
         credit_pulses_total: module.map_or(0, |module| number(module.credit_pulses)),
     };
     let Some(topics) = integrators_topics(ctx, machine.id).await? else { return Ok(()) };
-    try_tell(ctx, &format!("{topics}/status"), &json, true).await
+    try_publish_json(ctx, &format!("{topics}/status"), &json, true).await
 }
 
-pub(crate) async fn tell_integrators_of_pulse(ctx: &Context, machine: &machine::Model, pulse: &Pulse) {
+pub(crate) async fn publish_pulse_to_integrators(ctx: &Context, machine: &machine::Model, pulse: &Pulse) {
     let json = PulseJson {
         v: JSON_VERSION,
         at_ms: ctx.wall_ms(),
@@ -115,10 +115,10 @@ pub(crate) async fn tell_integrators_of_pulse(ctx: &Context, machine: &machine::
         width_ms: pulse.width_ms,
         gap_ms: pulse.gap_ms,
     };
-    tell_integrators(ctx, machine.id, "pulse", &json, false).await;
+    publish_to_integrators(ctx, machine.id, "pulse", &json, false).await;
 }
 
-pub(crate) async fn tell_integrators_of_sale(ctx: &Context, sale: &sale::Model) {
+pub(crate) async fn publish_sale_to_integrators(ctx: &Context, sale: &sale::Model) {
     let json = SaleJson {
         v: JSON_VERSION,
         sale: &sale.token,
@@ -133,10 +133,10 @@ pub(crate) async fn tell_integrators_of_sale(ctx: &Context, sale: &sale::Model) 
         pulses_given: sale.pulses_given,
         served_and_refunded: sale.served_and_refunded,
     };
-    tell_integrators(ctx, sale.machine_id, "sale", &json, false).await;
+    publish_to_integrators(ctx, sale.machine_id, "sale", &json, false).await;
 }
 
-async fn tell_integrators(ctx: &Context, machine_id: i64, kind: &str, json: &impl Serialize, retain: bool) {
+async fn publish_to_integrators(ctx: &Context, machine_id: i64, kind: &str, json: &impl Serialize, retain: bool) {
     let topics = match integrators_topics(ctx, machine_id).await {
         Ok(Some(topics)) => topics,
         Ok(None) => return,
@@ -145,7 +145,7 @@ async fn tell_integrators(ctx: &Context, machine_id: i64, kind: &str, json: &imp
             return;
         }
     };
-    tell(ctx, &format!("{topics}/{kind}"), json, retain).await;
+    publish_json(ctx, &format!("{topics}/{kind}"), json, retain).await;
 }
 
 async fn integrators_topics(ctx: &Context, machine_id: i64) -> Result<Option<Arc<str>>> {

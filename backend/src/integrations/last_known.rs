@@ -7,7 +7,7 @@
 
 use crate::{
     Context, Result,
-    integrations::{integrators::tell_integrators_of_known, manufacturers::tell_manufacturer_of_known},
+    integrations::{integrators::publish_last_known_to_integrators, manufacturers::publish_last_known_to_manufacturer},
     machines::machine,
     modules::{module, rows::wired_machine},
 };
@@ -26,13 +26,13 @@ const RETRY: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// The store's or the bus's: it is to be tried again.
-pub(crate) async fn tell_known(ctx: &Context, module: ModuleId, live: bool) -> Result<()> {
+pub(crate) async fn publish_last_known(ctx: &Context, module: ModuleId, live: bool) -> Result<()> {
     let Some(row) = module::Entity::find_by_id(module.as_str()).one(ctx.db.read()).await? else { return Ok(()) };
     if let Some(manufacturer_id) = row.manufacturer_id {
-        tell_manufacturer_of_known(ctx, manufacturer_id, &row, live).await?;
+        publish_last_known_to_manufacturer(ctx, manufacturer_id, &row, live).await?;
     }
     match wired_machine(ctx.db.read(), module).await? {
-        Some(machine) => tell_integrators_of_known(ctx, &machine, Some(&row), live).await,
+        Some(machine) => publish_last_known_to_integrators(ctx, &machine, Some(&row), live).await,
         None => Ok(()),
     }
 }
@@ -51,10 +51,13 @@ async fn unwired_after(ctx: &Context, id: i64) -> Result<Vec<machine::Model>> {
 
 /// Publishes what is last known of all: a module's by `in_lane`, which says whether it could be, or that nobody listens
 /// any more.
-pub(crate) async fn tell_all<F: Future<Output = Option<bool>>>(backend: Context, in_lane: impl Fn(ModuleId) -> F) {
+pub(crate) async fn publish_all_last_known<F: Future<Output = Option<bool>>>(
+    backend: Context,
+    in_lane: impl Fn(ModuleId) -> F,
+) {
     let mut last = String::new();
     loop {
-        let ids = again(|| modules_after(&backend, &last)).await;
+        let ids = retry(|| modules_after(&backend, &last)).await;
         let Some(id) = ids.last() else { break };
         last.clone_from(id);
         for module in ids.iter().filter_map(|id| ModuleId::parse(id).ok()) {
@@ -69,17 +72,17 @@ pub(crate) async fn tell_all<F: Future<Output = Option<bool>>>(backend: Context,
     }
     let mut last = i64::MIN;
     loop {
-        let machines = again(|| unwired_after(&backend, last)).await;
+        let machines = retry(|| unwired_after(&backend, last)).await;
         let Some(machine) = machines.last() else { return };
         last = machine.id;
         for machine in &machines {
-            again(|| tell_integrators_of_known(&backend, machine, None, false)).await;
+            retry(|| publish_last_known_to_integrators(&backend, machine, None, false)).await;
         }
     }
 }
 
 /// Does it until it is done.
-async fn again<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> T {
+async fn retry<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> T {
     loop {
         match work().await {
             Ok(done) => return done,

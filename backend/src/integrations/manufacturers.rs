@@ -5,8 +5,8 @@ use crate::{
     Context, Result,
     access::manufacturers::manufacturer_row,
     bus::JSON_VERSION,
-    integrations::publish::{tell, try_tell},
-    machines::fleet::fault_words,
+    integrations::publish::{publish_json, try_publish_json},
+    machines::fleet::fault_names,
     modules::module,
 };
 use protocol::{ModuleId, messages::Status};
@@ -28,7 +28,7 @@ struct HealthJson<'a> {
     settings_version: i64,
 }
 
-pub(crate) async fn tell_manufacturer_of_status(
+pub(crate) async fn publish_status_to_manufacturer(
     ctx: &Context,
     manufacturer_id: i64,
     module: ModuleId,
@@ -52,14 +52,14 @@ pub(crate) async fn tell_manufacturer_of_status(
         boot: status.mark.boot.into(),
         signal_csq: status.signal_csq,
         supply_mv: status.supply_mv,
-        faults: fault_words(status.faults.into()),
+        faults: fault_names(status.faults.into()),
         settings_version: status.settings_version.into(),
     };
-    tell(ctx, &format!("made/{}/{module}/status", manufacturer.slug), &json, true).await;
+    publish_json(ctx, &format!("made/{}/{module}/status", manufacturer.slug), &json, true).await;
 }
 
 /// Tells what is stored of a module.
-pub(crate) async fn tell_manufacturer_of_known(
+pub(crate) async fn publish_last_known_to_manufacturer(
     ctx: &Context,
     manufacturer_id: i64,
     module: &module::Model,
@@ -76,8 +76,8 @@ pub(crate) async fn tell_manufacturer_of_known(
         boot: module.status_boot,
         signal_csq: module.signal_csq.and_then(|csq| csq.try_into().ok()),
         supply_mv: module.supply_mv.and_then(|mv| mv.try_into().ok()),
-        faults: fault_words(module.faults),
+        faults: fault_names(module.faults),
         settings_version: module.settings_version,
     };
-    try_tell(ctx, &format!("made/{}/{}/status", manufacturer.slug, module.id), &json, true).await
+    try_publish_json(ctx, &format!("made/{}/{}/status", manufacturer.slug, module.id), &json, true).await
 }

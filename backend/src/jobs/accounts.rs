@@ -9,7 +9,7 @@ pub(crate) async fn due_by_account<E>(ctx: &Context, entity: E, lane: Lane) -> R
 where
     E: EntityTrait,
 {
-    let busy = ctx.providers.without_room(lane);
+    let busy = ctx.providers.saturated_accounts(lane);
     // One more than can begin, to see that there is more.
     let most = i64::try_from(ctx.rules.account_calls_max).unwrap_or(i64::MAX).saturating_add(1);
     let rows = i64::try_from(ctx.rules.batch_rows).unwrap_or(i64::MAX);

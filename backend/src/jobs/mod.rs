@@ -7,25 +7,25 @@
 //!
 //! A row's due time is moved before it is processed, on the condition that it still has the due time that was read, so
 //! that another process on the same store skips it. A row that is due later than its longest possible wait was stored
-//! before the clock was set back; it is due now (`set_back`).
+//! before the clock was set back; it is due now (`clock_rollback`).
 
 pub(crate) mod accounts;
+pub(crate) mod clock_rollback;
+pub mod in_progress;
 pub(crate) mod poll;
 pub(crate) mod refund;
 pub(crate) mod resend;
-pub(crate) mod set_back;
 pub(crate) mod statement;
-pub mod under_way;
 
 use crate::{
     Context, Result,
     jobs::{
+        clock_rollback::reschedule_after_rollback,
+        in_progress::{Due, Job},
         poll::due_attempts,
         refund::due_refunds,
         resend::due_commands,
-        set_back::bring_forward,
         statement::due_statements,
-        under_way::{Due, Job},
     },
 };
 use futures_util::future::join_all;
@@ -37,7 +37,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Takes what is due of a job, as far as there is room for it. The work is done by whoever polls it.
 pub async fn due(ctx: &Context, job: Job) -> Result<Due> {
-    bring_forward(ctx, job).await?;
+    reschedule_after_rollback(ctx, job).await?;
     match job {
         Job::Resend => due_commands(ctx).await,
         Job::Poll => due_attempts(ctx).await,
@@ -49,12 +49,12 @@ pub async fn due(ctx: &Context, job: Job) -> Result<Due> {
 /// Does a job for ever: looks for due work every [`crate::Rules::tick_ms`], and as soon as there is room again if there
 /// was more than could begin. Work that is under way ends when the loop is dropped.
 pub async fn run_job(ctx: &Context, job: Job) {
-    let mut under_way = JoinSet::new();
+    let mut in_progress = JoinSet::new();
     loop {
         let (is_more, pause) = match due(ctx, job).await {
             Ok(due) => {
                 due.work.into_iter().for_each(|work| {
-                    under_way.spawn(work);
+                    in_progress.spawn(work);
                 });
                 (due.is_more, Duration::from_millis(ctx.rules.tick_ms))
             }
@@ -63,12 +63,12 @@ pub async fn run_job(ctx: &Context, job: Job) {
                 (false, AFTER_FAILURE)
             }
         };
-        metrics::gauge!("coinwire_due_work_under_way", "job" => job.as_str()).set(under_way.len() as f64);
+        metrics::gauge!("coinwire_due_work_under_way", "job" => job.as_str()).set(in_progress.len() as f64);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            Some(_) = under_way.join_next(), if is_more => {}
+            Some(_) = in_progress.join_next(), if is_more => {}
         }
-        while under_way.try_join_next().is_some() {}
+        while in_progress.try_join_next().is_some() {}
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     flows::poll_payment::poll_attempt,
     jobs::{
         accounts::due_by_account,
-        under_way::{Due, Job, work_max},
+        in_progress::{Due, Job, work_max},
     },
     payments::{attempt, bulkhead::Lane},
 };
@@ -14,8 +14,8 @@ use crate::{
 pub(crate) async fn due_attempts(ctx: &Context) -> Result<Due> {
     let mut due = Due::default();
     for attempt in due_by_account(ctx, attempt::Entity, Lane::Poll).await? {
-        let Some(begun) = ctx.under_way.begin(Job::Poll, attempt.id, work_max(ctx)) else { continue };
-        let Some(pass) = ctx.providers.bulkhead(attempt.account_id).enter(Lane::Poll) else {
+        let Some(begun) = ctx.in_progress.begin(Job::Poll, attempt.id, work_max(ctx)) else { continue };
+        let Some(pass) = ctx.providers.bulkhead(attempt.account_id).acquire(Lane::Poll) else {
             due.is_more = true;
             continue;
         };

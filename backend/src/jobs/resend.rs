@@ -2,8 +2,8 @@
 
 use crate::{
     Context, Result,
-    flows::resend_command::work_on_command,
-    jobs::under_way::{Due, Job, work_max},
+    flows::resend_command::process_command,
+    jobs::in_progress::{Due, Job, work_max},
     modules::command::{Column, Entity},
 };
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};
@@ -18,12 +18,12 @@ pub(crate) async fn due_commands(ctx: &Context) -> Result<Due> {
         .await?;
     let mut due = Due { work: vec![], is_more: rows.len() >= work_max(ctx) };
     for command in rows {
-        let Some(begun) = ctx.under_way.begin(Job::Resend, command.id, work_max(ctx)) else { continue };
+        let Some(begun) = ctx.in_progress.begin(Job::Resend, command.id, work_max(ctx)) else { continue };
         let backend = ctx.clone();
         due.work.push(Box::pin(async move {
             let _begun = begun;
             let id = command.id;
-            if let Err(error) = work_on_command(&backend, command).await {
+            if let Err(error) = process_command(&backend, command).await {
                 tracing::warn!(command = id, %error, "could not work on a due command; will try again");
             }
         }));

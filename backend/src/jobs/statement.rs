@@ -5,7 +5,7 @@ use crate::{
     flows::read_statement::read_statement,
     jobs::{
         accounts::due_by_account,
-        under_way::{Due, Job},
+        in_progress::{Due, Job},
     },
     payments::{bulkhead::Lane, statement},
 };
@@ -17,8 +17,8 @@ const READ_AT_ONCE: usize = 2;
 pub(crate) async fn due_statements(ctx: &Context) -> Result<Due> {
     let mut due = Due::default();
     for statement in due_by_account(ctx, statement::Entity, Lane::Statement).await? {
-        let begun = ctx.under_way.begin(Job::Statement, statement.id, READ_AT_ONCE);
-        let pass = ctx.providers.bulkhead(statement.account_id).enter(Lane::Statement);
+        let begun = ctx.in_progress.begin(Job::Statement, statement.id, READ_AT_ONCE);
+        let pass = ctx.providers.bulkhead(statement.account_id).acquire(Lane::Statement);
         let (Some(begun), Some(pass)) = (begun, pass) else {
             due.is_more = true;
             continue;

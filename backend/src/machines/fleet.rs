@@ -124,7 +124,7 @@ async fn coins_today(ctx: &Context, operator: &operator::Model) -> Result<BTreeM
 }
 
 /// The words for fault bits, for programs; pages have texts for each.
-pub fn fault_words(bits: i64) -> Vec<&'static str> {
+pub fn fault_names(bits: i64) -> Vec<&'static str> {
     [
         (faults::COIN_LINE_STUCK, "coin_line_stuck"),
         (faults::FLASH, "flash"),
@@ -147,7 +147,7 @@ impl ModuleView {
             firmware: module.firmware.clone(),
             signal_csq: module.signal_csq,
             supply_mv: module.supply_mv,
-            faults: fault_words(module.faults),
+            faults: fault_names(module.faults),
             locked: module.locked,
             disabled_ms: module.disabled_ms,
             boot: module.status_boot,

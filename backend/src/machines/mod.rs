@@ -9,6 +9,6 @@ pub mod remote;
 pub mod rows;
 pub mod shapes;
 
-pub use fleet::fault_words;
+pub use fleet::fault_names;
 pub use list::MachineRow;
 pub use remote::RemoteView;

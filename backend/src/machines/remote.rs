@@ -5,12 +5,12 @@ use crate::{
     Context, Error, Result,
     machines::{fleet::fleet_rows, rows::own_machine, shapes::FleetRow},
     modules::{
-        behind::{BehindView, behind},
         diagnostics::{DiagnosticsView, diagnostics},
-        errands::{ErrandView, errands},
-        lessons::{LessonView, lesson},
+        learning_results::{LearningResultView, learning_result},
+        remote_actions::{RemoteActionView, remote_actions},
         rows::module_row,
         settings::{self, ModuleSettings, newest_settings},
+        stale_store::{StaleStoreView, stale_store},
     },
 };
 use serde::Serialize;
@@ -29,11 +29,11 @@ pub struct RemoteView {
     /// `in_force`, `waiting`, `failed`.
     pub settings_standing: &'static str,
     /// The newest command of each kind.
-    pub errands: Vec<ErrandView>,
+    pub errands: Vec<RemoteActionView>,
     /// What it last learned.
-    pub lesson: Option<LessonView>,
+    pub lesson: Option<LearningResultView>,
     /// What the module did that this store does not have (it was restored from a backup), if that was noticed recently.
-    pub behind: Option<BehindView>,
+    pub behind: Option<StaleStoreView>,
     /// What it last told of itself.
     pub diagnostics: Option<DiagnosticsView>,
 }
@@ -62,10 +62,10 @@ pub async fn remote(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<
         row,
         settings: settings::wanted(&module),
         settings_changed_ms: module.settings_changed_ms,
-        settings_standing: settings::standing(&module, newest.as_ref()),
-        errands: errands(ctx, &module_id).await?,
-        lesson: lesson(ctx, &module_id).await?,
-        behind: behind(ctx, &module).await?,
+        settings_standing: settings::settings_status(&module, newest.as_ref()),
+        errands: remote_actions(ctx, &module_id).await?,
+        lesson: learning_result(ctx, &module_id).await?,
+        behind: stale_store(ctx, &module).await?,
         diagnostics: diagnostics(ctx, &module_id).await?,
     })
 }

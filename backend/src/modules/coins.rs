@@ -12,20 +12,20 @@ use sea_orm::ActiveValue::Set;
 const TOTAL_MAX: i64 = 1_000_000_000_000;
 
 /// Pulses that may come at once: what a module has to tell of a moment ago, however long its messages took.
-const AT_ONCE: i64 = 300;
+const BURST_PULSES: i64 = 300;
 
 /// For so long pulses may follow each other as fast as the acceptor's profile has them.
-const BRISK_MS: i64 = 60_000;
+const FAST_COUNT_MS: i64 = 60_000;
 
 /// Beyond it a person puts in coins: so many pulses a second, for as long as it was.
-const STEADY_PER_S: i64 = 5;
+const SUSTAINED_PER_S: i64 = 5;
 
 /// Shortest time from pulse to pulse that is reckoned with, in milliseconds.
 const PERIOD_MIN_MS: i64 = 20;
 
 /// A total that was reported and not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Doubted {
+struct UnconfirmedTotal {
     total: i64,
     at_ms: i64,
 }
@@ -35,8 +35,8 @@ struct Doubted {
 pub(crate) struct Coins {
     total: i64,
     /// When the module last told of it.
-    told_ms: Option<i64>,
-    doubted: Option<Doubted>,
+    reported_ms: Option<i64>,
+    unconfirmed: Option<UnconfirmedTotal>,
     /// The machine that it is counted for.
     machine_id: Option<i64>,
     /// How often counting was restarted; totals from before may come up again.
@@ -45,7 +45,7 @@ pub(crate) struct Coins {
 
 /// What a message claims.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Claim {
+pub(crate) struct TotalReport {
     pub total: i64,
     /// Pulses of the burst that it tells of.
     pub burst: i64,
@@ -59,11 +59,11 @@ pub(crate) struct Claim {
 
 /// What becomes of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Count {
+pub(crate) enum CountOutcome {
     /// So many pulses are new.
-    Rise(i64),
+    Increase(i64),
     /// It is not believed, and nothing is booked; `first` unless one was doubted already.
-    Doubt {
+    Implausible {
         /// Whether a person is told.
         first: bool,
     },
@@ -71,11 +71,11 @@ pub(crate) enum Count {
 
 impl Coins {
     pub fn of(row: &module::Model) -> Self {
-        let doubted = row.coins_doubted.zip(row.coins_doubted_ms);
+        let unconfirmed = row.coins_doubted.zip(row.coins_doubted_ms);
         Self {
             total: row.coin_pulses,
-            told_ms: row.coins_ms,
-            doubted: doubted.map(|(total, at_ms)| Doubted { total, at_ms }),
+            reported_ms: row.coins_ms,
+            unconfirmed: unconfirmed.map(|(total, at_ms)| UnconfirmedTotal { total, at_ms }),
             machine_id: row.coins_machine_id,
             epoch: row.coins_epoch,
         }
@@ -83,9 +83,9 @@ impl Coins {
 
     pub fn keep(self, change: &mut ActiveModel) {
         change.coin_pulses = Set(self.total);
-        change.coins_ms = Set(self.told_ms);
-        change.coins_doubted = Set(self.doubted.map(|doubted| doubted.total));
-        change.coins_doubted_ms = Set(self.doubted.map(|doubted| doubted.at_ms));
+        change.coins_ms = Set(self.reported_ms);
+        change.coins_doubted = Set(self.unconfirmed.map(|unconfirmed| unconfirmed.total));
+        change.coins_doubted_ms = Set(self.unconfirmed.map(|unconfirmed| unconfirmed.at_ms));
         change.coins_machine_id = Set(self.machine_id);
         change.coins_epoch = Set(self.epoch);
     }
@@ -99,57 +99,61 @@ impl Coins {
     }
 
     /// Counts anew from the next total: the module is at another machine, has lost its memory, or a person says so.
-    pub fn begin_anew(self) -> Self {
-        Self { machine_id: None, doubted: None, ..self }
+    pub fn restart_count(self) -> Self {
+        Self { machine_id: None, unconfirmed: None, ..self }
     }
 
     /// The memory was lost in this boot: the total begins at 0.
-    pub fn begin_at_zero(self) -> Self {
-        Self { total: 0, doubted: None, epoch: self.epoch + 1, ..self }
+    pub fn restart_count_at_zero(self) -> Self {
+        Self { total: 0, unconfirmed: None, epoch: self.epoch + 1, ..self }
     }
 
     /// Takes what a message claims.
-    pub fn count(self, claim: Claim) -> (Self, Count) {
-        if claim.total > TOTAL_MAX {
-            return self.doubt(claim.total.min(TOTAL_MAX + 1), claim.now_ms);
+    pub fn count(self, report: TotalReport) -> (Self, CountOutcome) {
+        if report.total > TOTAL_MAX {
+            return self.mark_unconfirmed(report.total.min(TOTAL_MAX + 1), report.now_ms);
         }
-        let told_ms = if claim.is_will { self.told_ms } else { Some(claim.now_ms) };
-        if claim.machine_id.is_none() || self.machine_id != claim.machine_id {
+        let reported_ms = if report.is_will { self.reported_ms } else { Some(report.now_ms) };
+        if report.machine_id.is_none() || self.machine_id != report.machine_id {
             // What was counted before a reset does not count. The burst in this message has just been inserted.
-            let burst = claim.burst.clamp(0, claim.total).min(AT_ONCE);
+            let burst = report.burst.clamp(0, report.total).min(BURST_PULSES);
             let epoch = self.epoch + 1;
-            let begun = Self { total: claim.total, told_ms, doubted: None, machine_id: claim.machine_id, epoch };
-            return (begun, Count::Rise(burst));
+            let begun =
+                Self { total: report.total, reported_ms, unconfirmed: None, machine_id: report.machine_id, epoch };
+            return (begun, CountOutcome::Increase(burst));
         }
-        let counted = |pulses| (Self { total: claim.total, told_ms, doubted: None, ..self }, Count::Rise(pulses));
-        match claim.total - self.total {
+        let counted = |pulses| {
+            (Self { total: report.total, reported_ms, unconfirmed: None, ..self }, CountOutcome::Increase(pulses))
+        };
+        match report.total - self.total {
             // A message that was overtaken, or repeats what is known.
-            ..0 => (self, Count::Rise(0)),
-            rise if rise <= claim.believable(self.told_ms) => counted(rise),
-            _ => match self.doubted {
-                Some(doubted)
-                    if (0..=claim.believable(Some(doubted.at_ms))).contains(&(claim.total - doubted.total)) =>
+            ..0 => (self, CountOutcome::Increase(0)),
+            rise if rise <= report.plausible_rise(self.reported_ms) => counted(rise),
+            _ => match self.unconfirmed {
+                Some(unconfirmed)
+                    if (0..=report.plausible_rise(Some(unconfirmed.at_ms)))
+                        .contains(&(report.total - unconfirmed.total)) =>
                 {
-                    counted(claim.total - doubted.total)
+                    counted(report.total - unconfirmed.total)
                 }
-                _ => self.doubt(claim.total, claim.now_ms),
+                _ => self.mark_unconfirmed(report.total, report.now_ms),
             },
         }
     }
 
-    fn doubt(self, total: i64, at_ms: i64) -> (Self, Count) {
-        let first = self.doubted.is_none();
-        (Self { doubted: Some(Doubted { total, at_ms }), ..self }, Count::Doubt { first })
+    fn mark_unconfirmed(self, total: i64, at_ms: i64) -> (Self, CountOutcome) {
+        let first = self.unconfirmed.is_none();
+        (Self { unconfirmed: Some(UnconfirmedTotal { total, at_ms }), ..self }, CountOutcome::Implausible { first })
     }
 }
 
-impl Claim {
+impl TotalReport {
     /// Pulses that an acceptor can have given since then. Where it is not known since when, a minute's.
-    fn believable(self, since_ms: Option<i64>) -> i64 {
-        let passed_ms = since_ms.map_or(BRISK_MS, |since_ms| self.now_ms.saturating_sub(since_ms).max(0));
-        let brisk = passed_ms.min(BRISK_MS) / self.period_ms.max(PERIOD_MIN_MS);
-        let steady = (passed_ms - BRISK_MS).max(0) / 1000;
-        AT_ONCE + brisk + steady.saturating_mul(STEADY_PER_S)
+    fn plausible_rise(self, since_ms: Option<i64>) -> i64 {
+        let passed_ms = since_ms.map_or(FAST_COUNT_MS, |since_ms| self.now_ms.saturating_sub(since_ms).max(0));
+        let brisk = passed_ms.min(FAST_COUNT_MS) / self.period_ms.max(PERIOD_MIN_MS);
+        let steady = (passed_ms - FAST_COUNT_MS).max(0) / 1000;
+        BURST_PULSES + brisk + steady.saturating_mul(SUSTAINED_PER_S)
     }
 }
 
@@ -164,10 +168,11 @@ mod tests {
     use super::*;
 
     const START_MS: i64 = 1_700_000_000_000;
-    const KNOWN: Coins = Coins { total: 100, told_ms: Some(START_MS), doubted: None, machine_id: Some(1), epoch: 1 };
+    const KNOWN: Coins =
+        Coins { total: 100, reported_ms: Some(START_MS), unconfirmed: None, machine_id: Some(1), epoch: 1 };
 
-    fn claim(total: i64, after_ms: i64) -> Claim {
-        Claim { total, burst: 0, is_will: false, machine_id: Some(1), period_ms: 30, now_ms: START_MS + after_ms }
+    fn report(total: i64, after_ms: i64) -> TotalReport {
+        TotalReport { total, burst: 0, is_will: false, machine_id: Some(1), period_ms: 30, now_ms: START_MS + after_ms }
     }
 
     #[test]
@@ -181,29 +186,33 @@ mod tests {
             (hour, 2_300 + 59 * 60 * 5),
             (24 * hour, 434_000),
         ] {
-            assert_eq!(KNOWN.count(claim(100 + most, after_ms)).1, Count::Rise(most), "{after_ms} ms");
-            assert_eq!(KNOWN.count(claim(101 + most, after_ms)).1, Count::Doubt { first: true }, "{after_ms} ms");
+            assert_eq!(KNOWN.count(report(100 + most, after_ms)).1, CountOutcome::Increase(most), "{after_ms} ms");
+            assert_eq!(
+                KNOWN.count(report(101 + most, after_ms)).1,
+                CountOutcome::Implausible { first: true },
+                "{after_ms} ms"
+            );
         }
     }
 
     #[test]
     fn a_jump_is_adopted_once_a_second_message_goes_on_from_it_and_nothing_of_it_is_booked() {
-        let (doubting, count) = KNOWN.count(claim(900_000, 1_000));
-        assert_eq!((doubting.total, count), (100, Count::Doubt { first: true }));
-        let (believing, count) = doubting.count(claim(900_003, 2_000));
-        assert_eq!((believing.total, count), (900_003, Count::Rise(3)));
-        assert_eq!(believing.count(claim(900_005, 3_000)).1, Count::Rise(2));
+        let (doubting, count) = KNOWN.count(report(900_000, 1_000));
+        assert_eq!((doubting.total, count), (100, CountOutcome::Implausible { first: true }));
+        let (believing, count) = doubting.count(report(900_003, 2_000));
+        assert_eq!((believing.total, count), (900_003, CountOutcome::Increase(3)));
+        assert_eq!(believing.count(report(900_005, 3_000)).1, CountOutcome::Increase(2));
     }
 
     #[test]
-    fn a_lie_that_is_not_repeated_changes_nothing_and_repeated_ones_book_nothing() {
-        let (doubting, _) = KNOWN.count(claim(900_000, 1_000));
-        let (same, count) = doubting.count(claim(104, 2_000));
-        assert_eq!((same.total, same.doubted, count), (104, None, Count::Rise(4)));
+    fn implausible_totals_change_nothing_once_and_book_nothing_when_repeated() {
+        let (doubting, _) = KNOWN.count(report(900_000, 1_000));
+        let (same, count) = doubting.count(report(104, 2_000));
+        assert_eq!((same.total, same.unconfirmed, count), (104, None, CountOutcome::Increase(4)));
         let mut coins = KNOWN;
         for n in 1..100 {
-            let (next, count) = coins.count(claim(n * 1_000_000, n * 100));
-            assert_eq!(count, Count::Doubt { first: n == 1 });
+            let (next, count) = coins.count(report(n * 1_000_000, n * 100));
+            assert_eq!(count, CountOutcome::Implausible { first: n == 1 });
             coins = next;
         }
         assert_eq!(coins.total, 100);
@@ -213,38 +222,43 @@ mod tests {
     fn a_total_beyond_all_bounds_is_never_adopted() {
         let mut coins = KNOWN;
         for total in [i64::MAX, i64::MAX, TOTAL_MAX + 1, i64::MAX] {
-            let (next, count) = coins.count(claim(total, 1_000));
-            assert!(matches!(count, Count::Doubt { .. }));
+            let (next, count) = coins.count(report(total, 1_000));
+            assert!(matches!(count, CountOutcome::Implausible { .. }));
             coins = next;
         }
-        assert_eq!(coins.count(claim(102, 2_000)).1, Count::Rise(2));
+        assert_eq!(coins.count(report(102, 2_000)).1, CountOutcome::Increase(2));
     }
 
     #[test]
     fn what_comes_late_or_falls_takes_nothing_back() {
         for total in [0, 99, 100] {
-            let (same, count) = KNOWN.count(claim(total, 1_000));
-            assert_eq!((same.total, count), (100, Count::Rise(0)));
+            let (same, count) = KNOWN.count(report(total, 1_000));
+            assert_eq!((same.total, count), (100, CountOutcome::Increase(0)));
         }
     }
 
     #[test]
     fn a_first_total_is_a_baseline_and_its_burst_counts() {
-        for coins in [Coins { machine_id: None, ..KNOWN }, Coins { machine_id: Some(2), ..KNOWN }, KNOWN.begin_anew()] {
-            let (begun, count) = coins.count(claim(50_000, 1_000));
-            assert_eq!((begun.total, begun.machine_id, begun.epoch, count), (50_000, Some(1), 2, Count::Rise(0)));
-            let burst = Claim { burst: 3, ..claim(50_003, 1_000) };
-            assert_eq!(coins.count(burst).1, Count::Rise(3));
-            assert_eq!(begun.count(burst).1, Count::Rise(3));
-            let lie = Claim { burst: 65_535, ..claim(70_000, 1_000) };
-            assert_eq!(coins.count(lie).1, Count::Rise(AT_ONCE));
+        for coins in
+            [Coins { machine_id: None, ..KNOWN }, Coins { machine_id: Some(2), ..KNOWN }, KNOWN.restart_count()]
+        {
+            let (begun, count) = coins.count(report(50_000, 1_000));
+            assert_eq!(
+                (begun.total, begun.machine_id, begun.epoch, count),
+                (50_000, Some(1), 2, CountOutcome::Increase(0))
+            );
+            let burst = TotalReport { burst: 3, ..report(50_003, 1_000) };
+            assert_eq!(coins.count(burst).1, CountOutcome::Increase(3));
+            assert_eq!(begun.count(burst).1, CountOutcome::Increase(3));
+            let lie = TotalReport { burst: 65_535, ..report(70_000, 1_000) };
+            assert_eq!(coins.count(lie).1, CountOutcome::Increase(BURST_PULSES));
         }
     }
 
     #[test]
     fn a_will_says_nothing_of_when_its_total_was_so() {
-        let (coins, _) = KNOWN.count(Claim { is_will: true, ..claim(100, 3_600_000) });
-        assert_eq!(coins.told_ms, Some(START_MS));
-        assert_eq!(coins.count(claim(2_000, 3_601_000)).1, Count::Rise(1_900));
+        let (coins, _) = KNOWN.count(TotalReport { is_will: true, ..report(100, 3_600_000) });
+        assert_eq!(coins.reported_ms, Some(START_MS));
+        assert_eq!(coins.count(report(2_000, 3_601_000)).1, CountOutcome::Increase(1_900));
     }
 }

@@ -88,13 +88,13 @@ pub(crate) async fn queue_credit(
     let mut on_wire = on_wire(&command, action);
     if purpose == Purpose::Ask {
         // Issued at the time of the order, so that a module whose memory starts later answers `too_old`.
-        on_wire = as_question(ctx, on_wire, sale.created_ms, ctx.now_ms());
+        on_wire = as_query(ctx, on_wire, sale.created_ms, ctx.now_ms());
     }
     store(txn, command, &on_wire).await
 }
 
 /// A credit as a question whether it was given: expired by the module's clock too, however late it was issued.
-pub(crate) fn as_question(ctx: &Context, credit: Command, issued_ms: i64, now_ms: i64) -> Command {
+pub(crate) fn as_query(ctx: &Context, credit: Command, issued_ms: i64, now_ms: i64) -> Command {
     let expired_ms = issued_ms.min(now_ms - 2 * ctx.rules.clock_drift_max_ms);
     let expired_ms = u64::try_from(expired_ms).unwrap_or(0);
     Command { issued_ms: expired_ms, expires_ms: expired_ms, ..credit }
@@ -127,7 +127,7 @@ fn new_command(ctx: &Context, module_id: &str, id: i64, sequence: i64, action: A
 
 /// Queues a command that supersedes earlier ones of the same action that are not acknowledged yet; those are not
 /// sent again. Commands that the module took already are put in order by the module.
-pub(crate) async fn queue_newest(
+pub(crate) async fn queue_superseding(
     ctx: &Context,
     txn: &DatabaseTransaction,
     module_id: &str,
@@ -160,7 +160,7 @@ pub(crate) async fn open_credits(ctx: &Context, module_id: &str) -> Result<usize
 }
 
 /// Whether a sale's credit was given up because its module said nothing.
-pub(crate) async fn is_silent_about(db: &impl ConnectionTrait, sale_id: i64) -> Result<bool> {
+pub(crate) async fn credit_unanswered(db: &impl ConnectionTrait, sale_id: i64) -> Result<bool> {
     let silent = Entity::find()
         .filter(Column::SaleId.eq(sale_id))
         .filter(Column::State.eq(command_state::SILENT))

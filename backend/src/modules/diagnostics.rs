@@ -49,7 +49,7 @@ impl DiagnosticsView {
 }
 
 /// Keeps what a (locked) module tells of itself.
-pub(crate) async fn note_diagnostics(
+pub(crate) async fn store_diagnostics(
     ctx: &Context,
     txn: &DatabaseTransaction,
     module: ModuleId,

@@ -12,7 +12,7 @@ use protocol::messages::{Action, Status};
 use sea_orm::{DatabaseTransaction, Select, prelude::*};
 
 /// Whether a lock was carried out that a status does not know of yet.
-pub(crate) async fn was_locked_since(
+pub(crate) async fn lock_acked_since(
     txn: &DatabaseTransaction,
     module: &module::Model,
     status: &Status<'_>,

@@ -1,11 +1,10 @@
 //! Modules: their rows, keys, commands, settings, and what is known of them.
 //!
 //! `commands` queues commands and `numbers` has the numbers by which credits are known; `settings` are wanted of a module,
-//! `errands` done once; `coins` says how far a total of coins is believed; `lessons` and `diagnostics` keep what a status
-//! tells beside; `admission` says who may connect; `behind` notices that a module knows more credits than the store.
+//! `remote_actions` done once; `coins` says how far a total of coins is believed; `learning_results` and `diagnostics` keep what a status
+//! tells beside; `admission` says who may connect; `stale_store` notices that a module knows more credits than the store.
 
 pub mod admission;
-pub(crate) mod behind;
 pub(crate) mod coin_correction;
 pub(crate) mod coins;
 pub(crate) mod command;
@@ -13,30 +12,31 @@ pub(crate) mod commands;
 pub(crate) mod diagnosis;
 pub(crate) mod diagnostics;
 pub mod dropped;
-pub(crate) mod errands;
 pub(crate) mod keys;
-pub(crate) mod lesson;
-pub(crate) mod lessons;
+pub(crate) mod learning_result;
+pub(crate) mod learning_results;
 pub mod locks;
 pub(crate) mod module;
 pub(crate) mod numbers;
+pub(crate) mod pending_queries;
 pub(crate) mod pulse;
-pub(crate) mod questions;
 pub mod registry;
+pub(crate) mod remote_actions;
 pub mod rows;
 pub mod secrets;
 pub(crate) mod settings;
+pub(crate) mod stale_store;
 
 pub use admission::Admission;
 pub use admission::Disabled;
-pub use behind::BehindView;
-pub(crate) use commands::is_silent_about;
+pub(crate) use commands::credit_unanswered;
 pub use diagnostics::DiagnosticsView;
-pub use errands::Errand;
-pub use errands::ErrandView;
-pub use errands::LearnOptions;
-pub use lessons::LessonView;
-pub use lessons::ProfileView;
+pub use learning_results::LearningResultView;
+pub use learning_results::ProfileView;
 pub use numbers::credit_id;
 pub use registry::ModuleRow;
+pub use remote_actions::LearnOptions;
+pub use remote_actions::RemoteAction;
+pub use remote_actions::RemoteActionView;
 pub use settings::ModuleSettings;
+pub use stale_store::StaleStoreView;

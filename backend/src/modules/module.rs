@@ -52,7 +52,7 @@ pub struct Model {
     pub operator_id: Option<i64>,
     /// The highest command it said it took.
     pub last_command: i64,
-    /// When it was found to have taken commands that this store never gave: see `behind`.
+    /// When it was found to have taken commands that this store never gave: see `stale_store`.
     pub behind_ms: Option<i64>,
     /// Credit pulses it gave then that no sale explains so far.
     pub behind_pulses: i64,

@@ -55,7 +55,7 @@ pub(crate) async fn next_sequence(txn: &DatabaseTransaction, module_id: &str, no
 }
 
 /// Ensures that a module's next sequence is greater than one that was issued before.
-pub(crate) async fn pass_sequence(txn: &DatabaseTransaction, module_id: &str, given: i64) -> Result<()> {
+pub(crate) async fn advance_sequence_past(txn: &DatabaseTransaction, module_id: &str, given: i64) -> Result<()> {
     module::Entity::update_many()
         .col_expr(module::Column::CommandSequence, Expr::value(given))
         .filter(module::Column::Id.eq(module_id))

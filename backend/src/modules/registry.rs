@@ -63,7 +63,7 @@ pub async fn spare_modules(ctx: &Context, operator_id: i64) -> Result<Vec<String
 }
 
 /// Marks all modules offline until they report: to be called once at start, before the bus is read.
-pub async fn forget_presence(ctx: &Context) -> Result<()> {
+pub async fn mark_modules_offline(ctx: &Context) -> Result<()> {
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;

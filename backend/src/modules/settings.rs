@@ -181,7 +181,7 @@ pub(crate) fn wanted(module: &module::Model) -> ModuleSettings {
 }
 
 /// How the settings of a module stand: a word for the page.
-pub(crate) fn standing(module: &module::Model, newest: Option<&command::Model>) -> &'static str {
+pub(crate) fn settings_status(module: &module::Model, newest: Option<&command::Model>) -> &'static str {
     match (module.settings_wanted, module.settings_version) {
         (0, 0) => "built_in",
         (0, _) => "foreign",
@@ -193,7 +193,7 @@ pub(crate) fn standing(module: &module::Model, newest: Option<&command::Model>) 
 
 /// The newest settings command of a module.
 pub(crate) async fn newest_settings(ctx: &Context, module_id: &str) -> Result<Option<command::Model>> {
-    crate::modules::errands::newest(ctx.db.read(), module_id, SETTINGS).await
+    crate::modules::remote_actions::newest(ctx.db.read(), module_id, SETTINGS).await
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub async fn set_merchant_account(ctx: &Context, operator_id: i64, provider: &st
                         ..Default::default()
                     };
                     let account_id = account::Entity::insert(row).exec(txn).await?.last_insert_id;
-                    let first = crate::payments::statements::beginning(account_id);
+                    let first = crate::payments::statements::initial_statement(account_id);
                     crate::payments::statement::Entity::insert(first).exec_without_returning(txn).await?;
                 }
             }

@@ -69,12 +69,12 @@ impl Bulkhead {
     }
 
     /// Begins a piece of work with the provider; `None` if there is too much under way, or the provider is left alone.
-    pub fn enter(self: &Arc<Self>, lane: Lane) -> Option<Pass> {
+    pub fn acquire(self: &Arc<Self>, lane: Lane) -> Option<CallPermit> {
         let mut inside = self.inside();
         let entry = self.entry(&mut inside, lane)?;
         inside.breaker.began(entry);
         *inside.under_way(lane) += 1;
-        Some(Pass { bulkhead: self.clone(), lane, is_probe: entry == Entry::Probe })
+        Some(CallPermit { bulkhead: self.clone(), lane, is_probe: entry == Entry::Probe })
     }
 
     /// Whether a piece of work could begin now.
@@ -134,13 +134,13 @@ impl Bulkhead {
 }
 
 /// A piece of work under way; over when dropped.
-pub(crate) struct Pass {
+pub(crate) struct CallPermit {
     bulkhead: Arc<Bulkhead>,
     lane: Lane,
     is_probe: bool,
 }
 
-impl Drop for Pass {
+impl Drop for CallPermit {
     fn drop(&mut self) {
         let now_ms = self.bulkhead.clock.now_ms();
         let mut inside = self.bulkhead.inside();
@@ -152,7 +152,7 @@ impl Drop for Pass {
 }
 
 /// A provider that is waited for no longer than the rules say, and whose bulkhead learns whether it answers.
-pub(crate) struct Watched {
+pub(crate) struct MonitoredProvider {
     provider: Arc<dyn Provider>,
     bulkhead: Arc<Bulkhead>,
 }
@@ -174,7 +174,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Watched {
+impl MonitoredProvider {
     pub fn new(provider: Arc<dyn Provider>, bulkhead: Arc<Bulkhead>) -> Self {
         Self { provider, bulkhead }
     }
@@ -201,7 +201,7 @@ impl Watched {
 }
 
 #[async_trait]
-impl Provider for Watched {
+impl Provider for MonitoredProvider {
     async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
         self.watch(self.provider.create(request)).await
     }

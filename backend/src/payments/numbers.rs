@@ -20,7 +20,7 @@ pub(crate) fn number_after(number: &str) -> String {
 /// The number of a refund of a payment, by the stored word of its cause. A payment has one refund of its own, whatever its
 /// cause; those that people decided beside it have numbers of their own.
 pub(crate) fn number_of(out_trade_no: &str, cause: &str) -> String {
-    if cause.starts_with(Cause::ByHand.as_str()) {
+    if cause.starts_with(Cause::Manual.as_str()) {
         number_after(&format!("{out_trade_no} {cause}"))
     } else {
         number_after(out_trade_no)
@@ -29,16 +29,20 @@ pub(crate) fn number_of(out_trade_no: &str, cause: &str) -> String {
 
 /// As [`number_of`], or the next after it that stands for no refund here: an earlier refund of the payment was taken back, or
 /// was told by the provider.
-pub(crate) async fn free_number(txn: &DatabaseTransaction, attempt: &attempt::Model, cause: &str) -> Result<String> {
+pub(crate) async fn next_free_number(
+    txn: &DatabaseTransaction,
+    attempt: &attempt::Model,
+    cause: &str,
+) -> Result<String> {
     let number = number_of(&attempt.out_trade_no, cause);
     if find_refund(txn, attempt.account_id, &number).await?.is_none() {
         return Ok(number);
     }
-    number_beyond(txn, attempt.account_id, &number).await
+    next_number_after(txn, attempt.account_id, &number).await
 }
 
 /// The next number after one that cannot be used any more.
-pub(crate) async fn number_beyond(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<String> {
+pub(crate) async fn next_number_after(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<String> {
     let mut number = number_after(number);
     while find_refund(txn, account_id, &number).await?.is_some() {
         number = number_after(&number);

@@ -26,7 +26,7 @@ pub(crate) async fn cause_word(txn: &DatabaseTransaction, attempt_id: i64, cause
         .filter(refund::Column::Cause.starts_with(cause.as_str()))
         .count(txn)
         .await?;
-    if before == 0 && cause != Cause::ByHand {
+    if before == 0 && cause != Cause::Manual {
         return Ok(cause.as_str().to_owned());
     }
     Ok(format!("{}_{}", cause.as_str(), before + 1))
@@ -42,7 +42,7 @@ pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
 }
 
 /// What went back, or is going back, of the sale's own payment: by us, by people, and by refunds made at the provider.
-pub(crate) async fn given_back_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+pub(crate) async fn returning_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
@@ -53,7 +53,7 @@ pub(crate) async fn given_back_minor(txn: &DatabaseTransaction, sale_id: i64) ->
 }
 
 /// What went back, or is going back, of a sale by refunds made at the provider.
-async fn refunded_elsewhere_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+async fn externally_refunded_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::OutsideId.ne(""))
@@ -64,8 +64,8 @@ async fn refunded_elsewhere_minor(txn: &DatabaseTransaction, sale_id: i64) -> Re
 }
 
 /// What was returned of a sale's payment without us.
-pub(crate) async fn returned_elsewhere_minor(txn: &DatabaseTransaction, row: &sale::Model) -> Result<i64> {
-    let refunded_minor = refunded_elsewhere_minor(txn, row.id).await?;
+pub(crate) async fn externally_returned_minor(txn: &DatabaseTransaction, row: &sale::Model) -> Result<i64> {
+    let refunded_minor = externally_refunded_minor(txn, row.id).await?;
     if row.dispute.is_empty() {
         return Ok(refunded_minor);
     }
@@ -81,7 +81,7 @@ pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Resul
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::OutsideId.eq(""))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
-        .filter(refund::Column::Cause.not_like(format!("{}%", Cause::ByHand.as_str())))
+        .filter(refund::Column::Cause.not_like(format!("{}%", Cause::Manual.as_str())))
         .filter(refund::Column::State.ne(refund_state::CANCELLED))
         .one(txn)
         .await?)
@@ -115,13 +115,13 @@ pub(crate) async fn refunds_of(txn: &DatabaseTransaction, attempt_id: i64) -> Re
 }
 
 /// What of an attempt's payment is neither back nor on its way, nor lost in a dispute: no refund may be of more.
-pub(crate) async fn left_minor(txn: &DatabaseTransaction, attempt: &attempt::Model) -> Result<i64> {
+pub(crate) async fn refundable_minor(txn: &DatabaseTransaction, attempt: &attempt::Model) -> Result<i64> {
     let returned_minor: i64 = refunds_of(txn, attempt.id).await?.iter().map(|refund| refund.amount_minor).sum();
-    Ok(attempt.taken_minor() - returned_minor - lost_minor(txn, attempt.id).await?)
+    Ok(attempt.taken_minor() - returned_minor - lost_in_disputes_minor(txn, attempt.id).await?)
 }
 
 /// What of an attempt was lost in disputes.
-pub(crate) async fn lost_minor(txn: &DatabaseTransaction, attempt_id: i64) -> Result<i64> {
+pub(crate) async fn lost_in_disputes_minor(txn: &DatabaseTransaction, attempt_id: i64) -> Result<i64> {
     let lost = dispute::Entity::find()
         .filter(dispute::Column::AttemptId.eq(attempt_id))
         .filter(dispute::Column::State.eq(dispute_state::LOST))

@@ -12,38 +12,38 @@ pub(crate) enum Outcome {
     /// It moved something.
     Applied,
     /// It said what was known.
-    NothingNew,
+    Unchanged,
     /// Nothing of ours has that number: kept, and a person is told.
     Orphan,
     /// It concerns another merchant: kept, and a person is told.
     Foreign,
     /// The provider is asked anew before it is believed.
-    ToBeAsked,
+    NeedsQuery,
     /// It is authentic, and we do not know what it says: kept, and a person is told.
-    NotUnderstood,
+    Unreadable,
 }
 
 impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Applied => "applied",
-            Outcome::NothingNew => "nothing_new",
+            Outcome::Unchanged => "nothing_new",
             Outcome::Orphan => "orphan",
             Outcome::Foreign => "foreign",
-            Outcome::ToBeAsked => "to_be_asked",
-            Outcome::NotUnderstood => "not_understood",
+            Outcome::NeedsQuery => "to_be_asked",
+            Outcome::Unreadable => "not_understood",
         }
     }
 }
 
 /// Whether a refund of ours was cancelled before it was submitted, as far as this store knows.
-pub(crate) fn was_taken_back(refund: &refund::Model) -> bool {
-    refund.state == refund_state::CANCELLED && !refund.is_outside()
+pub(crate) fn was_cancelled_here(refund: &refund::Model) -> bool {
+    refund.state == refund_state::CANCELLED && !refund.is_external()
 }
 
 /// The provider made a refund that is cancelled here, because this store was restored from a backup that is older than
 /// the refund. The row releases its number, and the refund is booked as made elsewhere.
-pub(crate) async fn set_aside(txn: &DatabaseTransaction, taken_back: refund::Model) -> Result<()> {
+pub(crate) async fn release_refund_number(txn: &DatabaseTransaction, taken_back: refund::Model) -> Result<()> {
     let number = format!("{} taken back", taken_back.out_refund_no);
     let mut change: refund::ActiveModel = taken_back.into();
     change.out_refund_no = Set(number);
@@ -53,7 +53,7 @@ pub(crate) async fn set_aside(txn: &DatabaseTransaction, taken_back: refund::Mod
 
 /// A payment as it was made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Taken<'a> {
+pub(crate) struct PaymentDetails<'a> {
     /// Absent if the payment is known by its refund alone.
     pub provider_txn_id: Option<&'a str>,
     pub amount_minor: i64,
@@ -63,7 +63,7 @@ pub(crate) struct Taken<'a> {
     pub returned: bool,
 }
 
-impl<'a> Taken<'a> {
+impl<'a> PaymentDetails<'a> {
     pub fn of(paid: &'a Paid) -> Self {
         Self {
             provider_txn_id: Some(&paid.provider_txn_id),

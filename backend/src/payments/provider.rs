@@ -50,7 +50,7 @@ pub struct Paid {
 
 /// A payment in a currency that we do not sell in, so that nothing is known of its minor units.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignPaid {
+pub struct UnknownCurrencyPayment {
     /// The provider's number of the payment.
     pub provider_txn_id: String,
     /// The number that the provider gives as the amount.
@@ -71,7 +71,7 @@ pub enum TradeState {
     /// Closed without payment: can no longer be paid.
     Closed,
     /// Paid in a currency that we do not know.
-    PaidForeign(ForeignPaid),
+    PaidUnknownCurrency(UnknownCurrencyPayment),
     /// Paid as told here, and since then refunded in part or whole.
     Refunded(Paid),
 }
@@ -131,7 +131,7 @@ impl RefundState {
 
 /// What the provider tells of a refund beside its number and state: enough to book one that was made elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToldRefund {
+pub struct RefundDetails {
     /// The number of the attempt whose money goes back.
     pub out_trade_no: String,
     /// The provider's number of the refund.
@@ -155,7 +155,7 @@ pub enum DisputeState {
 
 /// What the provider tells of a dispute.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToldDispute {
+pub struct DisputeDetails {
     /// The provider's number of the dispute.
     pub dispute_id: String,
     /// The number of the attempt in dispute.
@@ -185,10 +185,10 @@ pub enum Fact {
         /// The state it is in now.
         state: RefundState,
         /// Which payment it is of, where that is told.
-        told: Option<ToldRefund>,
+        told: Option<RefundDetails>,
     },
     /// About a dispute.
-    Dispute(ToldDispute),
+    Dispute(DisputeDetails),
 }
 
 /// The provider's statement of one of its days.

@@ -4,7 +4,7 @@ use crate::{
     Error, Result, Rules, clock,
     payments::{
         account,
-        bulkhead::{Bulkhead, Lane, Watched},
+        bulkhead::{Bulkhead, Lane, MonitoredProvider},
         provider::Provider,
         wechat,
     },
@@ -95,7 +95,7 @@ impl OpenProviders {
             let is_tried = before.is_some();
             match self.open(account, seal) {
                 Ok(provider) => {
-                    let watched: Arc<dyn Provider> = Arc::new(Watched::new(provider, known.bulkhead.clone()));
+                    let watched: Arc<dyn Provider> = Arc::new(MonitoredProvider::new(provider, known.bulkhead.clone()));
                     known.bulkhead.forget_failures();
                     known.opened = Some((account.config_sealed.clone(), Some(watched.clone())));
                     Ok(watched)
@@ -132,7 +132,7 @@ impl OpenProviders {
     }
 
     /// The accounts that take no more work of that lane now.
-    pub fn without_room(&self, lane: Lane) -> Vec<i64> {
+    pub fn saturated_accounts(&self, lane: Lane) -> Vec<i64> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().filter(|(_, known)| !known.bulkhead.has_room(lane)).map(|(id, _)| *id).collect()
     }

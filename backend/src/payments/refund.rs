@@ -32,14 +32,14 @@ pub enum Relation {}
 
 impl Model {
     /// Whether it was made at the provider without us.
-    pub fn is_outside(&self) -> bool {
+    pub fn is_external(&self) -> bool {
         !self.outside_id.is_empty()
     }
 
     /// Whether it is of the sale's own payment and on the sale's own way: not that of a second payment, nor what people gave
     /// back beside.
     pub fn is_own(&self) -> bool {
-        self.cause != Cause::SecondPayment.as_str() && !self.cause.starts_with(Cause::ByHand.as_str())
+        self.cause != Cause::SecondPayment.as_str() && !self.cause.starts_with(Cause::Manual.as_str())
     }
 
     /// The reference of its posting of going through, new after each failure.

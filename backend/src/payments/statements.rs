@@ -4,7 +4,7 @@ use crate::payments::{statement, states::statement_state};
 use sea_orm::ActiveValue::Set;
 
 /// The first row of an account: the first day follows from it.
-pub(crate) fn beginning(account_id: i64) -> statement::ActiveModel {
+pub(crate) fn initial_statement(account_id: i64) -> statement::ActiveModel {
     row(account_id, 0, 0)
 }
 

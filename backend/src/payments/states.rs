@@ -28,7 +28,7 @@ pub enum Cause {
     /// The module no longer knows whether it gave the credit.
     ModuleForgot,
     /// A person gave money back. There may be several of a payment: the stored word has a number behind it.
-    ByHand,
+    Manual,
     /// A person ended a review by giving the money back.
     Settled,
     /// Somebody gave money back at the provider: that refund, or ours of what it left.
@@ -45,7 +45,7 @@ impl Cause {
             Cause::ModuleExpired => "module_expired",
             Cause::ModuleSilent => "module_silent",
             Cause::ModuleForgot => "module_forgot",
-            Cause::ByHand => "by_hand",
+            Cause::Manual => "by_hand",
             Cause::Settled => "settled",
             Cause::Elsewhere => "refunded_elsewhere",
         }

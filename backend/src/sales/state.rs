@@ -149,13 +149,13 @@ pub enum Event {
     /// the payment.
     PaidReturned,
     /// Money of the sale's own payment went back, or is going back, past us: refunded at the provider, or lost in a dispute.
-    ReturnedElsewhere {
+    ReturnedExternally {
         /// Whether any refund of it is still under way.
         open: bool,
         /// What of it is neither back nor on its way, in minor units.
         left_minor: i64,
         /// The sale waits for this to be known: what is left shall go back too.
-        rest_goes_back: bool,
+        refund_rest: bool,
     },
     /// A refund that had gone through failed after all.
     RefundReversed,
@@ -234,7 +234,7 @@ pub struct Decision {
 
 impl Decision {
     /// Whether anything changes.
-    pub fn is_nothing(&self, sale: &Sale) -> bool {
+    pub fn is_noop(&self, sale: &Sale) -> bool {
         self.state == sale.state
             && self.effects.is_empty()
             && self.reason.is_none()
@@ -295,11 +295,11 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         }
 
         // What is under way goes on: a credit that was sent cannot be called back, and what it does not give is owed.
-        (Event::ReturnedElsewhere { open: false, .. }, RefundPending) => to(Refunded, vec![]),
-        (Event::ReturnedElsewhere { open: false, left_minor: ..=0, .. }, Review) => to(Refunded, vec![]),
+        (Event::ReturnedExternally { open: false, .. }, RefundPending) => to(Refunded, vec![]),
+        (Event::ReturnedExternally { open: false, left_minor: ..=0, .. }, Review) => to(Refunded, vec![]),
         // The rest is owed if the credit was not given. This store may have lost that it was (restored from a backup),
         // so the module is asked first, as for any payment that becomes known late.
-        (Event::ReturnedElsewhere { open: false, rest_goes_back: true, .. }, Review) => {
+        (Event::ReturnedExternally { open: false, refund_rest: true, .. }, Review) => {
             Decision { reason: Some(Cause::Late.as_str()), asked: true, ..to(Paid, vec![Effect::AskCredit]) }
         }
         (Event::RefundReversed, RefundPending | Refunded) => {
@@ -369,10 +369,10 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         )
         | (Event::CreditDone { .. }, Created | AwaitingPayment | Credited | Expired | Review | Settled)
         | (
-            Event::RefundDone | Event::ReturnedElsewhere { .. },
+            Event::RefundDone | Event::ReturnedExternally { .. },
             Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Settled,
         )
-        | (Event::ReturnedElsewhere { .. }, RefundPending | Review)
+        | (Event::ReturnedExternally { .. }, RefundPending | Review)
         | (
             Event::RefundStuck,
             Created | AwaitingPayment | Paid | Crediting | Credited | Expired | Refunded | Review | Settled,
@@ -459,7 +459,7 @@ mod tests {
             SaleState::Paid
         );
         for event in [Event::HandedOff, Event::OrderRefused, Event::OrderUnanswered, Event::Unpayable] {
-            assert!(decide(&sale(SaleState::Paid), event).is_nothing(&sale(SaleState::Paid)));
+            assert!(decide(&sale(SaleState::Paid), event).is_noop(&sale(SaleState::Paid)));
         }
     }
 
@@ -559,9 +559,9 @@ mod tests {
     fn an_order_that_was_not_answered_can_still_turn_out_paid_or_be_closed() {
         let unanswered = decide(&sale(SaleState::Created), Event::OrderUnanswered);
         assert_eq!((unanswered.state, unanswered.reason), (SaleState::Created, Some("provider_silent")));
-        assert!(!unanswered.is_nothing(&sale(SaleState::Created)), "the reason is stored");
+        assert!(!unanswered.is_noop(&sale(SaleState::Created)), "the reason is stored");
         for state in SaleState::ALL.into_iter().filter(|state| *state != SaleState::Created) {
-            assert!(decide(&sale(state), Event::OrderUnanswered).is_nothing(&sale(state)), "{state:?}");
+            assert!(decide(&sale(state), Event::OrderUnanswered).is_noop(&sale(state)), "{state:?}");
         }
     }
 
@@ -580,17 +580,17 @@ mod tests {
 
     #[test]
     fn a_refund_made_elsewhere_ends_a_sale_only_where_nothing_else_is_owed() {
-        let event = |open, left_minor, rest_goes_back| Event::ReturnedElsewhere { open, left_minor, rest_goes_back };
+        let event = |open, left_minor, refund_rest| Event::ReturnedExternally { open, left_minor, refund_rest };
         for state in [SaleState::Paid, SaleState::Crediting, SaleState::Credited, SaleState::Refunded] {
             let sale = sale(state);
-            assert!(decide(&sale, event(false, 0, false)).is_nothing(&sale), "{state:?}");
+            assert!(decide(&sale, event(false, 0, false)).is_noop(&sale), "{state:?}");
         }
         let pending = sale(SaleState::RefundPending);
-        assert!(decide(&pending, event(true, 0, false)).is_nothing(&pending));
+        assert!(decide(&pending, event(true, 0, false)).is_noop(&pending));
         assert_eq!(decide(&pending, event(false, 0, false)).state, SaleState::Refunded);
         let review = sale(SaleState::Review);
         assert_eq!(decide(&review, event(false, 0, false)).state, SaleState::Refunded);
-        assert!(decide(&review, event(false, 200, false)).is_nothing(&review), "a person decides about the rest");
+        assert!(decide(&review, event(false, 200, false)).is_noop(&review), "a person decides about the rest");
         let rest = decide(&review, event(false, 200, true));
         assert_eq!((rest.state, rest.asked, &rest.effects[..]), (SaleState::Paid, true, &[Effect::AskCredit][..]));
         let asked = Sale { asked: true, elsewhere_minor: 300, ..sale(SaleState::Paid) };

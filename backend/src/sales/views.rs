@@ -115,7 +115,7 @@ pub(crate) fn row(
     let currency = ledger::currency(&sale.currency)?;
     let paid = attempts.iter().find(|attempt| attempt.state == attempt_state::PAID);
     let waiting = attempts.iter().rfind(|attempt| is_payable && attempt.state == attempt_state::PENDING);
-    let (elsewhere, ours): (Vec<_>, Vec<_>) = refunds.iter().partition(|refund| refund.is_outside());
+    let (elsewhere, ours): (Vec<_>, Vec<_>) = refunds.iter().partition(|refund| refund.is_external());
     let sum_text = |refunds: Vec<&refund::Model>| {
         let paid_in = &refunds.first()?.currency;
         let sum_minor = refunds.iter().map(|refund| refund.amount_minor).sum();

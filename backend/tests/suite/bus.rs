@@ -16,17 +16,17 @@ use std::{
 };
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lets the backend in, and counts how often. What it may hear is all that modules say, or all but their acks.
 #[derive(Default)]
-struct Door {
+struct Authenticator {
     came: AtomicU32,
     may_hear_acks: AtomicBool,
 }
 
 #[async_trait::async_trait]
-impl Authenticate for Door {
+impl Authenticate for Authenticator {
     async fn authenticate(&self, _: &Login) -> Result<Grants, Refusal> {
         self.came.fetch_add(1, Ordering::Relaxed);
         let acks = self.may_hear_acks.load(Ordering::Relaxed).then_some("m/+/ack");
@@ -42,9 +42,9 @@ impl Authenticate for Door {
 }
 
 /// A broker with this door, and a bus to it.
-async fn bus_to(door: Arc<Door>) -> (Broker, MqttBus, MqttReader) {
+async fn bus_to(authenticator: Arc<Authenticator>) -> (Broker, MqttBus, MqttReader) {
     let config = broker::Config { listen: vec![([127, 0, 0, 1], 0).into()], ..Default::default() };
-    let broker = broker::start(config, door).await.unwrap();
+    let broker = broker::start(config, authenticator).await.unwrap();
     let (bus, reader) = MqttBus::new(MqttConfig {
         host: "127.0.0.1".into(),
         port: broker.local_addrs()[0].port(),
@@ -63,14 +63,14 @@ async fn until(what: &str, seen: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited too long for {what}"));
+    tokio::time::timeout(WAIT_TIMEOUT, looking).await.unwrap_or_else(|_| panic!("waited too long for {what}"));
 }
 
 #[tokio::test]
 async fn after_an_outage_that_filled_the_client_modules_are_heard() {
     let app = TestApp::start().await;
-    let door = Arc::new(Door { may_hear_acks: true.into(), ..Door::default() });
-    let (_broker, bus, reader) = bus_to(door).await;
+    let authenticator = Arc::new(Authenticator { may_hear_acks: true.into(), ..Authenticator::default() });
+    let (_broker, bus, reader) = bus_to(authenticator).await;
     // Nobody takes these yet, as while the broker is away.
     let mut waiting = 0;
     while bus.publish("m/0123456789/command", vec![0; 64], false, Some(60)).await.is_ok() {
@@ -85,15 +85,15 @@ async fn after_an_outage_that_filled_the_client_modules_are_heard() {
 #[tokio::test]
 async fn a_refused_subscription_is_no_connection_and_is_tried_again() {
     let app = TestApp::start().await;
-    let door = Arc::new(Door::default());
-    let (_broker, bus, reader) = bus_to(door.clone()).await;
+    let authenticator = Arc::new(Authenticator::default());
+    let (_broker, bus, reader) = bus_to(authenticator.clone()).await;
     tokio::spawn(backend::flows::listen::listen(app.backend.clone(), reader));
     until("a third try", || {
         assert!(!bus.connected(), "it would not hear acks");
-        door.came.load(Ordering::Relaxed) >= 3
+        authenticator.came.load(Ordering::Relaxed) >= 3
     })
     .await;
-    door.may_hear_acks.store(true, Ordering::Relaxed);
+    authenticator.may_hear_acks.store(true, Ordering::Relaxed);
     until("the subscriptions", || bus.connected()).await;
 }
 
@@ -125,7 +125,8 @@ async fn after_each_connect_what_is_last_known_is_published_again_and_says_so() 
     let known = format!("v1/acme/{}/status", app.shop.code);
     let [bare, made] = [format!("v1/acme/{bare}/status"), format!("made/maker/{}/status", made.id)];
     for round in 1..=2 {
-        let (_broker, bus, reader) = bus_to(Arc::new(Door { may_hear_acks: true.into(), ..Door::default() })).await;
+        let (_broker, bus, reader) =
+            bus_to(Arc::new(Authenticator { may_hear_acks: true.into(), ..Authenticator::default() })).await;
         let before = app.bus.messages().len();
         let reading = tokio::spawn(backend::flows::listen::listen(app.backend.clone(), reader));
         until("the last known facts", || {
@@ -157,8 +158,8 @@ async fn after_each_connect_what_is_last_known_is_published_again_and_says_so() 
 #[tokio::test]
 async fn a_live_status_is_never_overtaken_by_an_older_one() {
     let app = TestApp::start().await;
-    let door = Arc::new(Door { may_hear_acks: true.into(), ..Door::default() });
-    let (broker, bus, reader) = bus_to(door).await;
+    let authenticator = Arc::new(Authenticator { may_hear_acks: true.into(), ..Authenticator::default() });
+    let (broker, bus, reader) = bus_to(authenticator).await;
     let (talker, mut events) = {
         let mut options = rumqttc::v5::MqttOptions::new("talker", "127.0.0.1", broker.local_addrs()[0].port());
         options.set_credentials("module", "any");

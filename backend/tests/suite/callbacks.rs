@@ -223,7 +223,7 @@ async fn in_an_unexpected_currency_are_kept_and_put_before_a_person() {
     let token = app.order().await;
     let number = app.number(&token).await;
     app.events();
-    let what = What::PaidForeign { amount_minor: PRICE_MINOR, currency: "USD".into() };
+    let what = What::PaidUnknownCurrency { amount_minor: PRICE_MINOR, currency: "USD".into() };
     app.callback(&app.notice(&number, what)).await.unwrap();
     let row = app.row(&token).await;
     assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "wrong_amount"));

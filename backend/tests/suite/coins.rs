@@ -185,7 +185,7 @@ async fn wire(app: &TestApp, module: &TestModule) -> i64 {
 }
 
 #[tokio::test]
-async fn of_a_former_life_are_no_coins_of_today() {
+async fn from_before_a_module_reset_are_not_booked_today() {
     let app = TestApp::start().await;
     let module = TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
     module.set_coin_total(7_000);
@@ -206,7 +206,7 @@ async fn of_a_former_life_are_no_coins_of_today() {
 }
 
 #[tokio::test]
-async fn of_a_board_that_had_another_life_are_a_baseline() {
+async fn of_a_board_used_elsewhere_are_a_baseline() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
     for _ in 1..42 {

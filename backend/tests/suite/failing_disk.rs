@@ -68,7 +68,7 @@ async fn pay(app: &TestApp, token: &str) {
     for _ in 0..TRIES {
         match app.callback(&callback).await {
             Ok(()) => return,
-            Err(error) => assert!(matches!(error, CallbackFailure::Ours(Error::Store(_))), "{error:?}"),
+            Err(error) => assert!(matches!(error, CallbackFailure::Internal(Error::Store(_))), "{error:?}"),
         }
     }
     panic!("the callback was never answered");

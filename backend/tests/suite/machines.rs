@@ -18,7 +18,7 @@ use backend::{
         place_order, register_module, scan_machine,
     },
     machines::{fleet, list, prices, remote, shapes::PriceChange},
-    modules::{Errand, ModuleSettings, registry},
+    modules::{ModuleSettings, RemoteAction, registry},
     sales::readiness::Readiness,
 };
 use protocol::ModuleId;
@@ -192,7 +192,7 @@ async fn a_retired_machine_keeps_its_history_frees_its_module_and_can_come_back(
     assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Retired);
     let refused = place_order::order(&app.backend, app.form(&app.shop)).await;
     assert!(matches!(refused, Err(Error::NotReady(Readiness::Retired))));
-    let refused = module::send_module(&app.backend, operator, machine, Errand::Locate).await;
+    let refused = module::order_remote_action(&app.backend, operator, machine, RemoteAction::Locate).await;
     assert!(matches!(refused, Err(Error::NotFound(_))), "it has no module");
     let fleet = fleet::fleet(&app.backend, operator).await.unwrap();
     assert!(fleet[0].retired_ms.is_some() && fleet[0].sales_today == 1);

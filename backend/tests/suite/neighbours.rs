@@ -8,7 +8,7 @@ use backend::{
         place_order::{self, OrderRequest},
         scan_machine,
     },
-    jobs::{self, under_way::Job},
+    jobs::{self, in_progress::Job},
     payments::provider::TradeState,
     sales::readiness::Readiness,
 };

@@ -5,7 +5,7 @@ use crate::support::{TestApp, app::PRICE_MINOR, store};
 use backend::{
     Error,
     access::{
-        members::{self, MembersSeen},
+        members::{self, MemberVersionsSeen},
         operators::{self, OperatorChange},
         sign_in::{self, PasswordOwners},
     },
@@ -110,8 +110,8 @@ async fn another_password_or_none_ends_what_the_old_one_opened() {
     let operator = app.shop.operator_id;
     let id = members::add_member(&app.backend, operator, "ann@acme.test", PASSWORD).await.unwrap();
     let before = sign_in::sign_in(&app.backend, "ann@acme.test", PASSWORD).await.unwrap();
-    let mut seen = MembersSeen::default();
-    members::notice_changed_members(&app.backend, &mut seen).await.unwrap();
+    let mut seen = MemberVersionsSeen::default();
+    members::broadcast_member_changes(&app.backend, &mut seen).await.unwrap();
     app.events();
 
     // By another process: nothing is told but by the store.
@@ -123,8 +123,8 @@ async fn another_password_or_none_ends_what_the_old_one_opened() {
     assert_eq!(sign_in::member(&app.backend, id).await.unwrap().fingerprint, after.fingerprint);
     let owners = PasswordOwners { members: vec![id], ..Default::default() };
     assert_eq!(sign_in::fingerprints(&app.backend, owners.clone()).await.unwrap().members[&id], after.fingerprint);
-    let told = async |seen: &mut MembersSeen| {
-        members::notice_changed_members(&app.backend, seen).await.unwrap();
+    let told = async |seen: &mut MemberVersionsSeen| {
+        members::broadcast_member_changes(&app.backend, seen).await.unwrap();
         let events = app.events().into_iter().filter(|event| event.what == LiveKind::Members);
         events.map(|event| event.operator_id).collect::<Vec<_>>()
     };

@@ -63,7 +63,7 @@ async fn wrong_members_and_operators_are_refused_by_field() {
         slug: slug.into(),
         name: name.into(),
         currency: Currency::Eur,
-        time_zone: Zone::usual(Currency::Eur),
+        time_zone: Zone::default_for(Currency::Eur),
         refund_remainder: false,
     };
     for (slug, name, wrong_field) in [

@@ -12,7 +12,7 @@ use backend::{
     flows::{operate::module, take_callback},
     machines::remote,
     modules::ModuleSettings,
-    payments::provider::{Fact, RefundRequest, RefundState, ToldRefund, TradeState},
+    payments::provider::{Fact, RefundDetails, RefundRequest, RefundState, TradeState},
 };
 use protocol::messages::{Action, Command, Reason, Stage};
 use sea_orm::ConnectionTrait;
@@ -28,9 +28,9 @@ async fn serve(app: &TestApp, token: &str) -> Command {
 }
 
 /// The copy is put back hours later, and the module comes back.
-async fn put_back(app: &mut TestApp, last: u32) {
+async fn restore(app: &mut TestApp, last: u32) {
     app.clock.advance(3 * HOUR_MS);
-    app.put_back().await;
+    app.restore().await;
     app.shop.module.reconnect(true);
     let totals = u64::from(PRICE_PULSES);
     let status = app.shop.module.status(app, |status| {
@@ -46,7 +46,7 @@ async fn served_and_put_back(app: &mut TestApp) -> (String, Command) {
     let callback = app.pay(&token).await;
     app.callback(&callback).await.unwrap();
     let credit = serve(app, &token).await;
-    put_back(app, credit.sequence).await;
+    restore(app, credit.sequence).await;
     (token, credit)
 }
 
@@ -71,7 +71,7 @@ async fn a_served_sale_whose_order_is_known_is_credited_again_and_not_given_agai
     let callback = app.pay(&token).await;
     app.callback(&callback).await.unwrap();
     let credit = serve(&app, &token).await;
-    put_back(&mut app, credit.sequence).await;
+    restore(&mut app, credit.sequence).await;
     assert_eq!(app.state(&token).await, "awaiting_payment");
     app.alarms();
 
@@ -97,7 +97,7 @@ async fn a_served_sale_whose_order_is_forgotten_is_rebuilt_from_its_mark() {
     let callback = app.pay(&token).await;
     app.callback(&callback).await.unwrap();
     let credit = serve(&app, &token).await;
-    put_back(&mut app, credit.sequence).await;
+    restore(&mut app, credit.sequence).await;
     app.alarms();
 
     app.callback(&callback).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_payment_that_the_module_never_gave_goes_back() {
     app.copy_store().await;
     let token = app.order().await;
     let callback = app.pay(&token).await;
-    put_back(&mut app, 0).await;
+    restore(&mut app, 0).await;
     app.callback(&callback).await.unwrap();
     app.pass_ms(400).await;
     let asked = app.shop.module.credits(&app).remove(0);
@@ -163,7 +163,7 @@ async fn a_module_that_is_away_is_waited_for_longer_and_asked_again_when_it_retu
     app.callback(&callback).await.unwrap();
     let credit = serve(&app, &token).await;
     app.clock.advance(3 * HOUR_MS);
-    app.put_back().await;
+    app.restore().await;
     app.pass_ms(9 * 60_000).await;
     assert_eq!(app.state(&token).await, "paid", "it may still come back");
     app.pass_ms(2 * 60_000).await;
@@ -191,7 +191,7 @@ async fn a_refund_that_was_forgotten_is_not_made_twice() {
     assert_eq!(app.state(&token).await, "refunded");
     let number = app.bank.refunds()[0].request.out_refund_no.clone();
     app.bank.hide_returns();
-    put_back(&mut app, 0).await;
+    restore(&mut app, 0).await;
     app.pass_ms(400).await;
     // The provider does not say (yet) that it went back; its module knows nothing of it.
     let asked = app.shop.module.credits(&app).pop().unwrap();
@@ -216,7 +216,7 @@ async fn a_refund_that_was_forgotten_is_found_in_the_statement() {
     assert_eq!(app.state(&token).await, "refunded");
     let made = app.bank.refunds()[0].request.clone();
     app.shop.module.credits(&app);
-    put_back(&mut app, 0).await;
+    restore(&mut app, 0).await;
     app.pass_ms(400).await;
     assert_eq!(app.state(&token).await, "review");
     assert!(app.shop.module.credits(&app).is_empty());
@@ -229,7 +229,7 @@ async fn a_refund_that_was_forgotten_is_found_in_the_statement() {
 }
 
 fn refund_line(made: &RefundRequest) -> Fact {
-    let told = ToldRefund {
+    let told = RefundDetails {
         out_trade_no: made.out_trade_no.clone(),
         provider_refund_id: format!("B{}", made.out_refund_no),
         amount_minor: made.refund_minor,
@@ -252,7 +252,7 @@ async fn an_order_that_was_forgotten_is_rebuilt_from_the_statement() {
         if refunded {
             app.bank.refund_outside(&number, "C1", 200, app.now_ms());
         }
-        put_back(&mut app, credit.sequence).await;
+        restore(&mut app, credit.sequence).await;
         app.next_statement().await;
         let asked = app.shop.module.credits(&app).pop().unwrap();
         assert_eq!(asked.id, credit.id, "its module is asked");
@@ -275,7 +275,7 @@ async fn a_payment_from_before_the_start_is_asked_about_before_it_is_credited() 
     let number = app.number(&token).await;
     app.shop.module.credits(&app);
     app.clock.advance(10_000);
-    app.put_back().await;
+    app.restore().await;
     let TradeState::Paid(paid) = app.bank.trade(&number).state else { panic!("it is paid") };
     app.bank.move_trade(&number, TradeState::Refunded(paid));
     app.deliver(&app.shop.module.status(&app, |_| ())).await;
@@ -307,7 +307,7 @@ async fn a_refund_for_silence_waits_after_a_start_until_its_module_had_its_say()
     // The copy is of the moment between the decision and the first call.
     app.db.read().execute_unprepared("UPDATE refunds SET state = 'pending'").await.unwrap();
     app.copy_store().await;
-    put_back(&mut app, credit.sequence).await;
+    restore(&mut app, credit.sequence).await;
     app.pass_ms(5_000).await;
     assert_eq!(app.bank.called(Call::Refund).len(), 1, "it is held back");
     app.deliver(&app.shop.module.ack(&app, &credit, duplicate(Stage::Done, PRICE_PULSES))).await;
@@ -328,7 +328,7 @@ async fn a_store_that_is_behind_its_module_is_noticed_once_and_counts_on() {
     app.deliver(&told).await;
     assert!(app.alarms().is_empty(), "it is known");
 
-    put_back(&mut app, credit.sequence).await;
+    restore(&mut app, credit.sequence).await;
     let alarms = app.alarms();
     assert!(alarms.iter().any(|alarm| alarm.contains("restored from a backup")), "{alarms:?}");
     let remote = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
@@ -349,7 +349,7 @@ async fn numbers_stay_ahead_of_the_forgotten_ones_and_of_nonsense() {
     let forgotten = app.shop.module.credit(&app).sequence;
     app.clock.advance(1_000);
     // Nobody tells the store of it.
-    app.put_back().await;
+    app.restore().await;
     let token = app.paid_sale().await;
     let known = serve(&app, &token).await.sequence;
     assert!(known > forgotten);
@@ -377,7 +377,7 @@ async fn settings_that_were_forgotten_are_overwritten_under_a_number_of_their_ow
     app.copy_store().await;
     let forgotten = choose(&app, 60).await;
     app.clock.advance(HOUR_MS);
-    app.put_back().await;
+    app.restore().await;
     choose(&app, 70).await;
     app.shop.module.reconnect(true);
     let status = app.shop.module.status(&app, |status| {
@@ -397,7 +397,7 @@ async fn an_orphan_is_ours_only_with_our_mark_and_for_its_own_operator() {
     let number = app.number(&token).await;
     let What::Paid { txn, amount_minor, paid_at_ms, attach } = app.bank.pay(&number, app.now_ms()) else { panic!() };
     app.clock.advance(HOUR_MS);
-    app.put_back().await;
+    app.restore().await;
     let told = |shop: &Shop, number: &str, attach: &str| {
         let what = What::Paid {
             txn: format!("{txn}{number}{}", attach.len()),
@@ -488,7 +488,7 @@ async fn a_refund_that_was_made_after_the_copy_and_is_taken_back_in_it_is_found_
     assert_eq!(app.state(&token).await, "refunded");
     let made = app.bank.refunds()[0].request.clone();
     // By the copy it was not made, and is taken back when the module is heard.
-    put_back(&mut app, credit.sequence).await;
+    restore(&mut app, credit.sequence).await;
     app.deliver(&app.shop.module.ack(&app, &credit, duplicate(Stage::Done, PRICE_PULSES))).await;
     assert_eq!(app.state(&token).await, "credited");
     app.bank.also_states(day_of(app.now_ms()), refund_line(&made));

@@ -84,7 +84,7 @@ async fn cannot_be_opened_with_another_key() {
     assert!(matches!(refused, Err(Error::Sealed)));
     assert!(matches!(admission::admit_module(&wrong, module.id, password.as_bytes()).await, Err(Error::Sealed)));
     let refused = take_callback::callback(&wrong, &app.shop.account_token, callback.raw()).await;
-    let Err(CallbackFailure::Ours(error @ Error::Sealed)) = refused else { panic!("{refused:?}") };
+    let Err(CallbackFailure::Internal(error @ Error::Sealed)) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("secret_key"), "{error}");
     app.clock.advance(4_000);
     jobs::run_due(&wrong).await.unwrap();

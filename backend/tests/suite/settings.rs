@@ -257,8 +257,8 @@ async fn nobody_reaches_anothers_module_and_a_machine_without_one_says_so() {
     let refused = [
         remote::remote(&app.backend, mine, theirs).await.map(drop),
         module::set_settings(&app.backend, mine, theirs, change).await,
-        module::send_module(&app.backend, mine, theirs, backend::modules::Errand::Restart).await,
-        module::judge_learned(&app.backend, mine, theirs, 0, true).await,
+        module::order_remote_action(&app.backend, mine, theirs, backend::modules::RemoteAction::Restart).await,
+        module::decide_learned(&app.backend, mine, theirs, 0, true).await,
     ];
     for refused in refused {
         assert!(matches!(refused, Err(Error::NotFound("machine"))), "{refused:?}");

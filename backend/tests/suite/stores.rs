@@ -107,7 +107,7 @@ async fn writers_at_once_all_get_through_and_each_fails_alone() {
         slug,
         name: "one of many".into(),
         currency: Currency::Cny,
-        time_zone: Zone::usual(Currency::Cny),
+        time_zone: Zone::default_for(Currency::Cny),
         refund_remainder: false,
     };
     // Every second one asks for a name that is taken; some lose interest while they wait.
@@ -174,7 +174,7 @@ async fn locked_for_too_long_it_says_so_and_loses_nothing() {
     stranger.execute_unprepared("UPDATE sales SET version = version").await.unwrap();
     let began = std::time::Instant::now();
     let refused = app.callback(&callback).await;
-    assert!(matches!(refused, Err(CallbackFailure::Ours(Error::Store(_)))), "{refused:?}");
+    assert!(matches!(refused, Err(CallbackFailure::Internal(Error::Store(_)))), "{refused:?}");
     // The store waits five seconds for a lock, once.
     assert!((4..15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert_eq!(app.state(&token).await, "awaiting_payment");
@@ -207,7 +207,7 @@ async fn full_it_says_so_and_goes_on_once_there_is_room() {
     assert_eq!(refused, 1, "the store got full");
     let failed = app.callback(&callback).await;
     if failed.is_err() {
-        assert!(matches!(failed, Err(CallbackFailure::Ours(Error::Store(_)))), "{failed:?}");
+        assert!(matches!(failed, Err(CallbackFailure::Internal(Error::Store(_)))), "{failed:?}");
         assert_eq!(app.state(&token).await, "awaiting_payment");
     }
     app.db.read().execute_unprepared("PRAGMA max_page_count = 1000000").await.unwrap();
@@ -225,7 +225,7 @@ async fn not_writable_it_refuses_the_callback_and_keeps_answering_reads() {
     let credit_before = app.shop.module.credits(&app).len();
     app.db.read().execute_unprepared("PRAGMA query_only = ON").await.unwrap();
     let refused = app.callback(&callback).await;
-    assert!(matches!(refused, Err(CallbackFailure::Ours(Error::Store(_)))), "{refused:?}");
+    assert!(matches!(refused, Err(CallbackFailure::Internal(Error::Store(_)))), "{refused:?}");
     assert_eq!((app.state(&token).await, credit_before), ("awaiting_payment", 0));
     assert!(app.shop.module.credits(&app).is_empty());
     app.db.read().execute_unprepared("PRAGMA query_only = OFF").await.unwrap();
@@ -246,7 +246,7 @@ async fn gone_everything_says_so_and_nothing_panics() {
         assert_eq!(app.backend.unready().await, ["the database does not answer"]);
     }
     let refused = app.callback(&callback).await;
-    let Err(CallbackFailure::Ours(error)) = refused else { panic!("{refused:?}") };
+    let Err(CallbackFailure::Internal(error)) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().starts_with("database: "), "{error}");
     assert!(matches!(scan_machine::scan(&app.backend, &app.shop.code).await, Err(Error::Store(_))));
     assert!(matches!(place_order::order(&app.backend, app.form(&app.shop)).await, Err(Error::Store(_))));
@@ -275,7 +275,7 @@ async fn all_who_wait_for_a_lock_are_answered_within_its_time() {
     let waited_s = began.elapsed().as_secs();
     assert!((4..15).contains(&waited_s), "eight waited {waited_s} s, one after the other");
     for outcome in refused {
-        let Err(CallbackFailure::Ours(error @ Error::Store(_))) = outcome else { panic!("{outcome:?}") };
+        let Err(CallbackFailure::Internal(error @ Error::Store(_))) = outcome else { panic!("{outcome:?}") };
         assert!(error.to_string().contains("locked"), "{error}");
     }
     let unready = app.backend.unready().await;
@@ -347,7 +347,7 @@ async fn a_database_of_another_character_set_takes_every_name() {
                 slug: slug.into(),
                 name: name.into(),
                 currency: Currency::Cny,
-                time_zone: Zone::usual(Currency::Cny),
+                time_zone: Zone::default_for(Currency::Cny),
                 refund_remainder: false,
             };
             operators::add_operator(&app.backend, new).await.unwrap();

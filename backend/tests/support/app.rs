@@ -125,7 +125,7 @@ impl TestApp {
         }
         self.backend = self.another(SECRET_KEY);
         self.live = Mutex::new(self.backend.watch());
-        registry::forget_presence(&self.backend).await.unwrap();
+        registry::mark_modules_offline(&self.backend).await.unwrap();
     }
 
     /// Keeps a copy of the store as it is now.
@@ -134,8 +134,8 @@ impl TestApp {
     }
 
     /// Ends the backend, puts the store back to its copy, and starts another backend on it.
-    pub async fn put_back(&mut self) {
-        store::put_back(self.db.read()).await;
+    pub async fn restore(&mut self) {
+        store::restore(self.db.read()).await;
         self.restart().await;
     }
 
@@ -373,7 +373,7 @@ async fn open_shop(backend: &backend::Context, slug: &str, refund_remainder: boo
         slug: slug.into(),
         name: format!("{slug} rides"),
         currency: Currency::Cny,
-        time_zone: Zone::usual(Currency::Cny),
+        time_zone: Zone::default_for(Currency::Cny),
         refund_remainder,
     };
     let operator_id = operators::add_operator(backend, operator).await.unwrap();

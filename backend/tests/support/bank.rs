@@ -8,9 +8,9 @@ use backend::{
     payments::{
         Providers,
         provider::{
-            CallbackError, CloseOutcome, DisputeState, Fact, ForeignPaid, Handoff, Paid, PaymentRequest, Provider,
-            ProviderError, RawCallback, RefundRequest, RefundState, Statement, ToldDispute, ToldRefund, TradeState,
-            VerifiedCallback,
+            CallbackError, CloseOutcome, DisputeDetails, DisputeState, Fact, Handoff, Paid, PaymentRequest, Provider,
+            ProviderError, RawCallback, RefundDetails, RefundRequest, RefundState, Statement, TradeState,
+            UnknownCurrencyPayment, VerifiedCallback,
         },
     },
 };
@@ -163,7 +163,7 @@ pub enum What {
         state: Standing,
     },
     /// Paid in a currency that nobody here knows.
-    PaidForeign {
+    PaidUnknownCurrency {
         amount_minor: i64,
         currency: String,
     },
@@ -466,8 +466,8 @@ impl Book {
 }
 
 impl Outside {
-    fn told(&self, number: &str) -> ToldRefund {
-        ToldRefund {
+    fn told(&self, number: &str) -> RefundDetails {
+        RefundDetails {
             out_trade_no: self.trade.clone(),
             provider_refund_id: format!("B{number}"),
             amount_minor: self.amount_minor,
@@ -538,7 +538,7 @@ impl Provider for Account {
                     trade.state = TradeState::Closed;
                     Ok(CloseOutcome::Closed)
                 }
-                TradeState::Paid(_) | TradeState::PaidForeign(_) | TradeState::Refunded(_) => {
+                TradeState::Paid(_) | TradeState::PaidUnknownCurrency(_) | TradeState::Refunded(_) => {
                     Ok(CloseOutcome::AlreadyPaid)
                 }
                 TradeState::NotFound => return,
@@ -606,10 +606,10 @@ impl Provider for Account {
                 let state = TradeState::Paid(Paid { provider_txn_id: txn, amount, paid_at_ms, attach });
                 Fact::Payment { out_trade_no: number, state }
             }
-            What::PaidForeign { amount_minor, currency } => {
+            What::PaidUnknownCurrency { amount_minor, currency } => {
                 let provider_txn_id = format!("T{number}");
-                let paid = ForeignPaid { provider_txn_id, amount_minor, currency };
-                Fact::Payment { out_trade_no: number, state: TradeState::PaidForeign(paid) }
+                let paid = UnknownCurrencyPayment { provider_txn_id, amount_minor, currency };
+                Fact::Payment { out_trade_no: number, state: TradeState::PaidUnknownCurrency(paid) }
             }
             What::Closed => Fact::Payment { out_trade_no: number, state: TradeState::Closed },
             What::RefundDone => Fact::Refund { out_refund_no: number, state: RefundState::Done, told: None },
@@ -621,7 +621,7 @@ impl Provider for Account {
                 let told = Outside { trade, amount_minor, state, day }.told(&number);
                 Fact::Refund { out_refund_no: number, state, told: Some(told) }
             }
-            What::Dispute { trade, amount_minor, fee_minor, state } => Fact::Dispute(ToldDispute {
+            What::Dispute { trade, amount_minor, fee_minor, state } => Fact::Dispute(DisputeDetails {
                 dispute_id: number,
                 out_trade_no: trade,
                 amount_minor,

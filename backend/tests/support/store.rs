@@ -150,7 +150,7 @@ pub async fn copy(db: &DatabaseConnection) {
 }
 
 /// Puts every table back to its copy.
-pub async fn put_back(db: &DatabaseConnection) {
+pub async fn restore(db: &DatabaseConnection) {
     for name in tables(db).await {
         db.execute_unprepared(&format!("DELETE FROM {name}")).await.unwrap();
         db.execute_unprepared(&format!("INSERT INTO {name} SELECT * FROM copy_{name}")).await.unwrap();

@@ -5,7 +5,7 @@ mod loads;
 mod nuisance;
 mod server;
 
-pub use nuisance::{Kind, be as be_a_nuisance};
+pub use nuisance::{Kind, run_kind as run_nuisance};
 pub use server::serve;
 
 use crate::stopwatch::Durations;

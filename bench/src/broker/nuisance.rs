@@ -90,7 +90,7 @@ impl Drop for Nuisance {
 }
 
 /// Is one, for so long.
-pub async fn be(kind: Kind, at: SocketAddr, seconds: u64) -> Result<()> {
+pub async fn run_kind(kind: Kind, at: SocketAddr, seconds: u64) -> Result<()> {
     let ends = Instant::now() + Duration::from_secs(seconds);
     match kind {
         Kind::Idle => hold(at, b"", ends).await,

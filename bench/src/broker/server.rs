@@ -19,7 +19,7 @@ pub const STRANGER: &str = "stranger";
 /// A process may open 20,000 files; some of them are not sockets.
 const CONNECTIONS: usize = 19_400;
 /// A broker that takes longer to start does not start.
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages to a client not yet acknowledged: the gate's own default, which mosquitto is given too.
 const IN_FLIGHT: usize = 64;
 
@@ -80,7 +80,7 @@ impl Server {
         let server = Server { child, at };
         let begun = Instant::now();
         while TcpStream::connect(at).is_err() {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > WAIT_TIMEOUT {
                 bail!("mosquitto does not listen");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -5,15 +5,15 @@
 use std::sync::LazyLock;
 
 use broker::Limits;
-use broker_fuzz::{Client, Plan, SLOTS, Stand, Step};
+use broker_fuzz::{Client, Plan, SLOTS, Fixture, Step};
 
-static STAND: LazyLock<Stand> = LazyLock::new(|| Stand::start(Limits::default()));
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| Fixture::start(Limits::default()));
 
 /// Bytes that a connection's buffers hold: some take the broker's packets in small pieces.
 const BUFFER_BYTES: [usize; SLOTS] = [32 * 1024, 512, 64];
 
 libfuzzer_sys::fuzz_target!(|plan: Plan| {
-    STAND.run(async || {
+    FIXTURE.run(async || {
         let mut clients: [Option<Client>; SLOTS] = [const { None }; SLOTS];
         for step in plan.0 {
             match step {
@@ -21,7 +21,7 @@ libfuzzer_sys::fuzz_target!(|plan: Plan| {
                     if let Some(over) = clients[slot].take_if(|client| client.is_over()) {
                         over.close().await;
                     }
-                    let client = clients[slot].get_or_insert_with(|| STAND.open(BUFFER_BYTES[slot]));
+                    let client = clients[slot].get_or_insert_with(|| FIXTURE.open(BUFFER_BYTES[slot]));
                     client.send(&bytes, piece_bytes, is_whole).await;
                 }
                 Step::Answer { slot } => {
@@ -44,7 +44,7 @@ libfuzzer_sys::fuzz_target!(|plan: Plan| {
                         tokio::task::yield_now().await;
                     }
                 }
-                Step::Revoke { user } => STAND.revoke(user),
+                Step::Revoke { user } => FIXTURE.revoke(user),
             }
         }
         for client in clients.into_iter().flatten() {

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::logins::{Logins, may_receive};
 
 /// Longest wait for anything. The broker's own bounds are longer only where nothing here reaches them.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A topic that only the witness may publish to.
 pub(crate) const MARKER: &str = "marker";
 
@@ -68,7 +68,7 @@ impl Client {
     pub async fn send(&mut self, bytes: &[u8], piece_bytes: usize, is_whole: bool) {
         self.is_whole &= is_whole;
         for piece in bytes.chunks(piece_bytes.max(1)) {
-            let writing = tokio::time::timeout(PATIENCE, self.stream.write_all(piece)).await;
+            let writing = tokio::time::timeout(WAIT_TIMEOUT, self.stream.write_all(piece)).await;
             if writing.expect("the broker neither reads nor closes").is_err() {
                 return;
             }
@@ -97,7 +97,7 @@ impl Client {
     pub async fn close(mut self) {
         // An error says that the broker was first.
         let _ = self.stream.shutdown().await;
-        tokio::time::timeout(PATIENCE, self.reading).await.expect("the broker never closed").expect("no panic");
+        tokio::time::timeout(WAIT_TIMEOUT, self.reading).await.expect("the broker never closed").expect("no panic");
     }
 
     /// Waits for a message with this payload on [`MARKER`].
@@ -126,7 +126,7 @@ impl Heard {
                 news.await;
             }
         };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        let waited = tokio::time::timeout(WAIT_TIMEOUT, waiting).await;
         waited.unwrap_or_else(|_| panic!("never came: {what}"));
     }
 

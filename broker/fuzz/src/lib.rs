@@ -6,9 +6,9 @@
 mod client;
 mod logins;
 mod plan;
-mod stand;
+mod fixture;
 
 pub use client::Client;
 pub use logins::{Logins, PASSWORD};
 pub use plan::{Plan, SLOTS, Step};
-pub use stand::Stand;
+pub use fixture::Fixture;

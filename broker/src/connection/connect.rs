@@ -16,14 +16,14 @@ use crate::codec::decode::{self, BadConnect};
 use crate::codec::encode::{self, Welcome};
 use crate::codec::{Connect, ConnectReasonCode, ConnectWill, RawPacket};
 use crate::gate::Gate;
-use crate::listener::Arrival;
+use crate::listener::IncomingConnection;
 use crate::message::Message;
-use crate::refusals::{Refused, Who};
+use crate::refusals::{ClientLabel, Refused};
 use crate::session::{Attach, Attached, ConnectionInfo, Session, Will, Window};
 use crate::topic::{self, TopicError};
 
 /// How often a login is checked again because credentials were revoked during the check.
-const DECIDE_AGAIN: usize = 8;
+const DECISION_RETRIES: usize = 8;
 /// Characters of a client identifier the broker assigns.
 const ASSIGNED_CHARS: usize = 16;
 
@@ -33,7 +33,7 @@ pub(super) struct Accepted {
     pub rules: Arc<Rules>,
     pub peer: SocketAddr,
     /// The topic of the will that it asked for and does not have.
-    pub will_left_out: Option<String>,
+    pub withheld_will_topic: Option<String>,
     /// The connection's number: it owns the session while the session says so.
     pub owner: u64,
     pub window: Window,
@@ -47,25 +47,25 @@ pub(super) struct Accepted {
 }
 
 /// Why a CONNECT is refused: what the client is told, and the reason in logs and metrics.
-type Refusing = (ConnectReasonCode, &'static str);
+type ConnectRefusal = (ConnectReasonCode, &'static str);
 
 /// A client that was not accepted: the reason for logs and metrics, and who it said it is.
-pub(super) struct Unaccepted {
+pub(super) struct RefusedConnect {
     pub reason: &'static str,
     pub client: String,
     pub user: String,
 }
 
-impl From<&'static str> for Unaccepted {
+impl From<&'static str> for RefusedConnect {
     /// It had not sent a CONNECT.
-    fn from(reason: &'static str) -> Unaccepted {
-        Unaccepted { reason, client: String::new(), user: String::new() }
+    fn from(reason: &'static str) -> RefusedConnect {
+        RefusedConnect { reason, client: String::new(), user: String::new() }
     }
 }
 
 /// Why a client is not waited for any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
+enum LoginCutoff {
     /// It, or the decision on its login, takes too long.
     Late,
     /// Others that come need its place.
@@ -74,27 +74,31 @@ enum Cut {
     Closing,
 }
 
-impl Cut {
+impl LoginCutoff {
     fn as_str(self) -> &'static str {
         match self {
-            Cut::Late => "connect_timeout",
-            Cut::Displaced => "displaced",
-            Cut::Closing => "shutdown",
+            LoginCutoff::Late => "connect_timeout",
+            LoginCutoff::Displaced => "displaced",
+            LoginCutoff::Closing => "shutdown",
         }
     }
 }
 
 /// Waits for a step of an arrival, within what an arrival is given.
-async fn in_time<T>(gate: &Gate, limits: &Patience, step: impl Future<Output = T>) -> Result<T, Cut> {
+async fn before_deadline<T>(
+    gate: &Gate,
+    limits: &LoginDeadline,
+    step: impl Future<Output = T>,
+) -> Result<T, LoginCutoff> {
     tokio::select! {
-        done = tokio::time::timeout_at(limits.deadline, step) => done.map_err(|_| Cut::Late),
-        () = limits.displaced.cancelled() => Err(Cut::Displaced),
-        () = gate.closing.cancelled() => Err(Cut::Closing),
+        done = tokio::time::timeout_at(limits.deadline, step) => done.map_err(|_| LoginCutoff::Late),
+        () = limits.displaced.cancelled() => Err(LoginCutoff::Displaced),
+        () = gate.closing.cancelled() => Err(LoginCutoff::Closing),
     }
 }
 
 /// How long an arrival is waited for.
-struct Patience {
+struct LoginDeadline {
     deadline: tokio::time::Instant,
     displaced: CancellationToken,
 }
@@ -104,13 +108,13 @@ struct Patience {
 pub(super) async fn accept<S>(
     gate: &Arc<Gate>,
     stream: &mut PacketStream<S>,
-    arrival: &mut Arrival,
-) -> Result<Accepted, Unaccepted>
+    incoming: &mut IncomingConnection,
+) -> Result<Accepted, RefusedConnect>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let patience = Patience { deadline: arrival.deadline, displaced: arrival.displaced.clone() };
-    let raw = match in_time(gate, &patience, first_packet(stream)).await.map_err(Cut::as_str)? {
+    let patience = LoginDeadline { deadline: incoming.deadline, displaced: incoming.displaced.clone() };
+    let raw = match before_deadline(gate, &patience, first_packet(stream)).await.map_err(LoginCutoff::as_str)? {
         Ok(raw) => raw,
         Err(StreamEnd::TooLong) => {
             if decode::begins_v5_connect(stream.first_bytes()) {
@@ -137,12 +141,12 @@ where
     drop(raw);
     let version = connect.version;
     let (client, user) = (connect.client_id.clone(), connect.username.clone().unwrap_or_default());
-    let admitted = in_time(gate, &patience, admit(gate, connect, arrival)).await;
+    let admitted = before_deadline(gate, &patience, admit(gate, connect, incoming)).await;
     let admitted = admitted.unwrap_or_else(|cut| {
         let code = match cut {
-            Cut::Displaced => ConnectReasonCode::ServerBusy,
+            LoginCutoff::Displaced => ConnectReasonCode::ServerBusy,
             // MQTT 5 has no other for a server that ends: 0x8B is a DISCONNECT's.
-            Cut::Late | Cut::Closing => ConnectReasonCode::ServerUnavailable,
+            LoginCutoff::Late | LoginCutoff::Closing => ConnectReasonCode::ServerUnavailable,
         };
         Err((code, cut.as_str()))
     });
@@ -166,7 +170,7 @@ where
         }
         Err((code, reason)) => {
             encode::connack_refused(stream.out(), version, code);
-            Err(Unaccepted { reason, client, user })
+            Err(RefusedConnect { reason, client, user })
         }
     }
 }
@@ -186,14 +190,18 @@ where
 }
 
 /// What the client is told where it differs from what it asked for.
-struct Told {
+struct ConnackValues {
     assigned: bool,
     session_expiry_s: Option<u32>,
     keep_alive_s: Option<u16>,
 }
 
-async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) -> Result<(Accepted, Told), Refusing> {
-    let peer = arrival.peer;
+async fn admit(
+    gate: &Arc<Gate>,
+    mut connect: Connect,
+    incoming: &mut IncomingConnection,
+) -> Result<(Accepted, ConnackValues), ConnectRefusal> {
+    let peer = incoming.peer;
     if connect.extended_auth {
         return Err((ConnectReasonCode::BadAuthenticationMethod, "auth_method"));
     }
@@ -207,18 +215,18 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
         peer,
         version: connect.version,
     };
-    let (mut will, mut left_out) = match asked_will.map(|asked| check_will(gate, asked)).transpose()? {
+    let (mut will, mut withheld) = match asked_will.map(|asked| check_will(gate, asked)).transpose()? {
         Some(Ok(will)) => (Some(will), None),
         Some(Err(topic)) => (None, Some(("topic", topic))),
         None => (None, None),
     };
     let owner = gate.connection_number();
-    for _ in 0..DECIDE_AGAIN {
+    for _ in 0..DECISION_RETRIES {
         let revocations = gate.sessions.revocations();
         let rules = decide(gate, &login).await?;
         let client_id = bind_client_id(&rules, &login.client_id)?;
         if let Some(refused) = will.take_if(|will| !rules.may_publish(&will.message.topic)) {
-            left_out = Some(("not_authorized", refused.message.topic.into()));
+            withheld = Some(("not_authorized", refused.message.topic.into()));
         }
         let expiry = session_expiry(gate, &rules, connect.session_expiry_s);
         let attach = Attach {
@@ -231,7 +239,7 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
                 version: login.version,
                 lane: rules.lane,
                 connected_at: SystemTime::now(),
-                heard_at: SystemTime::now(),
+                last_packet_at: SystemTime::now(),
                 round_trip: None,
             },
             rules: rules.clone(),
@@ -240,21 +248,22 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
             will: will.take(),
             revocations,
         };
-        if !arrival.place.settle() {
-            return Err((ConnectReasonCode::ServerBusy, Cut::Displaced.as_str()));
+        if !incoming.slot.settle() {
+            return Err((ConnectReasonCode::ServerBusy, LoginCutoff::Displaced.as_str()));
         }
         // From here to the return nothing is awaited: a login that runs out of time cannot leave a session owned by nobody.
         match gate.sessions.attach(attach) {
             Attached::Revoked(attach) => will = attach.will,
             Attached::Full => return Err((ConnectReasonCode::QuotaExceeded, "session_limit")),
             Attached::Ready { session, present, displaced } => {
-                if let Some((reason, topic)) = &left_out {
+                if let Some((reason, topic)) = &withheld {
                     gate.meters.wills_refused.increment(1);
-                    let who = Who { client: &session.key.client_id, user: &rules.credential, peer, known: true };
-                    gate.refusals.note(Refused::Will, who, reason, topic);
+                    let who =
+                        ClientLabel { client: &session.key.client_id, user: &rules.credential, peer, known: true };
+                    gate.refusals.record(Refused::Will, who, reason, topic);
                 }
-                let mut told = told(gate, &connect, expiry);
-                told.assigned = login.client_id.is_empty();
+                let mut connack_values = connack_values(gate, &connect, expiry);
+                connack_values.assigned = login.client_id.is_empty();
                 let window = window(gate, &connect, rules.lane);
                 let silence_max = silence_max(gate, &connect);
                 let session_expiry_s = connect.session_expiry_s;
@@ -262,7 +271,7 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
                     session,
                     rules,
                     peer,
-                    will_left_out: left_out.map(|(_, topic)| topic),
+                    withheld_will_topic: withheld.map(|(_, topic)| topic),
                     owner,
                     window,
                     silence_max,
@@ -270,7 +279,7 @@ async fn admit(gate: &Arc<Gate>, mut connect: Connect, arrival: &mut Arrival) ->
                     session_present: present,
                     displaced,
                 };
-                return Ok((accepted, told));
+                return Ok((accepted, connack_values));
             }
         }
     }
@@ -282,9 +291,9 @@ fn granted_keep_alive(gate: &Gate, connect: &Connect) -> Option<u16> {
     Some(connect.keep_alive_s).filter(|asked| (1..=gate.limits.keep_alive_max_s).contains(asked))
 }
 
-fn told(gate: &Gate, connect: &Connect, expiry: Duration) -> Told {
+fn connack_values(gate: &Gate, connect: &Connect, expiry: Duration) -> ConnackValues {
     let granted_s = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
-    Told {
+    ConnackValues {
         assigned: false,
         session_expiry_s: Some(granted_s).filter(|granted| *granted != connect.session_expiry_s),
         keep_alive_s: granted_keep_alive(gate, connect).is_none().then_some(gate.limits.keep_alive_max_s),
@@ -315,7 +324,7 @@ fn silence_max(gate: &Gate, connect: &Connect) -> Duration {
     Duration::from_millis(u64::from(seconds) * 1_500)
 }
 
-fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), Refusing> {
+fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), ConnectRefusal> {
     let id = &connect.client_id;
     let kept_without_id = connect.version == Version::V311 && id.is_empty() && !connect.clean_start;
     if id.len() > gate.limits.client_id_bytes || id.contains(char::is_control) || kept_without_id {
@@ -325,7 +334,7 @@ fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), Refusing> {
 }
 
 /// No valid credential is longer; longer ones would only cost time and memory.
-fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), Refusing> {
+fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), ConnectRefusal> {
     let user_name_bytes = connect.username.as_ref().map_or(0, String::len);
     let password_bytes = connect.password.as_ref().map_or(0, Vec::len);
     if user_name_bytes > gate.limits.user_name_bytes || password_bytes > gate.limits.password_bytes {
@@ -336,7 +345,7 @@ fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), Refusing> {
 
 /// A will that is against the protocol refuses the CONNECT; one on a topic that nobody may publish to is left out, and comes
 /// back as that topic. Bridges and home automation bring such wills by default, and would never connect otherwise.
-fn check_will(gate: &Gate, will: ConnectWill) -> Result<Result<Will, String>, Refusing> {
+fn check_will(gate: &Gate, will: ConnectWill) -> Result<Result<Will, String>, ConnectRefusal> {
     match topic::check_name(&will.topic, gate.limits.topic_bounds()) {
         Ok(()) => {}
         Err(TopicError::Malformed) => return Err((ConnectReasonCode::TopicNameInvalid, "will_topic")),
@@ -358,7 +367,7 @@ fn check_will(gate: &Gate, will: ConnectWill) -> Result<Result<Will, String>, Re
     }))
 }
 
-async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refusing> {
+async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, ConnectRefusal> {
     let name = login.username.as_deref().unwrap_or_default();
     let attempt = if gate.auth.is_guessable(login) {
         let attempt = gate.failed_logins.attempt(login.peer.ip(), name, Instant::now());
@@ -392,7 +401,7 @@ async fn decide(gate: &Gate, login: &Login) -> Result<Arc<Rules>, Refusing> {
     Ok(Arc::new(rules))
 }
 
-fn bind_client_id(rules: &Rules, asked: &str) -> Result<String, Refusing> {
+fn bind_client_id(rules: &Rules, asked: &str) -> Result<String, ConnectRefusal> {
     let bound = match (&rules.client_id, asked) {
         (ClientIdRule::Exactly(id), "") => Some(id.clone()),
         (ClientIdRule::Prefix(prefix), "") => Some(format!("{prefix}{}", random_id())),

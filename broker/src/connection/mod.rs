@@ -18,9 +18,9 @@ use tracing::debug;
 
 use crate::codec::encode;
 use crate::gate::Gate;
-use crate::listener::Arrival;
-use crate::refusals::{Refused, Who};
-use connect::Unaccepted;
+use crate::listener::IncomingConnection;
+use crate::refusals::{ClientLabel, Refused};
+use connect::RefusedConnect;
 use serving::{Connection, End};
 use stream::PacketStream;
 
@@ -28,23 +28,23 @@ use stream::PacketStream;
 const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Serves one client on a stream that is ready for MQTT, until it ends.
-pub(crate) async fn serve<S>(gate: Arc<Gate>, stream: S, mut arrival: Arrival)
+pub(crate) async fn serve<S>(gate: Arc<Gate>, stream: S, mut incoming: IncomingConnection)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let peer = arrival.peer;
+    let peer = incoming.peer;
     let mut stream = PacketStream::new(stream, gate.limits.packet_bytes);
     // Boxed, so that what a login takes is not carried by every connection for its life.
-    let accepted = Box::pin(connect::accept(&gate, &mut stream, &mut arrival)).await;
+    let accepted = Box::pin(connect::accept(&gate, &mut stream, &mut incoming)).await;
     let mut accepted = match accepted {
         Ok(accepted) => accepted,
-        Err(Unaccepted { reason, client, user }) => {
+        Err(RefusedConnect { reason, client, user }) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
             debug!(%peer, reason, "refused");
             // Not a refusal: the client closed before CONNECT, or the broker is shutting down.
             if !["closed", "shutdown"].contains(&reason) {
-                let who = Who { client: &client, user: &user, peer, known: false };
-                gate.refusals.note(Refused::Connect, who, reason, "");
+                let who = ClientLabel { client: &client, user: &user, peer, known: false };
+                gate.refusals.record(Refused::Connect, who, reason, "");
             }
             if stream.waiting() == 0 {
                 // There is nothing to be told.
@@ -71,10 +71,10 @@ where
     counter!("broker_disconnects_total", "reason" => end.as_str()).increment(1);
     debug!(%peer, client = %connection.session.key.client_id, reason = end.as_str(), "disconnected");
     if let Some(reason) = end.is_refusal().then(|| end.as_str()) {
-        gate.refusals.note(Refused::Connection, connection.who(), reason, "");
+        gate.refusals.record(Refused::Connection, connection.who(), reason, "");
     }
     // Release the session first: the next connection must not wait until this client has read its DISCONNECT.
-    connection.leave(end).await;
+    connection.release_session(end).await;
     let version = connection.window.version;
     if let End::Server(code) = end {
         encode::disconnect(connection.stream.out(), version, code);

@@ -31,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // Bridges and home automation publish their online state on the topic of their will by default. If the will was
         // withheld, this publish is dropped as well. Disconnecting the client for it would make it reconnect for ever;
         // the standard allows acknowledging it (3.1.1, section 3.3.5).
-        let is_birth = self.will_left_out.as_deref() == Some(&*topic);
+        let is_birth = self.withheld_will_topic.as_deref() == Some(&*topic);
         let code = self.take(topic, publish).await?;
         if code != PubackReasonCode::Success {
             self.gate.meters.publishes_refused.increment(1);
@@ -66,19 +66,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<PubackReasonCode, DisconnectReasonCode> {
         // Before the other checks: refused publishes count, too.
         let is_paced = self.rules.lane == Lane::Module;
-        if is_paced && self.gate.paces.check_key(&self.session.key.credential).is_err() {
+        if is_paced && self.gate.publish_rates.check_key(&self.session.key.credential).is_err() {
             return Err(DisconnectReasonCode::MessageRateTooHigh);
         }
         match topic::check_name(&topic, self.gate.limits.topic_bounds()) {
             Ok(()) => {}
             Err(TopicError::Malformed) => return Err(DisconnectReasonCode::TopicNameInvalid),
             Err(TopicError::Unsupported) => {
-                self.gate.refusals.note(Refused::Publish, self.who(), "topic", &topic);
+                self.gate.refusals.record(Refused::Publish, self.who(), "topic", &topic);
                 return Ok(PubackReasonCode::TopicNameInvalid);
             }
         }
         if !self.rules.may_publish(&topic) {
-            self.gate.refusals.note(Refused::Publish, self.who(), "not_authorized", &topic);
+            self.gate.refusals.record(Refused::Publish, self.who(), "not_authorized", &topic);
             return Ok(PubackReasonCode::NotAuthorized);
         }
         self.gate.meters.publishes_in.increment(1);
@@ -95,13 +95,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // first; or its credential is revoked.
         let taken = tokio::select! {
             biased;
-            code = self.session.told_to_go(self.owner) => return Err(code),
+            code = self.session.disconnect_requested(self.owner) => return Err(code),
             taken = self.gate.publish(message) => taken,
         };
         match taken {
             Ok(()) => Ok(PubackReasonCode::Success),
             Err(PublishError::Quota) => {
-                self.gate.refusals.note(Refused::Publish, self.who(), "quota", "");
+                self.gate.refusals.record(Refused::Publish, self.who(), "quota", "");
                 Ok(PubackReasonCode::QuotaExceeded)
             }
             Err(PublishError::Unavailable) => Err(DisconnectReasonCode::ServerBusy),

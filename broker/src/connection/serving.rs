@@ -13,7 +13,7 @@ use super::stream::{OUT_FULL_BYTES, PacketStream, StreamEnd};
 use crate::auth::{Lane, Rules};
 use crate::codec::{DisconnectReasonCode, Inbound, decode, encode};
 use crate::gate::Gate;
-use crate::refusals::Who;
+use crate::refusals::ClientLabel;
 use crate::session::{Session, Window};
 
 /// Why a connection ended.
@@ -84,7 +84,7 @@ pub(super) struct Connection<S> {
     pub rules: Arc<Rules>,
     peer: SocketAddr,
     /// The topic of the will that it asked for and does not have.
-    pub will_left_out: Option<String>,
+    pub withheld_will_topic: Option<String>,
     pub window: Window,
     pub owner: u64,
     silence_max: Duration,
@@ -103,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session: accepted.session,
             rules: accepted.rules,
             peer: accepted.peer,
-            will_left_out: accepted.will_left_out,
+            withheld_will_topic: accepted.withheld_will_topic,
             window: accepted.window,
             owner: accepted.owner,
             silence_max: accepted.silence_max,
@@ -115,8 +115,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Who it is, for the log.
-    pub fn who(&self) -> Who<'_> {
-        Who { client: &self.session.key.client_id, user: &self.session.key.credential, peer: self.peer, known: true }
+    pub fn who(&self) -> ClientLabel<'_> {
+        ClientLabel {
+            client: &self.session.key.client_id,
+            user: &self.session.key.credential,
+            peer: self.peer,
+            known: true,
+        }
     }
 
     /// Serves the client until either side ends it.
@@ -195,11 +200,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn handle(&mut self, packet: Inbound) -> Result<(), End> {
-        if let Some(code) = self.session.state().why_to_go(self.owner) {
+        if let Some(code) = self.session.state().disconnect_reason(self.owner) {
             // Nothing of this connection may come after the first of one that took over, or after it was revoked.
             return Err(End::Server(code));
         }
-        self.session.heard();
+        self.session.note_packet();
         let version = self.window.version;
         match packet {
             Inbound::Publish(publish) => self.publish(publish).await.map_err(End::Server)?,
@@ -234,13 +239,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Inbound::Unsubscribe { id, filters } => self.unsubscribe(id, &filters).map_err(End::Server)?,
             Inbound::PingReq => encode::pingresp(self.stream.out()),
             Inbound::Disconnect { publish_will, session_expiry_s } => {
-                return Err(self.goodbye(publish_will, session_expiry_s));
+                return Err(self.send_disconnect(publish_will, session_expiry_s));
             }
         }
         Ok(())
     }
 
-    fn goodbye(&mut self, publish_will: bool, session_expiry_s: Option<u32>) -> End {
+    fn send_disconnect(&mut self, publish_will: bool, session_expiry_s: Option<u32>) -> End {
         if let Some(seconds) = session_expiry_s {
             if self.session_expiry_s == 0 && seconds != 0 {
                 return End::Server(DisconnectReasonCode::ProtocolError);
@@ -256,7 +261,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes messages that wait for this client, as far as it takes them.
     fn fill(&mut self) -> Result<Fill, DisconnectReasonCode> {
         let mut state = self.session.state();
-        if let Some(code) = state.why_to_go(self.owner) {
+        if let Some(code) = state.disconnect_reason(self.owner) {
             return Err(code);
         }
         let waiting = self.stream.waiting();
@@ -296,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Gives the session back, and publishes the will if the end calls for it.
-    pub async fn leave(&mut self, end: End) {
+    pub async fn release_session(&mut self, end: End) {
         let shutdown = end == End::Server(DisconnectReasonCode::ServerShuttingDown);
         let publish_will = !shutdown && !matches!(end, End::Client { publish_will: false });
         if self.rules.lane == Lane::Module {

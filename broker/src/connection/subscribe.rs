@@ -16,7 +16,7 @@ use crate::session::{Replay, Subscription};
 use crate::topic::{self, Filter};
 
 /// What a client asks for, checked.
-struct Wanted {
+struct RequestedFilter {
     /// The group it shares with.
     group: Option<Box<str>>,
     filter: Filter,
@@ -40,11 +40,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for entry in entries {
             let code = match self.check(&entry.filter) {
                 Err(code) => code,
-                Ok(Wanted { group: Some(_), .. }) if entry.no_local => {
+                Ok(RequestedFilter { group: Some(_), .. }) if entry.no_local => {
                     // MQTT 5 section 3.8.3.1.
                     return Err(DisconnectReasonCode::ProtocolError);
                 }
-                Ok(wanted) => self.add(wanted, identifier, &entry),
+                Ok(requested) => self.add(requested, identifier, &entry),
             };
             if !matches!(
                 code,
@@ -52,7 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             ) {
                 let reason = refusal(code);
                 counter!("broker_subscribe_refusals_total", "reason" => reason).increment(1);
-                self.gate.refusals.note(Refused::Subscribe, self.who(), reason, &entry.filter);
+                self.gate.refusals.record(Refused::Subscribe, self.who(), reason, &entry.filter);
             }
             codes.push(code);
         }
@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    fn check(&self, text: &str) -> Result<Wanted, SubackReasonCode> {
+    fn check(&self, text: &str) -> Result<RequestedFilter, SubackReasonCode> {
         let invalid = |_| SubackReasonCode::TopicFilterInvalid;
         let (group, text) = match topic::shared(text) {
             None => (None, text),
@@ -77,12 +77,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !served || !self.rules.may_subscribe(&filter) {
             return Err(SubackReasonCode::NotAuthorized);
         }
-        Ok(Wanted { group, filter })
+        Ok(RequestedFilter { group, filter })
     }
 
     fn add(
         &mut self,
-        Wanted { group, filter }: Wanted,
+        RequestedFilter { group, filter }: RequestedFilter,
         identifier: Option<u32>,
         entry: &SubscribeEntry,
     ) -> SubackReasonCode {
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Lane::Client if group.is_none() && !filter.is_system() => self.gate.route(&self.session, self.owner),
             Lane::Client | Lane::Module => {}
         }
-        let (since, walk) = self.gate.begin(filter.clone());
+        let (since, cursor) = self.gate.begin(filter.clone());
         let existed = {
             let mut state = self.session.state();
             let known = state.subscriptions.iter_mut().find(|known| known.is(&entry.filter));
@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             RetainHandling::DoNotSendRetained => false,
         };
         if wants_retained {
-            self.session.state().outbox.replay(Replay { walk, qos: entry.qos, identifier });
+            self.session.state().outbox.replay(Replay { cursor, qos: entry.qos, identifier });
         }
         granted
     }

@@ -63,11 +63,11 @@ struct Publisher {
     /// The position of the last message taken: the cost of all messages up to it, in bytes.
     sent: u64,
     /// Messages under their positions, oldest first: all that were taken and may not have been handed out yet.
-    unseen: VecDeque<(u64, Arc<Message>)>,
+    undelivered: VecDeque<(u64, Arc<Message>)>,
 }
 
 /// The one way out. Publishers are held back by how far it has got, before the router's log rolls on under it.
-pub(crate) struct Outlet {
+pub(crate) struct CoreReceiver {
     link: Link,
     /// The next place in the router's log.
     next_offset: Option<u64>,
@@ -82,19 +82,19 @@ struct Topics {
 
 impl Core {
     /// Starts the core; [`Core::run`] hands out what comes by the outlet.
-    pub async fn start(limits: &Limits) -> Result<(Arc<Core>, Outlet), CoreError> {
+    pub async fn start(limits: &Limits) -> Result<(Arc<Core>, CoreReceiver), CoreError> {
         let router = Router::start();
-        let (link, outlet) = Outlet::open(&router).await?;
+        let (link, receiver) = CoreReceiver::open(&router).await?;
         let core = Core {
             router: RwLock::new(Arc::new(router)),
-            publisher: Mutex::new(Publisher { link, sent: 0, unseen: VecDeque::new() }),
+            publisher: Mutex::new(Publisher { link, sent: 0, undelivered: VecDeque::new() }),
             seen: AtomicU64::new(0),
             healthy: AtomicBool::new(true),
             topics: Mutex::new(Topics { seen: HashSet::new(), hasher: RandomState::new(), limit: limits.core_topics }),
             window_bytes: limits.core_window_bytes,
             wait: limits.core_wait,
         };
-        Ok((Arc::new(core), outlet))
+        Ok((Arc::new(core), receiver))
     }
 
     /// Whether the last probe came back.
@@ -125,7 +125,7 @@ impl Core {
     }
 
     /// Does something while no message is being handed over, given the position of the last one that was.
-    pub fn between_publishes<T>(&self, what: impl FnOnce(u64) -> T) -> T {
+    pub fn between_handovers<T>(&self, what: impl FnOnce(u64) -> T) -> T {
         let publisher = self.publisher.lock();
         what(publisher.sent)
     }
@@ -160,20 +160,20 @@ impl Core {
 
     /// Hands every message out with its position, once and in order, until it is dropped. Probes the router, reports on it,
     /// and replaces it when it is gone.
-    pub async fn run(self: Arc<Self>, mut outlet: Outlet, take: impl Fn(u64, Arc<Message>)) {
+    pub async fn run(self: Arc<Self>, mut receiver: CoreReceiver, take: impl Fn(u64, Arc<Message>)) {
         loop {
-            self.hand_out(&mut outlet, &take).await;
+            self.forward_messages(&mut receiver, &take).await;
             self.report(false);
             error!("replacing the core");
             metrics::counter!("broker_core_restarts_total").increment(1);
-            outlet = self.replace(&take).await;
+            receiver = self.replace(&take).await;
             self.report(true);
             info!("the core runs again");
         }
     }
 
     /// Hands out what the router gives, until it is gone or does not answer its probes.
-    async fn hand_out(&self, outlet: &mut Outlet, take: &impl Fn(u64, Arc<Message>)) {
+    async fn forward_messages(&self, receiver: &mut CoreReceiver, take: &impl Fn(u64, Arc<Message>)) {
         let mut probes = tokio::time::interval(PROBE_EVERY);
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unanswered = 0;
@@ -181,7 +181,7 @@ impl Core {
             tokio::select! {
                 // Received messages are handled first, so that a late probe answer is not missed under load.
                 biased;
-                came = outlet.next() => match came {
+                came = receiver.next() => match came {
                     None => return,
                     Some(came) => {
                         if unanswered > 0 {
@@ -189,7 +189,7 @@ impl Core {
                             self.report(true);
                         }
                         if let Some((position, message)) = came {
-                            self.hand(position, Arc::new(message), take);
+                            self.dispatch(position, Arc::new(message), take);
                         }
                     }
                 },
@@ -209,7 +209,7 @@ impl Core {
         }
     }
 
-    fn hand(&self, position: u64, message: Arc<Message>, take: &impl Fn(u64, Arc<Message>)) {
+    fn dispatch(&self, position: u64, message: Arc<Message>, take: &impl Fn(u64, Arc<Message>)) {
         take(position, message);
         self.seen.store(position, Ordering::Release);
     }
@@ -219,10 +219,10 @@ impl Core {
         metrics::gauge!("broker_core_up").set(if alive { 1.0 } else { 0.0 });
     }
 
-    async fn replace(&self, take: &impl Fn(u64, Arc<Message>)) -> Outlet {
+    async fn replace(&self, take: &impl Fn(u64, Arc<Message>)) -> CoreReceiver {
         loop {
-            match self.go_over(take).await {
-                Ok(outlet) => return outlet,
+            match self.switch_router(take).await {
+                Ok(receiver) => return receiver,
                 Err(error) => error!(%error, "the core did not start; trying again"),
             }
             tokio::time::sleep(RESTART_PAUSE).await;
@@ -230,9 +230,9 @@ impl Core {
     }
 
     /// Starts another router, and hands out what the old one had not given out.
-    async fn go_over(&self, take: &impl Fn(u64, Arc<Message>)) -> Result<Outlet, CoreError> {
+    async fn switch_router(&self, take: &impl Fn(u64, Arc<Message>)) -> Result<CoreReceiver, CoreError> {
         let router = Router::start();
-        let (link, outlet) = Outlet::open(&router).await?;
+        let (link, receiver) = CoreReceiver::open(&router).await?;
         *self.router.write() = Arc::new(router);
         self.topics.lock().seen.clear();
         let missed = {
@@ -240,12 +240,12 @@ impl Core {
             // What is published from here on comes by the new outlet.
             publisher.link = link;
             let seen = self.seen.load(Ordering::Acquire);
-            publisher.unseen.iter().filter(|(position, _)| *position > seen).cloned().collect::<Vec<_>>()
+            publisher.undelivered.iter().filter(|(position, _)| *position > seen).cloned().collect::<Vec<_>>()
         };
         for (position, message) in missed {
-            self.hand(position, message, take);
+            self.dispatch(position, message, take);
         }
-        Ok(outlet)
+        Ok(receiver)
     }
 }
 
@@ -256,30 +256,30 @@ impl Publisher {
         let taken = self.link.push(envelope.packet(position)).is_ok();
         if taken {
             self.sent = position;
-            while self.unseen.pop_front_if(|(position, _)| *position <= seen).is_some() {}
-            self.unseen.push_back((position, message.clone()));
+            while self.undelivered.pop_front_if(|(position, _)| *position <= seen).is_some() {}
+            self.undelivered.push_back((position, message.clone()));
         }
         taken
     }
 }
 
-impl Outlet {
+impl CoreReceiver {
     /// A link for publishing, and the outlet by which everything comes that is published on it.
-    async fn open(router: &Router) -> Result<(Link, Outlet), CoreError> {
+    async fn open(router: &Router) -> Result<(Link, CoreReceiver), CoreError> {
         let mut link = router.link().await?;
         link.subscribe_all().await?;
-        Ok((router.link().await?, Outlet { link, next_offset: None }))
+        Ok((router.link().await?, CoreReceiver { link, next_offset: None }))
     }
 
     /// What comes next: a message and its position, or nothing for a probe; `None` when the router is gone.
     async fn next(&mut self) -> Option<Option<(u64, Message)>> {
         let forwarded = self.link.next().await?;
-        self.look_for_loss(forwarded.offset);
+        self.detect_loss(forwarded.offset);
         Some(header::unpack(forwarded.publish))
     }
 
     /// Notices when the router's log rolled on under the outlet. Publishers are held back so that it does not.
-    fn look_for_loss(&mut self, offset: Option<u64>) {
+    fn detect_loss(&mut self, offset: Option<u64>) {
         let Some(offset) = offset else { return };
         let lost = self.next_offset.map_or(0, |expected| offset.saturating_sub(expected));
         self.next_offset = Some(offset + 1);
@@ -300,7 +300,7 @@ mod tests {
     use tokio_util::task::AbortOnDropHandle;
 
     /// Longer than anything here may take.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// A core that runs, and what it hands out.
     struct Running {
@@ -311,16 +311,16 @@ mod tests {
 
     impl Running {
         async fn start(limits: Limits) -> Running {
-            let (core, outlet) = Core::start(&limits).await.unwrap();
+            let (core, receiver) = Core::start(&limits).await.unwrap();
             let (give, out) = unbounded_channel();
-            let running = tokio::spawn(core.clone().run(outlet, move |position, message| {
+            let running = tokio::spawn(core.clone().run(receiver, move |position, message| {
                 let _ = give.send((position, message));
             }));
             Running { core, out, _running: AbortOnDropHandle::new(running) }
         }
 
         async fn next(&mut self) -> Arc<Message> {
-            tokio::time::timeout(PATIENCE, self.out.recv()).await.expect("one is lost").unwrap().1
+            tokio::time::timeout(WAIT_TIMEOUT, self.out.recv()).await.expect("one is lost").unwrap().1
         }
     }
 
@@ -409,19 +409,19 @@ mod tests {
         }
         let cost = Envelope::new(&message("a")).cost_bytes();
         assert_eq!(taken, limits.core_window_bytes.div_ceil(cost));
-        assert_eq!(core.publisher.lock().unseen.len() as u64, taken);
+        assert_eq!(core.publisher.lock().undelivered.len() as u64, taken);
     }
 
     /// The router is killed again and again while messages go through: every one that was taken comes, once, in order.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_core_that_dies_takes_no_message_with_it() {
         const MESSAGES: u64 = 30_000;
-        const DEATHS: u64 = 5;
+        const ROUTER_KILLS: u64 = 5;
         let mut running = Running::start(Limits::default()).await;
         let core = running.core.clone();
         let publishing = tokio::spawn(async move {
             for number in 0..MESSAGES {
-                if number % (MESSAGES / DEATHS) == 0 {
+                if number % (MESSAGES / ROUTER_KILLS) == 0 {
                     core.kill();
                 }
                 core.publish(&Arc::new(Message { origin: number, ..message("a/b") }), || {}).await.unwrap();

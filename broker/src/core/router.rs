@@ -30,12 +30,12 @@ const LINKS: usize = 8;
 /// The probe's topic: no client can publish or name it, since it is not printable.
 const PROBE_TOPIC: &str = "\u{1}probe";
 
-type Built = Option<(LinkTx, LinkRx)>;
+type BuiltLink = Option<(LinkTx, LinkRx)>;
 
 /// A running router.
 pub(super) struct Router {
     // The router's sender cannot be named outside rumqttd; a closure can hold it.
-    build: Arc<dyn Fn(&str) -> Built + Send + Sync>,
+    build: Arc<dyn Fn(&str) -> BuiltLink + Send + Sync>,
     /// Links opened so far: their names.
     links: AtomicU64,
 }
@@ -89,7 +89,7 @@ pub(super) struct Link {
 }
 
 /// The router is gone.
-pub(super) struct Gone;
+pub(super) struct RouterGone;
 
 /// A publish as it comes from the router.
 pub(super) struct Forwarded {
@@ -107,7 +107,7 @@ impl From<Forward> for Forwarded {
 
 impl Link {
     /// Hands a packet to the router.
-    pub fn push(&mut self, packet: Packet) -> Result<(), Gone> {
+    pub fn push(&mut self, packet: Packet) -> Result<(), RouterGone> {
         let mut waiting = self.tx.buffer();
         if !waiting.is_empty() {
             // An event that makes the router take everything waiting is already on its way.
@@ -117,7 +117,7 @@ impl Link {
         drop(waiting);
         match self.tx.send(packet).now_or_never() {
             Some(Ok(_)) => Ok(()),
-            _ => Err(Gone),
+            _ => Err(RouterGone),
         }
     }
 

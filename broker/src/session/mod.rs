@@ -41,7 +41,7 @@ pub struct ConnectionInfo {
     /// Since when.
     pub connected_at: SystemTime,
     /// When it last sent a packet.
-    pub heard_at: SystemTime,
+    pub last_packet_at: SystemTime,
     /// How long it took to acknowledge the last message of QoS 1.
     pub round_trip: Option<Duration>,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Session {
     /// Wakes the owning connection: there is something to send, or it has to go.
     pub wake: Notify,
     /// When the client last sent a packet, in milliseconds since 1970.
-    heard_ms: AtomicU64,
+    last_packet_ms: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -132,7 +132,7 @@ impl Session {
             number,
             key,
             wake: Notify::new(),
-            heard_ms: AtomicU64::new(0),
+            last_packet_ms: AtomicU64::new(0),
             state: Mutex::new(State {
                 owner: 0,
                 info: None,
@@ -159,25 +159,30 @@ impl Session {
     }
 
     /// The client sent a packet.
-    pub fn heard(&self) {
+    pub fn note_packet(&self) {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.heard_ms.store(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last_packet_ms.store(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Its connection, if it has one.
     pub fn connection(&self) -> Option<ConnectionInfo> {
         let state = self.state();
         let info = state.info.clone()?;
-        let heard_at = SystemTime::UNIX_EPOCH + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
-        Some(ConnectionInfo { heard_at: heard_at.max(info.connected_at), round_trip: state.round_trip, ..info })
+        let last_packet_at =
+            SystemTime::UNIX_EPOCH + Duration::from_millis(self.last_packet_ms.load(Ordering::Relaxed));
+        Some(ConnectionInfo {
+            last_packet_at: last_packet_at.max(info.connected_at),
+            round_trip: state.round_trip,
+            ..info
+        })
     }
 
     /// Returns, with the reason, once a connection has to end.
-    pub async fn told_to_go(&self, owner: u64) -> DisconnectReasonCode {
+    pub async fn disconnect_requested(&self, owner: u64) -> DisconnectReasonCode {
         loop {
             // Registered before the check, so that a notification in between is not missed.
             let woken = self.wake.notified();
-            if let Some(code) = self.state().why_to_go(owner) {
+            if let Some(code) = self.state().disconnect_reason(owner) {
                 return code;
             }
             woken.await;
@@ -216,7 +221,7 @@ impl Session {
 
 impl State {
     /// Why a connection has to end, if it has to: another connection owns the session, or its end was requested.
-    pub fn why_to_go(&self, owner: u64) -> Option<DisconnectReasonCode> {
+    pub fn disconnect_reason(&self, owner: u64) -> Option<DisconnectReasonCode> {
         if self.owner == owner { self.kick } else { Some(DisconnectReasonCode::SessionTakenOver) }
     }
 
@@ -265,20 +270,20 @@ mod tests {
 
     /// Work done on behalf of a connection (waiting for the core, for example) ends when the connection has to end.
     #[tokio::test]
-    async fn who_waits_is_told_to_go_whether_revoked_or_taken_over() {
+    async fn a_waiting_connection_is_disconnected_when_revoked_or_taken_over() {
         let session = session();
         session.state().owner = 1;
-        let mut waiting = std::pin::pin!(session.told_to_go(1));
+        let mut waiting = std::pin::pin!(session.disconnect_requested(1));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         session.state().kick = Some(DisconnectReasonCode::AdministrativeAction);
         session.wake.notify_one();
         assert_eq!(waiting.await, DisconnectReasonCode::AdministrativeAction);
         session.state().owner = 2;
-        assert_eq!(session.told_to_go(1).await, DisconnectReasonCode::SessionTakenOver);
+        assert_eq!(session.disconnect_requested(1).await, DisconnectReasonCode::SessionTakenOver);
     }
 
     #[test]
-    fn who_is_away_is_kept_what_may_not_be_lost_within_bounds() {
+    fn an_offline_session_keeps_reliable_messages_within_bounds() {
         let session = session();
         session.state().subscriptions.push(Subscription {
             filter: Filter::parse("t/#", BOUNDS).unwrap(),

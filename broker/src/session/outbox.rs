@@ -9,7 +9,7 @@ use crate::auth::Version;
 use crate::codec::Qos;
 use crate::codec::encode::{self, Outgoing};
 use crate::message::Message;
-use crate::retained::{Retained, Step, Walk};
+use crate::retained::{Retained, RetainedCursor, Step};
 use crate::session::shared::Group;
 use crate::topic::Filter;
 
@@ -115,7 +115,7 @@ pub(crate) struct Filled {
 
 /// Retained messages that are to be sent for a subscription.
 pub(crate) struct Replay {
-    pub walk: Walk,
+    pub cursor: RetainedCursor,
     /// The subscription's.
     pub qos: Qos,
     pub identifier: Option<u32>,
@@ -194,13 +194,13 @@ impl Outbox {
 
     /// Will send retained messages, ahead of the queue; in place of those still to be sent for the same filter.
     pub fn replay(&mut self, replay: Replay) {
-        self.keep_replays(|filter| *filter != replay.walk.filter);
+        self.keep_replays(|filter| *filter != replay.cursor.filter);
         self.replays.push_back(replay);
     }
 
     /// Sends no retained messages of other filters any more.
     pub fn keep_replays(&mut self, keep: impl Fn(&Filter) -> bool) {
-        self.replays.retain(|replay| keep(&replay.walk.filter));
+        self.replays.retain(|replay| keep(&replay.cursor.filter));
     }
 
     /// Writes packets into `out` until it holds `full_bytes`, the window is full, or there is no more.
@@ -222,7 +222,7 @@ impl Outbox {
                 break;
             }
             let delivery = match self.replays.front_mut() {
-                Some(replay) => match retained.next(&mut replay.walk, now, &mut steps) {
+                Some(replay) => match retained.next(&mut replay.cursor, now, &mut steps) {
                     Step::Message(message) => replay.delivery(message),
                     Step::Later => {
                         filled.more = true;

@@ -23,7 +23,7 @@ pub(crate) struct Key {
 
 /// All sessions.
 pub(crate) struct Sessions {
-    held: Mutex<Held>,
+    table: Mutex<SessionTable>,
     numbers: AtomicU64,
     /// Counts revocations: a login decided before one and attached after it is decided again.
     revocations: AtomicU64,
@@ -39,23 +39,23 @@ pub(crate) struct Sessions {
 }
 
 #[derive(Default)]
-struct Held {
+struct SessionTable {
     sessions: HashMap<Key, Arc<Session>>,
     /// Those without a connection.
     offline: HashSet<Key>,
     /// Credentials with client-lane sessions.
-    client_lane: BTreeMap<Box<str>, Account>,
+    client_lane: BTreeMap<Box<str>, CredentialUsage>,
     /// Client-lane sessions in all.
     client_lane_total: usize,
 }
 
 /// What a credential's client-lane sessions hold together.
-struct Account {
+struct CredentialUsage {
     sessions: usize,
     queued: Arc<Queued>,
 }
 
-impl Held {
+impl SessionTable {
     fn remove(&mut self, session: &Arc<Session>, lane: Lane) {
         self.sessions.remove(&session.key);
         self.offline.remove(&session.key);
@@ -102,7 +102,7 @@ pub(crate) enum Attached {
 impl Sessions {
     pub fn new(limits: &Limits) -> Sessions {
         Sessions {
-            held: Mutex::default(),
+            table: Mutex::default(),
             numbers: AtomicU64::new(1),
             revocations: AtomicU64::new(0),
             client_max: limits.client_sessions,
@@ -128,11 +128,11 @@ impl Sessions {
             client_id: attach.info.client_id.as_str().into(),
         };
         let lane = attach.rules.lane;
-        let mut held = self.held.lock();
+        let mut table = self.table.lock();
         if self.revocations() != attach.revocations {
             return Attached::Revoked(Box::new(attach));
         }
-        let earlier = held.sessions.get(&key).cloned();
+        let earlier = table.sessions.get(&key).cloned();
         let mut displaced = None;
         let mut replaces = false;
         if let Some(earlier) = &earlier {
@@ -150,7 +150,7 @@ impl Sessions {
             }
             if resumable {
                 drop(state);
-                held.offline.remove(&key);
+                table.offline.remove(&key);
                 self.take_over(earlier, attach);
                 return Attached::Ready { session: earlier.clone(), present: true, displaced };
             }
@@ -158,12 +158,12 @@ impl Sessions {
             state.owner = 0;
             state.route = None;
             drop(state);
-            held.remove(earlier, earlier_lane);
+            table.remove(earlier, earlier_lane);
             replaces = earlier_lane == lane;
         }
         let outbox = match lane {
             Lane::Module => Outbox::new(self.module_bounds, None, self.queued.clone()),
-            Lane::Client => match self.reserve(&mut held, &key.credential, replaces) {
+            Lane::Client => match self.reserve(&mut table, &key.credential, replaces) {
                 Some(of_credential) => Outbox::new(self.client_bounds, Some(of_credential), self.queued.clone()),
                 None => return Attached::Full,
             },
@@ -171,24 +171,24 @@ impl Sessions {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let session = Arc::new(Session::new(number, key.clone(), outbox, attach.rules.clone()));
         self.take_over(&session, attach);
-        held.sessions.insert(key, session.clone());
+        table.sessions.insert(key, session.clone());
         Attached::Ready { session, present: false, displaced }
     }
 
     /// Counts another client-lane session, if there is room for it, and gives what the credential's queues hold. One that
     /// replaces another has its place.
-    fn reserve(&self, held: &mut Held, credential: &str, replaces: bool) -> Option<Arc<Queued>> {
-        let total = held.client_lane_total;
-        let has = held.client_lane.get(credential).map_or(0, |account| account.sessions);
+    fn reserve(&self, table: &mut SessionTable, credential: &str, replaces: bool) -> Option<Arc<Queued>> {
+        let total = table.client_lane_total;
+        let has = table.client_lane.get(credential).map_or(0, |account| account.sessions);
         let kept_back = if has == 0 { 0 } else { self.for_first };
         if !replaces && (total + kept_back >= self.client_max || has >= self.credential_max) {
             return None;
         }
-        held.client_lane_total += 1;
-        let account = held
+        table.client_lane_total += 1;
+        let account = table
             .client_lane
             .entry(credential.into())
-            .or_insert_with(|| Account { sessions: 0, queued: Arc::new(Queued::new(self.credential_bytes)) });
+            .or_insert_with(|| CredentialUsage { sessions: 0, queued: Arc::new(Queued::new(self.credential_bytes)) });
         account.sessions += 1;
         Some(account.queued.clone())
     }
@@ -217,7 +217,7 @@ impl Sessions {
     /// Takes a session back from a connection that ends, unless another has taken it over; returns the will to be
     /// published now.
     pub fn detach(&self, session: &Arc<Session>, owner: u64, publish_will: bool) -> Option<Will> {
-        let mut held = self.held.lock();
+        let mut table = self.table.lock();
         let mut state = session.state();
         if state.owner != owner {
             return None;
@@ -241,22 +241,22 @@ impl Sessions {
         if ended {
             state.route = None;
             drop(state);
-            held.remove(session, lane);
+            table.remove(session, lane);
         } else {
             state.ends_at = Some(now + state.expiry);
             drop(state);
-            held.offline.insert(session.key.clone());
+            table.offline.insert(session.key.clone());
         }
         will
     }
 
     /// Ends sessions whose time has come; returns the wills that are due.
     pub fn sweep(&self, now: Instant) -> Vec<Will> {
-        let mut held = self.held.lock();
+        let mut table = self.table.lock();
         let mut wills = Vec::new();
         let mut ended = Vec::new();
-        for key in &held.offline {
-            let Some(session) = held.sessions.get(key) else { continue };
+        for key in &table.offline {
+            let Some(session) = table.sessions.get(key) else { continue };
             let mut state = session.state();
             let ends = state.ends_at.is_some_and(|at| at <= now);
             if ends || state.will_due.is_some_and(|due| due <= now) {
@@ -270,17 +270,17 @@ impl Sessions {
         }
         for session in ended {
             let lane = session.state().rules.lane;
-            held.remove(&session, lane);
+            table.remove(&session, lane);
         }
         wills
     }
 
     /// Ends all sessions of a credential; returns how many connections were told to go.
     pub fn revoke(&self, credential: &str) -> usize {
-        let held = self.held.lock();
+        let table = self.table.lock();
         self.revocations.fetch_add(1, Ordering::AcqRel);
         let mut connections = 0;
-        for session in held.sessions.values().filter(|session| &*session.key.credential == credential) {
+        for session in table.sessions.values().filter(|session| &*session.key.credential == credential) {
             let mut state = session.state();
             state.revoked = true;
             if state.owner != 0 {
@@ -300,8 +300,8 @@ impl Sessions {
     /// Requests the end of a connection; its session stays as the client asked for. False if there is no such
     /// connection.
     pub fn end_connection(&self, number: u64) -> bool {
-        let held = self.held.lock();
-        for session in held.sessions.values() {
+        let table = self.table.lock();
+        for session in table.sessions.values() {
             let mut state = session.state();
             if number != 0 && state.owner == number {
                 state.kick = Some(DisconnectReasonCode::AdministrativeAction);
@@ -314,29 +314,29 @@ impl Sessions {
 
     /// The live connections.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        self.held.lock().sessions.values().filter_map(|session| session.connection()).collect()
+        self.table.lock().sessions.values().filter_map(|session| session.connection()).collect()
     }
 
     /// Credentials with sessions of the client lane, connected or not.
     pub fn credentials(&self) -> Vec<Box<str>> {
-        self.held.lock().client_lane.keys().cloned().collect()
+        self.table.lock().client_lane.keys().cloned().collect()
     }
 
     /// The sessions of the client lane.
     pub fn client_lane(&self) -> Vec<Arc<Session>> {
-        let held = self.held.lock();
+        let table = self.table.lock();
         let is_client = |session: &&Arc<Session>| session.state().rules.lane == Lane::Client;
-        held.sessions.values().filter(is_client).cloned().collect()
+        table.sessions.values().filter(is_client).cloned().collect()
     }
 
     /// How many sessions have a connection.
     pub fn connected(&self) -> usize {
-        let held = self.held.lock();
-        held.sessions.len() - held.offline.len()
+        let table = self.table.lock();
+        table.sessions.len() - table.offline.len()
     }
 
     /// How many sessions there are.
     pub fn len(&self) -> usize {
-        self.held.lock().sessions.len()
+        self.table.lock().sessions.len()
     }
 }

@@ -67,33 +67,35 @@ impl Group {
         }
         let mut turn = self.turn.lock();
         // Those that were there before go first.
-        self.deal_returned(&mut turn) + u64::from(!self.deal(&mut turn, message))
+        self.redeliver_returned(&mut turn) + u64::from(!self.deliver_to_member(&mut turn, message))
     }
 
-    fn deal_returned(self: &Arc<Self>, turn: &mut usize) -> u64 {
+    fn redeliver_returned(self: &Arc<Self>, turn: &mut usize) -> u64 {
         let mut lost = 0;
         loop {
             let Some(message) = self.returned.lock().pop_front() else { return lost };
-            lost += u64::from(!self.deal(turn, &message));
+            lost += u64::from(!self.deliver_to_member(turn, &message));
         }
     }
 
     /// Gives a message to the member whose turn it is: one that is connected and has room; else one that will be back;
     /// else one that is connected, which is then cut as every slow reader is. False when it is lost and may not be.
-    fn deal(self: &Arc<Self>, turn: &mut usize, message: &Arc<Message>) -> bool {
+    fn deliver_to_member(self: &Arc<Self>, turn: &mut usize, message: &Arc<Message>) -> bool {
         let candidates: Vec<Arc<Session>> = {
             let members = self.members.lock();
             *turn = (*turn + 1) % members.len().max(1);
             let (before, after) = members.split_at((*turn).min(members.len()));
             after.iter().chain(before).filter_map(|(_, session)| session.upgrade()).collect()
         };
-        let offer = |terms| candidates.iter().find_map(|session| session.offer(self, message, terms));
-        let taken = offer(Terms::Connected).or_else(|| offer(Terms::Kept)).or_else(|| offer(Terms::Cut));
+        let offer = |condition| candidates.iter().find_map(|session| session.offer(self, message, condition));
+        let taken = offer(OfferCondition::Connected)
+            .or_else(|| offer(OfferCondition::Kept))
+            .or_else(|| offer(OfferCondition::Cut));
         taken.unwrap_or(false) || message.qos == Qos::AtMostOnce
     }
 
     /// Deals out again what comes back, until the group or the broker ends.
-    pub async fn deal_what_comes_back(self: Arc<Self>, gate: Arc<Gate>) {
+    pub async fn redeliver_loop(self: Arc<Self>, gate: Arc<Gate>) {
         let (woken, group) = (self.woken.clone(), Arc::downgrade(&self));
         drop(self);
         loop {
@@ -103,7 +105,7 @@ impl Group {
                 () = woken.notified() => {}
             }
             let Some(group) = group.upgrade() else { return };
-            let lost = group.deal_returned(&mut group.turn.lock());
+            let lost = group.redeliver_returned(&mut group.turn.lock());
             gate.meters.dropped.increment(lost);
         }
     }
@@ -117,7 +119,7 @@ impl Drop for Group {
 
 /// On which terms a member is offered a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Terms {
+enum OfferCondition {
     /// If it is connected and has room.
     Connected,
     /// If it has room, though it is away, or told to go.
@@ -128,17 +130,17 @@ enum Terms {
 
 impl Session {
     /// Whether it took the message; nothing if it is not offered on these terms.
-    fn offer(&self, group: &Arc<Group>, message: &Arc<Message>, terms: Terms) -> Option<bool> {
+    fn offer(&self, group: &Arc<Group>, message: &Arc<Message>, condition: OfferCondition) -> Option<bool> {
         let mut state = self.state();
         let shares = |membership: &Arc<Membership>| Arc::ptr_eq(&membership.group, group);
         let subscription =
             state.subscriptions.iter().find(|subscription| subscription.membership.as_ref().is_some_and(shares))?;
         let qos = subscription.qos.min(message.qos);
         let stays = state.owner != 0 && state.kick.is_none();
-        let fits = match terms {
-            Terms::Connected => stays && state.outbox.has_room(message),
-            Terms::Kept => !stays && qos != Qos::AtMostOnce && state.outbox.has_room(message),
-            Terms::Cut => stays,
+        let fits = match condition {
+            OfferCondition::Connected => stays && state.outbox.has_room(message),
+            OfferCondition::Kept => !stays && qos != Qos::AtMostOnce && state.outbox.has_room(message),
+            OfferCondition::Cut => stays,
         };
         if !fits {
             return None;
@@ -151,7 +153,7 @@ impl Session {
             group: Some(Arc::downgrade(group)),
         };
         let taken = self.queue(&mut state, delivery);
-        (taken || terms == Terms::Cut).then_some(taken)
+        (taken || condition == OfferCondition::Cut).then_some(taken)
     }
 }
 
@@ -203,13 +205,13 @@ impl Groups {
     }
 
     /// Makes a session a member of a group: of one there is, or of a new one, which has to be served then. `since` is the
-    /// core's position now; `lead` leads messages to a new one, before anybody else can join it.
+    /// core's position now; `add_route` leads messages to a new one, before anybody else can join it.
     pub fn join(
         &self,
         key: GroupKey,
         session: &Arc<Session>,
         since: u64,
-        lead: impl FnOnce(&Arc<Group>) -> Route,
+        add_route: impl FnOnce(&Arc<Group>) -> Route,
     ) -> Result<(Membership, Option<Arc<Group>>), TooManyGroups> {
         let mut groups = self.groups.lock();
         if let Some(there) = groups.get(&key).and_then(Weak::upgrade) {
@@ -222,7 +224,7 @@ impl Groups {
         }
         let group = Arc::new(Group::new(key.clone(), since));
         let membership = Membership::new(group.clone(), session);
-        let _ = group.route.set(lead(&group));
+        let _ = group.route.set(add_route(&group));
         groups.insert(key, Arc::downgrade(&group));
         Ok((membership, Some(group)))
     }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longest wait for anything in a test.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The password of every login.
 pub const PASSWORD: &str = "pw";
 
@@ -103,7 +103,7 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited too long: {what}"));
+    tokio::time::timeout(WAIT_TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("waited too long: {what}"));
 }
 
 /// A client that sends and reads single packets.
@@ -159,7 +159,7 @@ impl Raw {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, reading).await.expect("the broker sent nothing")
+        tokio::time::timeout(WAIT_TIMEOUT, reading).await.expect("the broker sent nothing")
     }
 
     /// The next packet's type and its body.

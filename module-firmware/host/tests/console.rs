@@ -5,7 +5,7 @@ use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use module_firmware::{
     Identity, Module,
-    console::{self, Desk, Ended},
+    console::{self, ConsoleMailbox, Ended},
     link::Input,
     provision::{Provision, adopt},
     store::{Key, Store},
@@ -131,16 +131,16 @@ impl Board {
         let mut store = Store::new(self.store.clone()).unwrap();
         adopt(&mut store, identity.id).await;
         let mut module = Module::boot(&mut store, &identity, true, 0).await;
-        let (desk, (near, far)) = (Desk::new(), duplex(64));
+        let (mailbox, (near, far)) = (ConsoleMailbox::new(), duplex(64));
         let mut port = FromTokio::new(near);
         let tool = Tool { line: far, deframer: Deframer::default(), number: 0 };
         let core = async {
             loop {
-                desk.asked().await;
-                while let Some(input) = desk.take_input() {
+                mailbox.asked().await;
+                while let Some(input) = mailbox.take_input() {
                     match input {
                         Input::Settings(settings) => module.take_settings(settings),
-                        Input::Tell => desk.tell(&module.info(1_000)),
+                        Input::Tell => mailbox.tell(&module.info(1_000)),
                         _ => {}
                     }
                     while module.poll(1_000) <= 1_000 || module.write_next(&mut store, 1_000).await {}
@@ -148,7 +148,7 @@ impl Board {
             }
         };
         tokio::select! {
-            ended = console::run(&mut port, &mut provision, id, &desk) => Some(ended.unwrap()),
+            ended = console::run(&mut port, &mut provision, id, &mailbox) => Some(ended.unwrap()),
             () = visit(tool) => None,
             () = core => None,
         }
@@ -207,7 +207,7 @@ async fn another_identity_needs_force_and_finds_nothing() {
     let (refused, forced) = (take(false), take(true));
     let visit = |mut tool: Tool| async move {
         tool.done(&Request::SetSettings(settings())).await;
-        tool.refused(&refused, Refusal::Taken).await;
+        tool.refused(&refused, Refusal::OtherIdentity).await;
         tool.done(&forced).await;
     };
     assert_eq!(board.boot(visit).await, None);

@@ -6,7 +6,7 @@ mod line;
 
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read as _, Write as _};
-use line::{PATIENCE, Pin, config, dialogue_timeouts, drive};
+use line::{Pin, WAIT_TIMEOUT, config, dialogue_timeouts, drive};
 use module_firmware::{
     link::Dial,
     modem::{Modem, ModemDial, ModemStream},
@@ -157,7 +157,7 @@ async fn play(steps: &[(usize, String)], cut: Cut) -> usize {
         let mut steps = steps.iter().peekable();
         while let Some((number, step)) = steps.next() {
             let at = format!("line {number}: {step}");
-            let done = timeout(PATIENCE, async {
+            let done = timeout(WAIT_TIMEOUT, async {
                 match step.strip_prefix("! ") {
                     None => player.step(step).await,
                     Some("dial") => {
@@ -171,7 +171,7 @@ async fn play(steps: &[(usize, String)], cut: Cut) -> usize {
                                 if step == "! dialled" || step == "! refused" {
                                     return step == "! dialled";
                                 }
-                                let step = timeout(PATIENCE, player.step(step)).await;
+                                let step = timeout(WAIT_TIMEOUT, player.step(step)).await;
                                 step.unwrap_or_else(|_| panic!("line {number} takes too long"));
                             }
                         };
@@ -241,7 +241,7 @@ async fn the_makers_dialogues_are_spoken() {
 }
 
 #[tokio::test]
-async fn they_are_when_each_byte_comes_alone() {
+async fn dialogues_work_byte_by_byte() {
     for (name, steps) in dialogues() {
         println!("{name}");
         play(&steps, Cut::Bytes).await;
@@ -250,7 +250,7 @@ async fn they_are_when_each_byte_comes_alone() {
 
 /// As often as a dialogue has bytes, each time cut at another: the driver sees each word in two parts.
 #[tokio::test]
-async fn they_are_wherever_the_modem_hesitates() {
+async fn dialogues_work_with_a_pause_anywhere() {
     for (name, steps) in dialogues() {
         // The key's dialogues have seconds of silence in them: cut into bytes they are played above.
         if steps.iter().any(|(_, step)| step.starts_with("= key")) {

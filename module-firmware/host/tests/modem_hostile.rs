@@ -367,7 +367,7 @@ proptest! {
 
 /// A modem that talks without end keeps nobody waiting, and is taken on when it stops.
 #[tokio::test]
-async fn one_that_never_stops_talking_starves_nobody() {
+async fn a_chattering_modem_does_not_block_the_loop() {
     LocalSet::new()
         .run_until(async {
             let (uart, mut far) = line::line();

@@ -5,17 +5,17 @@ mod support;
 
 use module_firmware::link::BACKOFF_FIRST_MS;
 use std::time::{Duration, Instant};
-use support::{PATIENCE, counted, passed, start};
+use support::{WAIT_TIMEOUT, counted, passed, start};
 use tokio::{net::TcpListener, time::timeout};
 
 #[tokio::test]
 async fn waits_longer_each_time_it_is_turned_away() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let _module = start(0, listener.local_addr().unwrap()).await;
-    drop(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
+    drop(timeout(WAIT_TIMEOUT, listener.accept()).await.unwrap().unwrap());
     let first = Instant::now();
     for _ in 0..3 {
-        drop(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
+        drop(timeout(WAIT_TIMEOUT, listener.accept()).await.unwrap().unwrap());
     }
     // Each wait is at least half of its whole: 1/2, 2/2, 4/2 of the first.
     let least = Duration::from_millis(BACKOFF_FIRST_MS * 7 / 2);
@@ -26,7 +26,7 @@ async fn waits_longer_each_time_it_is_turned_away() {
 async fn coins_pass_while_the_broker_says_nothing() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let module = start(0, listener.local_addr().unwrap()).await;
-    let (silent, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let (silent, _) = timeout(WAIT_TIMEOUT, listener.accept()).await.unwrap().unwrap();
     module.insert_coin(4).await;
     counted(&module, 4).await;
     assert_eq!(passed(&module), 4);

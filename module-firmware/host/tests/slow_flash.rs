@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// Longest wait for anything that must not wait for flash.
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A chip that writes and erases only while it may.
 struct Slow {
@@ -95,12 +95,12 @@ impl Pins {
     async fn coin(&self) {
         let mut outputs = self.outputs.subscribe();
         let accepts = outputs.wait_for(|outputs| !outputs.inhibit);
-        timeout(PATIENCE, accepts).await.expect("coins are never accepted").unwrap();
+        timeout(WAIT_TIMEOUT, accepts).await.expect("coins are never accepted").unwrap();
         for active in [true, false] {
             self.edge(!active);
             let mut outputs = self.outputs.subscribe();
             let passed = outputs.wait_for(|outputs| outputs.coin == active);
-            timeout(PATIENCE, passed).await.expect("the coin waits").unwrap();
+            timeout(WAIT_TIMEOUT, passed).await.expect("the coin waits").unwrap();
             sleep(Duration::from_millis(60)).await;
         }
     }
@@ -148,7 +148,7 @@ async fn coins_wait_for_no_write() {
         may.send_replace(false);
         pins.coin().await;
         let mut writing = stuck.subscribe();
-        timeout(PATIENCE, writing.wait_for(|stuck| *stuck)).await.expect("the coin is written").unwrap();
+        timeout(WAIT_TIMEOUT, writing.wait_for(|stuck| *stuck)).await.expect("the coin is written").unwrap();
         for _ in 0..5 {
             pins.coin().await;
         }
@@ -160,7 +160,7 @@ async fn coins_wait_for_no_write() {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, written).await.expect("the coins are written");
+        timeout(WAIT_TIMEOUT, written).await.expect("the coins are written");
     };
     let (mut board, mut dial) = (&pins, Nowhere);
     tokio::select! {
@@ -185,7 +185,7 @@ async fn what_is_told_waits_for_settings_given_before() {
         pins.inputs.borrow_mut().extend([Input::Settings(settings), Input::Tell]);
         pins.captured.notify_one();
         let mut writing = stuck.subscribe();
-        timeout(PATIENCE, writing.wait_for(|stuck| *stuck)).await.expect("they are written").unwrap();
+        timeout(WAIT_TIMEOUT, writing.wait_for(|stuck| *stuck)).await.expect("they are written").unwrap();
         // The loop comes round meanwhile.
         pins.coin().await;
         assert_eq!(*pins.told.borrow(), None);
@@ -195,7 +195,7 @@ async fn what_is_told_waits_for_settings_given_before() {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, told).await.expect("it is told");
+        timeout(WAIT_TIMEOUT, told).await.expect("it is told");
         assert_eq!(*pins.told.borrow(), Some(settings));
     };
     let (mut board, mut dial) = (&pins, Nowhere);

@@ -16,9 +16,9 @@ use tokio::{
 /// A request unanswered for so long is asked again: the board may have been starting.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often it is looked after.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// After so long it is given up.
-const PATIENCE: Duration = Duration::from_secs(40);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// What a module says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,10 +112,10 @@ impl Console {
             if u128::from(info.uptime_ms) <= begun.elapsed().as_millis() {
                 return Ok(info);
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > WAIT_TIMEOUT {
                 bail!("it does not restart");
             }
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -135,7 +135,7 @@ impl Console {
         let number = self.number;
         let question = frame(number, request).context("the request is too long")?;
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < WAIT_TIMEOUT {
             self.line.1.write_all(&question).await.context("the console")?;
             if let Ok(answer) = timeout(ANSWER_TIMEOUT, self.hear(number, &read)).await {
                 return answer;

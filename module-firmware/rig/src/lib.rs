@@ -13,7 +13,7 @@
 
 pub mod board;
 pub mod console;
-pub mod kick;
+pub mod main_loop_waker;
 pub mod modem;
 pub mod packets;
 pub mod pulses;

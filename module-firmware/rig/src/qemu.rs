@@ -1,7 +1,7 @@
 //! QEMU as a board: started with the image, spoken to over sockets that it dials, ended with this handle.
 
 use crate::{
-    kick::{Kick, Line},
+    main_loop_waker::{Line, MainLoopWaker},
     qtest::Qtest,
 };
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 /// QEMU connects within this, also on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-const GLANCE: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A board's machine in QEMU.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ impl Qemu {
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
-        let [console, kick, modem, qtest, qmp] = ["console", "kick", "modem", "qtest", "qmp"].map(listen);
+        let [console, waker, modem, qtest, qmp] = ["console", "kick", "modem", "qtest", "qmp"].map(listen);
         let serial = |name: &str| format!("unix:{}", path(name).display());
         let mut child = Command::new("qemu-system-arm")
             .args(["-M", machine.name, "-display", "none", "-monitor", "none", "-accel", "tcg", "-S"])
@@ -75,8 +75,9 @@ impl Qemu {
         let stderr = path("stderr");
         let mut accept = |listener: Result<UnixListener>| accept(&listener?, &mut child, &stderr);
         let sockets =
-            (|| -> Result<_> { Ok((accept(console)?, accept(kick)?, accept(modem)?, accept(qtest)?, accept(qmp)?)) })();
-        let (console, kick, modem, qtest, qmp) = match sockets {
+            (|| -> Result<_> { Ok((accept(console)?, accept(waker)?, accept(modem)?, accept(qtest)?, accept(qmp)?)) })(
+            );
+        let (console, waker, modem, qtest, qmp) = match sockets {
             Ok(sockets) => sockets,
             Err(error) => {
                 let _ = child.kill();
@@ -84,8 +85,8 @@ impl Qemu {
                 return Err(error);
             }
         };
-        let kick = Kick::start(kick)?;
-        let lines = Lines { console: line(console, &kick)?, modem: line(modem, &kick)? };
+        let waker = MainLoopWaker::start(waker)?;
+        let lines = Lines { console: line(console, &waker)?, modem: line(modem, &waker)? };
         let it = Self { child, qtest: Qtest::new(qtest)?, monitor: Monitor::new(qmp)?, _dir: dir };
         it.qtest.intercept(machine.watched)?;
         Ok((it, lines))
@@ -119,10 +120,10 @@ impl Drop for Qemu {
     }
 }
 
-fn line(socket: UnixStream, kick: &Kick) -> Result<Serial> {
+fn line(socket: UnixStream, waker: &MainLoopWaker) -> Result<Serial> {
     socket.set_nonblocking(true)?;
     let (reader, writer) = tokio::net::UnixStream::from_std(socket)?.into_split();
-    Ok((reader, Line::new(writer, kick.clone())))
+    Ok((reader, Line::new(writer, waker.clone())))
 }
 
 fn accept(listener: &UnixListener, child: &mut Child, stderr: &PathBuf) -> Result<UnixStream> {
@@ -138,7 +139,7 @@ fn accept(listener: &UnixListener, child: &mut Child, stderr: &PathBuf) -> Resul
         if begun.elapsed() > START_TIMEOUT {
             bail!("qemu does not connect: {}", std::fs::read_to_string(stderr).unwrap_or_default());
         }
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that come back, in pieces as MQTT sends them.
 const PIECE_BYTES: usize = 90;
 const PIECES: usize = 12;
@@ -111,7 +111,7 @@ async fn run(family: Family, plan: Plan, meddle: impl AsyncFn(&Modem)) -> Arc<Mo
             () = work => {}
         }
     };
-    if timeout(PATIENCE * 2, running).await.is_err() {
+    if timeout(WAIT_TIMEOUT * 2, running).await.is_err() {
         panic!("{family:?}: {:?} {:?}\n{}", meet.state(), meet.counters(), modem.transcript());
     }
     println!("{family:?}: {:?} {:?}", meet.counters(), modem.counters());
@@ -145,7 +145,7 @@ async fn a_slow_and_lossy_network_is_only_slow() {
 }
 
 #[tokio::test]
-async fn it_gets_over_links_lost_restarts_and_answers_gone_wrong() {
+async fn the_driver_recovers_from_lost_links_restarts_and_bad_answers() {
     each(async |family| {
         run(family, Plan::default(), async |modem| {
             let read = match family {

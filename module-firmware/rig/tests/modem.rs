@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Terminal {
     modem: Modem,
@@ -54,7 +54,7 @@ impl Terminal {
                 self.heard.extend(&bytes[..count]);
             }
         };
-        let heard = timeout(PATIENCE, listening).await;
+        let heard = timeout(WAIT_TIMEOUT, listening).await;
         match heard {
             Ok(heard) => String::from_utf8_lossy(&heard).into_owned(),
             Err(_) => panic!("not heard: {text:?}\n{}", self.modem.transcript()),

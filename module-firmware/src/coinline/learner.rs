@@ -6,8 +6,8 @@
 //! before [`Step::Stored`] is written.
 
 use super::{
-    meter::{Flaw, Meter, SOLID_US},
-    trial::{TrialStep, Trials, Witness},
+    meter::{MeasurementFlaw, Meter, SOLID_US},
+    trial::{Confirmer, TrialStep, Trials},
 };
 use protocol::messages::{CoinProfile, LearnFailure, LearnStage, Learned, Spread};
 
@@ -28,7 +28,7 @@ pub struct Ask {
     /// Coins to sample.
     pub coins: u8,
     /// Who confirms; `None` for nobody.
-    pub witness: Option<Witness>,
+    pub confirmer: Option<Confirmer>,
     /// Pulses that make the machine give one credit; 0 for those of the smallest coin.
     pub test_pulses: u8,
 }
@@ -248,16 +248,16 @@ impl Learner {
     fn derive(&mut self, now_us: u64) -> Step {
         let profile = match self.meter.profile() {
             Ok(profile) => profile,
-            Err(Flaw::Uneven) => return Step::Failed(LearnFailure::Uneven),
-            Err(Flaw::Noise) => return Step::Failed(LearnFailure::Noise),
+            Err(MeasurementFlaw::Uneven) => return Step::Failed(LearnFailure::Uneven),
+            Err(MeasurementFlaw::Noise) => return Step::Failed(LearnFailure::Noise),
         };
-        let Some(witness) = self.ask.witness else { return Step::Stored(profile) };
+        let Some(confirmer) = self.ask.confirmer else { return Step::Stored(profile) };
         let pulses = match self.ask.test_pulses {
             0 => self.meter.coin_pulses().map_or(1, |pulses| pulses.min),
             pulses => u16::from(pulses),
         };
         let pulses = pulses.min(u16::from(protocol::limits::LEARN_TEST_PULSES_MAX));
-        let trials = Trials::new(witness, pulses, &profile, self.running, now_us);
+        let trials = Trials::new(confirmer, pulses, &profile, self.running, now_us);
         self.phase = Phase::Confirming { profile, trials };
         Step::Line(profile)
     }

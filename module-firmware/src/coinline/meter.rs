@@ -37,7 +37,7 @@ const CREDIT_GAP_MS: u16 = 100;
 
 /// Why what was measured is no acceptor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
+pub enum MeasurementFlaw {
     /// Pulses differ too much.
     Uneven,
     /// More noise than pulses, or bounce that cannot be told from pulses.
@@ -244,27 +244,27 @@ impl Meter {
     /// coins may show one end only), and the medians to replay.
     ///
     /// # Errors
-    /// What was measured is no acceptor's; [`Flaw::Uneven`] also if nothing was.
-    pub fn profile(&self) -> Result<CoinProfile, Flaw> {
+    /// What was measured is no acceptor's; [`MeasurementFlaw::Uneven`] also if nothing was.
+    pub fn profile(&self) -> Result<CoinProfile, MeasurementFlaw> {
         if self.noise_edges > self.pulses.saturating_mul(NOISE_PER_PULSE_MAX) {
-            return Err(Flaw::Noise);
+            return Err(MeasurementFlaw::Noise);
         }
-        let widths = self.widths_ms.spread().ok_or(Flaw::Uneven)?;
+        let widths = self.widths_ms.spread().ok_or(MeasurementFlaw::Uneven)?;
         let too_uneven = |spread: Spread| u32::from(spread.max) > u32::from(spread.min) * 2 + 10;
         let gaps = self.gaps_ms.spread();
         if too_uneven(widths) || gaps.is_some_and(too_uneven) {
-            return Err(Flaw::Uneven);
+            return Err(MeasurementFlaw::Uneven);
         }
         let bounce_ms = self.bounce_us.div_ceil(1000);
         if u64::from(self.bounce_us) > REST_US {
-            return Err(Flaw::Noise);
+            return Err(MeasurementFlaw::Noise);
         }
         // The sampler begins a pulse where it stood still and ends it at the last edge: bounce may take from a gap, and
         // from a width or add to it.
         let shortest = gaps.map_or(widths.min, |gaps| gaps.min).saturating_sub(bounce_ms);
         let gap_min_ms = (shortest / 2).clamp(8, 50).max(bounce_ms + 2);
         if gaps.is_some_and(|gaps| gaps.min <= gap_min_ms) {
-            return Err(Flaw::Noise);
+            return Err(MeasurementFlaw::Noise);
         }
         let (width_min, width_max) = (widths.min.saturating_sub(bounce_ms), widths.max + bounce_ms);
         let burst_end_ms = gaps.map_or(widths.max * 3, |gaps| gaps.max * 2).clamp(150, 2_000).max(gap_min_ms + 1);

@@ -64,7 +64,7 @@ impl CoinLine {
             return;
         }
         self.noise_before += self.sampler.noise_edges();
-        self.sampler = self.sampler.read_anew(profile);
+        self.sampler = self.sampler.restarted(profile);
         self.missed = !self.sampler.rests();
         if !self.missed {
             self.relay.coin_stuck(now_us);
@@ -82,7 +82,7 @@ impl CoinLine {
     /// The acceptor had power before this module started: its line can be believed from the beginning on.
     pub fn skip_settling(&mut self) {
         if let Some(settling) = self.settling.take() {
-            self.believe(&settling, settling.level_since_us());
+            self.start_reading(&settling, settling.level_since_us());
         }
     }
 
@@ -92,7 +92,7 @@ impl CoinLine {
     }
 
     /// Reads the line from now on, beginning with the level it has.
-    fn believe(&mut self, settling: &Settling, now_us: u64) {
+    fn start_reading(&mut self, settling: &Settling, now_us: u64) {
         self.noise_before += u64::from(settling.edges());
         self.sampler = Sampler::new(&self.profile, settling.level_high(), now_us);
         self.missed = !self.sampler.rests();
@@ -104,7 +104,7 @@ impl CoinLine {
         let Some(settling) = self.settling else { return };
         if let Some(ended_us) = settling.ends_us(&self.profile).filter(|ends_us| now_us >= *ends_us) {
             self.settling = None;
-            self.believe(&settling, ended_us);
+            self.start_reading(&settling, ended_us);
         } else {
             self.stuck = settling.stuck_us(&self.profile).is_some_and(|stuck_us| now_us >= stuck_us);
         }

@@ -130,7 +130,7 @@ impl Sampler {
     }
 
     /// Begins anew by another profile, with what the line did last.
-    pub fn read_anew(&self, profile: &CoinProfile) -> Self {
+    pub fn restarted(&self, profile: &CoinProfile) -> Self {
         let mut anew = Self::new(profile, self.level_high(), self.now_us);
         let begun_us = self.candidate.filter(|candidate| self.active && !candidate.counted).map(|c| c.start_us);
         anew.raw_since_us = begun_us.unwrap_or(self.raw_since_us);

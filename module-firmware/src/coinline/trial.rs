@@ -44,7 +44,7 @@ const WIDTHS_MS: [u16; 4] = [25, 50, 100, 250];
 
 /// Who says that the machine credited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Witness {
+pub enum Confirmer {
     /// The sense input.
     Sense,
     /// A person, by the button.
@@ -82,7 +82,7 @@ enum Stage {
 /// The trials.
 #[derive(Debug, Clone)]
 pub struct Trials {
-    witness: Witness,
+    confirmer: Confirmer,
     /// Pulses of one credit.
     pulses: u16,
     learned_gap_ms: u16,
@@ -100,9 +100,9 @@ pub struct Trials {
 
 impl Trials {
     /// Begins with the shortest pair. `pulses` make one credit; `running` says whether the machine runs already.
-    pub fn new(witness: Witness, pulses: u16, profile: &CoinProfile, running: bool, now_us: u64) -> Self {
+    pub fn new(confirmer: Confirmer, pulses: u16, profile: &CoinProfile, running: bool, now_us: u64) -> Self {
         Self {
-            witness,
+            confirmer,
             pulses: pulses.max(1),
             learned_gap_ms: profile.credit_gap_ms,
             pair: 0,
@@ -119,9 +119,9 @@ impl Trials {
 
     /// Width and gap on trial, in milliseconds; `None` past the last pair.
     pub fn pair_ms(&self) -> Option<(u16, u16)> {
-        match self.witness {
-            Witness::Sense if self.pulses == 1 => WIDTHS_MS.get(self.pair).map(|width| (*width, self.learned_gap_ms)),
-            Witness::Sense | Witness::Person => GRID_MS.get(self.pair).copied(),
+        match self.confirmer {
+            Confirmer::Sense if self.pulses == 1 => WIDTHS_MS.get(self.pair).map(|width| (*width, self.learned_gap_ms)),
+            Confirmer::Sense | Confirmer::Person => GRID_MS.get(self.pair).copied(),
         }
     }
 
@@ -132,7 +132,7 @@ impl Trials {
 
     /// Whether a person shall press now.
     pub fn awaits_press(&self) -> bool {
-        self.witness == Witness::Person && matches!(self.stage, Stage::Watching { .. })
+        self.confirmer == Confirmer::Person && matches!(self.stage, Stage::Watching { .. })
     }
 
     /// The button was pressed.
@@ -170,9 +170,9 @@ impl Trials {
     }
 
     fn burst(&self) -> u16 {
-        match self.witness {
-            Witness::Sense => self.pulses,
-            Witness::Person => self.pulses.saturating_mul(u16::from(TIMES)),
+        match self.confirmer {
+            Confirmer::Sense => self.pulses,
+            Confirmer::Person => self.pulses.saturating_mul(u16::from(TIMES)),
         }
     }
 
@@ -189,7 +189,7 @@ impl Trials {
             return TrialStep::Unconfirmed;
         };
         match self.stage {
-            Stage::Resting if !free || (self.witness == Witness::Sense && self.running) => TrialStep::Wait,
+            Stage::Resting if !free || (self.confirmer == Confirmer::Sense && self.running) => TrialStep::Wait,
             Stage::Resting if self.counted.saturating_add(self.burst()) > TEST_PULSES_MAX => TrialStep::Unconfirmed,
             Stage::Resting => {
                 self.counted += self.burst();
@@ -208,20 +208,20 @@ impl Trials {
     }
 
     fn watch(&mut self, since_us: u64, now_us: u64) -> TrialStep {
-        match self.witness {
-            Witness::Sense if self.sensed => {
+        match self.confirmer {
+            Confirmer::Sense if self.sensed => {
                 self.round += 1;
                 self.stage = Stage::Resting;
                 if self.round >= TIMES { TrialStep::Confirmed } else { TrialStep::Wait }
             }
-            Witness::Sense if now_us >= since_us + SENSE_WINDOW_US => self.next_pair(),
-            Witness::Person if self.presses > TIMES => self.next_pair(),
-            Witness::Person if self.presses == TIMES => match now_us >= self.rested_us(since_us) {
+            Confirmer::Sense if now_us >= since_us + SENSE_WINDOW_US => self.next_pair(),
+            Confirmer::Person if self.presses > TIMES => self.next_pair(),
+            Confirmer::Person if self.presses == TIMES => match now_us >= self.rested_us(since_us) {
                 true => TrialStep::Confirmed,
                 false => TrialStep::Wait,
             },
-            Witness::Person if now_us >= since_us + PRESS_WINDOW_US => self.next_pair(),
-            Witness::Sense | Witness::Person => TrialStep::Wait,
+            Confirmer::Person if now_us >= since_us + PRESS_WINDOW_US => self.next_pair(),
+            Confirmer::Sense | Confirmer::Person => TrialStep::Wait,
         }
     }
 
@@ -231,10 +231,10 @@ impl Trials {
 
     /// When [`Trials::step`] is next due, if nothing happens before.
     pub fn deadline_us(&self) -> u64 {
-        let due_us = match (self.stage, self.witness) {
-            (Stage::Watching { since_us }, Witness::Sense) => since_us + SENSE_WINDOW_US,
-            (Stage::Watching { since_us }, Witness::Person) if self.presses == TIMES => self.rested_us(since_us),
-            (Stage::Watching { since_us }, Witness::Person) => since_us + PRESS_WINDOW_US,
+        let due_us = match (self.stage, self.confirmer) {
+            (Stage::Watching { since_us }, Confirmer::Sense) => since_us + SENSE_WINDOW_US,
+            (Stage::Watching { since_us }, Confirmer::Person) if self.presses == TIMES => self.rested_us(since_us),
+            (Stage::Watching { since_us }, Confirmer::Person) => since_us + PRESS_WINDOW_US,
             (Stage::Resting | Stage::Saving | Stage::Pulsing { .. }, _) => u64::MAX,
         };
         due_us.min(self.ends_us)

@@ -1,7 +1,7 @@
 //! The way from power-up to a connection, and back.
 
 use super::{
-    Modem, Number, Stand, State,
+    ConnectionState, Modem, Number, State,
     command::{
         Answer, Command,
         general::{
@@ -158,8 +158,8 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn answers(&mut self, within_ms: u64) -> bool {
         let deadline = Instant::now() + Duration::from_millis(within_ms);
         loop {
-            if self.line.knock().await.is_ok() {
-                self.line.hear_out().await;
+            if self.line.check_alive().await.is_ok() {
+                self.line.drain().await;
                 self.line.news = News::default();
                 self.silences = 0;
                 self.was_on = true;
@@ -168,7 +168,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             if Instant::now() >= deadline {
                 return false;
             }
-            self.line.hear_out().await;
+            self.line.drain().await;
         }
     }
 
@@ -181,17 +181,17 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
 
     async fn after(&mut self, error: Option<&Error>) -> Result<(), End> {
         if matches!(error, Some(Error::Timeout | Error::Write | Error::InvalidResponse)) {
-            self.get_in_step().await?;
+            self.resynchronize().await?;
         }
         if self.line.news.restarted { Err(End::Restarted) } else { Ok(()) }
     }
 
-    async fn get_in_step(&mut self) -> Result<(), End> {
+    async fn resynchronize(&mut self) -> Result<(), End> {
         for _ in 0..UNANSWERED_MAX {
-            self.line.hear_out().await;
-            if self.line.knock().await.is_ok() {
+            self.line.drain().await;
+            if self.line.check_alive().await.is_ok() {
                 // An answer that came late may have been taken for this one's: this one's is not to be for the next.
-                self.line.hear_out().await;
+                self.line.drain().await;
                 return Ok(());
             }
         }
@@ -201,7 +201,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     /// Listens for so long; the modem's end, if it ends meanwhile.
     async fn pause(&mut self, pause_ms: u64) -> Result<(), End> {
         let until = Instant::now() + Duration::from_millis(pause_ms);
-        if self.line.hear(until, false, &|news| news.restarted).await { Err(End::Restarted) } else { Ok(()) }
+        if self.line.listen(until, false, &|news| news.restarted).await { Err(End::Restarted) } else { Ok(()) }
     }
 
     async fn serve(&mut self) -> Result<Infallible, End> {
@@ -307,10 +307,10 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         let mut failures = 0;
         while failures < OPEN_FAILURES_ATTACH {
             self.modem.set_state(State::Attached);
-            let Some(number) = self.wait_for_wish().await? else { return Ok(()) };
+            let Some(number) = self.wait_for_dial().await? else { return Ok(()) };
             let opened = socket::open(&mut self.line, family, self.config).await;
             if opened.is_err() || self.line.news.restarted {
-                self.modem.settle(number, Stand::Failed);
+                self.modem.settle(number, ConnectionState::Failed);
                 self.after(opened.as_ref().err()).await?;
                 failures += 1;
                 self.open_failures += 1;
@@ -331,7 +331,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     }
 
     /// Waits until a connection is wanted; `None` if the network is lost.
-    async fn wait_for_wish(&mut self) -> Result<Option<Number>, End> {
+    async fn wait_for_dial(&mut self) -> Result<Option<Number>, End> {
         loop {
             // Before any wish: it could not be fulfilled.
             match (self.line.news.restarted, self.line.news.network_lost) {
@@ -339,7 +339,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
                 (_, true) => return Ok(None),
                 _ => {}
             }
-            let (at, _) = self.modem.stands.get();
+            let (at, _) = self.modem.connection_state.get();
             let wanted = self.modem.wanted.get();
             if wanted != 0 && wanted != at {
                 return Ok(Some(wanted));
@@ -348,7 +348,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
                 self.look_at_signal().await?;
                 continue;
             }
-            self.line.hear(self.next_signal, true, &|news| news.restarted || news.network_lost).await;
+            self.line.listen(self.next_signal, true, &|news| news.restarted || news.network_lost).await;
         }
     }
 
@@ -357,9 +357,9 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         self.modem.rx.clear();
         self.modem.tx.clear();
         self.modem.sending.set(false);
-        self.modem.settle(number, Stand::Open);
+        self.modem.settle(number, ConnectionState::Open);
         self.modem.set_state(State::Connected);
-        let ended = self.converse(family, number).await;
+        let ended = self.transfer(family, number).await;
         if self.modem.wanted.get() == number {
             self.modem.count(|counters| counters.links_lost = counters.links_lost.saturating_add(1));
         }
@@ -372,14 +372,14 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
 
     fn end_connection(&self) {
         self.modem.sending.set(false);
-        let (number, stand) = self.modem.stands.get();
-        if stand == Stand::Open {
-            self.modem.settle(number, Stand::Ended);
+        let (number, connection_state) = self.modem.connection_state.get();
+        if connection_state == ConnectionState::Open {
+            self.modem.settle(number, ConnectionState::Ended);
         }
     }
 
     /// Moves bytes both ways until the connection ends, or a command fails.
-    async fn converse(&mut self, family: &'static Family, number: Number) -> Result<(), Error> {
+    async fn transfer(&mut self, family: &'static Family, number: Number) -> Result<(), Error> {
         let poll = Duration::from_millis(self.timeouts().data_poll_ms.into());
         let mut next_poll = Instant::now() + poll;
         loop {
@@ -432,6 +432,6 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             let readable = news.data_waits && modem.rx.free_capacity() > 0;
             news.restarted || news.network_lost || news.out_of_step || readable || news.closed != closed
         };
-        self.line.hear(until, true, &something).await;
+        self.line.listen(until, true, &something).await;
     }
 }

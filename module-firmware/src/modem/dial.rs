@@ -1,6 +1,6 @@
 //! The link's side: asking for a connection, and its stream.
 
-use super::{Modem, Number, Stand};
+use super::{ConnectionState, Modem, Number};
 use crate::link::Dial;
 use core::fmt;
 use embassy_futures::select::{Either, select};
@@ -36,9 +36,9 @@ impl<'a> Dial for ModemDial<'a> {
         let stream = ModemStream { modem: self.modem, number };
         self.modem.to_actor.signal(());
         loop {
-            match self.modem.stands.get() {
-                (at, Stand::Open) if at == number => return Ok(stream),
-                (at, Stand::Failed | Stand::Ended) if at == number => return Err(DialError),
+            match self.modem.connection_state.get() {
+                (at, ConnectionState::Open) if at == number => return Ok(stream),
+                (at, ConnectionState::Failed | ConnectionState::Ended) if at == number => return Err(DialError),
                 _ => self.modem.to_stream.wait().await,
             }
         }

@@ -121,13 +121,13 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 
     /// Asks whether the modem is there, without counting the outcome: one that starts is allowed not to answer.
-    pub(super) async fn knock(&mut self) -> Result<Answer, Error> {
+    pub(super) async fn check_alive(&mut self) -> Result<Answer, Error> {
         self.exchange(&AT, 0).await
     }
 
     /// Listens until the news satisfy; false if they do not until then, or until there is news from the link where
     /// `or_link` says so.
-    pub(super) async fn hear(&mut self, until: Instant, or_link: bool, news: &dyn Fn(&News) -> bool) -> bool {
+    pub(super) async fn listen(&mut self, until: Instant, or_link: bool, news: &dyn Fn(&News) -> bool) -> bool {
         let modem = self.modem;
         let mut end = pin!(async {
             let link = async { if or_link { modem.to_actor.wait().await } else { pending().await } };
@@ -150,7 +150,7 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 
     /// Listens until the line is quiet, or for ten times as long as that takes.
-    pub(super) async fn hear_out(&mut self) {
+    pub(super) async fn drain(&mut self) {
         for _ in 0..10 {
             self.digest_all();
             if with_timeout(self.quiet, self.fill()).await.is_err() {
@@ -163,7 +163,7 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
 
     /// One exchange: the command, its data if there is any, and its answer.
     async fn exchange(&mut self, command: &Command<'_>, data_bytes: usize) -> Result<Answer, Error> {
-        self.let_finish().await;
+        self.drain_pending().await;
         self.news.no_data = false;
         let mut bytes = [0; COMMAND_BYTES];
         let length = command.write(&mut bytes);
@@ -249,7 +249,7 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
     }
 
     /// What was said up to now is no answer to what is asked next; what is being said is let finish.
-    async fn let_finish(&mut self) {
+    async fn drain_pending(&mut self) {
         for _ in 0..READS_BEFORE_COMMAND {
             self.digest_all();
             let before = self.filled;

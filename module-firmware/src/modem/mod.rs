@@ -100,7 +100,7 @@ type Number = u32;
 
 /// How a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stand {
+enum ConnectionState {
     /// There was none yet, or it was not reached.
     Failed,
     /// It is there.
@@ -118,7 +118,7 @@ pub struct Modem {
     /// The connection that is wanted.
     wanted: Cell<Number>,
     /// How the connection stands that the actor was at last.
-    stands: Cell<(Number, Stand)>,
+    connection_state: Cell<(Number, ConnectionState)>,
     /// Bytes taken out of the pipe that the modem has not confirmed yet.
     sending: Cell<bool>,
     /// Something changed for the actor: another connection is wanted, there is something to send, or room.
@@ -150,7 +150,7 @@ impl Modem {
             tx: Pipe::new(),
             dialled: Cell::new(0),
             wanted: Cell::new(0),
-            stands: Cell::new((0, Stand::Failed)),
+            connection_state: Cell::new((0, ConnectionState::Failed)),
             sending: Cell::new(false),
             to_actor: Signal::new(),
             to_stream: Signal::new(),
@@ -250,13 +250,13 @@ impl Modem {
         }
     }
 
-    fn settle(&self, number: Number, stand: Stand) {
-        self.stands.set((number, stand));
+    fn settle(&self, number: Number, connection_state: ConnectionState) {
+        self.connection_state.set((number, connection_state));
         self.to_stream.signal(());
     }
 
     fn is_open(&self, number: Number) -> bool {
-        self.wanted.get() == number && self.stands.get() == (number, Stand::Open)
+        self.wanted.get() == number && self.connection_state.get() == (number, ConnectionState::Open)
     }
 }
 

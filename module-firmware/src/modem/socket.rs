@@ -97,7 +97,7 @@ pub(super) async fn open<R: Read, W: Write>(
     };
     line.ask(&open.with(values.get(from..to).unwrap_or_default())).await?;
     let until = Instant::now() + Duration::from_millis(config.timeouts.open_ms.into());
-    line.hear(until, false, &|news| news.opened.is_some() || gone(news)).await;
+    line.listen(until, false, &|news| news.opened.is_some() || gone(news)).await;
     if line.news.opened == Some(true) && !gone(&line.news) {
         return Ok(());
     }
@@ -176,5 +176,5 @@ async fn later<R: Read, W: Write>(
     news: &dyn Fn(&News) -> bool,
 ) -> Result<(), Error> {
     let until = line.patience(longest_ms);
-    if line.hear(until, false, news).await { Ok(()) } else { Err(Error::Timeout) }
+    if line.listen(until, false, news).await { Ok(()) } else { Err(Error::Timeout) }
 }

@@ -54,11 +54,11 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
         Err(error) => return Ok(unsigned_error(&error)),
     };
     let subject = format!("{} {path_and_query} {}", parts.method, String::from_utf8_lossy(&body));
-    if provider.faults.strikes_this_turn(Fault::BadGateway, &subject) {
+    if provider.faults.is_hit_this_time(Fault::BadGateway, &subject) {
         let page = "<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>";
         return Ok(Response::builder().status(StatusCode::BAD_GATEWAY).content_type("text/html").body(page));
     }
-    let (serial, signer) = match answering_key(account, &parts.headers) {
+    let (serial, signer) = match response_key(account, &parts.headers) {
         Ok(key) => key,
         Err(error) => return Ok(unsigned_error(&error)),
     };
@@ -78,7 +78,7 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
         }
         Err(error) => (status_of(&error), error_body(&error)),
     };
-    let forged = status.is_success() && provider.faults.strikes_this_turn(Fault::ForgedAnswer, &subject);
+    let forged = status.is_success() && provider.faults.is_hit_this_time(Fault::ForgedAnswer, &subject);
     Ok(signed_answer(status, body, serial, signer, forged))
 }
 
@@ -131,7 +131,7 @@ fn single<'a>(headers: &'a poem::http::HeaderMap, name: &HeaderName) -> Result<O
 }
 
 /// The platform key that signs the answer: the one the merchant names, or the present one.
-fn answering_key<'a>(account: &'a Account, headers: &poem::http::HeaderMap) -> Result<(&'a str, &'a Signer), ApiError> {
+fn response_key<'a>(account: &'a Account, headers: &poem::http::HeaderMap) -> Result<(&'a str, &'a Signer), ApiError> {
     match single(headers, &HeaderName::from_static("wechatpay-serial"))? {
         None => Ok(account.signing_key()),
         Some(name) => account.platform_key(name).ok_or_else(|| {
@@ -191,10 +191,10 @@ async fn dispatch(
     call: &Call<'_>,
     subject: &str,
 ) -> Result<Outcome, ApiError> {
-    if provider.faults.strikes_this_turn(Fault::FrequencyLimited, subject) {
+    if provider.faults.is_hit_this_time(Fault::FrequencyLimited, subject) {
         return Err(ApiError::frequency_limited());
     }
-    if provider.faults.strikes_this_turn(Fault::SystemError, subject) {
+    if provider.faults.is_hit_this_time(Fault::SystemError, subject) {
         return Err(ApiError::system("系统异常,请稍后重试 (try again later)"));
     }
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
@@ -232,7 +232,7 @@ async fn dispatch(
         }
         ("GET", ["bill", "tradebill"]) => {
             call.no_body()?;
-            let wanted = bill::Wanted::from_query(&call.query)?;
+            let wanted = bill::BillQuery::from_query(&call.query)?;
             bill::offer(&provider.book(), account.mchid(), wanted, &provider.base_url, now_ms()).map(Outcome::Json)
         }
         ("GET", ["billdownload", "file"]) => {
@@ -264,13 +264,13 @@ async fn create(
     request.check(kind)?;
     let key = (request.mchid.clone(), request.out_trade_no.clone());
     let prepay_id = trades::create(&mut provider.book(), account.appid(), kind, request, now_ms())?;
-    if provider.faults.strikes(Fault::CallbackBeforeCreateResponse, &key.1)
+    if provider.faults.is_hit(Fault::CallbackBeforeCreateResponse, &key.1)
         && let Ok(id) = provider.record_payment(&key)
     {
         provider.deliver_once(&id).await;
         provider.launch(id);
     }
-    if provider.faults.strikes_this_turn(Fault::CreateTimeout, &key.1) {
+    if provider.faults.is_hit_this_time(Fault::CreateTimeout, &key.1) {
         return Ok(Outcome::Silence);
     }
     Ok(Outcome::Json(match kind {
@@ -299,10 +299,10 @@ fn refund(provider: &Arc<Provider>, account: &Account, call: &Call<'_>) -> Resul
         let subject = &order.request.out_trade_no;
         let faults = &provider.faults;
         RefundPlan {
-            not_enough: faults.strikes_this_turn(Fault::NotEnough, subject),
-            outcome: if faults.strikes(Fault::RefundAbnormal, subject) {
+            not_enough: faults.is_hit_this_time(Fault::NotEnough, subject),
+            outcome: if faults.is_hit(Fault::RefundAbnormal, subject) {
                 RefundStatus::Abnormal
-            } else if faults.strikes(Fault::RefundClosed, &number) {
+            } else if faults.is_hit(Fault::RefundClosed, &number) {
                 RefundStatus::Closed
             } else {
                 RefundStatus::Success
@@ -313,7 +313,7 @@ fn refund(provider: &Arc<Provider>, account: &Account, call: &Call<'_>) -> Resul
     let (refund, new) = trades::refund(&mut provider.book(), account.mchid(), request, plan, now_ms)?;
     if new {
         provider.settle_later(refund.key(), refund.settles_ms, refund.outcome);
-        if provider.faults.strikes(Fault::RefundTimeout, &number) {
+        if provider.faults.is_hit(Fault::RefundTimeout, &number) {
             return Ok(Outcome::Silence);
         }
     }

@@ -35,13 +35,13 @@ enum Lines {
 
 /// One bill asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct BillQuery {
     date: NaiveDate,
     lines: Lines,
     gzip: bool,
 }
 
-impl Wanted {
+impl BillQuery {
     /// Reads the query of `/v3/bill/tradebill`.
     pub(crate) fn from_query(query: &[(String, String)]) -> Result<Self, ApiError> {
         let mut date = None;
@@ -63,7 +63,7 @@ impl Wanted {
         Ok(Self { date, lines, gzip })
     }
 
-    /// Reads the token that [`Wanted::address`] wrote.
+    /// Reads the token that [`BillQuery::address`] wrote.
     fn from_token(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
         let date = NaiveDate::parse_from_str(parts.next()?, "%Y-%m-%d").ok()?;
@@ -93,7 +93,13 @@ impl Wanted {
 }
 
 /// Where the bill can be fetched, and its hash.
-pub(crate) fn offer(book: &Book, mchid: &str, wanted: Wanted, base_url: &str, now_ms: i64) -> Result<Value, ApiError> {
+pub(crate) fn offer(
+    book: &Book,
+    mchid: &str,
+    wanted: BillQuery,
+    base_url: &str,
+    now_ms: i64,
+) -> Result<Value, ApiError> {
     let text = text(book, mchid, wanted, now_ms)?;
     let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -102,7 +108,7 @@ pub(crate) fn offer(book: &Book, mchid: &str, wanted: Wanted, base_url: &str, no
 
 /// The bill itself. The hash is of the text, whether it is packed or not.
 pub(crate) fn file(book: &Book, mchid: &str, token: &str, now_ms: i64) -> Result<Vec<u8>, ApiError> {
-    let wanted = Wanted::from_token(token).ok_or_else(|| ApiError::param("token is none of this provider's"))?;
+    let wanted = BillQuery::from_token(token).ok_or_else(|| ApiError::param("token is none of this provider's"))?;
     let text = text(book, mchid, wanted, now_ms)?;
     if !wanted.gzip {
         return Ok(text.into_bytes());
@@ -121,7 +127,7 @@ struct Sums {
     fee_fen: i64,
 }
 
-fn text(book: &Book, mchid: &str, wanted: Wanted, now_ms: i64) -> Result<String, ApiError> {
+fn text(book: &Book, mchid: &str, wanted: BillQuery, now_ms: i64) -> Result<String, ApiError> {
     let start_ms = china_moment(wanted.date).ok_or_else(|| ApiError::param("bill_date is out of range"))?;
     let day = start_ms..start_ms + DAY_MS;
     if now_ms < day.end + READY_HOUR * 3600 * 1000 {

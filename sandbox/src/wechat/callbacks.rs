@@ -78,7 +78,7 @@ impl Tally {
 }
 
 /// A callback, ready to go.
-struct Letter {
+struct OutgoingCallback {
     headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -165,14 +165,14 @@ impl Provider {
     async fn attempt(self: &Arc<Self>, notification: &Notification) -> (bool, u32) {
         // The delivery is named by what it tells and by its turn, so that a seed strikes the same one again.
         let name = format!("{}:{}#{}", notification.event_type, notification.subject, notification.attempts);
-        if self.faults.strikes(Fault::DelayCallback, &name) && !self.wait(self.faults.delay(&name)).await {
+        if self.faults.is_hit(Fault::DelayCallback, &name) && !self.wait(self.faults.delay(&name)).await {
             return (false, 0);
         }
         let Some(account) = self.account_of(&notification.mchid) else { return (false, 0) };
-        if self.faults.strikes(Fault::KeyRotation, &name) {
+        if self.faults.is_hit(Fault::KeyRotation, &name) {
             account.rotate_signing_key();
         }
-        if self.faults.strikes(Fault::DropCallback, &name) {
+        if self.faults.is_hit(Fault::DropCallback, &name) {
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
             return (false, 0);
         }
@@ -181,20 +181,20 @@ impl Provider {
             (Fault::StaleTimestamp, Seal::Stale),
             (Fault::SignatureProbe, Seal::Probe),
         ] {
-            if self.faults.strikes(fault, &name) {
+            if self.faults.is_hit(fault, &name) {
                 self.send_decoy(notification, account, seal).await;
             }
         }
-        let plaintext = self.told(notification, &name);
-        let letter = match write(notification, account, &plaintext, Seal::Genuine) {
-            Ok(letter) => letter,
+        let plaintext = self.callback_content(notification, &name);
+        let outgoing = match write(notification, account, &plaintext, Seal::Genuine) {
+            Ok(outgoing) => outgoing,
             Err(error) => {
                 tracing::error!(%error, "a callback could not be made");
                 return (false, 0);
             }
         };
-        let copies = if self.faults.strikes(Fault::DuplicateCallback, &name) { self.faults.duplicates() } else { 1 };
-        let answers = join_all((0..copies).map(|_| self.send(&notification.url, &letter))).await;
+        let copies = if self.faults.is_hit(Fault::DuplicateCallback, &name) { self.faults.duplicates() } else { 1 };
+        let answers = join_all((0..copies).map(|_| self.send(&notification.url, &outgoing))).await;
         self.tally.sent.fetch_add(u64::from(copies), Ordering::Relaxed);
         for answer in &answers {
             let counter = match answer {
@@ -208,9 +208,9 @@ impl Provider {
     }
 
     /// The callback's content, changed where a fault asks for it.
-    fn told(&self, notification: &Notification, name: &str) -> String {
+    fn callback_content(&self, notification: &Notification, name: &str) -> String {
         let lies = [Fault::WrongAppid, Fault::WrongMchid, Fault::WrongAmount]
-            .map(|fault| (fault, self.faults.strikes(fault, name)));
+            .map(|fault| (fault, self.faults.is_hit(fault, name)));
         if !lies.iter().any(|(_, strikes)| *strikes) {
             return notification.plaintext.clone();
         }
@@ -231,7 +231,7 @@ impl Provider {
     }
 
     async fn send_decoy(self: &Arc<Self>, notification: &Notification, account: &Account, seal: Seal) {
-        let letter = if seal == Seal::Foreign {
+        let outgoing = if seal == Seal::Foreign {
             // Making another merchant's keys takes a while, the first time.
             let provider = self.clone();
             let made = tokio::task::spawn_blocking(move || provider.second_account().map(|_| ())).await;
@@ -244,18 +244,18 @@ impl Provider {
         } else {
             write(notification, account, &notification.plaintext, seal)
         };
-        let Ok(letter) = letter else { return };
+        let Ok(outgoing) = outgoing else { return };
         self.tally.decoys_sent.fetch_add(1, Ordering::Relaxed);
-        if self.send(&notification.url, &letter).await.is_some_and(is_acceptance) {
+        if self.send(&notification.url, &outgoing).await.is_some_and(is_acceptance) {
             self.tally.decoys_accepted.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(url = %notification.url, "the merchant accepted a callback that it had to refuse");
         }
     }
 
     /// The status of the merchant's answer, if one came in time.
-    async fn send(&self, url: &str, letter: &Letter) -> Option<u16> {
+    async fn send(&self, url: &str, outgoing: &OutgoingCallback) -> Option<u16> {
         let _permit = self.in_flight.acquire().await.ok()?;
-        let request = self.client.post(url).headers(letter.headers.clone()).body(letter.body.clone());
+        let request = self.client.post(url).headers(outgoing.headers.clone()).body(outgoing.body.clone());
         let mut answer = request.send().await.ok()?;
         let status = answer.status().as_u16();
         let mut read = 0;
@@ -285,7 +285,12 @@ fn foreign_plaintext(notification: &Notification, foreign: &Account) -> String {
 }
 
 /// Seals and signs a callback in the name of `account`'s provider side.
-fn write(notification: &Notification, account: &Account, plaintext: &str, seal: Seal) -> Result<Letter, CryptoError> {
+fn write(
+    notification: &Notification,
+    account: &Account,
+    plaintext: &str,
+    seal: Seal,
+) -> Result<OutgoingCallback, CryptoError> {
     let empty_aad = hash(0, &notification.id).is_multiple_of(EMPTY_AAD_ONE_IN);
     let aad = if empty_aad { "" } else { notification.original_type.as_str() };
     let nonce = crypto::random_text(ALPHANUMERIC, AEAD_NONCE_LEN)?;
@@ -325,5 +330,5 @@ fn write(notification: &Notification, account: &Account, plaintext: &str, seal: 
         let value = HeaderValue::from_str(value).map_err(|_| CryptoError::System("a header's value"))?;
         headers.insert(name, value);
     }
-    Ok(Letter { headers, body: body.into_bytes() })
+    Ok(OutgoingCallback { headers, body: body.into_bytes() })
 }

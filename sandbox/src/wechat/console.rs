@@ -15,7 +15,7 @@ use crate::wechat::trades;
 const SHOWN: usize = 20;
 
 /// A refund as the form says it.
-struct Wanted {
+struct ConsoleRefund {
     key: Key,
     refund_fen: i64,
     tells: bool,
@@ -40,12 +40,16 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
     })
 }
 
-fn wanted(bytes: &[u8]) -> Option<Wanted> {
+fn wanted(bytes: &[u8]) -> Option<ConsoleRefund> {
     let text = std::str::from_utf8(bytes).ok()?;
     let form = reqwest::Url::parse(&format!("http://form/?{text}")).ok()?;
     let field = |name: &str| form.query_pairs().find(|(found, _)| found == name).map(|(_, value)| value.into_owned());
     let tells = field("tell").is_some();
-    Some(Wanted { key: (field("mchid")?, field("out_trade_no")?), refund_fen: fen(field("yuan")?.trim())?, tells })
+    Some(ConsoleRefund {
+        key: (field("mchid")?, field("out_trade_no")?),
+        refund_fen: fen(field("yuan")?.trim())?,
+        tells,
+    })
 }
 
 /// Yuan with at most two decimals, as fen.

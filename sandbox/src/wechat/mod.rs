@@ -132,7 +132,7 @@ impl Provider {
     /// The payer pays; the id of the callback that is now owed.
     fn record_payment(&self, key: &Key) -> Result<String, PayError> {
         let total_fen = self.book().orders.get(key).ok_or(PayError::NotFound)?.request.amount.total;
-        let coupon = total_fen > 1 && self.faults.strikes(Fault::Coupon, &key.1);
+        let coupon = total_fen > 1 && self.faults.is_hit(Fault::Coupon, &key.1);
         let coupon_fen = if coupon { (total_fen / 5).max(1) } else { 0 };
         trades::pay(&mut self.book(), key, coupon_fen, now_ms())
     }

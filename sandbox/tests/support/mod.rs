@@ -16,7 +16,7 @@ use sandbox::{Config, Merchant, Sandbox};
 use serde_json::{Value, json};
 
 /// How long a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub fn config() -> Config {
     Config { listen: "127.0.0.1:0".parse().unwrap(), data_dir: None, speed: 1000.0, seed: 1 }
@@ -29,7 +29,7 @@ pub fn now_s() -> i64 {
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(start.elapsed() < WAIT_TIMEOUT, "not within {WAIT_TIMEOUT:?}: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,6 +1,6 @@
 //! `coinwire machine`: what modules are wired to.
 
-use super::{Act, input, print};
+use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
 use backend::{
@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 #[derive(Subcommand)]
 pub enum Machine {
     /// Add a machine. Prints its number, its scan code and its scan page.
-    Add(NewWords),
+    Add(AddArgs),
     /// List machines.
     List {
         /// Only those of this operator: its number or short name.
@@ -80,7 +80,7 @@ pub enum Machine {
 
 /// A new machine, as typed.
 #[derive(Args)]
-pub struct NewWords {
+pub struct AddArgs {
     /// The operator's number or short name.
     operator: String,
     /// The module wired to it.
@@ -98,7 +98,7 @@ pub struct NewWords {
     prices: Vec<String>,
 }
 
-impl NewWords {
+impl AddArgs {
     /// Adds it, and prints how it is reached.
     pub async fn add(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
         let module = self.module.as_deref().map(input::module).transpose().context("--module")?;
@@ -112,7 +112,7 @@ impl NewWords {
     }
 }
 
-impl Act for Machine {
+impl Execute for Machine {
     async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
         match self {
             Machine::Add(words) => words.add(backend, settings).await,

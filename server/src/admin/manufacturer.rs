@@ -1,7 +1,7 @@
 //! `coinwire manufacturer`: who makes modules.
 
-use super::{Act, input, print};
-use crate::{config::Settings, gate::TOOL_PREFIX};
+use super::{Execute, input, print};
+use crate::{authenticator::TOOL_PREFIX, config::Settings};
 use anyhow::Result;
 use backend::access::manufacturers;
 use clap::Subcommand;
@@ -24,7 +24,7 @@ pub enum Manufacturer {
     },
 }
 
-impl Act for Manufacturer {
+impl Execute for Manufacturer {
     async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Manufacturer::Add { slug, name } => {

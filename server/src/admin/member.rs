@@ -1,6 +1,6 @@
 //! `coinwire member` and `coinwire integrator`: people and programs that sign in for an operator.
 
-use super::{Act, input, print};
+use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result};
 use backend::access::{members, operators};
@@ -39,7 +39,7 @@ pub enum Member {
     },
 }
 
-impl Act for Member {
+impl Execute for Member {
     async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Member::Add { operator, email } => {
@@ -89,7 +89,7 @@ pub enum Integrator {
     List(print::Form),
 }
 
-impl Act for Integrator {
+impl Execute for Integrator {
     async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Integrator::SetPassword { operator } => {

@@ -1,6 +1,6 @@
 //! `coinwire merchant`: operators' accounts with payment providers.
 
-use super::{Act, input, print};
+use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result};
 use backend::payments::accounts;
@@ -28,7 +28,7 @@ pub enum Merchant {
     },
 }
 
-impl Act for Merchant {
+impl Execute for Merchant {
     async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
         match self {
             Merchant::Add { operator, provider, file } => {

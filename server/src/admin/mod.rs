@@ -5,34 +5,34 @@
 //! the words make no sense. Secrets come in on standard input, and go out once, on standard output.
 
 mod input;
+mod legacy_add;
 mod machine;
 mod manufacturer;
 mod member;
 mod merchant;
 mod module;
-mod older;
 mod operator;
 mod price;
 mod print;
 mod sale;
 
+pub use legacy_add::Add;
 pub use machine::Machine;
 pub use manufacturer::Manufacturer;
 pub use member::{Integrator, Member};
 pub use merchant::Merchant;
 pub use module::Module;
-pub use older::Add;
 pub use operator::Operator;
 pub use price::Price;
 pub use sale::Sale;
 
-use crate::{ConfigFile, config::Settings, house, log};
+use crate::{ConfigFile, config::Settings, log, server};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 /// What is done with a noun, in which store.
 #[derive(Args)]
-pub struct On<Verb: Subcommand> {
+pub struct StoreCommand<Verb: Subcommand> {
     #[command(flatten)]
     config: ConfigFile,
     #[command(subcommand)]
@@ -40,15 +40,15 @@ pub struct On<Verb: Subcommand> {
 }
 
 /// A verb that can be carried out.
-pub trait Act {
+pub trait Execute {
     async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()>;
 }
 
-impl<Verb: Subcommand + Act> On<Verb> {
+impl<Verb: Subcommand + Execute> StoreCommand<Verb> {
     /// Opens the store, and does it.
     pub async fn run(self) -> Result<()> {
         let settings = self.config.read()?;
         log::begin(&settings.log)?;
-        self.verb.act(&house::backend_without_bus(&settings).await?, &settings).await
+        self.verb.act(&server::backend_without_bus(&settings).await?, &settings).await
     }
 }

@@ -1,6 +1,6 @@
 //! `coinwire module`: identities of cloud modules. Where one is wired to a machine, its page does much of the same.
 
-use super::{Act, input, print};
+use super::{Execute, input, print};
 use crate::config::{self, Settings};
 use anyhow::{Context, Result};
 use backend::{
@@ -59,7 +59,7 @@ pub enum Module {
     },
 }
 
-impl Act for Module {
+impl Execute for Module {
     async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Module::Add { operator, manufacturer, existing } => {
@@ -73,7 +73,7 @@ impl Act for Module {
                 };
                 let module = add(backend, manufacturer, known).await?;
                 if let Some(operator) = operator {
-                    register_module::give_module(backend, module, operator).await?;
+                    register_module::assign_module(backend, module, operator).await?;
                 }
                 Ok(())
             }
@@ -102,7 +102,7 @@ impl Act for Module {
             Module::Give { id, operator } => {
                 let module = input::module(&id)?;
                 let operator = input::operator(backend, &operator).await?;
-                register_module::give_module(backend, module, operator)
+                register_module::assign_module(backend, module, operator)
                     .await
                     .with_context(|| format!("module {module}"))?;
                 println!("module {module} is operator {operator}'s");

@@ -1,6 +1,6 @@
 //! `coinwire operator`: the businesses that own machines.
 
-use super::{Act, input, print};
+use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
 use backend::{
@@ -14,7 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Subcommand)]
 pub enum Operator {
     /// Add an operator: the business that owns machines. Prints its number.
-    Add(NewWords),
+    Add(AddArgs),
     /// List all operators.
     List(print::Form),
     /// Change an operator's name, contact, time zone or refund rule.
@@ -40,7 +40,7 @@ pub enum Operator {
         operator: String,
         /// Since when.
         #[arg(long, value_enum, default_value = "day")]
-        period: PeriodWord,
+        period: PeriodArg,
         #[command(flatten)]
         form: print::Form,
     },
@@ -48,7 +48,7 @@ pub enum Operator {
 
 /// A new operator, as typed.
 #[derive(Args)]
-pub struct NewWords {
+pub struct AddArgs {
     /// Short name in MQTT topics and integrators' user name: a-z, 0-9, -. It never changes.
     slug: String,
     /// The name consumers read.
@@ -68,7 +68,7 @@ pub struct NewWords {
     refund_remainder: bool,
 }
 
-impl NewWords {
+impl AddArgs {
     /// Adds it, and prints its number.
     pub async fn add(self, backend: &backend::Context) -> Result<()> {
         let currency = input::currency(&self.currency)?;
@@ -89,14 +89,14 @@ impl NewWords {
             (Some(name), _) => Ok(Zone::parse(name)?),
             (None, Some(minutes)) => Zone::of_offset(minutes, currency)
                 .with_context(|| format!("no time zone is {minutes} minutes before UTC: give --time-zone NAME")),
-            (None, None) => Ok(Zone::usual(currency)),
+            (None, None) => Ok(Zone::default_for(currency)),
         }
     }
 }
 
 /// A period by its word.
 #[derive(Clone, Copy, ValueEnum)]
-pub enum PeriodWord {
+pub enum PeriodArg {
     /// Since midnight.
     Day,
     /// Since Monday.
@@ -105,17 +105,17 @@ pub enum PeriodWord {
     Month,
 }
 
-impl From<PeriodWord> for Period {
-    fn from(word: PeriodWord) -> Self {
+impl From<PeriodArg> for Period {
+    fn from(word: PeriodArg) -> Self {
         match word {
-            PeriodWord::Day => Period::Day,
-            PeriodWord::Week => Period::Week,
-            PeriodWord::Month => Period::Month,
+            PeriodArg::Day => Period::Day,
+            PeriodArg::Week => Period::Week,
+            PeriodArg::Month => Period::Month,
         }
     }
 }
 
-impl Act for Operator {
+impl Execute for Operator {
     async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Operator::Add(words) => words.add(backend).await,

@@ -1,6 +1,6 @@
 //! `coinwire price`: what consumers pick on a machine's scan page.
 
-use super::{Act, input, print};
+use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
 use backend::{
@@ -58,7 +58,7 @@ pub enum Price {
     },
 }
 
-impl Act for Price {
+impl Execute for Price {
     async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Price::Add { machine, label, amount_minor, pulses } => {

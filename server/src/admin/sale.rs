@@ -1,13 +1,13 @@
 //! `coinwire sale`: sales as they are, and what a person decides about them.
 
-use super::{Act, input, print};
+use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::Result;
 use backend::{
     clock::{SystemRandom, random_text},
-    flows::operate::sale::{self, HandRequest},
+    flows::operate::sale::{self, ManualActionRequest},
     sales::{
-        ActionRow, HandAct, Settlement, actions,
+        ActionRow, ManualAction, Settlement, actions,
         shapes::{SaleRow, SalesFilter},
         views,
     },
@@ -38,7 +38,7 @@ pub enum Sale {
         #[arg(long)]
         amount_minor: Option<i64>,
         #[command(flatten)]
-        why: Why,
+        why: Justification,
     },
     /// End a review: decide about a payment of another amount than asked, or a refund that is stuck at the provider.
     Settle {
@@ -48,7 +48,7 @@ pub enum Sale {
         #[arg(value_enum)]
         how: How,
         #[command(flatten)]
-        why: Why,
+        why: Justification,
     },
     /// Show a sale, and what people decided about it.
     Show {
@@ -61,7 +61,7 @@ pub enum Sale {
 
 /// Why something is decided, and whether it was decided before.
 #[derive(Args)]
-pub struct Why {
+pub struct Justification {
     /// Why, in your words. Kept with the sale.
     #[arg(long)]
     reason: String,
@@ -97,10 +97,10 @@ impl From<How> for Settlement {
 /// Characters of a key that nobody chose.
 const KEY_CHARS: usize = 26;
 
-async fn decide(backend: &backend::Context, token: String, act: HandAct, why: Why) -> Result<()> {
+async fn decide(backend: &backend::Context, token: String, act: ManualAction, why: Justification) -> Result<()> {
     let key = why.key.unwrap_or_else(|| random_text(&SystemRandom, KEY_CHARS));
-    let request = HandRequest { token, key, act, reason: why.reason, by: why.by };
-    let row = sale::act_by_hand(backend, None, request).await?;
+    let request = ManualActionRequest { token, key, act, reason: why.reason, by: why.by };
+    let row = sale::perform_manual_action(backend, None, request).await?;
     println!("sale {} is {}", row.view.token, row.view.state);
     if let Some(refunded) = row.view.refund_text {
         println!("refunded or being refunded: {refunded}");
@@ -108,7 +108,7 @@ async fn decide(backend: &backend::Context, token: String, act: HandAct, why: Wh
     Ok(())
 }
 
-impl Act for Sale {
+impl Execute for Sale {
     async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
         match self {
             Sale::List { operator, state, before, form } => {
@@ -129,9 +129,9 @@ impl Act for Sale {
                 })
             }
             Sale::Refund { token, amount_minor, why } => {
-                decide(backend, token, HandAct::Refund { amount_minor }, why).await
+                decide(backend, token, ManualAction::Refund { amount_minor }, why).await
             }
-            Sale::Settle { token, how, why } => decide(backend, token, HandAct::Settle(how.into()), why).await,
+            Sale::Settle { token, how, why } => decide(backend, token, ManualAction::Settle(how.into()), why).await,
             Sale::Show { token, form } => {
                 let sale = Shown {
                     row: views::any_sale(backend, &token).await?,

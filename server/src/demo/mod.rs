@@ -5,9 +5,9 @@ mod fleet;
 mod state;
 
 use crate::{
-    asked_to_end,
     config::{Secret, Settings, write_private},
-    house::{Foundation, House},
+    server::{Server, ServerBuilder},
+    shutdown_signal,
 };
 use anyhow::{Context, Result, bail};
 use backend::{flows::scan_machine, sales::readiness::Readiness};
@@ -29,7 +29,7 @@ const SANDBOX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 809
 /// The provider's retries and refunds run so much faster than in life.
 const SANDBOX_SPEED: f64 = 20.0;
 /// How long the modules may take to connect before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(50);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(50);
 /// More virtual modules than this are for a benchmark, not for a demo.
 const MODULES_MAX: u16 = 1000;
 /// What a demo and its visitors may hold open.
@@ -82,11 +82,11 @@ pub async fn run(options: Options) -> Result<()> {
     // What an earlier demo left there is not true any more.
     let _ = std::fs::remove_file(&facts_file);
     let state = State::load_or_make(dir, options.modules)?;
-    let foundation = Foundation::lay(options.http).await?;
-    let settings = settings(&options, dir, reachable(foundation.http()))?;
+    let builder = ServerBuilder::bind(options.http).await?;
+    let settings = settings(&options, dir, reachable(builder.http()))?;
     let sandbox = start_sandbox(dir).await?;
     let mut fleet = None;
-    let house = House::start(&settings, foundation, async |backend, mqtt| {
+    let server = Server::start(&settings, builder, async |backend, mqtt| {
         let mqtt = reachable(mqtt.context("the demo's broker does not listen")?);
         let machines = state.seed(backend, &sandbox).await?;
         let started = Arc::new(Fleet::start(dir, &state, machines, mqtt).await?);
@@ -95,38 +95,38 @@ pub async fn run(options: Options) -> Result<()> {
     })
     .await?;
     let fleet = fleet.context("the demo's modules were not started")?;
-    let doors = Doors::of(&settings, &house)?;
-    until_payable(&house.backend, &fleet).await?;
-    let facts = facts(&doors, dir, &sandbox, &state, &fleet);
+    let addresses = DemoAddresses::of(&settings, &server)?;
+    wait_until_ready(&server.backend, &fleet).await?;
+    let facts = facts(&addresses, dir, &sandbox, &state, &fleet);
     write_private(&facts_file, serde_json::to_string_pretty(&facts)?.as_bytes())
         .with_context(|| format!("cannot write demo.json in {}", dir.display()))?;
-    greet(&doors, &sandbox, &state, &fleet, dir);
+    print_welcome(&addresses, &sandbox, &state, &fleet, dir);
 
-    asked_to_end().await?;
+    shutdown_signal().await?;
     println!("ending");
     let _ = std::fs::remove_file(&facts_file);
-    house.shutdown().await;
+    server.shutdown().await;
     fleet.shutdown().await;
     sandbox.shutdown().await;
     Ok(())
 }
 
 /// Where the demo is reached.
-struct Doors {
+struct DemoAddresses {
     http: String,
     mqtt: SocketAddr,
     mqtt_tls: SocketAddr,
     mqtt_ws: SocketAddr,
 }
 
-impl Doors {
-    fn of(settings: &Settings, house: &House) -> Result<Self> {
+impl DemoAddresses {
+    fn of(settings: &Settings, server: &Server) -> Result<Self> {
         let open = |address: Option<SocketAddr>| address.map(reachable).context("the demo's broker does not listen");
         Ok(Self {
             http: settings.public_url.clone(),
-            mqtt: open(house.mqtt)?,
-            mqtt_tls: open(house.mqtt_tls)?,
-            mqtt_ws: open(house.mqtt_ws)?,
+            mqtt: open(server.mqtt)?,
+            mqtt_tls: open(server.mqtt_tls)?,
+            mqtt_ws: open(server.mqtt_ws)?,
         })
     }
 }
@@ -189,7 +189,7 @@ fn panel(state: &State, fleet: Arc<Fleet>, mqtt: SocketAddr, sandbox: &sandbox::
 }
 
 /// Waits until every machine answers a probe.
-async fn until_payable(backend: &backend::Context, fleet: &Fleet) -> Result<()> {
+async fn wait_until_ready(backend: &backend::Context, fleet: &Fleet) -> Result<()> {
     let all = async {
         for module in fleet.modules() {
             while scan_machine::scan(backend, &module.code).await?.readiness != Readiness::Ready {
@@ -198,14 +198,20 @@ async fn until_payable(backend: &backend::Context, fleet: &Fleet) -> Result<()> 
         }
         anyhow::Ok(())
     };
-    match tokio::time::timeout(PATIENCE, all).await {
+    match tokio::time::timeout(WAIT_TIMEOUT, all).await {
         Ok(outcome) => outcome,
-        Err(_) => bail!("the virtual modules did not connect within {} s", PATIENCE.as_secs()),
+        Err(_) => bail!("the virtual modules did not connect within {} s", WAIT_TIMEOUT.as_secs()),
     }
 }
 
-fn facts(doors: &Doors, dir: &Path, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet) -> serde_json::Value {
-    let http = &doors.http;
+fn facts(
+    addresses: &DemoAddresses,
+    dir: &Path,
+    sandbox: &sandbox::Sandbox,
+    state: &State,
+    fleet: &Fleet,
+) -> serde_json::Value {
+    let http = &addresses.http;
     let machines: Vec<_> = fleet
         .modules()
         .into_iter()
@@ -214,9 +220,9 @@ fn facts(doors: &Doors, dir: &Path, sandbox: &sandbox::Sandbox, state: &State, f
     let spare = &state.spare;
     json!({
         "http": http,
-        "mqtt": format!("mqtt://{}", doors.mqtt),
-        "mqtt_tls": format!("mqtts://{}", doors.mqtt_tls),
-        "mqtt_ws": format!("ws://{}/mqtt", doors.mqtt_ws),
+        "mqtt": format!("mqtt://{}", addresses.mqtt),
+        "mqtt_tls": format!("mqtts://{}", addresses.mqtt_tls),
+        "mqtt_ws": format!("ws://{}/mqtt", addresses.mqtt_ws),
         "mqtt_ca": dir.join(CA_FILE),
         "sandbox": sandbox.base_url(),
         "operator": {"email": state.email, "password": state.password},
@@ -235,8 +241,8 @@ fn facts(doors: &Doors, dir: &Path, sandbox: &sandbox::Sandbox, state: &State, f
     })
 }
 
-fn greet(doors: &Doors, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet, dir: &Path) {
-    let (http, mqtt) = (&doors.http, doors.mqtt);
+fn print_welcome(addresses: &DemoAddresses, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet, dir: &Path) {
+    let (http, mqtt) = (&addresses.http, addresses.mqtt);
     println!("Coinwire's demo runs. Nothing here costs money.\n");
     println!("  overview    {http}/demo");
     println!("  operator    {http}/operator   {} / {}", state.email, state.password);
@@ -249,8 +255,8 @@ fn greet(doors: &Doors, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet
         state.integrator_password,
         state::TOPICS
     );
-    println!("  as well     mqtts://{} (trust {})", doors.mqtt_tls, dir.join(CA_FILE).display());
-    println!("              ws://{}/mqtt", doors.mqtt_ws);
+    println!("  as well     mqtts://{} (trust {})", addresses.mqtt_tls, dir.join(CA_FILE).display());
+    println!("              ws://{}/mqtt", addresses.mqtt_ws);
     println!("  facts       {}\n", dir.join("demo.json").display());
     for module in fleet.modules().iter().take(10) {
         println!("  scan        {http}/s/{}   {} (module {})", module.code, module.machine, module.id);

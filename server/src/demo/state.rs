@@ -160,7 +160,7 @@ impl State {
                 slug: OPERATOR_SLUG.into(),
                 name: "Sunny Rides".into(),
                 currency: Currency::Cny,
-                time_zone: Zone::usual(Currency::Cny),
+                time_zone: Zone::default_for(Currency::Cny),
                 refund_remainder: false,
             },
         )

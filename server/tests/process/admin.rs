@@ -1,7 +1,7 @@
 //! Administration beside a server that runs: noun first, and in the older form; and that the server notices.
 
 use crate::{
-    coinwire::{Ended, beside_demo, run, run_with_input},
+    coinwire::{Ended, demo_store_command, run, run_with_input},
     demo::Demo,
     mosquitto::Subscriber,
     until,
@@ -11,22 +11,22 @@ use serde_json::Value;
 use std::path::Path;
 
 fn with_input(dir: &Path, words: &[&str], input: &str) -> Ended {
-    run_with_input(&mut beside_demo(dir, words), input)
+    run_with_input(&mut demo_store_command(dir, words), input)
 }
 
 /// Does it, and gives what was printed.
-fn does(dir: &Path, words: &[&str], input: &str) -> String {
+fn succeeds(dir: &Path, words: &[&str], input: &str) -> String {
     let ended = with_input(dir, words, input);
     assert!(ended.success, "{words:?}: {ended:?}");
     ended.stdout
 }
 
 fn lists(dir: &Path, words: &[&str]) -> Value {
-    serde_json::from_str(&does(dir, &[words, &["--json"]].concat(), "")).unwrap()
+    serde_json::from_str(&succeeds(dir, &[words, &["--json"]].concat(), "")).unwrap()
 }
 
 /// Is refused, and gives why.
-fn is_refused(dir: &Path, words: &[&str], input: &str) -> String {
+fn fails(dir: &Path, words: &[&str], input: &str) -> String {
     let ended = with_input(dir, words, input);
     assert!(!ended.success && !ended.stderr.contains("panicked"), "{words:?}: {ended:?}");
     ended.stderr
@@ -50,7 +50,7 @@ async fn another_password_signs_a_member_out_everywhere_within_moments() {
         };
         let mut reader = Subscriber::start(demo.facts.mqtt_address(), Some((email, old)), "5", "v1/sunny/#").await;
         let stream = signed_in.listen("/operator/events").await;
-        let told = does(dir.path(), &words, password);
+        let told = succeeds(dir.path(), &words, password);
         assert!(told.starts_with("member "), "{told}");
         assert_eq!(signed_in.get("/operator").await.status, StatusCode::SEE_OTHER, "at once");
         let said = stream.text().await.unwrap();
@@ -61,11 +61,11 @@ async fn another_password_signs_a_member_out_everywhere_within_moments() {
     }
     let removed = demo.facts.visitor().sign_in(email, "yet another password").await.unwrap();
     let stream = removed.listen("/operator/sales/events").await;
-    does(dir.path(), &["member", "remove", "sunny", email], "");
+    succeeds(dir.path(), &["member", "remove", "sunny", email], "");
     assert!(stream.text().await.unwrap().contains("event: reload"));
     assert_eq!(removed.get("/operator").await.status, StatusCode::SEE_OTHER);
     assert_eq!(lists(dir.path(), &["member", "list", "1"]), Value::Array(vec![]));
-    let refused = is_refused(dir.path(), &["member", "set-password", "sunny", email], "a good password");
+    let refused = fails(dir.path(), &["member", "set-password", "sunny", email], "a good password");
     assert!(refused.contains("coinwire member list"), "{refused}");
 }
 
@@ -74,58 +74,64 @@ async fn everything_that_is_added_can_be_listed_and_changed_beside_a_server_that
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(dir.path()).await;
     let dir = dir.path();
-    assert_eq!(does(dir, &["operator", "add", "berlin", "Berlin Rides", "--currency", "EUR"], "").trim(), "operator 2");
-    does(dir, &["operator", "set", "berlin", "--name", "Berlin & Potsdam", "--time-zone", "europe/madrid"], "");
+    assert_eq!(
+        succeeds(dir, &["operator", "add", "berlin", "Berlin Rides", "--currency", "EUR"], "").trim(),
+        "operator 2"
+    );
+    succeeds(dir, &["operator", "set", "berlin", "--name", "Berlin & Potsdam", "--time-zone", "europe/madrid"], "");
     let operators = lists(dir, &["operator", "list"]);
     assert_eq!(
         (&operators[1]["name"], &operators[1]["time_zone"]),
         (&"Berlin & Potsdam".into(), &"Europe/Madrid".into())
     );
-    assert!(does(dir, &["operator", "takings", "berlin", "--period", "month"], "").contains("€0.00"));
-    let zone = is_refused(dir, &["operator", "set", "2", "--time-zone", "Berlin"], "");
+    assert!(succeeds(dir, &["operator", "takings", "berlin", "--period", "month"], "").contains("€0.00"));
+    let zone = fails(dir, &["operator", "set", "2", "--time-zone", "Berlin"], "");
     assert!(zone.contains("Europe/Berlin"), "{zone}");
-    let currency = is_refused(dir, &["operator", "add", "usa", "Rides", "--currency", "USD"], "");
+    let currency = fails(dir, &["operator", "add", "usa", "Rides", "--currency", "USD"], "");
     assert!(currency.contains("CNY, EUR"), "{currency}");
 
-    assert_eq!(does(dir, &["member", "add", "berlin", "ops@berlin.example"], "a good password\n").trim(), "member 2");
+    assert_eq!(
+        succeeds(dir, &["member", "add", "berlin", "ops@berlin.example"], "a good password\n").trim(),
+        "member 2"
+    );
     assert_eq!(lists(dir, &["member", "list", "berlin"])[0]["email"], "ops@berlin.example");
-    does(dir, &["integrator", "set-password", "berlin"], "a good password");
+    succeeds(dir, &["integrator", "set-password", "berlin"], "a good password");
     assert_eq!(lists(dir, &["integrator", "list"])[1]["has_integrator"], true);
-    does(dir, &["manufacturer", "add", "boards", "Boards"], "");
-    does(dir, &["manufacturer", "set-tool-password", "1"], "a good password");
+    succeeds(dir, &["manufacturer", "add", "boards", "Boards"], "");
+    succeeds(dir, &["manufacturer", "set-tool-password", "1"], "a good password");
     assert_eq!(lists(dir, &["manufacturer", "list"])[0]["has_tool"], true);
 
-    let printed = does(dir, &["module", "add", "--operator", "berlin", "--manufacturer", "1"], "");
+    let printed = succeeds(dir, &["module", "add", "--operator", "berlin", "--manufacturer", "1"], "");
     let module = printed.lines().next().unwrap().strip_prefix("id ").unwrap();
     let known = ["module", "add", "--existing", "0000000007"];
-    let listed = does(dir, &known, &"ab".repeat(32));
+    let listed = succeeds(dir, &known, &"ab".repeat(32));
     assert!(listed.contains(&"ab".repeat(32)), "{listed}");
-    assert!(is_refused(dir, &known, "short").contains("64 hexadecimal digits"));
+    assert!(fails(dir, &known, "short").contains("64 hexadecimal digits"));
 
     let machine = ["machine", "add", "berlin", "Rocket", "Zoo", "--module", module, "--price", "Ride, long,200,2"];
-    let code = does(dir, &machine, "").lines().nth(1).unwrap().strip_prefix("code ").unwrap().to_owned();
-    does(dir, &["machine", "set", &code, "--name", "Rocket 2", "--coin-value-minor", "50"], "");
+    let code = succeeds(dir, &machine, "").lines().nth(1).unwrap().strip_prefix("code ").unwrap().to_owned();
+    succeeds(dir, &["machine", "set", &code, "--name", "Rocket 2", "--coin-value-minor", "50"], "");
     let page = demo.facts.visitor().get(&format!("/s/{code}")).await;
     assert_eq!(page.texts("h1"), ["Rocket 2"], "the server shows it at once");
-    does(dir, &["price", "add", &code, "Day", "900", "9"], "");
+    succeeds(dir, &["price", "add", &code, "Day", "900", "9"], "");
     let prices = lists(dir, &["price", "list", &code]);
     let number = |index: usize| prices[index]["id"].to_string();
-    does(dir, &["price", "set", &number(0), "--label", "Short ride"], "");
-    does(dir, &["price", "order", &code, &number(1), &number(0)], "");
-    let table = does(dir, &["price", "list", &code], "");
+    succeeds(dir, &["price", "set", &number(0), "--label", "Short ride"], "");
+    succeeds(dir, &["price", "order", &code, &number(1), &number(0)], "");
+    let table = succeeds(dir, &["price", "list", &code], "");
     assert!(table.lines().nth(1).unwrap().contains("Day") && table.contains("Short ride"), "{table}");
-    does(dir, &["price", "remove", &number(1)], "");
-    does(dir, &["machine", "set", &code, "--on-sale", "false"], "");
-    does(dir, &["machine", "retire", &code], "");
+    succeeds(dir, &["price", "remove", &number(1)], "");
+    succeeds(dir, &["machine", "set", &code, "--on-sale", "false"], "");
+    succeeds(dir, &["machine", "retire", &code], "");
     assert_eq!(demo.facts.visitor().get(&format!("/s/{code}")).await.texts(".status"), ["Out of service"]);
     let spare = lists(dir, &["module", "list", "--operator", "berlin", "--spare"]);
     assert_eq!((&spare[0]["id"], spare.as_array().unwrap().len()), (&module.into(), 1));
-    does(dir, &["machine", "bring-back", &code], "");
-    does(dir, &["machine", "replace-module", &code, module], "");
+    succeeds(dir, &["machine", "bring-back", &code], "");
+    succeeds(dir, &["machine", "replace-module", &code, module], "");
     assert_eq!(lists(dir, &["machine", "list", "berlin"])[0]["module"], module);
     assert!(lists(dir, &["merchant", "list"])[0]["callbacks"].as_str().unwrap().contains("/callbacks/wechat/"));
-    assert!(is_refused(dir, &["machine", "retire", "NOSUCHCODE"], "").contains("coinwire machine list"));
-    assert!(is_refused(dir, &["machine", "set", &code], "").contains("nothing to change"));
+    assert!(fails(dir, &["machine", "retire", "NOSUCHCODE"], "").contains("coinwire machine list"));
+    assert!(fails(dir, &["machine", "set", &code], "").contains("nothing to change"));
 }
 
 #[tokio::test]
@@ -136,8 +142,8 @@ async fn a_broken_module_is_replaced_and_the_code_on_the_machine_goes_on_working
     let visitor = demo.facts.visitor();
     visitor.price_forms(&machine.code).await;
     // Its broken module goes; that of another machine takes its place.
-    does(dir.path(), &["machine", "replace-module", &other.code, "--none"], "");
-    does(dir.path(), &["machine", "replace-module", &machine.code, &other.module], "");
+    succeeds(dir.path(), &["machine", "replace-module", &other.code, "--none"], "");
+    succeeds(dir.path(), &["machine", "replace-module", &machine.code, &other.module], "");
     let bought = visitor.buy(&machine.code).await;
     assert_eq!(visitor.sale_state(&bought.path, &["credited", "refunded"]).await, "credited");
     until("its pulses at the other module", async || {

@@ -38,7 +38,7 @@ pub fn coinwire_with_files(hard_limit: u32, args: &[&str]) -> Command {
 }
 
 /// A command on the store of the demo in `dir`, which may be running.
-pub fn beside_demo(dir: &Path, args: &[&str]) -> Command {
+pub fn demo_store_command(dir: &Path, args: &[&str]) -> Command {
     let mut command = coinwire(args);
     command.env("COINWIRE_DATABASE_URL", format!("sqlite://{}/coinwire.db", dir.display()));
     command.env("COINWIRE_SECRET_KEY_FILE", dir.join("coinwire.key"));
@@ -147,7 +147,7 @@ impl Drop for Running {
 }
 
 /// A path under a regular file: not even root can make a directory there.
-pub fn impossible_dir(dir: &Path) -> PathBuf {
+pub fn unwritable_dir(dir: &Path) -> PathBuf {
     let file = dir.join("file");
     std::fs::write(&file, "not a directory").unwrap();
     file.join("data")

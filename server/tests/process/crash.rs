@@ -1,6 +1,6 @@
 //! `kill -9`, and the death of the broker's core, in the middle of sales: what was paid ends credited or refunded.
 
-use crate::{GLANCE, demo::Demo, until, until_or, visitor::Visitor};
+use crate::{POLL_INTERVAL, demo::Demo, until, until_or, visitor::Visitor};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -24,7 +24,7 @@ async fn buy_on(visitor: Visitor, code: String, paid: Paid) {
                 Ok(None) | Err(_) => return,
             },
             // Busy with the one before.
-            Ok(None) => tokio::time::sleep(GLANCE).await,
+            Ok(None) => tokio::time::sleep(POLL_INTERVAL).await,
             Err(_) => return,
         }
     }

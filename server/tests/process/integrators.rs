@@ -1,7 +1,7 @@
 //! An integrator with a stock client, and what it may not do.
 
 use crate::{
-    coinwire::{beside_demo, run_with_input},
+    coinwire::{demo_store_command, run_with_input},
     demo::Demo,
     mosquitto::{self, Subscriber},
 };
@@ -71,7 +71,7 @@ async fn an_integrator_whose_password_is_changed_is_cut_and_kept_out() {
     let old = Some((integrator.username.as_str(), integrator.password.as_str()));
     let mut reader = Subscriber::start(at, old, "5", &integrator.topics).await;
     reader.until("status", |_| true).await;
-    let added = run_with_input(&mut beside_demo(dir.path(), &["add", "integrator", "1"]), "another password\n");
+    let added = run_with_input(&mut demo_store_command(dir.path(), &["add", "integrator", "1"]), "another password\n");
     assert!(added.success, "{added:?}");
     // It connects again by itself, and ends when it is refused.
     reader.ended().await;

@@ -2,7 +2,7 @@
 //! ended once. `cargo xtask kill --times 200` runs it, with `--mariadb` on a MariaDB.
 
 use crate::{
-    GLANCE,
+    POLL_INTERVAL,
     demo::{Demo, Facts},
     visitor::Visitor,
 };
@@ -97,7 +97,7 @@ async fn buy_on(visitor: Visitor, code: String) {
             Ok(Some(payment)) if visitor.try_approve(&payment).await.is_ok() => {}
             Ok(Some(_)) | Err(_) => return,
             // Busy with the one before.
-            Ok(None) => tokio::time::sleep(GLANCE).await,
+            Ok(None) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }

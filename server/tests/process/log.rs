@@ -1,7 +1,7 @@
 //! The log: whoever reads it, or does not, holds nothing up; and no stranger fills it.
 
 use crate::{
-    coinwire::{Running, coinwire, impossible_dir, run},
+    coinwire::{Running, coinwire, run, unwritable_dir},
     demo::{self, Demo},
     until,
 };
@@ -21,7 +21,7 @@ fn full_pipe() -> (PipeReader, PipeWriter, usize) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_neither_payments_nor_the_end() {
+async fn an_unread_log_blocks_neither_payments_nor_shutdown() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().to_str().unwrap();
     let (mut reader, writer, filled) = full_pipe();
@@ -66,7 +66,7 @@ async fn what_a_stranger_causes_is_logged_so_often_and_then_counted() {
 #[test]
 fn a_failure_is_said_once_and_last() {
     let dir = tempfile::tempdir().unwrap();
-    let data = impossible_dir(dir.path());
+    let data = unwritable_dir(dir.path());
     let ended = run(&["demo", "--http", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
     assert!(!ended.success);
     assert!(ended.stderr.starts_with("Error: cannot make the data directory"), "{}", ended.stderr);

@@ -29,22 +29,22 @@ mod visitor;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up. Far more than is needed: machines that test are busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-const GLANCE: Duration = Duration::from_millis(100);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Looks again and again until there is something to see.
 pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    until_or(look).await.unwrap_or_else(|| panic!("waited {} s for {what}", PATIENCE.as_secs()))
+    until_or(look).await.unwrap_or_else(|| panic!("waited {} s for {what}", WAIT_TIMEOUT.as_secs()))
 }
 
 /// As [`until`], for those who have more to say than what they waited for.
 pub async fn until_or<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < WAIT_TIMEOUT {
         if let Some(seen) = look().await {
             return Some(seen);
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     None
 }

@@ -1,7 +1,7 @@
 //! A manufacturer's tool with a stock client.
 
 use crate::{
-    coinwire::{beside_demo, run_with_input},
+    coinwire::{demo_store_command, run_with_input},
     demo::Demo,
     integrators::{publishes, subscribes},
     mosquitto::Subscriber,
@@ -15,7 +15,7 @@ async fn a_manufacturers_tool_reads_how_its_modules_are_and_nothing_else() {
     let demo = Demo::start(dir.path()).await;
     let at = demo.facts.mqtt_address();
     let add = |args: &[&str], input: &str| {
-        let added = run_with_input(&mut beside_demo(dir.path(), &[&["add"], args].concat()), input);
+        let added = run_with_input(&mut demo_store_command(dir.path(), &[&["add"], args].concat()), input);
         assert!(added.success, "{added:?}");
         added.stdout
     };

@@ -1,7 +1,7 @@
 //! Merchant accounts that are changed beside a running server, and providers that do not answer.
 
 use crate::{
-    coinwire::{beside_demo, run_with_input},
+    coinwire::{demo_store_command, run_with_input},
     demo::Demo,
     until,
 };
@@ -27,7 +27,8 @@ fn move_account(dir: &Path, base_url: &str) {
     });
     let file = dir.join("account.json");
     fs::write(&file, account.to_string()).unwrap();
-    let added = run_with_input(&mut beside_demo(dir, &["add", "merchant", "1", "wechat", file.to_str().unwrap()]), "");
+    let added =
+        run_with_input(&mut demo_store_command(dir, &["add", "merchant", "1", "wechat", file.to_str().unwrap()]), "");
     assert!(added.success, "{added:?}");
 }
 

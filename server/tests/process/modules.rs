@@ -1,7 +1,7 @@
 //! What a module's credentials open: its own topics, with its own client id.
 
 use crate::{
-    coinwire::{beside_demo, run_with_input},
+    coinwire::{demo_store_command, run_with_input},
     demo::Demo,
     integrators::{publishes, subscribes},
     mosquitto, until,
@@ -46,7 +46,8 @@ async fn a_module_disabled_by_command_is_cut_and_kept_out_until_it_is_enabled() 
     let login = Some((spare.username.as_str(), spare.password.as_str()));
     let topic = format!("m/{}/command", spare.id);
     let owner = demo.facts.member().await;
-    let command = |deed: &str, id: &str| run_with_input(&mut beside_demo(dir.path(), &["module", deed, id]), "");
+    let command =
+        |action: &str, id: &str| run_with_input(&mut demo_store_command(dir.path(), &["module", action, id]), "");
     for version in ["311", "5"] {
         let args = ["-V", version, "-i", &spare.id, "-q", "1", "-t", &topic];
         // It connects again by itself, and ends when it is refused.

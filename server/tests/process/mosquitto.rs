@@ -1,6 +1,6 @@
 //! Mosquitto's command line clients.
 
-use crate::PATIENCE;
+use crate::WAIT_TIMEOUT;
 use serde_json::Value;
 use std::{net::SocketAddr, process::Stdio};
 use tokio::{
@@ -33,7 +33,7 @@ pub struct Outcome {
 /// Runs a client to its end.
 pub async fn run(tool: &str, at: SocketAddr, login: Login<'_>, args: &[&str]) -> Outcome {
     let running = command(tool, at, login, args).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    let output = timeout(PATIENCE, running).await.expect("the client ends").expect("coreutils are installed");
+    let output = timeout(WAIT_TIMEOUT, running).await.expect("the client ends").expect("coreutils are installed");
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     assert!(!said.contains("No such file"), "{tool} is not installed: cargo xtask setup");
     Outcome { success: output.status.success(), said }
@@ -57,13 +57,13 @@ impl Subscriber {
     }
 
     async fn line(&mut self) -> String {
-        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("a line from mosquitto_sub").unwrap();
+        let line = timeout(WAIT_TIMEOUT, self.lines.next_line()).await.expect("a line from mosquitto_sub").unwrap();
         line.expect("mosquitto_sub ended by itself (is it installed? cargo xtask setup)")
     }
 
     /// Waits until it ends by itself.
     pub async fn ended(&mut self) {
-        while timeout(PATIENCE, self.lines.next_line()).await.expect("mosquitto_sub ends").unwrap().is_some() {}
+        while timeout(WAIT_TIMEOUT, self.lines.next_line()).await.expect("mosquitto_sub ends").unwrap().is_some() {}
     }
 
     /// The next message: topic and JSON.

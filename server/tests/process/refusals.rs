@@ -1,6 +1,6 @@
 //! What it cannot do, it says: which address, which directory, which database; and it ends with an error.
 
-use crate::coinwire::{Ended, impossible_dir, run};
+use crate::coinwire::{Ended, run, unwritable_dir};
 use std::net::TcpListener;
 
 fn refused(ended: &Ended, words: &[&str]) {
@@ -24,7 +24,7 @@ fn a_taken_port_is_named() {
 #[test]
 fn an_unwritable_data_directory_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let data = impossible_dir(dir.path());
+    let data = unwritable_dir(dir.path());
     let data = data.to_str().unwrap();
     refused(&run(&["demo", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data", data]), &[data]);
 }

@@ -13,7 +13,7 @@ fn database(dir: &Path) -> PathBuf {
 }
 
 /// Puts a copy in the place of the database of a demo that is stopped.
-fn put_back(dir: &Path, copy: &Path) {
+fn restore(dir: &Path, copy: &Path) {
     let database = database(dir);
     for ending in ["-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{ending}", database.display()));
@@ -49,7 +49,7 @@ async fn a_sale_that_the_copy_does_not_know_to_be_served_is_credited_again_witho
     demo.facts.visitor().sale_state(&path, &["credited"]).await;
     assert!(demo.running.terminate().await.0.success());
 
-    put_back(dir.path(), &copy);
+    restore(dir.path(), &copy);
     let demo = Demo::start(dir.path()).await;
     let visitor = demo.facts.visitor();
     let before = visitor.machine_pulses(&machine.module).await;

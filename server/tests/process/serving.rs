@@ -1,7 +1,7 @@
 //! `coinwire serve`, without demo data: from an empty directory to a signed-in operator.
 
 use crate::{
-    PATIENCE,
+    WAIT_TIMEOUT,
     coinwire::{Ended, Running, coinwire, coinwire_with_files, run_with_input},
     settings::working_settings,
     until,
@@ -206,7 +206,7 @@ async fn silent_sockets_leave_open_files_for_others() {
     for _ in 0..1_500 {
         silent.push(TcpStream::connect(&mqtt).await.unwrap());
     }
-    let gives_way = tokio::time::timeout(PATIENCE, silent[0].read(&mut [0])).await;
+    let gives_way = tokio::time::timeout(WAIT_TIMEOUT, silent[0].read(&mut [0])).await;
     assert!(matches!(gives_way, Ok(Ok(0))), "the oldest gives way to those that come: {gives_way:?}");
     let newcomer = Visitor::new(http_address(&running).unwrap());
     for path in ["/healthz", "/readyz", "/sign-in"] {
@@ -233,7 +233,7 @@ async fn silent_visitors_leave_open_files_for_others() {
         socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await.unwrap();
         silent.push(socket);
     }
-    let gives_way = tokio::time::timeout(PATIENCE, silent[0].read(&mut [0])).await;
+    let gives_way = tokio::time::timeout(WAIT_TIMEOUT, silent[0].read(&mut [0])).await;
     assert!(matches!(gives_way, Ok(Ok(0) | Err(_))), "the oldest gives way to those that come: {gives_way:?}");
     for path in ["/healthz", "/readyz", "/sign-in"] {
         until(path, async || visitor.get(path).await.status.is_success().then_some(())).await;

@@ -239,8 +239,8 @@ impl Visitor {
     }
 
     /// Uses a button of the demo: coin, stop or start.
-    pub async fn demo_button(&self, module: &str, deed: &str) {
-        let form = self.get("/demo").await.forms(&format!("/demo/modules/{module}/{deed}")).remove(0);
+    pub async fn demo_button(&self, module: &str, action: &str) {
+        let form = self.get("/demo").await.forms(&format!("/demo/modules/{module}/{action}")).remove(0);
         assert_eq!(self.submit(&form).await.status, StatusCode::SEE_OTHER);
     }
 }

@@ -1,11 +1,11 @@
 //! The edge: HTTP/1 on TCP, with bounds that hold whatever a stranger does with a connection.
 //!
-//! `places.rs` bounds how many there are, in all and from one address; `phase.rs` says how long each may take for what it
+//! `slots.rs` bounds how many there are, in all and from one address; `phase.rs` says how long each may take for what it
 //! is at; `stream.rs` tells the phase what happens on the socket. HTTP/2 is not spoken here: behind a proxy it would end
 //! there, and without one it is many requests on a connection, which all bounds would have to know.
 
 mod phase;
-mod places;
+mod slots;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -15,12 +15,12 @@ use futures_util::StreamExt;
 use hyper::body::Body as _;
 pub(crate) use phase::Deadlines;
 use phase::Progress;
-use places::{Place, Places};
 use poem::{
     Endpoint, Request, Response,
     http::uri::Scheme,
     web::{LocalAddr, RemoteAddr},
 };
+use slots::{ConnectionSlot, ConnectionSlots};
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
@@ -45,7 +45,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// The longest head of a request, and what is written at once: each connection may hold as much.
 const BUFFER_BYTES: usize = 32 * 1024;
 /// Said to a connection for which there is no place.
-const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
+const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
     retry-after: 5\r\nconnection: close\r\ncontent-length: 45\r\n\r\ntoo many connections; try again in a moment.\n";
 
 /// How many connections there may be.
@@ -62,7 +62,7 @@ pub(crate) struct Bounds {
 struct Edge<E> {
     endpoint: E,
     proxies: TrustedProxies,
-    places: Arc<Places>,
+    slots: Arc<ConnectionSlots>,
     deadlines: Deadlines,
     local: SocketAddr,
     /// No new requests.
@@ -83,10 +83,10 @@ where
     E: Endpoint<Output = Response> + 'static,
 {
     let local = listener.local_addr()?;
-    let places = Arc::new(Places::new(bounds.connections, bounds.connections_per_address));
+    let slots = Arc::new(ConnectionSlots::new(bounds.connections, bounds.connections_per_address));
     let Bounds { deadlines, .. } = bounds;
     let aborted = CancellationToken::new();
-    let edge = Arc::new(Edge { endpoint, proxies, places, deadlines, local, closing, aborted });
+    let edge = Arc::new(Edge { endpoint, proxies, slots, deadlines, local, closing, aborted });
     let tasks = TaskTracker::new();
     while let Some(accepted) = edge.closing.run_until_cancelled(listener.accept()).await {
         match accepted {
@@ -95,7 +95,7 @@ where
                 metrics::counter!("web_accept_errors_total").increment(1);
                 tracing::warn!(%error, "cannot accept an HTTP connection; trying again in {ACCEPT_PAUSE:?}");
                 // If file descriptors have run out, the connection that has been idle longest is closed.
-                edge.places.displace_oldest();
+                edge.slots.displace_oldest();
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -116,30 +116,30 @@ where
 {
     // A proxy brings everybody's requests.
     let counted = (!edge.proxies.is_trusted(peer.ip())).then(|| peer.ip());
-    match edge.places.take(counted) {
-        Ok(place) => {
+    match edge.slots.take(counted) {
+        Ok(slot) => {
             // Otherwise a small piece after another (an event of a live stream, an MQTT packet) waits for the other side's
             // delayed acknowledgement: 40 ms and more.
             if let Err(error) = socket.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            tasks.spawn(serve_connection(edge.clone(), socket, peer, place));
+            tasks.spawn(serve_connection(edge.clone(), socket, peer, slot));
         }
         Err(bound) => {
             metrics::counter!("web_connections_refused_total", "bound" => bound).increment(1);
             // Best effort: who does not read it will see that the connection is closed.
-            let _ = socket.try_write(NO_PLACE);
+            let _ = socket.try_write(TOO_MANY_CONNECTIONS);
         }
     }
 }
 
-async fn serve_connection<E>(edge: Arc<Edge<E>>, socket: TcpStream, peer: SocketAddr, place: Place)
+async fn serve_connection<E>(edge: Arc<Edge<E>>, socket: TcpStream, peer: SocketAddr, slot: ConnectionSlot)
 where
     E: Endpoint<Output = Response> + 'static,
 {
     let _counted = Counted::new();
-    let displaced = place.displaced();
-    let progress = Arc::new(Progress::new(place.waiting(), Instant::now()));
+    let displaced = slot.displaced();
+    let progress = Arc::new(Progress::new(slot.waiting(), Instant::now()));
     let (asked_of, asked) = (edge.clone(), progress.clone());
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         asked.asked(Instant::now());
@@ -157,8 +157,8 @@ where
         let why = tokio::select! {
             biased;
             why = until_over(serving.as_mut(), &progress, edge.deadlines) => why,
-            () = displaced.cancelled() => Over::Displaced,
-            () = edge.aborted.cancelled() => Over::Aborted,
+            () = displaced.cancelled() => CloseReason::Displaced,
+            () = edge.aborted.cancelled() => CloseReason::Aborted,
             () = edge.closing.cancelled(), if !closing => {
                 closing = true;
                 serving.as_mut().graceful_shutdown();
@@ -173,23 +173,23 @@ where
 }
 
 /// Polls the connection, and a timer for what it is at: all that moves the timer happens while the connection is polled.
-async fn until_over<F: Future>(mut serving: Pin<&mut F>, progress: &Progress, deadlines: Deadlines) -> Over {
+async fn until_over<F: Future>(mut serving: Pin<&mut F>, progress: &Progress, deadlines: Deadlines) -> CloseReason {
     let mut timer = pin!(sleep_until(Instant::now()));
     poll_fn(|cx| {
         if serving.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Over::Closed);
+            return Poll::Ready(CloseReason::Closed);
         }
         let Some((at, reason)) = progress.ends_at(&deadlines) else { return Poll::Pending };
         if timer.deadline() != at {
             timer.as_mut().reset(at);
         }
-        timer.as_mut().poll(cx).map(|()| Over::Overdue(reason))
+        timer.as_mut().poll(cx).map(|()| CloseReason::Overdue(reason))
     })
     .await
 }
 
 /// Why a connection is over.
-enum Over {
+enum CloseReason {
     /// By itself, or handed on to a WebSocket.
     Closed,
     /// It took too long for what it was at.
@@ -200,13 +200,13 @@ enum Over {
     Aborted,
 }
 
-impl Over {
+impl CloseReason {
     /// Why it was cut, for the metric; `None` if it was not.
     fn reason(&self) -> Option<&'static str> {
         match self {
-            Over::Closed | Over::Aborted => None,
-            Over::Overdue(reason) => Some(*reason),
-            Over::Displaced => Some("displaced"),
+            CloseReason::Closed | CloseReason::Aborted => None,
+            CloseReason::Overdue(reason) => Some(*reason),
+            CloseReason::Displaced => Some("displaced"),
         }
     }
 }

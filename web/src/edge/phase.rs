@@ -1,6 +1,6 @@
 //! What a connection is at, and how long that may take.
 
-use super::places::Waiting;
+use super::slots::Waiting;
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -119,7 +119,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::places::Places;
+    use crate::edge::slots::ConnectionSlots;
     use std::sync::Arc;
 
     const D: Deadlines = Deadlines::DEFAULT;
@@ -128,8 +128,8 @@ mod tests {
     async fn each_thing_has_its_time_and_no_more() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let place = Arc::new(Places::new(1, 1)).take(None).unwrap();
-        let progress = Progress::new(place.waiting(), start);
+        let slot = Arc::new(ConnectionSlots::new(1, 1)).take(None).unwrap();
+        let progress = Progress::new(slot.waiting(), start);
         // A head that drips has no more time than one that says nothing.
         progress.heard(after(9));
         assert_eq!(progress.ends_at(&D), Some((start + D.head, "head")));

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_nobodys_address() {
+    fn an_unreadable_header_gives_no_address() {
         for (written, shape) in [
             ("unknown", "a"),
             ("_hidden-7", "_a-0"),

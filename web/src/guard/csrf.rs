@@ -6,12 +6,12 @@
 //! token only proves that the form is ours.
 //!
 //! A form from our own page whose token is expired or belongs to another session is not an attack: the page was open
-//! for a long time. The form is not executed, but marked [`Stale`], and answered with a form that can be sent: see
-//! `pages/resend.rs`, and the handlers that take [`LayOpen`].
+//! for a long time. The form is not executed, but marked [`ExpiredForm`], and answered with a form that can be sent: see
+//! `pages/resend.rs`, and the handlers that take [`FormExpired`].
 //!
 //! Provider callbacks carry no form; their signature is checked by the backend.
 
-use crate::{app::App, failure::Failure, guard::session, page::Page, pages::resend, way_on::Area};
+use crate::{app::App, failure::Failure, guard::session, navigation::Area, page::Page, pages::resend};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
 use poem::{Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response, http::Method};
@@ -42,16 +42,16 @@ pub(crate) fn binding(request: &Request) -> String {
 
 /// A form with an expired token, or whose session changed while it was open, with what was typed.
 #[derive(Debug, Clone)]
-pub(crate) struct Stale {
+pub(crate) struct ExpiredForm {
     pub(crate) fields: Vec<(String, String)>,
 }
 
 /// Whether the form's token has expired. Only for handlers that then show their form again and do nothing else.
-pub(crate) struct LayOpen(pub(crate) bool);
+pub(crate) struct FormExpired(pub(crate) bool);
 
-impl<'a> FromRequest<'a> for LayOpen {
+impl<'a> FromRequest<'a> for FormExpired {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self(request.extensions().get::<Stale>().is_some()))
+        Ok(Self(request.extensions().get::<ExpiredForm>().is_some()))
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
         None => Err("missing"),
     };
     if let Some(why) = checked.err().or((!is_ours).then_some("sent from another site")) {
-        let stale = Stale { fields };
+        let expired_form = ExpiredForm { fields };
         if *request.method() != Method::POST {
             return Err(Failure::Forged(why).into());
         }
@@ -136,11 +136,11 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
             // Each of these does nothing with it: see `members_only`, and the handlers of the two forms.
             Area::Operator | Area::SignIn => {}
             Area::Consumer if is_order => {}
-            Area::Demo => return Ok(resend::answer(&page, None, &stale)?),
+            Area::Demo => return Ok(resend::answer(&page, None, &expired_form)?),
             Area::Consumer | Area::Other => return Err(Failure::Forged(why).into()),
         }
         tracing::debug!(why, "a form with an expired token");
-        request.extensions_mut().insert(stale);
+        request.extensions_mut().insert(expired_form);
     }
     request.set_body(body);
     inner.call(request).await.map(IntoResponse::into_response)
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_browsers_word_decides_where_it_gives_one() {
+    fn fetch_metadata_decides_where_the_browser_sends_it() {
         let from = |headers: &[(&str, &str)]| {
             let mut request = Request::builder();
             for (name, value) in headers {

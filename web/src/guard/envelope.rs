@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn methods_that_strangers_make_up_are_one_series() {
+    fn unknown_methods_share_one_metric_series() {
         for method in ["M0000001X", "get", "PRI", "TRACE", "DELETE"] {
             assert_eq!(method_label(&method.parse().unwrap()), "other");
         }

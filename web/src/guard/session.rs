@@ -3,10 +3,10 @@
 
 use crate::{
     app::App,
-    guard::csrf::Stale,
+    guard::csrf::ExpiredForm,
+    navigation::page_of,
     page::{Page, see_other},
     pages::resend,
-    way_on::page_of,
 };
 use backend::access::{sign_in, signed_in::Member};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
@@ -132,21 +132,21 @@ pub(crate) async fn members_only<E: Endpoint>(
             Err(error) => return Err(unavailable(error)),
         },
     };
-    let Some(member) = member else { return Ok(to_sign_in(&request)) };
+    let Some(member) = member else { return Ok(redirect_to_sign_in(&request)) };
     let page = request.extensions_mut().get_mut::<Page>().expect("the envelope puts a page into every request");
     page.look.time_zone = Some(member.time_zone.clone());
     let page = page.clone();
     let _ = page.signed.set(member.clone());
     // A form with an expired token is never executed.
-    if let Some(stale) = request.extensions().get::<Stale>() {
-        return Ok(resend::answer(&page, Some(&member), stale)?);
+    if let Some(expired_form) = request.extensions().get::<ExpiredForm>() {
+        return Ok(resend::answer(&page, Some(&member), expired_form)?);
     }
     let session = stored_id(&cookie(&request));
     request.extensions_mut().insert(Signed { member, session });
     inner.call(request).await.map(IntoResponse::into_response)
 }
 
-fn to_sign_in(request: &Request) -> Response {
+fn redirect_to_sign_in(request: &Request) -> Response {
     let wanted = request.extensions().get::<Page>().map_or("", |page| page.look.here.as_str());
     let path = wanted.split_once('?').map_or(wanted, |(path, _)| path);
     if path.ends_with("/events") {
@@ -166,7 +166,7 @@ fn to_sign_in(request: &Request) -> Response {
 impl Signed {
     /// Whether the session still stands, and the password it began with: a live stream outlasts the request that was let
     /// through.
-    pub(crate) async fn still_in(&self, backend: &backend::Context) -> Result<(), backend::Error> {
+    pub(crate) async fn check_signed_in(&self, backend: &backend::Context) -> Result<(), backend::Error> {
         let stands = sign_in::load_session(backend, &self.session).await?.is_some();
         let member = sign_in::member(backend, self.member.member_id).await?;
         if stands && member.fingerprint == self.member.fingerprint {

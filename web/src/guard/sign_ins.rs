@@ -23,19 +23,19 @@ const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses, names and members known at a time. Beyond, those whose time has passed make room, or the next is not noted: a
 /// flood of addresses must not cost memory without end.
-const NOTED_MAX: usize = 20_000;
+const ENTRIES_MAX: usize = 20_000;
 /// How often those make room.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A member at an address.
-type Who = (IpAddr, String);
+type MemberAddress = (IpAddr, String);
 
 /// What is counted.
 pub(crate) struct SignIns {
     from_address: Windows<IpAddr>,
-    of_known: Windows<Who>,
+    of_known: Windows<MemberAddress>,
     failures: Windows<String>,
-    known: Mutex<Noted<Who, ()>>,
+    known: Mutex<ExpiringMap<MemberAddress, ()>>,
 }
 
 impl SignIns {
@@ -44,7 +44,7 @@ impl SignIns {
             from_address: Windows::new(limits.sign_ins_per_minute),
             of_known: Windows::new(limits.sign_ins_per_email_per_minute),
             failures: Windows::new(limits.sign_ins_per_email_per_minute),
-            known: Mutex::new(Noted::new(KNOWN_FOR)),
+            known: Mutex::new(ExpiringMap::new(KNOWN_FOR)),
         }
     }
 
@@ -77,12 +77,12 @@ impl SignIns {
 struct Windows<K> {
     /// 0 is no limit.
     max: u32,
-    counts: Mutex<Noted<K, u32>>,
+    counts: Mutex<ExpiringMap<K, u32>>,
 }
 
 impl<K: Hash + Eq> Windows<K> {
     fn new(max: u32) -> Self {
-        Self { max, counts: Mutex::new(Noted::new(WINDOW)) }
+        Self { max, counts: Mutex::new(ExpiringMap::new(WINDOW)) }
     }
 
     /// Counts one; the error is how long the window still lasts in which there were too many.
@@ -101,14 +101,14 @@ impl<K: Hash + Eq> Windows<K> {
 }
 
 /// What is noted of each key, for a while from when it was noted.
-struct Noted<K, V> {
+struct ExpiringMap<K, V> {
     lasts: Duration,
     of: HashMap<K, (Instant, V)>,
     /// When those whose time has passed were last dropped.
     swept_at: Option<Instant>,
 }
 
-impl<K: Hash + Eq, V> Noted<K, V> {
+impl<K: Hash + Eq, V> ExpiringMap<K, V> {
     fn new(lasts: Duration) -> Self {
         Self { lasts, of: HashMap::new(), swept_at: None }
     }
@@ -121,11 +121,11 @@ impl<K: Hash + Eq, V> Noted<K, V> {
     fn note(&mut self, key: K, value: V, now: Instant) {
         // Not at each of a flood: it would take longer than what it holds off.
         let is_due = self.swept_at.is_none_or(|at| now >= at + SWEEP_EVERY);
-        if self.of.len() >= NOTED_MAX && is_due {
+        if self.of.len() >= ENTRIES_MAX && is_due {
             self.swept_at = Some(now);
             self.of.retain(|_, (at, _)| now < *at + self.lasts);
         }
-        if self.of.len() < NOTED_MAX || self.of.contains_key(&key) {
+        if self.of.len() < ENTRIES_MAX || self.of.contains_key(&key) {
             self.of.insert(key, (now, value));
         }
     }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_guesses_at_a_name_slows_down_failures_and_keeps_nobody_out() {
+    fn guessing_at_a_name_delays_failures_and_locks_nobody_out() {
         let (sign_ins, now) = (sign_ins(), Instant::now());
         for (email, late) in [
             ("owner@example.com", Duration::ZERO),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_known_at_an_address_is_not_kept_out_by_others_there_and_may_not_guess_without_end() {
+    fn a_member_known_at_an_address_is_not_locked_out_by_others_and_cannot_guess_forever() {
         let (sign_ins, now) = (sign_ins(), Instant::now());
         sign_ins.succeeded(HERE, "Owner@example.com", now);
         for _ in 0..3 {
@@ -183,14 +183,14 @@ mod tests {
     #[test]
     fn nothing_takes_memory_without_end() {
         let (sign_ins, now) = (sign_ins(), Instant::now());
-        for number in 0..2 * NOTED_MAX {
+        for number in 0..2 * ENTRIES_MAX {
             sign_ins.succeeded(HERE, &number.to_string(), now);
             sign_ins.failed(&number.to_string(), now);
         }
-        assert_eq!(sign_ins.failures.counts.lock().of.len(), NOTED_MAX);
+        assert_eq!(sign_ins.failures.counts.lock().of.len(), ENTRIES_MAX);
         sign_ins.failed("later", now + WINDOW);
         assert_eq!(sign_ins.failures.counts.lock().of.len(), 1);
-        assert_eq!(sign_ins.known.lock().of.len(), NOTED_MAX);
+        assert_eq!(sign_ins.known.lock().of.len(), ENTRIES_MAX);
         sign_ins.succeeded(HERE, "later", now + KNOWN_FOR);
         assert_eq!(sign_ins.known.lock().of.len(), 1);
     }

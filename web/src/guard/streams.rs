@@ -11,19 +11,19 @@ const RETRY_AFTER_S: u64 = 5;
 
 /// Whose a stream is, beside its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Whose {
+pub(crate) enum StreamOwner {
     /// A member's, by number.
     Member(i64),
     /// A sale's, by its token.
     Sale(String),
     /// Anybody's.
-    Anybody,
+    Anonymous,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Address(IpAddr),
-    Whose(Whose),
+    StreamOwner(StreamOwner),
 }
 
 /// The streams.
@@ -47,12 +47,14 @@ impl Streams {
     ///
     /// # Errors
     /// `TooMany` if the address, the member or the sale has enough, `Busy` if there are enough in all.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr, whose: Whose) -> Result<StreamPlace, Failure> {
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr, whose: StreamOwner) -> Result<StreamSlot, Failure> {
         let mut keys = vec![(Key::Address(limit_key(address)), self.limits.live_streams_per_address, "address")];
         match whose {
-            Whose::Member(_) => keys.push((Key::Whose(whose), self.limits.live_streams_per_member, "member")),
-            Whose::Sale(_) => keys.push((Key::Whose(whose), self.limits.live_streams_per_sale, "sale")),
-            Whose::Anybody => {}
+            StreamOwner::Member(_) => {
+                keys.push((Key::StreamOwner(whose), self.limits.live_streams_per_member, "member"))
+            }
+            StreamOwner::Sale(_) => keys.push((Key::StreamOwner(whose), self.limits.live_streams_per_sale, "sale")),
+            StreamOwner::Anonymous => {}
         }
         let mut open = self.open.lock();
         for (key, max, bound) in &keys {
@@ -71,17 +73,17 @@ impl Streams {
             *open.of.entry(key.clone()).or_default() += 1;
         }
         metrics::gauge!("web_streams").set(open.all);
-        Ok(StreamPlace { streams: self.clone(), keys })
+        Ok(StreamSlot { streams: self.clone(), keys })
     }
 }
 
 /// A stream's place, given back when dropped.
-pub(crate) struct StreamPlace {
+pub(crate) struct StreamSlot {
     streams: Arc<Streams>,
     keys: Vec<Key>,
 }
 
-impl Drop for StreamPlace {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut open = self.streams.open.lock();
         open.all -= 1;
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_takes_all_streams_and_what_is_given_back_is_free() {
+    fn streams_are_bounded_per_owner_and_freed_when_dropped() {
         let limits = Limits {
             live_streams: 6,
             live_streams_per_address: 3,
@@ -111,18 +113,18 @@ mod tests {
             ..Limits::default()
         };
         let streams = Arc::new(Streams::new(&limits));
-        let take = |last: u8, whose: Whose| streams.take([192, 0, 2, last].into(), whose);
-        let sale = || Whose::Sale("token".into());
+        let take = |last: u8, whose: StreamOwner| streams.take([192, 0, 2, last].into(), whose);
+        let sale = || StreamOwner::Sale("token".into());
         let mut held = vec![take(1, sale()).unwrap()];
         assert!(matches!(take(2, sale()), Err(Failure::TooMany { .. })), "one sale has one stream");
-        held.push(take(1, Whose::Member(1)).unwrap());
-        held.push(take(1, Whose::Anybody).unwrap());
-        assert!(matches!(take(1, Whose::Anybody), Err(Failure::TooMany { .. })), "one address has three");
-        held.push(take(2, Whose::Member(1)).unwrap());
-        assert!(matches!(take(2, Whose::Member(1)), Err(Failure::TooMany { .. })), "one member has two");
-        held.push(take(2, Whose::Member(2)).unwrap());
-        held.push(take(3, Whose::Anybody).unwrap());
-        assert!(matches!(take(4, Whose::Anybody), Err(Failure::Busy)), "there are six");
+        held.push(take(1, StreamOwner::Member(1)).unwrap());
+        held.push(take(1, StreamOwner::Anonymous).unwrap());
+        assert!(matches!(take(1, StreamOwner::Anonymous), Err(Failure::TooMany { .. })), "one address has three");
+        held.push(take(2, StreamOwner::Member(1)).unwrap());
+        assert!(matches!(take(2, StreamOwner::Member(1)), Err(Failure::TooMany { .. })), "one member has two");
+        held.push(take(2, StreamOwner::Member(2)).unwrap());
+        held.push(take(3, StreamOwner::Anonymous).unwrap());
+        assert!(matches!(take(4, StreamOwner::Anonymous), Err(Failure::Busy)), "there are six");
         held.clear();
         let open = streams.open.lock();
         assert!(open.all == 0 && open.of.is_empty());

@@ -8,10 +8,10 @@ use serde::Serialize;
 use tera::Context;
 
 /// The field by which a form says that one was asked.
-pub(crate) const SURE: &str = "sure";
+pub(crate) const CONFIRM_FIELD: &str = "sure";
 
 /// Whether a form says that one was asked.
-pub(crate) fn is_sure(field: &str) -> bool {
+pub(crate) fn is_confirmed(field: &str) -> bool {
     field == "yes"
 }
 
@@ -41,6 +41,6 @@ pub(crate) fn context(member: &Member, tab: &str, question: &Question<'_>) -> Co
     context.insert("member", member);
     context.insert("tab", tab);
     context.insert("question", question);
-    context.insert("sure", SURE);
+    context.insert("sure", CONFIRM_FIELD);
     context
 }

@@ -1,9 +1,9 @@
 //! Who is connected to the MQTT broker, live, with a button to end a connection.
 
 use crate::{
-    config::{MqttConnection, MqttGate, MqttParty},
+    config::{EmbeddedBroker, MqttConnection, MqttParty},
     failure::Failure,
-    guard::{session::Signed, streams::Whose},
+    guard::{session::Signed, streams::StreamOwner},
     live::{self, Fragment, Pace},
     page::{Page, see_other},
     pages::confirm::{self, Question},
@@ -123,7 +123,7 @@ pub(crate) fn context(
     context
 }
 
-fn gate(page: &Page) -> Result<&Arc<dyn MqttGate>, Failure> {
+fn gate(page: &Page) -> Result<&Arc<dyn EmbeddedBroker>, Failure> {
     page.app.config.mqtt.as_ref().ok_or(Failure::NotFound)
 }
 
@@ -150,13 +150,13 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
     let asked = Arc::new(asked);
     live::fragments(
         &page,
-        Whose::Member(signed.member.member_id),
+        StreamOwner::Member(signed.member.member_id),
         PACE,
         |_| false,
         move || {
             let (page, signed, asked) = (rendering.clone(), signed.clone(), asked.clone());
             async move {
-                signed.still_in(&page.app.backend).await?;
+                signed.check_signed_in(&page.app.backend).await?;
                 let seen = look(&page, &signed.member, &asked.q).await?;
                 let context = context(&signed.member, seen, &asked, None);
                 Ok(Fragment { html: page.fragment("connections_state.html", context)?, last: false })
@@ -187,7 +187,7 @@ pub(crate) async fn end(
     // Connections that the member may not see are treated as not existing.
     let (visible, _) = rows(asked, &fleet, &signed.member, is_admin, "");
     if let Some(row) = visible.first()
-        && !confirm::is_sure(&form.sure)
+        && !confirm::is_confirmed(&form.sure)
     {
         let about = if row.name.is_empty() { &row.client_id } else { &row.name };
         let action = format!("/operator/connections/{number}/end");

@@ -3,7 +3,7 @@
 use crate::{
     config::{DemoModule, DemoPanel},
     failure::Failure,
-    guard::streams::Whose,
+    guard::streams::StreamOwner,
     live::{self, Fragment, Pace},
     page::{Page, see_other},
 };
@@ -60,7 +60,7 @@ pub(crate) async fn events(page: Page) -> Result<Response, Failure> {
     let rendering = page.clone();
     live::fragments(
         &page,
-        Whose::Anybody,
+        StreamOwner::Anonymous,
         PACE,
         |_| false,
         move || {
@@ -76,12 +76,12 @@ pub(crate) async fn events(page: Page) -> Result<Response, Failure> {
 
 /// `POST /demo/modules/{id}/{stop|start|coin}`
 #[handler]
-pub(crate) async fn act(page: Page, Path((id, deed)): Path<(String, String)>) -> Result<Response, Failure> {
+pub(crate) async fn act(page: Page, Path((id, action)): Path<(String, String)>) -> Result<Response, Failure> {
     let control = &panel(&page)?.control;
     if !control.modules().iter().any(|module| module.id == id) {
         return Err(Failure::NotFound);
     }
-    match deed.as_str() {
+    match action.as_str() {
         "stop" => control.stop(&id).await,
         "start" => control.start(&id).await,
         "coin" => control.coin(&id).await,

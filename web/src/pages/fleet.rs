@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::{session::Signed, streams::Whose},
+    guard::{session::Signed, streams::StreamOwner},
     live::{self, Fragment, Pace},
     page::Page,
 };
@@ -60,13 +60,13 @@ pub(crate) async fn events(page: Page, signed: Signed) -> Result<Response, Failu
     let rendering = page.clone();
     live::fragments(
         &page,
-        Whose::Member(signed.member.member_id),
+        StreamOwner::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id,
         move || {
             let (page, signed) = (rendering.clone(), signed.clone());
             async move {
-                signed.still_in(&page.app.backend).await?;
+                signed.check_signed_in(&page.app.backend).await?;
                 let context = look(&page, &signed.member).await?;
                 Ok(Fragment { html: page.fragment("fleet_state.html", context)?, last: false })
             }

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::{session::Signed, streams::Whose},
+    guard::{session::Signed, streams::StreamOwner},
     live::{self, Fragment},
     page::{Page, see_other},
     pages::fleet::PACE,
@@ -41,7 +41,7 @@ pub(crate) struct Refusal {
 }
 
 /// What was done, for the notice above the page: `done-<word>` in the locales.
-pub(crate) const DEEDS: [&str; 5] = ["price", "on-sale", "off-sale", "locked", "unlocked"];
+pub(crate) const DONE_NOTICES: [&str; 5] = ["price", "on-sale", "off-sale", "locked", "unlocked"];
 
 /// What the templates name.
 pub(crate) fn context(
@@ -102,7 +102,7 @@ pub(crate) async fn show(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
     let view = fleet::machine(&page.app.backend, signed.member.operator_id, id).await?;
-    let done = DEEDS.into_iter().find(|deed| *deed == asked.done);
+    let done = DONE_NOTICES.into_iter().find(|notice| *notice == asked.done);
     let context = context(&signed.member, &view, &scan_url(&page, &view), done, None)?;
     page.at(format!("/operator/machines/{id}")).render("machine.html", context)
 }
@@ -116,13 +116,13 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
     let rendering = page.clone();
     live::fragments(
         &page,
-        Whose::Member(signed.member.member_id),
+        StreamOwner::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id && event.machine_id == Some(id),
         move || {
             let (page, signed) = (rendering.clone(), signed.clone());
             async move {
-                signed.still_in(&page.app.backend).await?;
+                signed.check_signed_in(&page.app.backend).await?;
                 let view = fleet::machine(&page.app.backend, operator_id, id).await?;
                 let context = state_context(&signed.member, &view);
                 Ok(Fragment { html: page.fragment("machine_state.html", context)?, last: false })
@@ -202,11 +202,11 @@ async fn after(
     signed: &Signed,
     id: i64,
     price: Option<(i64, PriceForm)>,
-    deed: &str,
+    notice: &str,
     outcome: backend::Result<()>,
 ) -> Result<Response, Failure> {
     let word = match outcome {
-        Ok(()) => return Ok(see_other(&format!("/operator/machines/{id}?done={deed}"))),
+        Ok(()) => return Ok(see_other(&format!("/operator/machines/{id}?done={notice}"))),
         Err(Error::Invalid { field, .. }) => match field {
             "label" => "label",
             "amount" | "amount_minor" => "amount",

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::{session::Signed, streams::Whose},
+    guard::{session::Signed, streams::StreamOwner},
     live::{self, Fragment},
     page::{Page, see_other},
     pages::{
@@ -19,7 +19,7 @@ use backend::{
         module::{self, SettingsChange},
     },
     machines::{RemoteView, remote},
-    modules::{Errand, ErrandView, LearnOptions, registry},
+    modules::{LearnOptions, RemoteAction, RemoteActionView, registry},
 };
 use poem::{
     Response, handler,
@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use tera::Context;
 
 /// What was done, for the notice above the page: `module-done-<word>` in the locales.
-pub(crate) const DEEDS: [&str; 11] = [
+pub(crate) const DONE_NOTICES: [&str; 11] = [
     "settings",
     "locate",
     "restart",
@@ -110,16 +110,16 @@ fn known<'a>(words: &[&'a str], word: &str) -> &'a str {
 
 /// An errand with a reason that has a text.
 #[derive(Serialize)]
-struct ErrandRow<'a> {
+struct RemoteActionRow<'a> {
     #[serde(flatten)]
-    view: &'a ErrandView,
+    view: &'a RemoteActionView,
     reason_word: &'static str,
 }
 
 /// What the live part names.
 pub(crate) fn state_context(member: &Member, view: &RemoteView) -> Context {
-    let rows: Vec<ErrandRow<'_>> =
-        view.errands.iter().map(|view| ErrandRow { view, reason_word: known(&REASONS, &view.reason) }).collect();
+    let rows: Vec<RemoteActionRow<'_>> =
+        view.errands.iter().map(|view| RemoteActionRow { view, reason_word: known(&REASONS, &view.reason) }).collect();
     let refused = view.errands.iter().find(|errand| errand.action == "settings");
     let lesson = view.lesson.as_ref();
     let mut context = Context::new();
@@ -185,7 +185,7 @@ pub(crate) async fn show(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
     let view = remote::remote(&page.app.backend, signed.member.operator_id, id).await?;
-    let done = DEEDS.into_iter().find(|deed| *deed == asked.done);
+    let done = DONE_NOTICES.into_iter().find(|notice| *notice == asked.done);
     let replacing = replacing(&page, &signed, String::new()).await?;
     let context = context(&signed.member, &view, &SettingsForm::of(&view), &replacing, done, None);
     page.at(address(id)).render("module.html", context)
@@ -200,13 +200,13 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
     let rendering = page.clone();
     live::fragments(
         &page,
-        Whose::Member(signed.member.member_id),
+        StreamOwner::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id && event.machine_id == Some(id),
         move || {
             let (page, signed) = (rendering.clone(), signed.clone());
             async move {
-                signed.still_in(&page.app.backend).await?;
+                signed.check_signed_in(&page.app.backend).await?;
                 let view = remote::remote(&page.app.backend, operator_id, id).await?;
                 let context = state_context(&signed.member, &view);
                 Ok(Fragment { html: page.fragment("module_state.html", context)?, last: false })
@@ -234,7 +234,7 @@ pub(crate) async fn set_settings(
 
 /// An errand's form.
 #[derive(Debug, Deserialize)]
-pub(crate) struct ErrandForm {
+pub(crate) struct RemoteActionForm {
     errand: String,
     /// One was asked, where one is.
     #[serde(default)]
@@ -247,20 +247,20 @@ pub(crate) async fn send(
     page: Page,
     signed: Signed,
     Path(id): Path<i64>,
-    Form(form): Form<ErrandForm>,
+    Form(form): Form<RemoteActionForm>,
 ) -> Result<Response, Failure> {
-    let (errand, deed) = match form.errand.as_str() {
-        "locate" => (Errand::Locate, "locate"),
-        "restart" => (Errand::Restart, "restart"),
-        "diagnose" => (Errand::Diagnose, "diagnose"),
-        "stop" => (Errand::StopLearning, "stop"),
+    let (errand, notice) = match form.errand.as_str() {
+        "locate" => (RemoteAction::Locate, "locate"),
+        "restart" => (RemoteAction::Restart, "restart"),
+        "diagnose" => (RemoteAction::Diagnose, "diagnose"),
+        "stop" => (RemoteAction::StopLearning, "stop"),
         _ => return Err(Failure::Malformed("there is no such errand")),
     };
-    if deed == "restart" && !confirm::is_sure(&form.sure) {
+    if notice == "restart" && !confirm::is_confirmed(&form.sure) {
         return ask(page, &signed, id, "restart", "errands", &[("errand", "restart")]).await;
     }
-    let outcome = module::send_module(&page.app.backend, signed.member.operator_id, id, errand).await;
-    after(page, &signed, id, None, deed, outcome).await
+    let outcome = module::order_remote_action(&page.app.backend, signed.member.operator_id, id, errand).await;
+    after(page, &signed, id, None, notice, outcome).await
 }
 
 /// Asks before something is done to a module, under the form's address `form`.
@@ -303,28 +303,28 @@ pub(crate) async fn learn(
     let (Ok(coins), Ok(test_pulses)) = (form.coins.trim().parse(), test_pulses) else {
         return refuse(page, &signed, id, None, "learn").await;
     };
-    let errand = Errand::Learn(LearnOptions { coins, confirm: form.confirm, test_pulses });
-    let outcome = module::send_module(&page.app.backend, signed.member.operator_id, id, errand).await;
+    let errand = RemoteAction::Learn(LearnOptions { coins, confirm: form.confirm, test_pulses });
+    let outcome = module::order_remote_action(&page.app.backend, signed.member.operator_id, id, errand).await;
     after(page, &signed, id, None, "learn", outcome).await
 }
 
 /// What the operator makes of what was learned.
 #[derive(Debug, Deserialize)]
-pub(crate) struct JudgeForm {
+pub(crate) struct VerdictForm {
     heard_ms: i64,
     accept: bool,
 }
 
 /// `POST /operator/machines/{id}/module/learned`
 #[handler]
-pub(crate) async fn judge(
+pub(crate) async fn set_verdict(
     page: Page,
     signed: Signed,
     Path(id): Path<i64>,
-    Form(form): Form<JudgeForm>,
+    Form(form): Form<VerdictForm>,
 ) -> Result<Response, Failure> {
     let outcome =
-        module::judge_learned(&page.app.backend, signed.member.operator_id, id, form.heard_ms, form.accept).await;
+        module::decide_learned(&page.app.backend, signed.member.operator_id, id, form.heard_ms, form.accept).await;
     after(page, &signed, id, None, if form.accept { "accepted" } else { "discarded" }, outcome).await
 }
 
@@ -345,7 +345,7 @@ pub(crate) async fn set_credential(
     Path(id): Path<i64>,
     Form(form): Form<CredentialForm>,
 ) -> Result<Response, Failure> {
-    if form.disabled && !confirm::is_sure(&form.sure) {
+    if form.disabled && !confirm::is_confirmed(&form.sure) {
         return ask(page, &signed, id, "disable", "credential", &[("disabled", "true")]).await;
     }
     let outcome = module::set_disabled(&page.app.backend, signed.member.operator_id, id, form.disabled).await;
@@ -403,11 +403,11 @@ async fn after(
     signed: &Signed,
     id: i64,
     form: Option<SettingsForm>,
-    deed: &str,
+    notice: &str,
     outcome: backend::Result<()>,
 ) -> Result<Response, Failure> {
     let word = match outcome {
-        Ok(()) => return Ok(see_other(&format!("{}?done={deed}", address(id)))),
+        Ok(()) => return Ok(see_other(&format!("{}?done={notice}", address(id)))),
         Err(Error::Invalid { field, .. }) => match field {
             "width_min_ms" | "width_max_ms" => "widths",
             "gap_min_ms" | "burst_end_ms" => "gaps",

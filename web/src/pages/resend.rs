@@ -1,7 +1,9 @@
 //! The answer to a form whose token has expired, or whose session changed while it was open: it shows what was typed,
 //! and one press sends it. Passwords are never kept, and actions that need confirmation ask again.
 
-use crate::{failure::Failure, guard::csrf::Stale, page::Page, pages::confirm::SURE, way_on::page_of};
+use crate::{
+    failure::Failure, guard::csrf::ExpiredForm, navigation::page_of, page::Page, pages::confirm::CONFIRM_FIELD,
+};
 use backend::access::signed_in::Member;
 use poem::{Response, http::StatusCode};
 use serde::Serialize;
@@ -20,15 +22,15 @@ struct Field<'a> {
 }
 
 /// The page, in the operator's pages if a member is signed in.
-pub(crate) fn answer(page: &Page, member: Option<&Member>, stale: &Stale) -> Result<Response, Failure> {
+pub(crate) fn answer(page: &Page, member: Option<&Member>, expired_form: &ExpiredForm) -> Result<Response, Failure> {
     let back = page_of(&page.look.here).unwrap_or_else(|| "/".into());
-    let context = context(member, &page.look.here, &back, stale);
+    let context = context(member, &page.look.here, &back, expired_form);
     let template = if member.is_some() { "operator_resend.html" } else { "resend.html" };
     page.clone().at(back).render_as(StatusCode::FORBIDDEN, template, context)
 }
 
 /// What the template names.
-pub(crate) fn context(member: Option<&Member>, action: &str, back: &str, stale: &Stale) -> Context {
+pub(crate) fn context(member: Option<&Member>, action: &str, back: &str, expired_form: &ExpiredForm) -> Context {
     let mut context = Context::new();
     if let Some(member) = member {
         context.insert("member", member);
@@ -36,14 +38,15 @@ pub(crate) fn context(member: Option<&Member>, action: &str, back: &str, stale: 
     }
     context.insert("action", action);
     context.insert("back", back);
-    context.insert("fields", &fields(stale));
+    context.insert("fields", &fields(expired_form));
     context
 }
 
-fn fields(stale: &Stale) -> Vec<Field<'_>> {
-    let is_kept =
-        |name: &str| ![crate::guard::csrf::FIELD, SURE, CONFIRMED].contains(&name) && !name.contains("password");
-    stale
+fn fields(expired_form: &ExpiredForm) -> Vec<Field<'_>> {
+    let is_kept = |name: &str| {
+        ![crate::guard::csrf::FIELD, CONFIRM_FIELD, CONFIRMED].contains(&name) && !name.contains("password")
+    };
+    expired_form
         .fields
         .iter()
         .filter(|(name, _)| is_kept(name))
@@ -90,9 +93,9 @@ mod tests {
             ("confirmed", "true"),
             ("on", ""),
         ];
-        let stale = Stale { fields: typed.map(|(name, value)| (name.into(), value.into())).into() };
+        let expired_form = ExpiredForm { fields: typed.map(|(name, value)| (name.into(), value.into())).into() };
         let kept: Vec<(&str, bool)> =
-            fields(&stale).into_iter().map(|field| (field.name, field.label.is_some())).collect();
+            fields(&expired_form).into_iter().map(|field| (field.name, field.label.is_some())).collect();
         assert_eq!(kept, [("label", true), ("on", false)]);
     }
 }

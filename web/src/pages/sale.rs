@@ -3,7 +3,7 @@
 use crate::{
     contact,
     failure::Failure,
-    guard::{address::ClientIp, limits::limit_key, streams::Whose},
+    guard::{address::ClientIp, limits::limit_key, streams::StreamOwner},
     live::{self, Fragment, Pace},
     page::{Page, see_other},
 };
@@ -32,7 +32,7 @@ pub(crate) struct Step {
 }
 
 /// What the page says of a sale, `sale-<word>` in the locales: its state, or that the provider did not take the order.
-pub(crate) fn said(view: &SaleView) -> &'static str {
+pub(crate) fn display_state(view: &SaleView) -> &'static str {
     match (view.state, view.reason.as_str()) {
         ("created", _) if view.asking_s.is_some() => "created",
         ("created", _) | ("expired", "order_refused") => "not-taken",
@@ -41,8 +41,8 @@ pub(crate) fn said(view: &SaleView) -> &'static str {
 }
 
 /// Whether, and with which word, the page leads back to the machine's prices: `sale-<word>` in the locales.
-fn again(said: &str) -> Option<&'static str> {
-    match said {
+fn again(display_state: &str) -> Option<&'static str> {
+    match display_state {
         "created" | "paid" | "crediting" => None,
         "credited" => Some("again"),
         _ => Some("choose"),
@@ -50,8 +50,8 @@ fn again(said: &str) -> Option<&'static str> {
 }
 
 /// The steps to show for what is said of a sale.
-pub(crate) fn steps(said: &str) -> Vec<Step> {
-    let marks: &[(&'static str, &'static str)] = match said {
+pub(crate) fn steps(display_state: &str) -> Vec<Step> {
+    let marks: &[(&'static str, &'static str)] = match display_state {
         "created" | "awaiting_payment" => &[("pay", "now"), ("credit", "todo"), ("done", "todo")],
         "paid" | "crediting" => &[("paid", "done"), ("credit", "now"), ("done", "todo")],
         "credited" => &[("paid", "done"), ("credit", "done"), ("done", "done")],
@@ -78,11 +78,11 @@ pub(crate) fn reason_word(reason: &str) -> &'static str {
 pub(crate) fn context(view: &SaleView) -> Context {
     let mut context = Context::new();
     context.insert("view", view);
-    let said = said(view);
-    context.insert("said", said);
-    context.insert("steps", &steps(said));
+    let display_state = display_state(view);
+    context.insert("said", display_state);
+    context.insert("steps", &steps(display_state));
     context.insert("reason", reason_word(&view.reason));
-    context.insert("again", &again(said));
+    context.insert("again", &again(display_state));
     context.insert("contact_href", &contact::href(&view.contact));
     context
 }
@@ -123,7 +123,7 @@ pub(crate) async fn events(page: Page, Path(token): Path<String>, ClientIp(ip): 
     live::shared_fragments(
         &page,
         &token.clone(),
-        Whose::Sale(token.clone()),
+        StreamOwner::Sale(token.clone()),
         PACE,
         move |event| matches!(&event.what, LiveKind::Sale { token, .. } if *token == mine),
         move || {

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::{session::Signed, streams::Whose},
+    guard::{session::Signed, streams::StreamOwner},
     live::{self, Fragment},
     page::Page,
     pages::{fleet::PACE, sale::reason_word},
@@ -135,13 +135,13 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
     let rendering = page.clone();
     live::fragments(
         &page,
-        Whose::Member(signed.member.member_id),
+        StreamOwner::Member(signed.member.member_id),
         PACE,
         move |event| event.operator_id == operator_id,
         move || {
             let (page, signed, shown) = (rendering.clone(), signed.clone(), shown.clone());
             async move {
-                signed.still_in(&page.app.backend).await?;
+                signed.check_signed_in(&page.app.backend).await?;
                 let sales = views::sales(&page.app.backend, operator_id, shown.filter()).await?;
                 let html = page.fragment("sales_rows.html", rows_context(&sales, &shown))?;
                 Ok(Fragment { html, last: false })

@@ -3,9 +3,9 @@
 use crate::{
     contact,
     failure::Failure,
-    guard::{address::ClientIp, csrf::LayOpen, limits::limit_key},
+    guard::{address::ClientIp, csrf::FormExpired, limits::limit_key},
+    navigation::page_of,
     page::{Page, see_other},
-    way_on::page_of,
 };
 use backend::{
     Error,
@@ -37,7 +37,7 @@ pub(crate) enum Notice {
     /// The price shown before is no longer the price.
     PriceChanged,
     /// The page was open for too long: these are the current prices.
-    LayOpen,
+    FormExpired,
 }
 
 impl Notice {
@@ -45,7 +45,7 @@ impl Notice {
     fn word(self) -> &'static str {
         match self {
             Notice::PriceChanged => "price-changed",
-            Notice::LayOpen => "lay-open",
+            Notice::FormExpired => "lay-open",
         }
     }
 }
@@ -79,14 +79,14 @@ pub(crate) struct OrderForm {
 
 /// What is typed to find a machine.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Sought {
+pub(crate) struct FindQuery {
     #[serde(default)]
     code: String,
 }
 
 /// `GET /s/`: for those whose camera does not help.
 #[handler]
-pub(crate) async fn find(page: Page, Query(sought): Query<Sought>) -> Result<Response, Failure> {
+pub(crate) async fn find(page: Page, Query(sought): Query<FindQuery>) -> Result<Response, Failure> {
     match typed_code(&sought.code) {
         Some(code) => Ok(see_other(&format!("/s/{code}"))),
         None => page.render("find.html", Context::new()),
@@ -108,13 +108,13 @@ pub(crate) async fn order(
     page: Page,
     Path(code): Path<String>,
     ClientIp(payer_ip): ClientIp,
-    LayOpen(lay_open): LayOpen,
+    FormExpired(form_expired): FormExpired,
     Form(form): Form<OrderForm>,
 ) -> Result<Response, Failure> {
     page.app.limits.orders.check(&limit_key(payer_ip))?;
-    if lay_open {
+    if form_expired {
         let view = look_up(&page, &code).await?;
-        return again(page, StatusCode::FORBIDDEN, &view, Some(Notice::LayOpen));
+        return again(page, StatusCode::FORBIDDEN, &view, Some(Notice::FormExpired));
     }
     let OrderForm { price_id, amount_minor, form_key } = form;
     let request = OrderRequest { code: code.clone(), price_id, amount_minor, form_key: form_key.clone(), payer_ip };
@@ -128,7 +128,7 @@ pub(crate) async fn order(
         }
         Err(Error::Conflict("form")) => {
             let view = look_up(&page, &code).await?;
-            again(page, StatusCode::CONFLICT, &view, Some(Notice::LayOpen))
+            again(page, StatusCode::CONFLICT, &view, Some(Notice::FormExpired))
         }
         Err(Error::Conflict(_) | Error::NotFound("price")) => {
             let view = look_up(&page, &code).await?;
@@ -163,7 +163,7 @@ fn machine_page(page: &Page) -> String {
 
 /// What is waited for.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Awaited {
+pub(crate) struct AwaitQuery {
     #[serde(default)]
     form_key: String,
 }
@@ -174,7 +174,7 @@ pub(crate) struct Awaited {
 pub(crate) async fn await_order(
     page: Page,
     ClientIp(ip): ClientIp,
-    Query(awaited): Query<Awaited>,
+    Query(awaited): Query<AwaitQuery>,
 ) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     if !awaited.form_key.is_empty()

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    guard::{address::ClientIp, csrf::LayOpen, session},
+    guard::{address::ClientIp, csrf::FormExpired, session},
     page::{Page, see_other},
 };
 use backend::access::sign_in;
@@ -52,7 +52,7 @@ pub(crate) fn context(email: &str, next: &str, notice: Option<&str>) -> Context 
 }
 
 /// Only ways into the operator's pages are followed: a link from elsewhere must not send a member elsewhere.
-fn own_way(next: &str) -> &str {
+fn safe_next(next: &str) -> &str {
     let inside = next == HOME || next.strip_prefix(HOME).is_some_and(|rest| rest.starts_with(['/', '?']));
     let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if inside && plain { next } else { HOME }
@@ -62,7 +62,7 @@ fn own_way(next: &str) -> &str {
 #[handler]
 pub(crate) async fn ask(page: Page, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let notice = (!asked.again.is_empty() || !asked.next.is_empty()).then_some("again");
-    page.render("sign_in.html", context("", own_way(&asked.next), notice))
+    page.render("sign_in.html", context("", safe_next(&asked.next), notice))
 }
 
 /// `POST /sign-in`
@@ -71,15 +71,15 @@ pub(crate) async fn enter(
     page: Page,
     ClientIp(ip): ClientIp,
     session: &Session,
-    LayOpen(lay_open): LayOpen,
+    FormExpired(form_expired): FormExpired,
     Form(form): Form<Credentials>,
 ) -> Result<Response, Failure> {
     let email = form.email.trim();
     if email.len() > EMAIL_BYTES || form.password.len() > PASSWORD_BYTES {
         return Err(Failure::TooLarge);
     }
-    if lay_open {
-        let context = context(email, own_way(&form.next), Some("lay-open"));
+    if form_expired {
+        let context = context(email, safe_next(&form.next), Some("lay-open"));
         return page.render_as(StatusCode::FORBIDDEN, "sign_in.html", context);
     }
     page.app.sign_ins.attempt(ip, email, Instant::now())?;
@@ -87,12 +87,16 @@ pub(crate) async fn enter(
         Ok(member) => {
             page.app.sign_ins.succeeded(ip, email, Instant::now());
             session::sign_in(session, &member);
-            Ok(see_other(own_way(&form.next)))
+            Ok(see_other(safe_next(&form.next)))
         }
         Err(backend::Error::NotFound(_)) => {
             metrics::counter!("web_sign_ins_refused_total").increment(1);
             tokio::time::sleep(page.app.sign_ins.failed(email, Instant::now())).await;
-            page.render_as(StatusCode::UNAUTHORIZED, "sign_in.html", context(email, own_way(&form.next), Some("wrong")))
+            page.render_as(
+                StatusCode::UNAUTHORIZED,
+                "sign_in.html",
+                context(email, safe_next(&form.next), Some("wrong")),
+            )
         }
         Err(error) => Err(error.into()),
     }
@@ -112,12 +116,12 @@ mod tests {
     #[test]
     fn leads_only_to_the_operators_pages() {
         for inside in ["/operator", "/operator/sales?state=paid", "/operator?x=1"] {
-            assert_eq!(own_way(inside), inside);
+            assert_eq!(safe_next(inside), inside);
         }
         for elsewhere in
             ["", "/", "https://evil.example", "//evil.example", "/operatorx", "/operator/\r\nx", "/operator/\\x"]
         {
-            assert_eq!(own_way(elsewhere), HOME, "{elsewhere}");
+            assert_eq!(safe_next(elsewhere), HOME, "{elsewhere}");
         }
     }
 }

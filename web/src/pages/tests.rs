@@ -9,17 +9,17 @@ use crate::{
     config::{DemoControl, DemoModule, DemoPanel, MqttConnection, MqttParty},
     error_page,
     failure::{ERROR_WORDS, ErrorWords, Failure, chain},
-    guard::csrf::Stale,
+    guard::csrf::ExpiredForm,
     locale::Language,
+    navigation::ErrorOrigin,
     page::Look,
     templates::Templates,
-    way_on::Place,
 };
 use async_trait::async_trait;
 use backend::{
     access::signed_in::Member,
     machines::{
-        fault_words,
+        fault_names,
         shapes::{FleetRow, MachineView, ModuleView, PulseRow},
     },
     money::{Currency, Money},
@@ -250,7 +250,7 @@ fn scan_page_in_every_state() {
     }
     let notice = scan::context(&scan_view(R::Ready), Some(scan::Notice::PriceChanged), "FORMKEY");
     assert!(each(&templates, "scan-changed", "scan.html", &notice)[1].contains("The price has changed"));
-    let notice = scan::context(&scan_view(R::Ready), Some(scan::Notice::LayOpen), "FORMKEY");
+    let notice = scan::context(&scan_view(R::Ready), Some(scan::Notice::FormExpired), "FORMKEY");
     assert!(each(&templates, "scan-lay-open", "scan.html", &notice)[1].contains("open for a long time"));
     // Ready, but nothing to buy: no empty list, a reason.
     let nothing = ScanView { prices: vec![], ..scan_view(R::Ready) };
@@ -337,7 +337,7 @@ fn reasons_are_words_on_every_page() {
         }
     }
     assert_eq!(sale::reason_word("something_new"), "other");
-    let faults = fault_words(i64::MAX);
+    let faults = fault_names(i64::MAX);
     let faulty = ModuleView { faults: faults.clone(), ..module(true) };
     let fleet = fleet::context(&member(), &[fleet_row(1, "Carousel", Some(faulty))], &takings(), &[]);
     for html in each(&templates, "faults", "fleet.html", &fleet) {
@@ -415,8 +415,8 @@ fn machine_page_full_empty_and_refusing() {
     {
         each(&templates, name, "machine.html", &page(&view, None, None));
     }
-    for deed in machine::DEEDS {
-        each(&templates, &format!("machine-done-{deed}"), "machine.html", &page(&full, Some(deed), None));
+    for notice in machine::DONE_NOTICES {
+        each(&templates, &format!("machine-done-{notice}"), "machine.html", &page(&full, Some(notice), None));
     }
     let typed = serde_json::json!({ "label": "Typed", "amount": "one", "pulses": "x" });
     for word in ["label", "amount", "pulses", "meanwhile", "other"] {
@@ -445,7 +445,7 @@ fn sign_in_and_error_pages() {
     for word in ERROR_WORDS {
         let words = ErrorWords { status: StatusCode::NOT_FOUND, word, retry_after_s: Some(7) };
         for here in ["/s/K3J9", "/sale/X", "/operator/machines/1/active", "/sign-in", "/demo/x", "/nowhere"] {
-            let place = Place { here, is_get: true, status: words.status, is_member: false };
+            let place = ErrorOrigin { here, is_get: true, status: words.status, is_member: false };
             let mut context = error_page::context(&words, &place);
             let pages = each(&templates, &format!("error-{word}"), "error.html", &context);
             context.insert("member", &member());
@@ -485,9 +485,10 @@ fn pages_that_ask_that_wait_and_that_send_again() {
     assert!(html[0].contains("最多需要 12 秒") && html[1].contains("at most 12 seconds"));
     assert!(html[1].contains("content=\"0;url=/s/K3J9/order?form_key=KEY-1\""));
     let typed = [("csrf", "OLD"), ("label", "Two <rides>"), ("amount", "1.50"), ("password", "secret-typed")];
-    let stale = Stale { fields: typed.map(|(name, value)| (name.into(), value.into())).into() };
+    let expired_form = ExpiredForm { fields: typed.map(|(name, value)| (name.into(), value.into())).into() };
     for (template, member) in [("resend.html", None), ("operator_resend.html", Some(member()))] {
-        let context = resend::context(member.as_ref(), "/operator/machines/1/prices/1", "/operator/machines/1", &stale);
+        let context =
+            resend::context(member.as_ref(), "/operator/machines/1/prices/1", "/operator/machines/1", &expired_form);
         for html in each(&templates, template.trim_end_matches(".html"), template, &context) {
             assert!(html.contains("value=\"Two &lt;rides&gt;\"") && html.contains("<dd>1.50</dd>"));
             assert!(!html.contains("secret-typed") && !html.contains("OLD"));

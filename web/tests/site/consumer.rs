@@ -29,7 +29,7 @@ async fn a_ready_machine_shows_its_prices() {
 
 #[tokio::test]
 async fn a_machine_that_cannot_credit_takes_no_order() {
-    let site = Site::open_impatient().await;
+    let site = Site::open_with_short_waits().await;
     let browser = site.browser();
     let path = format!("/s/{}", site.shop.code);
     let ready = browser.get(&path).await;
@@ -50,8 +50,8 @@ async fn a_machine_that_cannot_credit_takes_no_order() {
 
 #[tokio::test]
 async fn a_module_that_does_not_answer_is_not_ready() {
-    let site = Site::open_impatient().await;
-    site.field.mute(&site.shop.module);
+    let site = Site::open_with_short_waits().await;
+    site.field.silence_module(&site.shop.module);
     let page = site.browser().get(&format!("/s/{}", site.shop.code)).await;
     assert_eq!(page.all("[role=status]"), ["Not answering"]);
 }

@@ -1,8 +1,8 @@
 //! Form tokens, sessions, limits, headers, errors, languages.
 
 use crate::{
-    serving::StuckGate,
-    support::{EMAIL, PASSWORD, PlayedDemo, Site, open_shop, panel},
+    serving::StuckBroker,
+    support::{EMAIL, FakeDemo, PASSWORD, Site, open_shop, panel},
 };
 use backend::{access::sign_in, machines::fleet};
 use std::{
@@ -226,7 +226,7 @@ async fn a_visitors_address_that_cannot_be_read_is_refused_and_a_payment_is_take
 #[tokio::test]
 async fn a_proxy_that_nobody_named_is_told_to_who_runs_the_server() {
     let site = Site::open_with(|config| {
-        config.mqtt = Some(Arc::new(StuckGate));
+        config.mqtt = Some(Arc::new(StuckBroker));
         config.admins = vec![EMAIL.into()];
     })
     .await;
@@ -369,7 +369,7 @@ async fn every_answer_carries_its_headers() {
 
 #[tokio::test]
 async fn errors_are_pages_in_both_languages() {
-    let demo = Arc::new(PlayedDemo::default());
+    let demo = Arc::new(FakeDemo::default());
     let site = Site::open_with(|config| config.demo = Some(panel(demo.clone()))).await;
     let mut browser = site.browser();
     let page = browser.get("/demo").await;

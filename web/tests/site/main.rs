@@ -3,11 +3,11 @@
 
 mod callbacks;
 mod consumer;
+mod expired_forms;
 mod guard;
-mod lay_open;
 mod module;
+mod navigation;
 mod operator;
 mod orders;
 mod serving;
 mod support;
-mod ways_on;

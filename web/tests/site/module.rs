@@ -224,7 +224,7 @@ async fn a_broken_module_is_replaced_once_the_operator_says_so() {
     let browser = site.operator().await;
     let path = path(&site);
     let spare = register_module::provision_module(&site.backend, None).await.unwrap();
-    register_module::give_module(&site.backend, spare.id, site.shop.operator_id).await.unwrap();
+    register_module::assign_module(&site.backend, spare.id, site.shop.operator_id).await.unwrap();
     let page = browser.get(&path).await;
     assert_eq!(page.attributes("#spare-modules option", "value"), [spare.id.to_string()], "it can be chosen");
     let (old, new, way) = (site.shop.module.clone(), spare.id.to_string(), format!("{path}/replace"));

@@ -179,8 +179,8 @@ async fn a_new_password_or_none_ends_a_members_pages() {
         let browser = site.operator().await;
         let mut live = browser.stream("/operator/events").await;
         live.until("event: fragment").await;
-        let mut seen = backend::access::members::MembersSeen::default();
-        members::notice_changed_members(&site.backend, &mut seen).await.unwrap();
+        let mut seen = backend::access::members::MemberVersionsSeen::default();
+        members::broadcast_member_changes(&site.backend, &mut seen).await.unwrap();
         if removed {
             members::remove_member(&site.backend, site.shop.operator_id, member.member_id).await.unwrap();
         } else {
@@ -191,7 +191,7 @@ async fn a_new_password_or_none_ends_a_members_pages() {
         }
         let answer = browser.get("/operator/sales").await;
         assert_eq!(answer.status, 303, "the session is over though the password reads the same: {}", answer.text);
-        members::notice_changed_members(&site.backend, &mut seen).await.unwrap();
+        members::broadcast_member_changes(&site.backend, &mut seen).await.unwrap();
         live.until("event: reload").await;
     }
 }

@@ -8,7 +8,7 @@ use backend::{
 };
 
 /// A site that answers orders soon, whatever they wait for. Waits themselves are longer than any machine takes.
-async fn hasty() -> Site {
+async fn fast_answering_site() -> Site {
     let rules = Rules { order_answer_ms: 50, probe_wait_ms: 20_000, order_wait_ms: 60_000, ..Rules::default() };
     Site::open_under(rules, |_| ()).await
 }
@@ -40,7 +40,7 @@ async fn sale_page(browser: &Browser, mut answer: Answer) -> String {
 
 #[tokio::test]
 async fn a_slow_provider_is_waited_for_on_a_page_that_says_how_long() {
-    let site = hasty().await;
+    let site = fast_answering_site().await;
     let mut browser = site.browser();
     let scan = browser.get(&format!("/s/{}", site.shop.code)).await;
     site.field.hold_provider(true);
@@ -73,7 +73,7 @@ async fn a_slow_provider_is_waited_for_on_a_page_that_says_how_long() {
 
 #[tokio::test]
 async fn an_order_goes_on_when_the_payer_leaves() {
-    let site = hasty().await;
+    let site = fast_answering_site().await;
     let browser = site.browser();
     let scan = browser.get(&format!("/s/{}", site.shop.code)).await;
     site.field.hold_provider(true);
@@ -108,12 +108,12 @@ async fn a_provider_that_never_answers_is_given_up_in_the_time_stated() {
 
 #[tokio::test]
 async fn a_provider_that_refuses_after_a_while_leads_back_to_the_prices() {
-    let site = hasty().await;
+    let site = fast_answering_site().await;
     let browser = site.browser();
     let scan = browser.get(&format!("/s/{}", site.shop.code)).await;
     site.field.hold_provider(true);
     let sale = sale_page(&browser, browser.submit(&scan, 0).await).await;
-    site.field.let_provider_refuse();
+    site.field.refuse_orders();
     site.field.hold_provider(false);
     let back = browser.get(&format!("{sale}/pay")).await;
     assert_eq!(path_of(back.location()), sale);
@@ -137,7 +137,7 @@ async fn a_module_that_is_slow_to_answer_is_waited_for_on_a_page() {
             break page;
         }
     };
-    site.field.mute(&site.shop.module);
+    site.field.silence_module(&site.shop.module);
     let answer = browser.submit(&scan, 0).await;
     assert_eq!((answer.status, answer.all("h1")), (202, vec!["One moment, please".into()]));
     assert!(answer.text.contains("at most 11 seconds"), "{}", answer.text);

@@ -1,13 +1,13 @@
 //! Sockets, health, metrics, the demo's panel.
 
-use crate::support::{PlayedDemo, Site, config, panel};
+use crate::support::{FakeDemo, Site, config, panel};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_util::sync::CancellationToken;
-use web::{Messages, MqttConnection, MqttGate, Replies, WebError, bind, serve};
+use web::{EmbeddedBroker, Messages, MqttConnection, Replies, WebError, bind, serve};
 
 #[tokio::test]
 async fn serves_on_a_free_port_and_ends_with_its_streams() {
@@ -55,7 +55,7 @@ async fn health_readiness_and_metrics() {
     let browser = site.browser();
     assert_eq!(browser.get("/healthz").await.text, "ok\n");
     assert_eq!(browser.get("/readyz").await.status, 200);
-    site.field.take_bus_down();
+    site.field.disconnect_bus();
     let unready = browser.get("/readyz").await;
     assert_eq!(unready.status, 503);
     assert!(unready.text.contains("broker"), "{}", unready.text);
@@ -67,9 +67,9 @@ async fn health_readiness_and_metrics() {
 }
 
 /// A broker through which no message passes.
-pub struct StuckGate;
+pub struct StuckBroker;
 
-impl MqttGate for StuckGate {
+impl EmbeddedBroker for StuckBroker {
     fn healthy(&self) -> bool {
         false
     }
@@ -95,7 +95,7 @@ impl MqttGate for StuckGate {
 
 #[tokio::test]
 async fn a_broker_through_which_no_message_passes_is_not_ready() {
-    let site = Site::open_with(|config| config.mqtt = Some(Arc::new(StuckGate))).await;
+    let site = Site::open_with(|config| config.mqtt = Some(Arc::new(StuckBroker))).await;
     let unready = site.browser().get("/readyz").await;
     assert_eq!(unready.status, 503);
     assert_eq!(unready.text, "the message broker passes no messages; its core is being replaced\n");
@@ -112,7 +112,7 @@ async fn the_way_in_depends() {
 
 #[tokio::test]
 async fn the_demos_panel_moves_the_machines() {
-    let demo = Arc::new(PlayedDemo::default());
+    let demo = Arc::new(FakeDemo::default());
     let site = Site::open_with(|config| config.demo = Some(panel(demo.clone()))).await;
     let browser = site.browser();
     let page = browser.get("/demo").await;

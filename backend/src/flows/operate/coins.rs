@@ -61,7 +61,7 @@ pub async fn correct_coins(
             let module = machine.module_id.as_deref().filter(|_| correction.count_anew);
             if let Some(id) = module.and_then(|id| ModuleId::parse(id).ok()) {
                 let row = lock_module(txn, id).await?;
-                let coins = Coins::of(&row).begin_anew();
+                let coins = Coins::of(&row).restart_count();
                 let mut change: module::ActiveModel = row.into();
                 coins.keep(&mut change);
                 change.update_without_returning(txn).await?;
@@ -92,6 +92,6 @@ pub async fn correct_coins(
         })
         .await?;
     tracing::info!(operator_id, machine_id, amount_minor = correction.amount_minor, reason, "coins corrected");
-    ctx.live.tell(LiveEvent { operator_id, machine_id: Some(machine_id), what: LiveKind::Status, at_ms: ctx.now_ms() });
+    ctx.live.emit(LiveEvent { operator_id, machine_id: Some(machine_id), what: LiveKind::Status, at_ms: ctx.now_ms() });
     Ok(())
 }

@@ -3,11 +3,11 @@
 use crate::{
     Context, Error, Result,
     flows::{
-        after_commit::{After, follow_up},
-        change_settings::want_settings,
+        after_commit::{AfterCommit, publish_after_commit},
+        change_settings::set_desired_settings,
     },
     modules::{
-        lessons::{acceptable, ends, judge_lesson, learned, of_module, verdict},
+        learning_results::{acceptable, ends, learned, of_module, set_learning_verdict, verdict},
         rows::lock_module,
         settings,
     },
@@ -16,20 +16,22 @@ use protocol::{ModuleId, messages::LearnStage};
 
 /// Takes the profile of the lesson first told at `heard_ms` into the wanted settings, or leaves it and sends those
 /// again. Judging it the same way twice is nothing new.
-pub(crate) async fn judge(ctx: &Context, module: ModuleId, heard_ms: i64, accept: bool) -> Result<()> {
+pub(crate) async fn decide_learning_result(ctx: &Context, module: ModuleId, heard_ms: i64, accept: bool) -> Result<()> {
     let after = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             let row = lock_module(txn, module).await?;
-            let lesson = of_module(txn, &row.id).await?.filter(|lesson| lesson.heard_ms == heard_ms);
-            let Some(lesson) = lesson else { return Err(Error::Conflict("what was learned")) };
+            let learning_result =
+                of_module(txn, &row.id).await?.filter(|learning_result| learning_result.heard_ms == heard_ms);
+            let Some(learning_result) = learning_result else { return Err(Error::Conflict("what was learned")) };
             let judged = if accept { verdict::ACCEPTED } else { verdict::DISCARDED };
-            if lesson.verdict == judged {
+            if learning_result.verdict == judged {
                 return Ok(after);
             }
-            let learned = learned(&lesson).filter(|learned| lesson.verdict == verdict::OPEN && ends(learned.stage));
+            let learned = learned(&learning_result)
+                .filter(|learned| learning_result.verdict == verdict::OPEN && ends(learned.stage));
             let Some(learned) = learned else { return Err(Error::Conflict("what was learned")) };
             let wanted = settings::wanted(&row);
             let settings = match accept {
@@ -38,15 +40,15 @@ pub(crate) async fn judge(ctx: &Context, module: ModuleId, heard_ms: i64, accept
             };
             let module_id = row.id.clone();
             if accept || learned.stage == LearnStage::Stored {
-                want_settings(ctx, txn, row, settings, judged, &mut after).await?;
+                set_desired_settings(ctx, txn, row, settings, judged, &mut after).await?;
             } else {
                 // A failed result is not in force, so there is nothing to undo.
-                judge_lesson(txn, &module_id, judged).await?;
+                set_learning_verdict(txn, &module_id, judged).await?;
                 after.module(module_id);
             }
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }

@@ -2,13 +2,13 @@
 
 use crate::{
     Context, Error, Result,
-    access::operators::{named, operator_row, taken},
+    access::operators::{checked_name, operator_row, unique_or_invalid},
     clock,
     flows::{
-        after_commit::{After, follow_up},
-        change_settings::want_settings,
-        operate::price::module_would_give,
-        probe_module::forget_probe,
+        after_commit::{AfterCommit, publish_after_commit},
+        change_settings::set_desired_settings,
+        operate::price::check_module_allows,
+        probe_module::invalidate_probe,
     },
     machines::{
         machine, price,
@@ -16,8 +16,8 @@ use crate::{
         shapes::PriceChange,
     },
     modules::{
-        commands::queue_newest,
-        lessons::verdict,
+        commands::queue_superseding,
+        learning_results::verdict,
         module,
         rows::lock_module,
         settings::{self},
@@ -39,8 +39,8 @@ pub struct MachineChange {
 
 /// Changes a machine.
 pub async fn change_machine(ctx: &Context, operator_id: i64, machine_id: i64, change: MachineChange) -> Result<()> {
-    let name = change.name.as_deref().map(named).transpose()?;
-    let site = change.site.as_deref().map(named).transpose()?;
+    let name = change.name.as_deref().map(checked_name).transpose()?;
+    let site = change.site.as_deref().map(checked_name).transpose()?;
     let coin_value_minor = change.coin_value_minor.map(checked_coin_value).transpose()?;
     let (name, site) = (&name, &site);
     ctx.db
@@ -76,7 +76,7 @@ pub async fn replace_module(ctx: &Context, operator_id: i64, machine_id: i64, ne
             if machine.retired_ms.is_some() && new.is_some() {
                 return Err(Error::invalid("machine", "is retired: bring it back first"));
             }
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             if old.as_deref() != new.as_ref().map(ModuleId::as_str) {
                 rewire(ctx, txn, &machine, new, &mut after).await?;
                 let mut change: machine::ActiveModel = machine.into();
@@ -86,12 +86,12 @@ pub async fn replace_module(ctx: &Context, operator_id: i64, machine_id: i64, ne
             Ok((old, after))
         })
         .await;
-    let (old, after) = taken(replaced, "module", "is wired to another machine")?;
+    let (old, after) = unique_or_invalid(replaced, "module", "is wired to another machine")?;
     tracing::info!(machine = machine_id, old, new = new.map(|module| module.to_string()), "a module was replaced");
     for module in old.iter().map(String::as_str).chain(new.as_ref().map(ModuleId::as_str)) {
-        forget_probe(ctx, module);
+        invalidate_probe(ctx, module);
     }
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 
@@ -101,7 +101,7 @@ async fn rewire(
     txn: &DatabaseTransaction,
     machine: &machine::Model,
     new: Option<ModuleId>,
-    after: &mut After,
+    after: &mut AfterCommit,
 ) -> Result<()> {
     let old = match machine.module_id.as_deref().and_then(|id| ModuleId::parse(id).ok()) {
         Some(id) => Some(lock_module(txn, id).await?),
@@ -128,11 +128,11 @@ async fn rewire(
     let (id, has_others) = (row.id.clone(), carried.is_some_and(|carried| carried != settings::wanted(&row)));
     let lock_differs = old.as_ref().is_some_and(|old| old.locked != row.locked).then_some(!row.locked);
     if let Some(carried) = carried.filter(|_| has_others || row.settings_wanted == 0) {
-        want_settings(ctx, txn, row, carried, verdict::DISCARDED, after).await?;
+        set_desired_settings(ctx, txn, row, carried, verdict::DISCARDED, after).await?;
     }
     if let Some(locked) = lock_differs {
         let lifetime_ms = ctx.rules.setting_lifetime_ms;
-        after.command(queue_newest(ctx, txn, &id, Action::Lock { locked }, lifetime_ms).await?);
+        after.command(queue_superseding(ctx, txn, &id, Action::Lock { locked }, lifetime_ms).await?);
     }
     after.module(id);
     Ok(())
@@ -157,7 +157,7 @@ pub async fn retire_machine(ctx: &Context, operator_id: i64, machine_id: i64) ->
         })
         .await?;
     if let Some(module) = module {
-        forget_probe(ctx, &module);
+        invalidate_probe(ctx, &module);
     }
     Ok(())
 }
@@ -216,15 +216,15 @@ pub async fn add_machine(ctx: &Context, new: NewMachine) -> Result<(i64, String)
     let prices = new.prices.into_iter().map(PriceChange::checked).collect::<Result<Vec<_>>>()?;
     checked_coin_value(new.coin_value_minor)?;
     if let (Some(module), Some(pulses)) = (new.module, prices.iter().map(|price| price.pulses).max()) {
-        module_would_give(ctx, module.as_str(), pulses).await?;
+        check_module_allows(ctx, module.as_str(), pulses).await?;
     }
     let (module, operator_id) = (new.module, new.operator_id);
     let row = machine::ActiveModel {
         operator_id: Set(new.operator_id),
         module_id: Set(new.module.map(|module| module.to_string())),
         code: Set(clock::random_text(&*ctx.random, CODE_CHARS)),
-        name: Set(named(&new.name)?),
-        site: Set(named(&new.site)?),
+        name: Set(checked_name(&new.name)?),
+        site: Set(checked_name(&new.site)?),
         active: Set(true),
         coin_value_minor: Set(new.coin_value_minor),
         created_ms: Set(ctx.now_ms()),
@@ -261,7 +261,7 @@ pub async fn add_machine(ctx: &Context, new: NewMachine) -> Result<(i64, String)
             Ok((machine.id, machine.code))
         })
         .await;
-    taken(stored, "module", "is wired to another machine")
+    unique_or_invalid(stored, "module", "is wired to another machine")
 }
 
 /// Takes a machine on or off sale.
@@ -289,13 +289,13 @@ pub async fn set_locked(ctx: &Context, operator_id: i64, machine_id: i64, locked
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
-            after.command(queue_newest(ctx, txn, module_id, Action::Lock { locked }, lifetime_ms).await?);
+            let mut after = AfterCommit::default();
+            after.command(queue_superseding(ctx, txn, module_id, Action::Lock { locked }, lifetime_ms).await?);
             after.module(module_id.clone());
             Ok(after)
         })
         .await?;
-    forget_probe(ctx, module_id);
-    follow_up(ctx, after).await;
+    invalidate_probe(ctx, module_id);
+    publish_after_commit(ctx, after).await;
     Ok(())
 }

@@ -3,13 +3,13 @@
 use crate::{
     Context, Result,
     flows::{
-        after_commit::{After, follow_up},
+        after_commit::{AfterCommit, publish_after_commit},
         change_settings::change_settings,
         disable_module::set_module_disabled,
-        operate::{errand::send_on_errand, learning::judge},
+        operate::{learning::decide_learning_result, remote_action::queue_remote_action},
     },
     machines::rows::{own_module, price_rows},
-    modules::{errands::Errand, settings::ModuleSettings},
+    modules::{remote_actions::RemoteAction, settings::ModuleSettings},
 };
 
 /// Settings as an operator's form has them.
@@ -31,23 +31,28 @@ pub async fn set_settings(ctx: &Context, operator_id: i64, machine_id: i64, chan
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             change_settings(ctx, txn, module, change.since_version, change.settings, &mut after).await?;
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 
 /// Orders a remote action of a machine's module.
-pub async fn send_module(ctx: &Context, operator_id: i64, machine_id: i64, errand: Errand) -> Result<()> {
+pub async fn order_remote_action(
+    ctx: &Context,
+    operator_id: i64,
+    machine_id: i64,
+    remote_action: RemoteAction,
+) -> Result<()> {
     let module = own_module(ctx, operator_id, machine_id).await?;
-    send_on_errand(ctx, module, errand).await
+    queue_remote_action(ctx, module, remote_action).await
 }
 
 /// Accepts what a machine's module learned, as it was first told at `heard_ms`, or discards it.
-pub async fn judge_learned(
+pub async fn decide_learned(
     ctx: &Context,
     operator_id: i64,
     machine_id: i64,
@@ -55,7 +60,7 @@ pub async fn judge_learned(
     accept: bool,
 ) -> Result<()> {
     let module = own_module(ctx, operator_id, machine_id).await?;
-    judge(ctx, module, heard_ms, accept).await
+    decide_learning_result(ctx, module, heard_ms, accept).await
 }
 
 /// Disables the credential of a machine's module, for instance because it was stolen, or enables it again.

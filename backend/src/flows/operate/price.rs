@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 /// Refuses a price beyond what the module's settings let a credit have: such a sale would be paid, refused by the
 /// module and refunded, each time.
-pub(crate) async fn module_would_give(ctx: &Context, module_id: &str, pulses: i32) -> Result<()> {
+pub(crate) async fn check_module_allows(ctx: &Context, module_id: &str, pulses: i32) -> Result<()> {
     let settings = settings::wanted(&module_row(ctx, module_id).await?);
     if pulses > i32::from(settings.credit_pulses_max) {
         return Err(Error::invalid("module_pulses", "are more than the module's settings let a credit have"));
@@ -28,7 +28,7 @@ pub async fn change_price(ctx: &Context, operator_id: i64, price_id: i64, change
     let price = price::Entity::find_by_id(price_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("price"))?;
     let machine = own_machine(ctx, operator_id, price.machine_id).await.map_err(|_| Error::NotFound("price"))?;
     if let Some(module_id) = &machine.module_id {
-        module_would_give(ctx, module_id, change.pulses).await?;
+        check_module_allows(ctx, module_id, change.pulses).await?;
     }
     let price = &price;
     let change = &change;
@@ -53,7 +53,7 @@ pub async fn add_price(ctx: &Context, operator_id: i64, machine_id: i64, new: Pr
     let new = new.checked()?;
     let machine = own_machine(ctx, operator_id, machine_id).await?;
     if let Some(module_id) = &machine.module_id {
-        module_would_give(ctx, module_id, new.pulses).await?;
+        check_module_allows(ctx, module_id, new.pulses).await?;
     }
     let new = &new;
     ctx.db

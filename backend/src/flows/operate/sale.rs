@@ -3,19 +3,19 @@
 use crate::{
     Context, Error, Result,
     flows::{
-        after_commit::{After, follow_up},
-        settle_sale::{carry_out, for_deciding, store_decision},
+        after_commit::{AfterCommit, publish_after_commit},
+        settle_sale::{execute, for_deciding, store_decision},
     },
     ledger::{self, Kind},
     modules::command,
     payments::{
         attempt,
-        of_sale::{left_minor, own_refund, paid_attempt},
+        of_sale::{own_refund, paid_attempt, refundable_minor},
         states::{attempt_state, refund_state},
     },
     sales::{
         action,
-        by_hand::{HandAct, Payment, decide_by_hand},
+        manual_decision::{ManualAction, Payment, decide_manual_action},
         rows::lock_sale,
         sale,
         shapes::SaleRow,
@@ -33,13 +33,13 @@ const KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=64;
 
 /// A person's decision about a sale.
 #[derive(Debug, Clone)]
-pub struct HandRequest {
+pub struct ManualActionRequest {
     /// The sale's public token.
     pub token: String,
     /// The same request sent again has the same key, and is done once. 1 to 64 characters.
     pub key: String,
     /// What shall be done.
-    pub act: HandAct,
+    pub act: ManualAction,
     /// Why, in a person's words.
     pub reason: String,
     /// Who decided it.
@@ -47,7 +47,11 @@ pub struct HandRequest {
 }
 
 /// Does what a person decided about a sale of an operator, or of any if none is named, once for each key.
-pub async fn act_by_hand(ctx: &Context, operator_id: Option<i64>, request: HandRequest) -> Result<SaleRow> {
+pub async fn perform_manual_action(
+    ctx: &Context,
+    operator_id: Option<i64>,
+    request: ManualActionRequest,
+) -> Result<SaleRow> {
     let reason = request.reason.trim();
     if !(1..=REASON_CHARS).contains(&reason.chars().count()) {
         return Err(Error::invalid("reason", format!("must have 1 to {REASON_CHARS} characters")));
@@ -63,20 +67,20 @@ pub async fn act_by_hand(ctx: &Context, operator_id: Option<i64>, request: HandR
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             let row = lock_sale(txn, sale_id).await?;
             if !was_done(txn, sale_id, request).await? {
-                do_by_hand(ctx, txn, row, request, &mut after).await?;
+                execute_manual_action(ctx, txn, row, request, &mut after).await?;
             }
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     any_sale(ctx, &request.token).await
 }
 
 /// Whether a request was done before. Another one under the same key is refused.
-async fn was_done(txn: &DatabaseTransaction, sale_id: i64, request: &HandRequest) -> Result<bool> {
+async fn was_done(txn: &DatabaseTransaction, sale_id: i64, request: &ManualActionRequest) -> Result<bool> {
     let before = action::Entity::find()
         .filter(action::Column::SaleId.eq(sale_id))
         .filter(action::Column::RequestKey.eq(&request.key))
@@ -84,8 +88,8 @@ async fn was_done(txn: &DatabaseTransaction, sale_id: i64, request: &HandRequest
         .await?;
     let Some(before) = before else { return Ok(false) };
     let same_amount = match request.act {
-        HandAct::Refund { amount_minor: Some(amount_minor) } => amount_minor == before.amount_minor,
-        HandAct::Refund { amount_minor: None } | HandAct::Settle(_) => true,
+        ManualAction::Refund { amount_minor: Some(amount_minor) } => amount_minor == before.amount_minor,
+        ManualAction::Refund { amount_minor: None } | ManualAction::Settle(_) => true,
     };
     if before.action == request.act.as_str() && same_amount {
         return Ok(true);
@@ -93,23 +97,23 @@ async fn was_done(txn: &DatabaseTransaction, sale_id: i64, request: &HandRequest
     Err(Error::invalid("key", "was used for something else about this sale"))
 }
 
-async fn do_by_hand(
+async fn execute_manual_action(
     ctx: &Context,
     txn: &DatabaseTransaction,
     row: sale::Model,
-    request: &HandRequest,
-    after: &mut After,
+    request: &ManualActionRequest,
+    after: &mut AfterCommit,
 ) -> Result<()> {
     let attempt = own_attempt(txn, row.id).await?;
-    let payment = standing(txn, &row, attempt.as_ref()).await?;
+    let payment = settings_status(txn, &row, attempt.as_ref()).await?;
     let sale = for_deciding(ctx, txn, &row, None).await?;
     let decision: Decision =
-        decide_by_hand(&sale, &payment, request.act).map_err(|sentence| Error::invalid("sale", sentence))?;
+        decide_manual_action(&sale, &payment, request.act).map_err(|sentence| Error::invalid("sale", sentence))?;
     for effect in &decision.effects {
         // Read anew each time: an effect may have changed what the next one is about.
         let attempt = own_attempt(txn, row.id).await?;
         let paid = attempt.as_ref().map(|attempt| (attempt, payment.taken_minor));
-        carry_out(ctx, txn, &row, *effect, paid, after).await?;
+        execute(ctx, txn, &row, *effect, paid, after).await?;
     }
     let given_back = decision.effects.iter().filter_map(|effect| match effect {
         Effect::Refund { amount_minor, .. } => Some(*amount_minor),
@@ -147,7 +151,11 @@ async fn own_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<a
     Ok(wrong.one(txn).await?)
 }
 
-async fn standing(txn: &DatabaseTransaction, row: &sale::Model, attempt: Option<&attempt::Model>) -> Result<Payment> {
+async fn settings_status(
+    txn: &DatabaseTransaction,
+    row: &sale::Model,
+    attempt: Option<&attempt::Model>,
+) -> Result<Payment> {
     let Some(attempt) = attempt else { return Ok(Payment::default()) };
     let in_suspense = attempt.state == attempt_state::PAID_WRONG;
     // Of what was paid before that was stored with the attempt, only the books tell.
@@ -160,7 +168,7 @@ async fn standing(txn: &DatabaseTransaction, row: &sale::Model, attempt: Option<
     Ok(Payment {
         taken_minor,
         // By us, by people, elsewhere, or lost in a dispute.
-        returned_minor: attempt.taken_minor() - left_minor(txn, attempt).await?,
+        returned_minor: attempt.taken_minor() - refundable_minor(txn, attempt).await?,
         in_suspense,
         is_foreign: attempt.taken_currency() != attempt.currency,
         refund_open: own.is_some_and(|refund| refund.state != refund_state::DONE),

@@ -6,7 +6,7 @@
 
 use super::messages::is_currency_code;
 use crate::money::{Currency, Money};
-use crate::payments::provider::{Fact, ForeignPaid, Paid, RefundState, ToldRefund, TradeState};
+use crate::payments::provider::{Fact, Paid, RefundDetails, RefundState, TradeState, UnknownCurrencyPayment};
 use chrono::NaiveDateTime;
 
 /// Longest number taken, in bytes.
@@ -108,7 +108,7 @@ fn read_line(columns: &Columns, line: &str, mchid: &str) -> Option<Line> {
                     paid_at_ms: moment_ms(value(columns.time)?)?,
                     attach: value(columns.attach).filter(|text| text.len() <= MAX_ATTACH_BYTES)?.to_owned(),
                 }),
-                None if is_currency_code(currency) => TradeState::PaidForeign(ForeignPaid {
+                None if is_currency_code(currency) => TradeState::PaidUnknownCurrency(UnknownCurrencyPayment {
                     provider_txn_id,
                     amount_minor,
                     currency: currency.to_owned(),
@@ -120,7 +120,7 @@ fn read_line(columns: &Columns, line: &str, mchid: &str) -> Option<Line> {
         "REFUND" => Fact::Refund {
             out_refund_no: number(columns.out_refund_no)?.to_owned(),
             state: refund_state(value(columns.refund_state)?)?,
-            told: Some(ToldRefund {
+            told: Some(RefundDetails {
                 out_trade_no,
                 provider_refund_id: number(columns.refund_id)?.to_owned(),
                 amount_minor: fen(value(columns.refund)?).filter(|fen| *fen > 0)?,

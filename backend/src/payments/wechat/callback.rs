@@ -4,7 +4,7 @@
 //! its resource opened, and the content held against the account.
 
 use super::account::Credentials;
-use super::messages::{Notification, RefundNotice, Resource, Transaction, cut, json_fault, refund_state};
+use super::messages::{Notification, RefundNotice, Resource, Transaction, json_fault, refund_state, truncated};
 use super::signing::{RESOURCE_NONCE_BYTES, SignatureFault, base64_decode, verify_platform_signature};
 use crate::payments::provider::{CallbackError, Fact, RawCallback, TradeState, VerifiedCallback};
 
@@ -55,7 +55,7 @@ pub(super) fn verify(
         "REFUND.SUCCESS" | "REFUND.ABNORMAL" | "REFUND.CLOSED" => {
             refund_fact(account, &notification.event_type, &plaintext)?
         }
-        other => return content(format!("event_type {:?} is not one we ask for", cut(other, MAX_QUOTE_BYTES))),
+        other => return content(format!("event_type {:?} is not one we ask for", truncated(other, MAX_QUOTE_BYTES))),
     };
     Ok(VerifiedCallback { event_id: notification.id, fact, plaintext })
 }
@@ -91,7 +91,7 @@ fn payment_fact(account: &Credentials, plaintext: &str) -> Result<Fact, Callback
     same("mchid", &transaction.mchid, &account.mchid)?;
     number("out_trade_no", &transaction.out_trade_no)?;
     match transaction.state().map_err(CallbackError::Content)? {
-        state @ (TradeState::Paid(_) | TradeState::PaidForeign(_) | TradeState::Refunded(_)) => {
+        state @ (TradeState::Paid(_) | TradeState::PaidUnknownCurrency(_) | TradeState::Refunded(_)) => {
             Ok(Fact::Payment { out_trade_no: transaction.out_trade_no, state })
         }
         _ => content("event_type says paid, trade_state does not"),
@@ -116,7 +116,7 @@ fn same(field: &str, theirs: &str, ours: &str) -> Result<(), CallbackError> {
     if theirs == ours {
         return Ok(());
     }
-    Err(CallbackError::Foreign(format!("{field} {:?}", cut(theirs, MAX_QUOTE_BYTES))))
+    Err(CallbackError::Foreign(format!("{field} {:?}", truncated(theirs, MAX_QUOTE_BYTES))))
 }
 
 fn number(field: &str, value: &str) -> Result<(), CallbackError> {

@@ -3,7 +3,7 @@
 use super::account::{Account, AccountError, Credentials};
 use super::messages::{
     CloseOrder, ErrorBody, H5Answer, H5Info, H5Order, OrderAmount, Refund, RefundOrder, RefundOrderAmount, SceneInfo,
-    Transaction, china_time, cut, json_fault, refund_state,
+    Transaction, china_time, json_fault, refund_state, truncated,
 };
 use super::signing::verify_platform_signature;
 use super::{callback, days};
@@ -87,7 +87,7 @@ pub(super) struct Answer {
 /// Why there is no successful answer.
 pub(super) enum CallFailure {
     /// The provider said no, in its documented form.
-    Said { status: StatusCode, code: String, message: String },
+    Rejected { status: StatusCode, code: String, message: String },
     /// Anything else.
     Error(ProviderError),
 }
@@ -184,10 +184,10 @@ impl WechatPay {
             };
         }
         match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(said) if !said.code.is_empty() => Err(CallFailure::Said {
+            Ok(said) if !said.code.is_empty() => Err(CallFailure::Rejected {
                 status,
-                code: cut(&said.code, MAX_ERROR_TEXT_BYTES).to_owned(),
-                message: cut(&said.message, MAX_ERROR_TEXT_BYTES).to_owned(),
+                code: truncated(&said.code, MAX_ERROR_TEXT_BYTES).to_owned(),
+                message: truncated(&said.message, MAX_ERROR_TEXT_BYTES).to_owned(),
             }),
             _ => Err(unknown(format!("HTTP status {} without the provider's error body", status.as_u16()))),
         }
@@ -199,7 +199,7 @@ impl CallFailure {
     pub(super) fn into_error(self) -> ProviderError {
         let (status, code, message) = match self {
             Self::Error(error) => return error,
-            Self::Said { status, code, message } => (status, code, message),
+            Self::Rejected { status, code, message } => (status, code, message),
         };
         let slow_down = ["FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED"].contains(&code.as_str());
         if status == StatusCode::TOO_MANY_REQUESTS || slow_down {
@@ -214,7 +214,7 @@ impl CallFailure {
     /// The code of a refusal that is sure: the provider understood, and did not do it.
     pub(super) fn refusal(&self) -> Option<&str> {
         match self {
-            Self::Said { status, code, .. } if status.is_client_error() => Some(code),
+            Self::Rejected { status, code, .. } if status.is_client_error() => Some(code),
             _ => None,
         }
     }
@@ -305,12 +305,12 @@ impl WechatPay {
     fn check_notify_url(&self, text: &str) -> Result<(), ProviderError> {
         let url = Url::parse(text).map_err(|_| not_sent("notify_url is not an absolute address"))?;
         ensure(text.len() <= MAX_NOTIFY_URL_BYTES, "notify_url must have at most 255 bytes")?;
-        ensure(self.may_be_shown(&url), "notify_url must begin with https://")?;
+        ensure(self.is_safe_redirect(&url), "notify_url must begin with https://")?;
         ensure(url.query().is_none() && url.fragment().is_none(), "notify_url must carry no query and no fragment")
     }
 
     /// Plain http is for sandboxes only, which are themselves reached by it.
-    pub(super) fn may_be_shown(&self, url: &Url) -> bool {
+    pub(super) fn is_safe_redirect(&self, url: &Url) -> bool {
         url.scheme() == "https" || (url.scheme() == "http" && self.account.base_url.scheme() == "http")
     }
 
@@ -324,7 +324,7 @@ impl WechatPay {
         ensure(request.expires_at_ms > (self.clock)(), "the payment has expired already")?;
         self.check_notify_url(&request.notify_url)?;
         ensure(
-            Url::parse(&request.return_url).is_ok_and(|url| self.may_be_shown(&url)),
+            Url::parse(&request.return_url).is_ok_and(|url| self.is_safe_redirect(&url)),
             "return_url must be an absolute https:// address",
         )
     }
@@ -333,7 +333,7 @@ impl WechatPay {
     fn payer_url(&self, h5_url: &str, return_url: &str) -> Result<String, ProviderError> {
         let mut url = Url::parse(h5_url)
             .ok()
-            .filter(|url| self.may_be_shown(url))
+            .filter(|url| self.is_safe_redirect(url))
             .ok_or_else(|| ProviderError::Unknown("h5_url is not an https:// address".into()))?;
         url.query_pairs_mut().append_pair("redirect_url", return_url);
         Ok(url.into())
@@ -368,7 +368,7 @@ impl Provider for WechatPay {
         let order = H5Order {
             appid: &self.account.appid,
             mchid: &self.account.mchid,
-            description: cut(&request.description, MAX_DESCRIPTION_BYTES),
+            description: truncated(&request.description, MAX_DESCRIPTION_BYTES),
             out_trade_no: &request.out_trade_no,
             time_expire: &time_expire,
             notify_url: &request.notify_url,
@@ -436,7 +436,7 @@ impl Provider for WechatPay {
         let order = RefundOrder {
             out_trade_no: &request.out_trade_no,
             out_refund_no: &request.out_refund_no,
-            reason: cut(&request.reason, MAX_REASON_BYTES),
+            reason: truncated(&request.reason, MAX_REASON_BYTES),
             notify_url: &request.notify_url,
             amount: RefundOrderAmount { refund, total, currency: request.currency.code() },
         };

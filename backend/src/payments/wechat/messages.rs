@@ -3,7 +3,7 @@
 //! Fields we do not use are not listed: the provider adds new ones at any time.
 
 use crate::money::{Currency, Money};
-use crate::payments::provider::{ForeignPaid, Paid, RefundState, ToldRefund, TradeState};
+use crate::payments::provider::{Paid, RefundDetails, RefundState, TradeState, UnknownCurrencyPayment};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +136,7 @@ impl Transaction {
                 paid_at_ms: paid_at.timestamp_millis(),
                 attach: self.attach.clone().unwrap_or_default(),
             }),
-            None if is_currency_code(code) => TradeState::PaidForeign(ForeignPaid {
+            None if is_currency_code(code) => TradeState::PaidUnknownCurrency(UnknownCurrencyPayment {
                 provider_txn_id,
                 amount_minor: amount.total,
                 currency: code.to_owned(),
@@ -180,7 +180,7 @@ pub(super) struct RefundNotice {
 impl RefundNotice {
     /// Which payment it is of, if it says all that is needed to know. Such notices name no currency: these accounts have
     /// but one.
-    pub fn told(&self) -> Option<ToldRefund> {
+    pub fn told(&self) -> Option<RefundDetails> {
         let short =
             |text: &Option<String>| text.clone().filter(|id| (1..=MAX_TRANSACTION_ID_BYTES).contains(&id.len()));
         let amount = self.amount.as_ref().filter(|amount| (1..=amount.total).contains(&amount.refund))?;
@@ -194,7 +194,7 @@ impl RefundNotice {
                 attach: String::new(),
             }
         });
-        Some(ToldRefund {
+        Some(RefundDetails {
             out_trade_no: short(&self.out_trade_no)?,
             provider_refund_id: short(&self.refund_id)?,
             amount_minor: amount.refund,
@@ -274,6 +274,6 @@ pub(super) fn china_time(unix_ms: i64) -> Option<String> {
 }
 
 /// The longest beginning of a text that fits into `limit` bytes and cuts no character.
-pub(super) fn cut(text: &str, limit: usize) -> &str {
+pub(super) fn truncated(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }

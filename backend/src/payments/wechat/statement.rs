@@ -21,7 +21,7 @@ impl WechatPay {
     async fn download(&self, address: &str, sha1_hex: &str) -> Result<Vec<u8>, ProviderError> {
         let url = Url::parse(address)
             .ok()
-            .filter(|url| self.may_be_shown(url))
+            .filter(|url| self.is_safe_redirect(url))
             .ok_or_else(|| ProviderError::Unknown("download_url is not an https:// address".into()))?;
         let timeout = self.call_timeout.max(DOWNLOAD_TIMEOUT);
         let sent = self.send(Method::GET, url, Vec::new(), timeout).await;

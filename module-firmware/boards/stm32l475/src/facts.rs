@@ -88,7 +88,7 @@ pub const SRAM2_START: u32 = 0x1000_0000;
 /// In an emulator, which has no flash that can be written, pages are here instead, provision first, fewer of the others.
 pub const EMULATED_STORE_PAGES: u32 = 12;
 /// What is told from one boot to the next, behind the emulated pages.
-pub const LEGACY_START: u32 = SRAM2_START + 15 * PAGE_BYTES;
+pub const BOOT_RECORD_START: u32 = SRAM2_START + 15 * PAGE_BYTES;
 
 const _: () = assert!(
     PROVISION_PAGES + EMULATED_STORE_PAGES <= 15,

@@ -4,7 +4,7 @@ use crate::{
     facts::{self, COIN_OUT, CREDIT_OUT, INHIBIT_OUT, LIGHT_OUT},
     flash,
     inputs::{self, Source},
-    legacy, start,
+    boot_record, start,
     supply::{Reading, Supply},
     time, uart, watchdog,
 };
@@ -12,7 +12,7 @@ use embassy_futures::select::select4;
 use embassy_time::{Instant, Timer};
 use module_firmware::{
     Health, Outputs,
-    console::Desk,
+    console::ConsoleMailbox,
     link::{Board, Input},
     modem::Modem,
 };
@@ -23,7 +23,7 @@ const SUPPLY_STEP_MV: u16 = 250;
 
 /// Pins, clock and what comes in from beside the coin line.
 pub struct Line<'a> {
-    desk: &'a Desk,
+    mailbox: &'a ConsoleMailbox,
     modem: &'a Modem,
     supply: Supply,
     /// What the core was last told.
@@ -43,9 +43,9 @@ pub fn rest() {
 
 impl<'a> Line<'a> {
     /// To be made once.
-    pub fn new(desk: &'a Desk, modem: &'a Modem) -> Self {
+    pub fn new(mailbox: &'a ConsoleMailbox, modem: &'a Modem) -> Self {
         Self {
-            desk,
+            mailbox,
             modem,
             supply: Supply::new(),
             reading: Reading::default(),
@@ -106,7 +106,7 @@ impl Board for Line<'_> {
                 Source::Button => Input::Button { pressed: !edge.level_high },
             });
         }
-        self.news().map(Input::Health).or_else(|| self.desk.take_input())
+        self.news().map(Input::Health).or_else(|| self.mailbox.take_input())
     }
 
     fn tell(&mut self, info: &Info<'static>) {
@@ -118,15 +118,15 @@ impl Board for Line<'_> {
             console_overruns: uart::CONSOLE.overruns(),
             ..info.hardware
         };
-        self.desk.tell(&Info { board: facts::NAME, hardware, ..*info });
+        self.mailbox.tell(&Info { board: facts::NAME, hardware, ..*info });
     }
 
     async fn wait(&mut self, until_us: u64) {
         // The loop has come round: all inputs are taken, all that was due is done.
         watchdog::feed();
-        legacy::note_uptime();
+        boot_record::note_uptime();
         let until_us = until_us.min(time::now_us().saturating_add(watchdog::ROUND_US));
         let due = Timer::at(Instant::from_micros(until_us));
-        select4(inputs::captured(), due, self.modem.health_changed(), self.desk.asked()).await;
+        select4(inputs::captured(), due, self.modem.health_changed(), self.mailbox.asked()).await;
     }
 }

@@ -17,7 +17,7 @@ mod executor;
 mod facts;
 mod flash;
 mod inputs;
-mod legacy;
+mod boot_record;
 mod line;
 mod pins;
 mod ring;
@@ -35,7 +35,7 @@ use facts::{MODEM_POWER_KEY, MODEM_RESET};
 use flash::Flash;
 use module_firmware::{
     Identity, Module,
-    console::{self, Desk},
+    console::{self, ConsoleMailbox},
     link::{self, Dial},
     modem::{self, Access, Modem, ModemDial, ModemStream, Power},
     provision::{self, Provision, ServerAddress},
@@ -61,7 +61,7 @@ fn main() -> ! {
 
     start::clocks();
     time::start();
-    let before = legacy::take();
+    let before = boot_record::take();
     line::rest();
     let coin_level_high = inputs::start();
     // The core takes up the line from here: a coin that comes while flash is read waits among the captured edges.
@@ -73,7 +73,7 @@ fn main() -> ! {
         parts.module.set_boot_report(before);
         work(parts);
     }
-    legacy::restart();
+    boot_record::restart();
 }
 
 /// Takes up what flash has. A frame of its own: what it needs of the stack is free again for the work.
@@ -88,7 +88,7 @@ fn boot(parts: &mut MaybeUninit<Parts>, coin_level_high: bool, began_us: u64) ->
         let server = provision.server().await.ok().flatten();
         let provisioned = known.is_some();
         // A module without an identity runs without the network: it passes coins on, learns, and waits for the console.
-        let identity = known.unwrap_or_else(nobody);
+        let identity = known.unwrap_or_else(unprovisioned);
         let mut store = Store::new(store).ok()?;
         // If the identity cannot be read, its data is not erased.
         if readable {
@@ -99,7 +99,7 @@ fn boot(parts: &mut MaybeUninit<Parts>, coin_level_high: bool, began_us: u64) ->
     }))
 }
 
-fn nobody() -> Identity {
+fn unprovisioned() -> Identity {
     Identity { id: ModuleId::from_bits(0), secret: ModuleSecret::new([0; 32]) }
 }
 
@@ -107,18 +107,18 @@ fn nobody() -> Identity {
 #[inline(never)]
 fn work(parts: &mut Parts) {
     let Parts { provision, module, store, identity, provisioned, server } = parts;
-    let (desk, modem) = (&Desk::new(), &Modem::new());
+    let (mailbox, modem) = (&ConsoleMailbox::new(), &Modem::new());
     let id = provisioned.then_some(identity.id);
     let seed = seed(identity, module.boots());
     let server = server.as_ref().filter(|_| *provisioned);
-    let mut line = line::Line::new(desk, modem);
+    let mut line = line::Line::new(mailbox, modem);
     let mut dial = BoardDial(server.map(|_| ModemDial::new(modem)));
     let mut port = Port(&CONSOLE);
     executor::block_on(pin!(async {
         select3(
             link::run(module, store, identity, &mut line, &mut dial, seed),
             run_modem(modem, server, seed),
-            console::run(&mut port, provision, id, desk),
+            console::run(&mut port, provision, id, mailbox),
         )
         .await;
     }));

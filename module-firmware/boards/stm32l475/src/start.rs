@@ -6,7 +6,7 @@ use crate::{
         PROVISION_PAGE, PROVISION_PAGES, STORE_PAGE, STORE_PAGES,
     },
     flash::Flash,
-    legacy,
+    boot_record,
     uart::{CONSOLE, MODEM},
 };
 use cortex_m::peripheral::NVIC;
@@ -64,7 +64,7 @@ pub fn interrupts() {
 /// The pages for identity and server, and those for settings, totals and journal. To be called once.
 pub fn flash() -> (Flash, Flash) {
     if emulated() {
-        let formatted = legacy::is_formatted();
+        let formatted = boot_record::is_formatted();
         let provision = Flash::in_sram2(0, PROVISION_PAGES, formatted);
         (provision, Flash::in_sram2(PROVISION_PAGES, EMULATED_STORE_PAGES, formatted))
     } else {

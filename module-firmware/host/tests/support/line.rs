@@ -11,7 +11,7 @@ use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
 
 /// Longest wait for anything.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes on their way on the line.
 const LINE_BYTES: usize = 256;

@@ -24,7 +24,7 @@ use std::{
 use tokio::{sync::mpsc, time::timeout};
 
 /// Longest wait for anything in a test.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 const SERVER: (&str, &str) = ("server", "server-password");
 
 /// The module number `n` of a test.
@@ -53,7 +53,7 @@ pub async fn counted(module: &VirtualModule, pulses: u64) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{:?}, not {pulses} pulses", module.snapshot()));
+    timeout(WAIT_TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{:?}, not {pulses} pulses", module.snapshot()));
 }
 
 /// mosquitto on a loopback port, with the modules' derived passwords and the rule that each speaks for itself.
@@ -105,7 +105,7 @@ impl Mosquitto {
             .unwrap();
         let begun = Instant::now();
         while TcpStream::connect(at).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "mosquitto does not listen");
+            assert!(begun.elapsed() < WAIT_TIMEOUT, "mosquitto does not listen");
             assert_eq!(child.try_wait().unwrap(), None, "mosquitto ended by itself");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -173,7 +173,7 @@ impl Server {
         let mut server = Self::listen(at, 0, "m/+/status".into()).await;
         let mut heard = HashSet::new();
         while heard.len() < modules {
-            let message = timeout(PATIENCE, server.messages.recv()).await;
+            let message = timeout(WAIT_TIMEOUT, server.messages.recv()).await;
             let (id, ..) = message.unwrap_or_else(|_| panic!("only {} modules came", heard.len())).unwrap();
             heard.insert(id);
         }
@@ -212,14 +212,14 @@ impl Server {
                 }
             }
         });
-        timeout(PATIENCE, standing).await.expect("a subscription").unwrap();
+        timeout(WAIT_TIMEOUT, standing).await.expect("a subscription").unwrap();
         Self { id, key: secret.message_key(id), client, messages, task, commands: 0 }
     }
 
     /// The next message of the module.
     pub async fn next(&mut self) -> Said {
         loop {
-            let message = timeout(PATIENCE, self.messages.recv()).await.expect("a message of the module").unwrap();
+            let message = timeout(WAIT_TIMEOUT, self.messages.recv()).await.expect("a message of the module").unwrap();
             let (id, kind, payload, retained) = message;
             let name = topic(id, kind);
             return match kind {

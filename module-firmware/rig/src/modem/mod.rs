@@ -34,7 +34,7 @@ use tokio::{
 /// A dial that gets no answer ends so much later.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a modem without anything due looks around.
-const GLANCE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The host's side of the line was told where it is; lines come and go as the board does.
 pub struct Modem {
@@ -83,8 +83,8 @@ impl Modem {
     }
 
     /// Does something to the modem.
-    pub fn with<T>(&self, deed: impl FnOnce(&mut Core) -> T) -> T {
-        let value = deed(&mut self.shared.core());
+    pub fn with<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
+        let value = change(&mut self.shared.core());
         self.shared.wake.notify_one();
         value
     }
@@ -223,7 +223,7 @@ async fn run(shared: Arc<Shared>, mut lines: mpsc::UnboundedReceiver<Line>) {
             }
         }
         let deadline = shared.core().deadline();
-        let rest = deadline.map_or(GLANCE, |at| at.saturating_sub(shared.now())).min(GLANCE);
+        let rest = deadline.map_or(POLL_INTERVAL, |at| at.saturating_sub(shared.now())).min(POLL_INTERVAL);
         tokio::select! {
             line = lines.recv() => {
                 let Some(line) = line else { return };

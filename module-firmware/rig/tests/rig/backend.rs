@@ -1,6 +1,6 @@
 //! The broker alone, and the server's side of the wire played by the test.
 
-use crate::PATIENCE;
+use crate::WAIT_TIMEOUT;
 use broker::{Authenticate, Broker, ClientIdRule, Config, Grants, Lane, Limits, Login, Refusal};
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,
@@ -106,13 +106,13 @@ impl Server {
                 }
             }
         });
-        timeout(PATIENCE, standing).await.expect("a subscription").unwrap();
+        timeout(WAIT_TIMEOUT, standing).await.expect("a subscription").unwrap();
         Self { id: *id, key: secret.message_key(*id), client, messages, commands: 0 }
     }
 
     /// The next message, syncs seen to.
     pub async fn next(&mut self) -> Said {
-        timeout(PATIENCE, self.listen()).await.expect("a message of the module")
+        timeout(WAIT_TIMEOUT, self.listen()).await.expect("a message of the module")
     }
 
     /// The next message, if one comes in time.
@@ -154,7 +154,7 @@ impl Server {
 
     /// Waits until the module is there and knows the time.
     pub async fn until_ready(&mut self) {
-        self.until_ready_within(PATIENCE).await;
+        self.until_ready_within(WAIT_TIMEOUT).await;
     }
 
     /// The same, with more patience.

@@ -1,6 +1,6 @@
 //! Bytes on the wire, counted on the modem's TCP side: of a sale, and of doing nothing.
 
-use crate::{demo::Demo, stand::Stand, until_within};
+use crate::{demo::Demo, test_bench::TestBench, until_within};
 use module_rig::{
     modem::{Family, Plan, Way, meter::HEADERS_BYTES},
     packets::packets,
@@ -26,24 +26,24 @@ const IDLE: Duration = Duration::from_secs(150);
 async fn a_sale_and_idling_cost_what_they_may() {
     let demo = Demo::start().await;
     let code = demo.spare_code().await;
-    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &demo.module(), demo.broker()).await;
+    let mut bench = TestBench::provisioned(Family::Quectel, Plan::default(), &demo.module(), demo.broker()).await;
     let stand_up = Instant::now();
     let visitor = demo.visitor();
     visitor.price_forms(&code).await;
     // From now on nothing is said but what keeps alive, and the page's probe is forgotten.
-    let kept = until_within(IDLE, "a keep-alive exchange", async || last(&stand, "PINGRESP")).await;
-    let meter = stand.board.modem.meter();
+    let kept = until_within(IDLE, "a keep-alive exchange", async || last(&bench, "PINGRESP")).await;
+    let meter = bench.board.modem.meter();
     let segments: Vec<_> = meter.segments_since(stand_up).collect();
     let [.., before, ping, pong] = segments.as_slice() else { panic!("a ping after nothing: {segments:?}") };
     let period_s = (ping.at - before.at).as_secs_f64();
-    let status = last(&stand, "PUBLISH status").expect("a status was published at the beginning");
+    let status = last(&bench, "PUBLISH status").expect("a status was published at the beginning");
     println!(
         "idle: {status} bytes a status; after {period_s:.1} s of silence {} bytes and {kept} back",
         ping.bytes.len()
     );
     assert_eq!((ping.bytes.len(), pong.bytes.len()), (2, 2), "more was said than a ping");
     assert!((period_s - (f64::from(KEEPALIVE_DEFAULT_S) - PING_AHEAD_S)).abs() < 3.0, "{period_s} s");
-    let status_period_s = f64::from(stand.console.info().await.unwrap().settings.status_period_s);
+    let status_period_s = f64::from(bench.console.info().await.unwrap().settings.status_period_s);
     // A status and its PUBACK stand in for a ping; each exchange is two segments, and two that acknowledge them.
     let with_headers = |bytes: usize| bytes as f64 + 4.0 * HEADERS_BYTES as f64;
     let month = |period_s: f64| {
@@ -55,14 +55,14 @@ async fn a_sale_and_idling_cost_what_they_may() {
     println!("idle at a keep-alive of 240 s: {:.0} kB a day, {:.2} MB a month", kept_240 / 30.0 / 1e3, kept_240 / 1e6);
     assert!(as_it_is <= MONTH_BYTES_MAX_AT_120_S && kept_240 <= MONTH_BYTES_MAX, "{as_it_is} {kept_240}");
 
-    let meter = stand.board.modem.meter();
+    let meter = bench.board.modem.meter();
     let before = [Way::Up, Way::Down].map(|way| meter.last(way).len());
     let begun = Instant::now();
     let bought = visitor.buy(&code).await;
     visitor.sale_state(&bought.path, &["credited"]).await;
     // What the server's taking of the last ack still costs.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let meter = stand.board.modem.meter();
+    let meter = bench.board.modem.meter();
     println!("of a sale:");
     let mut sale = 0;
     for (way, before) in [Way::Up, Way::Down].into_iter().zip(before) {
@@ -84,8 +84,8 @@ async fn a_sale_and_idling_cost_what_they_may() {
 }
 
 /// The bytes of the last packet of a name, if one went.
-fn last(stand: &Stand, name: &str) -> Option<usize> {
-    let meter = stand.board.modem.meter();
+fn last(bench: &TestBench, name: &str) -> Option<usize> {
+    let meter = bench.board.modem.meter();
     let all = [Way::Up, Way::Down].into_iter().flat_map(|way| packets(&meter.last(way)));
     all.rev().find(|packet| packet.name == name).map(|packet| packet.bytes)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Said, Server, broker, module},
-    stand::Stand,
+    test_bench::TestBench,
     until,
 };
 use module_rig::{
@@ -26,10 +26,10 @@ async fn a_thousand_duplicated_and_reordered_commands_give_each_credit_once() {
     let module = module(1);
     let mut server = Server::start(at, &module).await;
     let plan = Plan { answer_ms: 0..1, network_ms: 0..1, ..Plan::default() };
-    let mut stand = Stand::provisioned(Family::A7670, plan, &module, at).await;
-    stand.pace(20, 20).await;
+    let mut bench = TestBench::provisioned(Family::A7670, plan, &module, at).await;
+    bench.pace(20, 20).await;
     let asked = Instant::now();
-    let booted = stand.console.info().await.unwrap();
+    let booted = bench.console.info().await.unwrap();
     let told = Instant::now();
     server.until_ready().await;
 
@@ -77,13 +77,13 @@ async fn a_thousand_duplicated_and_reordered_commands_give_each_credit_once() {
     assert!(done.values().all(|times| *times == 1), "{done:?}");
     assert_eq!(done.len() as u32, CREDITS);
     let given = until("the last pulse", async || {
-        let given = stand.board.pulses(Output::Credit).unwrap().len();
+        let given = bench.board.pulses(Output::Credit).unwrap().len();
         (given as u32 >= CREDITS).then_some(given)
     })
     .await;
     assert_eq!(given as u32, CREDITS);
     let between_ms = told.elapsed().as_millis();
-    let info = stand.console.info().await.unwrap();
+    let info = bench.console.info().await.unwrap();
     let around_ms = asked.elapsed().as_millis();
     assert_eq!(info.totals.credit_pulses, u64::from(CREDITS));
 

@@ -155,6 +155,6 @@ impl Integrator {
                 }
             }
         };
-        timeout(crate::PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {kind} as awaited"))
+        timeout(crate::WAIT_TIMEOUT, wait).await.unwrap_or_else(|_| panic!("no {kind} as awaited"))
     }
 }

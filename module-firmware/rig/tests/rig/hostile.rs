@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Said, Server, broker, module},
-    stand::Stand,
+    test_bench::TestBench,
     until,
 };
 use module_rig::{
@@ -36,13 +36,13 @@ impl Dice {
 }
 
 /// A credit goes through, whole.
-async fn works(server: &mut Server, stand: &Stand) {
-    let before = stand.board.pulses(Output::Credit).unwrap().len();
+async fn works(server: &mut Server, bench: &TestBench) {
+    let before = bench.board.pulses(Output::Credit).unwrap().len();
     let credit = server.command(Action::Credit { pulses: 2 });
     let begun = std::time::Instant::now();
     let mut sent = None::<std::time::Instant>;
     loop {
-        assert!(begun.elapsed() < crate::PATIENCE, "a credit did not go through");
+        assert!(begun.elapsed() < crate::WAIT_TIMEOUT, "a credit did not go through");
         // As the server does: again until there is a word on it.
         if sent.is_none_or(|at| at.elapsed() > Duration::from_secs(4)) {
             server.send(&credit).await;
@@ -60,7 +60,7 @@ async fn works(server: &mut Server, stand: &Stand) {
             _ => panic!("{ack:?}"),
         }
     }
-    until("two pulses", async || (stand.board.pulses(Output::Credit).unwrap().len() == before + 2).then_some(())).await;
+    until("two pulses", async || (bench.board.pulses(Output::Credit).unwrap().len() == before + 2).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,22 +70,22 @@ async fn a_modem_that_answers_wrong_late_twice_or_never() {
         let (_broker, at) = broker().await;
         let module = module(3);
         let mut server = Server::start(at, &module).await;
-        let mut stand = Stand::provisioned(family, Plan::default(), &module, at).await;
+        let mut bench = TestBench::provisioned(family, Plan::default(), &module, at).await;
         server.until_ready().await;
-        let boot = stand.console.info().await.unwrap().boot;
+        let boot = bench.console.info().await.unwrap().boot;
 
         // Junk between answers, while it works.
         let mut dice = Dice(11);
-        stand.board.modem.plan(|plan| plan.noise = 300);
+        bench.board.modem.plan(|plan| plan.noise = 300);
         for _ in 0..20 {
             let junk = dice.bytes(40);
-            stand.board.modem.with(|core| core.noise(&junk));
+            bench.board.modem.with(|core| core.noise(&junk));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         // A line without an end.
-        stand.board.modem.with(|core| core.noise(&[b'A'; 3000]));
-        works(&mut server, &stand).await;
-        stand.board.modem.plan(|plan| plan.noise = 0);
+        bench.board.modem.with(|core| core.noise(&[b'A'; 3000]));
+        works(&mut server, &bench).await;
+        bench.board.modem.plan(|plan| plan.noise = 0);
 
         let read = match family {
             Family::Sim800 | Family::A7670 => "AT+CIPRXGET=2",
@@ -93,18 +93,18 @@ async fn a_modem_that_answers_wrong_late_twice_or_never() {
         };
         for answer in [Answer::Late(3000), Answer::Twice, Answer::Never, Answer::Refused] {
             let faults = [Fault::next(read, 1, answer), Fault::next("DATA", 1, answer)];
-            stand.board.modem.plan(|plan| plan.faults = faults.to_vec());
-            works(&mut server, &stand).await;
+            bench.board.modem.plan(|plan| plan.faults = faults.to_vec());
+            works(&mut server, &bench).await;
         }
         // Bits that flip, in data too.
-        stand.board.modem.plan(|plan| plan.corruption = 50);
+        bench.board.modem.plan(|plan| plan.corruption = 50);
         tokio::time::sleep(Duration::from_secs(3)).await;
-        stand.board.modem.plan(|plan| plan.corruption = 0);
-        works(&mut server, &stand).await;
-        let info = stand.console.info().await.unwrap();
+        bench.board.modem.plan(|plan| plan.corruption = 0);
+        works(&mut server, &bench).await;
+        let info = bench.console.info().await.unwrap();
         assert_eq!((info.boot, info.diagnostics.panic), (boot, None), "{family:?}: it restarted");
         let counted = info.diagnostics;
-        println!("{family:?}: {:?}, and the module counted {counted:?}", stand.board.modem.counters());
+        println!("{family:?}: {:?}, and the module counted {counted:?}", bench.board.modem.counters());
         assert!(counted.modem_garbage > 0 && counted.modem_timeouts > 0 && counted.modem_errors > 0, "{counted:?}");
     }
 }
@@ -115,23 +115,23 @@ async fn a_modem_that_hangs_restarts_or_is_refused() {
     let (_broker, at) = broker().await;
     let module = module(4);
     let mut server = Server::start(at, &module).await;
-    let mut stand = Stand::provisioned(Family::A7670, Plan::default(), &module, at).await;
+    let mut bench = TestBench::provisioned(Family::A7670, Plan::default(), &module, at).await;
     server.until_ready().await;
-    let boot = stand.console.info().await.unwrap().boot;
+    let boot = bench.console.info().await.unwrap().boot;
 
-    stand.board.modem.with(|core| core.restart());
-    works(&mut server, &stand).await;
-    stand.board.modem.plan(|plan| plan.registration = Registration::Denied);
-    stand.board.modem.with(|core| core.restart());
+    bench.board.modem.with(|core| core.restart());
+    works(&mut server, &bench).await;
+    bench.board.modem.plan(|plan| plan.registration = Registration::Denied);
+    bench.board.modem.with(|core| core.restart());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    stand.board.modem.plan(|plan| plan.registration = Registration::Taken);
-    works(&mut server, &stand).await;
+    bench.board.modem.plan(|plan| plan.registration = Registration::Taken);
+    works(&mut server, &bench).await;
 
-    let boots = stand.board.modem.counters().boots;
-    stand.board.modem.with(|core| core.hang());
-    until("the modem's power cycle", async || (stand.board.modem.counters().boots > boots).then_some(())).await;
-    works(&mut server, &stand).await;
-    let info = stand.console.info().await.unwrap();
+    let boots = bench.board.modem.counters().boots;
+    bench.board.modem.with(|core| core.hang());
+    until("the modem's power cycle", async || (bench.board.modem.counters().boots > boots).then_some(())).await;
+    works(&mut server, &bench).await;
+    let info = bench.console.info().await.unwrap();
     assert_eq!(info.boot, boot, "it restarted");
     assert!(info.diagnostics.modem_restarts >= 3 && info.diagnostics.links_lost > 0, "{:?}", info.diagnostics);
 }
@@ -142,26 +142,26 @@ async fn a_console_full_of_garbage() {
     let (_broker, at) = broker().await;
     let module = module(5);
     let mut server = Server::start(at, &module).await;
-    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &module, at).await;
+    let mut bench = TestBench::provisioned(Family::Quectel, Plan::default(), &module, at).await;
     server.until_ready().await;
-    let before = stand.console.info().await.unwrap();
+    let before = bench.console.info().await.unwrap();
 
     let mut dice = Dice(5);
     let request = frame(9, &Request::Reboot).unwrap();
     for _ in 0..10 {
-        stand.console.raw(&dice.bytes(300)).await.unwrap();
+        bench.console.raw(&dice.bytes(300)).await.unwrap();
         // Cut short, bent, and without an end.
-        stand.console.raw(&request[..request.len() / 2]).await.unwrap();
+        bench.console.raw(&request[..request.len() / 2]).await.unwrap();
         let mut bent = request.to_vec();
         bent[3] ^= 0x40;
-        stand.console.raw(&bent).await.unwrap();
-        stand.console.raw(&[7; FRAME_MAX_BYTES + 100]).await.unwrap();
+        bench.console.raw(&bent).await.unwrap();
+        bench.console.raw(&[7; FRAME_MAX_BYTES + 100]).await.unwrap();
     }
-    stand.console.raw(&[0]).await.unwrap();
-    let after = stand.console.info().await.unwrap();
+    bench.console.raw(&[0]).await.unwrap();
+    let after = bench.console.info().await.unwrap();
     assert_eq!(after.boot, before.boot, "it restarted");
     assert!(after.hardware.bad_frames > before.hardware.bad_frames, "{after:?}");
-    works(&mut server, &stand).await;
+    works(&mut server, &bench).await;
 }
 
 /// Spikes, and more edges than can be taken: the line is read right again, and nothing else has suffered.
@@ -171,32 +171,32 @@ async fn a_coin_line_full_of_noise() {
     let (_broker, at) = broker().await;
     let module = module(9);
     let mut server = Server::start(at, &module).await;
-    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &module, at).await;
+    let mut bench = TestBench::provisioned(Family::Quectel, Plan::default(), &module, at).await;
     server.until_ready().await;
-    let boot = stand.console.info().await.unwrap().boot;
+    let boot = bench.console.info().await.unwrap().boot;
 
     for _ in 0..50 {
-        stand.board.coin_line(false).unwrap();
-        stand.board.coin_line(true).unwrap();
+        bench.board.coin_line(false).unwrap();
+        bench.board.coin_line(true).unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     for edge in 1..=6_000 {
-        stand.board.coin_line(edge % 2 == 0).unwrap();
+        bench.board.coin_line(edge % 2 == 0).unwrap();
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     // Some may have taken long enough on a busy machine to pass for a coin.
-    let before = stand.console.info().await.unwrap();
+    let before = bench.console.info().await.unwrap();
     assert_eq!(before.boot, boot, "it restarted");
     assert_eq!(before.faults & faults::COIN_LINE_STUCK, 0, "{before:?}");
     assert!(before.totals.noise_edges > 0, "{before:?}");
     println!("edges lost: {:?}", before.diagnostics.edges_lost);
-    stand.board.coin(2, Duration::from_millis(60), Duration::from_millis(90)).unwrap();
+    bench.board.coin(2, Duration::from_millis(60), Duration::from_millis(90)).unwrap();
     until("the coin", async || {
-        let info = stand.console.info().await.unwrap();
+        let info = bench.console.info().await.unwrap();
         (info.totals.coin_pulses == before.totals.coin_pulses + 2).then_some(())
     })
     .await;
-    works(&mut server, &stand).await;
+    works(&mut server, &bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,9 +205,9 @@ async fn commands_that_are_none() {
     let (_broker, at) = broker().await;
     let module = module(6);
     let mut server = Server::start(at, &module).await;
-    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &module, at).await;
+    let mut bench = TestBench::provisioned(Family::Quectel, Plan::default(), &module, at).await;
     server.until_ready().await;
-    let boot = stand.console.info().await.unwrap().boot;
+    let boot = bench.console.info().await.unwrap().boot;
 
     let mut dice = Dice(6);
     for count in [0, 1, 15, 16, 17, 64, 200, 256, 257, 280] {
@@ -224,9 +224,9 @@ async fn commands_that_are_none() {
         let payload = server.sealed(&credit);
         server.send_raw(payload[..cut * payload.len() / 20].to_vec()).await;
     }
-    works(&mut server, &stand).await;
-    assert_eq!(stand.board.pulses(Output::Credit).unwrap().len(), 2, "one of them was taken for a credit");
-    let info = stand.console.info().await.unwrap();
+    works(&mut server, &bench).await;
+    assert_eq!(bench.board.pulses(Output::Credit).unwrap().len(), 2, "one of them was taken for a credit");
+    let info = bench.console.info().await.unwrap();
     assert_eq!(info.boot, boot, "it restarted");
     assert_ne!(info.faults & faults::BAD_SIGNATURES, 0, "{info:?}");
     assert!(info.diagnostics.bad_tags > 0 && info.diagnostics.bad_payloads > 0, "{:?}", info.diagnostics);
@@ -276,11 +276,11 @@ async fn a_server_that_speaks_bad_mqtt() {
         connack[..2].to_vec(),
     ];
     let hostile = hostile_server(sayings, at).await;
-    let mut stand = Stand::provisioned(Family::A7670, Plan::default(), &module, hostile).await;
-    let boot = stand.console.info().await.unwrap().boot;
+    let mut bench = TestBench::provisioned(Family::A7670, Plan::default(), &module, hostile).await;
+    let boot = bench.console.info().await.unwrap().boot;
     server.until_ready_within(Duration::from_secs(200)).await;
-    works(&mut server, &stand).await;
-    assert_eq!(stand.console.info().await.unwrap().boot, boot, "it restarted");
+    works(&mut server, &bench).await;
+    assert_eq!(bench.console.info().await.unwrap().boot, boot, "it restarted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,21 +299,21 @@ async fn flash_that_is_blank_full_or_no_sense() {
     ];
     for (name, memory) in contents {
         println!("{name}");
-        let mut stand = Stand::start(Family::A7670, Plan::default(), Some(&memory));
+        let mut bench = TestBench::start(Family::A7670, Plan::default(), Some(&memory));
         let (id, secret) = &identity;
-        stand.console.provision(*id, secret, &at.ip().to_string(), at.port()).await.unwrap();
-        let info = stand.console.reboot().await.unwrap();
+        bench.console.provision(*id, secret, &at.ip().to_string(), at.port()).await.unwrap();
+        let info = bench.console.reboot().await.unwrap();
         assert_eq!(info.id, Some(*id), "{name}");
         server.until_ready().await;
-        works(&mut server, &stand).await;
+        works(&mut server, &bench).await;
         // Bits lost in what it wrote: it comes up again, with its identity or asking for one.
-        let mut memory = stand.board.cut_power().unwrap();
+        let mut memory = bench.board.cut_power().unwrap();
         for _ in 0..8 {
             let at = dice.next() as usize % memory.len();
             memory[at] ^= 1 << (dice.next() % 8);
         }
-        let mut stand = Stand::start(Family::A7670, Plan::default(), Some(&memory));
-        let info = stand.console.info().await.unwrap();
+        let mut bench = TestBench::start(Family::A7670, Plan::default(), Some(&memory));
+        let info = bench.console.info().await.unwrap();
         assert!(info.id.is_none() || info.id == Some(*id), "{name}: {info:?}");
     }
 }

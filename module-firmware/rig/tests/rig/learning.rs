@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Said, Server, broker, module},
-    stand::Stand,
+    test_bench::TestBench,
 };
 use module_rig::{
     board::Output,
@@ -38,14 +38,14 @@ async fn three_acceptors_are_learned_one_after_the_other() {
     let (_broker, at) = broker().await;
     let module = module(2);
     let mut server = Server::start(at, &module).await;
-    let mut stand = Stand::provisioned(Family::Sim800, Plan::default(), &module, at).await;
+    let mut bench = TestBench::provisioned(Family::Sim800, Plan::default(), &module, at).await;
     server.until_ready().await;
     for acceptor in &ACCEPTORS {
-        stand.board.coin_line(acceptor.idle_high).unwrap();
+        bench.board.coin_line(acceptor.idle_high).unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let learn = server.command(Action::Learn(Learn { coins: COINS, confirm: false, test_pulses: 0 }));
         server.send(&learn).await;
-        let learned = until_stored(&mut server, &stand, acceptor, learn.sequence).await;
+        let learned = until_stored(&mut server, &bench, acceptor, learn.sequence).await;
 
         println!("{}: {learned:?}", acceptor.name);
         let profile = learned.profile.expect("a stored profile");
@@ -55,43 +55,43 @@ async fn three_acceptors_are_learned_one_after_the_other() {
         assert_eq!([pulses.min, pulses.median, pulses.max], [acceptor.pulses as u16; 3]);
 
         // It counts with it, and credits by it.
-        let before = stand.console.info().await.unwrap().totals;
-        insert(&stand, acceptor);
-        let credits = stand.board.pulses(Output::Credit).unwrap().len();
+        let before = bench.console.info().await.unwrap().totals;
+        insert(&bench, acceptor);
+        let credits = bench.board.pulses(Output::Credit).unwrap().len();
         let credit = server.command(Action::Credit { pulses: 2 });
         server.send(&credit).await;
         crate::until("the credit", async || {
-            let given = stand.board.pulses(Output::Credit).unwrap();
+            let given = bench.board.pulses(Output::Credit).unwrap();
             (given.len() == credits + 2).then_some(())
         })
         .await;
-        let given = stand.board.pulses(Output::Credit).unwrap();
+        let given = bench.board.pulses(Output::Credit).unwrap();
         let width_ms = given[credits].width.as_millis() as u64;
         assert!(width_ms.abs_diff(acceptor.width_ms) <= 25, "{width_ms} ms");
-        let totals = stand.console.info().await.unwrap().totals;
+        let totals = bench.console.info().await.unwrap().totals;
         assert_eq!(totals.coin_pulses, before.coin_pulses + u64::from(acceptor.pulses));
     }
 }
 
-fn insert(stand: &Stand, acceptor: &Acceptor) {
+fn insert(bench: &TestBench, acceptor: &Acceptor) {
     let ms = Duration::from_millis;
     for pulse in 0..acceptor.pulses {
         if pulse > 0 {
             std::thread::sleep(ms(acceptor.gap_ms));
         }
-        stand.board.coin_line(!acceptor.idle_high).unwrap();
+        bench.board.coin_line(!acceptor.idle_high).unwrap();
         std::thread::sleep(ms(acceptor.width_ms));
-        stand.board.coin_line(acceptor.idle_high).unwrap();
+        bench.board.coin_line(acceptor.idle_high).unwrap();
     }
     std::thread::sleep(ms(1200));
 }
 
 /// Inserts coins while the module samples, until it says how that ended.
-async fn until_stored(server: &mut Server, stand: &Stand, acceptor: &Acceptor, command: u32) -> Learned {
+async fn until_stored(server: &mut Server, bench: &TestBench, acceptor: &Acceptor, command: u32) -> Learned {
     let mut sampling = false;
     loop {
         while sampling && !server.has_heard() {
-            insert(stand, acceptor);
+            insert(bench, acceptor);
         }
         let Said::Status(status) = server.next().await else { continue };
         let Some(learned) = status.learned.filter(|learned| learned.command == command) else { continue };
@@ -110,27 +110,27 @@ async fn until_stored(server: &mut Server, stand: &Stand, acceptor: &Acceptor, c
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the image: cargo xtask rig"]
-async fn the_button_begins_learning_and_the_machines_word_confirms_the_pulses() {
+async fn the_button_begins_learning_and_the_sense_input_confirms_the_pulses() {
     let (_broker, at) = broker().await;
     let module = module(9);
     let mut server = Server::start(at, &module).await;
-    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &module, at).await;
-    stand.console.settings(Settings { version: 1, sense: true, ..Settings::default() }).await.unwrap();
+    let mut bench = TestBench::provisioned(Family::Quectel, Plan::default(), &module, at).await;
+    bench.console.settings(Settings { version: 1, sense: true, ..Settings::default() }).await.unwrap();
     server.until_ready().await;
 
-    stand.board.button(true).unwrap();
+    bench.board.button(true).unwrap();
     tokio::time::sleep(Duration::from_millis(3500)).await;
-    stand.board.button(false).unwrap();
+    bench.board.button(false).unwrap();
     let acceptor = &ACCEPTORS[0];
     let mut seen = 0;
     let mut stage = LearnStage::Quiet;
     let learned = loop {
         match stage {
-            LearnStage::Sampling => insert(&stand, acceptor),
-            LearnStage::Confirming => run_on(&stand, &mut seen).await,
+            LearnStage::Sampling => insert(&bench, acceptor),
+            LearnStage::Confirming => run_on(&bench, &mut seen).await,
             _ => tokio::time::sleep(Duration::from_secs(1)).await,
         }
-        let learned = stand.console.info().await.unwrap().learned;
+        let learned = bench.console.info().await.unwrap().learned;
         match learned {
             Some(learned) if learned.stage == LearnStage::Stored => break learned,
             Some(learned) if learned.stage == LearnStage::Failed => panic!("{learned:?}"),
@@ -148,21 +148,21 @@ async fn the_button_begins_learning_and_the_machines_word_confirms_the_pulses() 
     let profile = learned.profile.expect("a stored profile");
     assert_eq!(profile.credit_width_ms, 100, "the shortest that the machine takes");
     // Test pulses are no credits.
-    assert_eq!(stand.console.info().await.unwrap().totals.credit_pulses, 0);
+    assert_eq!(bench.console.info().await.unwrap().totals.credit_pulses, 0);
     assert_eq!(server.until_learned(LearnStage::Stored).await.profile, Some(profile));
 }
 
 /// The machine's part for half a second: it runs for a while on each pulse that is long enough for it.
-async fn run_on(stand: &Stand, seen: &mut usize) {
+async fn run_on(bench: &TestBench, seen: &mut usize) {
     for _ in 0..25 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let pulses = stand.board.pulses(Output::Credit).unwrap();
+        let pulses = bench.board.pulses(Output::Credit).unwrap();
         let new = &pulses[*seen..];
         *seen = pulses.len();
         if new.iter().any(|pulse| pulse.width >= Duration::from_millis(TAKES_MS)) {
-            stand.board.machine_runs(true).unwrap();
+            bench.board.machine_runs(true).unwrap();
             tokio::time::sleep(Duration::from_millis(300)).await;
-            stand.board.machine_runs(false).unwrap();
+            bench.board.machine_runs(false).unwrap();
         }
     }
 }

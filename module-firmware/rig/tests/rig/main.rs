@@ -16,7 +16,7 @@ mod hostile;
 mod learning;
 mod outage;
 mod sale;
-mod stand;
+mod test_bench;
 // The visitor of the server's own tests: there it has more to do.
 #[allow(dead_code)]
 #[path = "../../../../server/tests/process/visitor.rs"]
@@ -25,12 +25,12 @@ mod visitor;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(90);
-const GLANCE: Duration = Duration::from_millis(100);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Looks again and again until there is something to see.
 pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    until_within(PATIENCE, what, look).await
+    until_within(WAIT_TIMEOUT, what, look).await
 }
 
 /// The same, with another patience.
@@ -40,7 +40,7 @@ pub async fn until_within<T>(patience: Duration, what: &str, look: impl AsyncFnM
 
 /// As [`until`], for those who have more to say than what they waited for.
 pub async fn until_or<T>(look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    look_for(PATIENCE, look).await
+    look_for(WAIT_TIMEOUT, look).await
 }
 
 async fn look_for<T>(patience: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
@@ -49,7 +49,7 @@ async fn look_for<T>(patience: Duration, mut look: impl AsyncFnMut() -> Option<T
         if let Some(seen) = look().await {
             return Some(seen);
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     None
 }

@@ -1,6 +1,6 @@
 //! What is lost in the middle of a credit: the link, or all power; and what is lost for good: the memory.
 
-use crate::{demo::Demo, stand::Stand, until, visitor::Visitor};
+use crate::{demo::Demo, test_bench::TestBench, until, visitor::Visitor};
 use module_rig::{
     board::Output,
     modem::{Family, Plan},
@@ -19,8 +19,8 @@ async fn buy_six(visitor: &Visitor, code: &str) -> String {
     visitor.approve(&payment).await
 }
 
-async fn pulses_seen(stand: &Stand, count: usize) {
-    until("pulses", async || (stand.board.pulses(Output::Credit).unwrap().len() >= count).then_some(())).await;
+async fn pulses_seen(bench: &TestBench, count: usize) {
+    until("pulses", async || (bench.board.pulses(Output::Credit).unwrap().len() >= count).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,19 +28,19 @@ async fn pulses_seen(stand: &Stand, count: usize) {
 async fn a_link_lost_in_mid_credit_costs_nothing_but_time() {
     let demo = Demo::start().await;
     let code = demo.spare_code().await;
-    let mut stand = Stand::provisioned(Family::Quectel, Plan::default(), &demo.module(), demo.broker()).await;
-    stand.pace(PACE_MS, PACE_MS).await;
+    let mut bench = TestBench::provisioned(Family::Quectel, Plan::default(), &demo.module(), demo.broker()).await;
+    bench.pace(PACE_MS, PACE_MS).await;
     let visitor = demo.visitor();
     let path = buy_six(&visitor, &code).await;
-    pulses_seen(&stand, 1).await;
+    pulses_seen(&bench, 1).await;
 
-    stand.board.modem.with(|core| core.drop_bearer());
+    bench.board.modem.with(|core| core.drop_bearer());
     visitor.sale_state(&path, &["credited"]).await;
-    assert_eq!(stand.board.pulses(Output::Credit).unwrap().len(), 6);
-    assert!(stand.board.modem.counters().connections >= 2, "the link was not lost");
+    assert_eq!(bench.board.pulses(Output::Credit).unwrap().len(), 6);
+    assert!(bench.board.modem.counters().connections >= 2, "the link was not lost");
     // Repeats of the command found it done.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(stand.board.pulses(Output::Credit).unwrap().len(), 6);
+    assert_eq!(bench.board.pulses(Output::Credit).unwrap().len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,23 +48,23 @@ async fn a_link_lost_in_mid_credit_costs_nothing_but_time() {
 async fn a_power_cut_in_mid_credit_is_told_not_resumed_and_refunded() {
     let demo = Demo::start().await;
     let code = demo.spare_code().await;
-    let mut stand = Stand::provisioned(Family::A7670, Plan::default(), &demo.module(), demo.broker()).await;
-    stand.pace(PACE_MS, PACE_MS).await;
+    let mut bench = TestBench::provisioned(Family::A7670, Plan::default(), &demo.module(), demo.broker()).await;
+    bench.pace(PACE_MS, PACE_MS).await;
     let visitor = demo.visitor();
     // When a pulse has just ended and may not be in flash yet, and within the next but one.
     for (pulses, later_ms) in [(2, 0), (1, 3 * u64::from(PACE_MS) / 2)] {
         let path = buy_six(&visitor, &code).await;
-        pulses_seen(&stand, pulses).await;
+        pulses_seen(&bench, pulses).await;
         tokio::time::sleep(Duration::from_millis(later_ms)).await;
-        stand.board.stop().unwrap();
+        bench.board.stop().unwrap();
         // Those that ended; one that had begun counts for nothing.
-        let seen = stand.board.pulses(Output::Credit).unwrap().len();
+        let seen = bench.board.pulses(Output::Credit).unwrap().len();
 
-        stand.power_cycle(Duration::from_secs(1)).await;
+        bench.power_cycle(Duration::from_secs(1)).await;
         visitor.sale_state(&path, &["refunded"]).await;
         let page = visitor.get(&path).await;
         assert_eq!(page.texts("h1"), ["Refunded"]);
-        assert_eq!(stand.board.pulses(Output::Credit).unwrap(), [], "it went on by itself");
+        assert_eq!(bench.board.pulses(Output::Credit).unwrap(), [], "it went on by itself");
         // A pulse is known once it is in flash, which comes after its end.
         let told = page.texts(".receipt dd");
         let known = told.iter().find_map(|text| text.split_once(" of 6")?.0.parse::<usize>().ok());
@@ -81,21 +81,21 @@ async fn a_board_without_its_memory_sells_again() {
     let demo = Demo::start().await;
     let code = demo.spare_code().await;
     let (identity, server, visitor) = (demo.module(), demo.broker(), demo.visitor());
-    let mut stand = Stand::provisioned(Family::Sim800, Plan::default(), &identity, server).await;
+    let mut bench = TestBench::provisioned(Family::Sim800, Plan::default(), &identity, server).await;
     for _ in 0..2 {
-        stand.power_cycle(Duration::from_millis(200)).await;
+        bench.power_cycle(Duration::from_millis(200)).await;
     }
     let bought = visitor.buy(&code).await;
     visitor.sale_state(&bought.path, &["credited"]).await;
-    let boots = stand.console.info().await.unwrap().boot;
-    drop(stand);
+    let boots = bench.console.info().await.unwrap().boot;
+    drop(bench);
 
-    let mut stand = Stand::provisioned(Family::Sim800, Plan::default(), &identity, server).await;
-    let info = stand.console.info().await.unwrap();
+    let mut bench = TestBench::provisioned(Family::Sim800, Plan::default(), &identity, server).await;
+    let info = bench.console.info().await.unwrap();
     assert!(info.boot < boots, "{} boots of {boots}", info.boot);
     let bought = visitor.buy(&code).await;
     visitor.sale_state(&bought.path, &["credited"]).await;
-    let given = stand.console.info().await.unwrap().totals.credit_pulses;
-    assert_eq!(stand.board.pulses(Output::Credit).unwrap().len() as u64, given);
+    let given = bench.console.info().await.unwrap().totals.credit_pulses;
+    assert_eq!(bench.board.pulses(Output::Credit).unwrap().len() as u64, given);
     assert!(given > 0);
 }

@@ -1,6 +1,6 @@
 //! A sale, from the scan page to the pulses on the machine's line.
 
-use crate::{demo::Demo, stand::Stand, until};
+use crate::{demo::Demo, test_bench::TestBench, until};
 use module_rig::{
     board::Output,
     modem::{Family, Plan},
@@ -16,7 +16,7 @@ const PULSE: Duration = Duration::from_millis(50);
 async fn a_sale_goes_from_the_scan_page_to_pulses_and_shows_as_credited() {
     let demo = Demo::start().await;
     let code = demo.spare_code().await;
-    let stand = Stand::provisioned(Family::A7670, Plan::default(), &demo.module(), demo.broker()).await;
+    let bench = TestBench::provisioned(Family::A7670, Plan::default(), &demo.module(), demo.broker()).await;
     let visitor = demo.visitor();
     visitor.price_forms(&code).await;
     let payment = visitor.try_order(&code).await.unwrap().expect("the machine is ready");
@@ -24,7 +24,7 @@ async fn a_sale_goes_from_the_scan_page_to_pulses_and_shows_as_credited() {
     let approved = Instant::now();
     let path = visitor.approve(&payment).await;
     let pulses = until("the pulses", async || {
-        let pulses = stand.board.pulses(Output::Credit).unwrap();
+        let pulses = bench.board.pulses(Output::Credit).unwrap();
         (pulses.len() == 2).then_some(pulses)
     })
     .await;
@@ -37,6 +37,6 @@ async fn a_sale_goes_from_the_scan_page_to_pulses_and_shows_as_credited() {
     let page = visitor.get(&path).await;
     let given = "2 of 2 credits given".to_owned();
     assert!(page.texts(".receipt dd").contains(&given), "{:?}", page.texts(".receipt dd"));
-    assert_eq!(stand.board.pulses(Output::Credit).unwrap().len(), 2);
-    assert_eq!(stand.board.pulses(Output::Coin).unwrap(), [], "a credit is no coin");
+    assert_eq!(bench.board.pulses(Output::Credit).unwrap().len(), 2);
+    assert_eq!(bench.board.pulses(Output::Coin).unwrap(), [], "a credit is no coin");
 }

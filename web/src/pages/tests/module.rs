@@ -2,21 +2,21 @@
 
 use super::{each, fleet_row, member, module as module_view, templates};
 use crate::pages::{
-    module::{self, CAUSES, DEEDS, FAILURES, REASONS, REFUSALS, Replacing, STAGES},
+    module::{self, CAUSES, DONE_NOTICES, FAILURES, REASONS, REFUSALS, Replacing, STAGES},
     module_settings::SettingsForm,
 };
 use backend::{
     machines::RemoteView,
-    modules::{DiagnosticsView, ErrandView, LessonView, ModuleSettings, ProfileView},
+    modules::{DiagnosticsView, LearningResultView, ModuleSettings, ProfileView, RemoteActionView},
 };
 
 const AT_MS: i64 = 1_795_404_636_000;
 
-fn errand(action: &'static str, state: &'static str, reason: &str) -> ErrandView {
-    ErrandView { action, state, reason: reason.into(), ordered_ms: AT_MS, heard_ms: Some(AT_MS + 900) }
+fn errand(action: &'static str, state: &'static str, reason: &str) -> RemoteActionView {
+    RemoteActionView { action, state, reason: reason.into(), ordered_ms: AT_MS, heard_ms: Some(AT_MS + 900) }
 }
 
-fn lesson(stage: &'static str) -> LessonView {
+fn lesson(stage: &'static str) -> LearningResultView {
     let ended = ["stored", "failed"].contains(&stage);
     let profile = ProfileView {
         idle_high: true,
@@ -27,7 +27,7 @@ fn lesson(stage: &'static str) -> LessonView {
         credit_width_ms: 50,
         credit_gap_ms: 60,
     };
-    LessonView {
+    LearningResultView {
         heard_ms: AT_MS,
         stage,
         ended,
@@ -136,7 +136,7 @@ fn every_word_of_a_module_has_its_text() {
         view.errands = actions.map(|action| errand(action, "failed", reason)).into();
         render(&format!("module-reason-{reason}"), &view, None, None);
     }
-    view.lesson = Some(LessonView { confirmed: Some(false), test_pulses: 0, ..lesson("stored") });
+    view.lesson = Some(LearningResultView { confirmed: Some(false), test_pulses: 0, ..lesson("stored") });
     assert!(render("module-lesson-untried", &view, None, None)[1].contains("Not tried"));
     view.errands = ["pending", "done", "failed", "expired"].map(|state| errand("reboot", state, "busy")).into();
     let html = render("module-errands", &view, None, None);
@@ -146,7 +146,7 @@ fn every_word_of_a_module_has_its_text() {
             let open = verdict == "open";
             let base = lesson(stage);
             let acceptable = base.acceptable && open;
-            view.lesson = Some(LessonView { verdict: verdict.into(), acceptable, ..base });
+            view.lesson = Some(LearningResultView { verdict: verdict.into(), acceptable, ..base });
             let html = render(&format!("module-lesson-{stage}-{verdict}"), &view, None, None);
             let ended = ["stored", "failed"].contains(&stage);
             assert_eq!(html[1].contains("id=\"accept\""), ended && open, "{stage} {verdict}");
@@ -155,8 +155,8 @@ fn every_word_of_a_module_has_its_text() {
         }
     }
     for failure in FAILURES.into_iter().chain(["something_new"]) {
-        let bare = LessonView { profile: None, widths_ms: None, acceptable: false, ..lesson("failed") };
-        view.lesson = Some(LessonView { failure: Some(failure), ..bare });
+        let bare = LearningResultView { profile: None, widths_ms: None, acceptable: false, ..lesson("failed") };
+        view.lesson = Some(LearningResultView { failure: Some(failure), ..bare });
         let html = render(&format!("module-failure-{failure}"), &view, None, None);
         assert!(!html[1].contains("id=\"accept\"") && html[1].contains("id=\"discard\""));
     }
@@ -169,8 +169,8 @@ fn every_word_of_a_module_has_its_text() {
 #[test]
 fn notices_and_refusals() {
     let view = remote("in_force", true);
-    for deed in DEEDS {
-        render(&format!("module-done-{deed}"), &view, Some(deed), None);
+    for notice in DONE_NOTICES {
+        render(&format!("module-done-{notice}"), &view, Some(notice), None);
     }
     for word in REFUSALS {
         let html = render(&format!("module-refused-{word}"), &view, None, Some(word));

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The longest wait for something that should come at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Browser {
     app: Arc<dyn DynEndpoint<Output = Response>>,
@@ -194,7 +194,7 @@ impl Live {
                 self.text.push_str(&String::from_utf8_lossy(&chunk.unwrap()));
             }
         };
-        if tokio::time::timeout(PATIENCE, reading).await.is_err() {
+        if tokio::time::timeout(WAIT_TIMEOUT, reading).await.is_err() {
             panic!("{wanted:?} did not come: {}", self.text);
         }
     }
@@ -206,6 +206,6 @@ impl Live {
                 self.text.push_str(&String::from_utf8_lossy(&chunk.unwrap()));
             }
         };
-        tokio::time::timeout(PATIENCE, reading).await.expect("the stream ends");
+        tokio::time::timeout(WAIT_TIMEOUT, reading).await.expect("the stream ends");
     }
 }

@@ -10,7 +10,7 @@ use backend::{
         Providers,
         provider::{
             CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
-            RefundRequest, RefundState, Statement, ToldRefund, TradeState, VerifiedCallback,
+            RefundDetails, RefundRequest, RefundState, Statement, TradeState, VerifiedCallback,
         },
     },
 };
@@ -85,12 +85,12 @@ impl Field {
     }
 
     /// A module stops answering.
-    pub fn mute(&self, id: &str) {
+    pub fn silence_module(&self, id: &str) {
         self.state().silent.insert(id.to_owned());
     }
 
     /// The broker is gone.
-    pub fn take_bus_down(&self) {
+    pub fn disconnect_bus(&self) {
         self.state().is_down = true;
     }
 
@@ -108,7 +108,7 @@ impl Field {
     }
 
     /// The provider refuses every order.
-    pub fn let_provider_refuse(&self) {
+    pub fn refuse_orders(&self) {
         self.state().provider_refuses = true;
     }
 
@@ -145,7 +145,7 @@ impl Field {
 
     /// A module goes offline.
     pub async fn disconnect(&self, id: &str) {
-        self.mute(id);
+        self.silence_module(id);
         self.report(id, false).await;
     }
 
@@ -250,15 +250,15 @@ impl Bus for Field {
 
 impl Providers for Field {
     fn open(&self, _: &str, _: &str) -> Result<Arc<dyn Provider>> {
-        Ok(Arc::new(Played(self.state.clone())))
+        Ok(Arc::new(FakeProvider(self.state.clone())))
     }
 }
 
 /// The provider: takes every order, pays what a callback says, refunds at once.
-struct Played(Arc<Mutex<State>>);
+struct FakeProvider(Arc<Mutex<State>>);
 
 #[async_trait]
-impl Provider for Played {
+impl Provider for FakeProvider {
     async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
         let mut holds = self.0.lock().unwrap().provider_holds.subscribe();
         holds.wait_for(|holds| !holds).await.unwrap();
@@ -311,7 +311,7 @@ impl Provider for Played {
         let out_trade_no = body["out_trade_no"].as_str().unwrap().to_owned();
         if let Some(amount_minor) = body["refunded_minor"].as_i64() {
             let number = format!("console-{amount_minor}");
-            let told = ToldRefund { out_trade_no, provider_refund_id: number.clone(), amount_minor, payment: None };
+            let told = RefundDetails { out_trade_no, provider_refund_id: number.clone(), amount_minor, payment: None };
             return Ok(VerifiedCallback {
                 event_id: format!("event-{number}"),
                 fact: Fact::Refund { out_refund_no: number, state: RefundState::Done, told: Some(told) },

@@ -90,7 +90,7 @@ impl Site {
     }
 
     /// One that does not wait long for a module that does not answer.
-    pub async fn open_impatient() -> Self {
+    pub async fn open_with_short_waits() -> Self {
         Self::open_under(Rules { probe_wait_ms: 200, order_answer_ms: 20_000, ..Rules::default() }, |_| ()).await
     }
 
@@ -157,7 +157,7 @@ pub async fn open_shop(backend: &backend::Context, field: &Arc<Field>, slug: &st
         slug: slug.into(),
         name: "Sunny Rides".into(),
         currency: Currency::Cny,
-        time_zone: Zone::usual(Currency::Cny),
+        time_zone: Zone::default_for(Currency::Cny),
         refund_remainder: false,
     };
     let operator_id = operators::add_operator(backend, operator).await.unwrap();
@@ -181,13 +181,13 @@ pub async fn open_shop(backend: &backend::Context, field: &Arc<Field>, slug: &st
 
 /// A demo's control that counts what it is told.
 #[derive(Default)]
-pub struct PlayedDemo {
+pub struct FakeDemo {
     pub pulses: AtomicU64,
     pub stopped: AtomicU64,
 }
 
 #[async_trait]
-impl DemoControl for PlayedDemo {
+impl DemoControl for FakeDemo {
     fn modules(&self) -> Vec<DemoModule> {
         vec![DemoModule {
             id: "0123456789".into(),
@@ -212,7 +212,7 @@ impl DemoControl for PlayedDemo {
 }
 
 /// A demo's panel over that control.
-pub fn panel(control: Arc<PlayedDemo>) -> DemoPanel {
+pub fn panel(control: Arc<FakeDemo>) -> DemoPanel {
     DemoPanel {
         control,
         operator_email: EMAIL.into(),

@@ -3,7 +3,9 @@
 use super::server::{Reply, Server, plain, refusal, signed};
 use super::*;
 use crate::money::{Currency, Money};
-use crate::payments::provider::{Fact, Paid, Provider, ProviderError, RefundState, Statement, ToldRefund, TradeState};
+use crate::payments::provider::{
+    Fact, Paid, Provider, ProviderError, RefundDetails, RefundState, Statement, TradeState,
+};
 use crate::payments::wechat::bill::{self, Bill};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use proptest::prelude::*;
@@ -60,7 +62,7 @@ fn payment() -> Fact {
 }
 
 fn refund(state: RefundState) -> Fact {
-    let told = ToldRefund {
+    let told = RefundDetails {
         out_trade_no: "S0001".into(),
         provider_refund_id: "503000".into(),
         amount_minor: 50,
@@ -138,7 +140,7 @@ fn lines_that_are_not_understood_are_counted_and_the_others_are_read() {
         assert_eq!((bill.unread, bill.facts), (1, vec![payment()]), "{bad}");
     }
     let foreign = read(&format!("{HEADER}\n{}", good.replace("`CNY", "`USD")));
-    assert!(matches!(&foreign.facts[..], [Fact::Payment { state: TradeState::PaidForeign(_), .. }]));
+    assert!(matches!(&foreign.facts[..], [Fact::Payment { state: TradeState::PaidUnknownCurrency(_), .. }]));
     let revoked = read(&format!("{HEADER}\n{}", good.replace("SUCCESS", "REVOKED")));
     assert_eq!(revoked, Bill::default());
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::money::{Currency, Money};
 use crate::payments::provider::{
-    CallbackError, Fact, Paid, Provider, RawCallback, RefundState, ToldRefund, TradeState, VerifiedCallback,
+    CallbackError, Fact, Paid, Provider, RawCallback, RefundDetails, RefundState, TradeState, VerifiedCallback,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ fn refunds_are_understood() {
             paid_at_ms: 0,
             attach: String::new(),
         };
-        let told = ToldRefund {
+        let told = RefundDetails {
             out_trade_no: "CW2026112312345678".into(),
             provider_refund_id: "503000".into(),
             amount_minor: 100,
@@ -301,7 +301,7 @@ fn a_currency_that_nobody_here_knows_is_told_as_such() {
     let mut foreign = transaction();
     foreign["amount"]["currency"] = "USD".into();
     let verified = verify_signed(body("TRANSACTION.SUCCESS", &foreign).as_bytes()).unwrap();
-    let Fact::Payment { state: TradeState::PaidForeign(paid), .. } = verified.fact else { panic!("not told") };
+    let Fact::Payment { state: TradeState::PaidUnknownCurrency(paid), .. } = verified.fact else { panic!("not told") };
     assert_eq!((paid.amount_minor, paid.currency.as_str()), (100, "USD"));
 }
 

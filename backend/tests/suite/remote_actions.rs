@@ -5,7 +5,7 @@ use backend::{
     Error,
     flows::operate::module,
     machines::remote,
-    modules::{Errand, ErrandView, LearnOptions, LessonView, ModuleSettings},
+    modules::{LearnOptions, LearningResultView, ModuleSettings, RemoteAction, RemoteActionView},
 };
 use protocol::{
     limits::PAYLOAD_MAX_BYTES,
@@ -17,20 +17,20 @@ use protocol::{
 
 const LEARN: LearnOptions = LearnOptions { coins: 10, confirm: true, test_pulses: 2 };
 
-async fn send(app: &TestApp, errand: Errand) -> Result<(), Error> {
-    module::send_module(&app.backend, app.shop.operator_id, app.shop.machine_id, errand).await
+async fn send(app: &TestApp, errand: RemoteAction) -> Result<(), Error> {
+    module::order_remote_action(&app.backend, app.shop.operator_id, app.shop.machine_id, errand).await
 }
 
 fn take(app: &TestApp, word: &str) -> Vec<Command> {
     app.shop.module.take(app, |action| action.as_str() == word)
 }
 
-async fn errand(app: &TestApp, action: &str) -> ErrandView {
+async fn errand(app: &TestApp, action: &str) -> RemoteActionView {
     let errands = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap().errands;
     errands.into_iter().find(|errand| errand.action == action).expect("it was ordered")
 }
 
-async fn lesson(app: &TestApp) -> LessonView {
+async fn lesson(app: &TestApp) -> LearningResultView {
     remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id)
         .await
         .unwrap()
@@ -40,7 +40,7 @@ async fn lesson(app: &TestApp) -> LessonView {
 
 async fn judge(app: &TestApp, heard_ms: i64, accept: bool) -> Result<(), Error> {
     let Shop { operator_id, machine_id, .. } = app.shop;
-    module::judge_learned(&app.backend, operator_id, machine_id, heard_ms, accept).await
+    module::decide_learned(&app.backend, operator_id, machine_id, heard_ms, accept).await
 }
 
 #[tokio::test]
@@ -48,11 +48,11 @@ async fn each_is_one_command_that_is_answered() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
     for (errand_, action, expected) in [
-        (Errand::Restart, "reboot", Action::Reboot),
-        (Errand::Locate, "locate", Action::Locate),
-        (Errand::Diagnose, "diagnose", Action::Diagnose),
-        (Errand::Learn(LEARN), "learn", Action::Learn(Learn { coins: 10, confirm: true, test_pulses: 2 })),
-        (Errand::StopLearning, "learn", Action::Learn(Learn { coins: 0, confirm: false, test_pulses: 0 })),
+        (RemoteAction::Restart, "reboot", Action::Reboot),
+        (RemoteAction::Locate, "locate", Action::Locate),
+        (RemoteAction::Diagnose, "diagnose", Action::Diagnose),
+        (RemoteAction::Learn(LEARN), "learn", Action::Learn(Learn { coins: 10, confirm: true, test_pulses: 2 })),
+        (RemoteAction::StopLearning, "learn", Action::Learn(Learn { coins: 0, confirm: false, test_pulses: 0 })),
     ] {
         send(&app, errand_).await.unwrap();
         let commands = take(&app, action);
@@ -71,22 +71,22 @@ async fn each_is_one_command_that_is_answered() {
 async fn a_second_click_is_none_and_a_later_one_is() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
-    send(&app, Errand::Restart).await.unwrap();
-    send(&app, Errand::Restart).await.unwrap();
+    send(&app, RemoteAction::Restart).await.unwrap();
+    send(&app, RemoteAction::Restart).await.unwrap();
     let commands = take(&app, "reboot");
     assert_eq!(commands.len(), 1);
     app.deliver(&module.ack(&app, &commands[0], stage(Stage::Done))).await;
     app.clock.advance(4_999);
-    send(&app, Errand::Restart).await.unwrap();
+    send(&app, RemoteAction::Restart).await.unwrap();
     assert!(take(&app, "reboot").is_empty(), "it has just restarted for that click");
     app.clock.advance(1);
-    send(&app, Errand::Restart).await.unwrap();
+    send(&app, RemoteAction::Restart).await.unwrap();
     assert_eq!(take(&app, "reboot").len(), 1);
     // What failed may be tried again at once.
-    send(&app, Errand::Diagnose).await.unwrap();
+    send(&app, RemoteAction::Diagnose).await.unwrap();
     let ask = take(&app, "diagnose").remove(0);
     app.deliver(&module.ack(&app, &ask, failed(0, Reason::Busy))).await;
-    send(&app, Errand::Diagnose).await.unwrap();
+    send(&app, RemoteAction::Diagnose).await.unwrap();
     assert_eq!(take(&app, "diagnose").len(), 1);
 }
 
@@ -95,7 +95,7 @@ async fn what_is_not_heard_in_time_expires_and_is_not_done_later() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
     app.deliver(&module.will(&app)).await;
-    send(&app, Errand::Restart).await.unwrap();
+    send(&app, RemoteAction::Restart).await.unwrap();
     app.pass_ms(119_800).await;
     assert_eq!(errand(&app, "reboot").await.state, "pending");
     app.pass_ms(200).await;
@@ -105,7 +105,7 @@ async fn what_is_not_heard_in_time_expires_and_is_not_done_later() {
     app.deliver(&module.status(&app, |_| ())).await;
     assert!(take(&app, "reboot").is_empty());
 
-    send(&app, Errand::Locate).await.unwrap();
+    send(&app, RemoteAction::Locate).await.unwrap();
     let locate = take(&app, "locate").remove(0);
     app.deliver(&module.ack(&app, &locate, stage(Stage::Expired))).await;
     assert_eq!(errand(&app, "locate").await.state, "expired");
@@ -115,14 +115,14 @@ async fn what_is_not_heard_in_time_expires_and_is_not_done_later() {
 async fn a_module_says_why_not_and_an_old_one_that_it_knows_no_such_thing() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
-    send(&app, Errand::Learn(LEARN)).await.unwrap();
+    send(&app, RemoteAction::Learn(LEARN)).await.unwrap();
     let command = take(&app, "learn").remove(0);
     app.alarms();
     app.deliver(&module.ack(&app, &command, failed(0, Reason::Locked))).await;
     let view = errand(&app, "learn").await;
     assert_eq!((view.state, view.reason.as_str()), ("failed", "locked"));
     assert!(app.alarms().is_empty(), "whoever ordered it sees it");
-    send(&app, Errand::Diagnose).await.unwrap();
+    send(&app, RemoteAction::Diagnose).await.unwrap();
     let command = take(&app, "diagnose").remove(0);
     app.deliver(&module.ack(&app, &command, failed(0, Reason::Unsupported))).await;
     assert_eq!(app.alarms(), ["the module does not carry out `diagnose`: unsupported"]);
@@ -137,7 +137,7 @@ async fn learning_out_of_bounds_is_refused() {
         LearnOptions { coins: 51, ..LEARN },
         LearnOptions { test_pulses: 11, ..LEARN },
     ] {
-        let refused = send(&app, Errand::Learn(options)).await;
+        let refused = send(&app, RemoteAction::Learn(options)).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "learn", .. })), "{options:?}: {refused:?}");
     }
     assert!(take(&app, "learn").is_empty());

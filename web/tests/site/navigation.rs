@@ -1,6 +1,6 @@
 //! No page ends nowhere: every route is walked with wrong input, and every refusal leads on.
 
-use crate::support::{Answer, Browser, PlayedDemo, Site, panel};
+use crate::support::{Answer, Browser, FakeDemo, Site, panel};
 use std::sync::Arc;
 
 /// The routes as they are written down, so that a new one is walked too.
@@ -76,7 +76,7 @@ const NONSENSE: [(&str, &str); 8] = [
 
 #[tokio::test]
 async fn every_refusal_of_every_route_leads_on() {
-    let demo = Arc::new(PlayedDemo::default());
+    let demo = Arc::new(FakeDemo::default());
     let site = Site::open_with(|config| config.demo = Some(panel(demo))).await;
     let token = site.order().await;
     let real = [
@@ -151,7 +151,7 @@ async fn a_member_keeps_the_navigation_wherever_an_error_happens() {
 }
 
 #[tokio::test]
-async fn who_comes_too_often_is_told_when_to_go_on_and_where() {
+async fn a_rate_limited_visitor_is_told_when_to_retry_and_where() {
     let site = Site::open_with(|config| config.limits.scans_per_minute = 1).await;
     let mut browser = site.browser();
     let path = format!("/s/{}", site.shop.code);

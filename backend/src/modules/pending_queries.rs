@@ -25,13 +25,13 @@ pub(crate) struct Probe {
 
 /// Whether something asked at `asked_ms` was asked since `not_since_ms`. A time in the future is from before our clock
 /// was set back, and must not block further requests until then.
-fn asked_lately(asked_ms: i64, now_ms: i64, not_since_ms: i64) -> bool {
+fn asked_recently(asked_ms: i64, now_ms: i64, not_since_ms: i64) -> bool {
     asked_ms > not_since_ms && asked_ms <= now_ms
 }
 
 /// A clock sync that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SyncAsked {
+pub(crate) struct PendingSync {
     /// The command's id.
     pub command: u64,
     /// When it was sent (unix milliseconds).
@@ -44,14 +44,14 @@ pub(crate) struct SyncAsked {
 struct Open {
     probes: BTreeMap<ModuleId, watch::Sender<Probe>>,
     /// Syncs on their way, the newest of each module.
-    syncs: BTreeMap<ModuleId, SyncAsked>,
+    syncs: BTreeMap<ModuleId, PendingSync>,
 }
 
 /// Questions on their way.
 #[derive(Default)]
-pub(crate) struct Questions(Mutex<Open>);
+pub(crate) struct PendingQueries(Mutex<Open>);
 
-impl Questions {
+impl PendingQueries {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,7 +70,7 @@ impl Questions {
         let mut open = self.open();
         let probe = open.probes.entry(module).or_insert_with(|| watch::Sender::new(Probe::default()));
         probe.send_if_modified(|probe| {
-            let shall = !asked_lately(probe.asked_ms, now_ms, not_since_ms);
+            let shall = !asked_recently(probe.asked_ms, now_ms, not_since_ms);
             if shall {
                 *probe = Probe { command, asked_ms: now_ms, answer: None };
             }
@@ -97,9 +97,9 @@ impl Questions {
     }
 
     /// A sync is about to be sent, unless one was sent since `not_since_ms`. True if it shall be.
-    pub fn sync(&self, module: ModuleId, sync: SyncAsked, not_since_ms: i64) -> bool {
+    pub fn sync(&self, module: ModuleId, sync: PendingSync, not_since_ms: i64) -> bool {
         let mut open = self.open();
-        let lately = |last: &SyncAsked| asked_lately(last.asked_ms, sync.asked_ms, not_since_ms);
+        let lately = |last: &PendingSync| asked_recently(last.asked_ms, sync.asked_ms, not_since_ms);
         if open.syncs.get(&module).is_some_and(lately) {
             return false;
         }
@@ -108,7 +108,7 @@ impl Questions {
     }
 
     /// A module answered; gives its newest sync if this was it.
-    pub fn synced(&self, module: ModuleId, command: u64) -> Option<SyncAsked> {
+    pub fn synced(&self, module: ModuleId, command: u64) -> Option<PendingSync> {
         let mut open = self.open();
         open.syncs.get(&module).filter(|sync| sync.command == command)?;
         open.syncs.remove(&module)

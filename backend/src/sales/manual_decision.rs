@@ -7,7 +7,7 @@ use crate::{
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HandAct {
+pub enum ManualAction {
     /// Give money back: so much (minor units), or all that is left of the payment.
     Refund {
         /// How much; all that is left if none.
@@ -28,14 +28,14 @@ pub enum Settlement {
     Keep,
 }
 
-impl HandAct {
+impl ManualAction {
     /// The word for it, as stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
-            HandAct::Refund { .. } => "refund",
-            HandAct::Settle(Settlement::Credit) => "settle_credit",
-            HandAct::Settle(Settlement::Refund) => "settle_refund",
-            HandAct::Settle(Settlement::Keep) => "settle_keep",
+            ManualAction::Refund { .. } => "refund",
+            ManualAction::Settle(Settlement::Credit) => "settle_credit",
+            ManualAction::Settle(Settlement::Refund) => "settle_refund",
+            ManualAction::Settle(Settlement::Keep) => "settle_keep",
         }
     }
 }
@@ -58,11 +58,13 @@ pub struct Payment {
 }
 
 /// Decides what a person asks for. The error is a sentence for that person; nothing is done then.
-pub fn decide_by_hand(sale: &Sale, payment: &Payment, act: HandAct) -> Result<Decision, String> {
+pub fn decide_manual_action(sale: &Sale, payment: &Payment, act: ManualAction) -> Result<Decision, String> {
     match act {
-        HandAct::Refund { amount_minor } => give_back(sale, payment, amount_minor),
-        HandAct::Settle(how) if sale.state == SaleState::Review => settle(sale, payment, how),
-        HandAct::Settle(_) => Err(format!("is {}, not in review: there is nothing to settle", sale.state.as_str())),
+        ManualAction::Refund { amount_minor } => give_back(sale, payment, amount_minor),
+        ManualAction::Settle(how) if sale.state == SaleState::Review => settle(sale, payment, how),
+        ManualAction::Settle(_) => {
+            Err(format!("is {}, not in review: there is nothing to settle", sale.state.as_str()))
+        }
     }
 }
 
@@ -95,7 +97,7 @@ fn give_back(sale: &Sale, payment: &Payment, asked_minor: Option<i64>) -> Result
     if !(1..=left_minor).contains(&amount_minor) {
         return Err(format!("cannot give that back: {left_minor} minor units are left of its payment"));
     }
-    let mut decision = to(sale, sale.state, vec![Effect::Refund { cause: Cause::ByHand, amount_minor }]);
+    let mut decision = to(sale, sale.state, vec![Effect::Refund { cause: Cause::Manual, amount_minor }]);
     // Given, and all of its money gone: the operator chose the loss, and the books show it.
     if sale.state == SaleState::Credited && amount_minor == left_minor && !sale.served_and_refunded {
         decision.served_and_refunded = true;
@@ -167,16 +169,16 @@ mod tests {
     }
 
     fn refund(state: SaleState, payment: Payment, amount_minor: Option<i64>) -> Result<Decision, String> {
-        decide_by_hand(&sale(state), &payment, HandAct::Refund { amount_minor })
+        decide_manual_action(&sale(state), &payment, ManualAction::Refund { amount_minor })
     }
 
     fn settle(payment: Payment, how: Settlement) -> Result<Decision, String> {
-        decide_by_hand(&sale(SaleState::Review), &payment, HandAct::Settle(how))
+        decide_manual_action(&sale(SaleState::Review), &payment, ManualAction::Settle(how))
     }
 
     #[test]
     fn a_credited_sale_gives_back_part_or_all_and_never_more_than_is_left() {
-        let by_hand = |amount_minor| Effect::Refund { cause: Cause::ByHand, amount_minor };
+        let by_hand = |amount_minor| Effect::Refund { cause: Cause::Manual, amount_minor };
         let part = refund(SaleState::Credited, PAID, Some(200)).unwrap();
         assert_eq!((part.state, &part.effects[..]), (SaleState::Credited, &[by_hand(200)][..]));
         assert!(!part.served_and_refunded);
@@ -198,7 +200,7 @@ mod tests {
         for state in SaleState::ALL {
             let refused = refund(state, PAID, None).is_err();
             assert_eq!(refused, !matches!(state, Credited | Refunded | Settled), "{state:?}");
-            let settled = decide_by_hand(&sale(state), &PAID, HandAct::Settle(Settlement::Keep));
+            let settled = decide_manual_action(&sale(state), &PAID, ManualAction::Settle(Settlement::Keep));
             assert_eq!(settled.is_ok(), state == Review, "{state:?}");
         }
     }

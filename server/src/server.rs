@@ -1,19 +1,18 @@
 //! The server: broker, backend and web in one process. `serve` and `demo` both start it here.
 
 use crate::{
+    authenticator::{Authenticator, BACKEND_USER, broadcast_member_changes, drop_revoked},
     config::Settings,
-    connections::LiveGate,
-    files,
-    gate::{BACKEND_USER, Doorkeeper, drop_revoked, notice_changed_members},
-    key_file,
+    connections::LiveBroker,
+    files, key_file,
 };
 use anyhow::{Context, Result, bail};
 use backend::{
     Parts, Rules,
     bus::{MqttBus, MqttConfig, MqttReader},
     clock::{SystemClock, SystemRandom, random_text},
-    db::{Db, Mark},
-    jobs::{self, under_way::Job},
+    db::{CommitMark, Db},
+    jobs::{self, in_progress::Job},
     modules::registry,
     payments::RealProviders,
 };
@@ -29,7 +28,7 @@ const STORE_MARK_EVERY: Duration = Duration::from_secs(5);
 const PASSWORD_CHARS: usize = 32;
 
 /// What serves payments, running.
-pub struct House {
+pub struct Server {
     pub backend: backend::Context,
     pub http: SocketAddr,
     pub mqtt: Option<SocketAddr>,
@@ -45,14 +44,14 @@ pub struct House {
 }
 
 /// Sockets taken before anything is served, so that their ports are known.
-pub struct Foundation {
+pub struct ServerBuilder {
     bound: web::Bound,
     metrics: PrometheusHandle,
 }
 
-impl Foundation {
+impl ServerBuilder {
     /// Takes the HTTP address and starts collecting metrics. To be called once in a process.
-    pub async fn lay(http: SocketAddr) -> Result<Self> {
+    pub async fn bind(http: SocketAddr) -> Result<Self> {
         let bound = web::bind(http).await.context("set another http_listen (or --http), or stop what has it")?;
         let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
         Ok(Self { bound, metrics })
@@ -67,7 +66,7 @@ impl Foundation {
 pub async fn open_store(settings: &Settings) -> Result<Db> {
     let db = Db::open(&settings.database_url.0).await.context("cannot open database_url")?;
     key_file::check(settings, &db).await?;
-    if let Mark::Behind { file, wal } = db.look_at_mark().await.context("cannot read the database")? {
+    if let CommitMark::Behind { file, wal } = db.check_mark().await.context("cannot read the database")? {
         tracing::error!(
             "the database has lost what was written to it last: it is older than {file} says. Its write-ahead log {wal} \
             was cut, emptied or left behind, or the database was put back from an older copy. If it was not you who put \
@@ -114,20 +113,20 @@ pub async fn backend_without_bus(settings: &Settings) -> Result<backend::Context
     Ok(backend)
 }
 
-impl House {
+impl Server {
     /// Starts everything. `demo` makes the demo's panel once the backend is there.
     pub async fn start(
         settings: &Settings,
-        foundation: Foundation,
+        builder: ServerBuilder,
         demo: impl AsyncFnOnce(&backend::Context, Option<SocketAddr>) -> Result<Option<DemoPanel>>,
     ) -> Result<Self> {
         let settings = &files::within(files::raise_limit()?, settings);
         let db = open_store(settings).await?;
         let closing = CancellationToken::new();
         let own_password = random_text(&SystemRandom, PASSWORD_CHARS);
-        let doorkeeper = Arc::new(Doorkeeper::new(own_password.clone(), &settings.admins));
+        let authenticator = Arc::new(Authenticator::new(own_password.clone(), &settings.admins));
         let broker = match settings.mqtt_listen {
-            Some(address) => Some(start_broker(settings, address, doorkeeper.clone()).await?),
+            Some(address) => Some(start_broker(settings, address, authenticator.clone()).await?),
             None => None,
         };
         let mqtt = broker.as_ref().and_then(|broker| broker.local_addrs().first().copied());
@@ -138,12 +137,12 @@ impl House {
             None => external_bus(settings)?,
         };
         let (backend, reader) = backend_of(settings, db, bus)?;
-        registry::forget_presence(&backend).await?;
-        doorkeeper.ask(backend.clone());
+        registry::mark_modules_offline(&backend).await?;
+        authenticator.set_backend(backend.clone());
         let mut tasks = vec![
             tokio::spawn(backend::flows::listen::listen(backend.clone(), reader)),
-            tokio::spawn(notice_changed_members(backend.clone(), closing.clone())),
-            tokio::spawn(keep_store_mark(backend.clone(), closing.clone())),
+            tokio::spawn(broadcast_member_changes(backend.clone(), closing.clone())),
+            tokio::spawn(save_store_mark(backend.clone(), closing.clone())),
         ];
         for job in Job::ALL {
             let backend = backend.clone();
@@ -152,12 +151,12 @@ impl House {
         if let Some(broker) = &broker {
             tasks.push(tokio::spawn(drop_revoked(broker.clone(), backend.clone(), closing.clone())));
             #[cfg(all(debug_assertions, unix))]
-            tasks.push(tokio::spawn(harm_core_on_signal(broker.clone())));
+            tasks.push(tokio::spawn(inject_core_fault_on_signal(broker.clone())));
         }
         let panel = demo(&backend, mqtt).await?;
-        let http = foundation.http();
-        let gate = broker.clone().map(|broker| Arc::new(LiveGate(broker)) as Arc<dyn web::MqttGate>);
-        let text = metrics_text(foundation.metrics);
+        let http = builder.http();
+        let embedded = broker.clone().map(|broker| Arc::new(LiveBroker(broker)) as Arc<dyn web::EmbeddedBroker>);
+        let text = metrics_text(builder.metrics);
         let metrics = match settings.metrics_listen {
             Some(address) => {
                 let bound = web::bind(address).await.context("set another metrics_listen, or stop what has it")?;
@@ -166,8 +165,8 @@ impl House {
             None => None,
         };
         let text = metrics.is_none().then_some(text);
-        let config = web_config(settings, text, gate, panel)?;
-        let web = web::serve(foundation.bound, config, backend.clone(), closing.clone())?;
+        let config = web_config(settings, text, embedded, panel)?;
+        let web = web::serve(builder.bound, config, backend.clone(), closing.clone())?;
         Ok(Self { backend, http, mqtt, mqtt_tls, mqtt_ws, web, metrics, broker, tasks, closing })
     }
 
@@ -193,7 +192,7 @@ impl House {
 /// Tests kill the broker's core with SIGUSR1, and make it stick for a while with SIGUSR2; release builds have no such
 /// thing.
 #[cfg(all(debug_assertions, unix))]
-async fn harm_core_on_signal(broker: broker::Broker) {
+async fn inject_core_fault_on_signal(broker: broker::Broker) {
     use tokio::signal::unix::{SignalKind, signal};
     const STUCK: Duration = Duration::from_secs(4);
     let signals = signal(SignalKind::user_defined1()).and_then(|kill| Ok((kill, signal(SignalKind::user_defined2())?)));
@@ -209,7 +208,11 @@ async fn harm_core_on_signal(broker: broker::Broker) {
     }
 }
 
-async fn start_broker(settings: &Settings, address: SocketAddr, doorkeeper: Arc<Doorkeeper>) -> Result<broker::Broker> {
+async fn start_broker(
+    settings: &Settings,
+    address: SocketAddr,
+    authenticator: Arc<Authenticator>,
+) -> Result<broker::Broker> {
     let files = settings.mqtt_tls_listen.map(|_| broker::TlsFiles {
         certificate: (&settings.mqtt_tls_certificate).into(),
         key: (&settings.mqtt_tls_key).into(),
@@ -224,7 +227,7 @@ async fn start_broker(settings: &Settings, address: SocketAddr, doorkeeper: Arc<
         ..Default::default()
     };
     let set_another = "set another mqtt_listen (or --mqtt), mqtt_tls_listen or mqtt_ws_listen, or stop what has it";
-    broker::start(config, doorkeeper).await.map_err(|error| match error {
+    broker::start(config, authenticator).await.map_err(|error| match error {
         broker::StartError::Listen { .. } => anyhow::Error::new(error).context(set_another),
         other => other.into(),
     })
@@ -270,7 +273,7 @@ fn metrics_text(metrics: PrometheusHandle) -> web::MetricsText {
 fn web_config(
     settings: &Settings,
     metrics: Option<web::MetricsText>,
-    mqtt: Option<Arc<dyn web::MqttGate>>,
+    mqtt: Option<Arc<dyn web::EmbeddedBroker>>,
     demo: Option<DemoPanel>,
 ) -> Result<WebConfig> {
     Ok(WebConfig {
@@ -304,9 +307,9 @@ fn derived_key(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
 }
 
 /// Proves now and then that the store can be written to, and keeps a mark of how far it has come.
-async fn keep_store_mark(backend: backend::Context, closing: CancellationToken) {
+async fn save_store_mark(backend: backend::Context, closing: CancellationToken) {
     while !closing.is_cancelled() {
-        backend.keep_store_mark().await;
+        backend.save_store_mark().await;
         tokio::select! {
             () = tokio::time::sleep(STORE_MARK_EVERY) => {}
             () = closing.cancelled() => {}

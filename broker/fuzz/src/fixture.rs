@@ -8,14 +8,14 @@ use broker::{Broker, Config, Limits};
 use mqtt_protocol_core::mqtt::packet::{Qos, SubEntry, SubOpts, v5_0};
 use tokio::runtime::Runtime;
 
-use crate::client::{Client, MARKER, PATIENCE};
+use crate::client::{Client, MARKER, WAIT_TIMEOUT};
 use crate::logins::{Logins, PASSWORD, WITNESS};
 
 /// Whom the witness comes from; the others come from other ports.
 const WITNESS_PORT: u16 = 1;
 
 /// A broker that is used for all inputs of a process.
-pub struct Stand {
+pub struct Fixture {
     runtime: Runtime,
     broker: Broker,
     logins: Arc<Logins>,
@@ -25,10 +25,10 @@ pub struct Stand {
     witness: tokio::sync::Mutex<Client>,
 }
 
-impl Stand {
+impl Fixture {
     /// Starts a broker. Guessing is allowed, or damaged logins would soon all be refused unheard; what it keeps is little,
     /// so that a long run stays small.
-    pub fn start(limits: Limits) -> Stand {
+    pub fn start(limits: Limits) -> Fixture {
         let limits = Limits {
             failed_logins_per_address: u32::MAX,
             failed_logins_per_name: u32::MAX,
@@ -47,7 +47,7 @@ impl Stand {
             (broker, witness)
         });
         let (ports, markers) = (AtomicU16::new(WITNESS_PORT + 1), AtomicU64::new(0));
-        Stand { runtime, broker, logins, ports, markers, witness: tokio::sync::Mutex::new(witness) }
+        Fixture { runtime, broker, logins, ports, markers, witness: tokio::sync::Mutex::new(witness) }
     }
 
     /// Carries out one input, then sees that the broker still serves, and tidies up.
@@ -77,7 +77,7 @@ impl Stand {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, gone).await.expect("connections outlive their streams");
+        tokio::time::timeout(WAIT_TIMEOUT, gone).await.expect("connections outlive their streams");
         for let_in in self.logins.take() {
             self.end_session(&let_in.user, &let_in.client_id).await;
         }

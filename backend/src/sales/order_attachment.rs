@@ -12,9 +12,9 @@ const FORM: &str = "1";
 const TAG_CHARS: usize = 16;
 
 /// The key under which marks are made; it follows from the secret key.
-pub(crate) struct MarkKey(hmac::Key);
+pub(crate) struct AttachmentKey(hmac::Key);
 
-impl MarkKey {
+impl AttachmentKey {
     pub fn new(secret_key: &[u8; 32]) -> Self {
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret_key), b"coinwire order mark 1");
         Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
@@ -29,7 +29,7 @@ impl MarkKey {
 
 /// What a mark says of its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OrderMark {
+pub(crate) struct OrderAttachment {
     pub module_id: String,
     /// The machine's scan code.
     pub code: String,
@@ -44,9 +44,9 @@ pub(crate) struct OrderMark {
     pub created_s: i64,
 }
 
-impl OrderMark {
+impl OrderAttachment {
     /// The mark, about 100 characters of ASCII: providers take 128 at least.
-    pub fn write(&self, key: &MarkKey, out_trade_no: &str) -> String {
+    pub fn write(&self, key: &AttachmentKey, out_trade_no: &str) -> String {
         let Self { module_id, code, token, pulses, amount_minor, currency, sequence, created_s } = self;
         let currency = currency.code();
         let fields =
@@ -56,7 +56,7 @@ impl OrderMark {
     }
 
     /// Reads the mark of a payment; `None` if it is not one of ours.
-    pub fn read(key: &MarkKey, out_trade_no: &str, text: &str) -> Option<Self> {
+    pub fn read(key: &AttachmentKey, out_trade_no: &str, text: &str) -> Option<Self> {
         let (fields, tag) = text.rsplit_once('.')?;
         let expected = key.tag(out_trade_no, fields);
         aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), tag.as_bytes()).ok()?;
@@ -65,7 +65,7 @@ impl OrderMark {
         if next()? != FORM {
             return None;
         }
-        let mark = Self {
+        let attachment = Self {
             module_id: next()?.to_owned(),
             code: next()?.to_owned(),
             token: next()?.to_owned(),
@@ -75,7 +75,7 @@ impl OrderMark {
             sequence: next()?.parse().ok()?,
             created_s: next()?.parse().ok()?,
         };
-        fields.next().is_none().then_some(mark)
+        fields.next().is_none().then_some(attachment)
     }
 }
 
@@ -83,8 +83,8 @@ impl OrderMark {
 mod tests {
     use super::*;
 
-    fn mark() -> OrderMark {
-        OrderMark {
+    fn attachment() -> OrderAttachment {
+        OrderAttachment {
             module_id: "0123456789".into(),
             code: "ABCDEFGH".into(),
             token: "ABCDEFGHJKMNPQRSTVWX".into(),
@@ -98,15 +98,15 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back_with_its_own_payment_and_key_only() {
-        let key = MarkKey::new(&[7; 32]);
-        let text = mark().write(&key, "S1");
+        let key = AttachmentKey::new(&[7; 32]);
+        let text = attachment().write(&key, "S1");
         assert!(text.len() <= 128, "{} characters", text.len());
-        assert_eq!(OrderMark::read(&key, "S1", &text), Some(mark()));
-        assert_eq!(OrderMark::read(&key, "S2", &text), None);
-        assert_eq!(OrderMark::read(&MarkKey::new(&[8; 32]), "S1", &text), None);
-        assert_eq!(OrderMark::read(&key, "S1", &text.replace(".200.", ".199.")), None);
+        assert_eq!(OrderAttachment::read(&key, "S1", &text), Some(attachment()));
+        assert_eq!(OrderAttachment::read(&key, "S2", &text), None);
+        assert_eq!(OrderAttachment::read(&AttachmentKey::new(&[8; 32]), "S1", &text), None);
+        assert_eq!(OrderAttachment::read(&key, "S1", &text.replace(".200.", ".199.")), None);
         for foreign in ["", ".", "1.2.3", "table 7", &text[..text.len() - 1]] {
-            assert_eq!(OrderMark::read(&key, "S1", foreign), None, "{foreign:?}");
+            assert_eq!(OrderAttachment::read(&key, "S1", foreign), None, "{foreign:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 /// Something that a module is to do once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errand {
+pub enum RemoteAction {
     /// Start anew.
     Restart,
     /// Show where it is.
@@ -38,26 +38,28 @@ pub struct LearnOptions {
     pub test_pulses: u8,
 }
 
-impl Errand {
+impl RemoteAction {
     pub(crate) fn action(self) -> Result<Action> {
         let learn = |learn: Learn| match learn.is_valid() {
             true => Ok(Action::Learn(learn)),
             false => Err(Error::invalid("learn", "10 to 50 coins, and up to 10 pulses a credit")),
         };
         match self {
-            Errand::Restart => Ok(Action::Reboot),
-            Errand::Locate => Ok(Action::Locate),
-            Errand::Learn(LearnOptions { coins: 0, .. }) => Err(Error::invalid("learn", "10 to 50 coins")),
-            Errand::Learn(LearnOptions { coins, confirm, test_pulses }) => learn(Learn { coins, confirm, test_pulses }),
-            Errand::StopLearning => learn(Learn { coins: 0, confirm: false, test_pulses: 0 }),
-            Errand::Diagnose => Ok(Action::Diagnose),
+            RemoteAction::Restart => Ok(Action::Reboot),
+            RemoteAction::Locate => Ok(Action::Locate),
+            RemoteAction::Learn(LearnOptions { coins: 0, .. }) => Err(Error::invalid("learn", "10 to 50 coins")),
+            RemoteAction::Learn(LearnOptions { coins, confirm, test_pulses }) => {
+                learn(Learn { coins, confirm, test_pulses })
+            }
+            RemoteAction::StopLearning => learn(Learn { coins: 0, confirm: false, test_pulses: 0 }),
+            RemoteAction::Diagnose => Ok(Action::Diagnose),
         }
     }
 }
 
 /// The newest command of a kind, for its operator.
 #[derive(Debug, Clone, Serialize)]
-pub struct ErrandView {
+pub struct RemoteActionView {
     /// The protocol's word for what was ordered: `settings`, `lock`, `learn`, `reboot`, `locate`, `diagnose`.
     pub action: &'static str,
     /// `pending`, `done`, `failed`, `expired`.
@@ -73,7 +75,7 @@ pub struct ErrandView {
 /// What a person may order, as the protocol calls it.
 const ACTIONS: [&str; 6] = ["settings", "lock", "learn", "reboot", "locate", "diagnose"];
 
-impl ErrandView {
+impl RemoteActionView {
     fn of(action: &'static str, command: command::Model) -> Self {
         let state = match command.state.as_str() {
             command_state::SENT | command_state::RECEIVED => "pending",
@@ -99,11 +101,11 @@ pub(crate) async fn newest(db: &impl ConnectionTrait, module_id: &str, action: &
 }
 
 /// The newest of each kind that a module was sent, in the order of [`ACTIONS`].
-pub(crate) async fn errands(ctx: &Context, module_id: &str) -> Result<Vec<ErrandView>> {
+pub(crate) async fn remote_actions(ctx: &Context, module_id: &str) -> Result<Vec<RemoteActionView>> {
     let mut views = vec![];
     for action in ACTIONS {
         let newest = newest(ctx.db.read(), module_id, action).await?;
-        views.extend(newest.map(|command| ErrandView::of(action, command)));
+        views.extend(newest.map(|command| RemoteActionView::of(action, command)));
     }
     Ok(views)
 }

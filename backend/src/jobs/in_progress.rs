@@ -38,24 +38,24 @@ impl Job {
 
 /// Rows that are worked on in this process.
 #[derive(Default)]
-pub(crate) struct UnderWay(Arc<Mutex<BTreeSet<(Job, i64)>>>);
+pub(crate) struct InProgress(Arc<Mutex<BTreeSet<(Job, i64)>>>);
 
-impl UnderWay {
+impl InProgress {
     /// Notes that a row is worked on; nothing if it is already, or if the job has too much under way.
-    pub(crate) fn begin(&self, job: Job, row: i64, most: usize) -> Option<Begun> {
+    pub(crate) fn begin(&self, job: Job, row: i64, most: usize) -> Option<RowGuard> {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_job = rows.range((job, i64::MIN)..=(job, i64::MAX)).count();
-        (of_job < most && rows.insert((job, row))).then(|| Begun { rows: self.0.clone(), row: (job, row) })
+        (of_job < most && rows.insert((job, row))).then(|| RowGuard { rows: self.0.clone(), row: (job, row) })
     }
 }
 
 /// A row that is worked on; over when dropped.
-pub(crate) struct Begun {
+pub(crate) struct RowGuard {
     rows: Arc<Mutex<BTreeSet<(Job, i64)>>>,
     row: (Job, i64),
 }
 
-impl Drop for Begun {
+impl Drop for RowGuard {
     fn drop(&mut self) {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.row);
     }

@@ -11,7 +11,7 @@ pub(crate) struct Link {
 }
 
 /// Where somebody was when something went wrong.
-pub(crate) struct Place<'a> {
+pub(crate) struct ErrorOrigin<'a> {
     /// The address asked for: path and query.
     pub(crate) here: &'a str,
     /// Whether it was only looked at, so that it can be asked for again.
@@ -71,7 +71,7 @@ pub(crate) fn page_of(here: &str) -> Option<String> {
 }
 
 /// The links to show, the best one first; never none.
-pub(crate) fn ways_on(place: &Place<'_>) -> Vec<Link> {
+pub(crate) fn next_links(place: &ErrorOrigin<'_>) -> Vec<Link> {
     let mut links = vec![];
     let mut add = |href: &str, word| {
         if links.iter().all(|link: &Link| link.href != href) {
@@ -112,11 +112,11 @@ mod tests {
 
     fn hrefs(here: &str, status: u16, is_get: bool, is_member: bool) -> Vec<String> {
         let status = StatusCode::from_u16(status).unwrap();
-        ways_on(&Place { here, is_get, status, is_member }).into_iter().map(|link| link.href).collect()
+        next_links(&ErrorOrigin { here, is_get, status, is_member }).into_iter().map(|link| link.href).collect()
     }
 
     #[test]
-    fn what_is_no_page_belongs_to_one() {
+    fn a_form_address_belongs_to_its_page() {
         for (address, page) in [
             ("/s/CODE/order", "/s/CODE"),
             ("/s/CODE/order?form_key=x", "/s/CODE"),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn leads_to_where_one_was_and_never_nowhere() {
+    fn every_error_offers_a_way_on() {
         assert_eq!(hrefs("/s/NOPE", 404, true, false), ["/s/"]);
         assert_eq!(hrefs("/s/CODE", 429, true, false), ["/s/CODE", "/s/"]);
         assert_eq!(hrefs("/s/CODE/order", 429, false, false), ["/s/CODE", "/s/"]);

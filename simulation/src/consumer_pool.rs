@@ -56,9 +56,9 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// A consumer as chance has it.
-    pub fn new(people: &mut People) -> Self {
-        let machine = people.pick_machine();
-        let chance = &mut people.chance;
+    pub fn new(consumer_pool: &mut ConsumerPool) -> Self {
+        let machine = consumer_pool.pick_machine();
+        let chance = &mut consumer_pool.chance;
         let often = [Payer::Pays; 7];
         let seldom = [Payer::PaysLate, Payer::Leaves, Payer::LeavesAndForges];
         let payer = if chance.percent(80) { chance.pick(&often) } else { chance.pick(&seldom) };
@@ -82,18 +82,18 @@ pub(crate) struct Seen {
 }
 
 /// All consumers, and what they know.
-pub(crate) struct People {
+pub(crate) struct ConsumerPool {
     pub chance: Chance,
     pub consumers: Vec<Consumer>,
     machines: Vec<Seen>,
 }
 
-impl People {
+impl ConsumerPool {
     pub fn new(seed: u64) -> Self {
         Self { chance: Chance::new(seed, "people"), consumers: vec![], machines: vec![] }
     }
 
-    pub fn know_machine(&mut self, code: String, module: ModuleId, prices: Vec<PriceView>) {
+    pub fn register_machine(&mut self, code: String, module: ModuleId, prices: Vec<PriceView>) {
         self.machines.push(Seen { code, module, prices });
     }
 
@@ -109,7 +109,7 @@ impl People {
 
 impl World {
     pub async fn consumer(&mut self, index: usize) -> Checked {
-        match self.people.consumers[index].stage {
+        match self.consumer_pool.consumers[index].stage {
             Stage::Scanning { since_us } => self.scan(index, since_us).await,
             Stage::Looking { left } => self.look(index, left).await,
             Stage::Gone => Ok(()),
@@ -118,7 +118,7 @@ impl World {
 
     async fn scan(&mut self, index: usize, since_us: u64) -> Checked {
         let now_us = self.time.now_us();
-        let module = self.people.machines[self.people.consumers[index].machine].module;
+        let module = self.consumer_pool.machines[self.consumer_pool.consumers[index].machine].module;
         let readiness = match self.server.reach() {
             Some(backend) => {
                 let outcome = probe_module::start_probe(&backend, module).await;
@@ -130,7 +130,7 @@ impl World {
             return self.order(index).await;
         }
         let since_us = if since_us == 0 { now_us } else { since_us };
-        let consumer = &mut self.people.consumers[index];
+        let consumer = &mut self.consumer_pool.consumers[index];
         consumer.stage = Stage::Scanning { since_us };
         if now_us < since_us + SCAN_US {
             self.plan_in(SCAN_STEP_US, Event::Consumer(index));
@@ -140,7 +140,7 @@ impl World {
         consumer.stage = if consumer.visits < VISITS_MAX { Stage::Scanning { since_us: 0 } } else { Stage::Gone };
         let visits = consumer.visits;
         self.trace.note(now_us, format_args!("consumer {index}: not ready ({readiness:?}), visit {visits}"));
-        let after_us = self.people.between_us(5_000, 60_000);
+        let after_us = self.consumer_pool.between_us(5_000, 60_000);
         self.plan_in(after_us, Event::Consumer(index));
         Ok(())
     }
@@ -148,8 +148,8 @@ impl World {
     async fn order(&mut self, index: usize) -> Checked {
         let now_us = self.time.now_us();
         let Some(backend) = self.server.reach() else { return Ok(()) };
-        let consumer = &self.people.consumers[index];
-        let seen = &self.people.machines[consumer.machine];
+        let consumer = &self.consumer_pool.consumers[index];
+        let seen = &self.consumer_pool.machines[consumer.machine];
         let price = &seen.prices[consumer.price];
         let request = OrderRequest {
             code: seen.code.clone(),
@@ -167,8 +167,8 @@ impl World {
             // The page says so, and the form is sent again.
             let now_us = self.time.now_us();
             self.trace.note(now_us, format_args!("consumer {index}: no order: the store fails"));
-            self.people.consumers[index].stage = Stage::Scanning { since_us: 0 };
-            let after_us = self.people.between_us(1_000, 20_000);
+            self.consumer_pool.consumers[index].stage = Stage::Scanning { since_us: 0 };
+            let after_us = self.consumer_pool.between_us(1_000, 20_000);
             self.plan_in(after_us, Event::Consumer(index));
             return Ok(());
         }
@@ -177,11 +177,11 @@ impl World {
             Ok(checkout) => checkout,
             Err(error @ (Error::NotReady(_) | Error::Provider(_))) => {
                 self.trace.note(now_us, format_args!("consumer {index}: no order: {error}"));
-                let sends_again = self.people.consumers[index].sends_twice;
-                self.people.consumers[index].sends_twice = false;
-                self.people.consumers[index].stage = Stage::Scanning { since_us: 0 };
+                let sends_again = self.consumer_pool.consumers[index].sends_twice;
+                self.consumer_pool.consumers[index].sends_twice = false;
+                self.consumer_pool.consumers[index].stage = Stage::Scanning { since_us: 0 };
                 if sends_again {
-                    let after_us = self.people.between_us(1_000, 20_000);
+                    let after_us = self.consumer_pool.between_us(1_000, 20_000);
                     self.plan_in(after_us, Event::Consumer(index));
                 }
                 return Ok(());
@@ -190,10 +190,10 @@ impl World {
         };
         let Handoff::Redirect { url } = &checkout.handoff;
         self.trace.note(now_us, format_args!("consumer {index}: sale {}, sent to {url}", checkout.token));
-        let consumer = &mut self.people.consumers[index];
+        let consumer = &mut self.consumer_pool.consumers[index];
         // A form whose sale is over buys another; and a store that was put back may have forgotten the form.
         let is_over = consumer.token.as_ref().is_some_and(|token| self.checker.is_over(token));
-        let may_be_new = is_over || self.copies.put_back > 0;
+        let may_be_new = is_over || self.backups.restored > 0;
         if !may_be_new && consumer.token.as_ref().is_some_and(|token| *token != checkout.token) {
             return Err(Violation(format!("consumer {index} sent one form twice and has two sales")));
         }
@@ -204,7 +204,7 @@ impl World {
         } else {
             consumer.stage = Stage::Looking { left: LOOKS_MAX };
         }
-        let after_us = self.people.between_us(1_000, 8_000);
+        let after_us = self.consumer_pool.between_us(1_000, 8_000);
         self.plan_in(after_us, Event::Consumer(index));
         if let Some(out_trade_no) = url.strip_prefix(PAY_URL) {
             self.plan_payment(index, out_trade_no.to_owned());
@@ -213,14 +213,14 @@ impl World {
     }
 
     fn plan_payment(&mut self, index: usize, out_trade_no: String) {
-        let people = &mut self.people;
-        match people.consumers[index].payer {
+        let consumer_pool = &mut self.consumer_pool;
+        match consumer_pool.consumers[index].payer {
             Payer::Pays => {
-                let after_us = people.between_us(500, 40_000);
+                let after_us = consumer_pool.between_us(500, 40_000);
                 self.plan_in(after_us, Event::Pay { out_trade_no });
             }
             Payer::PaysLate => {
-                let after_us = people.between_us(270_000, 400_000);
+                let after_us = consumer_pool.between_us(270_000, 400_000);
                 self.plan_in(after_us, Event::Pay { out_trade_no });
             }
             Payer::Leaves => {}
@@ -229,22 +229,23 @@ impl World {
     }
 
     async fn look(&mut self, index: usize, left: u32) -> Checked {
-        let token = self.people.consumers[index].token.clone();
+        let token = self.consumer_pool.consumers[index].token.clone();
         if let (Some(token), Some(backend)) = (token, self.server.reach()) {
             match show_sale::sale(&backend, &token).await {
-                Err(Error::NotFound(_)) if self.copies.put_back > 0 => {}
+                Err(Error::NotFound(_)) if self.backups.restored > 0 => {}
                 shown => drop(shown?),
             }
         }
-        self.people.consumers[index].stage = if left > 1 { Stage::Looking { left: left - 1 } } else { Stage::Gone };
-        let after_us = self.people.between_us(2_000, 10_000);
+        self.consumer_pool.consumers[index].stage =
+            if left > 1 { Stage::Looking { left: left - 1 } } else { Stage::Gone };
+        let after_us = self.consumer_pool.between_us(2_000, 10_000);
         self.plan_in(after_us, Event::Consumer(index));
         Ok(())
     }
 
     pub fn pay(&mut self, out_trade_no: &str) {
         let now_us = self.time.now_us();
-        let paid = self.till().pay(out_trade_no);
+        let paid = self.provider_books().pay(out_trade_no);
         self.trace.note(now_us, format_args!("payer: {out_trade_no} {}", if paid { "paid" } else { "not taken" }));
     }
 }

@@ -7,27 +7,27 @@ use crate::support::{
 };
 use backend::{
     Error,
-    flows::operate::sale::{self, HandRequest},
+    flows::operate::sale::{self, ManualActionRequest},
     jobs,
     payments::provider::RefundState,
-    sales::{HandAct, Settlement, actions, shapes::SaleRow, takings},
+    sales::{ManualAction, Settlement, actions, shapes::SaleRow, takings},
 };
 use protocol::messages::{Command, Reason};
 
 /// Another amount than the shop asks.
 const OTHER_MINOR: i64 = 400;
 
-fn request(token: &str, key: &str, act: HandAct) -> HandRequest {
+fn request(token: &str, key: &str, act: ManualAction) -> ManualActionRequest {
     let (token, key) = (token.to_owned(), key.to_owned());
-    HandRequest { token, key, act, reason: "the ride stuck".into(), by: "ann@acme.test".into() }
+    ManualActionRequest { token, key, act, reason: "the ride stuck".into(), by: "ann@acme.test".into() }
 }
 
-fn refund(amount_minor: Option<i64>) -> HandAct {
-    HandAct::Refund { amount_minor }
+fn refund(amount_minor: Option<i64>) -> ManualAction {
+    ManualAction::Refund { amount_minor }
 }
 
-async fn act(app: &TestApp, token: &str, key: &str, act: HandAct) -> Result<SaleRow, Error> {
-    sale::act_by_hand(&app.backend, Some(app.shop.operator_id), request(token, key, act)).await
+async fn act(app: &TestApp, token: &str, key: &str, act: ManualAction) -> Result<SaleRow, Error> {
+    sale::perform_manual_action(&app.backend, Some(app.shop.operator_id), request(token, key, act)).await
 }
 
 /// A sale that was paid and credited.
@@ -95,14 +95,14 @@ async fn only_whose_sale_it_is_and_with_a_reason_and_not_while_it_is_under_way()
     let credit = app.shop.module.credit(&app);
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
     let Shop { operator_id: eve, .. } = app.open_shop("eve").await;
-    let others = sale::act_by_hand(&app.backend, Some(eve), request(&token, "k", refund(None))).await;
+    let others = sale::perform_manual_action(&app.backend, Some(eve), request(&token, "k", refund(None))).await;
     assert!(matches!(others, Err(Error::NotFound("sale"))));
     for reason in ["", "  ", &"x".repeat(181)] {
-        let without = HandRequest { reason: reason.into(), ..request(&token, "k", refund(None)) };
-        let refused = sale::act_by_hand(&app.backend, None, without).await;
+        let without = ManualActionRequest { reason: reason.into(), ..request(&token, "k", refund(None)) };
+        let refused = sale::perform_manual_action(&app.backend, None, without).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "reason", .. })));
     }
-    let refused = act(&app, &token, "k", HandAct::Settle(Settlement::Keep)).await;
+    let refused = act(&app, &token, "k", ManualAction::Settle(Settlement::Keep)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "sale", .. })), "it is not in review");
     jobs::run_due(&app.backend).await.unwrap();
     assert!(app.bank.refunds().is_empty() && actions::sale_actions(&app.backend, &token).await.unwrap().is_empty());
@@ -114,19 +114,19 @@ async fn a_payment_of_another_amount_is_credited_refunded_or_kept() {
     // Credited: it is the sale's own from then on.
     let token = paid_wrong(&app, OTHER_MINOR).await;
     for _ in 0..2 {
-        act(&app, &token, "k", HandAct::Settle(Settlement::Credit)).await.unwrap();
+        act(&app, &token, "k", ManualAction::Settle(Settlement::Credit)).await.unwrap();
     }
     let credit = app.shop.module.credit(&app);
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
     assert_eq!(app.state(&token).await, "credited");
     // Refunded: what was paid goes back.
     let token = paid_wrong(&app, OTHER_MINOR).await;
-    act(&app, &token, "k", HandAct::Settle(Settlement::Refund)).await.unwrap();
+    act(&app, &token, "k", ManualAction::Settle(Settlement::Refund)).await.unwrap();
     app.pass_ms(2_000).await;
     assert_eq!(app.state(&token).await, "refunded");
     // Kept: the operator has the money, and nothing is owed.
     let token = paid_wrong(&app, OTHER_MINOR).await;
-    let row = act(&app, &token, "k", HandAct::Settle(Settlement::Keep)).await.unwrap();
+    let row = act(&app, &token, "k", ManualAction::Settle(Settlement::Keep)).await.unwrap();
     assert_eq!((row.view.state, row.view.at_rest), ("settled", true));
     let books = app.books().await;
     assert_eq!(books["suspense"], 0, "{books:?}");
@@ -154,17 +154,17 @@ async fn a_stuck_refund_is_asked_about_again_or_given_up() {
         (token, app.bank.called(Call::Refund).pop().unwrap())
     };
     let (token, number) = stuck().await;
-    let refused = act(&app, &token, "credit", HandAct::Settle(Settlement::Credit)).await;
+    let refused = act(&app, &token, "credit", ManualAction::Settle(Settlement::Credit)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "sale", .. })));
     // Somebody acted in the provider's console meanwhile.
     app.bank.move_refund(&number, RefundState::Done);
-    act(&app, &token, "again", HandAct::Settle(Settlement::Refund)).await.unwrap();
+    act(&app, &token, "again", ManualAction::Settle(Settlement::Refund)).await.unwrap();
     app.pass_ms(2_000).await;
     assert_eq!(app.state(&token).await, "refunded");
     app.assert_books().await;
 
     let (token, _) = stuck().await;
-    act(&app, &token, "keep", HandAct::Settle(Settlement::Keep)).await.unwrap();
+    act(&app, &token, "keep", ManualAction::Settle(Settlement::Keep)).await.unwrap();
     assert_eq!(app.state(&token).await, "settled");
     app.pass_ms(20_000).await;
     let books = app.books().await;

@@ -2,7 +2,7 @@
 
 use crate::{
     Context, Result,
-    jobs::under_way::Job,
+    jobs::in_progress::Job,
     modules::{
         command::{self, Column as CommandColumn},
         commands::command_state,
@@ -21,9 +21,9 @@ const EVERY_MS: i64 = 60_000;
 
 /// When such rows were looked for last.
 #[derive(Default)]
-pub(crate) struct LookedAt(Mutex<BTreeMap<Job, i64>>);
+pub(crate) struct LastScans(Mutex<BTreeMap<Job, i64>>);
 
-impl LookedAt {
+impl LastScans {
     fn is_time(&self, job: Job, now_ms: i64) -> bool {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_time = looked.get(&job).is_none_or(|last_ms| !(0..EVERY_MS).contains(&(now_ms - last_ms)));
@@ -35,33 +35,34 @@ impl LookedAt {
 }
 
 /// Makes due now what is due later than the longest wait of its kind.
-pub(crate) async fn bring_forward(ctx: &Context, job: Job) -> Result<()> {
+pub(crate) async fn reschedule_after_rollback(ctx: &Context, job: Job) -> Result<()> {
     let (rules, now_ms) = (&ctx.rules, ctx.now_ms());
-    if !ctx.looked_at.is_time(job, now_ms) {
+    if !ctx.last_scans.is_time(job, now_ms) {
         return Ok(());
     }
     let brought = match job {
         Job::Resend => {
             let open = CommandColumn::State.is_in([command_state::SENT, command_state::RECEIVED]);
             let longest_ms = rules.resend_max_ms.max(rules.resend_first_ms);
-            let brought = draw_in::<command::Entity>(ctx, CommandColumn::DueMs, Some(open), longest_ms, now_ms).await?;
+            let brought =
+                cap_due_times::<command::Entity>(ctx, CommandColumn::DueMs, Some(open), longest_ms, now_ms).await?;
             // Commands that were given up are remembered as long as all others.
             let memory_ms = rules.credit_memory_ms;
-            draw_in::<command::Entity>(ctx, CommandColumn::DueMs, None, memory_ms, now_ms + memory_ms).await?;
+            cap_due_times::<command::Entity>(ctx, CommandColumn::DueMs, None, memory_ms, now_ms + memory_ms).await?;
             brought
         }
         Job::Poll => {
             let longest_ms = rules.poll_max_ms.max(rules.poll_first_ms).max(rules.poll_watched_ms);
-            draw_in::<attempt::Entity>(ctx, attempt::Column::DueMs, None, longest_ms, now_ms).await?
+            cap_due_times::<attempt::Entity>(ctx, attempt::Column::DueMs, None, longest_ms, now_ms).await?
         }
         Job::Refund => {
             let longest_ms = rules.refund_max_ms.max(rules.refund_first_ms);
-            draw_in::<refund::Entity>(ctx, refund::Column::DueMs, None, longest_ms, now_ms).await?
+            cap_due_times::<refund::Entity>(ctx, refund::Column::DueMs, None, longest_ms, now_ms).await?
         }
         // A statement of a future day is not available yet; the request fails and is rescheduled.
         Job::Statement => {
             let due = statement::Column::DueMs;
-            draw_in::<statement::Entity>(ctx, due, None, rules.statement_longest_ms, now_ms).await?
+            cap_due_times::<statement::Entity>(ctx, due, None, rules.statement_longest_ms, now_ms).await?
         }
     };
     if brought > 0 {
@@ -75,7 +76,7 @@ pub(crate) async fn bring_forward(ctx: &Context, job: Job) -> Result<()> {
 }
 
 /// Sets to `to_ms` what is due more than `longest_ms` from now; gives how many rows that were.
-async fn draw_in<E: EntityTrait>(
+async fn cap_due_times<E: EntityTrait>(
     ctx: &Context,
     due: E::Column,
     which: Option<sea_orm::sea_query::SimpleExpr>,

@@ -4,7 +4,7 @@ use crate::chance::Chance;
 
 /// Strengths of the faults. Percentages are of the occasions on which the fault could happen.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Weather {
+pub struct FaultRates {
     /// A message is lost between broker and its reader.
     pub loss: u32,
     /// A message comes twice.
@@ -46,12 +46,12 @@ pub struct Weather {
     /// Times that the server's disk fails.
     pub store_faults: u64,
     /// Times that the store is put back from a copy; drawn by whoever plans the copies.
-    pub put_backs: u64,
+    pub restores: u64,
     /// Somebody gives money back in the provider's console.
     pub console: u32,
 }
 
-impl Weather {
+impl FaultRates {
     /// The weather of a seed.
     pub fn of(chance: &mut Chance) -> Self {
         let often = [0, 0, 2, 10, 30];
@@ -72,7 +72,7 @@ impl Weather {
             provider: chance.pick(&[0, 2, 10, 40]),
             callback: chance.pick(&often),
             store_faults: chance.pick(&[0, 0, 1, 4]),
-            put_backs: 0,
+            restores: 0,
             ..Self::default()
         }
     }
@@ -90,7 +90,7 @@ impl Weather {
     }
 
     /// All rates zero: nothing fails any more. Crystal errors stay.
-    pub fn healed(self) -> Self {
+    pub fn without_faults(self) -> Self {
         Self { drift_max_ppm: self.drift_max_ppm, ..Self::default() }
     }
 }

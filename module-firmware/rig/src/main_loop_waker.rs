@@ -26,17 +26,17 @@ const REST_US: u64 = 50_000;
 
 /// Says when there is something on a line. Ends with its last handle.
 #[derive(Clone)]
-pub struct Kick {
+pub struct MainLoopWaker {
     awake_until_us: Arc<AtomicU64>,
     begun: Instant,
 }
 
-impl Kick {
+impl MainLoopWaker {
     /// Kicks over this socket until it is closed.
     pub fn start(mut socket: UnixStream) -> std::io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let kick = Self { awake_until_us: Arc::default(), begun: Instant::now() };
-        let (until_us, begun) = (Arc::downgrade(&kick.awake_until_us), kick.begun);
+        let waker = Self { awake_until_us: Arc::default(), begun: Instant::now() };
+        let (until_us, begun) = (Arc::downgrade(&waker.awake_until_us), waker.begun);
         thread::Builder::new().name("kick".into()).spawn(move || {
             while let Some(until_us) = until_us.upgrade() {
                 match socket.write(&[0]) {
@@ -49,7 +49,7 @@ impl Kick {
                 thread::sleep(if awake { OFTEN } else { SELDOM });
             }
         })?;
-        Ok(kick)
+        Ok(waker)
     }
 
     /// So many bytes were put on a line.
@@ -66,19 +66,19 @@ fn micros(begun: Instant) -> u64 {
 /// A line to the board: what is written is kicked through.
 pub struct Line<W> {
     writer: W,
-    kick: Kick,
+    waker: MainLoopWaker,
 }
 
 impl<W> Line<W> {
     /// A line over this socket.
-    pub fn new(writer: W, kick: Kick) -> Self {
-        Self { writer, kick }
+    pub fn new(writer: W, waker: MainLoopWaker) -> Self {
+        Self { writer, waker }
     }
 }
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Line<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.kick.sent(bytes.len());
+        self.waker.sent(bytes.len());
         Pin::new(&mut self.writer).poll_write(cx, bytes)
     }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Limits;
 
 /// What counts as one address: an IPv6 client owns a whole /64, and has as many addresses as it wants.
-pub(crate) fn home(address: IpAddr) -> IpAddr {
+pub(crate) fn limit_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -20,8 +20,8 @@ pub(crate) fn home(address: IpAddr) -> IpAddr {
 }
 
 /// The places.
-pub(crate) struct Places {
-    taken: Mutex<Taken>,
+pub(crate) struct ConnectionSlots {
+    taken: Mutex<SlotCounts>,
     connections_max: usize,
     of_address_max: usize,
     arriving_max: usize,
@@ -29,11 +29,11 @@ pub(crate) struct Places {
 }
 
 #[derive(Default)]
-struct Taken {
+struct SlotCounts {
     connections: usize,
     addresses: HashMap<IpAddr, Count>,
     /// Connections that have not logged in, by their numbers: the oldest is first.
-    arriving: BTreeMap<u64, Arriving>,
+    arriving: BTreeMap<u64, PendingSlot>,
     last_number: u64,
 }
 
@@ -44,22 +44,22 @@ struct Count {
     arriving: usize,
 }
 
-struct Arriving {
+struct PendingSlot {
     address: IpAddr,
     displaced: CancellationToken,
 }
 
 /// A connection's place, given back when dropped.
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     address: IpAddr,
     /// While it has not logged in.
     arriving: Option<u64>,
 }
 
-impl Places {
-    pub fn new(limits: &Limits) -> Places {
-        Places {
+impl ConnectionSlots {
+    pub fn new(limits: &Limits) -> ConnectionSlots {
+        ConnectionSlots {
             taken: Mutex::default(),
             connections_max: limits.connections,
             of_address_max: limits.connections_per_address,
@@ -70,8 +70,8 @@ impl Places {
 
     /// Takes a place for a connection; it has to be given up, too, when the token is cancelled. The error is the limit that
     /// is reached.
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<(Place, CancellationToken), &'static str> {
-        let address = home(address);
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<(ConnectionSlot, CancellationToken), &'static str> {
+        let address = limit_key(address);
         let mut taken = self.taken.lock();
         let of_address = taken.addresses.get(&address).copied().unwrap_or_default();
         let address_full = of_address.all >= self.of_address_max || of_address.arriving >= self.arriving_of_address_max;
@@ -85,18 +85,18 @@ impl Places {
         taken.last_number += 1;
         let number = taken.last_number;
         let displaced = CancellationToken::new();
-        taken.arriving.insert(number, Arriving { address, displaced: displaced.clone() });
+        taken.arriving.insert(number, PendingSlot { address, displaced: displaced.clone() });
         taken.connections += 1;
         let count = taken.addresses.entry(address).or_default();
         count.all += 1;
         count.arriving += 1;
-        Ok((Place { places: self.clone(), address, arriving: Some(number) }, displaced))
+        Ok((ConnectionSlot { slots: self.clone(), address, arriving: Some(number) }, displaced))
     }
 }
 
-impl Taken {
+impl SlotCounts {
     /// Takes the place of the oldest of some that have not logged in.
-    fn displace(&mut self, of: impl Fn(&Arriving) -> bool) -> bool {
+    fn displace(&mut self, of: impl Fn(&PendingSlot) -> bool) -> bool {
         let oldest = self.arriving.iter().find(|(_, arriving)| of(arriving)).map(|(number, _)| *number);
         let Some(arriving) = oldest.and_then(|number| self.arriving.remove(&number)) else { return false };
         arriving.displaced.cancel();
@@ -116,11 +116,11 @@ impl Taken {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// The client has logged in; false when its place was given to another.
     pub fn settle(&mut self) -> bool {
         let Some(number) = self.arriving else { return true };
-        let mut taken = self.places.taken.lock();
+        let mut taken = self.slots.taken.lock();
         let is_there = taken.arriving.remove(&number).is_some();
         if is_there {
             self.arriving = None;
@@ -132,9 +132,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock();
+        let mut taken = self.slots.taken.lock();
         match self.arriving {
             None => taken.uncount(self.address, false),
             Some(number) => {
@@ -153,11 +153,11 @@ mod tests {
     #[test]
     fn a_home_network_is_one_address() {
         let limits = Limits { connections_per_address: 1, arriving_per_address: 1, ..Limits::default() };
-        let places = Arc::new(Places::new(&limits));
+        let slots = Arc::new(ConnectionSlots::new(&limits));
         let take = |address: &str| {
-            let (mut place, _) = places.take(address.parse().unwrap())?;
-            assert!(place.settle());
-            Ok::<_, &str>(place)
+            let (mut slot, _) = slots.take(address.parse().unwrap())?;
+            assert!(slot.settle());
+            Ok::<_, &str>(slot)
         };
         let _held = take("2001:db8:1:2::1").unwrap();
         assert_eq!(take("2001:db8:1:2:ffff::1").err(), Some("address_limit"));

@@ -10,49 +10,49 @@ use tracing::{Event, Subscriber, callsite::Identifier, field::Field};
 use tracing_subscriber::layer::{Context, Layer};
 
 /// Lines that one place may write at once.
-const AT_ONCE: u32 = 30;
+const BURST_LINES: u32 = 30;
 /// After those, one more each.
-const ONE_EACH: Duration = Duration::from_secs(2);
+const REFILL_INTERVAL: Duration = Duration::from_secs(2);
 /// As much of a line is told where lines like it were left out.
 const EXAMPLE_CHARS: usize = 160;
 
 /// What each place in the program wrote.
 #[derive(Default)]
-pub struct Repeats(Mutex<HashMap<Identifier, Place>>);
+pub struct LogRateLimiter(Mutex<HashMap<Identifier, CallSite>>);
 
 /// A place in the program that writes lines.
-struct Place {
+struct CallSite {
     /// Lines it may still write, and since when that is so.
     free: u32,
     since: Instant,
-    left_out: u64,
+    suppressed: u64,
     /// Its module, and the first line that was left out.
     example: String,
 }
 
-impl Repeats {
+impl LogRateLimiter {
     /// Whether a line of this place is written.
     fn admits(&self, event: &Event<'_>, now: Instant) -> bool {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Place { free: AT_ONCE, since: now, left_out: 0, example: String::new() };
+        let new = || CallSite { free: BURST_LINES, since: now, suppressed: 0, example: String::new() };
         let place = places.entry(event.metadata().callsite()).or_insert_with(new);
         if place.takes(now) {
             return true;
         }
-        if place.left_out == 0 {
+        if place.suppressed == 0 {
             place.example = example(event);
         }
-        place.left_out += 1;
+        place.suppressed += 1;
         false
     }
 
     /// A line for each place of which lines were left out since the last time.
-    pub fn take_left_out(&self) -> Vec<String> {
+    pub fn take_suppressed(&self) -> Vec<String> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left_out = places.values_mut().filter(|place| place.left_out > 0);
-        left_out
+        let suppressed = places.values_mut().filter(|place| place.suppressed > 0);
+        suppressed
             .map(|place| {
-                let count = std::mem::take(&mut place.left_out);
+                let count = std::mem::take(&mut place.suppressed);
                 let example = std::mem::take(&mut place.example);
                 format!("{count} lines were left out like this one: {example}")
             })
@@ -60,15 +60,15 @@ impl Repeats {
     }
 }
 
-impl Place {
+impl CallSite {
     fn takes(&mut self, now: Instant) -> bool {
-        let earned = now.saturating_duration_since(self.since).as_millis() / ONE_EACH.as_millis();
+        let earned = now.saturating_duration_since(self.since).as_millis() / REFILL_INTERVAL.as_millis();
         let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        if self.free.saturating_add(earned) >= AT_ONCE {
-            (self.free, self.since) = (AT_ONCE, now);
+        if self.free.saturating_add(earned) >= BURST_LINES {
+            (self.free, self.since) = (BURST_LINES, now);
         } else {
             self.free += earned;
-            self.since += ONE_EACH * earned;
+            self.since += REFILL_INTERVAL * earned;
         }
         let takes = self.free > 0;
         self.free = self.free.saturating_sub(1);
@@ -91,7 +91,7 @@ fn example(event: &Event<'_>) -> String {
 }
 
 /// Lets through what is not too often said.
-pub struct Limit(pub std::sync::Arc<Repeats>);
+pub struct Limit(pub std::sync::Arc<LogRateLimiter>);
 
 impl<S: Subscriber> Layer<S> for Limit {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
@@ -122,9 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_too_often_is_counted_and_told_and_other_lines_are_not_touched() {
-        let (repeats, lines) = (Arc::new(Repeats::default()), Arc::new(AtomicU64::new(0)));
-        let subscriber = tracing_subscriber::registry().with(Limit(repeats.clone())).with(Lines(lines.clone()));
+    fn lines_beyond_the_limit_are_counted_and_reported_and_others_pass() {
+        let (rate_limiter, lines) = (Arc::new(LogRateLimiter::default()), Arc::new(AtomicU64::new(0)));
+        let subscriber = tracing_subscriber::registry().with(Limit(rate_limiter.clone())).with(Lines(lines.clone()));
         tracing::subscriber::with_default(subscriber, || {
             for stranger in 0..1000 {
                 tracing::warn!(stranger, "a callback\nwas refused");
@@ -133,24 +133,24 @@ mod tests {
         });
         let written = lines.load(Ordering::Relaxed);
         // A slow machine may have earned some more.
-        assert!((u64::from(AT_ONCE) + 1..500).contains(&written), "{written}");
-        let told = repeats.take_left_out();
+        assert!((u64::from(BURST_LINES) + 1..500).contains(&written), "{written}");
+        let told = rate_limiter.take_suppressed();
         assert_eq!(told.len(), 1);
         assert!(told[0].starts_with(&format!("{} lines were left out", 1001 - written)), "{told:?}");
         assert!(told[0].contains("a callback was refused stranger="), "{told:?}");
-        assert!(repeats.take_left_out().is_empty(), "told once");
+        assert!(rate_limiter.take_suppressed().is_empty(), "told once");
     }
 
     #[test]
-    fn a_place_earns_its_lines_again() {
+    fn a_call_site_regains_its_lines() {
         let start = Instant::now();
-        let mut place = Place { free: AT_ONCE, since: start, left_out: 0, example: String::new() };
-        let taken = |place: &mut Place, now| (0..1000).filter(|_| place.takes(now)).count() as u32;
-        assert_eq!(taken(&mut place, start), AT_ONCE);
-        assert_eq!(taken(&mut place, start + ONE_EACH), 1);
-        assert_eq!(taken(&mut place, start + ONE_EACH * 3 / 2), 0);
-        assert_eq!(taken(&mut place, start + ONE_EACH * 4), 3);
-        assert_eq!(taken(&mut place, start + ONE_EACH * 1000), AT_ONCE);
+        let mut place = CallSite { free: BURST_LINES, since: start, suppressed: 0, example: String::new() };
+        let taken = |place: &mut CallSite, now| (0..1000).filter(|_| place.takes(now)).count() as u32;
+        assert_eq!(taken(&mut place, start), BURST_LINES);
+        assert_eq!(taken(&mut place, start + REFILL_INTERVAL), 1);
+        assert_eq!(taken(&mut place, start + REFILL_INTERVAL * 3 / 2), 0);
+        assert_eq!(taken(&mut place, start + REFILL_INTERVAL * 4), 3);
+        assert_eq!(taken(&mut place, start + REFILL_INTERVAL * 1000), BURST_LINES);
         assert_eq!(taken(&mut place, start), 0, "a clock that stands still earns nothing");
     }
 }

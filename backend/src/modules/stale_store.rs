@@ -23,7 +23,7 @@ const SHOWN_MS: i64 = 30 * 24 * 3_600_000;
 
 /// What a module did that a restored store does not have.
 #[derive(Debug, Clone, Serialize)]
-pub struct BehindView {
+pub struct StaleStoreView {
     /// When it was noticed (unix milliseconds).
     pub since_ms: i64,
     /// Sales that were settled since by asking the module.
@@ -35,21 +35,23 @@ pub struct BehindView {
 }
 
 /// The last command reported by a status, if this server can have issued it.
-fn believable(row: &module::Model, status: &Status<'_>, now_ms: i64) -> Option<i64> {
+fn plausible_last_command(row: &module::Model, status: &Status<'_>, now_ms: i64) -> Option<i64> {
     let last = i64::from(status.last_command);
     let most = row.command_sequence.max(sequence_floor(now_ms)).saturating_add(SEQUENCE_LEAD_MAX);
     (status.online && last > 0 && last <= most).then_some(last)
 }
 
 /// Records the last command that a module took. True if this store never issued it, so it has lost commands.
-pub(crate) async fn note_last_command(
+pub(crate) async fn record_last_command(
     txn: &DatabaseTransaction,
     row: &module::Model,
     status: &Status<'_>,
     change: &mut module::ActiveModel,
     now_ms: i64,
 ) -> Result<bool> {
-    let Some(last) = believable(row, status, now_ms).filter(|last| *last != row.last_command) else { return Ok(false) };
+    let Some(last) = plausible_last_command(row, status, now_ms).filter(|last| *last != row.last_command) else {
+        return Ok(false);
+    };
     change.last_command = Set(last);
     if last > row.command_sequence {
         change.command_sequence = Set(last);
@@ -70,7 +72,7 @@ pub(crate) async fn note_last_command(
 }
 
 /// A credit from before the restore now has its sale: its pulses are no longer unexplained.
-pub(crate) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, pulses: i32) -> Result<()> {
+pub(crate) async fn reduce_unexplained_pulses(txn: &DatabaseTransaction, module_id: &str, pulses: i32) -> Result<()> {
     let column = module::Column::BehindPulses;
     let left = Expr::case(column.gt(pulses), sea_orm::ExprTrait::sub(Expr::col(column), pulses)).finally(0);
     module::Entity::update_many()
@@ -83,7 +85,7 @@ pub(crate) async fn explain_pulses(txn: &DatabaseTransaction, module_id: &str, p
 }
 
 /// What a module did that this store does not have, if that was noticed recently.
-pub(crate) async fn behind(ctx: &Context, module: &module::Model) -> Result<Option<BehindView>> {
+pub(crate) async fn stale_store(ctx: &Context, module: &module::Model) -> Result<Option<StaleStoreView>> {
     let Some(since_ms) = module.behind_ms.filter(|since_ms| ctx.now_ms() - since_ms < SHOWN_MS) else {
         return Ok(None);
     };
@@ -95,5 +97,5 @@ pub(crate) async fn behind(ctx: &Context, module: &module::Model) -> Result<Opti
     };
     let settled = asked().filter(sale::Column::State.eq("credited")).count(ctx.db.read()).await?;
     let unknown = asked().filter(sale::Column::Reason.eq("module_forgot")).count(ctx.db.read()).await?;
-    Ok(Some(BehindView { since_ms, settled, unknown, pulses: module.behind_pulses }))
+    Ok(Some(StaleStoreView { since_ms, settled, unknown, pulses: module.behind_pulses }))
 }

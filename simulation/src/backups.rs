@@ -19,23 +19,23 @@ struct Ordered {
 
 /// The copies of a run.
 #[derive(Default)]
-pub(crate) struct Copies {
+pub(crate) struct Backups {
     taken: Option<(Disk, Vec<Ordered>)>,
     /// Copies put back so far.
-    pub put_back: u32,
+    pub restored: u32,
 }
 
 impl World {
     /// Plans when copies are taken and put back: in most seeds never.
-    pub fn plan_store_copies(&mut self, chance: &mut Chance) {
-        self.weather.put_backs = chance.pick(&[0, 0, 0, 1, 1, 2]);
+    pub fn plan_backups(&mut self, chance: &mut Chance) {
+        self.fault_rates.restores = chance.pick(&[0, 0, 0, 1, 1, 2]);
         let busy_us = self.options.busy_ms * 1000;
-        for _ in 0..self.weather.put_backs {
+        for _ in 0..self.fault_rates.restores {
             let taken_us = chance.between(0..=busy_us);
             // Minutes old, or a moment.
             let age_us = chance.pick(&[3_000_000, 60_000_000, busy_us]);
             self.plan(taken_us, Event::Copy);
-            self.plan(chance.between(taken_us..=busy_us.min(taken_us + age_us)), Event::PutBack);
+            self.plan(chance.between(taken_us..=busy_us.min(taken_us + age_us)), Event::Restore);
         }
     }
 
@@ -44,15 +44,15 @@ impl World {
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("store: copied"));
         let ordered = self.machines.iter().map(|machine| Ordered { settings: machine.settings_ordered }).collect();
-        self.copies.taken = Some((self.disk.copy(), ordered));
+        self.backups.taken = Some((self.disk.copy(), ordered));
     }
 
     /// The server is stopped, the copy takes the store's place, and the server comes up again.
-    pub async fn put_back(&mut self) -> Checked {
-        if self.healed_us.is_some() {
+    pub async fn restore(&mut self) -> Checked {
+        if self.faults_stopped_us.is_some() {
             return Ok(());
         }
-        let Some((copy, ordered)) = &self.copies.taken else { return Ok(()) };
+        let Some((copy, ordered)) = &self.backups.taken else { return Ok(()) };
         let (copy, ordered) = (copy.after(After::Kill), ordered.clone());
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("store: put back from the copy"));
@@ -63,9 +63,9 @@ impl World {
             machine.settings_ordered = ordered.settings;
             machine.lock_forgotten = true;
         }
-        self.till().forget_refunds();
-        self.checker.start_anew();
-        self.copies.put_back += 1;
+        self.provider_books().forget_refunds();
+        self.checker.forget_history();
+        self.backups.restored += 1;
         if was_up {
             let after_us = self.net.between(100_000..=DOWN_MAX_US);
             self.plan_in(after_us, Event::ServerUp);

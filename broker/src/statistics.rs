@@ -12,9 +12,9 @@ use crate::message::Message;
 
 impl Gate {
     /// Says the figures to whoever subscribes to them.
-    pub fn say_figures(&self) {
+    pub fn publish_statistics(&self) {
         let sessions = self.sessions.client_lane();
-        for (name, figure) in self.figures() {
+        for (name, figure) in self.statistics() {
             let message = Arc::new(Message {
                 topic: format!("$SYS/broker/{name}").into(),
                 payload: Bytes::from(figure),
@@ -32,7 +32,7 @@ impl Gate {
         }
     }
 
-    fn figures(&self) -> Vec<(&'static str, String)> {
+    fn statistics(&self) -> Vec<(&'static str, String)> {
         let meters = &self.meters;
         let sums = [
             ("clients/connected", self.sessions.connected() as u64),
@@ -46,9 +46,9 @@ impl Gate {
             ("store/messages/count", self.sessions.queued.messages() as u64),
             ("store/messages/bytes", self.sessions.queued.bytes() as u64),
         ];
-        let mut figures: Vec<_> = sums.map(|(name, sum)| (name, sum.to_string())).into();
-        figures.push(("version", concat!("coinwire ", env!("CARGO_PKG_VERSION")).to_owned()));
-        figures.push(("uptime", format!("{} seconds", self.begun.elapsed().as_secs())));
-        figures
+        let mut statistics: Vec<_> = sums.map(|(name, sum)| (name, sum.to_string())).into();
+        statistics.push(("version", concat!("coinwire ", env!("CARGO_PKG_VERSION")).to_owned()));
+        statistics.push(("uptime", format!("{} seconds", self.begun.elapsed().as_secs())));
+        statistics
     }
 }

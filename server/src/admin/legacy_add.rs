@@ -1,6 +1,6 @@
 //! `coinwire add`: the older form of what each noun's `add` does now. Scripts that use it go on working.
 
-use super::{Act, input, machine, manufacturer, merchant, module, operator};
+use super::{Execute, input, machine, manufacturer, merchant, module, operator};
 use crate::config::Settings;
 use anyhow::Result;
 use backend::{Error, access::members};
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Subcommand)]
 pub enum Add {
     /// An operator: the business that owns machines. Prints its number. Now `coinwire operator add`.
-    Operator(operator::NewWords),
+    Operator(operator::AddArgs),
     /// A person who signs in for an operator, or another password for one who is a member already. The password is read
     /// from standard input. Now `coinwire member add` and `coinwire member set-password`.
     Member {
@@ -49,7 +49,7 @@ pub enum Add {
         existing: Option<Vec<String>>,
     },
     /// A machine with its prices. Prints its scan code. Now `coinwire machine add`.
-    Machine(machine::NewWords),
+    Machine(machine::AddArgs),
     /// An operator's merchant account. The configuration (JSON) is read from a file; README has an example. Now
     /// `coinwire merchant add`.
     Merchant {
@@ -62,7 +62,7 @@ pub enum Add {
     },
 }
 
-impl Act for Add {
+impl Execute for Add {
     async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
         match self {
             Add::Operator(words) => words.add(backend).await,

@@ -16,7 +16,7 @@ use backend::{
         operate::machine::{self, NewMachine},
         register_module, scan_machine,
     },
-    jobs::{self, under_way::Job},
+    jobs::{self, in_progress::Job},
     machines::{fleet, shapes::PriceChange},
     modules::{Admission, admission},
     money::Currency,
@@ -60,7 +60,7 @@ const PULSES: i32 = 1;
 const PASSWORD: &str = "bench";
 
 /// Everything, running.
-pub struct House {
+pub struct ServerUnderTest {
     pub backend: backend::Context,
     pub sandbox: sandbox::Sandbox,
     pub slots: Vec<Slot>,
@@ -75,10 +75,10 @@ pub struct House {
 }
 
 /// Lets in modules, the backend, and the stopwatch that reads commands on the wire.
-struct Door(OnceLock<backend::Context>);
+struct Authenticator(OnceLock<backend::Context>);
 
 #[async_trait]
-impl Authenticate for Door {
+impl Authenticate for Authenticator {
     async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal> {
         let username = login.username.as_deref().ok_or(Refusal::BadCredentials)?;
         let password = login.password.as_deref().ok_or(Refusal::BadCredentials)?;
@@ -117,7 +117,7 @@ impl Authenticate for Door {
     }
 }
 
-impl House {
+impl ServerUnderTest {
     /// Starts everything and waits until every module answers a probe.
     pub async fn start(options: &SaleOptions, dir: &Path) -> Result<Self> {
         let url = match &options.database {
@@ -131,9 +131,10 @@ impl House {
         let http = format!("http://{}", listener.local_addr()?);
         let sandbox =
             sandbox::start(sandbox::Config { listen: loopback, data_dir: None, speed: 20.0, seed: 1 }).await?;
-        let door = Arc::new(Door(OnceLock::new()));
+        let authenticator = Arc::new(Authenticator(OnceLock::new()));
         let broker =
-            broker::start(broker::Config { listen: vec![loopback], ..Default::default() }, door.clone()).await?;
+            broker::start(broker::Config { listen: vec![loopback], ..Default::default() }, authenticator.clone())
+                .await?;
         let mqtt = *broker.local_addrs().first().context("the broker listens")?;
         let (bus, reader) = MqttBus::new(MqttConfig {
             host: mqtt.ip().to_string(),
@@ -155,7 +156,7 @@ impl House {
             public_url: http.clone(),
             rules: Rules::default(),
         });
-        let _ = door.0.set(backend.clone());
+        let _ = authenticator.0.set(backend.clone());
         let closing = CancellationToken::new();
         let mut tasks = vec![
             tokio::spawn(backend::flows::listen::listen(backend.clone(), reader)),
@@ -168,10 +169,10 @@ impl House {
         let operator_id = operator(&backend, &sandbox).await?;
         let (slots, modules) = machines(&backend, operator_id, options.modules, mqtt).await?;
         let machines = slots.iter().map(|slot| (slot.module.to_string(), slot.machine_id)).collect();
-        let house =
+        let server =
             Self { backend, sandbox, slots, callbacks, mqtt, operator_id, machines, modules, broker, tasks, closing };
-        house.until_ready().await?;
-        Ok(house)
+        server.until_ready().await?;
+        Ok(server)
     }
 
     async fn until_ready(&self) -> Result<()> {
@@ -239,7 +240,7 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
             slug: "bench".into(),
             name: "Bench".into(),
             currency: Currency::Cny,
-            time_zone: Zone::usual(Currency::Cny),
+            time_zone: Zone::default_for(Currency::Cny),
             refund_remainder: false,
         },
     )

@@ -1,7 +1,7 @@
 //! Boot record: what one boot leaves for the next (why it ended, where it panicked, how long it ran). Kept at the end
 //! of SRAM2, which keeps its content over a reset.
 
-use crate::{facts::LEGACY_START, time};
+use crate::{facts::BOOT_RECORD_START, time};
 use core::panic::PanicInfo;
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
@@ -19,7 +19,7 @@ const PANICKED: u32 = 2;
 
 /// The words, by their place.
 #[derive(Clone, Copy)]
-enum Word {
+enum RecordWord {
     Ours,
     Formatted,
     Ended,
@@ -29,17 +29,17 @@ enum Word {
     Panics,
 }
 
-fn pointer(word: Word) -> *mut u32 {
-    (LEGACY_START as *mut u32).wrapping_add(word as usize)
+fn pointer(word: RecordWord) -> *mut u32 {
+    (BOOT_RECORD_START as *mut u32).wrapping_add(word as usize)
 }
 
-fn get(word: Word) -> u32 {
+fn get(word: RecordWord) -> u32 {
     // SAFETY: within SRAM2, behind the emulated flash, where no Rust object lives; aligned. One loop and the handlers that
     // end it use it.
     unsafe { pointer(word).read_volatile() }
 }
 
-fn set(word: Word, value: u32) {
+fn set(word: RecordWord, value: u32) {
     // SAFETY: as above.
     unsafe { pointer(word).write_volatile(value) }
 }
@@ -48,15 +48,15 @@ fn set(word: Word, value: u32) {
 pub fn take() -> BootReport {
     let flags = RCC.csr().read();
     RCC.csr().modify(|w| w.set_rmvf(true));
-    let kept = get(Word::Ours) == OURS;
+    let kept = get(RecordWord::Ours) == OURS;
     if !kept {
-        for word in [Word::Formatted, Word::Ended, Word::UptimeS, Word::PanicFile, Word::PanicLine, Word::Panics] {
+        for word in [RecordWord::Formatted, RecordWord::Ended, RecordWord::UptimeS, RecordWord::PanicFile, RecordWord::PanicLine, RecordWord::Panics] {
             set(word, 0);
         }
-        set(Word::Ours, OURS);
+        set(RecordWord::Ours, OURS);
     }
     // Any reset pulls the pin's flag too. An emulator sets none.
-    let reset_cause = match get(Word::Ended) {
+    let reset_cause = match get(RecordWord::Ended) {
         PANICKED => Some(ResetCause::Panic),
         ON_PURPOSE => Some(ResetCause::Software),
         _ if flags.iwdgrstf() || flags.wwdgrstf() => Some(ResetCause::Watchdog),
@@ -70,38 +70,38 @@ pub fn take() -> BootReport {
     };
     let report = BootReport {
         reset_cause,
-        panic: (get(Word::Panics) > 0).then(|| Panic { file_hash: get(Word::PanicFile), line: get(Word::PanicLine) }),
-        uptime_before_s: kept.then(|| get(Word::UptimeS)),
+        panic: (get(RecordWord::Panics) > 0).then(|| Panic { file_hash: get(RecordWord::PanicFile), line: get(RecordWord::PanicLine) }),
+        uptime_before_s: kept.then(|| get(RecordWord::UptimeS)),
     };
-    set(Word::Ended, 0);
-    set(Word::UptimeS, 0);
+    set(RecordWord::Ended, 0);
+    set(RecordWord::UptimeS, 0);
     report
 }
 
 /// Whether the emulated flash is from an earlier boot; it counts as made from now on.
 pub fn is_formatted() -> bool {
-    let formatted = get(Word::Formatted) == FORMATTED;
-    set(Word::Formatted, FORMATTED);
+    let formatted = get(RecordWord::Formatted) == FORMATTED;
+    set(RecordWord::Formatted, FORMATTED);
     formatted
 }
 
 /// Notes how long this boot runs.
 pub fn note_uptime() {
-    set(Word::UptimeS, u32::try_from(time::now_us() / 1_000_000).unwrap_or(u32::MAX));
+    set(RecordWord::UptimeS, u32::try_from(time::now_us() / 1_000_000).unwrap_or(u32::MAX));
 }
 
 /// Restarts.
 pub fn restart() -> ! {
-    set(Word::Ended, ON_PURPOSE);
+    set(RecordWord::Ended, ON_PURPOSE);
     SCB::sys_reset();
 }
 
 fn record_panic(file: &str, line: u32) -> ! {
     let hash = file.bytes().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    set(Word::PanicFile, hash);
-    set(Word::PanicLine, line);
-    set(Word::Panics, get(Word::Panics).saturating_add(1).max(1));
-    set(Word::Ended, PANICKED);
+    set(RecordWord::PanicFile, hash);
+    set(RecordWord::PanicLine, line);
+    set(RecordWord::Panics, get(RecordWord::Panics).saturating_add(1).max(1));
+    set(RecordWord::Ended, PANICKED);
     SCB::sys_reset();
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use backend::{
     access::{
         manufacturers,
-        members::{self, MembersSeen},
+        members::{self, MemberVersionsSeen},
         sign_in::{self, Fingerprints, MqttMember, MqttReading, PasswordOwners},
     },
     modules::{Admission, Disabled, admission},
@@ -26,14 +26,14 @@ const REVOCATION_EVERY: Duration = Duration::from_millis(500);
 
 /// Authenticates modules, integrators, members and tools against the backend, and the backend itself by a password
 /// generated at each start.
-pub struct Doorkeeper {
+pub struct Authenticator {
     backend: OnceLock<backend::Context>,
     own_password: String,
     admins: Vec<String>,
 }
 
-impl Doorkeeper {
-    /// Accepts only the backend's own login until [`Doorkeeper::ask`] is called: the broker listens before the backend
+impl Authenticator {
+    /// Accepts only the backend's own login until [`Authenticator::set_backend`] is called: the broker listens before the backend
     /// exists.
     pub fn new(own_password: String, admins: &[String]) -> Self {
         let admins = admins.iter().map(|email| email.trim().to_lowercase()).collect();
@@ -41,13 +41,13 @@ impl Doorkeeper {
     }
 
     /// Sets the backend that checks other logins. Only the first call has an effect.
-    pub fn ask(&self, backend: backend::Context) {
+    pub fn set_backend(&self, backend: backend::Context) {
         let _ = self.backend.set(backend);
     }
 }
 
 #[async_trait]
-impl Authenticate for Doorkeeper {
+impl Authenticate for Authenticator {
     async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal> {
         let (Some(username), Some(password)) = (&login.username, &login.password) else {
             return Err(Refusal::BadCredentials);
@@ -74,7 +74,7 @@ impl Authenticate for Doorkeeper {
     }
 }
 
-impl Doorkeeper {
+impl Authenticator {
     fn own(&self, password: &[u8]) -> Result<Grants, Refusal> {
         aws_lc_rs::constant_time::verify_slices_are_equal(self.own_password.as_bytes(), password)
             .map_err(|_| Refusal::BadCredentials)?;
@@ -90,7 +90,7 @@ impl Doorkeeper {
     }
 }
 
-impl Doorkeeper {
+impl Authenticator {
     /// A member reads what the operator's programs read; one who runs the server reads the broker's figures too.
     async fn member_grants(&self, backend: &backend::Context, email: &str, password: &str) -> Result<Grants, Refusal> {
         let found = sign_in::mqtt_member(backend, email, password).await.map_err(unavailable)?;
@@ -222,10 +222,10 @@ pub async fn drop_revoked(broker: Broker, backend: backend::Context, closing: Ca
 
 /// Makes live pages check their viewer's access whenever members' passwords were changed, in any process, until
 /// shutdown.
-pub async fn notice_changed_members(backend: backend::Context, closing: CancellationToken) {
-    let mut seen = MembersSeen::default();
+pub async fn broadcast_member_changes(backend: backend::Context, closing: CancellationToken) {
+    let mut seen = MemberVersionsSeen::default();
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
-        if let Err(error) = members::notice_changed_members(&backend, &mut seen).await {
+        if let Err(error) = members::broadcast_member_changes(&backend, &mut seen).await {
             tracing::warn!(%error, "could not check for changed members; trying again");
         }
     }

@@ -9,7 +9,7 @@ use protocol::{ModuleId, ModuleSecret, messages::Settings};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// The board with its console.
-pub struct Stand {
+pub struct TestBench {
     pub board: Board,
     pub console: Console,
 }
@@ -19,7 +19,7 @@ pub fn image() -> PathBuf {
     std::env::var_os("COINWIRE_IMAGE").expect("COINWIRE_IMAGE names the image: use `cargo xtask rig`").into()
 }
 
-impl Stand {
+impl TestBench {
     /// Powers up a board; `memory` is what its flash holds.
     pub fn start(family: Family, plan: Plan, memory: Option<&[u8]>) -> Self {
         let mut board = Board::start(&image(), Modem::start(family, plan, 1), memory).unwrap();
@@ -57,7 +57,7 @@ impl Stand {
     }
 }
 
-impl Drop for Stand {
+impl Drop for TestBench {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let transcript = self.board.modem.transcript();

@@ -4,11 +4,11 @@ use crate::Error;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
 
 /// Error message of a writer that timed out waiting for its turn or for a lock.
-const WAITED: &str = "the database was locked by another program, or busy, for 5 s; nothing was written";
+const LOCK_TIMEOUT_MESSAGE: &str = "the database was locked by another program, or busy, for 5 s; nothing was written";
 
 /// Why a store cannot be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum StoreFault {
     /// There is no room left.
     Full,
     /// It may only be read.
@@ -25,7 +25,7 @@ pub enum Trouble {
     Other,
 }
 
-impl Trouble {
+impl StoreFault {
     /// The store's fault behind an error; `None` if the error is about the data that was to be stored.
     pub fn of(error: &DbErr) -> Option<Self> {
         let error = match error {
@@ -36,7 +36,7 @@ impl Trouble {
             DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) | DbErr::Conn(RuntimeErr::Internal(_)) => {
                 return Some(Self::Gone);
             }
-            DbErr::Custom(text) if text == WAITED => return Some(Self::Locked),
+            DbErr::Custom(text) if text == LOCK_TIMEOUT_MESSAGE => return Some(Self::Locked),
             _ => return None,
         };
         match &**error {
@@ -101,7 +101,7 @@ impl Trouble {
     }
 
     /// What is wrong and what to do, for whoever runs the server.
-    pub fn sentence(self) -> &'static str {
+    pub fn advice(self) -> &'static str {
         match self {
             Self::Full => {
                 "the database cannot be written: its disk is full; free some space, and writing resumes by itself"
@@ -128,8 +128,8 @@ impl Trouble {
 }
 
 /// The error of a writer that timed out.
-pub(super) fn waited_in_vain() -> Error {
-    Error::Store(DbErr::Custom(WAITED.into()))
+pub(super) fn lock_timeout_error() -> Error {
+    Error::Store(DbErr::Custom(LOCK_TIMEOUT_MESSAGE.into()))
 }
 
 /// Whether another writer was in the way, so that trying again may help.

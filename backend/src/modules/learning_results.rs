@@ -6,7 +6,7 @@
 
 use crate::{
     Context, Result,
-    modules::lesson::{ActiveModel, Entity, Model},
+    modules::learning_result::{ActiveModel, Entity, Model},
 };
 use protocol::{
     ModuleId,
@@ -27,7 +27,7 @@ pub(crate) mod verdict {
 
 /// What a module learned, for its operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LessonView {
+pub struct LearningResultView {
     /// When it was first reported (unix milliseconds); identifies the result when the operator decides about it.
     pub heard_ms: i64,
     /// `quiet`, `sampling`, `confirming`, `stored`, `failed`, or `unknown` for one of a later version.
@@ -97,8 +97,8 @@ impl ProfileView {
     }
 }
 
-pub(crate) fn learned(lesson: &Model) -> Option<Learned> {
-    minicbor::decode(&lesson.body).ok()
+pub(crate) fn learned(learning_result: &Model) -> Option<Learned> {
+    minicbor::decode(&learning_result.body).ok()
 }
 
 pub(crate) fn ends(stage: LearnStage) -> bool {
@@ -109,13 +109,14 @@ pub(crate) fn ends(stage: LearnStage) -> bool {
 }
 
 /// Whether the module is through with it.
-pub(crate) fn has_ended(lesson: &Model) -> bool {
-    learned(lesson).is_some_and(|learned| ends(learned.stage))
+pub(crate) fn has_ended(learning_result: &Model) -> bool {
+    learned(learning_result).is_some_and(|learned| ends(learned.stage))
 }
 
 /// Whether the module uses it, and the operator has not decided about it.
-pub(crate) fn is_in_force(lesson: &Model) -> bool {
-    lesson.verdict == verdict::OPEN && learned(lesson).is_some_and(|learned| learned.stage == LearnStage::Stored)
+pub(crate) fn is_in_force(learning_result: &Model) -> bool {
+    learning_result.verdict == verdict::OPEN
+        && learned(learning_result).is_some_and(|learned| learned.stage == LearnStage::Stored)
 }
 
 /// The profile that can be taken from it: it is over and has one.
@@ -127,12 +128,12 @@ pub(crate) async fn of_module(db: &impl ConnectionTrait, module_id: &str) -> Res
     Ok(Entity::find_by_id(module_id).one(db).await?)
 }
 
-impl LessonView {
-    fn of(lesson: Model) -> Option<Self> {
-        let learned = learned(&lesson)?;
+impl LearningResultView {
+    fn of(learning_result: Model) -> Option<Self> {
+        let learned = learned(&learning_result)?;
         let spread = |spread: Spread| [spread.min, spread.median, spread.max];
         Some(Self {
-            heard_ms: lesson.heard_ms,
+            heard_ms: learning_result.heard_ms,
             stage: learned.stage.as_str(),
             ended: ends(learned.stage),
             by_button: learned.command == 0,
@@ -147,15 +148,15 @@ impl LessonView {
             noise_edges: learned.noise_edges,
             test_pulses: learned.test_pulses,
             confirmed: learned.confirmed,
-            acceptable: lesson.verdict == verdict::OPEN && acceptable(&learned).is_some(),
-            verdict: lesson.verdict,
+            acceptable: learning_result.verdict == verdict::OPEN && acceptable(&learned).is_some(),
+            verdict: learning_result.verdict,
         })
     }
 }
 
 /// Stores the learning result that a module reports (its row is locked). Repeats change nothing: it is reported
 /// until acknowledged, and with every diagnosis.
-pub(crate) async fn note_lesson(
+pub(crate) async fn store_learning_result(
     ctx: &Context,
     txn: &DatabaseTransaction,
     module: ModuleId,
@@ -184,17 +185,19 @@ pub(crate) async fn note_lesson(
 }
 
 /// What a module last learned.
-pub(crate) async fn lesson(ctx: &Context, module_id: &str) -> Result<Option<LessonView>> {
-    Ok(of_module(ctx.db.read(), module_id).await?.and_then(LessonView::of))
+pub(crate) async fn learning_result(ctx: &Context, module_id: &str) -> Result<Option<LearningResultView>> {
+    Ok(of_module(ctx.db.read(), module_id).await?.and_then(LearningResultView::of))
 }
 
 /// What the operator makes of an open lesson, if there is one that is over.
-pub(crate) async fn judge_lesson(txn: &DatabaseTransaction, module_id: &str, judged: &str) -> Result<()> {
-    let lesson = of_module(txn, module_id).await?;
-    let Some(lesson) = lesson.filter(|lesson| lesson.verdict == verdict::OPEN && has_ended(lesson)) else {
+pub(crate) async fn set_learning_verdict(txn: &DatabaseTransaction, module_id: &str, judged: &str) -> Result<()> {
+    let learning_result = of_module(txn, module_id).await?;
+    let Some(learning_result) = learning_result
+        .filter(|learning_result| learning_result.verdict == verdict::OPEN && has_ended(learning_result))
+    else {
         return Ok(());
     };
-    let mut change: ActiveModel = lesson.into();
+    let mut change: ActiveModel = learning_result.into();
     change.verdict = Set(judged.into());
     change.update_without_returning(txn).await?;
     Ok(())

@@ -2,11 +2,11 @@
 
 use crate::{
     Context, Result,
-    flows::after_commit::{After, follow_up},
+    flows::after_commit::{AfterCommit, publish_after_commit},
     modules::{
         command::{self},
-        commands::{command_state, queue_newest},
-        errands::{Errand, newest},
+        commands::{command_state, queue_superseding},
+        remote_actions::{RemoteAction, newest},
         rows::lock_module,
     },
 };
@@ -17,32 +17,32 @@ use protocol::{
 
 /// Queues a remote action. The same action again while it is in progress, or right after it, counts as a second
 /// click and is ignored.
-pub(crate) async fn send_on_errand(ctx: &Context, module: ModuleId, errand: Errand) -> Result<()> {
-    let action = errand.action()?;
+pub(crate) async fn queue_remote_action(ctx: &Context, module: ModuleId, remote_action: RemoteAction) -> Result<()> {
+    let action = remote_action.action()?;
     let after = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut after = After::default();
+            let mut after = AfterCommit::default();
             // So that two clicks take turns.
             let row = lock_module(txn, module).await?;
             let before = newest(txn, &row.id, action.as_str()).await?;
             if before.is_some_and(|before| is_second_click(ctx, &before, action)) {
                 return Ok(after);
             }
-            after.command(queue_newest(ctx, txn, &row.id, action, ctx.rules.errand_lifetime_ms).await?);
+            after.command(queue_superseding(ctx, txn, &row.id, action, ctx.rules.remote_action_lifetime_ms).await?);
             after.module(row.id);
             Ok(after)
         })
         .await?;
-    follow_up(ctx, after).await;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 
 fn is_second_click(ctx: &Context, before: &command::Model, action: Action) -> bool {
     use command_state::*;
     let same = minicbor::decode::<Command>(&before.payload).is_ok_and(|command| command.action == action);
-    let spaced_ms = before.issued_ms..before.issued_ms + ctx.rules.errand_spacing_ms;
-    let behind = [DONE, RECEIVED].contains(&before.state.as_str()) && spaced_ms.contains(&ctx.now_ms());
-    same && (before.state == SENT || behind)
+    let spaced_ms = before.issued_ms..before.issued_ms + ctx.rules.remote_action_spacing_ms;
+    let store_is_stale = [DONE, RECEIVED].contains(&before.state.as_str()) && spaced_ms.contains(&ctx.now_ms());
+    same && (before.state == SENT || store_is_stale)
 }

@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 /// The places.
 #[derive(Debug)]
-pub(super) struct Places {
-    taken: Mutex<Taken>,
+pub(super) struct ConnectionSlots {
+    taken: Mutex<SlotCounts>,
     max: usize,
     of_address_max: usize,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct SlotCounts {
     connections: HashMap<u64, Connection>,
     addresses: HashMap<IpAddr, OfAddress>,
     /// Who waits, by when that began.
@@ -43,14 +43,14 @@ struct OfAddress {
     waiting: BTreeMap<u64, u64>,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(super) fn new(max: usize, of_address_max: usize) -> Self {
         Self { taken: Mutex::default(), max, of_address_max }
     }
 
     /// Takes a place, for a connection that waits to be asked; one without an address is not counted by it. The error is
     /// the bound that is reached.
-    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, &'static str> {
+    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<ConnectionSlot, &'static str> {
         let address = address.map(limit_key);
         let mut taken = self.taken.lock();
         if let Some(of_address) = address.as_ref().and_then(|address| taken.addresses.get(address))
@@ -72,7 +72,7 @@ impl Places {
         taken.connections.insert(number, Connection { address, displaced: displaced.clone(), ticket: None });
         // From the first moment: among many that come at once the newest is still taken.
         taken.begin_wait(number);
-        Ok(Place { waiting: Waiting { places: self.clone(), number }, displaced })
+        Ok(ConnectionSlot { waiting: Waiting { slots: self.clone(), number }, displaced })
     }
 
     /// Gives up the place of whoever has waited longest.
@@ -84,7 +84,7 @@ impl Places {
     }
 }
 
-impl Taken {
+impl SlotCounts {
     fn displace(&mut self, number: u64) {
         if let Some(connection) = self.remove(number) {
             connection.displaced.cancel();
@@ -131,12 +131,12 @@ impl Taken {
 
 /// A connection's place, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     waiting: Waiting,
     displaced: CancellationToken,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Cancelled when the place is given to another.
     pub(super) fn displaced(&self) -> CancellationToken {
         self.displaced.clone()
@@ -148,26 +148,26 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.waiting.places.taken.lock().remove(self.waiting.number);
+        self.waiting.slots.taken.lock().remove(self.waiting.number);
     }
 }
 
 /// Tells whether a connection waits to be asked for something. Says nothing once its place is given back.
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
-    places: Arc<Places>,
+    slots: Arc<ConnectionSlots>,
     number: u64,
 }
 
 impl Waiting {
     pub(super) fn begin(&self) {
-        self.places.taken.lock().begin_wait(self.number);
+        self.slots.taken.lock().begin_wait(self.number);
     }
 
     pub(super) fn end(&self) {
-        self.places.taken.lock().end_wait(self.number);
+        self.slots.taken.lock().end_wait(self.number);
     }
 }
 
@@ -179,64 +179,64 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
-    fn waiting(places: &Arc<Places>, from: Option<IpAddr>) -> Place {
-        places.take(from).unwrap()
+    fn waiting(slots: &Arc<ConnectionSlots>, from: Option<IpAddr>) -> ConnectionSlot {
+        slots.take(from).unwrap()
     }
 
-    fn served(places: &Arc<Places>, from: Option<IpAddr>) -> Place {
-        let place = waiting(places, from);
-        place.waiting().end();
-        place
+    fn served(slots: &Arc<ConnectionSlots>, from: Option<IpAddr>) -> ConnectionSlot {
+        let slot = waiting(slots, from);
+        slot.waiting().end();
+        slot
     }
 
     #[test]
-    fn whoever_asks_nothing_gives_way_and_whoever_is_served_does_not() {
-        let places = Arc::new(Places::new(3, 2));
-        let first = waiting(&places, address("192.0.2.1"));
-        let second = waiting(&places, address("192.0.2.1"));
+    fn idle_connections_are_displaced_and_served_ones_are_not() {
+        let slots = Arc::new(ConnectionSlots::new(3, 2));
+        let first = waiting(&slots, address("192.0.2.1"));
+        let second = waiting(&slots, address("192.0.2.1"));
         // The address is full: its oldest goes, nobody else's.
-        let other = waiting(&places, address("192.0.2.2"));
-        let third = waiting(&places, address("192.0.2.1"));
+        let other = waiting(&slots, address("192.0.2.2"));
+        let third = waiting(&slots, address("192.0.2.1"));
         assert!(first.displaced().is_cancelled());
         assert!(!second.displaced().is_cancelled() && !other.displaced().is_cancelled());
         // Whoever was served and waits again has waited less long.
         second.waiting().end();
         second.waiting().begin();
-        let _next = waiting(&places, address("192.0.2.3"));
+        let _next = waiting(&slots, address("192.0.2.3"));
         assert!(other.displaced().is_cancelled() && !second.displaced().is_cancelled());
         // Where all are being served, there is no room.
         second.waiting().end();
         third.waiting().end();
-        assert_eq!(places.take(address("192.0.2.1")).unwrap_err(), "address");
-        let full = Arc::new(Places::new(1, 1));
+        assert_eq!(slots.take(address("192.0.2.1")).unwrap_err(), "address");
+        let full = Arc::new(ConnectionSlots::new(1, 1));
         let _served = served(&full, address("192.0.2.1"));
         assert_eq!(full.take(address("192.0.2.2")).unwrap_err(), "all");
     }
 
     #[test]
     fn a_place_that_is_given_back_leaves_nothing_behind() {
-        let places = Arc::new(Places::new(2, 1));
+        let slots = Arc::new(ConnectionSlots::new(2, 1));
         for from in [address("192.0.2.1"), address("2001:db8::1"), None] {
-            let place = waiting(&places, from);
-            let told = place.waiting();
-            drop(place);
+            let slot = waiting(&slots, from);
+            let told = slot.waiting();
+            drop(slot);
             told.begin();
         }
-        let displaced = waiting(&places, address("192.0.2.1"));
-        drop(waiting(&places, address("192.0.2.1")));
+        let displaced = waiting(&slots, address("192.0.2.1"));
+        drop(waiting(&slots, address("192.0.2.1")));
         drop(displaced);
-        let taken = places.taken.lock();
+        let taken = slots.taken.lock();
         assert!(taken.connections.is_empty() && taken.addresses.is_empty() && taken.waiting.is_empty());
     }
 
     #[test]
     fn a_home_network_is_one_address_and_a_proxy_none() {
-        let places = Arc::new(Places::new(10, 1));
-        let _held = served(&places, address("2001:db8:1:2::1"));
-        assert!(places.take(address("2001:db8:1:2:ffff::1")).is_err());
-        let _other = served(&places, address("2001:db8:1:3::1"));
-        let _mapped = served(&places, address("::ffff:192.0.2.1"));
-        assert!(places.take(address("192.0.2.1")).is_err());
-        let _proxys = [served(&places, None), served(&places, None)];
+        let slots = Arc::new(ConnectionSlots::new(10, 1));
+        let _held = served(&slots, address("2001:db8:1:2::1"));
+        assert!(slots.take(address("2001:db8:1:2:ffff::1")).is_err());
+        let _other = served(&slots, address("2001:db8:1:3::1"));
+        let _mapped = served(&slots, address("::ffff:192.0.2.1"));
+        assert!(slots.take(address("192.0.2.1")).is_err());
+        let _proxys = [served(&slots, None), served(&slots, None)];
     }
 }
