@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use broker::Limits;
-use broker_fuzz::{Client, Plan, SLOTS, Fixture, Step};
+use broker_fuzz::{Client, Fixture, Plan, SLOTS, Step};
 
 static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| Fixture::start(Limits::default()));
 

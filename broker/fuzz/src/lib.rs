@@ -4,11 +4,11 @@
 //! A panic, on whatever thread or task, ends the process: libFuzzer's runtime makes it an abort.
 
 mod client;
+mod fixture;
 mod logins;
 mod plan;
-mod fixture;
 
 pub use client::Client;
+pub use fixture::Fixture;
 pub use logins::{Logins, PASSWORD};
 pub use plan::{Plan, SLOTS, Step};
-pub use fixture::Fixture;

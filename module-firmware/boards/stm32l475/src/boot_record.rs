@@ -50,7 +50,14 @@ pub fn take() -> BootReport {
     RCC.csr().modify(|w| w.set_rmvf(true));
     let kept = get(RecordWord::Ours) == OURS;
     if !kept {
-        for word in [RecordWord::Formatted, RecordWord::Ended, RecordWord::UptimeS, RecordWord::PanicFile, RecordWord::PanicLine, RecordWord::Panics] {
+        for word in [
+            RecordWord::Formatted,
+            RecordWord::Ended,
+            RecordWord::UptimeS,
+            RecordWord::PanicFile,
+            RecordWord::PanicLine,
+            RecordWord::Panics,
+        ] {
             set(word, 0);
         }
         set(RecordWord::Ours, OURS);
@@ -70,7 +77,8 @@ pub fn take() -> BootReport {
     };
     let report = BootReport {
         reset_cause,
-        panic: (get(RecordWord::Panics) > 0).then(|| Panic { file_hash: get(RecordWord::PanicFile), line: get(RecordWord::PanicLine) }),
+        panic: (get(RecordWord::Panics) > 0)
+            .then(|| Panic { file_hash: get(RecordWord::PanicFile), line: get(RecordWord::PanicLine) }),
         uptime_before_s: kept.then(|| get(RecordWord::UptimeS)),
     };
     set(RecordWord::Ended, 0);

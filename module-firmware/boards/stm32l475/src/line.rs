@@ -1,10 +1,11 @@
 //! The board as the link's loop sees it.
 
 use crate::{
+    boot_record,
     facts::{self, COIN_OUT, CREDIT_OUT, INHIBIT_OUT, LIGHT_OUT},
     flash,
     inputs::{self, Source},
-    boot_record, start,
+    start,
     supply::{Reading, Supply},
     time, uart, watchdog,
 };

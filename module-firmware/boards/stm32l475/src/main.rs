@@ -13,11 +13,11 @@
 #![no_std]
 #![no_main]
 
+mod boot_record;
 mod executor;
 mod facts;
 mod flash;
 mod inputs;
-mod boot_record;
 mod line;
 mod pins;
 mod ring;

@@ -1,12 +1,12 @@
 //! Bringing the processor up.
 
 use crate::{
+    boot_record,
     facts::{
         CONSOLE_AF, CONSOLE_RX, CONSOLE_TX, EMULATED_STORE_PAGES, MODEM_AF, MODEM_RTS, MODEM_RX, MODEM_TX,
         PROVISION_PAGE, PROVISION_PAGES, STORE_PAGE, STORE_PAGES,
     },
     flash::Flash,
-    boot_record,
     uart::{CONSOLE, MODEM},
 };
 use cortex_m::peripheral::NVIC;
