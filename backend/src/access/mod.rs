@@ -11,12 +11,6 @@ pub(crate) mod session;
 pub mod sign_in;
 pub mod signed_in;
 
-pub use members::MemberRow;
-pub use members::MemberVersionsSeen;
-pub use operators::NewOperator;
-pub use operators::OperatorChange;
-pub use operators::OperatorRow;
-pub use sign_in::Fingerprints;
-pub use sign_in::MqttMember;
-pub use sign_in::MqttReading;
-pub use sign_in::PasswordOwners;
+pub use members::{MemberRow, MemberVersionsSeen};
+pub use operators::{NewOperator, OperatorChange, OperatorRow};
+pub use sign_in::{Fingerprints, MqttMember, MqttReading, PasswordOwners};

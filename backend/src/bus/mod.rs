@@ -7,10 +7,7 @@ pub(crate) mod tunnel;
 use crate::Result;
 use async_trait::async_trait;
 
-pub use mqtt::BusEvent;
-pub use mqtt::MqttBus;
-pub use mqtt::MqttConfig;
-pub use mqtt::MqttReader;
+pub use mqtt::{BusEvent, MqttBus, MqttConfig, MqttReader};
 /// Version of the JSON objects for integrators and manufacturers: fields are added under it, never changed.
 pub(crate) const JSON_VERSION: u8 = 1;
 

@@ -44,7 +44,7 @@ impl AfterCommit {
         self.commands.push(command);
     }
 
-    /// What a module is told, or its word on it, moved.
+    /// A command to a module, or its acknowledgement, changed.
     pub fn module(&mut self, module_id: String) {
         self.modules.push(module_id);
     }

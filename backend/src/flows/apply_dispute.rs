@@ -62,13 +62,13 @@ pub(crate) async fn disputed(
     if !(opened || decided || charged) {
         return Ok(Outcome::Unchanged);
     }
-    let meaning = if decided { told.state.as_str() } else { row.state.as_str() };
+    let word = if decided { told.state.as_str() } else { row.state.as_str() };
     if opened || decided {
-        let message = format!("dispute {} was {meaning}: sale {}", told.dispute_id, sale.token);
+        let message = format!("dispute {} was {word}: sale {}", told.dispute_id, sale.token);
         after.alarm(sale.operator_id, Some(sale.machine_id), message);
     }
     let mut change: sale::ActiveModel = sale.clone().into();
-    change.dispute = Set(meaning.into());
+    change.dispute = Set(word.into());
     change.version = Set(sale.version + 1);
     let sale = change.clone().try_into_model()?;
     change.update_without_returning(txn).await?;

@@ -114,7 +114,7 @@ pub(crate) async fn apply_fact(
                     release_refund_number(txn, known).await?;
                     book_external_refund(ctx, txn, account, out_refund_no, *state, told, after).await
                 }
-                (Some(known), _) => refund_moved(ctx, txn, known, *state, StatusOutcome::ReportedTotal, after).await,
+                (Some(known), _) => refund_moved(ctx, txn, known, *state, FactSource::Notified, after).await,
                 (None, Some(told)) => book_external_refund(ctx, txn, account, out_refund_no, *state, told, after).await,
                 (None, None) => {
                     after.alarm(account.operator_id, None, format!("refund {out_refund_no} fits no sale"));
@@ -132,7 +132,7 @@ pub(crate) async fn refund_moved(
     txn: &DatabaseTransaction,
     known: refund::Model,
     state: RefundState,
-    heard: StatusOutcome,
+    heard: FactSource,
     after: &mut AfterCommit,
 ) -> Result<Outcome> {
     let sale = lock_sale(txn, known.sale_id).await?;
@@ -206,24 +206,24 @@ async fn done_refund_moved(
     sale: sale::Model,
     refund: refund::Model,
     state: RefundState,
-    heard: StatusOutcome,
+    heard: FactSource,
     after: &mut AfterCommit,
 ) -> Result<Outcome> {
     let failed = matches!(state, RefundState::Closed | RefundState::Abnormal);
     let mut change: refund::ActiveModel = refund.clone().into();
     match (heard, failed) {
-        (StatusOutcome::ReportedTotal, false) => return Ok(Outcome::Unchanged),
-        (StatusOutcome::ReportedTotal, true) => {
+        (FactSource::Notified, false) => return Ok(Outcome::Unchanged),
+        (FactSource::Notified, true) => {
             change.due_ms = Set(Some(ctx.now_ms()));
             change.update_without_returning(txn).await?;
             return Ok(Outcome::Unchanged);
         }
-        (StatusOutcome::Queried, false) => {
+        (FactSource::Queried, false) => {
             change.due_ms = Set(None);
             change.update_without_returning(txn).await?;
             return Ok(Outcome::Unchanged);
         }
-        (StatusOutcome::Queried, true) => {}
+        (FactSource::Queried, true) => {}
     }
     ledger::post(txn, refund_posting(ctx, &sale, &refund, Kind::RefundReversed)).await?;
     change.state = Set(refund_state::STUCK.into());
@@ -241,9 +241,9 @@ async fn done_refund_moved(
 
 /// How a state was learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StatusOutcome {
+pub(crate) enum FactSource {
     /// The provider told of it, some time after it was so.
-    ReportedTotal,
+    Notified,
     /// The provider was asked, and says that it is so now.
     Queried,
 }

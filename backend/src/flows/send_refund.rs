@@ -4,7 +4,7 @@ use crate::{
     Context, Error, Result, Rules,
     flows::{
         after_commit::{AfterCommit, alarm, publish_after_commit},
-        apply_payment_fact::{StatusOutcome, refund_moved},
+        apply_payment_fact::{FactSource, refund_moved},
     },
     ledger, modules,
     payments::{
@@ -54,7 +54,7 @@ pub(crate) async fn work_on_refund(ctx: &Context, refund: refund::Model) -> Resu
             return Err(error);
         }
     };
-    if !report(ctx, &refund).await? {
+    if !claim(ctx, &refund).await? {
         return Ok(());
     }
     match ask_for_refund(ctx, &refund, &account, &*provider).await? {
@@ -134,7 +134,7 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, state: RefundStat
             if refund.out_refund_no != asked.out_refund_no {
                 return Ok(after);
             }
-            refund_moved(ctx, txn, refund, state, StatusOutcome::Queried, &mut after).await?;
+            refund_moved(ctx, txn, refund, state, FactSource::Queried, &mut after).await?;
             Ok(after)
         })
         .await?;
@@ -143,7 +143,7 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, state: RefundStat
 }
 
 /// Claims a refund: from here on it cannot be cancelled. False if another process has it, or it is gone.
-async fn report(ctx: &Context, refund: &refund::Model) -> Result<bool> {
+async fn claim(ctx: &Context, refund: &refund::Model) -> Result<bool> {
     let next_state = match refund.state.as_str() {
         refund_state::PROCESSING => refund_state::PROCESSING,
         refund_state::DONE => refund_state::DONE,

@@ -1,4 +1,4 @@
-//! Prices: added, changed, removed, put in order. Sales keep the price they were made at.
+//! Prices of a machine, and what a price must keep to. Sales keep the price they were made at.
 
 use crate::{
     Context, Error, Result,

@@ -1,5 +1,4 @@
-//! Remote management of a machine's module by its operator: settings, remote actions, learning results, and whether it
-//! may connect at all.
+//! The operator's view of a machine's module: settings, remote actions, learning results, and whether it may connect.
 
 use crate::{
     Context, Error, Result,

@@ -1,5 +1,5 @@
-//! Commands that count: numbered, stored in the transaction that causes them, sent again until the module acknowledged
-//! them, and given up past expiry and grace period.
+//! Commands that count: numbered, and stored in the transaction that causes them. `flows/publish_command` sends them,
+//! `flows/resend_command` sends them again until the module acknowledged them, or gives them up.
 
 use crate::{
     Context, Error, Result, clock,

@@ -1,4 +1,4 @@
-//! The keys of modules, derived from their stored secrets, and remembered.
+//! The keys of modules, remembered. `secrets` derives them.
 
 use protocol::{MessageKey, ModuleId};
 use std::{collections::BTreeMap, sync::RwLock};

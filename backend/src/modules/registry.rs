@@ -1,4 +1,4 @@
-//! Modules: registered with their secrets.
+//! Modules as they are listed, and taken for offline when the server starts.
 
 use crate::{Context, Result, machines::machine, modules::module};
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};

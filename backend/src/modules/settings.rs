@@ -1,4 +1,4 @@
-//! Settings: the desired settings of a module, and their delivery.
+//! Settings: what is wanted of a module. `flows/change_settings` brings them to it.
 //!
 //! Wanted settings are stored with a version that counts up, and a change queues one command. What a module has in force
 //! is known by the version in its status; a module that says another than is wanted is sent them again, whether the

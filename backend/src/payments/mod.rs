@@ -24,5 +24,4 @@ pub mod states;
 pub mod wechat;
 
 pub use accounts::MerchantRow;
-pub use providers::Providers;
-pub use providers::RealProviders;
+pub use providers::{Providers, RealProviders};

@@ -1,4 +1,4 @@
-//! What a person decides about a sale: giving money back, and settling one in review. Pure; `hand` carries it out.
+//! What a person decides about a sale: giving money back, and settling one in review. Pure; `flows/operate/sale` carries it out.
 
 use crate::{
     payments::states::Cause,

@@ -16,6 +16,5 @@ pub mod takings;
 pub mod views;
 
 pub use actions::ActionRow;
-pub use manual_decision::ManualAction;
-pub use manual_decision::Settlement;
+pub use manual_decision::{ManualAction, Settlement};
 pub use state::SaleState;

@@ -1,4 +1,4 @@
-//! What people do: each names who acts on what.
+//! What people do, a file for each thing they act on.
 
 pub mod coins;
 pub mod learning;

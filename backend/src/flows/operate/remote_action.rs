@@ -43,6 +43,6 @@ fn is_second_click(ctx: &Context, before: &command::Model, action: Action) -> bo
     use command_state::*;
     let same = minicbor::decode::<Command>(&before.payload).is_ok_and(|command| command.action == action);
     let spaced_ms = before.issued_ms..before.issued_ms + ctx.rules.remote_action_spacing_ms;
-    let store_is_stale = [DONE, RECEIVED].contains(&before.state.as_str()) && spaced_ms.contains(&ctx.now_ms());
-    same && (before.state == SENT || store_is_stale)
+    let just_after = [DONE, RECEIVED].contains(&before.state.as_str()) && spaced_ms.contains(&ctx.now_ms());
+    same && (before.state == SENT || just_after)
 }

@@ -105,7 +105,7 @@ async fn execute_manual_action(
     after: &mut AfterCommit,
 ) -> Result<()> {
     let attempt = own_attempt(txn, row.id).await?;
-    let payment = settings_status(txn, &row, attempt.as_ref()).await?;
+    let payment = standing(txn, &row, attempt.as_ref()).await?;
     let sale = for_deciding(ctx, txn, &row, None).await?;
     let decision: Decision =
         decide_manual_action(&sale, &payment, request.act).map_err(|sentence| Error::invalid("sale", sentence))?;
@@ -151,11 +151,7 @@ async fn own_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<a
     Ok(wrong.one(txn).await?)
 }
 
-async fn settings_status(
-    txn: &DatabaseTransaction,
-    row: &sale::Model,
-    attempt: Option<&attempt::Model>,
-) -> Result<Payment> {
+async fn standing(txn: &DatabaseTransaction, row: &sale::Model, attempt: Option<&attempt::Model>) -> Result<Payment> {
     let Some(attempt) = attempt else { return Ok(Payment::default()) };
     let in_suspense = attempt.state == attempt_state::PAID_WRONG;
     // Of what was paid before that was stored with the attempt, only the books tell.
