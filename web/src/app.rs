@@ -4,34 +4,16 @@ use crate::{
     callbacks,
     config::WebConfig,
     guard::{compression, csrf, envelope, limits::RateLimits, session, sign_ins::SignIns, streams::Streams},
-    live,
     locale::Language,
     mqtt,
     pages::{connections, demo, fleet, health, machine, module, sale, sales, scan, sign_in},
-    serve::WebError,
+    serve_error::WebError,
+    shared::App,
     templates::Templates,
 };
 use poem::{Endpoint, EndpointExt, Response, Route, get, middleware::CookieJarManager, post};
-use std::{
-    net::IpAddr,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
-
-/// What the handlers share.
-pub(crate) struct App {
-    pub(crate) backend: backend::Context,
-    pub(crate) config: WebConfig,
-    pub(crate) templates: Templates,
-    pub(crate) limits: RateLimits,
-    pub(crate) sign_ins: SignIns,
-    pub(crate) streams: Arc<Streams>,
-    /// What is rendered once for all who watch it.
-    pub(crate) shared_fragments: Arc<live::Shared>,
-    /// A proxy that speaks for visitors and is not trusted.
-    pub(crate) unknown_proxy: OnceLock<IpAddr>,
-    pub(crate) shutdown: CancellationToken,
-}
 
 /// The whole site as an endpoint. Live streams end when `shutdown` is cancelled.
 ///

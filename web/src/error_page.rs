@@ -2,7 +2,7 @@
 
 use crate::{
     failure::{ErrorWords, Failure, chain},
-    guard::session,
+    guard::{session, session_cookie},
     navigation::{Area, ErrorOrigin, next_links, page_of},
     page::{Page, see_other},
 };
@@ -25,7 +25,7 @@ impl Asked {
         Self {
             is_get: matches!(*request.method(), Method::GET | Method::HEAD),
             path: request.uri().path().to_owned(),
-            session: session::cookie(request),
+            session: session_cookie::cookie(request),
         }
     }
 }

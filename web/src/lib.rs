@@ -3,7 +3,8 @@
 //! What it is not: it decides nothing and stores nothing. A handler parses, calls the backend, renders.
 //!
 //! Enter at [`bind`] and [`serve()`], or at [`app()`] to call it without a socket. `app.rs` has the routes, `pages/` a file
-//! a page, `edge/` the connections, `guard/` what every request passes through, `live.rs` the server-sent events, `templates/`, `static/` and
+//! a page, `edge/` the connections, `guard/` what every request passes through, `shared.rs` what handlers share, `rendering.rs` and
+//! `live.rs` the server-sent events, `templates/`, `static/` and
 //! `locales/` what is embedded in the binary.
 //!
 //! Invariants:
@@ -28,15 +29,31 @@ mod mqtt;
 mod navigation;
 mod page;
 mod pages;
+mod rendering;
 mod serve;
+mod serve_error;
+mod shared;
 mod templates;
 
 pub use app::app;
-pub use config::{
-    DemoControl, DemoModule, DemoPanel, EmbeddedBroker, Limits, Messages, MetricsText, MqttConnection, MqttParty,
-    Replies, WebConfig,
-};
-pub use guard::proxies::{ProxyHeader, TrustedProxies};
+pub use config::DemoControl;
+pub use config::DemoModule;
+pub use config::DemoPanel;
+pub use config::EmbeddedBroker;
+pub use config::Limits;
+pub use config::Messages;
+pub use config::MetricsText;
+pub use config::MqttConnection;
+pub use config::MqttParty;
+pub use config::Replies;
+pub use config::WebConfig;
+pub use guard::proxies::ProxyHeader;
+pub use guard::proxies::TrustedProxies;
 pub use locale::Language;
-pub use serve::{Bound, Web, WebError, bind, serve, serve_metrics};
+pub use serve::Bound;
+pub use serve::Web;
+pub use serve::bind;
+pub use serve::serve;
+pub use serve::serve_metrics;
+pub use serve_error::WebError;
 pub use templates::Templates;

@@ -1,6 +1,9 @@
 //! `/mqtt`: the broker by WebSocket on the web's own port, for programs in browsers.
 
-use crate::{failure::Failure, guard::address::ClientIp, page::Page};
+use crate::{
+    failure::Failure,
+    page::{ClientIp, Page},
+};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, TryStreamExt, future};
 use poem::{

@@ -1,13 +1,13 @@
 //! What every page needs: the language, the form token, the request's id, and the templates.
 
 use crate::{
-    app::App,
     failure::Failure,
     guard::{
         address::{self, Unreadable},
-        csrf,
+        form_token,
     },
     locale::Language,
+    shared::App,
     templates::Templates,
 };
 use backend::access::signed_in::Member;
@@ -68,7 +68,7 @@ impl Page {
     pub(crate) async fn open(app: &Arc<App>, request: &Request, request_id: String) -> Self {
         let look = Look {
             language: Language::of(request).await,
-            csrf: csrf::token(&app.config.csrf_key, &csrf::binding(request), app.backend.now_ms()),
+            csrf: form_token::token(&app.config.csrf_key, &form_token::binding(request), app.backend.now_ms()),
             request_id,
             here: without_language(request.uri().path(), request.uri().query()),
             demo: app.config.demo.is_some(),
@@ -81,7 +81,7 @@ impl Page {
 
     /// The page as anybody sees it: what it shows has nothing of this request, and no session's form token.
     pub(crate) fn for_everybody(mut self) -> Self {
-        self.look.csrf = csrf::token(&self.app.config.csrf_key, "", self.app.backend.now_ms());
+        self.look.csrf = form_token::token(&self.app.config.csrf_key, "", self.app.backend.now_ms());
         self.look.request_id.clear();
         self
     }
@@ -132,6 +132,35 @@ fn without_language(path: &str, query: Option<&str>) -> String {
     }
     let rest = rest.finish();
     if rest.is_empty() { path } else { format!("{path}?{rest}") }
+}
+
+/// The client's address, in its one form: an IPv4 address is never written as an IPv6 one.
+pub(crate) struct ClientIp(pub(crate) IpAddr);
+
+impl<'a> FromRequest<'a> for ClientIp {
+    async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
+        let page = Page::from_request(request, body).await?;
+        Ok(Self(page.visitor()?))
+    }
+}
+
+impl Page {
+    /// The visitor's address.
+    ///
+    /// # Errors
+    /// If a trusted proxy tells it in a way that cannot be read.
+    pub(crate) fn visitor(&self) -> Result<IpAddr, Failure> {
+        self.visitor.clone().map_err(|unreadable| {
+            let Unreadable { proxy, header, shape } = unreadable;
+            metrics::counter!("web_proxy_headers_unreadable_total").increment(1);
+            tracing::warn!(
+                %proxy, %header, shape,
+                "a trusted proxy's header does not tell the visitor's address; the request is refused. Have the proxy \
+                 send an address there, or take it out of trusted_proxies"
+            );
+            Failure::Malformed("the proxy's header does not tell the visitor's address")
+        })
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use crate::{
     config::{MetricsText, WebConfig},
     edge::{self, Bounds, Deadlines},
     guard::{compression, proxies::TrustedProxies},
+    pages::health::metrics_answer,
+    serve_error::WebError,
 };
 use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make_sync, get};
 use std::{io, net::SocketAddr};
@@ -13,25 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections at once where only metrics are served.
 const METRICS_CONNECTIONS: usize = 16;
-
-/// Why the web does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum WebError {
-    /// The address is taken, or not this machine's.
-    #[error("cannot listen for HTTP on {address}: {source}")]
-    Bind {
-        /// The address asked for.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The public address is not one.
-    #[error("public_url {0:?} is no http or https address without a path")]
-    PublicUrl(String),
-    /// The embedded templates are damaged.
-    #[error("templates: {0}")]
-    Templates(#[from] tera::Error),
-}
 
 /// A socket that listens, but serves nothing yet: connections wait.
 #[derive(Debug)]
@@ -99,15 +82,16 @@ pub fn serve_metrics(bound: Bound, metrics: MetricsText, shutdown: CancellationT
     start(bound, site, bounds, TrustedProxies::none(), shutdown)
 }
 
-fn start<E>(bound: Bound, site: E, bounds: Bounds, proxies: TrustedProxies, shutdown: CancellationToken) -> Web
+pub(crate) fn start<E>(
+    bound: Bound,
+    site: E,
+    bounds: Bounds,
+    proxies: TrustedProxies,
+    shutdown: CancellationToken,
+) -> Web
 where
     E: Endpoint<Output = Response> + 'static,
 {
     let done = tokio::spawn(edge::serve(bound.listener, site, bounds, proxies, shutdown));
     Web { local_addr: bound.local_addr, done }
-}
-
-/// Metrics as Prometheus reads them.
-pub(crate) fn metrics_answer(metrics: &MetricsText) -> Response {
-    Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics())
 }

@@ -4,18 +4,14 @@
 //! proxy's: what stands before that the visitor may have written. A request whose header from a trusted proxy cannot be
 //! parsed is refused; if the proxy's own address were used instead, all visitors would count as one.
 
-use super::proxies::{ProxyHeader, TrustedProxies, is_nearby};
-use crate::{failure::Failure, page::Page};
+use crate::guard::proxies::{ProxyHeader, TrustedProxies, is_nearby};
 use poem::{
-    Addr, FromRequest, Request, RequestBody,
+    Addr, Request,
     http::{HeaderMap, HeaderName, header},
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// The client's address, in its one form: an IPv4 address is never written as an IPv6 one.
-pub(crate) struct ClientIp(pub(crate) IpAddr);
 
 /// A trusted proxy's header that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +142,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// What a text looks like: letters as `a`, digits as `0`, each run once. Says enough to mend a proxy, and nothing else.
-fn shape(text: &str) -> String {
+pub(crate) fn shape(text: &str) -> String {
     const SHOWN: usize = 40;
     let mut shape = String::new();
     for c in text.chars() {
@@ -164,32 +160,6 @@ fn shape(text: &str) -> String {
         }
     }
     shape
-}
-
-impl<'a> FromRequest<'a> for ClientIp {
-    async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let page = Page::from_request(request, body).await?;
-        Ok(Self(page.visitor()?))
-    }
-}
-
-impl Page {
-    /// The visitor's address.
-    ///
-    /// # Errors
-    /// If a trusted proxy tells it in a way that cannot be read.
-    pub(crate) fn visitor(&self) -> Result<IpAddr, Failure> {
-        self.visitor.clone().map_err(|unreadable| {
-            let Unreadable { proxy, header, shape } = unreadable;
-            metrics::counter!("web_proxy_headers_unreadable_total").increment(1);
-            tracing::warn!(
-                %proxy, %header, shape,
-                "a trusted proxy's header does not tell the visitor's address; the request is refused. Have the proxy \
-                 send an address there, or take it out of trusted_proxies"
-            );
-            Failure::Malformed("the proxy's header does not tell the visitor's address")
-        })
-    }
 }
 
 #[cfg(test)]

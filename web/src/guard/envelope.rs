@@ -1,6 +1,6 @@
 //! Around everything: a request id, one log line for what is our fault, errors and panics as pages, security headers.
 
-use crate::{app::App, error_page, guard::address, locale::Language, page::Page};
+use crate::{error_page, guard::address, locale::Language, page::Page, shared::App};
 use backend::clock::{SystemRandom, random_text};
 use futures_util::FutureExt;
 use poem::{
@@ -14,7 +14,6 @@ use tracing::Instrument;
 const REQUEST_ID_CHARS: usize = 12;
 /// The header that carries it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// Resources from this origin only, no inline scripts or styles; framing is denied.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";

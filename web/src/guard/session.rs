@@ -2,11 +2,14 @@
 //! database alone opens no session.
 
 use crate::{
-    app::App,
-    guard::csrf::ExpiredForm,
+    guard::{
+        form_token::ExpiredForm,
+        session_cookie::{COOKIE, cookie},
+    },
     navigation::page_of,
     page::{Page, see_other},
     pages::resend,
+    shared::App,
 };
 use backend::access::{sign_in, signed_in::Member};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
@@ -20,8 +23,6 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// The session's cookie.
-pub(crate) const COOKIE: &str = "cw_session";
 /// How long one stays signed in.
 const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// The key of the member's id in a session.
@@ -31,11 +32,6 @@ const FINGERPRINT: &str = "fingerprint";
 
 /// Sessions in the backend's store.
 pub(crate) struct Sessions(pub(crate) backend::Context);
-
-/// The session's cookie of a request, or nothing.
-pub(crate) fn cookie(request: &Request) -> String {
-    request.cookie().get(COOKIE).map(|cookie| cookie.value_str().to_owned()).unwrap_or_default()
-}
 
 /// The member whom a session's cookie belongs to, as far as the store tells.
 pub(crate) async fn member_of(backend: &backend::Context, cookie: &str) -> Option<Member> {

@@ -5,8 +5,7 @@
 //! are answered late once there are many; the right password is answered at once. Whether the member exists makes no
 //! difference to any of it. The message broker holds logins by the same rules (`broker/src/failures.rs`).
 
-use super::limits::limit_key;
-use crate::{config::Limits, failure::Failure};
+use crate::{config::Limits, failure::Failure, guard::limits::limit_key};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -26,7 +25,6 @@ const WINDOW: Duration = Duration::from_secs(60);
 const ENTRIES_MAX: usize = 20_000;
 /// How often those make room.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
 /// A member at an address.
 type MemberAddress = (IpAddr, String);
 

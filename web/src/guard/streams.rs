@@ -1,8 +1,7 @@
 //! How many live streams there are: in all, from one address, of one member, of one sale. Beyond, a page loads itself anew
 //! now and then instead.
 
-use super::limits::limit_key;
-use crate::{config::Limits, failure::Failure};
+use crate::{config::Limits, failure::Failure, guard::limits::limit_key};
 use parking_lot::Mutex;
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 

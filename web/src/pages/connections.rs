@@ -4,9 +4,10 @@ use crate::{
     config::{EmbeddedBroker, MqttConnection, MqttParty},
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self, Fragment, Pace},
+    live::{self},
     page::{Page, see_other},
     pages::confirm::{self, Question},
+    rendering::{Fragment, Pace},
 };
 use backend::{
     access::signed_in::Member,

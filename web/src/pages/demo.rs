@@ -4,8 +4,9 @@ use crate::{
     config::{DemoModule, DemoPanel},
     failure::Failure,
     guard::streams::StreamOwner,
-    live::{self, Fragment, Pace},
+    live::{self},
     page::{Page, see_other},
+    rendering::{Fragment, Pace},
 };
 use poem::{Response, handler, web::Path};
 use serde_json::json;

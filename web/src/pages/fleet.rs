@@ -3,8 +3,9 @@
 use crate::{
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self, Fragment, Pace},
+    live::{self},
     page::Page,
+    rendering::{Fragment, Pace},
 };
 use backend::{
     access::signed_in::Member,

@@ -1,11 +1,16 @@
 //! Small answers: the way in, static files, health, metrics.
 
 use crate::{
+    config::MetricsText,
     failure::Failure,
     page::{Page, see_other},
-    serve::metrics_answer,
 };
 use poem::{Response, handler, http::StatusCode, web::Path};
+
+/// Metrics as Prometheus reads them.
+pub(crate) fn metrics_answer(text: &MetricsText) -> Response {
+    Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text())
+}
 
 /// `GET /`
 #[handler]

@@ -3,9 +3,10 @@
 use crate::{
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self, Fragment},
+    live::{self},
     page::{Page, see_other},
     pages::fleet::PACE,
+    rendering::Fragment,
 };
 use backend::{
     Error,

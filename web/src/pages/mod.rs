@@ -13,6 +13,5 @@ pub(crate) mod sale;
 pub(crate) mod sales;
 pub(crate) mod scan;
 pub(crate) mod sign_in;
-
 #[cfg(test)]
 mod tests;

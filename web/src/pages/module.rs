@@ -3,13 +3,14 @@
 use crate::{
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self, Fragment},
+    live::{self},
     page::{Page, see_other},
     pages::{
         confirm::{self, Question},
         fleet::PACE,
         module_settings::SettingsForm,
     },
+    rendering::Fragment,
 };
 use backend::{
     Error,

@@ -2,7 +2,7 @@
 //! and one press sends it. Passwords are never kept, and actions that need confirmation ask again.
 
 use crate::{
-    failure::Failure, guard::csrf::ExpiredForm, navigation::page_of, page::Page, pages::confirm::CONFIRM_FIELD,
+    failure::Failure, guard::form_token::ExpiredForm, navigation::page_of, page::Page, pages::confirm::CONFIRM_FIELD,
 };
 use backend::access::signed_in::Member;
 use poem::{Response, http::StatusCode};
@@ -44,7 +44,7 @@ pub(crate) fn context(member: Option<&Member>, action: &str, back: &str, expired
 
 fn fields(expired_form: &ExpiredForm) -> Vec<Field<'_>> {
     let is_kept = |name: &str| {
-        ![crate::guard::csrf::FIELD, CONFIRM_FIELD, CONFIRMED].contains(&name) && !name.contains("password")
+        ![crate::guard::form_token::FIELD, CONFIRM_FIELD, CONFIRMED].contains(&name) && !name.contains("password")
     };
     expired_form
         .fields

@@ -3,9 +3,10 @@
 use crate::{
     contact,
     failure::Failure,
-    guard::{address::ClientIp, limits::limit_key, streams::StreamOwner},
-    live::{self, Fragment, Pace},
-    page::{Page, see_other},
+    guard::{limits::limit_key, streams::StreamOwner},
+    live::{self},
+    page::{ClientIp, Page, see_other},
+    rendering::{Fragment, Pace},
 };
 use backend::{
     flows::{follow_order, show_sale},

@@ -3,9 +3,10 @@
 use crate::{
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self, Fragment},
+    live::{self},
     page::Page,
     pages::{fleet::PACE, sale::reason_word},
+    rendering::Fragment,
 };
 use backend::{
     access::signed_in::Member,

@@ -3,9 +3,9 @@
 use crate::{
     contact,
     failure::Failure,
-    guard::{address::ClientIp, csrf::FormExpired, limits::limit_key},
+    guard::{form_token::FormExpired, limits::limit_key},
     navigation::page_of,
-    page::{Page, see_other},
+    page::{ClientIp, Page, see_other},
 };
 use backend::{
     Error,

@@ -2,8 +2,8 @@
 
 use crate::{
     failure::Failure,
-    guard::{address::ClientIp, csrf::FormExpired, session},
-    page::{Page, see_other},
+    guard::{form_token::FormExpired, session},
+    page::{ClientIp, Page, see_other},
 };
 use backend::access::sign_in;
 use poem::{

@@ -9,7 +9,7 @@ use crate::{
     config::{DemoControl, DemoModule, DemoPanel, MqttConnection, MqttParty},
     error_page,
     failure::{ERROR_WORDS, ErrorWords, Failure, chain},
-    guard::csrf::ExpiredForm,
+    guard::form_token::ExpiredForm,
     locale::Language,
     navigation::ErrorOrigin,
     page::Look,

@@ -1,0 +1,22 @@
+//! Why the site cannot be served.
+
+use std::{io, net::SocketAddr};
+
+/// Why the web does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen for HTTP on {address}: {source}")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The public address is not one.
+    #[error("public_url {0:?} is no http or https address without a path")]
+    PublicUrl(String),
+    /// The embedded templates are damaged.
+    #[error("templates: {0}")]
+    Templates(#[from] tera::Error),
+}

@@ -1,0 +1,28 @@
+//! What the handlers share.
+
+use crate::{
+    config::WebConfig,
+    guard::{limits::RateLimits, sign_ins::SignIns, streams::Streams},
+    rendering,
+    templates::Templates,
+};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
+use tokio_util::sync::CancellationToken;
+
+/// What the handlers share.
+pub(crate) struct App {
+    pub(crate) backend: backend::Context,
+    pub(crate) config: WebConfig,
+    pub(crate) templates: Templates,
+    pub(crate) limits: RateLimits,
+    pub(crate) sign_ins: SignIns,
+    pub(crate) streams: Arc<Streams>,
+    /// What is rendered once for all who watch it.
+    pub(crate) shared_fragments: Arc<rendering::Shared>,
+    /// A proxy that speaks for visitors and is not trusted.
+    pub(crate) unknown_proxy: OnceLock<IpAddr>,
+    pub(crate) shutdown: CancellationToken,
+}
