@@ -7,7 +7,7 @@
 //!
 //! A form from our own page whose token is expired or belongs to another session is not an attack: the page was open
 //! for a long time. The form is not executed, but marked [`ExpiredForm`], and answered with a form that can be sent: see
-//! `pages/resend.rs`, and the handlers that take [`FormExpired`].
+//! `pages/resend.rs`, and the handlers that take [`FormExpired`](super::form_token::FormExpired).
 //!
 //! Provider callbacks carry no form; their signature is checked by the backend.
 
