@@ -42,7 +42,7 @@ pub struct Rules {
     pub settings_again_ms: i64,
     /// Commands that a person waits for (restart, locate, learn, diagnose) live so long.
     pub remote_action_lifetime_ms: i64,
-    /// The same errand so soon behind the last is a second click.
+    /// The same remote action so soon after the last is a second click.
     pub remote_action_spacing_ms: i64,
     /// First wait before a command is sent again; doubled each time.
     pub resend_first_ms: i64,
@@ -142,6 +142,11 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// How much of a job is in progress at most.
+    pub(crate) fn work_max(&self) -> usize {
+        usize::try_from(self.batch_rows).unwrap_or(usize::MAX)
+    }
+
     /// Until when a module is waited for with something from before our start that was overdue at `overdue_ms`: the longer
     /// we were away (or the older the copy of the store is), the longer it may take to come back.
     pub(crate) fn waits_for_module_until_ms(&self, started_ms: i64, overdue_ms: i64) -> i64 {

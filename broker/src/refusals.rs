@@ -178,7 +178,7 @@ impl Refusals {
         };
         let (user, detail) = (shortened(who.user), shortened(detail));
         let advice = refused.advice(reason);
-        info!(client, user, peer = %who.peer, reason, detail, advice, suppressed, "{}", refused.as_str());
+        info!(client, user, peer = %who.peer, reason, detail, advice, left_out = suppressed, "{}", refused.as_str());
     }
 
     /// Logs what was left out, once its minute is over.
@@ -190,10 +190,10 @@ impl Refusals {
                     Name::Client(client) => client.into(),
                     Name::Address(address) => address.to_string(),
                 };
-                info!(client, reason, suppressed, "{}, again", refused.as_str());
+                info!(client, reason, left_out = suppressed, "{}, again", refused.as_str());
             }
             if overflowed > 0 {
-                info!(whose, suppressed = overflowed, "refusals of more MQTT clients than are named here");
+                info!(whose, left_out = overflowed, "refusals of more MQTT clients than are named here");
             }
         }
     }

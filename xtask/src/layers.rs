@@ -1,7 +1,8 @@
-//! Which file names which, within a crate: no circles, and the backend's nouns call no flow.
+//! Which file names which, within a crate: no circles, and the backend's nouns call no flow and no job.
 //!
-//! Read from the text: `use` trees, and paths that begin with `crate` or `super`. What a file names by a re-export counts as
-//! naming the file that re-exports it.
+//! Read from the text: `use` trees, and paths that begin with `crate` or `super`. What `lib.rs` re-exports counts as the
+//! file that has it; what another file re-exports counts as that file. A folder's own file may name the files in the folder,
+//! which are its parts.
 
 use crate::program::root;
 use anyhow::{Context, Result, ensure};
@@ -13,8 +14,8 @@ use std::{
 
 /// Crates whose files must not form circles.
 const CRATES: [&str; 3] = ["backend", "web", "xtask"];
-/// What may call flows.
-const ABOVE: [&str; 3] = ["flows", "jobs", "lib"];
+/// What may name flows and jobs. The context holds what jobs remember.
+const ABOVE: [&str; 3] = ["flows", "jobs", "context"];
 
 type Module = Vec<String>;
 
@@ -28,7 +29,7 @@ pub fn run() -> Result<()> {
         ensure!(circles.is_empty(), "{name}: files that name each other in a circle:\n{}", circles.join("\n"));
         if name == "backend" {
             let wrong = calls_of_flows(&named);
-            ensure!(wrong.is_empty(), "{name}: what is below the flows calls one:\n{}", wrong.join("\n"));
+            ensure!(wrong.is_empty(), "{name}: what is below flows and jobs names one:\n{}", wrong.join("\n"));
         }
         println!("{name}: {} files, no circle", files.len());
     }
@@ -63,19 +64,32 @@ fn read(source: &Path) -> Result<BTreeMap<Module, String>> {
 /// The modules whose files a file names.
 fn named_by<'a>(module: &Module, text: &str, files: &'a BTreeMap<Module, String>) -> BTreeSet<&'a Module> {
     let mut named = BTreeSet::new();
+    let exports = exports_of_root(files);
     for (start, _) in text.match_indices("crate::").chain(text.match_indices("super::")) {
         let before = text[..start].chars().next_back();
         if before.is_some_and(|before| before.is_alphanumeric() || "_:$".contains(before)) {
             continue;
         }
         for path in leaves(&text[start..]) {
-            let absolute = absolute(&path, module);
+            let mut absolute = absolute(&path, module);
+            if let [name, ..] = absolute.as_slice()
+                && let Some(exported) = exports.get(name)
+            {
+                absolute = exported.clone();
+            }
             // The longest beginning that is a file.
             let file = (1..=absolute.len()).rev().find_map(|length| files.get_key_value(&absolute[..length]));
             named.extend(file.map(|(file, _)| file).filter(|file| *file != module));
         }
     }
     named
+}
+
+/// What `lib.rs` re-exports, by name.
+fn exports_of_root(files: &BTreeMap<Module, String>) -> BTreeMap<String, Module> {
+    let root = files.get(&vec![]).map(String::as_str).unwrap_or_default();
+    let trees = root.match_indices("pub use ").flat_map(|(start, found)| leaves(&root[start + found.len()..]));
+    trees.filter_map(|path| Some((path.last()?.clone(), path))).collect()
 }
 
 /// `super::a` within `x::y` is `x::a`.
@@ -146,7 +160,7 @@ fn circles(named: &BTreeMap<&Module, BTreeSet<&Module>>) -> Vec<String> {
 
 fn calls_of_flows(named: &BTreeMap<&Module, BTreeSet<&Module>>) -> Vec<String> {
     let is_above = |module: &Module| module.first().is_none_or(|first| ABOVE.contains(&first.as_str()));
-    let is_flow = |module: &&&Module| module.first().is_some_and(|first| first == "flows");
+    let is_flow = |module: &&&Module| module.first().is_some_and(|first| first == "flows" || first == "jobs");
     let below = named.iter().filter(|(module, _)| !is_above(module));
     let calls = below.flat_map(|(module, others)| others.iter().filter(is_flow).map(move |flow| (module, flow)));
     calls.map(|(module, flow)| format!("  {} calls {}", module.join("::"), flow.join("::"))).collect()
@@ -175,7 +189,9 @@ mod tests {
         let files = BTreeMap::from([
             (module("flows::a"), text("use crate::sales;")),
             (module("sales"), text("use crate::{Error, money};\nfn f() { crate::flows::a::run() }")),
-            (module("money"), text("")),
+            (module("money"), text("use crate::Error;")),
+            (module("error"), text("")),
+            (module(""), text("pub use error::{Error, Result};")),
         ]);
         let named = files.iter().map(|(module, text)| (module, named_by(module, text, &files))).collect();
         assert_eq!(circles(&named), ["  flows::a names sales", "  sales names flows::a"]);

@@ -1,6 +1,6 @@
 //! Developer's commands: `cargo xtask --help`.
 //!
-//! It runs other programs, and itself checks only which file names which (`layers`). It has no dependencies to speak of,
+//! It runs other programs, and itself checks only which file names which (`layers`) and the image's size and panics. It has no dependencies to speak of,
 //! so that it is compiled in seconds.
 
 mod ci;
@@ -23,7 +23,7 @@ const HELP: &str = "\
 Developer's commands. Tests build with the dev profile: they wait for disks and timers, and are as fast as with
 --release, which takes twice as long to build. What measures, or runs for long, builds with --release.
 
-    cargo xtask check                    the inner loop: formatting, clippy, unit tests of all libraries
+    cargo xtask check                    the inner loop: formatting, layers, clippy, unit tests of all libraries
     cargo xtask ci                       everything, from nothing: what a change must pass
     cargo xtask layers                   no circles of files in backend, web and xtask; no noun calls a flow
     cargo xtask setup                    install what the tests need and this machine lacks (Debian, npm, PyPI)

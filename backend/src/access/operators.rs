@@ -169,11 +169,6 @@ pub async fn set_integrator_password(ctx: &Context, operator_id: i64, password: 
         .await
 }
 
-/// Whether there is any operator yet.
-pub async fn has_operators(ctx: &Context) -> Result<bool> {
-    Ok(operator::Entity::find().count(ctx.db.read()).await? > 0)
-}
-
 /// A short name, as topics have it.
 pub(crate) fn check_slug(slug: &str) -> Result<()> {
     let is_plain = slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');

@@ -83,7 +83,7 @@ pub(crate) async fn change_settings(
     set_desired_settings(ctx, txn, row, settings, verdict::DISCARDED, after).await
 }
 
-/// Stores what is wanted of a (locked) module from now on, and queues it. `judged` is what becomes of an open lesson.
+/// Stores what is wanted of a (locked) module from now on, and queues it. `judged` is what becomes of an open learning result.
 pub(crate) async fn set_desired_settings(
     ctx: &Context,
     txn: &DatabaseTransaction,

@@ -2,10 +2,7 @@
 
 use crate::{
     Context,
-    modules::{
-        command::{self},
-        secrets::message_key,
-    },
+    modules::{command, secrets::message_key},
 };
 use protocol::{
     ModuleId,

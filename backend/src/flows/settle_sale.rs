@@ -34,7 +34,7 @@ pub(crate) async fn apply_event(
     paid: Option<(&attempt::Model, i64)>,
     after: &mut AfterCommit,
 ) -> Result<()> {
-    let sale = for_deciding(ctx, txn, &row, Some(event)).await?;
+    let sale = for_deciding(txn, &row, Some(event)).await?;
     let decision = decide(&sale, event);
     if decision.is_noop(&sale) {
         return Ok(());
@@ -50,12 +50,7 @@ pub(crate) async fn apply_event(
     Ok(())
 }
 
-pub(crate) async fn for_deciding(
-    _ctx: &Context,
-    txn: &DatabaseTransaction,
-    row: &sale::Model,
-    event: Option<Event>,
-) -> Result<Sale> {
+pub(crate) async fn for_deciding(txn: &DatabaseTransaction, row: &sale::Model, event: Option<Event>) -> Result<Sale> {
     let state = SaleState::parse(&row.state).ok_or(Error::NotFound("state of that name"))?;
     let may_give_back = matches!(event, Some(Event::CreditDone { .. } | Event::CreditFailed { .. }));
     let refund_remainder = may_give_back

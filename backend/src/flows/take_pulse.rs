@@ -29,14 +29,14 @@ pub(crate) struct ReportedTotal {
     pub is_will: bool,
 }
 
-/// A module's running total, taken.
-pub(crate) struct AcceptedTotal {
+/// What came of a module's running total.
+pub(crate) struct CountedTotal {
     /// What is known of it from now on.
     pub coins: Coins,
     /// Pulses that are new; 0 if there is no machine to book them for.
     pub pulses: i64,
     /// A total that cannot be true, for the first time: a person is told.
-    pub unconfirmed: Option<u64>,
+    pub implausible: Option<u64>,
 }
 
 /// Takes a burst of coin pulses.
@@ -79,8 +79,8 @@ pub(crate) async fn on_pulse(ctx: &Context, module: ModuleId, pulse: &Pulse) -> 
 }
 
 /// Alerts the operator to an implausible total.
-pub(crate) fn alert_implausible_total(ctx: &Context, machine: &machine::Model, taken: &AcceptedTotal) {
-    let Some(claimed) = taken.unconfirmed else { return };
+pub(crate) fn alert_implausible_total(ctx: &Context, machine: &machine::Model, taken: &CountedTotal) {
+    let Some(claimed) = taken.implausible else { return };
     let message = format!(
         "the module's coin total jumped from {} to {claimed}, more than can have been inserted: not booked. Count the box, and correct the books if necessary",
         taken.coins.total()
@@ -95,7 +95,7 @@ pub(crate) async fn book_coins(
     row: &module::Model,
     machine: Option<&machine::Model>,
     told: ReportedTotal,
-) -> Result<AcceptedTotal> {
+) -> Result<CountedTotal> {
     let report = TotalReport {
         total: column(told.total),
         burst: told.burst.into(),
@@ -115,11 +115,11 @@ pub(crate) async fn book_coins(
                 claimed = told.total,
                 "a coin total is not believed"
             );
-            return Ok(AcceptedTotal { coins, pulses: 0, unconfirmed: first.then_some(told.total) });
+            return Ok(CountedTotal { coins, pulses: 0, implausible: first.then_some(told.total) });
         }
     };
     let Some(machine) = machine.filter(|_| pulses > 0) else {
-        return Ok(AcceptedTotal { coins, pulses: 0, unconfirmed: None });
+        return Ok(CountedTotal { coins, pulses: 0, implausible: None });
     };
     let amount_minor = pulses.saturating_mul(machine.coin_value_minor);
     let operator = operator::Entity::find_by_id(machine.operator_id).one(txn).await?;
@@ -136,7 +136,7 @@ pub(crate) async fn book_coins(
         };
         ledger::post(txn, posting).await?;
     }
-    Ok(AcceptedTotal { coins, pulses, unconfirmed: None })
+    Ok(CountedTotal { coins, pulses, implausible: None })
 }
 
 async fn store_burst(

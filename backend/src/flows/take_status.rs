@@ -57,7 +57,7 @@ enum Freshness {
 struct StatusOutcome {
     taken: Freshness,
     machine: Option<machine::Model>,
-    coins: Option<take_pulse::AcceptedTotal>,
+    coins: Option<take_pulse::CountedTotal>,
     /// Version of the settings wanted.
     wanted: i64,
     manufacturer_id: Option<i64>,

@@ -1,7 +1,7 @@
 //! Topics for integrators and manufacturers, told of what happens.
 
-pub mod integrators;
-pub mod last_known;
-pub mod manufacturers;
-pub mod publish;
-pub mod topics;
+pub(crate) mod integrators;
+pub(crate) mod last_known;
+pub(crate) mod manufacturers;
+pub(crate) mod publish;
+pub(crate) mod topics;

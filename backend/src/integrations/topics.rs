@@ -1,4 +1,4 @@
-//! Integrators' topics, remembered by operator.
+//! Integrators' topics, remembered by machine.
 
 use std::{
     collections::BTreeMap,

@@ -10,29 +10,6 @@ use crate::{
     payments::{attempt, refund, statement},
 };
 use sea_orm::{prelude::*, sea_query::Expr};
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
-
-/// Such rows are looked for at the start (a process's own time does not go back), and this often: another process on the
-/// same store may have another clock.
-const EVERY_MS: i64 = 60_000;
-
-/// When such rows were looked for last.
-#[derive(Default)]
-pub(crate) struct LastScans(Mutex<BTreeMap<Job, i64>>);
-
-impl LastScans {
-    fn is_time(&self, job: Job, now_ms: i64) -> bool {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_time = looked.get(&job).is_none_or(|last_ms| !(0..EVERY_MS).contains(&(now_ms - last_ms)));
-        if is_time {
-            looked.insert(job, now_ms);
-        }
-        is_time
-    }
-}
 
 /// Makes due now what is due later than the longest wait of its kind.
 pub(crate) async fn reschedule_after_rollback(ctx: &Context, job: Job) -> Result<()> {
@@ -69,7 +46,7 @@ pub(crate) async fn reschedule_after_rollback(ctx: &Context, job: Job) -> Result
         tracing::warn!(
             job = job.as_str(),
             rows = brought,
-            "the clock was set back: rows that had become due too late are due now"
+            "the clock was set back: rows whose due time lay too far ahead are due now are due now"
         );
     }
     Ok(())

@@ -1,8 +1,7 @@
 //! What is being worked on, so that nothing is begun twice.
 
-use crate::Context;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -73,6 +72,21 @@ pub struct Due {
     pub is_more: bool,
 }
 
-pub(crate) fn work_max(ctx: &Context) -> usize {
-    usize::try_from(ctx.rules.batch_rows).unwrap_or(usize::MAX)
+/// Rows from before the clock was set back are looked for at the start (a process's own time does not go back), and this
+/// often: another process on the same store may have another clock.
+const SCAN_EVERY_MS: i64 = 60_000;
+
+/// When such rows were looked for last.
+#[derive(Default)]
+pub(crate) struct LastScans(Mutex<BTreeMap<Job, i64>>);
+
+impl LastScans {
+    pub(crate) fn is_time(&self, job: Job, now_ms: i64) -> bool {
+        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = looked.get(&job).is_none_or(|last_ms| !(0..SCAN_EVERY_MS).contains(&(now_ms - last_ms)));
+        if is_time {
+            looked.insert(job, now_ms);
+        }
+        is_time
+    }
 }

@@ -5,7 +5,7 @@ use crate::{
     flows::poll_payment::poll_attempt,
     jobs::{
         accounts::due_by_account,
-        in_progress::{Due, Job, work_max},
+        in_progress::{Due, Job},
     },
     payments::{attempt, bulkhead::Lane},
 };
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) async fn due_attempts(ctx: &Context) -> Result<Due> {
     let mut due = Due::default();
     for attempt in due_by_account(ctx, attempt::Entity, Lane::Poll).await? {
-        let Some(begun) = ctx.in_progress.begin(Job::Poll, attempt.id, work_max(ctx)) else { continue };
+        let Some(begun) = ctx.in_progress.begin(Job::Poll, attempt.id, ctx.rules.work_max()) else { continue };
         let Some(pass) = ctx.providers.bulkhead(attempt.account_id).acquire(Lane::Poll) else {
             due.is_more = true;
             continue;

@@ -5,7 +5,7 @@ use crate::{
     flows::send_refund::work_on_refund,
     jobs::{
         accounts::due_by_account,
-        in_progress::{Due, Job, work_max},
+        in_progress::{Due, Job},
     },
     payments::{bulkhead::Lane, refund},
 };
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) async fn due_refunds(ctx: &Context) -> Result<Due> {
     let mut due = Due::default();
     for refund in due_by_account(ctx, refund::Entity, Lane::Refund).await? {
-        let Some(begun) = ctx.in_progress.begin(Job::Refund, refund.id, work_max(ctx)) else { continue };
+        let Some(begun) = ctx.in_progress.begin(Job::Refund, refund.id, ctx.rules.work_max()) else { continue };
         let Some(pass) = ctx.providers.bulkhead(refund.account_id).acquire(Lane::Refund) else {
             due.is_more = true;
             continue;

@@ -3,7 +3,7 @@
 use crate::{
     Context, Result,
     flows::resend_command::process_command,
-    jobs::in_progress::{Due, Job, work_max},
+    jobs::in_progress::{Due, Job},
     modules::command::{Column, Entity},
 };
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};
@@ -16,9 +16,9 @@ pub(crate) async fn due_commands(ctx: &Context) -> Result<Due> {
         .limit(ctx.rules.batch_rows)
         .all(ctx.db.read())
         .await?;
-    let mut due = Due { work: vec![], is_more: rows.len() >= work_max(ctx) };
+    let mut due = Due { work: vec![], is_more: rows.len() >= ctx.rules.work_max() };
     for command in rows {
-        let Some(begun) = ctx.in_progress.begin(Job::Resend, command.id, work_max(ctx)) else { continue };
+        let Some(begun) = ctx.in_progress.begin(Job::Resend, command.id, ctx.rules.work_max()) else { continue };
         let backend = ctx.clone();
         due.work.push(Box::pin(async move {
             let _begun = begun;

@@ -7,7 +7,7 @@ pub(crate) mod machine;
 pub(crate) mod price;
 pub mod prices;
 pub mod remote;
-pub mod rows;
+pub(crate) mod rows;
 pub mod shapes;
 
 pub use fleet::fault_names;

@@ -2,10 +2,7 @@
 
 use crate::{
     Context, Result,
-    modules::{
-        module::{self},
-        secrets::secret_of,
-    },
+    modules::{module, secrets::secret_of},
 };
 use protocol::ModuleId;
 use sea_orm::{QuerySelect, prelude::*};

@@ -189,7 +189,7 @@ pub(crate) async fn learning_result(ctx: &Context, module_id: &str) -> Result<Op
     Ok(of_module(ctx.db.read(), module_id).await?.and_then(LearningResultView::of))
 }
 
-/// What the operator makes of an open lesson, if there is one that is over.
+/// What the operator makes of an open learning result, if there is one that is over.
 pub(crate) async fn set_learning_verdict(txn: &DatabaseTransaction, module_id: &str, judged: &str) -> Result<()> {
     let learning_result = of_module(txn, module_id).await?;
     let Some(learning_result) = learning_result

@@ -1,10 +1,6 @@
 //! Rows of modules, read and locked.
 
-use crate::{
-    Context, Error, Result,
-    machines::machine,
-    modules::module::{self},
-};
+use crate::{Context, Error, Result, machines::machine, modules::module};
 use protocol::ModuleId;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QuerySelect, prelude::*};
 

@@ -8,11 +8,7 @@
 
 use crate::{
     Context, Error, Result,
-    modules::{
-        command,
-        commands::command_state,
-        module::{self},
-    },
+    modules::{command, commands::command_state, module},
 };
 use protocol::{
     limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S, SETTLE_MS},

@@ -6,20 +6,20 @@
 pub(crate) mod account;
 pub mod accounts;
 pub(crate) mod attempt;
-pub mod attempts;
+pub(crate) mod attempts;
 pub(crate) mod breaker;
 pub(crate) mod bulkhead;
 pub(crate) mod dispute;
-pub mod found;
+pub(crate) mod found;
 pub(crate) mod inbox;
-pub mod numbers;
-pub mod of_sale;
-pub mod outcome;
+pub(crate) mod numbers;
+pub(crate) mod of_sale;
+pub(crate) mod outcome;
 pub mod provider;
 pub mod providers;
 pub(crate) mod refund;
 pub(crate) mod statement;
-pub mod statements;
+pub(crate) mod statements;
 pub mod states;
 pub mod wechat;
 

@@ -8,7 +8,7 @@ pub mod actions;
 pub(crate) mod manual_decision;
 pub(crate) mod order_attachment;
 pub mod readiness;
-pub mod rows;
+pub(crate) mod rows;
 pub(crate) mod sale;
 pub mod shapes;
 pub mod state;

@@ -86,7 +86,7 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
             Area::Demo => return Ok(resend::answer(&page, None, &expired_form)?),
             Area::Consumer | Area::Other => return Err(Failure::Forged(why).into()),
         }
-        tracing::debug!(why, "a form with an expired token");
+        tracing::debug!(why, "a form whose token does not hold: it is shown again");
         request.extensions_mut().insert(expired_form);
     }
     request.set_body(body);

@@ -4,7 +4,7 @@ use crate::{
     config::{EmbeddedBroker, MqttConnection, MqttParty},
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self},
+    live,
     page::{Page, see_other},
     pages::confirm::{self, Question},
     rendering::{Fragment, Pace},

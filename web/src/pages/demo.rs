@@ -4,7 +4,7 @@ use crate::{
     config::{DemoModule, DemoPanel},
     failure::Failure,
     guard::streams::StreamOwner,
-    live::{self},
+    live,
     page::{Page, see_other},
     rendering::{Fragment, Pace},
 };

@@ -3,7 +3,7 @@
 use crate::{
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self},
+    live,
     page::{Page, see_other},
     pages::fleet::PACE,
     rendering::Fragment,

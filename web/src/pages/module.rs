@@ -3,7 +3,7 @@
 use crate::{
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self},
+    live,
     page::{Page, see_other},
     pages::{
         confirm::{self, Question},
@@ -109,7 +109,7 @@ fn known<'a>(words: &[&'a str], word: &str) -> &'a str {
     words.iter().find(|known| **known == word).copied().unwrap_or("unknown")
 }
 
-/// An errand with a reason that has a text.
+/// A remote action with a reason that has a text.
 #[derive(Serialize)]
 struct RemoteActionRow<'a> {
     #[serde(flatten)]
@@ -233,7 +233,7 @@ pub(crate) async fn set_settings(
     after(page, &signed, id, Some(form), "settings", outcome).await
 }
 
-/// An errand's form.
+/// A remote action's form.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RemoteActionForm {
     errand: String,

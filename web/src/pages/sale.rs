@@ -4,7 +4,7 @@ use crate::{
     contact,
     failure::Failure,
     guard::{limits::limit_key, streams::StreamOwner},
-    live::{self},
+    live,
     page::{ClientIp, Page, see_other},
     rendering::{Fragment, Pace},
 };

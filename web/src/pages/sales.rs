@@ -3,7 +3,7 @@
 use crate::{
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live::{self},
+    live,
     page::Page,
     pages::{fleet::PACE, sale::reason_word},
     rendering::Fragment,

@@ -14,7 +14,7 @@ use crate::{
 };
 use protocol::{ModuleId, messages::LearnStage};
 
-/// Takes the profile of the lesson first told at `heard_ms` into the wanted settings, or leaves it and sends those
+/// Takes the profile of the learning result first told at `heard_ms` into the wanted settings, or leaves it and sends those
 /// again. Judging it the same way twice is nothing new.
 pub(crate) async fn decide_learning_result(ctx: &Context, module: ModuleId, heard_ms: i64, accept: bool) -> Result<()> {
     let after = ctx

@@ -15,13 +15,7 @@ use crate::{
         rows::{lock_machine, own_machine},
         shapes::PriceChange,
     },
-    modules::{
-        commands::queue_superseding,
-        learning_results::verdict,
-        module,
-        rows::lock_module,
-        settings::{self},
-    },
+    modules::{commands::queue_superseding, learning_results::verdict, module, rows::lock_module, settings},
 };
 use protocol::{ModuleId, messages::Action};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};

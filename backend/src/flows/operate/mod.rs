@@ -1,9 +1,9 @@
 //! What people do, a file for each thing they act on.
 
 pub mod coins;
-pub mod learning;
+pub(crate) mod learning;
 pub mod machine;
 pub mod module;
 pub mod price;
-pub mod remote_action;
+pub(crate) mod remote_action;
 pub mod sale;

@@ -4,7 +4,7 @@ use crate::{
     Context, Result,
     flows::after_commit::{AfterCommit, publish_after_commit},
     modules::{
-        command::{self},
+        command,
         commands::{command_state, queue_superseding},
         remote_actions::{RemoteAction, newest},
         rows::lock_module,

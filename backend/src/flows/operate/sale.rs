@@ -106,7 +106,7 @@ async fn execute_manual_action(
 ) -> Result<()> {
     let attempt = own_attempt(txn, row.id).await?;
     let payment = standing(txn, &row, attempt.as_ref()).await?;
-    let sale = for_deciding(ctx, txn, &row, None).await?;
+    let sale = for_deciding(txn, &row, None).await?;
     let decision: Decision =
         decide_manual_action(&sale, &payment, request.act).map_err(|sentence| Error::invalid("sale", sentence))?;
     for effect in &decision.effects {
