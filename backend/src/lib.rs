@@ -7,8 +7,8 @@
 //! queries and pure deciders; they call no flow. What is due later is done by [`jobs`], through flows. All are functions
 //! over a [`Context`].
 //!
-//! A sale's way: [`flows::scan_machine`], [`flows::place_order`], [`flows::take_callback`], [`flows::apply_payment_fact`],
-//! [`flows::settle_sale`], [`flows::publish_command`], [`flows::take_ack`].
+//! A sale's way: `flows::scan_machine`, `flows::place_order`, `flows::take_callback`, `flows::apply_payment_fact`,
+//! `flows::settle_sale`, `flows::publish_command`, `flows::take_ack`.
 //!
 //! Invariants:
 //! - State, ledger and command of a step commit in one transaction; publishing comes after.
