@@ -1,20 +1,33 @@
 //! What flows share: the store, time, randomness, the way to modules, and what pages are told.
 
-use crate::Rules;
+use crate::{
+    Rules,
+    bus::Bus,
+    clock::{Clock, Random},
+    db::Db,
+    integrations::topics::Topics,
+    jobs::in_progress::{InProgress, LastScans},
+    live::{Live, LiveEvent},
+    modules::{keys::Keys, pending_queries::PendingQueries},
+    payments::providers::{OpenProviders, Providers},
+    sales::order_attachment::AttachmentKey,
+    sealed::Seal,
+};
 use std::sync::Arc;
+use tokio::sync::broadcast;
 
 /// What a backend is made of.
 pub struct Parts {
     /// The store, migrated.
-    pub db: crate::db::Db,
+    pub db: Db,
     /// The time.
-    pub clock: Arc<dyn crate::clock::Clock>,
+    pub clock: Arc<dyn Clock>,
     /// Randomness.
-    pub random: Arc<dyn crate::clock::Random>,
+    pub random: Arc<dyn Random>,
     /// The way to modules and integrators.
-    pub bus: Arc<dyn crate::bus::Bus>,
+    pub bus: Arc<dyn Bus>,
     /// Makes providers of stored merchant accounts.
-    pub providers: Arc<dyn crate::payments::providers::Providers>,
+    pub providers: Arc<dyn Providers>,
     /// Opens what is stored encrypted. Not kept in the database.
     pub secret_key: [u8; 32],
     /// Where browsers and providers reach us, without a slash at the end.
@@ -31,21 +44,21 @@ pub struct Context {
 
 /// The one copy of what a backend holds.
 pub struct Inner {
-    pub(crate) db: crate::db::Db,
-    pub(crate) clock: Arc<dyn crate::clock::Clock>,
-    pub(crate) random: Arc<dyn crate::clock::Random>,
-    pub(crate) bus: Arc<dyn crate::bus::Bus>,
-    pub(crate) providers: crate::payments::providers::OpenProviders,
-    pub(crate) in_progress: crate::jobs::in_progress::InProgress,
-    pub(crate) last_scans: crate::jobs::in_progress::LastScans,
-    pub(crate) seal: crate::sealed::Seal,
+    pub(crate) db: Db,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) providers: OpenProviders,
+    pub(crate) in_progress: InProgress,
+    pub(crate) last_scans: LastScans,
+    pub(crate) seal: Seal,
     pub(crate) public_url: String,
     pub(crate) rules: Rules,
-    pub(crate) live: crate::live::Live,
-    pub(crate) keys: crate::modules::keys::Keys,
-    pub(crate) topics: crate::integrations::topics::Topics,
-    pub(crate) pending_queries: crate::modules::pending_queries::PendingQueries,
-    pub(crate) attachment_key: crate::sales::order_attachment::AttachmentKey,
+    pub(crate) live: Live,
+    pub(crate) keys: Keys,
+    pub(crate) topics: Topics,
+    pub(crate) pending_queries: PendingQueries,
+    pub(crate) attachment_key: AttachmentKey,
     pub(crate) started_ms: i64,
 }
 
@@ -61,7 +74,7 @@ impl Context {
     /// Puts a backend together. Starts nothing.
     pub fn new(parts: Parts) -> Self {
         let (clock, rules) = (parts.clock.clone(), parts.rules.clone());
-        let providers = crate::payments::providers::OpenProviders::new(parts.providers, clock, rules);
+        let providers = OpenProviders::new(parts.providers, clock, rules);
         let started_ms = parts.clock.now_ms();
         let inner = Inner {
             db: parts.db,
@@ -69,23 +82,23 @@ impl Context {
             random: parts.random,
             bus: parts.bus,
             providers,
-            in_progress: crate::jobs::in_progress::InProgress::default(),
-            last_scans: crate::jobs::in_progress::LastScans::default(),
-            seal: crate::sealed::Seal::new(parts.secret_key),
+            in_progress: InProgress::default(),
+            last_scans: LastScans::default(),
+            seal: Seal::new(parts.secret_key),
             public_url: parts.public_url,
             rules: parts.rules,
-            live: crate::live::Live::default(),
-            keys: crate::modules::keys::Keys::default(),
-            topics: crate::integrations::topics::Topics::default(),
-            pending_queries: crate::modules::pending_queries::PendingQueries::default(),
-            attachment_key: crate::sales::order_attachment::AttachmentKey::new(&parts.secret_key),
+            live: Live::default(),
+            keys: Keys::default(),
+            topics: Topics::default(),
+            pending_queries: PendingQueries::default(),
+            attachment_key: AttachmentKey::new(&parts.secret_key),
             started_ms,
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// Live events from now on.
-    pub fn watch(&self) -> tokio::sync::broadcast::Receiver<crate::live::LiveEvent> {
+    pub fn watch(&self) -> broadcast::Receiver<LiveEvent> {
         self.live.watch()
     }
 
@@ -102,7 +115,7 @@ impl Context {
         sentences
     }
 
-    /// Keeps beside a SQLite database how far it has come: see [`crate::db::Db::save_mark`].
+    /// Keeps beside a SQLite database how far it has come: see [`Db::save_mark`].
     pub async fn save_store_mark(&self) {
         self.db.save_mark().await;
     }

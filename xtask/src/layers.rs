@@ -23,8 +23,9 @@ type Module = Vec<String>;
 pub fn run() -> Result<()> {
     for name in CRATES {
         let files = read(&root().join(name).join("src"))?;
+        let exports = exports_of_root(&files);
         let named: BTreeMap<&Module, BTreeSet<&Module>> =
-            files.iter().map(|(module, text)| (module, named_by(module, text, &files))).collect();
+            files.iter().map(|(module, text)| (module, named_by(module, text, &files, &exports))).collect();
         let circles = circles(&named);
         ensure!(circles.is_empty(), "{name}: files that name each other in a circle:\n{}", circles.join("\n"));
         if name == "backend" {
@@ -62,9 +63,13 @@ fn read(source: &Path) -> Result<BTreeMap<Module, String>> {
 }
 
 /// The modules whose files a file names.
-fn named_by<'a>(module: &Module, text: &str, files: &'a BTreeMap<Module, String>) -> BTreeSet<&'a Module> {
+fn named_by<'a>(
+    module: &Module,
+    text: &str,
+    files: &'a BTreeMap<Module, String>,
+    exports: &BTreeMap<String, Module>,
+) -> BTreeSet<&'a Module> {
     let mut named = BTreeSet::new();
-    let exports = exports_of_root(files);
     for (start, _) in text.match_indices("crate::").chain(text.match_indices("super::")) {
         let before = text[..start].chars().next_back();
         if before.is_some_and(|before| before.is_alphanumeric() || "_:$".contains(before)) {
@@ -193,7 +198,8 @@ mod tests {
             (module("error"), text("")),
             (module(""), text("pub use error::{Error, Result};")),
         ]);
-        let named = files.iter().map(|(module, text)| (module, named_by(module, text, &files))).collect();
+        let exports = exports_of_root(&files);
+        let named = files.iter().map(|(module, text)| (module, named_by(module, text, &files, &exports))).collect();
         assert_eq!(circles(&named), ["  flows::a names sales", "  sales names flows::a"]);
         assert_eq!(calls_of_flows(&named), ["  sales calls flows::a"]);
     }

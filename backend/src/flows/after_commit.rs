@@ -5,11 +5,9 @@ use crate::{
     flows::publish_command::send_command,
     integrations::integrators::publish_sale_to_integrators,
     live::{LiveEvent, LiveKind},
-    machines::machine,
-    modules::command,
+    modules::{command, rows::wired_machine},
     sales::{sale, state::SaleState},
 };
-use sea_orm::prelude::*;
 
 /// Tells an operator that a person should look.
 pub(crate) fn alarm(ctx: &Context, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
@@ -75,7 +73,7 @@ pub(crate) async fn publish_after_commit(ctx: &Context, after: AfterCommit) {
 
 /// Emits a live event: a command to a module, or its acknowledgement, changed.
 pub(crate) async fn notify_module_changed(ctx: &Context, module_id: &str) {
-    let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(ctx.db.read()).await;
+    let machine = wired_machine(ctx.db.read(), module_id).await;
     // A watcher that misses this event gets the next one, or reloads.
     let Ok(Some(machine)) = machine else { return };
     ctx.live.emit(LiveEvent {

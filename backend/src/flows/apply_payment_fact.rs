@@ -87,7 +87,7 @@ pub(crate) async fn apply_fact(
             };
             // The sale is locked first, then its attempt is read again: two facts of one sale take turns.
             let sale = lock_sale(txn, known.sale_id).await?;
-            let attempt = attempt::Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("attempt"))?;
+            let attempt = find_attempt_row(txn, known.id).await?;
             match state {
                 TradeState::Paid(paid) => attempt_paid(ctx, txn, sale, attempt, PaymentDetails::of(paid), after).await,
                 TradeState::PaidUnknownCurrency(paid) => {

@@ -6,8 +6,9 @@ use crate::{
     modules::{
         command,
         commands::{command_state, queue_superseding},
-        learning_results::{set_learning_verdict, verdict},
+        learning_results::{self, set_learning_verdict, verdict},
         module::{self, ActiveModel},
+        remote_actions,
         rows::lock_module,
         settings::{ModuleSettings, SETTINGS, settings_status, wanted},
     },
@@ -68,12 +69,11 @@ pub(crate) async fn change_settings(
     after: &mut AfterCommit,
 ) -> Result<()> {
     let row = lock_module(txn, module).await?;
-    let newest = crate::modules::remote_actions::newest(txn, &row.id, SETTINGS).await?;
+    let newest = remote_actions::newest(txn, &row.id, SETTINGS).await?;
     let refused = settings_status(&row, newest.as_ref()) == "failed";
     // A profile that the module learned and nobody judged is in force there, whatever is wanted.
-    let learning_result = crate::modules::learning_results::of_module(txn, &row.id).await?;
-    let learned =
-        learning_result.is_some_and(|learning_result| crate::modules::learning_results::is_in_force(&learning_result));
+    let learning_result = learning_results::of_module(txn, &row.id).await?;
+    let learned = learning_result.is_some_and(|learning_result| learning_results::is_in_force(&learning_result));
     if row.settings_wanted != 0 && settings == wanted(&row) && !refused && !learned {
         return Ok(());
     }
@@ -132,7 +132,7 @@ pub(crate) async fn send_desired_settings(
             let txn = &*txn;
             let mut after = AfterCommit::default();
             let row = lock_module(txn, module).await?;
-            let newest = crate::modules::remote_actions::newest(txn, module.as_str(), SETTINGS).await?;
+            let newest = remote_actions::newest(txn, module.as_str(), SETTINGS).await?;
             let step = if store_is_stale && row.settings_wanted == i64::from(reported) {
                 Step::Send { version: row.settings_wanted + 1 }
             } else {

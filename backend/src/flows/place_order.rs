@@ -18,6 +18,7 @@ use crate::{
         accounts::{active_account, notify_url, provider},
         attempt,
         bulkhead::Lane,
+        found::find_attempt_row,
         numbers::new_number,
         provider::{Handoff, PaymentRequest, ProviderError},
         states::attempt_state,
@@ -199,7 +200,7 @@ async fn hand_off(
             let txn = &*txn;
             let mut after = AfterCommit::default();
             let sale = lock_sale(txn, sale.id).await?;
-            let attempt = attempt::Entity::find_by_id(attempt.id).one(txn).await?.ok_or(Error::NotFound("attempt"))?;
+            let attempt = find_attempt_row(txn, attempt.id).await?;
             // The callback may have been faster: a paid attempt stays paid.
             if attempt.state == attempt_state::CREATED {
                 let mut change: attempt::ActiveModel = attempt.into();

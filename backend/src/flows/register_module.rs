@@ -29,7 +29,7 @@ pub async fn assign_module(ctx: &Context, module: ModuleId, operator_id: i64) ->
         .write(|txn| async move {
             let txn = &*txn;
             let row = lock_module(txn, module).await?;
-            if wired_machine(txn, module).await?.is_some_and(|machine| machine.operator_id != operator_id) {
+            if wired_machine(txn, module.as_str()).await?.is_some_and(|machine| machine.operator_id != operator_id) {
                 return Err(Error::invalid("module", "is wired to a machine of another operator"));
             }
             let mut change: module::ActiveModel = row.into();

@@ -22,7 +22,7 @@ use protocol::limits::CREDITS_WAITING_MAX;
 pub async fn scan(ctx: &Context, code: &str) -> Result<ScanView> {
     let machine = machine_by_code(ctx, code).await?;
     let operator = operator_row(ctx, machine.operator_id).await?;
-    let prices = price_rows(ctx, machine.id).await?;
+    let prices = price_rows(ctx.db.read(), machine.id).await?;
     let account = active_account(ctx, machine.operator_id).await?;
     let readiness = match account {
         _ if machine.retired_ms.is_some() => Readiness::Retired,

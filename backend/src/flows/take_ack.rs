@@ -9,12 +9,14 @@ use crate::{
         settle_sale::apply_event,
         verify_reset::confirm_reset,
     },
-    machines::machine,
     modules::{
         command::{self, ActiveModel, Entity},
         commands::command_state,
+        dropped::count_dropped,
         locks::locks_after,
         module,
+        numbers::column,
+        rows::wired_machine,
         stale_store::reduce_unexplained_pulses,
     },
     sales::{rows::lock_sale, state::Event},
@@ -95,18 +97,17 @@ pub(crate) async fn on_ack(ctx: &Context, module: ModuleId, ack: &Ack) -> Result
         sync_clock(ctx, module, ack.boot, ack.uptime_ms, None).await;
         return Ok(());
     }
-    let Some(command) = Entity::find_by_id(crate::modules::numbers::column(ack.command)).one(ctx.db.read()).await?
-    else {
-        return crate::modules::dropped::count_dropped("unknown_command");
+    let Some(command) = Entity::find_by_id(column(ack.command)).one(ctx.db.read()).await? else {
+        return count_dropped("unknown_command");
     };
     // Id and sequence must both be those of the command, or the ack is ignored. One exception: a credit's id is
     // derived from the payment, so the module may know the credit by a sequence that a restored store has lost.
     let its_sequence = command.sequence == i64::from(ack.sequence) || command.sale_id.is_some();
     if command.module_id != module.as_str() || !its_sequence {
-        return crate::modules::dropped::count_dropped("not_its_command");
+        return count_dropped("not_its_command");
     }
     if next_state(&command.state, ack_meaning(ack)).is_none() {
-        return crate::modules::dropped::count_dropped("nothing_new");
+        return count_dropped("nothing_new");
     }
     let command = &command;
     let after = ctx.db.write(|txn| async move { apply_ack(ctx, &txn, command, ack).await }).await?;
@@ -187,8 +188,7 @@ async fn alert_operator(
 
 /// Tells the operator of the machine that a module is wired to.
 async fn alarm(txn: &DatabaseTransaction, module_id: &str, message: String, after: &mut AfterCommit) -> Result<()> {
-    let machine = machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(txn).await?;
-    if let Some(machine) = machine {
+    if let Some(machine) = wired_machine(txn, module_id).await? {
         after.alarm(machine.operator_id, Some(machine.id), message);
     }
     Ok(())

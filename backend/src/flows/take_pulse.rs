@@ -10,6 +10,7 @@ use crate::{
     machines::machine,
     modules::{
         coins::{self, Coins, CountOutcome, TotalReport},
+        dropped::count_dropped,
         module,
         numbers::column,
         pulse,
@@ -50,7 +51,7 @@ pub(crate) async fn on_pulse(ctx: &Context, module: ModuleId, pulse: &Pulse) -> 
             if mark <= (row.pulse_boot, row.pulse_session, row.pulse_sequence) {
                 return Ok(None);
             }
-            let machine = wired_machine(txn, module).await?;
+            let machine = wired_machine(txn, module.as_str()).await?;
             let total = ReportedTotal { total: pulse.coin_pulses_total, burst: pulse.pulses, is_will: false };
             let taken = book_coins(ctx, txn, &row, machine.as_ref(), total).await?;
             if let Some(machine) = &machine {
@@ -64,7 +65,7 @@ pub(crate) async fn on_pulse(ctx: &Context, module: ModuleId, pulse: &Pulse) -> 
             Ok(Some((machine, taken)))
         })
         .await?;
-    let Some((machine, taken)) = new else { return crate::modules::dropped::count_dropped("old") };
+    let Some((machine, taken)) = new else { return count_dropped("old") };
     if let Some(machine) = machine {
         alert_implausible_total(ctx, &machine, &taken);
         ctx.live.emit(LiveEvent {

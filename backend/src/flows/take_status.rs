@@ -15,6 +15,7 @@ use crate::{
     machines::machine,
     modules::{
         diagnostics::store_diagnostics,
+        dropped::count_dropped,
         learning_results::store_learning_result,
         locks::lock_acked_since,
         module::{self, ActiveModel},
@@ -77,7 +78,7 @@ pub(crate) async fn on_status(ctx: &Context, module: ModuleId, status: &Status<'
                 session: u32::try_from(row.status_session).unwrap_or(u32::MAX),
                 sequence: u32::try_from(row.status_sequence).unwrap_or(u32::MAX),
             };
-            let machine = wired_machine(txn, module).await?;
+            let machine = wired_machine(txn, module.as_str()).await?;
             let (wanted, manufacturer_id) = (row.settings_wanted, row.manufacturer_id);
             if status.mark < mark {
                 let taken = Freshness::Old { known_boot: row.status_boot };
@@ -121,7 +122,7 @@ pub(crate) async fn on_status(ctx: &Context, module: ModuleId, status: &Status<'
     let StatusOutcome { taken, machine, coins, wanted, manufacturer_id, store_is_stale } = heard;
     if let Freshness::Old { known_boot } = taken {
         verify_reset(ctx, module, status, known_boot).await;
-        return crate::modules::dropped::count_dropped("old");
+        return count_dropped("old");
     }
     if store_is_stale {
         report_stale_store(ctx, module, machine.as_ref());

@@ -50,7 +50,7 @@ pub(crate) async fn confirm_reset(ctx: &Context, module: ModuleId, boot: u32, kn
                 let lock = Action::Lock { locked: true };
                 after.command(queue_superseding(ctx, txn, &row.id, lock, ctx.rules.setting_lifetime_ms).await?);
             }
-            if let Some(machine) = wired_machine(txn, module).await? {
+            if let Some(machine) = wired_machine(txn, module.as_str()).await? {
                 let message = "the module lost its memory, or its board was replaced: coins that it had not told are \
                                not booked, count the box";
                 after.alarm(machine.operator_id, Some(machine.id), message);

@@ -31,7 +31,7 @@ pub(crate) async fn publish_last_known(ctx: &Context, module: ModuleId, live: bo
     if let Some(manufacturer_id) = row.manufacturer_id {
         publish_last_known_to_manufacturer(ctx, manufacturer_id, &row, live).await?;
     }
-    match wired_machine(ctx.db.read(), module).await? {
+    match wired_machine(ctx.db.read(), module.as_str()).await? {
         Some(machine) => publish_last_known_to_integrators(ctx, &machine, Some(&row), live).await,
         None => Ok(()),
     }

@@ -49,7 +49,7 @@ pub async fn machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result
     let operator = operator_row(ctx, operator_id).await?;
     let rows = fleet_rows(ctx, operator_id, vec![machine.clone()]).await?;
     let currency = ledger::currency(&operator.currency)?;
-    let prices = price_rows(ctx, machine_id).await?;
+    let prices = price_rows(ctx.db.read(), machine_id).await?;
     let pulses = pulse::Entity::find()
         .filter(pulse::Column::MachineId.eq(machine_id))
         .order_by_desc(pulse::Column::Id)

@@ -41,7 +41,7 @@ impl PriceChange {
 pub async fn prices(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<Vec<PriceView>> {
     own_machine(ctx, operator_id, machine_id).await?;
     let currency = ledger::currency(&operator_row(ctx, operator_id).await?.currency)?;
-    let rows = price_rows(ctx, machine_id).await?;
+    let rows = price_rows(ctx.db.read(), machine_id).await?;
     Ok(rows.into_iter().map(|row| PriceView::new(row, currency)).collect())
 }
 

@@ -6,7 +6,7 @@ use crate::{
     money::Money,
 };
 use protocol::ModuleId;
-use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect, prelude::*};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*};
 
 /// The module of an operator's machine.
 pub(crate) async fn own_module(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<ModuleId> {
@@ -31,11 +31,12 @@ pub(crate) async fn machine_by_code(ctx: &Context, code: &str) -> Result<machine
         .ok_or(Error::NotFound("machine"))
 }
 
-pub(crate) async fn price_rows(ctx: &Context, machine_id: i64) -> Result<Vec<price::Model>> {
+/// The prices of a machine, in their order.
+pub(crate) async fn price_rows(store: &impl ConnectionTrait, machine_id: i64) -> Result<Vec<price::Model>> {
     Ok(price::Entity::find()
         .filter(price::Column::MachineId.eq(machine_id))
         .order_by_asc(price::Column::Position)
-        .all(ctx.db.read())
+        .all(store)
         .await?)
 }
 

@@ -6,7 +6,7 @@ use crate::{
     modules::{
         command::{self, ActiveModel, Column, Entity},
         module,
-        numbers::{credit_id, next_sequence, order_sequence},
+        numbers::{column, credit_id, next_sequence, order_sequence},
     },
     sales::sale,
 };
@@ -50,8 +50,7 @@ async fn queue_command(
 ) -> Result<command::Model> {
     let issued_ms = ctx.now_ms();
     let sequence = next_sequence(txn, module_id, issued_ms).await?;
-    let mut command =
-        new_command(ctx, module_id, crate::modules::numbers::column(new_command_id(ctx)), sequence, action);
+    let mut command = new_command(ctx, module_id, column(new_command_id(ctx)), sequence, action);
     command.expires_ms = issued_ms.saturating_add(lifetime_ms);
     let on_wire = on_wire(&command, action);
     store(txn, command, &on_wire).await
@@ -77,7 +76,7 @@ pub(crate) async fn queue_credit(
         None => next_sequence(txn, module_id, ctx.now_ms()).await?,
     };
     let action = Action::Credit { pulses: u16::try_from(sale.pulses).unwrap_or(u16::MAX) };
-    let id = crate::modules::numbers::column(credit_id(module_id, out_trade_no));
+    let id = column(credit_id(module_id, out_trade_no));
     let mut command = new_command(ctx, module_id, id, sequence, action);
     command.sale_id = Some(sale.id);
     let wait_ms = match purpose {

@@ -14,6 +14,6 @@ pub(crate) async fn lock_module(txn: &DatabaseTransaction, module: ModuleId) -> 
 }
 
 /// The machine a module is wired to.
-pub(crate) async fn wired_machine(store: &impl ConnectionTrait, module: ModuleId) -> Result<Option<machine::Model>> {
-    Ok(machine::Entity::find().filter(machine::Column::ModuleId.eq(module.as_str())).one(store).await?)
+pub(crate) async fn wired_machine(store: &impl ConnectionTrait, module_id: &str) -> Result<Option<machine::Model>> {
+    Ok(machine::Entity::find().filter(machine::Column::ModuleId.eq(module_id)).one(store).await?)
 }

@@ -8,7 +8,7 @@
 
 use crate::{
     Context, Error, Result,
-    modules::{command, commands::command_state, module},
+    modules::{command, commands::command_state, module, remote_actions::newest},
 };
 use protocol::{
     limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S, SETTLE_MS},
@@ -189,7 +189,7 @@ pub(crate) fn settings_status(module: &module::Model, newest: Option<&command::M
 
 /// The newest settings command of a module.
 pub(crate) async fn newest_settings(ctx: &Context, module_id: &str) -> Result<Option<command::Model>> {
-    crate::modules::remote_actions::newest(ctx.db.read(), module_id, SETTINGS).await
+    newest(ctx.db.read(), module_id, SETTINGS).await
 }
 
 #[cfg(test)]

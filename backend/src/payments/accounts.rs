@@ -4,7 +4,7 @@ use crate::{
     Context, Error, Result,
     access::operators::operator_row,
     clock,
-    payments::{account, provider::Provider, providers::purpose},
+    payments::{account, provider::Provider, providers::purpose, statements::initial_statement},
 };
 use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
 use serde::Serialize;
@@ -84,7 +84,7 @@ pub async fn set_merchant_account(ctx: &Context, operator_id: i64, provider: &st
                         ..Default::default()
                     };
                     let account_id = account::Entity::insert(row).exec(txn).await?.last_insert_id;
-                    let first = crate::payments::statements::initial_statement(account_id);
+                    let first = initial_statement(account_id);
                     crate::payments::statement::Entity::insert(first).exec_without_returning(txn).await?;
                 }
             }

@@ -25,7 +25,7 @@ pub struct SettingsChange {
 /// unless the module refused it.
 pub async fn set_settings(ctx: &Context, operator_id: i64, machine_id: i64, change: SettingsChange) -> Result<()> {
     let module = own_module(ctx, operator_id, machine_id).await?;
-    let prices = price_rows(ctx, machine_id).await?;
+    let prices = price_rows(ctx.db.read(), machine_id).await?;
     change.settings.check(prices.iter().map(|price| price.pulses).max().unwrap_or(0))?;
     let after = ctx
         .db

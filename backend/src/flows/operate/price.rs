@@ -4,12 +4,12 @@ use crate::{
     Context, Error, Result,
     machines::{
         price,
-        rows::{lock_machine, own_machine},
+        rows::{lock_machine, own_machine, price_rows},
         shapes::PriceChange,
     },
     modules::{rows::module_row, settings},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder, prelude::*};
+use sea_orm::{ActiveValue::Set, prelude::*};
 use std::collections::BTreeSet;
 
 /// Refuses a price beyond what the module's settings let a credit have: such a sale would be paid, refused by the
@@ -60,7 +60,7 @@ pub async fn add_price(ctx: &Context, operator_id: i64, machine_id: i64, new: Pr
         .write(|txn| async move {
             let txn = &*txn;
             lock_machine(txn, operator_id, machine_id).await?;
-            let others = in_order(txn, machine_id).await?;
+            let others = price_rows(txn, machine_id).await?;
             if others.len() >= PRICES_MAX {
                 return Err(Error::invalid("price", format!("a machine has at most {PRICES_MAX} prices")));
             }
@@ -99,7 +99,7 @@ pub async fn order_prices(ctx: &Context, operator_id: i64, machine_id: i64, pric
         .write(|txn| async move {
             let txn = &*txn;
             lock_machine(txn, operator_id, machine_id).await?;
-            let rows = in_order(txn, machine_id).await?;
+            let rows = price_rows(txn, machine_id).await?;
             let known: BTreeSet<i64> = rows.iter().map(|row| row.id).collect();
             let wanted: BTreeSet<i64> = price_ids.iter().copied().collect();
             if known != wanted || wanted.len() != price_ids.len() {
@@ -118,9 +118,4 @@ pub async fn order_prices(ctx: &Context, operator_id: i64, machine_id: i64, pric
             Ok(())
         })
         .await
-}
-
-async fn in_order(txn: &DatabaseTransaction, machine_id: i64) -> Result<Vec<price::Model>> {
-    let of_machine = price::Entity::find().filter(price::Column::MachineId.eq(machine_id));
-    Ok(of_machine.order_by_asc(price::Column::Position).all(txn).await?)
 }
