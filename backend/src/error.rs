@@ -1,6 +1,6 @@
 //! What can go wrong, by who is at fault.
 
-use crate::{payments::provider::ProviderError, sales::readiness::Readiness};
+use crate::{access::operations::Operation, payments::provider::ProviderError, sales::readiness::Readiness};
 
 /// Why the backend did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +8,9 @@ pub enum Error {
     /// There is no such thing, or not for this caller.
     #[error("no such {0}")]
     NotFound(&'static str),
+    /// The caller may not do it where it may do other things: a member whose role is another's.
+    #[error("not permitted: {}", .0.as_str())]
+    Forbidden(Operation),
     /// The caller's input is wrong: which field, and what to do.
     #[error("{field}: {message}")]
     Invalid {

@@ -26,6 +26,7 @@ mod context;
 pub mod db;
 mod error;
 pub mod flows;
+pub mod ids;
 pub mod integrations;
 pub mod jobs;
 pub mod ledger;

@@ -1,6 +1,7 @@
 //! Live events: what the pages and the integrators' topics show as it happens. Never the truth itself: a reader who
 //! missed one looks into the database.
 
+use crate::ids::{MachineId, OperatorId};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -11,9 +12,9 @@ const BACKLOG_EVENTS: usize = 4096;
 #[derive(Debug, Clone, Serialize)]
 pub struct LiveEvent {
     /// Whose it is.
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     /// The machine, where it has one.
-    pub machine_id: Option<i64>,
+    pub machine_id: Option<MachineId>,
     /// What happened.
     pub what: LiveKind,
     /// When (unix milliseconds).

@@ -1,7 +1,7 @@
 //! The load: open at a rate for latency, closed with every machine busy for throughput.
 
 use crate::{
-    server::{AMOUNT_MINOR, ServerUnderTest, Slot},
+    server::{AMOUNT_MINOR, ServerUnderTest, Slot, system},
     stopwatch::Durations,
 };
 use anyhow::{Context, Result};
@@ -11,6 +11,7 @@ use backend::{
         place_order::{self, OrderRequest},
         scan_machine,
     },
+    ids::MachineId,
     live::{LiveEvent, LiveKind},
     sales::{readiness::Readiness, views},
 };
@@ -60,7 +61,7 @@ impl Figures {
     }
 }
 
-type Waiting = Arc<Mutex<HashMap<i64, (Option<Instant>, oneshot::Sender<(Instant, Instant)>)>>>;
+type Waiting = Arc<Mutex<HashMap<MachineId, (Option<Instant>, oneshot::Sender<(Instant, Instant)>)>>>;
 
 struct Measuring {
     figures: Arc<Mutex<Figures>>,
@@ -149,7 +150,7 @@ async fn try_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) 
         },
     )
     .await?;
-    let row = views::operator_sale(&server.backend, server.operator_id, &checkout.token).await?;
+    let row = views::operator_sale(&server.backend, &system(), &checkout.token).await?;
     server.sandbox.approve(&row.out_trade_no.context("an attempt")?)?;
     let (arrived, at) = tokio::time::timeout(WAIT_TIMEOUT, credited).await.context("not credited in time")??;
     locked(&measuring.figures).credited.add(at - arrived);

@@ -8,19 +8,25 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use backend::{
     Parts, Rules,
-    access::operators::{self, NewOperator},
+    access::actor::Actor,
     bus::{MqttBus, MqttConfig},
     clock::{SystemClock, SystemRandom},
     db::Db,
     flows::{
-        operate::machine::{self, NewMachine},
-        register_module, scan_machine,
+        operate::{
+            machine::{self, NewMachine},
+            merchant,
+            operator::{self, NewOperator},
+            register_module,
+        },
+        scan_machine,
     },
+    ids::{MachineId, OperatorId, PriceId},
     jobs::{self, in_progress::Job},
     machines::{fleet, shapes::PriceChange},
     modules::{Admission, admission},
     money::Currency,
-    payments::{RealProviders, accounts, wechat},
+    payments::{RealProviders, wechat},
     sales::readiness::Readiness,
     zones::Zone,
 };
@@ -41,16 +47,21 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+/// Who sets everything up.
+pub fn system() -> Actor {
+    Actor::system("the benchmark")
+}
+
 /// A machine under load.
 pub struct Slot {
     /// Its module.
     pub module: ModuleId,
     /// Its number.
-    pub machine_id: i64,
+    pub machine_id: MachineId,
     /// Its scan code.
     pub code: String,
     /// Its only price.
-    pub price_id: i64,
+    pub price_id: PriceId,
 }
 
 /// What a sale costs, in fen.
@@ -66,8 +77,7 @@ pub struct ServerUnderTest {
     pub slots: Vec<Slot>,
     pub callbacks: Arc<Callbacks>,
     pub mqtt: SocketAddr,
-    pub operator_id: i64,
-    machines: HashMap<String, i64>,
+    machines: HashMap<String, MachineId>,
     modules: Vec<VirtualModule>,
     broker: broker::Broker,
     tasks: Vec<JoinHandle<()>>,
@@ -169,8 +179,7 @@ impl ServerUnderTest {
         let operator_id = operator(&backend, &sandbox).await?;
         let (slots, modules) = machines(&backend, operator_id, options.modules, mqtt).await?;
         let machines = slots.iter().map(|slot| (slot.module.to_string(), slot.machine_id)).collect();
-        let server =
-            Self { backend, sandbox, slots, callbacks, mqtt, operator_id, machines, modules, broker, tasks, closing };
+        let server = Self { backend, sandbox, slots, callbacks, mqtt, machines, modules, broker, tasks, closing };
         server.until_ready().await?;
         Ok(server)
     }
@@ -188,7 +197,7 @@ impl ServerUnderTest {
     }
 
     /// The machine that a module drives.
-    pub fn machine_of(&self, module: &str) -> Option<i64> {
+    pub fn machine_of(&self, module: &str) -> Option<MachineId> {
         self.machines.get(module).copied()
     }
 
@@ -233,9 +242,10 @@ fn serve_web(
     }))
 }
 
-async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Result<i64> {
-    let operator_id = operators::add_operator(
+async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Result<OperatorId> {
+    let operator_id = operator::add_operator(
         backend,
+        &system(),
         NewOperator {
             slug: "bench".into(),
             name: "Bench".into(),
@@ -255,22 +265,24 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
         api_v3_key: merchant.api_v3_key,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
     };
-    accounts::set_merchant_account(backend, operator_id, "wechat", &serde_json::to_string(&account)?).await?;
+    merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &serde_json::to_string(&account)?)
+        .await?;
     Ok(operator_id)
 }
 
 async fn machines(
     backend: &backend::Context,
-    operator_id: i64,
+    operator_id: OperatorId,
     count: usize,
     mqtt: SocketAddr,
 ) -> Result<(Vec<Slot>, Vec<VirtualModule>)> {
     let (mut slots, mut modules) = (vec![], vec![]);
     for number in 0..count {
-        let it = register_module::provision_module(backend, None).await?;
+        let it = register_module::provision_module(backend, &system(), None).await?;
         let prices = vec![PriceChange { label: "One".into(), amount_minor: AMOUNT_MINOR, pulses: PULSES }];
         let (machine_id, code) = machine::add_machine(
             backend,
+            &system(),
             NewMachine {
                 operator_id,
                 module: Some(it.id),
@@ -281,7 +293,7 @@ async fn machines(
             },
         )
         .await?;
-        let price_id = fleet::machine(backend, operator_id, machine_id).await?.prices.first().context("a price")?.id;
+        let price_id = fleet::machine(backend, &system(), machine_id).await?.prices.first().context("a price")?.id;
         slots.push(Slot { module: it.id, machine_id, code, price_id });
         let seed = number as u64;
         let config = Config { id: it.id, secret: it.secret, broker: mqtt, flash: Flash::Memory, seed };

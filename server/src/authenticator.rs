@@ -7,6 +7,7 @@ use backend::{
         members::{self, MemberVersionsSeen},
         sign_in::{self, Fingerprints, MqttMember, MqttReading, PasswordOwners},
     },
+    ids::MemberId,
     modules::{Admission, Disabled, admission},
 };
 use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
@@ -149,7 +150,7 @@ pub enum Credential {
     /// A program of the operator with this short name.
     Integrator { slug: String, fingerprint: String },
     /// A member of the operator with this short name.
-    Member { slug: String, member_id: i64, fingerprint: String },
+    Member { slug: String, member_id: MemberId, fingerprint: String },
     /// The tool of the manufacturer with this short name.
     Tool { slug: String, fingerprint: String },
 }

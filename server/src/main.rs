@@ -63,6 +63,8 @@ enum Command {
     Manufacturer(StoreCommand<admin::Manufacturer>),
     /// Sales: list, show, refund, settle.
     Sale(StoreCommand<admin::Sale>),
+    /// Who did what: list.
+    Audit(StoreCommand<admin::Audit>),
     /// Older form of `operator add`, `member add`, `machine add` and the like.
     #[command(hide = true)]
     Add(StoreCommand<admin::Add>),
@@ -127,6 +129,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Integrator(on) => on.run().await,
         Command::Manufacturer(on) => on.run().await,
         Command::Sale(on) => on.run().await,
+        Command::Audit(on) => on.run().await,
         Command::Add(on) => on.run().await,
         Command::Demo(options) => {
             log::begin(&options.log)?;

@@ -3,11 +3,17 @@
 use crate::{
     Sales,
     machine::{Machine, PulseTrain},
+    operators::system,
     provider::{ProviderBooks, Trade},
     store::{LedgerRow, SaleRow, Store},
     world::{COIN_MINOR, Checked, Violation},
 };
-use backend::{ledger, machines::fleet, modules::credit_id};
+use backend::{
+    ids::{MachineId, OperatorId},
+    ledger,
+    machines::fleet,
+    modules::credit_id,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -23,8 +29,8 @@ macro_rules! hold {
 
 /// A machine as the backend knows it.
 struct Known {
-    operator_id: i64,
-    machine_id: i64,
+    operator_id: OperatorId,
+    machine_id: MachineId,
     account_token: String,
 }
 
@@ -98,7 +104,7 @@ impl Checker {
     }
 
     /// Tells of a machine; in the order of the modules.
-    pub fn register_machine(&mut self, operator_id: i64, machine_id: i64, account_token: String) {
+    pub fn register_machine(&mut self, operator_id: OperatorId, machine_id: MachineId, account_token: String) {
         self.known.push(Known { operator_id, machine_id, account_token });
     }
 
@@ -121,9 +127,9 @@ impl Checker {
         Ok(snapshot.due_ms)
     }
 
-    /// Operator and machine of a module, by their numbers.
-    pub(crate) fn ids(&self, machine: usize) -> (i64, i64) {
-        (self.known[machine].operator_id, self.known[machine].machine_id)
+    /// The machine of a module, by its number.
+    pub(crate) fn machine_id(&self, machine: usize) -> MachineId {
+        self.known[machine].machine_id
     }
 
     /// Sales that moved since the last call, a line each.
@@ -158,7 +164,7 @@ impl Checker {
         }
         let mut lines = unknown_to_store(&self.store.sales().await?, &locked(provider_books));
         for (known, machine) in self.known.iter().zip(machines) {
-            let view = fleet::machine(backend, known.operator_id, known.machine_id).await?;
+            let view = fleet::machine(backend, &system(), known.machine_id).await?;
             let Some(module) = view.row.module else { continue };
             let heard = module.coin_pulses;
             if u64::try_from(heard).unwrap_or(0) < machine.coin_total() {
@@ -245,7 +251,7 @@ impl Checker {
                 at_provider == taken - returned || forgot,
                 "the provider took {taken} and gave back {returned}, the ledger says it holds {at_provider}"
             );
-            let view = fleet::machine(backend, known.operator_id, known.machine_id).await?;
+            let view = fleet::machine(backend, &system(), known.machine_id).await?;
             let Some(module) = view.row.module else { return Err(Violation("a machine lost its module".into())) };
             check_coins(machine, module.coin_pulses, balance("cash_box"))?;
             check_credit_total(machine)?;
@@ -442,7 +448,7 @@ fn check_settings(machine: &Machine, wanted: i64) -> Checked {
     Ok(())
 }
 
-fn booked_coins_minor(ledger: &[LedgerRow], machine_id: i64) -> i64 {
+fn booked_coins_minor(ledger: &[LedgerRow], machine_id: MachineId) -> i64 {
     let of_machine = |line: &&LedgerRow| line.kind == "coins" && line.machine_id == Some(machine_id);
     ledger.iter().filter(of_machine).map(|line| line.amount_minor).sum()
 }

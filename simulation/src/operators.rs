@@ -5,10 +5,16 @@ use crate::{
     world::{Checked, Event, World},
 };
 use backend::{
+    access::actor::Actor,
     flows::operate::module::{self, SettingsChange},
     machines::remote,
     modules::{ModuleSettings, RemoteAction},
 };
+
+/// Who acts where no member does.
+pub(crate) fn system() -> Actor {
+    Actor::system("the simulation")
+}
 
 /// Something that an operator orders.
 #[derive(Debug, Clone, Copy)]
@@ -55,16 +61,16 @@ impl World {
         let Some(backend) = self.server.reach().filter(|_| !self.disk.is_failing()) else { return Ok(()) };
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("operator: module {machine}: {order:?}"));
-        let (operator_id, machine_id) = self.checker.ids(machine);
+        let machine_id = self.checker.machine_id(machine);
         match order {
             Order::RemoteAction(remote_action) => {
-                module::order_remote_action(&backend, operator_id, machine_id, remote_action).await?
+                module::order_remote_action(&backend, &system(), machine_id, remote_action).await?
             }
             Order::Settings(settings) => {
-                let module = remote::remote(&backend, operator_id, machine_id).await?.row.module;
+                let module = remote::remote(&backend, &system(), machine_id).await?.row.module;
                 let since_version = module.map_or(0, |module| module.settings_wanted);
                 let change = SettingsChange { since_version, settings };
-                module::set_settings(&backend, operator_id, machine_id, change).await?;
+                module::set_settings(&backend, &system(), machine_id, change).await?;
                 self.machines[machine].settings_ordered = Some(settings);
             }
         }

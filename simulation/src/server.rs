@@ -2,6 +2,7 @@
 
 use crate::{
     chance::SeededRandom,
+    operators::system,
     provider::{Intent, ProviderBooks, SIGNATURE, SIGNATURE_HEADER, SimProvider},
     time::{ServerClock, Time},
     world::{Checked, Event, Violation, World},
@@ -334,8 +335,8 @@ impl World {
         let now_us = self.time.now_us();
         self.trace.note(now_us, format_args!("operator: module {machine} locked {locked}"));
         self.machines[machine].lock_ordered = locked;
-        let (operator_id, machine_id) = self.checker.ids(machine);
-        Ok(machine::set_locked(&backend, operator_id, machine_id, locked).await?)
+        let machine_id = self.checker.machine_id(machine);
+        Ok(machine::set_locked(&backend, &system(), machine_id, locked).await?)
     }
 
     /// Plans what the provider is to do next, and notes what it did.

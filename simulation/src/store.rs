@@ -1,5 +1,6 @@
 //! What the store says, read by plain queries: the checkers' own view, past the backend.
 
+use backend::ids::MachineId;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, FromQueryResult, Statement};
 
 /// A look at whether anything changed.
@@ -51,7 +52,7 @@ impl SaleRow {
 pub(crate) struct LedgerRow {
     pub kind: String,
     pub sale_id: Option<i64>,
-    pub machine_id: Option<i64>,
+    pub machine_id: Option<MachineId>,
     pub amount_minor: i64,
 }
 

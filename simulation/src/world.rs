@@ -9,7 +9,7 @@ use crate::{
     disk::StoreDisk,
     fault_rates::FaultRates,
     machine::{Link, Machine},
-    operators::Order,
+    operators::{Order, system},
     provider::{ProviderBooks, account_config},
     server::{Bus, CLOCK_STEPS_MS, Server},
     store::Store,
@@ -17,15 +17,18 @@ use crate::{
     trace::Trace,
 };
 use backend::{
-    access::operators::{self, NewOperator},
     db::Db,
     flows::{
-        operate::machine::{self, NewMachine},
-        register_module, take_message,
+        operate::{
+            machine::{self, NewMachine},
+            merchant,
+            operator::{self, NewOperator},
+            register_module,
+        },
+        take_message,
     },
     machines::{fleet, shapes::PriceChange},
     money::Currency,
-    payments::accounts,
     zones::Zone,
 };
 use module_firmware::Identity;
@@ -280,10 +283,11 @@ impl World {
                 time_zone: Zone::default_for(Currency::Cny),
                 refund_remainder: index % 2 == 1,
             };
-            let operator_id = operators::add_operator(&backend, operator).await?;
+            let operator_id = operator::add_operator(&backend, &system(), operator).await?;
             let account_token =
-                accounts::set_merchant_account(&backend, operator_id, "wechat", &account_config(index)).await?;
-            let new = register_module::provision_module(&backend, None).await?;
+                merchant::set_merchant_account(&backend, &system(), operator_id, "wechat", &account_config(index))
+                    .await?;
+            let new = register_module::provision_module(&backend, &system(), None).await?;
             let price =
                 |pulses: i32, amount_minor| PriceChange { label: format!("{pulses} rides"), amount_minor, pulses };
             let machine = NewMachine {
@@ -294,8 +298,8 @@ impl World {
                 coin_value_minor: COIN_MINOR,
                 prices: vec![price(1, 100), price(3, 250), price(10, 700)],
             };
-            let (machine_id, code) = machine::add_machine(&backend, machine).await?;
-            let prices = fleet::machine(&backend, operator_id, machine_id).await?.prices;
+            let (machine_id, code) = machine::add_machine(&backend, &system(), machine).await?;
+            let prices = fleet::machine(&backend, &system(), machine_id).await?.prices;
             self.consumer_pool.register_machine(code, new.id, prices);
             self.checker.register_machine(operator_id, machine_id, account_token);
             let drift_ppm = i64::try_from(chance.between(0..=2 * self.fault_rates.drift_max_ppm.unsigned_abs()))?;

@@ -53,6 +53,8 @@ error-machine-title = We do not know this machine
 error-machine-text = No machine has this code. Scan the code on the machine again, or type the code that is printed below it.
 error-sale-title = We do not know this sale
 error-sale-text = No sale has this number. Open the link again as you got it, or go to the machine and scan its code.
+error-role-title = Not part of your role
+error-role-text = Your role does not allow this, so nothing was done. Ask an owner of the business to do it or to give you another role.
 error-order-title = No money was taken
 error-order-text = The payment provider did not accept the order just now, so nothing was charged. Please try again.
 

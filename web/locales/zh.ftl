@@ -50,6 +50,8 @@ error-machine-title = 没有找到这台设备
 error-machine-text = 没有设备使用此编码。请重新扫描设备上的二维码，或输入二维码下方的编码。
 error-sale-title = 没有找到这笔订单
 error-sale-text = 没有该编号的订单。请用原来的链接重新打开，或到设备前重新扫码。
+error-role-title = 您的角色无此权限
+error-role-text = 您的角色不允许此操作，因此未执行任何操作。请由企业所有者操作，或请其调整您的角色。
 error-order-title = 没有扣款
 error-order-text = 支付平台刚才未接受此订单，没有产生任何费用。请再试一次。
 

@@ -5,6 +5,7 @@ use crate::{
     guard::{session, session_cookie},
     navigation::{Area, ErrorOrigin, next_links, page_of},
     page::{Page, see_other},
+    pages::member_context::member_context,
 };
 use backend::access::signed_in::Member;
 use poem::{
@@ -68,7 +69,7 @@ async fn answer(page: &Page, asked: &Asked, words: &ErrorWords) -> Response {
     let template = match &member {
         // Consumers' pages stay theirs, whoever looks at them.
         Some(member) if area != Area::Consumer => {
-            context.insert("member", member);
+            context.extend(member_context(member));
             context.insert("tab", "");
             "operator_error.html"
         }

@@ -61,6 +61,7 @@ fn backend_status(error: &backend::Error) -> StatusCode {
     use backend::Error as E;
     match error {
         E::NotFound(_) => StatusCode::NOT_FOUND,
+        E::Forbidden(_) => StatusCode::FORBIDDEN,
         E::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         E::NotReady(_) | E::Conflict(_) => StatusCode::CONFLICT,
         E::Provider(_) => StatusCode::BAD_GATEWAY,
@@ -90,8 +91,8 @@ const BUSY_S: u64 = 5;
 
 /// All words of error pages.
 #[cfg(test)]
-pub(crate) const ERROR_WORDS: [&str; 14] =
-    ["400", "403", "404", "405", "408", "409", "413", "422", "429", "500", "503", "machine", "sale", "order"];
+pub(crate) const ERROR_WORDS: [&str; 15] =
+    ["400", "403", "404", "405", "408", "409", "413", "422", "429", "500", "503", "machine", "sale", "order", "role"];
 
 /// What an error page says.
 pub(crate) struct ErrorWords {
@@ -111,6 +112,7 @@ impl ErrorWords {
             Some(Failure::Order { .. }) => words.word = "order",
             Some(Failure::Backend(backend::Error::NotFound("machine"))) => words.word = "machine",
             Some(Failure::Backend(backend::Error::NotFound("sale"))) => words.word = "sale",
+            Some(Failure::Backend(backend::Error::Forbidden(_))) => words.word = "role",
             Some(Failure::TooMany { retry_after_s }) => words.retry_after_s = Some(*retry_after_s),
             Some(Failure::Busy | Failure::Backend(backend::Error::Busy(_))) => words.retry_after_s = Some(BUSY_S),
             _ => {}

@@ -1,5 +1,6 @@
 //! Who makes modules.
 
+use crate::ids::ManufacturerId;
 use sea_orm::entity::prelude::*;
 
 /// Who makes modules.
@@ -7,7 +8,7 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "manufacturers")]
 pub struct Model {
     #[sea_orm(primary_key)]
-    pub id: i64,
+    pub id: ManufacturerId,
     pub slug: String,
     pub name: String,
     pub tool_password_hash: Option<String>,

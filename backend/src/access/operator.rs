@@ -1,6 +1,6 @@
 //! The operator, the tenant.
 
-use crate::{Error, Result, zones::Zone};
+use crate::{Error, Result, ids::OperatorId, zones::Zone};
 use sea_orm::entity::prelude::*;
 
 /// The operator, the tenant.
@@ -8,7 +8,7 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "operators")]
 pub struct Model {
     #[sea_orm(primary_key)]
-    pub id: i64,
+    pub id: OperatorId,
     /// Names its topics: it never changes.
     pub slug: String,
     pub name: String,

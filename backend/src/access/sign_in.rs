@@ -9,6 +9,7 @@ use crate::{
         session,
         signed_in::Member,
     },
+    ids::MemberId,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -52,7 +53,7 @@ pub struct PasswordOwners {
     /// Integrators, by their operator's short name.
     pub integrators: Vec<String>,
     /// Members, by number.
-    pub members: Vec<i64>,
+    pub members: Vec<MemberId>,
     /// Manufacturers' tools, by the manufacturer's short name.
     pub tools: Vec<String>,
 }
@@ -63,7 +64,7 @@ pub struct Fingerprints {
     /// Of integrators, by their operator's short name.
     pub integrators: BTreeMap<String, String>,
     /// Of members, by number.
-    pub members: BTreeMap<i64, String>,
+    pub members: BTreeMap<MemberId, String>,
     /// Of manufacturers' tools, by the manufacturer's short name.
     pub tools: BTreeMap<String, String>,
 }
@@ -87,7 +88,7 @@ pub async fn sign_in(ctx: &Context, email: &str, password: &str) -> Result<Membe
 }
 
 /// A member by number (from a session); `NotFound` once the member is gone.
-pub async fn member(ctx: &Context, member_id: i64) -> Result<Member> {
+pub async fn member(ctx: &Context, member_id: MemberId) -> Result<Member> {
     let member = member::Entity::find_by_id(member_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("member"))?;
     member_of_row(ctx, member).await
 }
@@ -99,7 +100,8 @@ async fn member_of_row(ctx: &Context, member: member::Model) -> Result<Member> {
         operator_id: operator.id,
         operator: operator.name,
         slug: operator.slug,
-        fingerprint: fingerprint(&member.password_hash),
+        fingerprint: member.fingerprint(),
+        role: member.role,
         email: member.email,
         time_zone: operator.time_zone,
     })
@@ -127,7 +129,7 @@ pub async fn fingerprints(ctx: &Context, of: PasswordOwners) -> Result<Fingerpri
         let hash = operator.integrator_password_hash?;
         Some((operator.slug, fingerprint(&hash)))
     });
-    let members = members.into_iter().map(|member| (member.id, fingerprint(&member.password_hash)));
+    let members = members.into_iter().map(|member| (member.id, member.fingerprint()));
     let tools =
         manufacturers.into_iter().filter_map(|maker| Some((maker.slug, fingerprint(&maker.tool_password_hash?))));
     Ok(Fingerprints { integrators: integrators.collect(), members: members.collect(), tools: tools.collect() })

@@ -15,6 +15,7 @@ mod m20261129_000070_time_zones;
 mod m20261129_000071_admin;
 mod m20261129_000080_device;
 mod m20261129_000090_open_commands;
+mod m20261130_000100_audit;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000071_admin::Migration),
             Box::new(m20261129_000030_restore::Migration),
             Box::new(m20261129_000040_facts::Migration),
+            Box::new(m20261130_000100_audit::Migration),
         ]
     }
 }

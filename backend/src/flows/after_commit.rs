@@ -3,6 +3,7 @@
 use crate::{
     Context,
     flows::publish_command::send_command,
+    ids::{MachineId, OperatorId},
     integrations::integrators::publish_sale_to_integrators,
     live::{LiveEvent, LiveKind},
     modules::{command, rows::wired_machine},
@@ -10,9 +11,10 @@ use crate::{
 };
 
 /// Tells an operator that a person should look.
-pub(crate) fn alarm(ctx: &Context, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
+pub(crate) fn alarm(ctx: &Context, operator_id: OperatorId, machine_id: Option<MachineId>, message: impl Into<String>) {
     let message = message.into();
-    tracing::warn!(operator_id, machine_id, message, "alarm");
+    let machine = machine_id.map(|id| id.0);
+    tracing::warn!(operator_id = operator_id.0, machine_id = machine, message, "alarm");
     metrics::counter!("coinwire_alarms_total").increment(1);
     ctx.live.emit(LiveEvent { operator_id, machine_id, what: LiveKind::Alarm { message }, at_ms: ctx.wall_ms() });
 }
@@ -23,12 +25,12 @@ pub(crate) struct AfterCommit {
     pub(super) commands: Vec<command::Model>,
     pub(super) sales: Vec<sale::Model>,
     pub(super) modules: Vec<String>,
-    pub(super) alarms: Vec<(i64, Option<i64>, String)>,
+    pub(super) alarms: Vec<(OperatorId, Option<MachineId>, String)>,
 }
 
 impl AfterCommit {
     /// A person of that operator should look.
-    pub fn alarm(&mut self, operator_id: i64, machine_id: Option<i64>, message: impl Into<String>) {
+    pub fn alarm(&mut self, operator_id: OperatorId, machine_id: Option<MachineId>, message: impl Into<String>) {
         self.alarms.push((operator_id, machine_id, message.into()));
     }
 

@@ -58,7 +58,7 @@ pub(crate) async fn book_external_refund(
     if external.state == refund_state::DONE {
         ledger::post(txn, refund_posting(ctx, &sale, &external, ledger::Kind::RefundDone)).await?;
     }
-    tracing::info!(operator_id = sale.operator_id, refund = out_refund_no, "a refund was made at the provider");
+    tracing::info!(operator_id = sale.operator_id.0, refund = out_refund_no, "a refund was made at the provider");
     metrics::counter!("coinwire_refunds_elsewhere_total").increment(1);
     if external.state == refund_state::STUCK {
         after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {out_refund_no} is stuck"));

@@ -9,6 +9,7 @@ use crate::{
         scan_machine::payable,
         settle_sale::apply_event,
     },
+    ids::PriceId,
     ledger,
     machines::{machine, price, rows::machine_by_code},
     modules::numbers::next_sequence,
@@ -297,7 +298,7 @@ pub struct OrderRequest {
     /// The machine's code.
     pub code: String,
     /// The price picked.
-    pub price_id: i64,
+    pub price_id: PriceId,
     /// The amount the page showed; if the price changed since, there is no order.
     pub amount_minor: i64,
     /// Random, made with the page: the same form sent twice is one sale. 16 to 64 characters.

@@ -10,6 +10,7 @@ use crate::{
         take_pulse::{self, ReportedTotal, alert_implausible_total, book_coins},
         verify_reset::verify_reset,
     },
+    ids::ManufacturerId,
     integrations::{integrators::publish_status_to_integrators, manufacturers::publish_status_to_manufacturer},
     live::{LiveEvent, LiveKind},
     machines::machine,
@@ -61,7 +62,7 @@ struct StatusOutcome {
     coins: Option<take_pulse::CountedTotal>,
     /// Version of the settings wanted.
     wanted: i64,
-    manufacturer_id: Option<i64>,
+    manufacturer_id: Option<ManufacturerId>,
     /// The store has forgotten commands that the module took.
     store_is_stale: bool,
 }

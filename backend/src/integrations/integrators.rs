@@ -4,6 +4,7 @@ use crate::{
     Context, Result,
     access::operator,
     bus::JSON_VERSION,
+    ids::MachineId,
     integrations::publish::{publish_json, try_publish_json},
     machines::{fleet::fault_names, machine},
     modules::module,
@@ -136,7 +137,7 @@ pub(crate) async fn publish_sale_to_integrators(ctx: &Context, sale: &sale::Mode
     publish_to_integrators(ctx, sale.machine_id, "sale", &json, false).await;
 }
 
-async fn publish_to_integrators(ctx: &Context, machine_id: i64, kind: &str, json: &impl Serialize, retain: bool) {
+async fn publish_to_integrators(ctx: &Context, machine_id: MachineId, kind: &str, json: &impl Serialize, retain: bool) {
     let topics = match integrators_topics(ctx, machine_id).await {
         Ok(Some(topics)) => topics,
         Ok(None) => return,
@@ -148,7 +149,7 @@ async fn publish_to_integrators(ctx: &Context, machine_id: i64, kind: &str, json
     publish_json(ctx, &format!("{topics}/{kind}"), json, retain).await;
 }
 
-async fn integrators_topics(ctx: &Context, machine_id: i64) -> Result<Option<Arc<str>>> {
+async fn integrators_topics(ctx: &Context, machine_id: MachineId) -> Result<Option<Arc<str>>> {
     let known = ctx.topics.0.read().unwrap_or_else(PoisonError::into_inner).get(&machine_id).cloned();
     if known.is_some() {
         return Ok(known);

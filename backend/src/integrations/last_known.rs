@@ -7,6 +7,7 @@
 
 use crate::{
     Context, Result,
+    ids::MachineId,
     integrations::{integrators::publish_last_known_to_integrators, manufacturers::publish_last_known_to_manufacturer},
     machines::machine,
     modules::{module, rows::wired_machine},
@@ -43,7 +44,7 @@ async fn modules_after(ctx: &Context, id: &str) -> Result<Vec<String>> {
     Ok(page.into_tuple().all(ctx.db.read()).await?)
 }
 
-async fn unwired_after(ctx: &Context, id: i64) -> Result<Vec<machine::Model>> {
+async fn unwired_after(ctx: &Context, id: MachineId) -> Result<Vec<machine::Model>> {
     let unwired = machine::Entity::find().filter(machine::Column::ModuleId.is_null());
     let page = unwired.filter(machine::Column::Id.gt(id)).order_by_asc(machine::Column::Id).limit(PAGE_ROWS);
     Ok(page.all(ctx.db.read()).await?)
@@ -70,7 +71,7 @@ pub(crate) async fn publish_all_last_known<F: Future<Output = Option<bool>>>(
             }
         }
     }
-    let mut last = i64::MIN;
+    let mut last = MachineId(i64::MIN);
     loop {
         let machines = retry(|| unwired_after(&backend, last)).await;
         let Some(machine) = machines.last() else { return };

@@ -5,6 +5,7 @@ use crate::{
     Context, Result,
     access::manufacturers::manufacturer_row,
     bus::JSON_VERSION,
+    ids::ManufacturerId,
     integrations::publish::{publish_json, try_publish_json},
     machines::fleet::fault_names,
     modules::module,
@@ -30,7 +31,7 @@ struct HealthJson<'a> {
 
 pub(crate) async fn publish_status_to_manufacturer(
     ctx: &Context,
-    manufacturer_id: i64,
+    manufacturer_id: ManufacturerId,
     module: ModuleId,
     status: &Status<'_>,
 ) {
@@ -61,7 +62,7 @@ pub(crate) async fn publish_status_to_manufacturer(
 /// Tells what is stored of a module.
 pub(crate) async fn publish_last_known_to_manufacturer(
     ctx: &Context,
-    manufacturer_id: i64,
+    manufacturer_id: ManufacturerId,
     module: &module::Model,
     live: bool,
 ) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Integrators' topics, remembered by machine.
 
+use crate::ids::MachineId;
 use std::{
     collections::BTreeMap,
     sync::{Arc, RwLock},
@@ -8,4 +9,4 @@ use std::{
 /// Integrators' topics of machines, by machine number: `v1/<operator>/<machine>`. Cached, since each step of a sale is
 /// published and neither name ever changes. Bounded by the number of machines.
 #[derive(Default)]
-pub(crate) struct Topics(pub(crate) RwLock<BTreeMap<i64, Arc<str>>>);
+pub(crate) struct Topics(pub(crate) RwLock<BTreeMap<MachineId, Arc<str>>>);

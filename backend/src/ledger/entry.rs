@@ -1,5 +1,6 @@
 //! A line of a posting; debits are positive.
 
+use crate::ids::OperatorId;
 use sea_orm::entity::prelude::*;
 
 /// A line of a posting; debits are positive.
@@ -9,7 +10,7 @@ pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
     pub txn_id: i64,
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     pub account: String,
     pub amount_minor: i64,
     pub currency: String,

@@ -24,7 +24,11 @@
 pub(crate) mod entry;
 pub(crate) mod txn;
 
-use crate::{Context, Error, Result, money::Currency};
+use crate::{
+    Context, Error, Result,
+    ids::{MachineId, OperatorId},
+    money::Currency,
+};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QuerySelect, prelude::*};
 use serde::Serialize;
 
@@ -159,9 +163,9 @@ impl Kind {
 pub(crate) struct Posting {
     pub kind: Kind,
     pub reference: String,
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     pub sale_id: Option<i64>,
-    pub machine_id: Option<i64>,
+    pub machine_id: Option<MachineId>,
     /// Positive, in minor units; of a correction it may be negative.
     pub amount_minor: i64,
     pub currency: String,
@@ -218,7 +222,7 @@ pub struct Balance {
 }
 
 /// An operator's balances. Their sum is zero for each currency.
-pub async fn balances(ctx: &Context, operator_id: i64) -> Result<Vec<Balance>> {
+pub async fn balances(ctx: &Context, operator_id: OperatorId) -> Result<Vec<Balance>> {
     let balances = entry::Entity::find()
         .select_only()
         .column(entry::Column::Account)

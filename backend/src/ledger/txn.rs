@@ -1,5 +1,6 @@
 //! A posting: entries that sum to zero.
 
+use crate::ids::{MachineId, OperatorId};
 use sea_orm::entity::prelude::*;
 
 /// A posting: entries that sum to zero.
@@ -10,9 +11,9 @@ pub struct Model {
     pub id: i64,
     pub kind: String,
     pub reference: String,
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     pub sale_id: Option<i64>,
-    pub machine_id: Option<i64>,
+    pub machine_id: Option<MachineId>,
     pub at_ms: i64,
 }
 

@@ -2,11 +2,12 @@
 
 use crate::{
     Context, Error, Result,
-    access::{operator, operators::operator_row},
+    access::{actor::Actor, operations::Operation, operator, operators::operator_row},
+    ids::{MachineId, OperatorId},
     ledger,
     machines::{
         machine,
-        rows::{coin_value_text, own_machine, price_rows},
+        rows::{coin_value_text, permitted_machine, price_rows},
         shapes::{FleetRow, MachineView, ModuleView, PulseRow},
     },
     modules::{module, pulse},
@@ -26,12 +27,17 @@ const PULSE_ROWS: u64 = 20;
 
 #[derive(FromQueryResult)]
 struct Coins {
-    machine_id: i64,
+    machine_id: MachineId,
     coins: i64,
 }
 
 /// An operator's machines.
-pub async fn fleet(ctx: &Context, operator_id: i64) -> Result<Vec<FleetRow>> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn fleet(ctx: &Context, actor: &Actor, operator_id: OperatorId) -> Result<Vec<FleetRow>> {
+    actor.permit(Operation::ViewMachines, operator_id, "operator")?;
     let machines = machine::Entity::find()
         .filter(machine::Column::OperatorId.eq(operator_id))
         .order_by_asc(machine::Column::Id)
@@ -43,11 +49,15 @@ pub async fn fleet(ctx: &Context, operator_id: i64) -> Result<Vec<FleetRow>> {
     fleet_rows(ctx, operator_id, machines).await
 }
 
-/// One of an operator's machines.
-pub async fn machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<MachineView> {
-    let machine = own_machine(ctx, operator_id, machine_id).await?;
-    let operator = operator_row(ctx, operator_id).await?;
-    let rows = fleet_rows(ctx, operator_id, vec![machine.clone()]).await?;
+/// One machine.
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn machine(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<MachineView> {
+    let (machine, _) = permitted_machine(ctx, actor, Operation::ViewMachines, machine_id).await?;
+    let operator = operator_row(ctx, machine.operator_id).await?;
+    let rows = fleet_rows(ctx, machine.operator_id, vec![machine.clone()]).await?;
     let currency = ledger::currency(&operator.currency)?;
     let prices = price_rows(ctx.db.read(), machine_id).await?;
     let pulses = pulse::Entity::find()
@@ -75,7 +85,7 @@ pub async fn machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result
 
 pub(crate) async fn fleet_rows(
     ctx: &Context,
-    operator_id: i64,
+    operator_id: OperatorId,
     machines: Vec<machine::Model>,
 ) -> Result<Vec<FleetRow>> {
     let operator = operator_row(ctx, operator_id).await?;
@@ -91,7 +101,7 @@ pub(crate) async fn fleet_rows(
         .collect();
     let currency = ledger::currency(&operator.currency)?;
     let rows = machines.into_iter().map(|machine| {
-        let today = sums.get(&machine.id).copied().unwrap_or_default();
+        let today = sums.get(&Some(machine.id)).copied().unwrap_or_default();
         let mobile = Money::new(today.paid_minor - today.refunded_minor, currency);
         FleetRow {
             machine_id: machine.id,
@@ -109,7 +119,7 @@ pub(crate) async fn fleet_rows(
     Ok(rows.collect())
 }
 
-async fn coins_today(ctx: &Context, operator: &operator::Model) -> Result<BTreeMap<i64, i64>> {
+async fn coins_today(ctx: &Context, operator: &operator::Model) -> Result<BTreeMap<MachineId, i64>> {
     let coins = pulse::Entity::find()
         .select_only()
         .column(pulse::Column::MachineId)

@@ -2,6 +2,8 @@
 
 use crate::{
     Context, Result,
+    access::{actor::Actor, operations::Operation},
+    ids::{MachineId, OperatorId},
     machines::{machine, rows::machine_by_code},
 };
 use sea_orm::{QueryOrder, prelude::*};
@@ -11,9 +13,9 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MachineRow {
     /// Its number.
-    pub machine_id: i64,
+    pub machine_id: MachineId,
     /// The operator's number.
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     /// Its scan code.
     pub code: String,
     /// Its name.
@@ -47,7 +49,12 @@ impl MachineRow {
 }
 
 /// Machines, of one operator or of all, in the order of their numbers.
-pub async fn machines(ctx: &Context, operator_id: Option<i64>) -> Result<Vec<MachineRow>> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn machines(ctx: &Context, actor: &Actor, operator_id: Option<OperatorId>) -> Result<Vec<MachineRow>> {
+    actor.permit_of(Operation::ViewMachines, operator_id)?;
     let mut query = machine::Entity::find();
     if let Some(operator_id) = operator_id {
         query = query.filter(machine::Column::OperatorId.eq(operator_id));
@@ -57,8 +64,12 @@ pub async fn machines(ctx: &Context, operator_id: Option<i64>) -> Result<Vec<Mac
 }
 
 /// A machine by its number or its scan code.
-pub async fn find_machine(ctx: &Context, number_or_code: &str) -> Result<MachineRow> {
-    let by_number = match number_or_code.parse::<i64>() {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn find_machine(ctx: &Context, actor: &Actor, number_or_code: &str) -> Result<MachineRow> {
+    let by_number = match number_or_code.parse::<MachineId>() {
         Ok(number) => machine::Entity::find_by_id(number).one(ctx.db.read()).await?,
         Err(_) => None,
     };
@@ -66,5 +77,6 @@ pub async fn find_machine(ctx: &Context, number_or_code: &str) -> Result<Machine
         Some(row) => row,
         None => machine_by_code(ctx, &number_or_code.to_uppercase()).await?,
     };
+    actor.permit(Operation::ViewMachines, row.operator_id, "machine")?;
     Ok(MachineRow::of(row))
 }

@@ -1,5 +1,6 @@
 //! A self-service machine.
 
+use crate::ids::{MachineId, OperatorId};
 use sea_orm::entity::prelude::*;
 
 /// A self-service machine.
@@ -7,8 +8,8 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "machines")]
 pub struct Model {
     #[sea_orm(primary_key)]
-    pub id: i64,
-    pub operator_id: i64,
+    pub id: MachineId,
+    pub operator_id: OperatorId,
     pub module_id: Option<String>,
     /// In the addresses of its scan page and of integrators' topics: it never changes.
     pub code: String,

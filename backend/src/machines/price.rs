@@ -1,5 +1,6 @@
 //! A price of a machine.
 
+use crate::ids::{MachineId, PriceId};
 use sea_orm::entity::prelude::*;
 
 /// A price of a machine.
@@ -7,8 +8,8 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "prices")]
 pub struct Model {
     #[sea_orm(primary_key)]
-    pub id: i64,
-    pub machine_id: i64,
+    pub id: PriceId,
+    pub machine_id: MachineId,
     pub label: String,
     pub amount_minor: i64,
     pub pulses: i32,

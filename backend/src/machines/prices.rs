@@ -2,11 +2,12 @@
 
 use crate::{
     Context, Error, Result,
-    access::operators::operator_row,
+    access::{actor::Actor, operations::Operation, operators::operator_row},
+    ids::{MachineId, PriceId},
     ledger,
     machines::{
         machine, price,
-        rows::{own_machine, price_rows},
+        rows::{permitted_machine, price_rows},
         shapes::PriceChange,
     },
     money::{Currency, Money},
@@ -38,16 +39,26 @@ impl PriceChange {
 }
 
 /// A machine's prices in the order of its scan page.
-pub async fn prices(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<Vec<PriceView>> {
-    own_machine(ctx, operator_id, machine_id).await?;
-    let currency = ledger::currency(&operator_row(ctx, operator_id).await?.currency)?;
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn prices(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<Vec<PriceView>> {
+    let (machine, _) = permitted_machine(ctx, actor, Operation::ViewMachines, machine_id).await?;
+    let currency = ledger::currency(&operator_row(ctx, machine.operator_id).await?.currency)?;
     let rows = price_rows(ctx.db.read(), machine_id).await?;
     Ok(rows.into_iter().map(|row| PriceView::new(row, currency)).collect())
 }
 
 /// The machine that has a price.
-pub async fn machine_of_price(ctx: &Context, price_id: i64) -> Result<(i64, i64)> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn machine_of_price(ctx: &Context, actor: &Actor, price_id: PriceId) -> Result<MachineId> {
     let price = price::Entity::find_by_id(price_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("price"))?;
     let machine = machine::Entity::find_by_id(price.machine_id).one(ctx.db.read()).await?;
-    machine.map(|machine| (machine.operator_id, machine.id)).ok_or(Error::NotFound("price"))
+    let machine = machine.ok_or(Error::NotFound("price"))?;
+    actor.permit(Operation::ViewMachines, machine.operator_id, "price")?;
+    Ok(machine.id)
 }

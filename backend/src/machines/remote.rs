@@ -2,7 +2,9 @@
 
 use crate::{
     Context, Error, Result,
-    machines::{fleet::fleet_rows, rows::own_machine, shapes::FleetRow},
+    access::{actor::Actor, operations::Operation},
+    ids::MachineId,
+    machines::{fleet::fleet_rows, rows::permitted_machine, shapes::FleetRow},
     modules::{
         diagnostics::{DiagnosticsView, diagnostics},
         learning_results::{LearningResultView, learning_result},
@@ -39,10 +41,14 @@ pub struct RemoteView {
 
 /// The module of an operator's machine, with the state of everything that was sent to it. Without settings and so
 /// on if there is no module.
-pub async fn remote(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<RemoteView> {
-    let machine = own_machine(ctx, operator_id, machine_id).await?;
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn remote(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<RemoteView> {
+    let (machine, _) = permitted_machine(ctx, actor, Operation::ViewMachines, machine_id).await?;
     let module_id = machine.module_id.clone();
-    let row = fleet_rows(ctx, operator_id, vec![machine]).await?.pop().ok_or(Error::NotFound("machine"))?;
+    let row = fleet_rows(ctx, machine.operator_id, vec![machine]).await?.pop().ok_or(Error::NotFound("machine"))?;
     let Some(module_id) = module_id else {
         return Ok(RemoteView {
             row,

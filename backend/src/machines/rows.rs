@@ -1,26 +1,50 @@
 //! Rows of machines and prices, read.
 
 use crate::{
-    Context, Error, Result, ledger,
+    Context, Error, Result,
+    access::{
+        actor::{Actor, Permit},
+        operations::Operation,
+    },
+    ids::MachineId,
+    ledger,
     machines::{machine, price},
     money::Money,
 };
 use protocol::ModuleId;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*};
 
-/// The module of an operator's machine.
-pub(crate) async fn own_module(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<ModuleId> {
-    let machine = own_machine(ctx, operator_id, machine_id).await?;
+/// The module of a machine, and the permit to do something with it.
+///
+/// # Errors
+///
+/// As [`permitted_machine`]; `NotFound` if no module is wired to it.
+pub(crate) async fn permitted_module<'a>(
+    ctx: &Context,
+    actor: &'a Actor,
+    operation: Operation,
+    machine_id: MachineId,
+) -> Result<(ModuleId, Permit<'a>)> {
+    let (machine, permit) = permitted_machine(ctx, actor, operation, machine_id).await?;
     let module = machine.module_id.as_deref().and_then(|id| ModuleId::parse(id).ok());
-    module.ok_or(Error::NotFound("module of this machine"))
+    Ok((module.ok_or(Error::NotFound("module of this machine"))?, permit))
 }
 
-pub(crate) async fn own_machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<machine::Model> {
-    machine::Entity::find_by_id(machine_id)
-        .filter(machine::Column::OperatorId.eq(operator_id))
-        .one(ctx.db.read())
-        .await?
-        .ok_or(Error::NotFound("machine"))
+/// A machine, and the permit to do something with it.
+///
+/// # Errors
+///
+/// `NotFound` if there is none of that number, or it is another operator's; `Forbidden`; `Store`.
+pub(crate) async fn permitted_machine<'a>(
+    ctx: &Context,
+    actor: &'a Actor,
+    operation: Operation,
+    machine_id: MachineId,
+) -> Result<(machine::Model, Permit<'a>)> {
+    let found = machine::Entity::find_by_id(machine_id).one(ctx.db.read()).await?;
+    let machine = found.ok_or(Error::NotFound("machine"))?;
+    let permit = actor.permit(operation, machine.operator_id, "machine")?;
+    Ok((machine, permit))
 }
 
 pub(crate) async fn machine_by_code(ctx: &Context, code: &str) -> Result<machine::Model> {
@@ -32,7 +56,7 @@ pub(crate) async fn machine_by_code(ctx: &Context, code: &str) -> Result<machine
 }
 
 /// The prices of a machine, in their order.
-pub(crate) async fn price_rows(store: &impl ConnectionTrait, machine_id: i64) -> Result<Vec<price::Model>> {
+pub(crate) async fn price_rows(store: &impl ConnectionTrait, machine_id: MachineId) -> Result<Vec<price::Model>> {
     Ok(price::Entity::find()
         .filter(price::Column::MachineId.eq(machine_id))
         .order_by_asc(price::Column::Position)
@@ -45,12 +69,8 @@ pub(crate) fn coin_value_text(machine: &machine::Model, currency: &str) -> Resul
     Ok(Money::new(machine.coin_value_minor, ledger::currency(currency)?).to_string())
 }
 
-/// Reads an operator's machine to change it: until the transaction ends nobody else does.
-pub(crate) async fn lock_machine(
-    txn: &DatabaseTransaction,
-    operator_id: i64,
-    machine_id: i64,
-) -> Result<machine::Model> {
-    let own = machine::Entity::find_by_id(machine_id).filter(machine::Column::OperatorId.eq(operator_id));
-    own.lock_exclusive().one(txn).await?.ok_or(Error::NotFound("machine"))
+/// Reads a machine to change it: until the transaction ends nobody else does.
+pub(crate) async fn lock_machine(txn: &DatabaseTransaction, machine_id: MachineId) -> Result<machine::Model> {
+    let found = machine::Entity::find_by_id(machine_id).lock_exclusive().one(txn).await?;
+    found.ok_or(Error::NotFound("machine"))
 }

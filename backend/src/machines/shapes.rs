@@ -1,13 +1,13 @@
 //! What pages are told of machines.
 
-use crate::sales::shapes::PriceView;
+use crate::{ids::MachineId, sales::shapes::PriceView};
 use serde::Serialize;
 
 /// A line in an operator's fleet.
 #[derive(Debug, Clone, Serialize)]
 pub struct FleetRow {
     /// The machine.
-    pub machine_id: i64,
+    pub machine_id: MachineId,
     /// Its code.
     pub code: String,
     /// Its name.

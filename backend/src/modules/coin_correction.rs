@@ -1,5 +1,6 @@
 //! A person's correction of the coins booked for a machine.
 
+use crate::ids::{MachineId, OperatorId};
 use sea_orm::entity::prelude::*;
 
 /// A person's correction of the coins booked for a machine.
@@ -8,8 +9,8 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub operator_id: i64,
-    pub machine_id: i64,
+    pub operator_id: OperatorId,
+    pub machine_id: MachineId,
     pub at_ms: i64,
     pub amount_minor: i64,
     pub reason: String,

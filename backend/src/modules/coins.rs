@@ -2,9 +2,12 @@
 //! the elapsed time. A larger jump is not accepted from one message; if a second message continues from it, counting
 //! goes on from there, and nothing is booked for the jump.
 
-use crate::modules::{
-    module::{self, ActiveModel},
-    settings,
+use crate::{
+    ids::MachineId,
+    modules::{
+        module::{self, ActiveModel},
+        settings,
+    },
 };
 use sea_orm::ActiveValue::Set;
 
@@ -38,7 +41,7 @@ pub(crate) struct Coins {
     reported_ms: Option<i64>,
     unconfirmed: Option<UnconfirmedTotal>,
     /// The machine that it is counted for.
-    machine_id: Option<i64>,
+    machine_id: Option<MachineId>,
     /// How often counting was restarted; totals from before may come up again.
     epoch: i64,
 }
@@ -51,7 +54,7 @@ pub(crate) struct TotalReport {
     pub burst: i64,
     /// A will was written when its session began, so it does not tell when the total was reached.
     pub is_will: bool,
-    pub machine_id: Option<i64>,
+    pub machine_id: Option<MachineId>,
     /// Time from pulse to pulse of this acceptor, at least.
     pub period_ms: i64,
     pub now_ms: i64,
@@ -169,10 +172,17 @@ mod tests {
 
     const START_MS: i64 = 1_700_000_000_000;
     const KNOWN: Coins =
-        Coins { total: 100, reported_ms: Some(START_MS), unconfirmed: None, machine_id: Some(1), epoch: 1 };
+        Coins { total: 100, reported_ms: Some(START_MS), unconfirmed: None, machine_id: Some(MachineId(1)), epoch: 1 };
 
     fn report(total: i64, after_ms: i64) -> TotalReport {
-        TotalReport { total, burst: 0, is_will: false, machine_id: Some(1), period_ms: 30, now_ms: START_MS + after_ms }
+        TotalReport {
+            total,
+            burst: 0,
+            is_will: false,
+            machine_id: Some(MachineId(1)),
+            period_ms: 30,
+            now_ms: START_MS + after_ms,
+        }
     }
 
     #[test]
@@ -239,13 +249,15 @@ mod tests {
 
     #[test]
     fn a_first_total_is_a_baseline_and_its_burst_counts() {
-        for coins in
-            [Coins { machine_id: None, ..KNOWN }, Coins { machine_id: Some(2), ..KNOWN }, KNOWN.restart_count()]
-        {
+        for coins in [
+            Coins { machine_id: None, ..KNOWN },
+            Coins { machine_id: Some(MachineId(2)), ..KNOWN },
+            KNOWN.restart_count(),
+        ] {
             let (begun, count) = coins.count(report(50_000, 1_000));
             assert_eq!(
                 (begun.total, begun.machine_id, begun.epoch, count),
-                (50_000, Some(1), 2, CountOutcome::Increase(0))
+                (50_000, Some(MachineId(1)), 2, CountOutcome::Increase(0))
             );
             let burst = TotalReport { burst: 3, ..report(50_003, 1_000) };
             assert_eq!(coins.count(burst).1, CountOutcome::Increase(3));

@@ -1,5 +1,6 @@
 //! A module: its identity, and what it last said of itself.
 
+use crate::ids::{MachineId, ManufacturerId, OperatorId};
 use sea_orm::entity::prelude::*;
 
 /// A module: its identity, and what it last said of itself.
@@ -27,7 +28,7 @@ pub struct Model {
     pub settings_version: i64,
     pub coin_pulses: i64,
     /// The machine that its coins are counted for: see `coins`.
-    pub coins_machine_id: Option<i64>,
+    pub coins_machine_id: Option<MachineId>,
     /// When it last told of its total.
     pub coins_ms: Option<i64>,
     /// A total that was not believed, and when it was told.
@@ -47,9 +48,9 @@ pub struct Model {
     /// Since when its credential is disabled.
     pub disabled_ms: Option<i64>,
     /// Who made it, if that is known.
-    pub manufacturer_id: Option<i64>,
+    pub manufacturer_id: Option<ManufacturerId>,
     /// Whose it is: only this operator may wire it. Nobody's yet if none.
-    pub operator_id: Option<i64>,
+    pub operator_id: Option<OperatorId>,
     /// The highest command it said it took.
     pub last_command: i64,
     /// When it was found to have taken commands that this store never gave: see `stale_store`.

@@ -1,5 +1,6 @@
 //! A burst of coins as the module reported it.
 
+use crate::ids::{MachineId, OperatorId};
 use sea_orm::entity::prelude::*;
 
 /// A burst of coins as the module reported it.
@@ -8,8 +9,8 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub operator_id: i64,
-    pub machine_id: i64,
+    pub operator_id: OperatorId,
+    pub machine_id: MachineId,
     pub module_id: String,
     pub at_ms: i64,
     pub pulses: i32,

@@ -1,6 +1,12 @@
 //! Modules as they are listed, and taken for offline when the server starts.
 
-use crate::{Context, Result, machines::machine, modules::module};
+use crate::{
+    Context, Result,
+    access::{actor::Actor, operations::Operation},
+    ids::{MachineId, ManufacturerId, OperatorId},
+    machines::machine,
+    modules::module,
+};
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -11,11 +17,11 @@ pub struct ModuleRow {
     /// Its id.
     pub id: String,
     /// Whose it is.
-    pub operator_id: Option<i64>,
+    pub operator_id: Option<OperatorId>,
     /// The machine it is wired to.
-    pub machine_id: Option<i64>,
+    pub machine_id: Option<MachineId>,
     /// Who made it.
-    pub manufacturer_id: Option<i64>,
+    pub manufacturer_id: Option<ManufacturerId>,
     /// Whether it is connected, as far as known.
     pub online: bool,
     /// When it was last heard (unix milliseconds).
@@ -27,14 +33,19 @@ pub struct ModuleRow {
 }
 
 /// Modules, of one operator or all, by id. Those wired to no machine have none.
-pub async fn modules(ctx: &Context, operator_id: Option<i64>) -> Result<Vec<ModuleRow>> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn modules(ctx: &Context, actor: &Actor, operator_id: Option<OperatorId>) -> Result<Vec<ModuleRow>> {
+    actor.permit_of(Operation::ListModules, operator_id)?;
     let mut query = module::Entity::find();
     let mut machines = machine::Entity::find().filter(machine::Column::ModuleId.is_not_null());
     if let Some(operator_id) = operator_id {
         query = query.filter(module::Column::OperatorId.eq(operator_id));
         machines = machines.filter(machine::Column::OperatorId.eq(operator_id));
     }
-    let wired: BTreeMap<String, i64> = machines
+    let wired: BTreeMap<String, MachineId> = machines
         .select_only()
         .columns([machine::Column::ModuleId, machine::Column::Id])
         .into_tuple()
@@ -57,8 +68,12 @@ pub async fn modules(ctx: &Context, operator_id: Option<i64>) -> Result<Vec<Modu
 }
 
 /// An operator's modules that could take the place of a broken one: wired to nothing, and not disabled.
-pub async fn spare_modules(ctx: &Context, operator_id: i64) -> Result<Vec<String>> {
-    let all = modules(ctx, Some(operator_id)).await?;
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn spare_modules(ctx: &Context, actor: &Actor, operator_id: OperatorId) -> Result<Vec<String>> {
+    let all = modules(ctx, actor, Some(operator_id)).await?;
     Ok(all.into_iter().filter(|row| row.machine_id.is_none() && row.disabled_ms.is_none()).map(|row| row.id).collect())
 }
 

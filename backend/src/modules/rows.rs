@@ -1,11 +1,38 @@
 //! Rows of modules, read and locked.
 
-use crate::{Context, Error, Result, machines::machine, modules::module};
+use crate::{
+    Context, Error, Result,
+    access::{
+        actor::{Actor, Permit},
+        operations::Operation,
+    },
+    machines::machine,
+    modules::module,
+};
 use protocol::ModuleId;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QuerySelect, prelude::*};
 
 pub(crate) async fn module_row(ctx: &Context, module: &str) -> Result<module::Model> {
     module::Entity::find_by_id(module).one(ctx.db.read()).await?.ok_or(Error::NotFound("module"))
+}
+
+/// A module by its id, and the permit to do something with it. One that is no operator's is the server's own.
+///
+/// # Errors
+///
+/// `NotFound` if there is none, or it is another operator's; `Forbidden`; `Store`.
+pub(crate) async fn permitted_module_row<'a>(
+    ctx: &Context,
+    actor: &'a Actor,
+    operation: Operation,
+    module: ModuleId,
+) -> Result<(module::Model, Permit<'a>)> {
+    let row = module_row(ctx, module.as_str()).await?;
+    let permit = match row.operator_id {
+        Some(operator) => actor.permit(operation, operator, "module")?,
+        None => actor.permit_all(operation)?,
+    };
+    Ok((row, permit))
 }
 
 /// Reads a module to change it: until the transaction ends nobody else does.

@@ -1,5 +1,6 @@
 //! An operator's account with a payment provider.
 
+use crate::ids::OperatorId;
 use sea_orm::entity::prelude::*;
 
 /// An operator's account with a payment provider.
@@ -8,7 +9,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     pub provider: String,
     pub token: String,
     pub config_sealed: Vec<u8>,

@@ -2,11 +2,11 @@
 
 use crate::{
     Context, Error, Result,
-    access::operators::operator_row,
-    clock,
-    payments::{account, provider::Provider, providers::purpose, statements::initial_statement},
+    access::{actor::Actor, operations::Operation},
+    ids::OperatorId,
+    payments::{account, provider::Provider},
 };
-use sea_orm::{ActiveValue::Set, QueryOrder, prelude::*};
+use sea_orm::{QueryOrder, prelude::*};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct MerchantRow {
     /// Its number.
     pub account_id: i64,
     /// The operator's number.
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     /// The provider's word.
     pub provider: String,
     /// Whether payments are taken by it.
@@ -28,7 +28,16 @@ pub struct MerchantRow {
 }
 
 /// Merchant accounts, of one operator or all, in the order of their numbers.
-pub async fn merchant_accounts(ctx: &Context, operator_id: Option<i64>) -> Result<Vec<MerchantRow>> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn merchant_accounts(
+    ctx: &Context,
+    actor: &Actor,
+    operator_id: Option<OperatorId>,
+) -> Result<Vec<MerchantRow>> {
+    actor.permit_of(Operation::ListMerchantAccounts, operator_id)?;
     let mut query = account::Entity::find();
     if let Some(operator_id) = operator_id {
         query = query.filter(account::Column::OperatorId.eq(operator_id));
@@ -45,57 +54,8 @@ pub async fn merchant_accounts(ctx: &Context, operator_id: Option<i64>) -> Resul
     Ok(listed.collect())
 }
 
-/// Stores an operator's merchant account, or replaces the one of that provider. The configuration (JSON) is tried
-/// first. Gives the account's token, which stands in its notify address.
-pub async fn set_merchant_account(ctx: &Context, operator_id: i64, provider: &str, config: &str) -> Result<String> {
-    ctx.providers.factory.open(provider, config)?;
-    operator_row(ctx, operator_id).await?;
-    let existing = account::Entity::find()
-        .filter(account::Column::OperatorId.eq(operator_id))
-        .filter(account::Column::Provider.eq(provider))
-        .one(ctx.db.read())
-        .await?;
-    let token = match &existing {
-        Some(account) => account.token.clone(),
-        None => clock::random_text(&*ctx.random, 26),
-    };
-    let sealed = ctx.seal.seal(&*ctx.random, &purpose(&token), config.as_bytes());
-    let token = &token;
-    let sealed = &sealed;
-    let existing = &existing;
-    ctx.db
-        .write(|txn| async move {
-            let txn = &*txn;
-            match &existing {
-                Some(account) => {
-                    let mut change: account::ActiveModel = account.clone().into();
-                    change.config_sealed = Set(sealed.clone());
-                    change.active = Set(true);
-                    change.update_without_returning(txn).await?;
-                }
-                None => {
-                    let row = account::ActiveModel {
-                        operator_id: Set(operator_id),
-                        provider: Set(provider.into()),
-                        token: Set(token.clone()),
-                        config_sealed: Set(sealed.clone()),
-                        active: Set(true),
-                        created_ms: Set(ctx.now_ms()),
-                        ..Default::default()
-                    };
-                    let account_id = account::Entity::insert(row).exec(txn).await?.last_insert_id;
-                    let first = initial_statement(account_id);
-                    crate::payments::statement::Entity::insert(first).exec_without_returning(txn).await?;
-                }
-            }
-            Ok(())
-        })
-        .await?;
-    Ok(token.clone())
-}
-
 /// The account by which an operator takes payments, if there is one.
-pub(crate) async fn active_account(ctx: &Context, operator_id: i64) -> Result<Option<account::Model>> {
+pub(crate) async fn active_account(ctx: &Context, operator_id: OperatorId) -> Result<Option<account::Model>> {
     Ok(account::Entity::find()
         .filter(account::Column::OperatorId.eq(operator_id))
         .filter(account::Column::Active.eq(true))

@@ -102,7 +102,7 @@ impl OpenProviders {
                 }
                 Err(error) => {
                     if !is_tried {
-                        let (account, operator) = (account.id, account.operator_id);
+                        let (account, operator) = (account.id, account.operator_id.0);
                         tracing::error!(account, operator, %error, "a merchant account cannot be used; store it anew");
                     }
                     known.opened = Some((account.config_sealed.clone(), None));

@@ -1,8 +1,9 @@
 //! What people did about sales by hand.
 
 use crate::{
-    Context, Error, Result,
-    sales::{action, sale},
+    Context, Result,
+    access::{actor::Actor, operations::Operation},
+    sales::{action, views::permitted_sale},
 };
 use sea_orm::{QueryOrder, prelude::*};
 use serde::Serialize;
@@ -23,9 +24,12 @@ pub struct ActionRow {
 }
 
 /// What people did about a sale, oldest first.
-pub async fn sale_actions(ctx: &Context, token: &str) -> Result<Vec<ActionRow>> {
-    let found = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(ctx.db.read()).await?;
-    let sale = found.ok_or(Error::NotFound("sale"))?;
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn sale_actions(ctx: &Context, actor: &Actor, token: &str) -> Result<Vec<ActionRow>> {
+    let (sale, _) = permitted_sale(ctx, actor, Operation::ViewSales, token).await?;
     let actions = action::Entity::find()
         .filter(action::Column::SaleId.eq(sale.id))
         .order_by_asc(action::Column::Id)

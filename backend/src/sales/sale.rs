@@ -1,5 +1,6 @@
 //! A sale, with the price as it was when it was made.
 
+use crate::ids::{MachineId, OperatorId};
 use sea_orm::entity::prelude::*;
 
 /// A sale, with the price as it was when it was made.
@@ -10,8 +11,8 @@ pub struct Model {
     pub id: i64,
     pub token: String,
     pub form_key: String,
-    pub operator_id: i64,
-    pub machine_id: i64,
+    pub operator_id: OperatorId,
+    pub machine_id: MachineId,
     pub module_id: String,
     pub label: String,
     pub amount_minor: i64,

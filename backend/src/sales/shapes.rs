@@ -1,6 +1,10 @@
 //! What pages are told of sales.
 
-use crate::{money::Money, sales::readiness::Readiness};
+use crate::{
+    ids::{MachineId, PriceId},
+    money::Money,
+    sales::readiness::Readiness,
+};
 use serde::Serialize;
 
 /// What a scan page shows.
@@ -26,7 +30,7 @@ pub struct ScanView {
 #[derive(Debug, Clone, Serialize)]
 pub struct PriceView {
     /// To name it in an order.
-    pub id: i64,
+    pub id: PriceId,
     /// The operator's words for it.
     pub label: String,
     /// What it costs.
@@ -90,7 +94,7 @@ pub struct SaleRow {
     #[serde(flatten)]
     pub view: SaleView,
     /// The machine.
-    pub machine_id: i64,
+    pub machine_id: MachineId,
     /// The attempt's number at the provider.
     pub out_trade_no: Option<String>,
     /// The provider's number.
@@ -103,7 +107,7 @@ pub struct SaleRow {
 #[derive(Debug, Clone, Default)]
 pub struct SalesFilter {
     /// Of this machine only.
-    pub machine_id: Option<i64>,
+    pub machine_id: Option<MachineId>,
     /// In this state only, by its word.
     pub state: Option<String>,
     /// Older than the sale of this token (for the next page).

@@ -2,7 +2,8 @@
 
 use crate::{
     Context, Result,
-    access::{operator, operators::operator_row},
+    access::{actor::Actor, operations::Operation, operator, operators::operator_row},
+    ids::{MachineId, OperatorId},
     ledger::{self, Account, Kind, entry, txn},
     money::Money,
     sales::{sale, state::SaleState},
@@ -47,24 +48,33 @@ impl DaySums {
 
 #[derive(FromQueryResult)]
 struct Line {
-    machine_id: Option<i64>,
+    machine_id: Option<MachineId>,
     kind: String,
     amount_minor: i64,
 }
 
 #[derive(FromQueryResult)]
 struct Count {
-    machine_id: i64,
+    machine_id: MachineId,
     sales: i64,
 }
 
 /// An operator's takings since midnight of the operator's day.
-pub async fn takings_today(ctx: &Context, operator_id: i64) -> Result<Takings> {
-    takings(ctx, operator_id, Period::Day).await
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn takings_today(ctx: &Context, actor: &Actor, operator_id: OperatorId) -> Result<Takings> {
+    takings(ctx, actor, operator_id, Period::Day).await
 }
 
 /// An operator's takings of the day, the week or the month that is under way in its time zone.
-pub async fn takings(ctx: &Context, operator_id: i64, period: Period) -> Result<Takings> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn takings(ctx: &Context, actor: &Actor, operator_id: OperatorId, period: Period) -> Result<Takings> {
+    actor.permit(Operation::ViewTakings, operator_id, "operator")?;
     let operator = operator_row(ctx, operator_id).await?;
     let mut sums = DaySums::default();
     let since_ms = start_ms(ctx, &operator, period)?;
@@ -88,14 +98,21 @@ pub(crate) fn start_ms(ctx: &Context, operator: &operator::Model, period: Period
     Ok(operator.zone()?.start_ms(period, ctx.wall_ms()))
 }
 
-/// Today's sums by machine.
-pub(crate) async fn sums_today(ctx: &Context, operator: &operator::Model) -> Result<BTreeMap<i64, DaySums>> {
+/// Today's sums by machine, and of what is booked for none.
+pub(crate) async fn sums_today(
+    ctx: &Context,
+    operator: &operator::Model,
+) -> Result<BTreeMap<Option<MachineId>, DaySums>> {
     sums_since(ctx, operator, start_ms(ctx, operator, Period::Day)?).await
 }
 
 /// Sums by machine, from the ledger and the sales.
-async fn sums_since(ctx: &Context, operator: &operator::Model, since_ms: i64) -> Result<BTreeMap<i64, DaySums>> {
-    let mut sums: BTreeMap<i64, DaySums> = BTreeMap::new();
+async fn sums_since(
+    ctx: &Context,
+    operator: &operator::Model,
+    since_ms: i64,
+) -> Result<BTreeMap<Option<MachineId>, DaySums>> {
+    let mut sums: BTreeMap<Option<MachineId>, DaySums> = BTreeMap::new();
     // Credits to what the operator earns are negative in the ledger.
     let lines = entry::Entity::find()
         .select_only()
@@ -112,7 +129,7 @@ async fn sums_since(ctx: &Context, operator: &operator::Model, since_ms: i64) ->
         .all(ctx.db.read())
         .await?;
     for line in lines {
-        let of_machine = sums.entry(line.machine_id.unwrap_or_default()).or_default();
+        let of_machine = sums.entry(line.machine_id).or_default();
         if [Kind::Payment.as_str(), Kind::SuspenseAccepted.as_str()].contains(&line.kind.as_str()) {
             of_machine.paid_minor -= line.amount_minor;
         } else if [Kind::Refund.as_str(), Kind::RefundCancelled.as_str()].contains(&line.kind.as_str()) {
@@ -133,7 +150,7 @@ async fn sums_since(ctx: &Context, operator: &operator::Model, since_ms: i64) ->
         .all(ctx.db.read())
         .await?;
     for count in counts {
-        sums.entry(count.machine_id).or_default().sales = count.sales;
+        sums.entry(Some(count.machine_id)).or_default().sales = count.sales;
     }
     Ok(sums)
 }

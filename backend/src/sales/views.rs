@@ -2,7 +2,12 @@
 
 use crate::{
     Context, Error, Result,
-    access::operator,
+    access::{
+        actor::{Actor, Permit},
+        operations::Operation,
+        operator,
+    },
+    ids::{MachineId, OperatorId},
     ledger,
     machines::machine,
     money::{Currency, Money},
@@ -21,7 +26,12 @@ use sea_orm::{QueryOrder, QuerySelect, prelude::*};
 use std::collections::BTreeMap;
 
 /// An operator's sales, newest first.
-pub async fn sales(ctx: &Context, operator_id: i64, filter: SalesFilter) -> Result<Vec<SaleRow>> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn sales(ctx: &Context, actor: &Actor, operator_id: OperatorId, filter: SalesFilter) -> Result<Vec<SaleRow>> {
+    actor.permit(Operation::ViewSales, operator_id, "operator")?;
     let mut query = sale::Entity::find().filter(sale::Column::OperatorId.eq(operator_id));
     if let Some(machine_id) = filter.machine_id {
         query = query.filter(sale::Column::MachineId.eq(machine_id));
@@ -43,28 +53,42 @@ pub async fn sales(ctx: &Context, operator_id: i64, filter: SalesFilter) -> Resu
     with_details(ctx, sales).await
 }
 
-/// An operator's sale by its public token.
-pub async fn operator_sale(ctx: &Context, operator_id: i64, token: &str) -> Result<SaleRow> {
-    let sale = sale::Entity::find()
-        .filter(sale::Column::Token.eq(token))
-        .filter(sale::Column::OperatorId.eq(operator_id))
-        .one(ctx.db.read())
-        .await?
-        .ok_or(Error::NotFound("sale"))?;
-    with_details(ctx, vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
+/// A sale by its public token.
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn operator_sale(ctx: &Context, actor: &Actor, token: &str) -> Result<SaleRow> {
+    let (sale, _) = permitted_sale(ctx, actor, Operation::ViewSales, token).await?;
+    sale_row(ctx, sale).await
 }
 
-/// A sale of whichever operator, by its public token: for whoever runs the server.
-pub async fn any_sale(ctx: &Context, token: &str) -> Result<SaleRow> {
-    let sale = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(ctx.db.read()).await?;
-    let sale = sale.ok_or(Error::NotFound("sale"))?;
+/// A sale, and the permit to do something with it.
+///
+/// # Errors
+///
+/// `NotFound` if there is none of that token, or it is another operator's; `Forbidden`; `Store`.
+pub(crate) async fn permitted_sale<'a>(
+    ctx: &Context,
+    actor: &'a Actor,
+    operation: Operation,
+    token: &str,
+) -> Result<(sale::Model, Permit<'a>)> {
+    let found = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(ctx.db.read()).await?;
+    let sale = found.ok_or(Error::NotFound("sale"))?;
+    let permit = actor.permit(operation, sale.operator_id, "sale")?;
+    Ok((sale, permit))
+}
+
+/// A sale as lists show it.
+pub(crate) async fn sale_row(ctx: &Context, sale: sale::Model) -> Result<SaleRow> {
     with_details(ctx, vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
 }
 
 pub(crate) async fn with_details(ctx: &Context, sales: Vec<sale::Model>) -> Result<Vec<SaleRow>> {
     let ids: Vec<i64> = sales.iter().map(|sale| sale.id).collect();
-    let machine_ids: Vec<i64> = sales.iter().map(|sale| sale.machine_id).collect();
-    let machines: BTreeMap<i64, (machine::Model, Option<operator::Model>)> = machine::Entity::find()
+    let machine_ids: Vec<MachineId> = sales.iter().map(|sale| sale.machine_id).collect();
+    let machines: BTreeMap<MachineId, (machine::Model, Option<operator::Model>)> = machine::Entity::find()
         .filter(machine::Column::Id.is_in(machine_ids))
         .find_also_related(operator::Entity)
         .all(ctx.db.read())

@@ -2,13 +2,13 @@
 
 use crate::support::{
     Call, TestApp, What,
+    actors::system,
     app::{PRICE_MINOR, SECRET_KEY},
     bank::Config,
 };
 use backend::{
     Error,
-    flows::{place_order, take_callback::CallbackFailure},
-    payments::accounts,
+    flows::{operate::merchant, place_order, take_callback::CallbackFailure},
 };
 use sea_orm::ConnectionTrait;
 
@@ -23,7 +23,8 @@ async fn a_change_by_another_process_is_used_at_once() {
     let number = app.number(&token).await;
     let beside = app.another(SECRET_KEY);
     let new = Config { merchant: "another merchant".into(), key: "another key".into() };
-    let kept = accounts::set_merchant_account(&beside, app.shop.operator_id, "bank", &json(&new)).await.unwrap();
+    let kept =
+        merchant::set_merchant_account(&beside, &system(), app.shop.operator_id, "bank", &json(&new)).await.unwrap();
     assert_eq!(kept, app.shop.account_token, "the address that the provider reports to stays");
 
     let paid =
@@ -68,7 +69,9 @@ async fn one_that_cannot_be_read_is_named_and_harms_nobody_else() {
 
     // Stored anew, it is used at once.
     let account = json(&app.shop.account);
-    accounts::set_merchant_account(&app.another(SECRET_KEY), app.shop.operator_id, "bank", &account).await.unwrap();
+    merchant::set_merchant_account(&app.another(SECRET_KEY), &system(), app.shop.operator_id, "bank", &account)
+        .await
+        .unwrap();
     let callback = app.pay(&unpaid).await;
     app.callback(&callback).await.unwrap();
     assert_eq!(app.state(&unpaid).await, "paid");

@@ -2,6 +2,7 @@
 
 use crate::support::{
     TestApp,
+    actors::{acting_for, system},
     app::{PRICE_MINOR, PRICE_PULSES},
     done, duplicate, failed, stage,
 };
@@ -127,12 +128,12 @@ async fn from_another_module_are_ignored() {
 #[tokio::test]
 async fn with_another_sequence_than_was_sent_are_ignored() {
     let app = TestApp::start().await;
-    machine::set_locked(&app.backend, app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    machine::set_locked(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, true).await.unwrap();
     let is_lock = |action: &Action| matches!(action, Action::Lock { .. });
     let lock = app.shop.module.take(&app, is_lock).remove(0);
     let wrong = app.shop.module.ack(&app, &lock, |ack| (ack.stage, ack.sequence) = (Stage::Done, lock.sequence + 1));
     app.deliver(&wrong).await;
-    let fleet = fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap();
+    let fleet = fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap();
     assert!(!fleet[0].module.as_ref().unwrap().locked);
 }
 

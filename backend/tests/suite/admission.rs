@@ -1,9 +1,12 @@
 //! Modules whose credentials are disabled.
 
-use crate::support::TestApp;
+use crate::support::{
+    TestApp,
+    actors::{acting_for, system},
+};
 use backend::{
     Error,
-    flows::{disable_module, operate::module},
+    flows::operate::{disable_module, module},
     live::LiveKind,
     machines::remote,
     modules::{Admission, Disabled, admission},
@@ -20,7 +23,7 @@ async fn a_disabled_module_is_not_admitted_and_sells_nothing_until_it_is_enabled
     app.make_ready(shop).await;
     app.events();
 
-    module::set_disabled(&app.backend, shop.operator_id, shop.machine_id, true).await.unwrap();
+    module::set_disabled(&app.backend, &acting_for(shop.operator_id), shop.machine_id, true).await.unwrap();
     assert_eq!(admission().await, Admission::Disabled);
     assert_eq!(
         admission::admit_module(&app.backend, module.id, b"guess").await.unwrap(),
@@ -31,7 +34,8 @@ async fn a_disabled_module_is_not_admitted_and_sells_nothing_until_it_is_enabled
     assert_eq!(admission::disabled_modules(&app.backend).await.unwrap(), [disabled]);
     let events = app.events();
     assert!(events.iter().any(|event| event.what == LiveKind::Module), "{events:?}");
-    let view = remote::remote(&app.backend, shop.operator_id, shop.machine_id).await.unwrap().row.module.unwrap();
+    let view =
+        remote::remote(&app.backend, &acting_for(shop.operator_id), shop.machine_id).await.unwrap().row.module.unwrap();
     assert_eq!((view.disabled_ms, view.online), (Some(disabled.since_ms), false));
 
     // What it says before its connection ends makes it no better.
@@ -40,10 +44,10 @@ async fn a_disabled_module_is_not_admitted_and_sells_nothing_until_it_is_enabled
 
     // Again changes nothing.
     app.clock.advance(5_000);
-    disable_module::set_module_disabled(&app.backend, module.id, true).await.unwrap();
+    disable_module::set_module_disabled(&app.backend, &system(), module.id, true).await.unwrap();
     assert_eq!(admission::disabled_modules(&app.backend).await.unwrap(), [disabled]);
 
-    module::set_disabled(&app.backend, shop.operator_id, shop.machine_id, false).await.unwrap();
+    module::set_disabled(&app.backend, &acting_for(shop.operator_id), shop.machine_id, false).await.unwrap();
     assert_eq!(admission().await, Admission::Admitted);
     assert!(admission::disabled_modules(&app.backend).await.unwrap().is_empty());
     app.make_ready(shop).await;
@@ -54,7 +58,7 @@ async fn a_disabled_module_is_not_admitted_and_sells_nothing_until_it_is_enabled
 async fn a_sale_paid_before_its_module_is_disabled_goes_back() {
     let app = TestApp::start().await;
     let token = app.paid_sale().await;
-    disable_module::set_module_disabled(&app.backend, app.shop.module.id, true).await.unwrap();
+    disable_module::set_module_disabled(&app.backend, &system(), app.shop.module.id, true).await.unwrap();
     app.pass_ms(60_000).await;
     assert_eq!(app.state(&token).await, "refunded");
     app.assert_books().await;
@@ -64,9 +68,9 @@ async fn a_sale_paid_before_its_module_is_disabled_goes_back() {
 async fn nobody_disables_anothers_module_or_one_that_is_not_there() {
     let app = TestApp::start().await;
     let other = app.open_shop("other").await;
-    let foreign = module::set_disabled(&app.backend, other.operator_id, app.shop.machine_id, true).await;
+    let foreign = module::set_disabled(&app.backend, &acting_for(other.operator_id), app.shop.machine_id, true).await;
     assert!(matches!(foreign, Err(Error::NotFound(_))), "{foreign:?}");
-    let nobody = disable_module::set_module_disabled(&app.backend, ModuleId::from_bits(1), true).await;
+    let nobody = disable_module::set_module_disabled(&app.backend, &system(), ModuleId::from_bits(1), true).await;
     assert!(matches!(nobody, Err(Error::NotFound("module"))), "{nobody:?}");
     assert!(admission::disabled_modules(&app.backend).await.unwrap().is_empty());
 }

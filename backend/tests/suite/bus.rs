@@ -1,10 +1,9 @@
 //! The bus on a real broker: the gate, with a login for the backend.
 
-use crate::support::TestApp;
+use crate::support::{TestApp, actors::system};
 use backend::{
-    access::manufacturers,
     bus::{Bus, MqttBus, MqttConfig, MqttReader},
-    flows::{operate::machine, register_module},
+    flows::operate::{machine, manufacturer, register_module},
 };
 use broker::{Authenticate, Broker, ClientIdRule, Grants, Lane, Login, Refusal};
 use std::{
@@ -107,8 +106,8 @@ fn last(app: &TestApp, topic: &str) -> Option<serde_json::Value> {
 #[tokio::test]
 async fn after_each_connect_what_is_last_known_is_published_again_and_says_so() {
     let app = TestApp::start().await;
-    let maker = manufacturers::add_manufacturer(&app.backend, "maker", "Maker").await.unwrap();
-    let made = register_module::provision_module(&app.backend, Some(maker)).await.unwrap();
+    let maker = manufacturer::add_manufacturer(&app.backend, &system(), "maker", "Maker").await.unwrap();
+    let made = register_module::provision_module(&app.backend, &system(), Some(maker)).await.unwrap();
     let unwired = backend::flows::operate::machine::NewMachine {
         operator_id: app.shop.operator_id,
         module: None,
@@ -117,7 +116,7 @@ async fn after_each_connect_what_is_last_known_is_published_again_and_says_so() 
         coin_value_minor: 100,
         prices: vec![],
     };
-    let (_, bare) = machine::add_machine(&app.backend, unwired).await.unwrap();
+    let (_, bare) = machine::add_machine(&app.backend, &system(), unwired).await.unwrap();
     let seen_ms = app.now_ms();
     app.deliver(&app.shop.module.coins(&app, 3)).await;
     app.deliver(&app.shop.module.will(&app)).await;

@@ -1,15 +1,19 @@
 //! Coins: booked by the module's running total, so that every one is counted once.
 
-use crate::support::{TestApp, app::COIN_MINOR, module::TestModule};
+use crate::support::{
+    TestApp,
+    actors::{acting_for, system},
+    app::COIN_MINOR,
+    module::TestModule,
+};
 use backend::{
     Error,
-    flows::{
-        operate::{
-            coins::{self, CoinCorrection},
-            machine::{self, NewMachine},
-        },
+    flows::operate::{
+        coins::{self, CoinCorrection},
+        machine::{self, NewMachine},
         register_module,
     },
+    ids::MachineId,
     ledger,
     live::LiveKind,
     machines::{fleet, shapes::PriceChange},
@@ -29,12 +33,12 @@ async fn are_booked_told_and_shown() {
     assert_eq!(events, [LiveKind::Pulse { pulses: 3 }]);
     assert_eq!(app.cash_minor().await, i128::from(3 * COIN_MINOR));
 
-    let fleet = fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap();
+    let fleet = fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap();
     assert_eq!(fleet[0].coins_today, 3);
-    let machine = fleet::machine(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let machine = fleet::machine(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap();
     assert_eq!((machine.pulses.len(), machine.pulses[0].pulses, machine.pulses[0].total), (1, 3, 3));
     assert_eq!((machine.pulses[0].width_ms, machine.pulses[0].gap_ms), (50, 100));
-    let takings = takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap();
+    let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
     assert_eq!((takings.coins_text.as_str(), takings.total_text.as_str()), ("¥3.00", "¥3.00"));
 
     let message = app.bus.on(&format!("v1/acme/{}/pulse", app.shop.code)).pop().unwrap();
@@ -122,9 +126,9 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
         shop.module.set_coin_total(u64::MAX);
         app.deliver(&shop.module.status(&app, |_| ())).await;
         // The pages still stand.
-        fleet::fleet(&app.backend, shop.operator_id).await.unwrap();
-        fleet::machine(&app.backend, shop.operator_id, shop.machine_id).await.unwrap();
-        takings::takings_today(&app.backend, shop.operator_id).await.unwrap();
+        fleet::fleet(&app.backend, &system(), shop.operator_id).await.unwrap();
+        fleet::machine(&app.backend, &acting_for(shop.operator_id), shop.machine_id).await.unwrap();
+        takings::takings_today(&app.backend, &system(), shop.operator_id).await.unwrap();
         ledger::balances(&app.backend, shop.operator_id).await.unwrap();
     }
     assert_eq!(app.cash_minor().await, i128::from(2 * COIN_MINOR));
@@ -144,8 +148,9 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
 #[tokio::test]
 async fn of_a_module_without_a_machine_are_kept_as_its_total() {
     let app = TestApp::start().await;
-    let spare =
-        crate::support::module::TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
+    let spare = crate::support::module::TestModule::new(
+        register_module::provision_module(&app.backend, &system(), None).await.unwrap(),
+    );
     app.deliver(&spare.coins(&app, 5)).await;
     app.deliver(&spare.status(&app, |_| ())).await;
     assert!(app.books().await.is_empty());
@@ -165,13 +170,13 @@ async fn of_an_outage_stand_at_the_time_they_fell() {
     let ahead = app.shop.module.coins(&app, 1);
     app.clock.advance(-3_600_000);
     app.deliver(&ahead).await;
-    let machine = fleet::machine(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let machine = fleet::machine(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap();
     let at_ms: Vec<i64> = machine.pulses.iter().map(|pulse| pulse.at_ms).collect();
     assert_eq!(at_ms, [app.now_ms(), fell_ms]);
 }
 
 /// A machine of the shop's operator that this module is wired to; gives its number.
-async fn wire(app: &TestApp, module: &TestModule) -> i64 {
+async fn wire(app: &TestApp, module: &TestModule) -> MachineId {
     let price = PriceChange { label: "One".into(), amount_minor: 100, pulses: 1 };
     let new = NewMachine {
         operator_id: app.shop.operator_id,
@@ -181,13 +186,13 @@ async fn wire(app: &TestApp, module: &TestModule) -> i64 {
         coin_value_minor: COIN_MINOR,
         prices: vec![price],
     };
-    machine::add_machine(&app.backend, new).await.unwrap().0
+    machine::add_machine(&app.backend, &system(), new).await.unwrap().0
 }
 
 #[tokio::test]
 async fn from_before_a_module_reset_are_not_booked_today() {
     let app = TestApp::start().await;
-    let module = TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
+    let module = TestModule::new(register_module::provision_module(&app.backend, &system(), None).await.unwrap());
     module.set_coin_total(7_000);
     wire(&app, &module).await;
     app.events();
@@ -198,7 +203,7 @@ async fn from_before_a_module_reset_are_not_booked_today() {
     assert_eq!(app.cash_minor().await, i128::from(2 * COIN_MINOR), "from then on they count");
 
     // A new one whose first message is a burst: that has just fallen.
-    let module = TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
+    let module = TestModule::new(register_module::provision_module(&app.backend, &system(), None).await.unwrap());
     module.set_coin_total(90);
     wire(&app, &module).await;
     app.deliver(&module.coins(&app, 3)).await;
@@ -277,14 +282,14 @@ async fn a_person_corrects_them() {
     let correct = |amount_minor, reason: &str, count_anew| {
         let correction = CoinCorrection { amount_minor, reason: reason.into(), count_anew };
         let backend = app.backend.clone();
-        async move { coins::correct_coins(&backend, operator, machine, &correction).await }
+        async move { coins::correct_coins(&backend, &acting_for(operator), machine, &correction).await }
     };
     app.deliver(&module.coins(&app, 10)).await;
     correct(-250, "box counted", false).await.unwrap();
     correct(30, "two coins behind the box", false).await.unwrap();
     correct(30, "two coins behind the box", false).await.unwrap();
     assert_eq!(app.cash_minor().await, i128::from(10 * COIN_MINOR - 190));
-    assert_eq!(takings::takings_today(&app.backend, operator).await.unwrap().coins_text, "¥8.10");
+    assert_eq!(takings::takings_today(&app.backend, &system(), operator).await.unwrap().coins_text, "¥8.10");
 
     // The total is far ahead by mistake, and was adopted: counting begins anew, at whatever total comes.
     for _ in 0..2 {
@@ -312,6 +317,6 @@ async fn a_person_corrects_them() {
     }
     let other = app.open_shop("other").await;
     let correction = CoinCorrection { amount_minor: 1, reason: "not mine".into(), count_anew: false };
-    let foreign = coins::correct_coins(&app.backend, other.operator_id, machine, &correction).await;
+    let foreign = coins::correct_coins(&app.backend, &acting_for(other.operator_id), machine, &correction).await;
     assert!(matches!(foreign, Err(Error::NotFound(_))));
 }

@@ -2,6 +2,7 @@
 
 use crate::support::{
     Call, TestApp,
+    actors::{acting_for, system},
     app::{PRICE_MINOR, PRICE_PULSES},
     done, duplicate, stage,
 };
@@ -204,7 +205,7 @@ async fn what_was_given_up_is_asked_about_when_the_module_shows_up_again_for_hal
 async fn a_lock_is_a_command_too_and_its_end_moves_no_sale() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
-    machine::set_locked(&app.backend, app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    machine::set_locked(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, true).await.unwrap();
     let is_lock = |action: &Action| matches!(action, Action::Lock { .. });
     let locks = module.take(&app, is_lock);
     assert_eq!((locks.len(), locks[0].action), (1, Action::Lock { locked: true }));
@@ -215,7 +216,7 @@ async fn a_lock_is_a_command_too_and_its_end_moves_no_sale() {
     app.pass_ms(60_000).await;
     assert!(module.take(&app, is_lock).is_empty());
     app.deliver(&module.status(&app, |status| status.locked = Some(true))).await;
-    let fleet = fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap();
+    let fleet = fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap();
     assert!(fleet[0].module.as_ref().unwrap().locked);
 }
 
@@ -226,16 +227,17 @@ async fn an_old_status_does_not_undo_a_lock_that_was_carried_out() {
     let module = &app.shop.module;
     let (operator_id, machine_id) = (app.shop.operator_id, app.shop.machine_id);
     let is_lock = |action: &Action| matches!(action, Action::Lock { .. });
-    machine::set_locked(&app.backend, operator_id, machine_id, true).await.unwrap();
+    machine::set_locked(&app.backend, &acting_for(operator_id), machine_id, true).await.unwrap();
     let lock = module.take(&app, is_lock).remove(0);
     app.deliver(&module.ack(&app, &lock, stage(Stage::Done))).await;
     let retained = module.status(&app, |status| (status.locked, status.last_command) = (Some(true), lock.sequence));
     app.deliver(&retained).await;
-    machine::set_locked(&app.backend, operator_id, machine_id, false).await.unwrap();
+    machine::set_locked(&app.backend, &acting_for(operator_id), machine_id, false).await.unwrap();
     let unlock = module.take(&app, is_lock).remove(0);
     app.deliver(&module.ack(&app, &unlock, stage(Stage::Done))).await;
     app.deliver(&retained).await;
-    let locked = async || fleet::fleet(&app.backend, operator_id).await.unwrap().remove(0).module.unwrap().locked;
+    let locked =
+        async || fleet::fleet(&app.backend, &system(), operator_id).await.unwrap().remove(0).module.unwrap().locked;
     assert!(!locked().await);
     // A later word of the module counts: somebody else unlocked it, or its flash was erased.
     let later = module.status(&app, |status| (status.locked, status.last_command) = (Some(true), unlock.sequence));

@@ -7,7 +7,7 @@ use crate::support::{
     done,
     module::{RawBody, TestModule},
 };
-use backend::flows::register_module::Provisioned;
+use backend::flows::operate::register_module::Provisioned;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use protocol::{ModuleId, ModuleSecret, limits::TAG_BYTES, topics::Kind};
 

@@ -2,6 +2,7 @@
 
 use crate::support::{
     Call, Fault, Options, Standing, TestApp, What,
+    actors::system,
     app::{PRICE_MINOR, PRICE_PULSES},
     done, failed, stage,
 };
@@ -44,7 +45,7 @@ async fn of_a_credited_sale_are_booked_and_shown_and_it_stays_credited() {
     refund(&app, &token, "C1", 200).await;
     assert_eq!(elsewhere(&app, &token).await, ("credited", Some("¥2.00".into())));
     app.assert_books().await;
-    let takings = takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap();
+    let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
     assert_eq!((takings.mobile_text.as_str(), takings.refunded_text.as_str()), ("¥3.00", "¥2.00"));
     // Told again, and under another event's number: once.
     let trade = app.number(&token).await;

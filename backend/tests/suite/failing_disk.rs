@@ -3,16 +3,18 @@
 
 use crate::support::{
     Options, TestApp,
+    actors::acting_for,
     app::PRICE_PULSES,
     done, failed,
     store::{self, Store},
 };
 use ::failing_disk::{After, Disk, Fault};
-use backend::flows::place_order;
-use backend::flows::take_message;
-use backend::jobs;
-use backend::sales::views;
-use backend::{Error, flows::take_callback::CallbackFailure, sales::shapes::SaleRow};
+use backend::{
+    Error,
+    flows::{place_order, take_callback::CallbackFailure, take_message},
+    jobs,
+    sales::{shapes::SaleRow, views},
+};
 use protocol::messages::{Command, Reason};
 use sea_orm::ConnectionTrait;
 
@@ -76,7 +78,8 @@ async fn pay(app: &TestApp, token: &str) {
 
 /// The sale as its operator sees it.
 async fn look(app: &TestApp, token: &str) -> SaleRow {
-    until_answered(app, async || views::operator_sale(&app.backend, app.shop.operator_id, token).await).await
+    until_answered(app, async || views::operator_sale(&app.backend, &acting_for(app.shop.operator_id), token).await)
+        .await
 }
 
 async fn until_answered<T>(app: &TestApp, mut ask: impl AsyncFnMut() -> backend::Result<T>) -> T {

@@ -2,6 +2,7 @@
 
 use crate::support::{
     TestApp,
+    actors::{acting_for, system},
     app::{COIN_MINOR, PRICE_MINOR, PRICE_PULSES, Shop},
     done,
     module::TestModule,
@@ -9,14 +10,15 @@ use crate::support::{
 use backend::{
     Error,
     flows::{
-        disable_module,
         operate::{
+            disable_module,
             machine::{self, MachineChange},
             module::{self, SettingsChange},
-            price,
+            price, register_module,
         },
-        place_order, register_module, scan_machine,
+        place_order, scan_machine,
     },
+    ids::{OperatorId, PriceId},
     machines::{fleet, list, prices, remote, shapes::PriceChange},
     modules::{ModuleSettings, RemoteAction, registry},
     sales::readiness::Readiness,
@@ -25,7 +27,7 @@ use protocol::ModuleId;
 
 /// A module that is registered, heard, and wired to nothing.
 async fn spare(app: &TestApp) -> TestModule {
-    let module = TestModule::new(register_module::provision_module(&app.backend, None).await.unwrap());
+    let module = TestModule::new(register_module::provision_module(&app.backend, &system(), None).await.unwrap());
     app.deliver(&module.status(app, |_| ())).await;
     module
 }
@@ -35,7 +37,7 @@ fn price(label: &str, amount_minor: i64, pulses: i32) -> PriceChange {
 }
 
 async fn labels(app: &TestApp) -> Vec<String> {
-    let prices = prices::prices(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let prices = prices::prices(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap();
     prices.into_iter().map(|price| price.label).collect()
 }
 
@@ -46,11 +48,11 @@ async fn another_module_takes_over_code_books_prices_and_settings() {
     app.deliver(&app.shop.module.coins(&app, 3)).await;
     let settings = ModuleSettings { credit_width_ms: 80, ..Default::default() };
     let change = SettingsChange { since_version: 0, settings };
-    module::set_settings(&app.backend, operator, machine, change).await.unwrap();
+    module::set_settings(&app.backend, &acting_for(operator), machine, change).await.unwrap();
     let under_way = app.paid_sale().await;
     let credit = app.shop.module.credit(&app);
     let new = spare(&app).await;
-    machine::replace_module(&app.backend, operator, machine, Some(new.id)).await.unwrap();
+    machine::replace_module(&app.backend, &acting_for(operator), machine, Some(new.id)).await.unwrap();
 
     // The sale that was under way ends with the module it began with.
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
@@ -61,7 +63,7 @@ async fn another_module_takes_over_code_books_prices_and_settings() {
     app.deliver(&new.coins(&app, 2)).await;
     assert_eq!(app.cash_minor().await, i128::from(5 * COIN_MINOR));
 
-    let view = remote::remote(&app.backend, operator, machine).await.unwrap();
+    let view = remote::remote(&app.backend, &acting_for(operator), machine).await.unwrap();
     assert_eq!(view.row.module.unwrap().id, new.id.to_string());
     assert_eq!(
         (view.row.code.as_str(), view.settings),
@@ -92,34 +94,42 @@ async fn a_module_that_cannot_serve_is_refused() {
     let app = TestApp::start().await;
     let Shop { operator_id: operator, machine_id: machine, .. } = app.shop;
     let eve = app.open_shop("eve").await;
-    let refused =
-        async |module: &TestModule| match machine::replace_module(&app.backend, operator, machine, Some(module.id))
-            .await
-        {
-            Err(Error::Invalid { field, message }) => format!("{field} {message}"),
-            other => panic!("{other:?}"),
-        };
+    let refused = async |module: &TestModule| match machine::replace_module(
+        &app.backend,
+        &acting_for(operator),
+        machine,
+        Some(module.id),
+    )
+    .await
+    {
+        Err(Error::Invalid { field, message }) => format!("{field} {message}"),
+        other => panic!("{other:?}"),
+    };
     assert!(refused(&eve.module).await.contains("another"), "wired elsewhere");
-    machine::replace_module(&app.backend, eve.operator_id, eve.machine_id, None).await.unwrap();
+    machine::replace_module(&app.backend, &acting_for(eve.operator_id), eve.machine_id, None).await.unwrap();
     assert!(refused(&eve.module).await.contains("another operator's"), "free, and still the other's");
-    assert_eq!(registry::spare_modules(&app.backend, eve.operator_id).await.unwrap(), [eve.module.id.to_string()]);
-    assert!(registry::spare_modules(&app.backend, operator).await.unwrap().is_empty());
+    assert_eq!(
+        registry::spare_modules(&app.backend, &system(), eve.operator_id).await.unwrap(),
+        [eve.module.id.to_string()]
+    );
+    assert!(registry::spare_modules(&app.backend, &system(), operator).await.unwrap().is_empty());
 
     let module = spare(&app).await;
-    disable_module::set_module_disabled(&app.backend, module.id, true).await.unwrap();
+    disable_module::set_module_disabled(&app.backend, &system(), module.id, true).await.unwrap();
     assert!(refused(&module).await.contains("disabled"));
-    disable_module::set_module_disabled(&app.backend, module.id, false).await.unwrap();
-    let outcome = machine::replace_module(&app.backend, operator, machine, Some(ModuleId::from_bits(7))).await;
+    disable_module::set_module_disabled(&app.backend, &system(), module.id, false).await.unwrap();
+    let outcome =
+        machine::replace_module(&app.backend, &acting_for(operator), machine, Some(ModuleId::from_bits(7))).await;
     assert!(matches!(outcome, Err(Error::NotFound("module"))));
-    let outcome = machine::replace_module(&app.backend, eve.operator_id, machine, Some(module.id)).await;
+    let outcome = machine::replace_module(&app.backend, &acting_for(eve.operator_id), machine, Some(module.id)).await;
     assert!(matches!(outcome, Err(Error::NotFound("machine"))), "another's machine");
     assert_eq!(
-        list::find_machine(&app.backend, &app.shop.code).await.unwrap().module,
+        list::find_machine(&app.backend, &system(), &app.shop.code).await.unwrap().module,
         Some(app.shop.module.id.to_string())
     );
     // Twice is once.
     for _ in 0..2 {
-        machine::replace_module(&app.backend, operator, machine, Some(module.id)).await.unwrap();
+        machine::replace_module(&app.backend, &acting_for(operator), machine, Some(module.id)).await.unwrap();
     }
 }
 
@@ -133,20 +143,26 @@ async fn a_machine_is_renamed_moved_and_its_coins_revalued_from_now_on() {
         site: Some("Zoo".into()),
         coin_value_minor: Some(3 * COIN_MINOR),
     };
-    machine::change_machine(&app.backend, operator, machine, change).await.unwrap();
+    machine::change_machine(&app.backend, &acting_for(operator), machine, change).await.unwrap();
     app.deliver(&app.shop.module.coins(&app, 1)).await;
     assert_eq!(app.cash_minor().await, i128::from(4 * COIN_MINOR));
-    let row = list::find_machine(&app.backend, &machine.to_string()).await.unwrap();
+    let row = list::find_machine(&app.backend, &system(), &machine.to_string()).await.unwrap();
     assert_eq!((row.name.as_str(), row.site.as_str(), row.code.as_str()), ("Rocket 2", "Zoo", app.shop.code.as_str()));
     for (change, wrong_field) in [
         (MachineChange { name: Some("".into()), ..Default::default() }, "name"),
         (MachineChange { coin_value_minor: Some(-1), ..Default::default() }, "coin value"),
         (MachineChange { coin_value_minor: Some(1_000_001), ..Default::default() }, "coin value"),
     ] {
-        let refused = machine::change_machine(&app.backend, operator, machine, change).await;
+        let refused = machine::change_machine(&app.backend, &acting_for(operator), machine, change).await;
         assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field));
     }
-    let others = machine::change_machine(&app.backend, operator + 1, machine, MachineChange::default()).await;
+    let others = machine::change_machine(
+        &app.backend,
+        &acting_for(OperatorId(operator.0 + 1)),
+        machine,
+        MachineChange::default(),
+    )
+    .await;
     assert!(matches!(others, Err(Error::NotFound("machine"))));
 }
 
@@ -155,29 +171,33 @@ async fn prices_are_added_ordered_and_removed() {
     let app = TestApp::start().await;
     let Shop { operator_id: operator, machine_id: machine, price_id: first, .. } = app.shop;
     app.make_ready(&app.shop).await;
-    let second = price::add_price(&app.backend, operator, machine, price("Three rides", 1200, 15)).await.unwrap();
-    let third = price::add_price(&app.backend, operator, machine, price("Day", 5000, 20)).await.unwrap();
+    let second =
+        price::add_price(&app.backend, &acting_for(operator), machine, price("Three rides", 1200, 15)).await.unwrap();
+    let third = price::add_price(&app.backend, &acting_for(operator), machine, price("Day", 5000, 20)).await.unwrap();
     assert_eq!(labels(&app).await, ["One ride", "Three rides", "Day"]);
-    price::order_prices(&app.backend, operator, machine, &[third, first, second]).await.unwrap();
+    price::order_prices(&app.backend, &acting_for(operator), machine, &[third, first, second]).await.unwrap();
     assert_eq!(labels(&app).await, ["Day", "One ride", "Three rides"]);
-    for wrong in [vec![first, second], vec![first, second, third, third], vec![first, second, 0], vec![]] {
-        let refused = price::order_prices(&app.backend, operator, machine, &wrong).await;
+    for wrong in [vec![first, second], vec![first, second, third, third], vec![first, second, PriceId(0)], vec![]] {
+        let refused = price::order_prices(&app.backend, &acting_for(operator), machine, &wrong).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "prices", .. })), "{wrong:?}");
     }
-    let refused = price::add_price(&app.backend, operator, machine, price("Free", 0, 1)).await;
+    let refused = price::add_price(&app.backend, &acting_for(operator), machine, price("Free", 0, 1)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "amount", .. })));
-    let refused = price::add_price(&app.backend, operator, machine, price("Much", 100, 200)).await;
+    let refused = price::add_price(&app.backend, &acting_for(operator), machine, price("Much", 100, 200)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "module_pulses", .. })), "more than its module gives");
 
     // Who has the page open still sees the old price, and is told.
     let form = app.form(&app.shop);
-    price::remove_price(&app.backend, operator, machine, first).await.unwrap();
+    price::remove_price(&app.backend, &acting_for(operator), machine, first).await.unwrap();
     assert_eq!(labels(&app).await, ["Day", "Three rides"]);
     assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::Conflict("price"))));
-    assert!(matches!(price::remove_price(&app.backend, operator, machine, first).await, Err(Error::NotFound("price"))));
-    let fourth = price::add_price(&app.backend, operator, machine, price("Last", 100, 1)).await.unwrap();
+    assert!(matches!(
+        price::remove_price(&app.backend, &acting_for(operator), machine, first).await,
+        Err(Error::NotFound("price"))
+    ));
+    let fourth = price::add_price(&app.backend, &acting_for(operator), machine, price("Last", 100, 1)).await.unwrap();
     assert_eq!(labels(&app).await, ["Day", "Three rides", "Last"]);
-    assert_eq!(prices::machine_of_price(&app.backend, fourth).await.unwrap(), (operator, machine));
+    assert_eq!(prices::machine_of_price(&app.backend, &system(), fourth).await.unwrap(), machine);
 }
 
 #[tokio::test]
@@ -186,28 +206,31 @@ async fn a_retired_machine_keeps_its_history_frees_its_module_and_can_come_back(
     let Shop { operator_id: operator, machine_id: machine, .. } = app.shop;
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(&app);
-    machine::retire_machine(&app.backend, operator, machine).await.unwrap();
+    machine::retire_machine(&app.backend, &acting_for(operator), machine).await.unwrap();
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
     assert_eq!(app.state(&token).await, "credited", "what was under way ends");
     assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Retired);
     let refused = place_order::order(&app.backend, app.form(&app.shop)).await;
     assert!(matches!(refused, Err(Error::NotReady(Readiness::Retired))));
-    let refused = module::order_remote_action(&app.backend, operator, machine, RemoteAction::Locate).await;
+    let refused = module::order_remote_action(&app.backend, &acting_for(operator), machine, RemoteAction::Locate).await;
     assert!(matches!(refused, Err(Error::NotFound(_))), "it has no module");
-    let fleet = fleet::fleet(&app.backend, operator).await.unwrap();
+    let fleet = fleet::fleet(&app.backend, &system(), operator).await.unwrap();
     assert!(fleet[0].retired_ms.is_some() && fleet[0].sales_today == 1);
-    assert_eq!(registry::spare_modules(&app.backend, operator).await.unwrap(), [app.shop.module.id.to_string()]);
+    assert_eq!(
+        registry::spare_modules(&app.backend, &system(), operator).await.unwrap(),
+        [app.shop.module.id.to_string()]
+    );
     let module = Some(app.shop.module.id);
-    let refused = machine::replace_module(&app.backend, operator, machine, module).await;
+    let refused = machine::replace_module(&app.backend, &acting_for(operator), machine, module).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "machine", .. })));
 
-    machine::bring_back_machine(&app.backend, operator, machine).await.unwrap();
+    machine::bring_back_machine(&app.backend, &acting_for(operator), machine).await.unwrap();
     assert_eq!(
         scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness,
         Readiness::Closed,
         "it has no module yet"
     );
-    machine::replace_module(&app.backend, operator, machine, module).await.unwrap();
+    machine::replace_module(&app.backend, &acting_for(operator), machine, module).await.unwrap();
     app.make_ready(&app.shop).await;
     assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Ready);
 }

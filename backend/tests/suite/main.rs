@@ -8,6 +8,7 @@ mod support;
 mod accounts;
 mod acks;
 mod admission;
+mod authorisation;
 mod bus;
 mod callbacks;
 mod clock_steps;

@@ -2,6 +2,7 @@
 
 use crate::support::{
     Call, Shop, TestApp,
+    actors::{acting_for, system},
     app::{PRICE_MINOR, PRICE_PULSES},
     done, failed,
 };
@@ -19,7 +20,7 @@ const OTHER_MINOR: i64 = 400;
 
 fn request(token: &str, key: &str, act: ManualAction) -> ManualActionRequest {
     let (token, key) = (token.to_owned(), key.to_owned());
-    ManualActionRequest { token, key, act, reason: "the ride stuck".into(), by: "ann@acme.test".into() }
+    ManualActionRequest { token, key, act, reason: "the ride stuck".into() }
 }
 
 fn refund(amount_minor: Option<i64>) -> ManualAction {
@@ -27,7 +28,7 @@ fn refund(amount_minor: Option<i64>) -> ManualAction {
 }
 
 async fn act(app: &TestApp, token: &str, key: &str, act: ManualAction) -> Result<SaleRow, Error> {
-    sale::perform_manual_action(&app.backend, Some(app.shop.operator_id), request(token, key, act)).await
+    sale::perform_manual_action(&app.backend, &acting_for(app.shop.operator_id), request(token, key, act)).await
 }
 
 /// A sale that was paid and credited.
@@ -76,13 +77,13 @@ async fn a_credited_sale_is_given_back_in_parts_once_each_and_never_more_than_wa
     assert_eq!((app.state(&token).await, app.bank.net_minor()), ("credited", 0));
     app.assert_books().await;
     assert_eq!(app.books().await["loss"], i128::from(PRICE_MINOR));
-    let takings = takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap();
+    let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
     assert_eq!((takings.mobile_text.as_str(), takings.refunded_text.as_str()), ("¥0.00", "¥5.00"));
     let refused = act(&app, &token, "more", refund(None)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "sale", .. })));
-    let actions = actions::sale_actions(&app.backend, &token).await.unwrap();
+    let actions = actions::sale_actions(&app.backend, &system(), &token).await.unwrap();
     let told: Vec<_> = actions.iter().map(|row| (row.action.as_str(), row.amount_minor, row.by.as_str())).collect();
-    assert_eq!(told, [("refund", 200, "ann@acme.test"), ("refund", 300, "ann@acme.test")]);
+    assert_eq!(told, [("refund", 200, "owner@example.org"), ("refund", 300, "owner@example.org")]);
     assert_eq!(actions[0].reason, "the ride stuck");
 }
 
@@ -95,17 +96,20 @@ async fn only_whose_sale_it_is_and_with_a_reason_and_not_while_it_is_under_way()
     let credit = app.shop.module.credit(&app);
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
     let Shop { operator_id: eve, .. } = app.open_shop("eve").await;
-    let others = sale::perform_manual_action(&app.backend, Some(eve), request(&token, "k", refund(None))).await;
+    let others = sale::perform_manual_action(&app.backend, &acting_for(eve), request(&token, "k", refund(None))).await;
     assert!(matches!(others, Err(Error::NotFound("sale"))));
     for reason in ["", "  ", &"x".repeat(181)] {
         let without = ManualActionRequest { reason: reason.into(), ..request(&token, "k", refund(None)) };
-        let refused = sale::perform_manual_action(&app.backend, None, without).await;
+        let refused = sale::perform_manual_action(&app.backend, &system(), without).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "reason", .. })));
     }
     let refused = act(&app, &token, "k", ManualAction::Settle(Settlement::Keep)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "sale", .. })), "it is not in review");
     jobs::run_due(&app.backend).await.unwrap();
-    assert!(app.bank.refunds().is_empty() && actions::sale_actions(&app.backend, &token).await.unwrap().is_empty());
+    assert!(
+        app.bank.refunds().is_empty()
+            && actions::sale_actions(&app.backend, &system(), &token).await.unwrap().is_empty()
+    );
 }
 
 #[tokio::test]

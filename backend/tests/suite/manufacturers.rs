@@ -1,13 +1,14 @@
 //! Manufacturers: their tools read how their modules are, and nothing else.
 
-use crate::support::{TestApp, module::TestModule};
+use crate::support::{TestApp, actors::system, module::TestModule};
 use backend::{
     Error,
     access::{
         manufacturers,
         sign_in::{self, MqttReading, PasswordOwners},
     },
-    flows::register_module,
+    flows::operate::{manufacturer, register_module},
+    ids::ManufacturerId,
 };
 use protocol::messages::faults;
 use serde_json::{Value, json};
@@ -15,14 +16,14 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn a_tool_reads_its_manufacturers_topics_with_its_password() {
     let app = TestApp::start().await;
-    let boards = manufacturers::add_manufacturer(&app.backend, "boards", "Boards & Sons").await.unwrap();
-    manufacturers::add_manufacturer(&app.backend, "rival", "Rival").await.unwrap();
+    let boards = manufacturer::add_manufacturer(&app.backend, &system(), "boards", "Boards & Sons").await.unwrap();
+    manufacturer::add_manufacturer(&app.backend, &system(), "rival", "Rival").await.unwrap();
     let tool = async |slug: &str, password: &str| {
         manufacturers::manufacturers_tool(&app.backend, slug, password).await.unwrap()
     };
     assert_eq!(tool("boards", "").await, None, "it has no password yet");
 
-    manufacturers::set_tool_password(&app.backend, boards, "a bench in Shenzhen").await.unwrap();
+    manufacturer::set_tool_password(&app.backend, &system(), boards, "a bench in Shenzhen").await.unwrap();
     let MqttReading { filter, fingerprint } = tool("boards", "a bench in Shenzhen").await.unwrap();
     assert_eq!(filter, "made/boards/#");
     for (slug, password) in
@@ -35,35 +36,35 @@ async fn a_tool_reads_its_manufacturers_topics_with_its_password() {
     let owners = PasswordOwners { tools: vec!["boards".into(), "rival".into()], ..Default::default() };
     let before = sign_in::fingerprints(&app.backend, owners.clone()).await.unwrap().tools;
     assert_eq!(before, [("boards".to_owned(), fingerprint)].into());
-    manufacturers::set_tool_password(&app.backend, boards, "a bench in Dongguan").await.unwrap();
+    manufacturer::set_tool_password(&app.backend, &system(), boards, "a bench in Dongguan").await.unwrap();
     assert_ne!(sign_in::fingerprints(&app.backend, owners).await.unwrap().tools, before);
 }
 
 #[tokio::test]
 async fn what_makes_no_manufacturer_is_refused_by_field() {
     let app = TestApp::start().await;
-    manufacturers::add_manufacturer(&app.backend, "boards", "Boards").await.unwrap();
+    manufacturer::add_manufacturer(&app.backend, &system(), "boards", "Boards").await.unwrap();
     for (slug, name, field) in [("boards", "Again", "slug"), ("b/#", "Boards", "slug"), ("more", " ", "name")] {
-        let refused = manufacturers::add_manufacturer(&app.backend, slug, name).await;
+        let refused = manufacturer::add_manufacturer(&app.backend, &system(), slug, name).await;
         assert!(matches!(&refused, Err(Error::Invalid { field: found, .. }) if *found == field), "{refused:?}");
     }
     assert!(matches!(
-        manufacturers::set_tool_password(&app.backend, 9, "long enough").await,
+        manufacturer::set_tool_password(&app.backend, &system(), ManufacturerId(9), "long enough").await,
         Err(Error::NotFound("manufacturer"))
     ));
     assert!(matches!(
-        manufacturers::set_tool_password(&app.backend, 1, "short").await,
+        manufacturer::set_tool_password(&app.backend, &system(), ManufacturerId(1), "short").await,
         Err(Error::Invalid { field: "password", .. })
     ));
-    let unknown = register_module::provision_module(&app.backend, Some(9)).await;
+    let unknown = register_module::provision_module(&app.backend, &system(), Some(ManufacturerId(9))).await;
     assert!(matches!(unknown, Err(Error::NotFound("manufacturer"))), "{unknown:?}");
 }
 
 #[tokio::test]
 async fn it_is_told_how_its_modules_are_and_nothing_of_money() {
     let app = TestApp::start().await;
-    let boards = manufacturers::add_manufacturer(&app.backend, "boards", "Boards").await.unwrap();
-    let made = TestModule::new(register_module::provision_module(&app.backend, Some(boards)).await.unwrap());
+    let boards = manufacturer::add_manufacturer(&app.backend, &system(), "boards", "Boards").await.unwrap();
+    let made = TestModule::new(register_module::provision_module(&app.backend, &system(), Some(boards)).await.unwrap());
     let topic = format!("made/boards/{}/status", made.id);
     let status = made.status(&app, |status| {
         status.firmware = "1.2.3";

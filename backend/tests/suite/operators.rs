@@ -1,15 +1,28 @@
 //! Operators and their members, changed: days that follow a time zone, currencies that are known, passwords that end what
 //! the old ones opened.
 
-use crate::support::{TestApp, app::PRICE_MINOR, store};
+use crate::support::{
+    TestApp,
+    actors::{acting_for, system},
+    app::PRICE_MINOR,
+    store,
+};
 use backend::{
     Error,
     access::{
         members::{self, MemberVersionsSeen},
-        operators::{self, OperatorChange},
+        operators,
+        role::Role,
         sign_in::{self, PasswordOwners},
     },
-    flows::{place_order, scan_machine},
+    flows::{
+        operate::{
+            member,
+            operator::{self, OperatorChange},
+        },
+        place_order, scan_machine,
+    },
+    ids::OperatorId,
     live::LiveKind,
     machines::fleet,
     sales::takings,
@@ -23,8 +36,11 @@ const EVENING_MS: i64 = 1_815_600_600_000;
 const HOUR_MS: i64 = 3_600_000;
 
 async fn coins_today(app: &TestApp) -> (String, i64) {
-    let fleet = fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap();
-    (takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap().coins_text, fleet[0].coins_today)
+    let fleet = fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap();
+    (
+        takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap().coins_text,
+        fleet[0].coins_today,
+    )
 }
 
 async fn fall(app: &TestApp, coins: u16) {
@@ -36,7 +52,7 @@ async fn an_operators_day_begins_at_its_own_midnight_in_summer_too() {
     let app = TestApp::start().await;
     let operator = app.shop.operator_id;
     let change = OperatorChange { time_zone: Some(Zone::parse("Europe/Berlin").unwrap()), ..Default::default() };
-    operators::change_operator(&app.backend, operator, change).await.unwrap();
+    operator::change_operator(&app.backend, &system(), operator, change).await.unwrap();
     app.clock.advance(EVENING_MS - app.now_ms());
     fall(&app, 1).await;
     assert_eq!(coins_today(&app).await, ("¥1.00".into(), 1));
@@ -51,11 +67,15 @@ async fn an_operators_day_begins_at_its_own_midnight_in_summer_too() {
     assert_eq!(coins_today(&app).await, ("¥6.00".into(), 6));
     // The week has both days, and so has the month.
     for period in [Period::Week, Period::Month] {
-        assert_eq!(takings::takings(&app.backend, operator, period).await.unwrap().coins_text, "¥7.00", "{period:?}");
+        assert_eq!(
+            takings::takings(&app.backend, &system(), operator, period).await.unwrap().coins_text,
+            "¥7.00",
+            "{period:?}"
+        );
     }
     // From Asia the same coins are of one day.
     let change = OperatorChange { time_zone: Some(Zone::parse("Asia/Shanghai").unwrap()), ..Default::default() };
-    operators::change_operator(&app.backend, operator, change).await.unwrap();
+    operator::change_operator(&app.backend, &system(), operator, change).await.unwrap();
     assert_eq!(coins_today(&app).await, ("¥7.00".into(), 7));
 }
 
@@ -65,23 +85,28 @@ async fn what_is_not_named_stays_when_an_operator_is_changed() {
     let operator = app.shop.operator_id;
     let change =
         OperatorChange { name: Some("Acme & Sons".into()), refund_remainder: Some(true), ..OperatorChange::default() };
-    operators::change_operator(&app.backend, operator, change).await.unwrap();
-    let listed = operators::find_operator(&app.backend, "acme").await.unwrap();
+    operator::change_operator(&app.backend, &system(), operator, change).await.unwrap();
+    let listed = operators::find_operator(&app.backend, &system(), "acme").await.unwrap();
     assert_eq!((listed.name.as_str(), listed.time_zone.as_str()), ("Acme & Sons", "Asia/Shanghai"));
     assert!(listed.refund_remainder && !listed.has_integrator);
-    operators::change_operator(&app.backend, operator, OperatorChange::default()).await.unwrap();
-    assert_eq!(operators::find_operator(&app.backend, &operator.to_string()).await.unwrap().name, "Acme & Sons");
-    let refused = operators::change_operator(
+    operator::change_operator(&app.backend, &system(), operator, OperatorChange::default()).await.unwrap();
+    assert_eq!(
+        operators::find_operator(&app.backend, &system(), &operator.to_string()).await.unwrap().name,
+        "Acme & Sons"
+    );
+    let actor = system();
+    let refused = operator::change_operator(
         &app.backend,
+        &actor,
         operator,
         OperatorChange { name: Some(" ".into()), ..Default::default() },
     );
     assert!(matches!(refused.await, Err(Error::Invalid { field: "name", .. })));
     assert!(matches!(
-        operators::change_operator(&app.backend, 0, OperatorChange::default()).await,
+        operator::change_operator(&app.backend, &system(), OperatorId(0), OperatorChange::default()).await,
         Err(Error::NotFound("operator"))
     ));
-    assert_eq!(operators::operators(&app.backend).await.unwrap().len(), 1);
+    assert_eq!(operators::operators(&app.backend, &system()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -94,9 +119,11 @@ async fn an_unknown_currency_is_an_error_and_never_yuan() {
     }
     let is_loud = |error: Error| matches!(&error, Error::Unknown { what: "currency", value } if value == "XYZ");
     assert!(is_loud(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap_err()));
-    assert!(is_loud(takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap_err()));
-    assert!(is_loud(fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap_err()));
-    assert!(is_loud(fleet::machine(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap_err()));
+    assert!(is_loud(takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap_err()));
+    assert!(is_loud(fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap_err()));
+    assert!(is_loud(
+        fleet::machine(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap_err()
+    ));
     assert!(is_loud(backend::flows::show_sale::sale(&app.backend, &token).await.unwrap_err()));
     let orders = store::rows(app.db.read(), "SELECT id FROM sales").await.len();
     assert!(is_loud(place_order::order(&app.backend, app.form(&app.shop)).await.unwrap_err()));
@@ -108,7 +135,8 @@ async fn an_unknown_currency_is_an_error_and_never_yuan() {
 async fn another_password_or_none_ends_what_the_old_one_opened() {
     let app = TestApp::start().await;
     let operator = app.shop.operator_id;
-    let id = members::add_member(&app.backend, operator, "ann@acme.test", PASSWORD).await.unwrap();
+    let id =
+        member::add_member(&app.backend, &system(), operator, "ann@acme.test", PASSWORD, Role::Owner).await.unwrap();
     let before = sign_in::sign_in(&app.backend, "ann@acme.test", PASSWORD).await.unwrap();
     let mut seen = MemberVersionsSeen::default();
     members::broadcast_member_changes(&app.backend, &mut seen).await.unwrap();
@@ -116,7 +144,7 @@ async fn another_password_or_none_ends_what_the_old_one_opened() {
 
     // By another process: nothing is told but by the store.
     let another = app.another(crate::support::app::SECRET_KEY);
-    members::set_member_password(&another, operator, id, "another password").await.unwrap();
+    member::set_member_password(&another, &system(), operator, id, "another password").await.unwrap();
     assert!(sign_in::sign_in(&app.backend, "ann@acme.test", PASSWORD).await.is_err());
     let after = sign_in::sign_in(&app.backend, "ann@acme.test", "another password").await.unwrap();
     assert_ne!(before.fingerprint, after.fingerprint);
@@ -132,19 +160,22 @@ async fn another_password_or_none_ends_what_the_old_one_opened() {
     assert!(told(&mut seen).await.is_empty(), "once");
 
     let eve = app.open_shop("eve").await.operator_id;
-    for other in [eve, 0] {
-        let refused = members::set_member_password(&another, other, id, "another password").await;
+    for other in [eve, OperatorId(0)] {
+        let refused = member::set_member_password(&another, &system(), other, id, "another password").await;
         assert!(matches!(refused, Err(Error::NotFound(_))), "another operator's");
-        assert!(matches!(members::remove_member(&another, other, id).await, Err(Error::NotFound(_))));
+        assert!(matches!(member::remove_member(&another, &system(), other, id).await, Err(Error::NotFound(_))));
     }
-    assert!(matches!(members::set_member_password(&another, operator, id, "short").await, Err(Error::Invalid { .. })));
+    assert!(matches!(
+        member::set_member_password(&another, &system(), operator, id, "short").await,
+        Err(Error::Invalid { .. })
+    ));
     assert!(told(&mut seen).await.is_empty(), "nothing was changed");
 
-    assert_eq!(members::find_member(&app.backend, operator, "ANN@acme.test").await.unwrap().member_id, id);
-    members::remove_member(&another, operator, id).await.unwrap();
+    assert_eq!(members::find_member(&app.backend, &system(), operator, "ANN@acme.test").await.unwrap().member_id, id);
+    member::remove_member(&another, &system(), operator, id).await.unwrap();
     assert_eq!(told(&mut seen).await, [operator]);
     assert!(matches!(sign_in::member(&app.backend, id).await, Err(Error::NotFound("member"))));
     assert!(sign_in::fingerprints(&app.backend, owners).await.unwrap().members.is_empty());
-    assert!(members::members(&app.backend, operator).await.unwrap().is_empty());
-    assert!(matches!(members::remove_member(&another, operator, id).await, Err(Error::NotFound(_))));
+    assert!(members::members(&app.backend, &system(), operator).await.unwrap().is_empty());
+    assert!(matches!(member::remove_member(&another, &system(), operator, id).await, Err(Error::NotFound(_))));
 }

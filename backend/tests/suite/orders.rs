@@ -2,6 +2,7 @@
 
 use crate::support::{
     Call, Fault, TestApp,
+    actors::{acting_for, system},
     app::{PRICE_MINOR, PRICE_PULSES},
     done,
 };
@@ -10,10 +11,11 @@ use backend::{
     flows::{
         operate::{
             machine::{self, NewMachine},
-            price,
+            price, register_module,
         },
-        place_order, register_module, scan_machine,
+        place_order, scan_machine,
     },
+    ids::PriceId,
     machines::{fleet, shapes::PriceChange},
     payments::provider::Handoff,
     sales::readiness::Readiness,
@@ -43,7 +45,7 @@ async fn an_altered_price_makes_no_order() {
         );
     }
     let other = app.open_shop("other").await;
-    for price_id in [other.price_id, 0, -1, i64::MAX] {
+    for price_id in [other.price_id, PriceId(0), PriceId(-1), PriceId(i64::MAX)] {
         let form = backend::flows::place_order::OrderRequest { price_id, ..app.form(&app.shop) };
         assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::Conflict("price"))), "{price_id}");
     }
@@ -55,13 +57,17 @@ async fn a_price_changed_after_the_page_was_shown_makes_no_order() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
     let form = app.form(&app.shop);
-    price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, price("Dearer", 700, 5)).await.unwrap();
+    price::change_price(&app.backend, &acting_for(app.shop.operator_id), app.shop.price_id, price("Dearer", 700, 5))
+        .await
+        .unwrap();
     assert!(matches!(place_order::order(&app.backend, form.clone()).await, Err(Error::Conflict("price"))));
     assert_no_order(&app).await;
     let form = backend::flows::place_order::OrderRequest { amount_minor: 700, ..form };
     let token = place_order::order(&app.backend, form).await.unwrap().token;
     // What is ordered keeps its price.
-    price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, price("Cheaper", 100, 1)).await.unwrap();
+    price::change_price(&app.backend, &acting_for(app.shop.operator_id), app.shop.price_id, price("Cheaper", 100, 1))
+        .await
+        .unwrap();
     let row = app.row(&token).await;
     assert_eq!((row.view.label.as_str(), row.view.amount_text.as_str(), row.view.pulses), ("Dearer", "¥7.00", 5));
 }
@@ -138,7 +144,9 @@ async fn a_form_whose_sale_is_over_makes_a_new_sale() {
     // The price is that of now.
     app.skip_ms(5 * 60_000).await;
     app.make_ready(&app.shop).await;
-    price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, price("Dearer", 700, 5)).await.unwrap();
+    price::change_price(&app.backend, &acting_for(app.shop.operator_id), app.shop.price_id, price("Dearer", 700, 5))
+        .await
+        .unwrap();
     assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::Conflict("price"))));
 }
 
@@ -227,11 +235,11 @@ async fn a_machine_off_sale_or_not_furnished_is_closed_and_nobody_is_asked() {
     let app = TestApp::start().await;
     let closed =
         async |code: &str| scan_machine::scan(&app.backend, code).await.unwrap().readiness == Readiness::Closed;
-    machine::set_active(&app.backend, app.shop.operator_id, app.shop.machine_id, false).await.unwrap();
+    machine::set_active(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, false).await.unwrap();
     assert!(closed(&app.shop.code).await);
     let order = place_order::order(&app.backend, app.form(&app.shop)).await;
     assert!(matches!(order, Err(Error::NotReady(Readiness::Closed))));
-    machine::set_active(&app.backend, app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    machine::set_active(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, true).await.unwrap();
 
     let bare = NewMachine {
         operator_id: app.shop.operator_id,
@@ -241,11 +249,11 @@ async fn a_machine_off_sale_or_not_furnished_is_closed_and_nobody_is_asked() {
         coin_value_minor: 0,
         prices: vec![price("Ride", 100, 1)],
     };
-    let (_, without_module) = machine::add_machine(&app.backend, bare.clone()).await.unwrap();
+    let (_, without_module) = machine::add_machine(&app.backend, &system(), bare.clone()).await.unwrap();
     assert!(closed(&without_module).await);
-    let module = Some(register_module::provision_module(&app.backend, None).await.unwrap().id);
+    let module = Some(register_module::provision_module(&app.backend, &system(), None).await.unwrap().id);
     let priceless = NewMachine { module, prices: vec![], ..bare };
-    let (_, without_price) = machine::add_machine(&app.backend, priceless).await.unwrap();
+    let (_, without_price) = machine::add_machine(&app.backend, &system(), priceless).await.unwrap();
     assert!(closed(&without_price).await);
     assert!(app.shop.module.probes(&app).is_empty());
     assert_no_order(&app).await;
@@ -274,32 +282,41 @@ async fn wrong_prices_and_machines_are_refused_by_field() {
     ] {
         let new = NewMachine { prices: vec![wrong.clone()], ..machine.clone() };
         assert!(
-            matches!(machine::add_machine(&app.backend, new).await, Err(Error::Invalid { field, .. }) if field == wrong_field)
+            matches!(machine::add_machine(&app.backend, &system(), new).await, Err(Error::Invalid { field, .. }) if field == wrong_field)
         );
-        let changed = price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, wrong).await;
+        let changed =
+            price::change_price(&app.backend, &acting_for(app.shop.operator_id), app.shop.price_id, wrong).await;
         assert!(matches!(changed, Err(Error::Invalid { field, .. }) if field == wrong_field));
     }
     // More than a module that was never set otherwise gives for a credit.
     let beyond = price("Ride", 100, 51);
     let new = NewMachine { prices: vec![beyond.clone()], module: Some(app.shop.module.id), ..machine.clone() };
     let refused = [
-        price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, beyond).await,
-        machine::add_machine(&app.backend, new).await.map(|_| ()),
+        price::change_price(&app.backend, &acting_for(app.shop.operator_id), app.shop.price_id, beyond).await,
+        machine::add_machine(&app.backend, &system(), new).await.map(|_| ()),
     ];
     for refused in refused {
         assert!(matches!(refused, Err(Error::Invalid { field: "module_pulses", .. })));
     }
-    price::change_price(&app.backend, app.shop.operator_id, app.shop.price_id, price("Ride", 100, 50)).await.unwrap();
+    price::change_price(&app.backend, &acting_for(app.shop.operator_id), app.shop.price_id, price("Ride", 100, 50))
+        .await
+        .unwrap();
     for coin_value_minor in [-1, 1_000_001, i64::MAX] {
         let new = NewMachine { coin_value_minor, ..machine.clone() };
         assert!(matches!(
-            machine::add_machine(&app.backend, new).await,
+            machine::add_machine(&app.backend, &system(), new).await,
             Err(Error::Invalid { field: "coin value", .. })
         ));
     }
     let nameless = NewMachine { name: "  ".into(), ..machine.clone() };
-    assert!(matches!(machine::add_machine(&app.backend, nameless).await, Err(Error::Invalid { field: "name", .. })));
+    assert!(matches!(
+        machine::add_machine(&app.backend, &system(), nameless).await,
+        Err(Error::Invalid { field: "name", .. })
+    ));
     let wired = NewMachine { module: Some(app.shop.module.id), ..machine };
-    assert!(matches!(machine::add_machine(&app.backend, wired).await, Err(Error::Invalid { field: "module", .. })));
-    assert_eq!(fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap().len(), 1);
+    assert!(matches!(
+        machine::add_machine(&app.backend, &system(), wired).await,
+        Err(Error::Invalid { field: "module", .. })
+    ));
+    assert_eq!(fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap().len(), 1);
 }

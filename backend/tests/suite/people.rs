@@ -1,17 +1,25 @@
 //! Operators, members and sessions: who gets in, and that nobody sees another operator's things.
 
-use crate::support::{TestApp, stage};
+use crate::support::{
+    TestApp,
+    actors::{acting_for, system},
+    stage,
+};
 use backend::{
     Error,
     access::{
-        members,
-        operators::{self, NewOperator, OperatorChange},
+        role::Role,
         sign_in::{self, PasswordOwners},
     },
     flows::{
-        operate::{machine, price},
+        operate::{
+            machine, member,
+            operator::{self, NewOperator, OperatorChange},
+            price,
+        },
         scan_machine,
     },
+    ids::{MachineId, OperatorId},
     ledger,
     machines::{fleet, shapes::PriceChange},
     money::Currency,
@@ -25,7 +33,10 @@ const PASSWORD: &str = "correct horse battery";
 #[tokio::test]
 async fn a_member_signs_in_with_the_right_password_only() {
     let app = TestApp::start().await;
-    let id = members::add_member(&app.backend, app.shop.operator_id, " Ann@Acme.test ", PASSWORD).await.unwrap();
+    let id =
+        member::add_member(&app.backend, &system(), app.shop.operator_id, " Ann@Acme.test ", PASSWORD, Role::Owner)
+            .await
+            .unwrap();
     let member = sign_in::sign_in(&app.backend, "ann@ACME.test ", PASSWORD).await.unwrap();
     assert_eq!(
         (member.member_id, member.operator_id, member.email.as_str()),
@@ -49,14 +60,17 @@ async fn a_member_signs_in_with_the_right_password_only() {
 #[tokio::test]
 async fn wrong_members_and_operators_are_refused_by_field() {
     let app = TestApp::start().await;
-    members::add_member(&app.backend, app.shop.operator_id, "ann@acme.test", PASSWORD).await.unwrap();
+    member::add_member(&app.backend, &system(), app.shop.operator_id, "ann@acme.test", PASSWORD, Role::Owner)
+        .await
+        .unwrap();
     for (email, password, wrong_field) in [
         ("ANN@acme.test", PASSWORD, "email"),
         ("no address", PASSWORD, "email"),
         (&format!("{}@acme.test", "x".repeat(200)), PASSWORD, "email"),
         ("bob@acme.test", "too short", "password"),
     ] {
-        let refused = members::add_member(&app.backend, app.shop.operator_id, email, password).await;
+        let refused =
+            member::add_member(&app.backend, &system(), app.shop.operator_id, email, password, Role::Owner).await;
         assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field), "{email}");
     }
     let operator = |slug: &str, name: &str| NewOperator {
@@ -74,14 +88,14 @@ async fn wrong_members_and_operators_are_refused_by_field() {
         ("Upper", "Upper", "slug"),
         ("fine", "", "name"),
     ] {
-        let refused = operators::add_operator(&app.backend, operator(slug, name)).await;
+        let refused = operator::add_operator(&app.backend, &system(), operator(slug, name)).await;
         assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == wrong_field), "{slug}");
     }
 }
 
-async fn set_contact(app: &TestApp, operator_id: i64, contact: &str) -> backend::Result<()> {
+async fn set_contact(app: &TestApp, operator_id: OperatorId, contact: &str) -> backend::Result<()> {
     let change = OperatorChange { contact: Some(contact.into()), ..OperatorChange::default() };
-    operators::change_operator(&app.backend, operator_id, change).await
+    operator::change_operator(&app.backend, &system(), operator_id, change).await
 }
 
 #[tokio::test]
@@ -100,7 +114,7 @@ async fn payers_see_whom_to_turn_to() {
     }
     set_contact(&app, app.shop.operator_id, " ").await.unwrap();
     assert_eq!(backend::flows::show_sale::sale(&app.backend, &token).await.unwrap().contact, "");
-    assert!(matches!(set_contact(&app, 999, "x").await, Err(Error::NotFound("operator"))));
+    assert!(matches!(set_contact(&app, OperatorId(999), "x").await, Err(Error::NotFound("operator"))));
 }
 
 #[tokio::test]
@@ -135,7 +149,7 @@ async fn sessions_are_kept_until_they_expire() {
 async fn an_integrator_gets_its_operators_topics_with_the_right_password_only() {
     let app = TestApp::start().await;
     assert_eq!(sign_in::integrator(&app.backend, "acme", PASSWORD).await.unwrap(), None);
-    operators::set_integrator_password(&app.backend, app.shop.operator_id, PASSWORD).await.unwrap();
+    operator::set_integrator_password(&app.backend, &system(), app.shop.operator_id, PASSWORD).await.unwrap();
     let integrator = sign_in::integrator(&app.backend, "acme", PASSWORD).await.unwrap().unwrap();
     assert_eq!(integrator.filter, "v1/acme/#");
     let now = async || {
@@ -144,7 +158,7 @@ async fn an_integrator_gets_its_operators_topics_with_the_right_password_only() 
         sign_in::fingerprints(&app.backend, owners).await.unwrap().integrators
     };
     assert_eq!(now().await.get("acme"), Some(&integrator.fingerprint));
-    operators::set_integrator_password(&app.backend, app.shop.operator_id, PASSWORD).await.unwrap();
+    operator::set_integrator_password(&app.backend, &system(), app.shop.operator_id, PASSWORD).await.unwrap();
     let anew = now().await;
     assert_ne!(anew["acme"], integrator.fingerprint, "set anew, even to the same, it is another");
     assert_eq!(anew.get("other"), None);
@@ -153,7 +167,7 @@ async fn an_integrator_gets_its_operators_topics_with_the_right_password_only() 
     {
         assert_eq!(sign_in::integrator(&app.backend, slug, password).await.unwrap(), None);
     }
-    let refused = operators::set_integrator_password(&app.backend, app.shop.operator_id, "short").await;
+    let refused = operator::set_integrator_password(&app.backend, &system(), app.shop.operator_id, "short").await;
     assert!(matches!(refused, Err(Error::Invalid { field: "password", .. })));
 }
 
@@ -164,23 +178,36 @@ async fn an_operator_sees_and_moves_nothing_of_another() {
     let eve = app.open_shop("eve").await;
     let (a, e) = (&app.shop, eve.operator_id);
 
-    assert!(matches!(fleet::machine(&app.backend, e, a.machine_id).await, Err(Error::NotFound("machine"))));
-    assert!(matches!(views::operator_sale(&app.backend, e, &token).await, Err(Error::NotFound("sale"))));
+    assert!(matches!(
+        fleet::machine(&app.backend, &acting_for(e), a.machine_id).await,
+        Err(Error::NotFound("machine"))
+    ));
+    assert!(matches!(views::operator_sale(&app.backend, &acting_for(e), &token).await, Err(Error::NotFound("sale"))));
     let change = PriceChange { label: "Free".into(), amount_minor: 1, pulses: 200 };
-    assert!(matches!(price::change_price(&app.backend, e, a.price_id, change).await, Err(Error::NotFound("price"))));
-    assert!(matches!(machine::set_active(&app.backend, e, a.machine_id, false).await, Err(Error::NotFound("machine"))));
-    assert!(matches!(machine::set_locked(&app.backend, e, a.machine_id, true).await, Err(Error::NotFound("machine"))));
+    assert!(matches!(
+        price::change_price(&app.backend, &acting_for(e), a.price_id, change).await,
+        Err(Error::NotFound("price"))
+    ));
+    assert!(matches!(
+        machine::set_active(&app.backend, &acting_for(e), a.machine_id, false).await,
+        Err(Error::NotFound("machine"))
+    ));
+    assert!(matches!(
+        machine::set_locked(&app.backend, &acting_for(e), a.machine_id, true).await,
+        Err(Error::NotFound("machine"))
+    ));
 
     let all = SalesFilter::default();
-    assert!(views::sales(&app.backend, e, all.clone()).await.unwrap().is_empty());
+    assert!(views::sales(&app.backend, &system(), e, all.clone()).await.unwrap().is_empty());
     let by_machine = SalesFilter { machine_id: Some(a.machine_id), ..all.clone() };
-    assert!(views::sales(&app.backend, e, by_machine).await.unwrap().is_empty());
+    assert!(views::sales(&app.backend, &system(), e, by_machine).await.unwrap().is_empty());
     let by_token = SalesFilter { before_token: Some(token.clone()), ..all.clone() };
-    assert!(matches!(views::sales(&app.backend, e, by_token).await, Err(Error::NotFound("sale"))));
-    let codes: Vec<String> = fleet::fleet(&app.backend, e).await.unwrap().into_iter().map(|row| row.code).collect();
+    assert!(matches!(views::sales(&app.backend, &system(), e, by_token).await, Err(Error::NotFound("sale"))));
+    let codes: Vec<String> =
+        fleet::fleet(&app.backend, &system(), e).await.unwrap().into_iter().map(|row| row.code).collect();
     assert_eq!(codes, [eve.code.as_str()]);
     assert!(ledger::balances(&app.backend, e).await.unwrap().is_empty());
-    assert_eq!(takings::takings_today(&app.backend, e).await.unwrap().total_text, "¥0.00");
+    assert_eq!(takings::takings_today(&app.backend, &system(), e).await.unwrap().total_text, "¥0.00");
 
     // And what happens to one is told to no other, on the pages or on the bus.
     app.events();
@@ -189,7 +216,7 @@ async fn an_operator_sees_and_moves_nothing_of_another() {
     let leaked =
         app.bus.messages().into_iter().filter(|m| m.topic.starts_with("v1/eve/") && !m.topic.contains(&eve.code));
     assert_eq!(leaked.count(), 0);
-    assert_eq!(views::sales(&app.backend, a.operator_id, all).await.unwrap().len(), 1);
+    assert_eq!(views::sales(&app.backend, &system(), a.operator_id, all).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -204,7 +231,7 @@ async fn sales_are_listed_newest_first_by_pages_states_and_machines() {
     app.deliver(&app.shop.module.ack(&app, &credit, stage(Stage::Received))).await;
     tokens.reverse();
     let listed = async |filter: SalesFilter| {
-        let rows = views::sales(&app.backend, app.shop.operator_id, filter).await.unwrap();
+        let rows = views::sales(&app.backend, &system(), app.shop.operator_id, filter).await.unwrap();
         rows.into_iter().map(|row| row.view.token).collect::<Vec<_>>()
     };
     let first = listed(SalesFilter::default()).await;
@@ -213,9 +240,9 @@ async fn sales_are_listed_newest_first_by_pages_states_and_machines() {
     assert_eq!(listed(SalesFilter { before_token, ..SalesFilter::default() }).await, tokens[50..]);
     let crediting = SalesFilter { state: Some("crediting".into()), ..SalesFilter::default() };
     assert_eq!(listed(crediting).await, [tokens[49].clone()]);
-    let elsewhere = SalesFilter { machine_id: Some(0), ..SalesFilter::default() };
+    let elsewhere = SalesFilter { machine_id: Some(MachineId(0)), ..SalesFilter::default() };
     assert!(listed(elsewhere).await.is_empty());
     let wrong = SalesFilter { state: Some("eaten".into()), ..SalesFilter::default() };
-    let refused = views::sales(&app.backend, app.shop.operator_id, wrong).await;
+    let refused = views::sales(&app.backend, &system(), app.shop.operator_id, wrong).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "state", .. })));
 }

@@ -1,6 +1,6 @@
 //! Statuses: presence, and that only what moves forward is taken.
 
-use crate::support::{TestApp, bus::Message};
+use crate::support::{TestApp, actors::system, bus::Message};
 use backend::{
     live::LiveKind,
     machines::{fleet, shapes::ModuleView},
@@ -8,7 +8,7 @@ use backend::{
 use protocol::messages::{Mark, faults};
 
 async fn module_of(app: &TestApp) -> ModuleView {
-    fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap().remove(0).module.unwrap()
+    fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap().remove(0).module.unwrap()
 }
 
 fn with_signal(app: &TestApp, csq: u8) -> Message {

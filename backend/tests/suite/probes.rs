@@ -1,6 +1,6 @@
 //! The live probe: a machine is ready only if its module just said so.
 
-use crate::support::{Shop, TestApp, failed, stage};
+use crate::support::{Shop, TestApp, actors::acting_for, failed, stage};
 use backend::{
     Error,
     flows::{operate::machine, place_order, probe_module, scan_machine},
@@ -157,7 +157,7 @@ async fn a_module_that_is_gone_is_offline_at_once_while_it_is_waited_for() {
 async fn an_answer_serves_no_longer_once_the_module_went_or_was_locked() {
     let app = TestApp::start().await;
     scan_answered(&app, &app.shop, stage(Stage::Done)).await;
-    machine::set_locked(&app.backend, app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    machine::set_locked(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, true).await.unwrap();
     assert_eq!(scan_answered(&app, &app.shop, failed(0, Reason::Locked)).await, Readiness::Locked);
 
     app.clock.advance(1_500);

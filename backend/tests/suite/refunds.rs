@@ -2,6 +2,7 @@
 
 use crate::support::{
     Call, Fault, Options, TestApp, What,
+    actors::system,
     app::{PRICE_MINOR, PRICE_PULSES},
     done, duplicate, failed, stage,
 };
@@ -32,7 +33,7 @@ async fn a_failed_credit_is_refunded_whole() {
     assert_eq!(asked.out_trade_no, app.number(&token).await);
     assert!(asked.reason.len() <= 80, "providers take so many bytes");
     app.assert_books().await;
-    let takings = takings::takings_today(&app.backend, app.shop.operator_id).await.unwrap();
+    let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
     assert_eq!((takings.sales, takings.mobile_text.as_str(), takings.refunded_text.as_str()), (0, "¥0.00", "¥5.00"));
     app.skip_ms(24 * 3_600_000).await;
     assert_eq!(app.bank.called(Call::Refund).len(), 1);

@@ -1,6 +1,6 @@
 //! Errands: restart, locate, learn, diagnose; what came of them, what was learned, and what was told.
 
-use crate::support::{TestApp, app::Shop, failed, stage};
+use crate::support::{TestApp, actors::acting_for, app::Shop, failed, stage};
 use backend::{
     Error,
     flows::operate::module,
@@ -18,7 +18,7 @@ use protocol::{
 const LEARN: LearnOptions = LearnOptions { coins: 10, confirm: true, test_pulses: 2 };
 
 async fn send(app: &TestApp, errand: RemoteAction) -> Result<(), Error> {
-    module::order_remote_action(&app.backend, app.shop.operator_id, app.shop.machine_id, errand).await
+    module::order_remote_action(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, errand).await
 }
 
 fn take(app: &TestApp, word: &str) -> Vec<Command> {
@@ -26,12 +26,13 @@ fn take(app: &TestApp, word: &str) -> Vec<Command> {
 }
 
 async fn errand(app: &TestApp, action: &str) -> RemoteActionView {
-    let errands = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap().errands;
+    let errands =
+        remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap().errands;
     errands.into_iter().find(|errand| errand.action == action).expect("it was ordered")
 }
 
 async fn lesson(app: &TestApp) -> LearningResultView {
-    remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id)
+    remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id)
         .await
         .unwrap()
         .lesson
@@ -40,7 +41,7 @@ async fn lesson(app: &TestApp) -> LearningResultView {
 
 async fn judge(app: &TestApp, heard_ms: i64, accept: bool) -> Result<(), Error> {
     let Shop { operator_id, machine_id, .. } = app.shop;
-    module::decide_learned(&app.backend, operator_id, machine_id, heard_ms, accept).await
+    module::decide_learned(&app.backend, &acting_for(operator_id), machine_id, heard_ms, accept).await
 }
 
 #[tokio::test]
@@ -204,7 +205,7 @@ async fn what_was_learned_is_shown_and_accepted_into_the_settings_once() {
     judge(&app, view.heard_ms, true).await.unwrap();
     judge(&app, view.heard_ms, true).await.unwrap();
     assert_eq!(settings_sent(&app), [(1, profile())]);
-    let remote = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let remote = remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap();
     let expected = ModuleSettings {
         idle_high: false,
         width_min_ms: 20,
@@ -264,7 +265,7 @@ async fn settings_that_are_saved_settle_an_open_lesson() {
     let Shop { operator_id, machine_id, .. } = app.shop;
     let save = async |since_version, settings| {
         let change = backend::flows::operate::module::SettingsChange { since_version, settings };
-        module::set_settings(&app.backend, operator_id, machine_id, change).await.unwrap();
+        module::set_settings(&app.backend, &acting_for(operator_id), machine_id, change).await.unwrap();
     };
     save(0, ModuleSettings::default()).await;
     tells(&app, 1, learned(LearnStage::Stored, 10)).await;
@@ -293,8 +294,9 @@ async fn an_old_status_teaches_nothing() {
 async fn diagnostics_are_kept_as_last_told() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
-    let remote =
-        async || remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap().diagnostics;
+    let remote = async || {
+        remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap().diagnostics
+    };
     assert!(remote().await.is_none());
     let told = Diagnostics {
         reset_cause: Some(ResetCause::Watchdog),

@@ -2,6 +2,7 @@
 
 use crate::support::{
     TestApp,
+    actors::{acting_for, system},
     app::COIN_MINOR,
     module::{done, failed, stage},
 };
@@ -20,14 +21,14 @@ async fn aged() -> TestApp {
 }
 
 async fn online(app: &TestApp) -> bool {
-    fleet::fleet(&app.backend, app.shop.operator_id).await.unwrap().remove(0).module.unwrap().online
+    fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap().remove(0).module.unwrap().online
 }
 
 #[tokio::test]
 async fn a_module_that_forgot_everything_proves_it_and_sells_again() {
     let app = aged().await;
     let module = &app.shop.module;
-    machine::set_locked(&app.backend, app.shop.operator_id, app.shop.machine_id, true).await.unwrap();
+    machine::set_locked(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, true).await.unwrap();
     let is_lock = |action: &Action| matches!(action, Action::Lock { .. });
     let lock = module.take(&app, is_lock).remove(0);
     app.deliver(&module.ack(&app, &lock, stage(Stage::Done))).await;
@@ -53,7 +54,7 @@ async fn a_module_that_forgot_everything_proves_it_and_sells_again() {
     assert!(online(&app).await);
     assert_eq!(app.cash_minor().await, i128::from(7 * COIN_MINOR));
     app.deliver(&module.ack(&app, &lock, stage(Stage::Done))).await;
-    machine::set_locked(&app.backend, app.shop.operator_id, app.shop.machine_id, false).await.unwrap();
+    machine::set_locked(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, false).await.unwrap();
     app.deliver(&module.ack(&app, &module.take(&app, is_lock).remove(0), stage(Stage::Done))).await;
 
     // Totals that were booked in its first life are booked in this one, too.

@@ -3,6 +3,7 @@
 
 use crate::support::{
     Call, Fault, Options, Shop, TestApp, What,
+    actors::acting_for,
     app::{PRICE_MINOR, PRICE_PULSES},
     bank::day_of,
     done, duplicate, failed, stage,
@@ -149,7 +150,7 @@ async fn what_the_module_forgot_favours_the_consumer_and_the_operator_is_told() 
     app.pass_ms(1_000).await;
     let row = app.row(&token).await;
     assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "module_forgot"));
-    let remote = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let remote = remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap();
     let behind = remote.behind.unwrap();
     assert_eq!((behind.settled, behind.unknown, behind.pulses), (0, 1, 5));
 }
@@ -331,7 +332,7 @@ async fn a_store_that_is_behind_its_module_is_noticed_once_and_counts_on() {
     restore(&mut app, credit.sequence).await;
     let alarms = app.alarms();
     assert!(alarms.iter().any(|alarm| alarm.contains("restored from a backup")), "{alarms:?}");
-    let remote = remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap();
+    let remote = remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap();
     let behind = remote.behind.unwrap();
     assert_eq!((behind.since_ms, behind.pulses), (app.now_ms(), 5));
     let again = app.shop.module.status(&app, |status| status.last_command = credit.sequence);
@@ -367,11 +368,16 @@ async fn settings_that_were_forgotten_are_overwritten_under_a_number_of_their_ow
     let is_settings = |action: &Action| matches!(action, Action::Settings(_));
     let choose = async |app: &TestApp, credit_width_ms| {
         let (operator_id, machine_id) = (app.shop.operator_id, app.shop.machine_id);
-        let since_version =
-            remote::remote(&app.backend, operator_id, machine_id).await.unwrap().row.module.unwrap().settings_wanted;
+        let since_version = remote::remote(&app.backend, &acting_for(operator_id), machine_id)
+            .await
+            .unwrap()
+            .row
+            .module
+            .unwrap()
+            .settings_wanted;
         let settings = ModuleSettings { credit_width_ms, ..ModuleSettings::default() };
         let change = backend::flows::operate::module::SettingsChange { since_version, settings };
-        module::set_settings(&app.backend, operator_id, machine_id, change).await.unwrap();
+        module::set_settings(&app.backend, &acting_for(operator_id), machine_id, change).await.unwrap();
         app.shop.module.take(app, is_settings).pop().unwrap()
     };
     app.copy_store().await;

@@ -1,17 +1,19 @@
 //! Secrets: stored encrypted, and of no use without the key that is not in the database.
 
-use crate::support::{TestApp, app::SECRET_KEY, store::rows};
+use crate::support::{TestApp, actors::system, app::SECRET_KEY, store::rows};
 use backend::{
     Error,
-    access::{members, operators},
+    access::role::Role,
     flows::{
-        register_module::{self, Provisioned},
+        operate::{
+            member, merchant, operator,
+            register_module::{self, Provisioned},
+        },
         take_callback::{self, CallbackFailure},
         take_message,
     },
     jobs,
     modules::{Admission, admission},
-    payments::accounts,
 };
 use protocol::{ModuleId, ModuleSecret};
 
@@ -19,8 +21,10 @@ use protocol::{ModuleId, ModuleSecret};
 async fn are_never_stored_in_the_clear() {
     let app = TestApp::start().await;
     let password = "correct horse battery";
-    members::add_member(&app.backend, app.shop.operator_id, "ann@acme.test", password).await.unwrap();
-    operators::set_integrator_password(&app.backend, app.shop.operator_id, password).await.unwrap();
+    member::add_member(&app.backend, &system(), app.shop.operator_id, "ann@acme.test", password, Role::Owner)
+        .await
+        .unwrap();
+    operator::set_integrator_password(&app.backend, &system(), app.shop.operator_id, password).await.unwrap();
     app.paid_sale().await;
 
     let secret = app.shop.module.secret.expose();
@@ -116,7 +120,7 @@ async fn a_module_is_registered_once() {
     let app = TestApp::start().await;
     let again = Provisioned { id: app.shop.module.id, secret: ModuleSecret::new([1; 32]) };
     assert!(matches!(
-        register_module::register_module(&app.backend, &again, None).await,
+        register_module::register_module(&app.backend, &system(), &again, None).await,
         Err(Error::Invalid { field: "module", .. })
     ));
     let password = app.shop.module.secret.mqtt_password(app.shop.module.id);
@@ -149,15 +153,22 @@ async fn a_merchant_account_that_cannot_work_is_refused_by_field() {
             true => drop(config.as_object_mut().unwrap().remove(field)),
             false => config[field] = value,
         }
-        let refused =
-            accounts::set_merchant_account(&app.backend, app.shop.operator_id, "wechat", &config.to_string()).await;
+        let refused = merchant::set_merchant_account(
+            &app.backend,
+            &system(),
+            app.shop.operator_id,
+            "wechat",
+            &config.to_string(),
+        )
+        .await;
         let Err(error @ Error::Invalid { field: "merchant account", .. }) = refused else { panic!("{refused:?}") };
         let sentence = error.to_string();
         assert!(sentence.contains(field), "{field}: {sentence}");
         assert!(!sentence.contains("secret words") && !sentence.contains("0123456789abcdef"), "{sentence}");
     }
     for (provider, config) in [("wechat", "no json"), ("paypal", "{}"), ("", "")] {
-        let refused = accounts::set_merchant_account(&app.backend, app.shop.operator_id, provider, config).await;
+        let refused =
+            merchant::set_merchant_account(&app.backend, &system(), app.shop.operator_id, provider, config).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "merchant account", .. })), "{provider}");
     }
     assert_eq!(app.number_of("SELECT COUNT(*) FROM merchant_accounts").await, 1);
@@ -174,7 +185,8 @@ async fn a_merchant_account_that_is_replaced_keeps_its_address_and_changes_its_k
     let mut account = app.shop.account.clone();
     account.key = "the new key".into();
     let json = serde_json::to_string(&account).unwrap();
-    let kept = accounts::set_merchant_account(&app.backend, app.shop.operator_id, "bank", &json).await.unwrap();
+    let kept =
+        merchant::set_merchant_account(&app.backend, &system(), app.shop.operator_id, "bank", &json).await.unwrap();
     assert_eq!(kept, app.shop.account_token);
     let notice = app.bank.notice(&account.merchant, &number, what);
     let old = notice.signed(&app.shop.account.key);

@@ -1,6 +1,10 @@
 //! Settings: wanted and reported versions, and how a module comes to have what is wanted.
 
-use crate::support::{Shop, TestApp, duplicate, failed, stage};
+use crate::support::{
+    Shop, TestApp,
+    actors::{acting_for, system},
+    duplicate, failed, stage,
+};
 use backend::{
     Error,
     flows::operate::{
@@ -20,12 +24,12 @@ fn wide() -> ModuleSettings {
 }
 
 async fn remote(app: &TestApp) -> RemoteView {
-    remote::remote(&app.backend, app.shop.operator_id, app.shop.machine_id).await.unwrap()
+    remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap()
 }
 
 async fn want(app: &TestApp, since_version: i64, settings: ModuleSettings) -> Result<(), Error> {
     let change = SettingsChange { since_version, settings };
-    module::set_settings(&app.backend, app.shop.operator_id, app.shop.machine_id, change).await
+    module::set_settings(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, change).await
 }
 
 fn sent(app: &TestApp) -> Vec<(Command, Settings)> {
@@ -255,10 +259,11 @@ async fn nobody_reaches_anothers_module_and_a_machine_without_one_says_so() {
     let (mine, theirs) = (app.shop.operator_id, other.machine_id);
     let change = SettingsChange { since_version: 0, settings: wide() };
     let refused = [
-        remote::remote(&app.backend, mine, theirs).await.map(drop),
-        module::set_settings(&app.backend, mine, theirs, change).await,
-        module::order_remote_action(&app.backend, mine, theirs, backend::modules::RemoteAction::Restart).await,
-        module::decide_learned(&app.backend, mine, theirs, 0, true).await,
+        remote::remote(&app.backend, &acting_for(mine), theirs).await.map(drop),
+        module::set_settings(&app.backend, &acting_for(mine), theirs, change).await,
+        module::order_remote_action(&app.backend, &acting_for(mine), theirs, backend::modules::RemoteAction::Restart)
+            .await,
+        module::decide_learned(&app.backend, &acting_for(mine), theirs, 0, true).await,
     ];
     for refused in refused {
         assert!(matches!(refused, Err(Error::NotFound("machine"))), "{refused:?}");
@@ -273,8 +278,8 @@ async fn nobody_reaches_anothers_module_and_a_machine_without_one_says_so() {
         coin_value_minor: 0,
         prices: vec![],
     };
-    let (machine_id, _) = machine::add_machine(&app.backend, bare).await.unwrap();
-    assert!(remote::remote(&app.backend, mine, machine_id).await.unwrap().row.module.is_none());
-    let refused = module::set_settings(&app.backend, mine, machine_id, change).await;
+    let (machine_id, _) = machine::add_machine(&app.backend, &system(), bare).await.unwrap();
+    assert!(remote::remote(&app.backend, &acting_for(mine), machine_id).await.unwrap().row.module.is_none());
+    let refused = module::set_settings(&app.backend, &acting_for(mine), machine_id, change).await;
     assert!(matches!(refused, Err(Error::NotFound("module of this machine"))), "{refused:?}");
 }

@@ -2,18 +2,21 @@
 
 use crate::support::{
     Options, TestApp,
+    actors::system,
     app::PRICE_PULSES,
     done,
     store::{self, Store},
 };
 use backend::{
     Error,
-    access::{
-        operators::{self, NewOperator},
-        sign_in,
-    },
+    access::sign_in,
     db::{Db, migration::Migrator},
-    flows::{place_order, scan_machine, take_callback::CallbackFailure, take_message},
+    flows::{
+        operate::operator::{self, NewOperator},
+        place_order, scan_machine,
+        take_callback::CallbackFailure,
+        take_message,
+    },
     jobs,
     money::Currency,
     sales::takings,
@@ -113,7 +116,8 @@ async fn writers_at_once_all_get_through_and_each_fails_alone() {
     // Every second one asks for a name that is taken; some lose interest while they wait.
     let write = async |number: usize| {
         let slug = if number.is_multiple_of(2) { format!("many-{number}") } else { "acme".into() };
-        let writing = operators::add_operator(&app.backend, new(slug));
+        let actor = system();
+        let writing = operator::add_operator(&app.backend, &actor, new(slug));
         if number % 8 == 6 { writing.now_or_never() } else { Some(writing.await) }
     };
     let outcomes = futures_util::future::join_all((0..64).map(write)).await;
@@ -121,7 +125,7 @@ async fn writers_at_once_all_get_through_and_each_fails_alone() {
         match outcome {
             Some(Ok(id)) => {
                 assert_eq!(number % 2, 0, "a name is given once");
-                takings::takings_today(&app.backend, *id).await.expect("what was answered for is there");
+                takings::takings_today(&app.backend, &system(), *id).await.expect("what was answered for is there");
             }
             Some(Err(error)) => assert!(number % 2 == 1 && matches!(error, Error::Invalid { .. }), "{error}"),
             None => assert_eq!(number % 8, 6),
@@ -350,7 +354,7 @@ async fn a_database_of_another_character_set_takes_every_name() {
                 time_zone: Zone::default_for(Currency::Cny),
                 refund_remainder: false,
             };
-            operators::add_operator(&app.backend, new).await.unwrap();
+            operator::add_operator(&app.backend, &system(), new).await.unwrap();
             let found = format!("SELECT COUNT(*) FROM operators WHERE name = '{name}'");
             assert_eq!(app.number_of(&found).await, 1, "{charset}");
         }

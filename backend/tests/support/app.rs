@@ -1,6 +1,7 @@
 //! The application under test, its shops, and the common steps of a sale.
 
 use super::{
+    actors::{acting_for, system},
     bank::{Bank, Callback, Config, TestProviders, What, day_of},
     bus::{Message, RecordingBus},
     clock::{ManualClock, START_MS, SeededRandom},
@@ -9,22 +10,27 @@ use super::{
 };
 use backend::{
     Parts, Result, Rules,
-    access::operators::{self, NewOperator},
     clock::Clock,
     db::Db,
     flows::{
-        operate::machine::{self, NewMachine},
+        operate::{
+            machine::{self, NewMachine},
+            merchant,
+            operator::{self, NewOperator},
+            register_module,
+        },
         place_order::{self, Checkout, OrderRequest},
-        probe_module, register_module,
+        probe_module,
         take_callback::{self, CallbackFailure},
         take_message,
     },
+    ids::{MachineId, OperatorId, PriceId},
     jobs,
     live::{LiveEvent, LiveKind},
     machines::{fleet, shapes::PriceChange},
     modules::registry,
     money::Currency,
-    payments::{RealProviders, accounts},
+    payments::RealProviders,
     sales::{shapes::SaleRow, views},
     zones::Zone,
 };
@@ -54,12 +60,12 @@ pub struct Options {
 
 /// An operator with a merchant account, a machine with a module and one price: 5.00 for 5 pulses.
 pub struct Shop {
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     pub account_token: String,
     pub account: Config,
-    pub machine_id: i64,
+    pub machine_id: MachineId,
     pub code: String,
-    pub price_id: i64,
+    pub price_id: PriceId,
     pub module: TestModule,
 }
 
@@ -233,14 +239,14 @@ impl TestApp {
 
     /// The only sale of the shop.
     pub async fn only_token(&self) -> String {
-        let sales = views::sales(&self.backend, self.shop.operator_id, Default::default()).await.unwrap();
+        let sales = views::sales(&self.backend, &system(), self.shop.operator_id, Default::default()).await.unwrap();
         assert_eq!(sales.len(), 1);
         sales[0].view.token.clone()
     }
 
     /// A sale of the shop, as its operator sees it.
     pub async fn row(&self, token: &str) -> SaleRow {
-        views::operator_sale(&self.backend, self.shop.operator_id, token).await.unwrap()
+        views::operator_sale(&self.backend, &acting_for(self.shop.operator_id), token).await.unwrap()
     }
 
     pub async fn state(&self, token: &str) -> &'static str {
@@ -376,11 +382,11 @@ async fn open_shop(backend: &backend::Context, slug: &str, refund_remainder: boo
         time_zone: Zone::default_for(Currency::Cny),
         refund_remainder,
     };
-    let operator_id = operators::add_operator(backend, operator).await.unwrap();
+    let operator_id = operator::add_operator(backend, &system(), operator).await.unwrap();
     let account = Config { merchant: format!("merchant of {slug}"), key: format!("callback key of {slug}") };
     let json = serde_json::to_string(&account).unwrap();
-    let account_token = accounts::set_merchant_account(backend, operator_id, "bank", &json).await.unwrap();
-    let module = TestModule::new(register_module::provision_module(backend, None).await.unwrap());
+    let account_token = merchant::set_merchant_account(backend, &system(), operator_id, "bank", &json).await.unwrap();
+    let module = TestModule::new(register_module::provision_module(backend, &system(), None).await.unwrap());
     let price = PriceChange { label: "One ride".into(), amount_minor: PRICE_MINOR, pulses: PRICE_PULSES.into() };
     let machine = NewMachine {
         operator_id,
@@ -390,7 +396,7 @@ async fn open_shop(backend: &backend::Context, slug: &str, refund_remainder: boo
         coin_value_minor: COIN_MINOR,
         prices: vec![price],
     };
-    let (machine_id, code) = machine::add_machine(backend, machine).await.unwrap();
-    let price_id = fleet::machine(backend, operator_id, machine_id).await.unwrap().prices[0].id;
+    let (machine_id, code) = machine::add_machine(backend, &system(), machine).await.unwrap();
+    let price_id = fleet::machine(backend, &acting_for(operator_id), machine_id).await.unwrap().prices[0].id;
     Shop { operator_id, account_token, account, machine_id, code, price_id, module }
 }

@@ -1,5 +1,6 @@
 //! A whole backend on a real store, in a world the test plays: clock, broker, provider, modules.
 
+pub mod actors;
 pub mod app;
 pub mod bank;
 pub mod bus;

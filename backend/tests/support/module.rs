@@ -1,7 +1,7 @@
 //! A module played by the test: it signs real messages and opens real commands.
 
 use super::{app::TestApp, bus::Message};
-use backend::flows::register_module::Provisioned;
+use backend::flows::operate::register_module::Provisioned;
 use minicbor::{Encode, Encoder, encode};
 use protocol::{
     MessageKey, ModuleId, ModuleSecret,

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use backend::{
-    access::operators,
+    access::{actor::Actor, operators},
+    ids::OperatorId,
     machines::{MachineRow, list, shapes::PriceChange},
     money::Currency,
 };
@@ -13,14 +14,14 @@ use std::io::Read;
 const SECRET_BYTES_MAX: u64 = 1024;
 
 /// The number of an operator that was named by number or short name.
-pub async fn operator(backend: &backend::Context, named: &str) -> Result<i64> {
-    let found = operators::find_operator(backend, named).await;
+pub async fn operator(backend: &backend::Context, actor: &Actor, named: &str) -> Result<OperatorId> {
+    let found = operators::find_operator(backend, actor, named).await;
     Ok(found.with_context(|| format!("{named:?}: see `coinwire operator list`"))?.operator_id)
 }
 
 /// A machine that was named by number or scan code.
-pub async fn machine(backend: &backend::Context, named: &str) -> Result<MachineRow> {
-    list::find_machine(backend, named).await.with_context(|| format!("{named:?}: see `coinwire machine list`"))
+pub async fn machine(backend: &backend::Context, actor: &Actor, named: &str) -> Result<MachineRow> {
+    list::find_machine(backend, actor, named).await.with_context(|| format!("{named:?}: see `coinwire machine list`"))
 }
 
 /// A module's id.

@@ -3,7 +3,12 @@
 use super::{Execute, input, machine, manufacturer, merchant, module, operator};
 use crate::config::Settings;
 use anyhow::Result;
-use backend::{Error, access::members};
+use backend::{
+    Error,
+    access::{actor::Actor, members, role::Role},
+    flows::operate::member::{add_member, set_member_password},
+    ids::ManufacturerId,
+};
 use clap::Subcommand;
 use std::path::PathBuf;
 
@@ -36,14 +41,14 @@ pub enum Add {
     /// `coinwire manufacturer set-tool-password`.
     Tool {
         /// The manufacturer's number.
-        manufacturer: i64,
+        manufacturer: ManufacturerId,
     },
     /// A module's identity. Without a secret a new one is made. Prints what has to go into the module. Now
     /// `coinwire module add`.
     Module {
         /// The number of who made it.
         #[arg(long)]
-        manufacturer: Option<i64>,
+        manufacturer: Option<ManufacturerId>,
         /// The id and the secret (64 hexadecimal digits) of a module that has them already.
         #[arg(long, num_args = 2, value_names = ["ID", "SECRET"])]
         existing: Option<Vec<String>>,
@@ -63,41 +68,45 @@ pub enum Add {
 }
 
 impl Execute for Add {
-    async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, settings: &Settings) -> Result<()> {
         match self {
-            Add::Operator(words) => words.add(backend).await,
-            Add::Member { operator, email } => member(backend, &operator, &email).await,
-            Add::Integrator { operator } => super::Integrator::SetPassword { operator }.act(backend, settings).await,
-            Add::Manufacturer { slug, name } => super::Manufacturer::Add { slug, name }.act(backend, settings).await,
-            Add::Tool { manufacturer } => manufacturer::set_tool_password(backend, manufacturer).await,
+            Add::Operator(words) => words.add(backend, actor).await,
+            Add::Member { operator, email } => member(backend, actor, &operator, &email).await,
+            Add::Integrator { operator } => {
+                super::Integrator::SetPassword { operator }.act(backend, actor, settings).await
+            }
+            Add::Manufacturer { slug, name } => {
+                super::Manufacturer::Add { slug, name }.act(backend, actor, settings).await
+            }
+            Add::Tool { manufacturer } => manufacturer::set_tool_password(backend, actor, manufacturer).await,
             Add::Module { manufacturer, existing } => {
                 let known = match existing.as_deref() {
                     Some([id, secret]) => Some(module::identity(id, secret)?),
                     _ => None,
                 };
-                module::add(backend, manufacturer, known).await?;
+                module::add(backend, actor, manufacturer, known).await?;
                 Ok(())
             }
-            Add::Machine(words) => words.add(backend, settings).await,
+            Add::Machine(words) => words.add(backend, actor, settings).await,
             Add::Merchant { operator, provider, file } => {
-                let operator = input::operator(backend, &operator).await?;
-                merchant::add(backend, settings, operator, &provider, &file).await
+                let operator = input::operator(backend, actor, &operator).await?;
+                merchant::add(backend, actor, settings, operator, &provider, &file).await
             }
         }
     }
 }
 
 /// Adds a member, or gives one who is there another password.
-async fn member(backend: &backend::Context, operator: &str, email: &str) -> Result<()> {
-    let operator = input::operator(backend, operator).await?;
+async fn member(backend: &backend::Context, actor: &Actor, operator: &str, email: &str) -> Result<()> {
+    let operator = input::operator(backend, actor, operator).await?;
     let password = input::secret("password")?;
-    match members::find_member(backend, operator, email).await {
+    match members::find_member(backend, actor, operator, email).await {
         Ok(known) => {
-            members::set_member_password(backend, operator, known.member_id, &password).await?;
+            set_member_password(backend, actor, operator, known.member_id, &password).await?;
             println!("member {}: is a member already, the password was replaced", known.member_id);
         }
         Err(Error::NotFound(_)) => {
-            println!("member {}", members::add_member(backend, operator, email, &password).await?)
+            println!("member {}", add_member(backend, actor, operator, email, &password, Role::Owner).await?)
         }
         Err(error) => return Err(error.into()),
     }

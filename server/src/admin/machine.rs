@@ -4,6 +4,7 @@ use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
 use backend::{
+    access::actor::Actor,
     flows::operate::{
         coins::{self, CoinCorrection},
         machine::{self, MachineChange, NewMachine},
@@ -100,39 +101,39 @@ pub struct AddArgs {
 
 impl AddArgs {
     /// Adds it, and prints how it is reached.
-    pub async fn add(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
+    pub async fn add(self, backend: &backend::Context, actor: &Actor, settings: &Settings) -> Result<()> {
         let module = self.module.as_deref().map(input::module).transpose().context("--module")?;
         let prices = self.prices.iter().map(|price| input::price(price)).collect::<Result<Vec<_>>>()?;
         let (name, site, coin_value_minor) = (self.name, self.site, self.coin_value_minor);
-        let operator_id = input::operator(backend, &self.operator).await?;
+        let operator_id = input::operator(backend, actor, &self.operator).await?;
         let new = NewMachine { operator_id, module, name, site, coin_value_minor, prices };
-        let (machine, code) = machine::add_machine(backend, new).await?;
+        let (machine, code) = machine::add_machine(backend, actor, new).await?;
         println!("machine {machine}\ncode {code}\npage {}/s/{code}", settings.public_url);
         Ok(())
     }
 }
 
 impl Execute for Machine {
-    async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, settings: &Settings) -> Result<()> {
         match self {
-            Machine::Add(words) => words.add(backend, settings).await,
-            Machine::List { operator, form } => list(backend, operator, &form).await,
+            Machine::Add(words) => words.add(backend, actor, settings).await,
+            Machine::List { operator, form } => list(backend, actor, operator, &form).await,
             Machine::Set { machine, name, site, coin_value_minor, on_sale } => {
                 let change = MachineChange { name, site, coin_value_minor };
-                set(backend, &machine, change, on_sale).await
+                set(backend, actor, &machine, change, on_sale).await
             }
             Machine::ReplaceModule { machine, module, none: _ } => {
                 let module = module.as_deref().map(input::module).transpose()?;
-                let row = input::machine(backend, &machine).await?;
-                machine::replace_module(backend, row.operator_id, row.machine_id, module).await?;
+                let row = input::machine(backend, actor, &machine).await?;
+                machine::replace_module(backend, actor, row.machine_id, module).await?;
                 let (old, new) = (print::or_dash(&row.module), print::or_dash(&module));
                 println!("machine {}: module {new} in place of {old}; code {} as before", row.machine_id, row.code);
                 Ok(())
             }
             Machine::CorrectCoins { machine, amount_minor, reason, count_anew } => {
-                let row = input::machine(backend, &machine).await?;
+                let row = input::machine(backend, actor, &machine).await?;
                 let correction = CoinCorrection { amount_minor, reason, count_anew };
-                coins::correct_coins(backend, row.operator_id, row.machine_id, &correction).await?;
+                coins::correct_coins(backend, actor, row.machine_id, &correction).await?;
                 println!(
                     "machine {}: {amount_minor} minor units added to the cash expected in its box",
                     row.machine_id
@@ -143,14 +144,14 @@ impl Execute for Machine {
                 Ok(())
             }
             Machine::Retire { machine } => {
-                let row = input::machine(backend, &machine).await?;
-                machine::retire_machine(backend, row.operator_id, row.machine_id).await?;
+                let row = input::machine(backend, actor, &machine).await?;
+                machine::retire_machine(backend, actor, row.machine_id).await?;
                 println!("machine {} is retired; module {} is free", row.machine_id, print::or_dash(&row.module));
                 Ok(())
             }
             Machine::BringBack { machine } => {
-                let row = input::machine(backend, &machine).await?;
-                machine::bring_back_machine(backend, row.operator_id, row.machine_id).await?;
+                let row = input::machine(backend, actor, &machine).await?;
+                machine::bring_back_machine(backend, actor, row.machine_id).await?;
                 println!("machine {} is back in service", row.machine_id);
                 Ok(())
             }
@@ -158,13 +159,13 @@ impl Execute for Machine {
     }
 }
 
-async fn list(backend: &backend::Context, operator: Option<String>, form: &print::Form) -> Result<()> {
+async fn list(backend: &backend::Context, actor: &Actor, operator: Option<String>, form: &print::Form) -> Result<()> {
     let operator = match operator {
-        Some(named) => Some(input::operator(backend, &named).await?),
+        Some(named) => Some(input::operator(backend, actor, &named).await?),
         None => None,
     };
     let heads = ["NUMBER", "OPERATOR", "CODE", "NAME", "SITE", "MODULE", "STATE"];
-    form.rows(&list::machines(backend, operator).await?, heads, |row| {
+    form.rows(&list::machines(backend, actor, operator).await?, heads, |row| {
         let state = match (row.retired_ms, row.active) {
             (Some(_), _) => "retired",
             (None, true) => "on sale",
@@ -182,14 +183,20 @@ async fn list(backend: &backend::Context, operator: Option<String>, form: &print
     })
 }
 
-async fn set(backend: &backend::Context, machine: &str, change: MachineChange, on_sale: Option<bool>) -> Result<()> {
+async fn set(
+    backend: &backend::Context,
+    actor: &Actor,
+    machine: &str,
+    change: MachineChange,
+    on_sale: Option<bool>,
+) -> Result<()> {
     if change.name.is_none() && change.site.is_none() && change.coin_value_minor.is_none() && on_sale.is_none() {
         bail!("nothing to change: give --name, --site, --coin-value-minor or --on-sale");
     }
-    let row = input::machine(backend, machine).await?;
-    machine::change_machine(backend, row.operator_id, row.machine_id, change).await?;
+    let row = input::machine(backend, actor, machine).await?;
+    machine::change_machine(backend, actor, row.machine_id, change).await?;
     if let Some(on_sale) = on_sale {
-        machine::set_active(backend, row.operator_id, row.machine_id, on_sale).await?;
+        machine::set_active(backend, actor, row.machine_id, on_sale).await?;
     }
     println!("machine {} changed", row.machine_id);
     Ok(())

@@ -3,8 +3,12 @@
 use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result};
-use backend::access::{members, operators};
-use clap::Subcommand;
+use backend::{
+    access::{actor::Actor, members, operators, role::Role},
+    flows::operate::{member, operator},
+    ids::{MemberId, OperatorId},
+};
+use clap::{Subcommand, ValueEnum};
 
 #[derive(Subcommand)]
 pub enum Member {
@@ -14,6 +18,9 @@ pub enum Member {
         operator: String,
         /// The address to sign in with.
         email: String,
+        /// What the member is for the operator, and so may do.
+        #[arg(long, value_enum, default_value = "owner")]
+        role: RoleArg,
     },
     /// List an operator's members.
     List {
@@ -30,6 +37,16 @@ pub enum Member {
         /// The address the member signs in with.
         email: String,
     },
+    /// Give a member another role, who has to sign in again.
+    SetRole {
+        /// The operator's number or short name.
+        operator: String,
+        /// The address the member signs in with.
+        email: String,
+        /// What the member is for the operator, and so may do.
+        #[arg(value_enum)]
+        role: RoleArg,
+    },
     /// Remove a member, who is signed out everywhere within a second.
     Remove {
         /// The operator's number or short name.
@@ -39,41 +56,81 @@ pub enum Member {
     },
 }
 
+/// What a member is for an operator.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RoleArg {
+    /// May do everything.
+    Owner,
+    /// May do everything but people, merchant accounts and the business itself.
+    Manager,
+    /// Looks after machines and modules; sees no takings.
+    Technician,
+    /// Looks after money; changes no machine.
+    Accountant,
+    /// Sees machines and sales, and changes nothing.
+    Viewer,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Owner => Role::Owner,
+            RoleArg::Manager => Role::Manager,
+            RoleArg::Technician => Role::Technician,
+            RoleArg::Accountant => Role::Accountant,
+            RoleArg::Viewer => Role::Viewer,
+        }
+    }
+}
+
 impl Execute for Member {
-    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, _: &Settings) -> Result<()> {
         match self {
-            Member::Add { operator, email } => {
-                let operator = input::operator(backend, &operator).await?;
+            Member::Add { operator, email, role } => {
+                let operator = input::operator(backend, actor, &operator).await?;
                 println!(
                     "member {}",
-                    members::add_member(backend, operator, &email, &input::secret("password")?).await?
+                    member::add_member(backend, actor, operator, &email, &input::secret("password")?, role.into())
+                        .await?
                 );
             }
             Member::List { operator, form } => {
-                let members = members::members(backend, input::operator(backend, &operator).await?).await?;
-                form.rows(&members, ["NUMBER", "E-MAIL", "SINCE"], |row| {
-                    [row.member_id.to_string(), row.email.clone(), print::time(Some(row.created_ms))]
+                let members =
+                    members::members(backend, actor, input::operator(backend, actor, &operator).await?).await?;
+                form.rows(&members, ["NUMBER", "E-MAIL", "ROLE", "SINCE"], |row| {
+                    [
+                        row.member_id.to_string(),
+                        row.email.clone(),
+                        row.role.as_str().into(),
+                        print::time(Some(row.created_ms)),
+                    ]
                 })?;
             }
             Member::SetPassword { operator, email } => {
-                let operator = input::operator(backend, &operator).await?;
-                let member = find(backend, operator, &email).await?;
-                members::set_member_password(backend, operator, member, &input::secret("password")?).await?;
-                println!("member {member}: password set");
+                let operator = input::operator(backend, actor, &operator).await?;
+                let found = find(backend, actor, operator, &email).await?;
+                member::set_member_password(backend, actor, operator, found, &input::secret("password")?).await?;
+                println!("member {found}: password set");
+            }
+            Member::SetRole { operator, email, role } => {
+                let operator = input::operator(backend, actor, &operator).await?;
+                let found = find(backend, actor, operator, &email).await?;
+                member::set_member_role(backend, actor, operator, found, role.into()).await?;
+                println!("member {found}: role set");
             }
             Member::Remove { operator, email } => {
-                let operator = input::operator(backend, &operator).await?;
-                let member = find(backend, operator, &email).await?;
-                members::remove_member(backend, operator, member).await?;
-                println!("member {member} removed");
+                let operator = input::operator(backend, actor, &operator).await?;
+                let found = find(backend, actor, operator, &email).await?;
+                member::remove_member(backend, actor, operator, found).await?;
+                println!("member {found} removed");
             }
         }
         Ok(())
     }
 }
 
-async fn find(backend: &backend::Context, operator: i64, email: &str) -> Result<i64> {
-    let found = members::find_member(backend, operator, email).await;
+async fn find(backend: &backend::Context, actor: &Actor, operator: OperatorId, email: &str) -> Result<MemberId> {
+    let found = members::find_member(backend, actor, operator, email).await;
     Ok(found.with_context(|| format!("{email:?}: see `coinwire member list {operator}`"))?.member_id)
 }
 
@@ -90,16 +147,16 @@ pub enum Integrator {
 }
 
 impl Execute for Integrator {
-    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, _: &Settings) -> Result<()> {
         match self {
             Integrator::SetPassword { operator } => {
-                let operator = input::operator(backend, &operator).await?;
-                operators::set_integrator_password(backend, operator, &input::secret("password")?).await?;
+                let operator = input::operator(backend, actor, &operator).await?;
+                operator::set_integrator_password(backend, actor, operator, &input::secret("password")?).await?;
                 println!("password set; the user name is the operator's short name");
                 Ok(())
             }
             Integrator::List(form) => {
-                form.rows(&operators::operators(backend).await?, ["OPERATOR", "USER NAME", "PASSWORD"], |row| {
+                form.rows(&operators::operators(backend, actor).await?, ["OPERATOR", "USER NAME", "PASSWORD"], |row| {
                     [row.operator_id.to_string(), row.slug.clone(), print::yes_no(row.has_integrator)]
                 })
             }

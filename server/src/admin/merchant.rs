@@ -3,7 +3,7 @@
 use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result};
-use backend::payments::accounts;
+use backend::{access::actor::Actor, flows::operate::merchant, ids::OperatorId, payments::accounts};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -29,19 +29,19 @@ pub enum Merchant {
 }
 
 impl Execute for Merchant {
-    async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, settings: &Settings) -> Result<()> {
         match self {
             Merchant::Add { operator, provider, file } => {
-                let operator = input::operator(backend, &operator).await?;
-                add(backend, settings, operator, &provider, &file).await
+                let operator = input::operator(backend, actor, &operator).await?;
+                add(backend, actor, settings, operator, &provider, &file).await
             }
             Merchant::List { operator, form } => {
                 let operator = match operator {
-                    Some(named) => Some(input::operator(backend, &named).await?),
+                    Some(named) => Some(input::operator(backend, actor, &named).await?),
                     None => None,
                 };
                 let heads = ["NUMBER", "OPERATOR", "PROVIDER", "ACTIVE", "SINCE", "CALLBACKS"];
-                form.rows(&accounts::merchant_accounts(backend, operator).await?, heads, |row| {
+                form.rows(&accounts::merchant_accounts(backend, actor, operator).await?, heads, |row| {
                     [
                         row.account_id.to_string(),
                         row.operator_id.to_string(),
@@ -59,13 +59,14 @@ impl Execute for Merchant {
 /// Stores an account from a file, and prints where the provider reports to.
 pub async fn add(
     backend: &backend::Context,
+    actor: &Actor,
     settings: &Settings,
-    operator: i64,
+    operator: OperatorId,
     provider: &str,
     file: &Path,
 ) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let token = accounts::set_merchant_account(backend, operator, provider, &text).await?;
+    let token = merchant::set_merchant_account(backend, actor, operator, provider, &text).await?;
     println!("callbacks {}/callbacks/{provider}/{token}", settings.public_url);
     Ok(())
 }

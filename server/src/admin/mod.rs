@@ -4,6 +4,7 @@
 //! Ends with 0 when it is done, with 1 when it was refused or failed (the reason is on standard error), and with 2 when
 //! the words make no sense. Secrets come in on standard input, and go out once, on standard output.
 
+mod audit;
 mod input;
 mod legacy_add;
 mod machine;
@@ -16,6 +17,7 @@ mod price;
 mod print;
 mod sale;
 
+pub use audit::Audit;
 pub use legacy_add::Add;
 pub use machine::Machine;
 pub use manufacturer::Manufacturer;
@@ -28,6 +30,7 @@ pub use sale::Sale;
 
 use crate::{ConfigFile, config::Settings, log, server};
 use anyhow::Result;
+use backend::access::actor::Actor;
 use clap::{Args, Subcommand};
 
 /// What is done with a noun, in which store.
@@ -41,7 +44,7 @@ pub struct StoreCommand<Verb: Subcommand> {
 
 /// A verb that can be carried out.
 pub trait Execute {
-    async fn act(self, backend: &backend::Context, settings: &Settings) -> Result<()>;
+    async fn act(self, backend: &backend::Context, actor: &Actor, settings: &Settings) -> Result<()>;
 }
 
 impl<Verb: Subcommand + Execute> StoreCommand<Verb> {
@@ -49,6 +52,12 @@ impl<Verb: Subcommand + Execute> StoreCommand<Verb> {
     pub async fn run(self) -> Result<()> {
         let settings = self.config.read()?;
         log::begin(&settings.log)?;
-        self.verb.act(&server::backend_without_bus(&settings).await?, &settings).await
+        self.verb.act(&server::backend_without_bus(&settings).await?, &shell_user(), &settings).await
     }
+}
+
+/// Whoever uses this shell, as far as the environment tells: kept with what is done.
+fn shell_user() -> Actor {
+    let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    Actor::system(user.map_or_else(|| "command line".to_owned(), |user| format!("command line, {user}")))
 }

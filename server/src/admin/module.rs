@@ -4,10 +4,12 @@ use super::{Execute, input, print};
 use crate::config::{self, Settings};
 use anyhow::{Context, Result};
 use backend::{
-    flows::{
+    access::actor::Actor,
+    flows::operate::{
         disable_module,
         register_module::{self, Provisioned},
     },
+    ids::ManufacturerId,
     modules::registry,
 };
 use clap::Subcommand;
@@ -22,7 +24,7 @@ pub enum Module {
         operator: Option<String>,
         /// The number of who made it.
         #[arg(long)]
-        manufacturer: Option<i64>,
+        manufacturer: Option<ManufacturerId>,
         /// The id of a module that has an identity already. Its secret (64 hexadecimal digits) is read from standard
         /// input.
         #[arg(long, value_name = "ID")]
@@ -60,29 +62,29 @@ pub enum Module {
 }
 
 impl Execute for Module {
-    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, _: &Settings) -> Result<()> {
         match self {
             Module::Add { operator, manufacturer, existing } => {
                 let operator = match operator {
-                    Some(named) => Some(input::operator(backend, &named).await?),
+                    Some(named) => Some(input::operator(backend, actor, &named).await?),
                     None => None,
                 };
                 let known = match existing {
                     Some(id) => Some(identity(&id, &input::secret("module's secret")?)?),
                     None => None,
                 };
-                let module = add(backend, manufacturer, known).await?;
+                let module = add(backend, actor, manufacturer, known).await?;
                 if let Some(operator) = operator {
-                    register_module::assign_module(backend, module, operator).await?;
+                    register_module::assign_module(backend, actor, module, operator).await?;
                 }
                 Ok(())
             }
             Module::List { operator, spare, form } => {
                 let operator = match operator {
-                    Some(named) => Some(input::operator(backend, &named).await?),
+                    Some(named) => Some(input::operator(backend, actor, &named).await?),
                     None => None,
                 };
-                let mut rows = registry::modules(backend, operator).await?;
+                let mut rows = registry::modules(backend, actor, operator).await?;
                 rows.retain(|row| !spare || row.machine_id.is_none());
                 let heads =
                     ["MODULE", "OPERATOR", "MACHINE", "MANUFACTURER", "FIRMWARE", "LAST HEARD", "DISABLED SINCE"];
@@ -101,15 +103,15 @@ impl Execute for Module {
             }
             Module::Give { id, operator } => {
                 let module = input::module(&id)?;
-                let operator = input::operator(backend, &operator).await?;
-                register_module::assign_module(backend, module, operator)
+                let operator = input::operator(backend, actor, &operator).await?;
+                register_module::assign_module(backend, actor, module, operator)
                     .await
                     .with_context(|| format!("module {module}"))?;
                 println!("module {module} is operator {operator}'s");
                 Ok(())
             }
-            Module::Disable { id } => set_disabled(backend, &id, true).await,
-            Module::Enable { id } => set_disabled(backend, &id, false).await,
+            Module::Disable { id } => set_disabled(backend, actor, &id, true).await,
+            Module::Enable { id } => set_disabled(backend, actor, &id, false).await,
         }
     }
 }
@@ -117,15 +119,16 @@ impl Execute for Module {
 /// Registers an identity, a new one if none is given, and prints what has to go into the module.
 pub async fn add(
     backend: &backend::Context,
-    manufacturer: Option<i64>,
+    actor: &Actor,
+    manufacturer: Option<ManufacturerId>,
     known: Option<Provisioned>,
 ) -> Result<ModuleId> {
     let module = match known {
         Some(module) => {
-            register_module::register_module(backend, &module, manufacturer).await?;
+            register_module::register_module(backend, actor, &module, manufacturer).await?;
             module
         }
-        None => register_module::provision_module(backend, manufacturer).await?,
+        None => register_module::provision_module(backend, actor, manufacturer).await?,
     };
     println!("id {}", module.id);
     println!("secret {}", config::hex(module.secret.expose()));
@@ -139,9 +142,11 @@ pub fn identity(id: &str, secret: &str) -> Result<Provisioned> {
     Ok(Provisioned { id: input::module(id)?, secret: ModuleSecret::new(secret) })
 }
 
-async fn set_disabled(backend: &backend::Context, id: &str, disabled: bool) -> Result<()> {
+async fn set_disabled(backend: &backend::Context, actor: &Actor, id: &str, disabled: bool) -> Result<()> {
     let module = input::module(id)?;
-    disable_module::set_module_disabled(backend, module, disabled).await.with_context(|| format!("module {module}"))?;
+    disable_module::set_module_disabled(backend, actor, module, disabled)
+        .await
+        .with_context(|| format!("module {module}"))?;
     println!("module {module} is {}", if disabled { "disabled" } else { "enabled" });
     Ok(())
 }

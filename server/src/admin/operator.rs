@@ -4,7 +4,8 @@ use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
 use backend::{
-    access::operators::{self, NewOperator, OperatorChange},
+    access::{actor::Actor, operators},
+    flows::operate::operator::{self, NewOperator, OperatorChange},
     money::Currency,
     sales::takings,
     zones::{Period, Zone},
@@ -70,7 +71,7 @@ pub struct AddArgs {
 
 impl AddArgs {
     /// Adds it, and prints its number.
-    pub async fn add(self, backend: &backend::Context) -> Result<()> {
+    pub async fn add(self, backend: &backend::Context, actor: &Actor) -> Result<()> {
         let currency = input::currency(&self.currency)?;
         let time_zone = self.zone(currency)?;
         let new = NewOperator {
@@ -80,7 +81,7 @@ impl AddArgs {
             time_zone,
             refund_remainder: self.refund_remainder,
         };
-        println!("operator {}", operators::add_operator(backend, new).await?);
+        println!("operator {}", operator::add_operator(backend, actor, new).await?);
         Ok(())
     }
 
@@ -116,12 +117,12 @@ impl From<PeriodArg> for Period {
 }
 
 impl Execute for Operator {
-    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, _: &Settings) -> Result<()> {
         match self {
-            Operator::Add(words) => words.add(backend).await,
+            Operator::Add(words) => words.add(backend, actor).await,
             Operator::List(form) => {
                 let heads = ["NUMBER", "SHORT NAME", "NAME", "CURRENCY", "TIME ZONE", "REFUNDS"];
-                form.rows(&operators::operators(backend).await?, heads, |row| {
+                form.rows(&operators::operators(backend, actor).await?, heads, |row| {
                     let refunds = if row.refund_remainder { "the rest" } else { "all" }.to_owned();
                     let (slug, name) = (row.slug.clone(), row.name.clone());
                     [row.operator_id.to_string(), slug, name, row.currency.clone(), row.time_zone.clone(), refunds]
@@ -132,15 +133,15 @@ impl Execute for Operator {
                     bail!("nothing to change: give --name, --contact, --time-zone or --refund-remainder");
                 }
                 let time_zone = time_zone.as_deref().map(Zone::parse).transpose()?;
-                let operator = input::operator(backend, &operator).await?;
+                let operator = input::operator(backend, actor, &operator).await?;
                 let change = OperatorChange { name, contact, time_zone, refund_remainder };
-                operators::change_operator(backend, operator, change).await?;
+                operator::change_operator(backend, actor, operator, change).await?;
                 println!("operator {operator} changed");
                 Ok(())
             }
             Operator::Takings { operator, period, form } => {
-                let operator = input::operator(backend, &operator).await?;
-                form.one(&takings::takings(backend, operator, period.into()).await?, |takings| {
+                let operator = input::operator(backend, actor, &operator).await?;
+                form.one(&takings::takings(backend, actor, operator, period.into()).await?, |takings| {
                     vec![
                         ("sales", takings.sales.to_string()),
                         ("by phone", takings.mobile_text.clone()),

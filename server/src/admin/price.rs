@@ -4,7 +4,9 @@ use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result, bail};
 use backend::{
+    access::actor::Actor,
     flows::operate::price,
+    ids::{MachineId, PriceId},
     machines::{prices, shapes::PriceChange},
 };
 use clap::Subcommand;
@@ -32,7 +34,7 @@ pub enum Price {
     /// Change a price. Sales made before keep the old one.
     Set {
         /// The price's number.
-        price: i64,
+        price: PriceId,
         /// What consumers read.
         #[arg(long)]
         label: Option<String>,
@@ -46,7 +48,7 @@ pub enum Price {
     /// Remove a price. Sales made at it stay as they are.
     Remove {
         /// The price's number.
-        price: i64,
+        price: PriceId,
     },
     /// Put a machine's prices in another order.
     Order {
@@ -54,38 +56,38 @@ pub enum Price {
         machine: String,
         /// The numbers of all its prices, first to last.
         #[arg(required = true)]
-        prices: Vec<i64>,
+        prices: Vec<PriceId>,
     },
 }
 
 impl Execute for Price {
-    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, _: &Settings) -> Result<()> {
         match self {
             Price::Add { machine, label, amount_minor, pulses } => {
-                let row = input::machine(backend, &machine).await?;
+                let row = input::machine(backend, actor, &machine).await?;
                 let new = PriceChange { label, amount_minor, pulses };
-                println!("price {}", price::add_price(backend, row.operator_id, row.machine_id, new).await?);
+                println!("price {}", price::add_price(backend, actor, row.machine_id, new).await?);
             }
             Price::List { machine, form } => {
-                let row = input::machine(backend, &machine).await?;
-                let prices = prices::prices(backend, row.operator_id, row.machine_id).await?;
+                let row = input::machine(backend, actor, &machine).await?;
+                let prices = prices::prices(backend, actor, row.machine_id).await?;
                 form.rows(&prices, ["NUMBER", "LABEL", "AMOUNT", "PULSES"], |price| {
                     let (label, amount) = (price.label.clone(), price.amount_text.clone());
                     [price.id.to_string(), label, amount, price.pulses.to_string()]
                 })?;
             }
             Price::Set { price, label, amount_minor, pulses } => {
-                set(backend, price, label, amount_minor, pulses).await?;
+                set(backend, actor, price, label, amount_minor, pulses).await?;
                 println!("price {price} changed");
             }
             Price::Remove { price } => {
-                let (operator, machine) = of(backend, price).await?;
-                price::remove_price(backend, operator, machine, price).await?;
+                let machine = of(backend, actor, price).await?;
+                price::remove_price(backend, actor, machine, price).await?;
                 println!("price {price} removed");
             }
             Price::Order { machine, prices } => {
-                let row = input::machine(backend, &machine).await?;
-                price::order_prices(backend, row.operator_id, row.machine_id, &prices).await?;
+                let row = input::machine(backend, actor, &machine).await?;
+                price::order_prices(backend, actor, row.machine_id, &prices).await?;
                 println!("machine {}: prices are in order", row.machine_id);
             }
         }
@@ -93,16 +95,17 @@ impl Execute for Price {
     }
 }
 
-/// The operator and the machine of a price.
-async fn of(backend: &backend::Context, price: i64) -> Result<(i64, i64)> {
-    prices::machine_of_price(backend, price)
+/// The machine of a price.
+async fn of(backend: &backend::Context, actor: &Actor, price: PriceId) -> Result<MachineId> {
+    prices::machine_of_price(backend, actor, price)
         .await
         .with_context(|| format!("{price}: see `coinwire price list MACHINE`"))
 }
 
 async fn set(
     backend: &backend::Context,
-    price: i64,
+    actor: &Actor,
+    price: PriceId,
     label: Option<String>,
     amount_minor: Option<i64>,
     pulses: Option<i32>,
@@ -110,13 +113,13 @@ async fn set(
     if label.is_none() && amount_minor.is_none() && pulses.is_none() {
         bail!("nothing to change: give --label, --amount-minor or --pulses");
     }
-    let (operator, machine) = of(backend, price).await?;
-    let prices = prices::prices(backend, operator, machine).await?;
+    let machine = of(backend, actor, price).await?;
+    let prices = prices::prices(backend, actor, machine).await?;
     let now = prices.into_iter().find(|row| row.id == price).context("the price was removed meanwhile")?;
     let change = PriceChange {
         label: label.unwrap_or(now.label),
         amount_minor: amount_minor.unwrap_or(now.amount.amount_minor),
         pulses: pulses.unwrap_or(now.pulses),
     };
-    Ok(price::change_price(backend, operator, price, change).await?)
+    Ok(price::change_price(backend, actor, price, change).await?)
 }

@@ -4,6 +4,7 @@ use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::Result;
 use backend::{
+    access::actor::Actor,
     clock::{SystemRandom, random_text},
     flows::operate::sale::{self, ManualActionRequest},
     sales::{
@@ -65,9 +66,9 @@ pub struct Justification {
     /// Why, in your words. Kept with the sale.
     #[arg(long)]
     reason: String,
-    /// Who decides, kept with the sale.
-    #[arg(long, default_value = "the server's operator")]
-    by: String,
+    /// Who decides, kept with the sale. Without it, the user of this shell.
+    #[arg(long)]
+    by: Option<String>,
     /// Give a key of your own (1 to 64 letters and digits) where a script may run twice: what has the same key is done once.
     #[arg(long)]
     key: Option<String>,
@@ -97,10 +98,18 @@ impl From<How> for Settlement {
 /// Characters of a key that nobody chose.
 const KEY_CHARS: usize = 26;
 
-async fn decide(backend: &backend::Context, token: String, act: ManualAction, why: Justification) -> Result<()> {
+async fn decide(
+    backend: &backend::Context,
+    actor: &Actor,
+    token: String,
+    act: ManualAction,
+    why: Justification,
+) -> Result<()> {
     let key = why.key.unwrap_or_else(|| random_text(&SystemRandom, KEY_CHARS));
-    let request = ManualActionRequest { token, key, act, reason: why.reason, by: why.by };
-    let row = sale::perform_manual_action(backend, None, request).await?;
+    let request = ManualActionRequest { token, key, act, reason: why.reason };
+    // Who decides may be another than whose shell it is.
+    let actor = &why.by.map_or_else(|| actor.clone(), Actor::system);
+    let row = sale::perform_manual_action(backend, actor, request).await?;
     println!("sale {} is {}", row.view.token, row.view.state);
     if let Some(refunded) = row.view.refund_text {
         println!("refunded or being refunded: {refunded}");
@@ -109,13 +118,13 @@ async fn decide(backend: &backend::Context, token: String, act: ManualAction, wh
 }
 
 impl Execute for Sale {
-    async fn act(self, backend: &backend::Context, _: &Settings) -> Result<()> {
+    async fn act(self, backend: &backend::Context, actor: &Actor, _: &Settings) -> Result<()> {
         match self {
             Sale::List { operator, state, before, form } => {
-                let operator = input::operator(backend, &operator).await?;
+                let operator = input::operator(backend, actor, &operator).await?;
                 let filter = SalesFilter { state, before_token: before, machine_id: None };
                 let heads = ["SALE", "WHEN", "MACHINE", "AMOUNT", "STATE", "REASON", "REFUNDED"];
-                form.rows(&views::sales(backend, operator, filter).await?, heads, |row| {
+                form.rows(&views::sales(backend, actor, operator, filter).await?, heads, |row| {
                     let view = &row.view;
                     [
                         view.token.clone(),
@@ -129,13 +138,15 @@ impl Execute for Sale {
                 })
             }
             Sale::Refund { token, amount_minor, why } => {
-                decide(backend, token, ManualAction::Refund { amount_minor }, why).await
+                decide(backend, actor, token, ManualAction::Refund { amount_minor }, why).await
             }
-            Sale::Settle { token, how, why } => decide(backend, token, ManualAction::Settle(how.into()), why).await,
+            Sale::Settle { token, how, why } => {
+                decide(backend, actor, token, ManualAction::Settle(how.into()), why).await
+            }
             Sale::Show { token, form } => {
                 let sale = Shown {
-                    row: views::any_sale(backend, &token).await?,
-                    actions: actions::sale_actions(backend, &token).await?,
+                    row: views::operator_sale(backend, actor, &token).await?,
+                    actions: actions::sale_actions(backend, actor, &token).await?,
                 };
                 form.one(&sale, facts)
             }

@@ -3,23 +3,28 @@
 use crate::config::{hex, parse_hex, write_private};
 use anyhow::{Context, Result};
 use backend::{
-    access::{
-        members,
-        operators::{self, NewOperator, OperatorChange},
-    },
+    access::{actor::Actor, role::Role},
     clock::{SystemRandom, random_text},
-    flows::{
-        operate::machine::{self, NewMachine},
+    flows::operate::{
+        machine::{self, NewMachine},
+        member, merchant,
+        operator::{self, NewOperator, OperatorChange},
         register_module::{self, Provisioned},
     },
+    ids::OperatorId,
     machines::shapes::PriceChange,
     money::Currency,
-    payments::{accounts, wechat},
+    payments::wechat,
     zones::Zone,
 };
 use protocol::{ModuleId, ModuleSecret};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// Who sets the demo up.
+fn system() -> Actor {
+    Actor::system("the demo")
+}
 
 /// The demo operator's short name.
 pub const OPERATOR_SLUG: &str = "sunny";
@@ -62,7 +67,7 @@ pub struct State {
     pub modules: Vec<Identity>,
     /// Registered and wired, but nothing runs for it: to try a module by hand.
     pub spare: Identity,
-    operator_id: Option<i64>,
+    operator_id: Option<OperatorId>,
     machine_codes: Vec<String>,
     spare_is_wired: bool,
     #[serde(skip)]
@@ -130,7 +135,7 @@ impl State {
                 operator_id
             }
         };
-        accounts::set_merchant_account(backend, operator_id, "wechat", &account(sandbox)?).await?;
+        merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &account(sandbox)?).await?;
         let mut machines = vec![];
         for (number, identity) in self.modules.iter().enumerate() {
             let (name, site, prices) = machine(number);
@@ -153,9 +158,10 @@ impl State {
         Ok(machines)
     }
 
-    async fn add_operator(&self, backend: &backend::Context) -> Result<i64> {
-        let operator_id = operators::add_operator(
+    async fn add_operator(&self, backend: &backend::Context) -> Result<OperatorId> {
+        let operator_id = operator::add_operator(
             backend,
+            &system(),
             NewOperator {
                 slug: OPERATOR_SLUG.into(),
                 name: "Sunny Rides".into(),
@@ -166,9 +172,9 @@ impl State {
         )
         .await?;
         let change = OperatorChange { contact: Some(CONTACT.into()), ..OperatorChange::default() };
-        operators::change_operator(backend, operator_id, change).await?;
-        members::add_member(backend, operator_id, &self.email, &self.password).await?;
-        operators::set_integrator_password(backend, operator_id, &self.integrator_password).await?;
+        operator::change_operator(backend, &system(), operator_id, change).await?;
+        member::add_member(backend, &system(), operator_id, &self.email, &self.password, Role::Owner).await?;
+        operator::set_integrator_password(backend, &system(), operator_id, &self.integrator_password).await?;
         Ok(operator_id)
     }
 }
@@ -182,14 +188,14 @@ fn machine(number: usize) -> (String, &'static str, &'static [(&'static str, i64
 
 async fn add_machine(
     backend: &backend::Context,
-    operator_id: i64,
+    operator_id: OperatorId,
     identity: &Identity,
     name: &str,
     site: &str,
     prices: &[(&str, i64, i32)],
 ) -> Result<String> {
     let module = identity.identity().context("a module's identity in demo-state.json is damaged")?;
-    register_module::register_module(backend, &module, None).await?;
+    register_module::register_module(backend, &system(), &module, None).await?;
     let prices = prices.iter().map(|(label, amount_minor, pulses)| PriceChange {
         label: (*label).into(),
         amount_minor: *amount_minor,
@@ -197,6 +203,7 @@ async fn add_machine(
     });
     let (_, code) = machine::add_machine(
         backend,
+        &system(),
         NewMachine {
             operator_id,
             module: Some(module.id),

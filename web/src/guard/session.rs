@@ -11,7 +11,10 @@ use crate::{
     pages::resend,
     shared::App,
 };
-use backend::access::{sign_in, signed_in::Member};
+use backend::{
+    access::{actor::Actor, sign_in, signed_in::Member},
+    ids::MemberId,
+};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use poem::{
     Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response,
@@ -37,7 +40,7 @@ pub(crate) struct Sessions(pub(crate) backend::Context);
 pub(crate) async fn member_of(backend: &backend::Context, cookie: &str) -> Option<Member> {
     let data = sign_in::load_session(backend, &stored_id(cookie)).await.ok()??;
     let entries: BTreeMap<String, Value> = serde_json::from_str(&data).ok()?;
-    let member = sign_in::member(backend, entries.get(MEMBER)?.as_i64()?).await.ok()?;
+    let member = sign_in::member(backend, MemberId(entries.get(MEMBER)?.as_i64()?)).await.ok()?;
     // A session that began with an older password is invalid.
     (entries.get(FINGERPRINT)?.as_str()? == member.fingerprint).then_some(member)
 }
@@ -98,6 +101,8 @@ pub(crate) fn sign_in(session: &Session, member: &Member) {
 #[derive(Clone)]
 pub(crate) struct Signed {
     pub(crate) member: Member,
+    /// The member as one who acts.
+    pub(crate) actor: Actor,
     /// The session, as stored.
     pub(crate) session: String,
 }
@@ -116,7 +121,7 @@ pub(crate) async fn members_only<E: Endpoint>(
     mut request: Request,
 ) -> poem::Result<Response> {
     let session = request.extensions().get::<Session>().cloned().expect("sessions are around this");
-    let member = match session.get::<i64>(MEMBER) {
+    let member = match session.get::<MemberId>(MEMBER) {
         None => None,
         Some(id) => match sign_in::member(&app.backend, id).await {
             Ok(member) if session.get(FINGERPRINT).as_ref() == Some(&member.fingerprint) => Some(member),
@@ -132,13 +137,14 @@ pub(crate) async fn members_only<E: Endpoint>(
     let page = request.extensions_mut().get_mut::<Page>().expect("the envelope puts a page into every request");
     page.look.time_zone = Some(member.time_zone.clone());
     let page = page.clone();
+    let actor = member.actor(Some(page.visitor()?));
     let _ = page.signed.set(member.clone());
     // A form with an expired token is never executed.
     if let Some(expired_form) = request.extensions().get::<ExpiredForm>() {
         return Ok(resend::answer(&page, Some(&member), expired_form)?);
     }
     let session = stored_id(&cookie(&request));
-    request.extensions_mut().insert(Signed { member, session });
+    request.extensions_mut().insert(Signed { member, actor, session });
     inner.call(request).await.map(IntoResponse::into_response)
 }
 

@@ -2,6 +2,7 @@
 //! now and then instead.
 
 use crate::{config::Limits, failure::Failure, guard::limits::limit_key};
+use backend::ids::MemberId;
 use parking_lot::Mutex;
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -12,7 +13,7 @@ const RETRY_AFTER_S: u64 = 5;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum StreamOwner {
     /// A member's, by number.
-    Member(i64),
+    Member(MemberId),
     /// A sale's, by its token.
     Sale(String),
     /// Anybody's.
@@ -116,12 +117,15 @@ mod tests {
         let sale = || StreamOwner::Sale("token".into());
         let mut held = vec![take(1, sale()).unwrap()];
         assert!(matches!(take(2, sale()), Err(Failure::TooMany { .. })), "one sale has one stream");
-        held.push(take(1, StreamOwner::Member(1)).unwrap());
+        held.push(take(1, StreamOwner::Member(MemberId(1))).unwrap());
         held.push(take(1, StreamOwner::Anonymous).unwrap());
         assert!(matches!(take(1, StreamOwner::Anonymous), Err(Failure::TooMany { .. })), "one address has three");
-        held.push(take(2, StreamOwner::Member(1)).unwrap());
-        assert!(matches!(take(2, StreamOwner::Member(1)), Err(Failure::TooMany { .. })), "one member has two");
-        held.push(take(2, StreamOwner::Member(2)).unwrap());
+        held.push(take(2, StreamOwner::Member(MemberId(1))).unwrap());
+        assert!(
+            matches!(take(2, StreamOwner::Member(MemberId(1))), Err(Failure::TooMany { .. })),
+            "one member has two"
+        );
+        held.push(take(2, StreamOwner::Member(MemberId(2))).unwrap());
         held.push(take(3, StreamOwner::Anonymous).unwrap());
         assert!(matches!(take(4, StreamOwner::Anonymous), Err(Failure::Busy)), "there are six");
         held.clear();

@@ -1,7 +1,7 @@
 //! Actions that cannot be undone ask for confirmation and say what will happen. Without JavaScript: the form's answer
 //! is a page with the question, whose form confirms.
 
-use crate::{failure::Failure, page::Page};
+use crate::{failure::Failure, page::Page, pages::member_context::member_context};
 use backend::access::signed_in::Member;
 use poem::Response;
 use serde::Serialize;
@@ -37,8 +37,7 @@ pub(crate) fn ask(page: Page, member: &Member, tab: &str, question: &Question<'_
 
 /// What the template names.
 pub(crate) fn context(member: &Member, tab: &str, question: &Question<'_>) -> Context {
-    let mut context = Context::new();
-    context.insert("member", member);
+    let mut context = member_context(member);
     context.insert("tab", tab);
     context.insert("question", question);
     context.insert("sure", CONFIRM_FIELD);

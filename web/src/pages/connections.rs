@@ -6,11 +6,15 @@ use crate::{
     guard::{session::Signed, streams::StreamOwner},
     live,
     page::{Page, see_other},
-    pages::confirm::{self, Question},
+    pages::{
+        confirm::{self, Question},
+        member_context::member_context,
+    },
     rendering::{Fragment, Pace},
 };
 use backend::{
-    access::signed_in::Member,
+    access::{operations::Operation, signed_in::Member},
+    ids::MachineId,
     machines::{fleet, shapes::FleetRow},
 };
 use poem::{
@@ -42,7 +46,7 @@ pub(crate) struct Row {
     kind: &'static str,
     /// The machine's name, or the short name of the operator or the manufacturer.
     name: String,
-    machine_id: Option<i64>,
+    machine_id: Option<MachineId>,
     client_id: String,
     peer: String,
     version: &'static str,
@@ -110,8 +114,7 @@ pub(crate) fn context(
     asked: &Asked,
     unknown_proxy: Option<&IpAddr>,
 ) -> Context {
-    let mut context = Context::new();
-    context.insert("member", member);
+    let mut context = member_context(member);
     context.insert("tab", "connections");
     context.insert("hidden", &(count - rows.len()));
     context.insert("rows", &rows);
@@ -128,8 +131,10 @@ fn gate(page: &Page) -> Result<&Arc<dyn EmbeddedBroker>, Failure> {
     page.app.config.mqtt.as_ref().ok_or(Failure::NotFound)
 }
 
-async fn look(page: &Page, member: &Member, query: &str) -> Result<(Vec<Row>, usize), Failure> {
-    let fleet = fleet::fleet(&page.app.backend, member.operator_id).await?;
+async fn look(page: &Page, signed: &Signed, query: &str) -> Result<(Vec<Row>, usize), Failure> {
+    signed.actor.check(Operation::ViewConnections)?;
+    let member = &signed.member;
+    let fleet = fleet::fleet(&page.app.backend, &signed.actor, member.operator_id).await?;
     let is_admin = page.app.config.admins.contains(&member.email);
     Ok(rows(gate(page)?.connections(), &fleet, member, is_admin, query))
 }
@@ -137,7 +142,7 @@ async fn look(page: &Page, member: &Member, query: &str) -> Result<(Vec<Row>, us
 /// `GET /operator/connections`
 #[handler]
 pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
-    let seen = look(&page, &signed.member, &asked.q).await?;
+    let seen = look(&page, &signed, &asked.q).await?;
     // Who runs the server can mend it.
     let is_admin = page.app.config.admins.contains(&signed.member.email);
     let unknown_proxy = page.app.unknown_proxy.get().filter(|_| is_admin);
@@ -147,6 +152,7 @@ pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>)
 /// `GET /operator/connections/events`
 #[handler]
 pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
+    signed.actor.check(Operation::ViewConnections)?;
     let rendering = page.clone();
     let asked = Arc::new(asked);
     live::fragments(
@@ -158,7 +164,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
             let (page, signed, asked) = (rendering.clone(), signed.clone(), asked.clone());
             async move {
                 signed.check_signed_in(&page.app.backend).await?;
-                let seen = look(&page, &signed.member, &asked.q).await?;
+                let seen = look(&page, &signed, &asked.q).await?;
                 let context = context(&signed.member, seen, &asked, None);
                 Ok(Fragment { html: page.fragment("connections_state.html", context)?, last: false })
             }
@@ -181,8 +187,9 @@ pub(crate) async fn end(
     Path(number): Path<u64>,
     Form(form): Form<EndForm>,
 ) -> Result<Response, Failure> {
+    signed.actor.check(Operation::EndConnection)?;
     let gate = gate(&page)?;
-    let fleet = fleet::fleet(&page.app.backend, signed.member.operator_id).await?;
+    let fleet = fleet::fleet(&page.app.backend, &signed.actor, signed.member.operator_id).await?;
     let is_admin = page.app.config.admins.contains(&signed.member.email);
     let asked = gate.connections().into_iter().filter(|connection| connection.number == number).collect();
     // Connections that the member may not see are treated as not existing.
@@ -198,7 +205,7 @@ pub(crate) async fn end(
     }
     let ended = !visible.is_empty() && gate.end_connection(number);
     if ended {
-        tracing::info!(member = signed.member.member_id, number, "ended an MQTT connection");
+        tracing::info!(member = signed.member.member_id.0, number, "ended an MQTT connection");
     }
     Ok(see_other(&format!("/operator/connections?done={}", if ended { "ended" } else { "gone" })))
 }

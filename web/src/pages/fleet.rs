@@ -5,10 +5,11 @@ use crate::{
     guard::{session::Signed, streams::StreamOwner},
     live,
     page::Page,
+    pages::member_context::member_context,
     rendering::{Fragment, Pace},
 };
 use backend::{
-    access::signed_in::Member,
+    access::{operations::Operation, signed_in::Member},
     machines::{fleet, shapes::FleetRow},
     sales::{
         shapes::{SaleRow, SalesFilter},
@@ -26,31 +27,37 @@ pub(crate) const PACE: Pace = Pace { gap: Duration::from_millis(250), tick: Dura
 const NEWEST_SALES: usize = 8;
 
 /// What the templates name.
-pub(crate) fn context(member: &Member, fleet: &[FleetRow], takings: &Takings, sales: &[SaleRow]) -> Context {
-    let mut context = Context::new();
-    context.insert("member", member);
+pub(crate) fn context(member: &Member, fleet: &[FleetRow], takings: Option<&Takings>, sales: &[SaleRow]) -> Context {
+    let mut context = member_context(member);
     context.insert("tab", "fleet");
     context.insert("fleet", fleet);
     let online = fleet.iter().filter(|row| row.module.as_ref().is_some_and(|module| module.online)).count();
     context.insert("online", &online);
     context.insert("machines", &fleet.len());
-    context.insert("takings", takings);
+    context.insert("takings", &takings);
     context.insert("sales", &sales[..sales.len().min(NEWEST_SALES)]);
     context
 }
 
-async fn look(page: &Page, member: &Member) -> Result<Context, Failure> {
-    let backend = &page.app.backend;
-    let fleet = fleet::fleet(backend, member.operator_id).await?;
-    let takings = takings::takings_today(backend, member.operator_id).await?;
-    let sales = views::sales(backend, member.operator_id, SalesFilter::default()).await?;
-    Ok(context(member, &fleet, &takings, &sales))
+async fn look(page: &Page, signed: &Signed) -> Result<Context, Failure> {
+    let (backend, member) = (&page.app.backend, &signed.member);
+    let fleet = fleet::fleet(backend, &signed.actor, member.operator_id).await?;
+    // Not all who look after machines see the money.
+    let takings = match signed.actor.may(Operation::ViewTakings) {
+        true => Some(takings::takings_today(backend, &signed.actor, member.operator_id).await?),
+        false => None,
+    };
+    let sales = match signed.actor.may(Operation::ViewSales) {
+        true => views::sales(backend, &signed.actor, member.operator_id, SalesFilter::default()).await?,
+        false => vec![],
+    };
+    Ok(context(member, &fleet, takings.as_ref(), &sales))
 }
 
 /// `GET /operator`
 #[handler]
 pub(crate) async fn show(page: Page, signed: Signed) -> Result<Response, Failure> {
-    let context = look(&page, &signed.member).await?;
+    let context = look(&page, &signed).await?;
     page.render("fleet.html", context)
 }
 
@@ -68,7 +75,7 @@ pub(crate) async fn events(page: Page, signed: Signed) -> Result<Response, Failu
             let (page, signed) = (rendering.clone(), signed.clone());
             async move {
                 signed.check_signed_in(&page.app.backend).await?;
-                let context = look(&page, &signed.member).await?;
+                let context = look(&page, &signed).await?;
                 Ok(Fragment { html: page.fragment("fleet_state.html", context)?, last: false })
             }
         },

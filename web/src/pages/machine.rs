@@ -5,13 +5,14 @@ use crate::{
     guard::{session::Signed, streams::StreamOwner},
     live,
     page::{Page, see_other},
-    pages::fleet::PACE,
+    pages::{fleet::PACE, member_context::member_context},
     rendering::Fragment,
 };
 use backend::{
     Error,
     access::signed_in::Member,
     flows::operate::{machine, price},
+    ids::{MachineId, PriceId},
     machines::{
         fleet,
         shapes::{MachineView, PriceChange},
@@ -33,7 +34,7 @@ const QR_SIDE: u32 = 240;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Refusal {
     /// The price's form, if it is about one.
-    pub(crate) price_id: Option<i64>,
+    pub(crate) price_id: Option<PriceId>,
     /// `refused-<word>` in the locales: `label`, `amount`, `pulses`, `module-pulses`, `meanwhile` or
     /// `other`.
     pub(crate) word: &'static str,
@@ -62,8 +63,7 @@ pub(crate) fn context(
 
 /// What the live part names.
 pub(crate) fn state_context(member: &Member, view: &MachineView) -> Context {
-    let mut context = Context::new();
-    context.insert("member", member);
+    let mut context = member_context(member);
     context.insert("tab", "fleet");
     context.insert("view", view);
     context
@@ -99,10 +99,10 @@ pub(crate) struct Asked {
 pub(crate) async fn show(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
-    let view = fleet::machine(&page.app.backend, signed.member.operator_id, id).await?;
+    let view = fleet::machine(&page.app.backend, &signed.actor, id).await?;
     let done = DONE_NOTICES.into_iter().find(|notice| *notice == asked.done);
     let context = context(&signed.member, &view, &scan_url(&page, &view), done, None)?;
     page.at(format!("/operator/machines/{id}")).render("machine.html", context)
@@ -110,10 +110,10 @@ pub(crate) async fn show(
 
 /// `GET /operator/machines/{id}/events`
 #[handler]
-pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
+pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<MachineId>) -> Result<Response, Failure> {
     let operator_id = signed.member.operator_id;
     // Not found here is an answer; later it would end a stream.
-    fleet::machine(&page.app.backend, operator_id, id).await?;
+    fleet::machine(&page.app.backend, &signed.actor, id).await?;
     let rendering = page.clone();
     live::fragments(
         &page,
@@ -124,7 +124,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
             let (page, signed) = (rendering.clone(), signed.clone());
             async move {
                 signed.check_signed_in(&page.app.backend).await?;
-                let view = fleet::machine(&page.app.backend, operator_id, id).await?;
+                let view = fleet::machine(&page.app.backend, &signed.actor, id).await?;
                 let context = state_context(&signed.member, &view);
                 Ok(Fragment { html: page.fragment("machine_state.html", context)?, last: false })
             }
@@ -134,8 +134,8 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
 
 /// `GET /operator/machines/{id}/qr.svg`
 #[handler]
-pub(crate) async fn qr(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
-    let view = fleet::machine(&page.app.backend, signed.member.operator_id, id).await?;
+pub(crate) async fn qr(page: Page, signed: Signed, Path(id): Path<MachineId>) -> Result<Response, Failure> {
+    let view = fleet::machine(&page.app.backend, &signed.actor, id).await?;
     Ok(Response::builder().content_type("image/svg+xml").body(qr_svg(&scan_url(&page, &view))?))
 }
 
@@ -153,7 +153,7 @@ pub(crate) struct PriceForm {
 pub(crate) async fn change_price(
     page: Page,
     signed: Signed,
-    Path((id, price_id)): Path<(i64, i64)>,
+    Path((id, price_id)): Path<(MachineId, PriceId)>,
     Form(form): Form<PriceForm>,
 ) -> Result<Response, Failure> {
     let change = match parse_price(&form) {
@@ -163,7 +163,7 @@ pub(crate) async fn change_price(
             return refuse(page, &signed, id, refusal).await;
         }
     };
-    let outcome = price::change_price(&page.app.backend, signed.member.operator_id, price_id, change).await;
+    let outcome = price::change_price(&page.app.backend, &signed.actor, price_id, change).await;
     after(page, &signed, id, Some((price_id, form)), "price", outcome).await
 }
 
@@ -178,10 +178,10 @@ pub(crate) struct Switch {
 pub(crate) async fn set_active(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Form(form): Form<Switch>,
 ) -> Result<Response, Failure> {
-    let outcome = machine::set_active(&page.app.backend, signed.member.operator_id, id, form.on).await;
+    let outcome = machine::set_active(&page.app.backend, &signed.actor, id, form.on).await;
     after(page, &signed, id, None, if form.on { "on-sale" } else { "off-sale" }, outcome).await
 }
 
@@ -190,10 +190,10 @@ pub(crate) async fn set_active(
 pub(crate) async fn set_locked(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Form(form): Form<Switch>,
 ) -> Result<Response, Failure> {
-    let outcome = machine::set_locked(&page.app.backend, signed.member.operator_id, id, form.on).await;
+    let outcome = machine::set_locked(&page.app.backend, &signed.actor, id, form.on).await;
     after(page, &signed, id, None, if form.on { "locked" } else { "unlocked" }, outcome).await
 }
 
@@ -201,8 +201,8 @@ pub(crate) async fn set_locked(
 async fn after(
     page: Page,
     signed: &Signed,
-    id: i64,
-    price: Option<(i64, PriceForm)>,
+    id: MachineId,
+    price: Option<(PriceId, PriceForm)>,
     notice: &str,
     outcome: backend::Result<()>,
 ) -> Result<Response, Failure> {
@@ -222,8 +222,8 @@ async fn after(
     refuse(page, signed, id, Refusal { price_id, word, typed }).await
 }
 
-async fn refuse(page: Page, signed: &Signed, id: i64, refusal: Refusal) -> Result<Response, Failure> {
-    let view = fleet::machine(&page.app.backend, signed.member.operator_id, id).await?;
+async fn refuse(page: Page, signed: &Signed, id: MachineId, refusal: Refusal) -> Result<Response, Failure> {
+    let view = fleet::machine(&page.app.backend, &signed.actor, id).await?;
     let context = context(&signed.member, &view, &scan_url(&page, &view), None, Some(&refusal))?;
     let page = page.at(format!("/operator/machines/{id}"));
     page.render_as(StatusCode::UNPROCESSABLE_ENTITY, "machine.html", context)

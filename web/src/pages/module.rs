@@ -8,17 +8,19 @@ use crate::{
     pages::{
         confirm::{self, Question},
         fleet::PACE,
+        member_context::member_context,
         module_settings::SettingsForm,
     },
     rendering::Fragment,
 };
 use backend::{
     Error,
-    access::signed_in::Member,
+    access::{operations::Operation, signed_in::Member},
     flows::operate::{
         machine,
         module::{self, SettingsChange},
     },
+    ids::MachineId,
     machines::{RemoteView, remote},
     modules::{LearnOptions, RemoteAction, RemoteActionView, registry},
 };
@@ -123,8 +125,7 @@ pub(crate) fn state_context(member: &Member, view: &RemoteView) -> Context {
         view.errands.iter().map(|view| RemoteActionRow { view, reason_word: known(&REASONS, &view.reason) }).collect();
     let refused = view.errands.iter().find(|errand| errand.action == "settings");
     let lesson = view.lesson.as_ref();
-    let mut context = Context::new();
-    context.insert("member", member);
+    let mut context = member_context(member);
     context.insert("tab", "fleet");
     context.insert("view", view);
     context.insert("errands", &rows);
@@ -166,7 +167,7 @@ pub(crate) fn context(
     context
 }
 
-fn address(id: i64) -> String {
+fn address(id: MachineId) -> String {
     format!("/operator/machines/{id}/module")
 }
 
@@ -182,10 +183,10 @@ pub(crate) struct Asked {
 pub(crate) async fn show(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
-    let view = remote::remote(&page.app.backend, signed.member.operator_id, id).await?;
+    let view = remote::remote(&page.app.backend, &signed.actor, id).await?;
     let done = DONE_NOTICES.into_iter().find(|notice| *notice == asked.done);
     let replacing = replacing(&page, &signed, String::new()).await?;
     let context = context(&signed.member, &view, &SettingsForm::of(&view), &replacing, done, None);
@@ -194,10 +195,10 @@ pub(crate) async fn show(
 
 /// `GET /operator/machines/{id}/module/events`
 #[handler]
-pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> Result<Response, Failure> {
+pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<MachineId>) -> Result<Response, Failure> {
     let operator_id = signed.member.operator_id;
     // Not found here is an answer; later it would end a stream.
-    remote::remote(&page.app.backend, operator_id, id).await?;
+    remote::remote(&page.app.backend, &signed.actor, id).await?;
     let rendering = page.clone();
     live::fragments(
         &page,
@@ -208,7 +209,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
             let (page, signed) = (rendering.clone(), signed.clone());
             async move {
                 signed.check_signed_in(&page.app.backend).await?;
-                let view = remote::remote(&page.app.backend, operator_id, id).await?;
+                let view = remote::remote(&page.app.backend, &signed.actor, id).await?;
                 let context = state_context(&signed.member, &view);
                 Ok(Fragment { html: page.fragment("module_state.html", context)?, last: false })
             }
@@ -221,7 +222,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<i64>) -> R
 pub(crate) async fn set_settings(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Form(form): Form<SettingsForm>,
 ) -> Result<Response, Failure> {
     let settings = match form.parse() {
@@ -229,7 +230,7 @@ pub(crate) async fn set_settings(
         Err(word) => return refuse(page, &signed, id, Some(form), word).await,
     };
     let change = SettingsChange { since_version: form.version, settings };
-    let outcome = module::set_settings(&page.app.backend, signed.member.operator_id, id, change).await;
+    let outcome = module::set_settings(&page.app.backend, &signed.actor, id, change).await;
     after(page, &signed, id, Some(form), "settings", outcome).await
 }
 
@@ -247,7 +248,7 @@ pub(crate) struct RemoteActionForm {
 pub(crate) async fn send(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Form(form): Form<RemoteActionForm>,
 ) -> Result<Response, Failure> {
     let (errand, notice) = match form.errand.as_str() {
@@ -260,7 +261,7 @@ pub(crate) async fn send(
     if notice == "restart" && !confirm::is_confirmed(&form.sure) {
         return ask(page, &signed, id, "restart", "errands", &[("errand", "restart")]).await;
     }
-    let outcome = module::order_remote_action(&page.app.backend, signed.member.operator_id, id, errand).await;
+    let outcome = module::order_remote_action(&page.app.backend, &signed.actor, id, errand).await;
     after(page, &signed, id, None, notice, outcome).await
 }
 
@@ -268,12 +269,12 @@ pub(crate) async fn send(
 async fn ask(
     page: Page,
     signed: &Signed,
-    id: i64,
+    id: MachineId,
     word: &'static str,
     form: &str,
     fields: &[(&str, &str)],
 ) -> Result<Response, Failure> {
-    let view = remote::remote(&page.app.backend, signed.member.operator_id, id).await?;
+    let view = remote::remote(&page.app.backend, &signed.actor, id).await?;
     let back = address(id);
     let action = format!("{back}/{form}");
     let question = Question { word, about: &view.row.name, action: &action, fields, back: &back };
@@ -294,7 +295,7 @@ pub(crate) struct LearnForm {
 pub(crate) async fn learn(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Form(form): Form<LearnForm>,
 ) -> Result<Response, Failure> {
     let test_pulses = match form.test_pulses.trim() {
@@ -305,7 +306,7 @@ pub(crate) async fn learn(
         return refuse(page, &signed, id, None, "learn").await;
     };
     let errand = RemoteAction::Learn(LearnOptions { coins, confirm: form.confirm, test_pulses });
-    let outcome = module::order_remote_action(&page.app.backend, signed.member.operator_id, id, errand).await;
+    let outcome = module::order_remote_action(&page.app.backend, &signed.actor, id, errand).await;
     after(page, &signed, id, None, "learn", outcome).await
 }
 
@@ -321,11 +322,10 @@ pub(crate) struct VerdictForm {
 pub(crate) async fn set_verdict(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Form(form): Form<VerdictForm>,
 ) -> Result<Response, Failure> {
-    let outcome =
-        module::decide_learned(&page.app.backend, signed.member.operator_id, id, form.heard_ms, form.accept).await;
+    let outcome = module::decide_learned(&page.app.backend, &signed.actor, id, form.heard_ms, form.accept).await;
     after(page, &signed, id, None, if form.accept { "accepted" } else { "discarded" }, outcome).await
 }
 
@@ -343,13 +343,13 @@ pub(crate) struct CredentialForm {
 pub(crate) async fn set_credential(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Form(form): Form<CredentialForm>,
 ) -> Result<Response, Failure> {
     if form.disabled && !confirm::is_confirmed(&form.sure) {
         return ask(page, &signed, id, "disable", "credential", &[("disabled", "true")]).await;
     }
-    let outcome = module::set_disabled(&page.app.backend, signed.member.operator_id, id, form.disabled).await;
+    let outcome = module::set_disabled(&page.app.backend, &signed.actor, id, form.disabled).await;
     after(page, &signed, id, None, if form.disabled { "disabled" } else { "enabled" }, outcome).await
 }
 
@@ -369,11 +369,10 @@ pub(crate) struct ReplaceForm {
 pub(crate) async fn replace(
     page: Page,
     signed: Signed,
-    Path(id): Path<i64>,
+    Path(id): Path<MachineId>,
     Form(form): Form<ReplaceForm>,
 ) -> Result<Response, Failure> {
-    let operator_id = signed.member.operator_id;
-    let has = remote::remote(&page.app.backend, operator_id, id)
+    let has = remote::remote(&page.app.backend, &signed.actor, id)
         .await?
         .row
         .module
@@ -383,7 +382,7 @@ pub(crate) async fn replace(
         _ if has != form.was => "meanwhile",
         Err(_) => "replace",
         Ok(_) if !has.is_empty() && !form.confirmed => "replace-confirm",
-        Ok(module) => match machine::replace_module(&page.app.backend, operator_id, id, Some(module)).await {
+        Ok(module) => match machine::replace_module(&page.app.backend, &signed.actor, id, Some(module)).await {
             Ok(()) => return Ok(see_other(&format!("{}?done=replaced", address(id)))),
             Err(Error::NotFound("module") | Error::Invalid { field: "module", .. }) => "replace",
             Err(Error::Invalid { field: "module_pulses", .. }) => "replace-pulses",
@@ -395,14 +394,19 @@ pub(crate) async fn replace(
 }
 
 async fn replacing(page: &Page, signed: &Signed, typed: String) -> Result<Replacing, Failure> {
-    Ok(Replacing { spares: registry::spare_modules(&page.app.backend, signed.member.operator_id).await?, typed })
+    // Who may not replace it is not shown what could.
+    let spares = match signed.actor.may(Operation::ReplaceModule) {
+        true => registry::spare_modules(&page.app.backend, &signed.actor, signed.member.operator_id).await?,
+        false => vec![],
+    };
+    Ok(Replacing { spares, typed })
 }
 
 /// Back to the page with what was done, or with what was refused.
 async fn after(
     page: Page,
     signed: &Signed,
-    id: i64,
+    id: MachineId,
     form: Option<SettingsForm>,
     notice: &str,
     outcome: backend::Result<()>,
@@ -433,7 +437,7 @@ async fn after(
 async fn refuse(
     page: Page,
     signed: &Signed,
-    id: i64,
+    id: MachineId,
     form: Option<SettingsForm>,
     word: &str,
 ) -> Result<Response, Failure> {
@@ -443,12 +447,12 @@ async fn refuse(
 async fn show_refused(
     page: Page,
     signed: &Signed,
-    id: i64,
+    id: MachineId,
     form: Option<SettingsForm>,
     module_typed: String,
     word: &str,
 ) -> Result<Response, Failure> {
-    let view = remote::remote(&page.app.backend, signed.member.operator_id, id).await?;
+    let view = remote::remote(&page.app.backend, &signed.actor, id).await?;
     let form = form.unwrap_or_else(|| SettingsForm::of(&view));
     let replacing = replacing(&page, signed, module_typed).await?;
     let context = context(&signed.member, &view, &form, &replacing, None, Some(word));

@@ -2,7 +2,11 @@
 //! and one press sends it. Passwords are never kept, and actions that need confirmation ask again.
 
 use crate::{
-    failure::Failure, guard::form_token::ExpiredForm, navigation::page_of, page::Page, pages::confirm::CONFIRM_FIELD,
+    failure::Failure,
+    guard::form_token::ExpiredForm,
+    navigation::page_of,
+    page::Page,
+    pages::{confirm::CONFIRM_FIELD, member_context::member_context},
 };
 use backend::access::signed_in::Member;
 use poem::{Response, http::StatusCode};
@@ -31,9 +35,8 @@ pub(crate) fn answer(page: &Page, member: Option<&Member>, expired_form: &Expire
 
 /// What the template names.
 pub(crate) fn context(member: Option<&Member>, action: &str, back: &str, expired_form: &ExpiredForm) -> Context {
-    let mut context = Context::new();
-    if let Some(member) = member {
-        context.insert("member", member);
+    let mut context = member.map(member_context).unwrap_or_default();
+    if member.is_some() {
         context.insert("tab", "");
     }
     context.insert("action", action);

@@ -5,11 +5,12 @@ use crate::{
     guard::{session::Signed, streams::StreamOwner},
     live,
     page::Page,
-    pages::{fleet::PACE, sale::reason_word},
+    pages::{fleet::PACE, member_context::member_context, sale::reason_word},
     rendering::Fragment,
 };
 use backend::{
-    access::signed_in::Member,
+    access::{operations::Operation, signed_in::Member},
+    ids::MachineId,
     machines::{fleet, shapes::FleetRow},
     sales::{
         shapes::{SaleRow, SalesFilter},
@@ -49,7 +50,7 @@ pub(crate) struct Asked {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Shown {
     pub(crate) state: Option<&'static str>,
-    pub(crate) machine_id: Option<i64>,
+    pub(crate) machine_id: Option<MachineId>,
     /// Not the newest page.
     pub(crate) before: Option<String>,
 }
@@ -97,8 +98,8 @@ struct Line<'a> {
 
 /// What the templates name.
 pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], shown: &Shown) -> Context {
-    let mut context = rows_context(sales, shown);
-    context.insert("member", member);
+    let mut context = member_context(member);
+    context.extend(rows_context(sales, shown));
     context.insert("tab", "sales");
     context.insert("fleet", fleet);
     context.insert("states", &STATES);
@@ -123,14 +124,16 @@ fn rows_context(sales: &[SaleRow], shown: &Shown) -> Context {
 #[handler]
 pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let shown = Shown::of(&asked);
-    let fleet = fleet::fleet(&page.app.backend, signed.member.operator_id).await?;
-    let sales = views::sales(&page.app.backend, signed.member.operator_id, shown.filter()).await?;
+    let fleet = fleet::fleet(&page.app.backend, &signed.actor, signed.member.operator_id).await?;
+    let sales = views::sales(&page.app.backend, &signed.actor, signed.member.operator_id, shown.filter()).await?;
     page.render("sales.html", context(&signed.member, &fleet, &sales, &shown))
 }
 
 /// `GET /operator/sales/events`
 #[handler]
 pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
+    // Refused here it is an answer; later it would end a stream.
+    signed.actor.check(Operation::ViewSales)?;
     let operator_id = signed.member.operator_id;
     let shown = Shown::of(&asked);
     let rendering = page.clone();
@@ -143,7 +146,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
             let (page, signed, shown) = (rendering.clone(), signed.clone(), shown.clone());
             async move {
                 signed.check_signed_in(&page.app.backend).await?;
-                let sales = views::sales(&page.app.backend, operator_id, shown.filter()).await?;
+                let sales = views::sales(&page.app.backend, &signed.actor, operator_id, shown.filter()).await?;
                 let html = page.fragment("sales_rows.html", rows_context(&sales, &shown))?;
                 Ok(Fragment { html, last: false })
             }

@@ -15,6 +15,7 @@ use backend::{
         place_order::{Checkout, OrderRequest},
         scan_machine,
     },
+    ids::PriceId,
     payments::provider::Handoff,
     sales::{readiness::Readiness, shapes::ScanView},
 };
@@ -72,7 +73,7 @@ pub(crate) async fn show(page: Page, Path(code): Path<String>, ClientIp(ip): Cli
 /// The order form.
 #[derive(Debug, Deserialize)]
 pub(crate) struct OrderForm {
-    price_id: i64,
+    price_id: PriceId,
     amount_minor: i64,
     form_key: String,
 }

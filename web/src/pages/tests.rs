@@ -17,7 +17,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use backend::{
-    access::signed_in::Member,
+    access::{role::Role, signed_in::Member},
+    ids::{MachineId, MemberId, OperatorId, PriceId},
     machines::{
         fault_names,
         shapes::{FleetRow, MachineView, ModuleView, PulseRow},
@@ -88,7 +89,7 @@ fn templates() -> Templates {
 
 fn price(id: i64, label: &str, amount_minor: i64, pulses: i32) -> PriceView {
     let amount = Money::new(amount_minor, Currency::Cny);
-    PriceView { id, label: label.into(), amount, amount_text: amount.to_string(), pulses }
+    PriceView { id: PriceId(id), label: label.into(), amount, amount_text: amount.to_string(), pulses }
 }
 
 fn scan_view(readiness: Readiness) -> ScanView {
@@ -144,7 +145,7 @@ fn sale_row(state: &'static str) -> SaleRow {
     SaleRow {
         finished_ms: view.at_rest.then_some(1_795_404_699_000),
         view,
-        machine_id: 1,
+        machine_id: MachineId(1),
         out_trade_no: Some("CW7QK2M9XW4T01".into()),
         provider_txn_id: (state == "credited").then(|| "4200001234202611230000000001".into()),
     }
@@ -152,8 +153,9 @@ fn sale_row(state: &'static str) -> SaleRow {
 
 fn member() -> Member {
     Member {
-        member_id: 1,
-        operator_id: 1,
+        member_id: MemberId(1),
+        operator_id: OperatorId(1),
+        role: Role::Owner,
         operator: "Sunny Rides".into(),
         slug: "sunny".into(),
         email: "owner@example.com".into(),
@@ -185,14 +187,14 @@ fn module(online: bool) -> ModuleView {
     }
 }
 
-fn fleet_row(machine_id: i64, name: &str, module: Option<ModuleView>) -> FleetRow {
+fn fleet_row(machine: i64, name: &str, module: Option<ModuleView>) -> FleetRow {
     FleetRow {
-        machine_id,
-        code: format!("CODE{machine_id}"),
+        machine_id: MachineId(machine),
+        code: format!("CODE{machine}"),
         name: name.into(),
         site: "East Gate Mall".into(),
         retired_ms: None,
-        active: machine_id != 3,
+        active: machine != 3,
         module,
         sales_today: 12,
         mobile_today_text: "¥36.00".into(),
@@ -339,7 +341,7 @@ fn reasons_are_words_on_every_page() {
     assert_eq!(sale::reason_word("something_new"), "other");
     let faults = fault_names(i64::MAX);
     let faulty = ModuleView { faults: faults.clone(), ..module(true) };
-    let fleet = fleet::context(&member(), &[fleet_row(1, "Carousel", Some(faulty))], &takings(), &[]);
+    let fleet = fleet::context(&member(), &[fleet_row(1, "Carousel", Some(faulty))], Some(&takings()), &[]);
     for html in each(&templates, "faults", "fleet.html", &fleet) {
         assert!(faults.iter().all(|fault| !html.contains(&format!(">{fault}<"))), "{faults:?}");
     }
@@ -375,14 +377,14 @@ fn every_state_has_its_steps() {
 fn operator_pages_full_and_empty() {
     let templates = templates();
     let rows: Vec<SaleRow> = sales::STATES.map(sale_row).into();
-    let full = fleet::context(&member(), &fleet_rows(), &takings(), &rows);
+    let full = fleet::context(&member(), &fleet_rows(), Some(&takings()), &rows);
     let html = each(&templates, "fleet", "fleet.html", &full);
     assert!(html[1].contains("1 of 4 online"));
     each(&templates, "fleet-fragment", "fleet_state.html", &full);
-    let empty = fleet::context(&member(), &[], &Takings::default(), &[]);
+    let empty = fleet::context(&member(), &[], Some(&Takings::default()), &[]);
     assert!(each(&templates, "fleet-empty", "fleet.html", &empty)[1].contains("No machines yet"));
 
-    let shown = sales::Shown { state: Some("paid"), machine_id: Some(2), before: Some("X".into()) };
+    let shown = sales::Shown { state: Some("paid"), machine_id: Some(MachineId(2)), before: Some("X".into()) };
     let mut lossy = rows.clone();
     lossy[0].view.served_and_refunded = true;
     lossy[0].view.reason = "module_silent".into();
@@ -422,7 +424,7 @@ fn machine_page_full_empty_and_refusing() {
     for word in ["label", "amount", "pulses", "meanwhile", "other"] {
         for price_id in [None, Some(2)] {
             let typed = price_id.map(|_| serde_json::from_value(typed.clone()).unwrap());
-            let refusal = machine::Refusal { price_id, word, typed };
+            let refusal = machine::Refusal { price_id: price_id.map(PriceId), word, typed };
             let html = each(
                 &templates,
                 &format!("machine-refused-{word}"),

@@ -1,6 +1,6 @@
 //! Scan, order, pay, watch.
 
-use crate::support::{Credit, Site};
+use crate::support::{Credit, Site, system};
 use backend::{jobs, sales::views};
 
 #[tokio::test]
@@ -43,7 +43,9 @@ async fn a_machine_that_cannot_credit_takes_no_order() {
     assert_eq!(answer.status, 409);
     assert_eq!(answer.all("[role=status]"), ["Offline"]);
     assert_eq!(site.field.order_count(), 0);
-    assert!(views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap().is_empty());
+    assert!(
+        views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap().is_empty()
+    );
     // Switching language leads back to the page, not to the form's address.
     assert_eq!(answer.attributes("a.switch", "href"), [format!("{path}?lang=zh")]);
 }
@@ -87,7 +89,10 @@ async fn an_order_leads_to_the_provider_and_twice_is_once() {
     assert_eq!(site.field.last_order().amount.amount_minor, 250);
     let again = browser.submit(&page, 1).await;
     assert_eq!((again.status, again.location()), (303, first.location()));
-    assert_eq!(views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap().len(), 1);
+    assert_eq!(
+        views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap().len(),
+        1
+    );
     // The policy lets the form's answer lead there.
     assert!(page.header("content-security-policy").contains("form-action 'self' https: http:"));
 }

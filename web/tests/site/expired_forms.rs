@@ -1,7 +1,7 @@
 //! Forms that lay open: overnight, or while somebody signed in or out. They do nothing by themselves, and are one press
 //! from going on.
 
-use crate::support::{Browser, EMAIL, PASSWORD, Site, config};
+use crate::support::{Browser, EMAIL, PASSWORD, Site, config, system};
 use backend::machines::{fleet, remote};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
@@ -101,11 +101,11 @@ async fn a_members_old_form_keeps_what_was_typed_and_is_sent_with_one_press() {
         assert!(answer.has("nav a[href=\"/operator/sales\"]"), "in the operator's pages");
         assert!(answer.all("dd").contains(&"Two rides & more".to_owned()), "what was typed is shown");
         assert!(answer.attributes("main a", "href").contains(&machine), "or back to the page");
-        let view = fleet::machine(&site.backend, site.shop.operator_id, site.shop.machine_id).await.unwrap();
+        let view = fleet::machine(&site.backend, &system(), site.shop.machine_id).await.unwrap();
         assert_eq!(view.prices[0].label, "One ride", "nothing is done by it");
         // The first form of the page signs out.
         assert_eq!(browser.submit(&answer, 1).await.status, 303);
-        let view = fleet::machine(&site.backend, site.shop.operator_id, site.shop.machine_id).await.unwrap();
+        let view = fleet::machine(&site.backend, &system(), site.shop.machine_id).await.unwrap();
         assert!(view.prices.iter().any(|price| price.label == "Two rides & more"));
         let back = [("label", "One ride"), ("amount", "1"), ("pulses", "1")];
         browser.post(&price, &browser.get(&machine).await, &back).await;
@@ -123,7 +123,7 @@ async fn signed_out_elsewhere_leads_to_sign_in_and_back_to_the_form() {
     assert_eq!(answer.status, 303);
     let form = browser.get(answer.location()).await;
     assert_eq!(form.attributes("input[name=next]", "value"), std::slice::from_ref(&machine));
-    assert!(fleet::machine(&site.backend, site.shop.operator_id, site.shop.machine_id).await.unwrap().row.active);
+    assert!(fleet::machine(&site.backend, &system(), site.shop.machine_id).await.unwrap().row.active);
     let (_, fields) = Browser::form(&form, 0);
     let next = fields.iter().find(|(name, _)| name == "next").unwrap().1.clone();
     let fields = [("email", EMAIL), ("password", PASSWORD), ("next", next.as_str())];
@@ -146,7 +146,7 @@ async fn restart_disable_and_disconnect_ask_before_they_act() {
     let browser = site.operator().await;
     let path = format!("/operator/machines/{}/module", site.shop.machine_id);
     let page = browser.get(&path).await;
-    let view = || async { remote::remote(&site.backend, site.shop.operator_id, site.shop.machine_id).await.unwrap() };
+    let view = || async { remote::remote(&site.backend, &system(), site.shop.machine_id).await.unwrap() };
     for (form, fields, title) in [
         ("errands", [("errand", "restart")], "Restart the module of Carousel?"),
         ("credential", [("disabled", "true")], "Disable the module of Carousel?"),

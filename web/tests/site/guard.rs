@@ -2,9 +2,13 @@
 
 use crate::{
     serving::StuckBroker,
-    support::{EMAIL, FakeDemo, PASSWORD, Site, open_shop, panel},
+    support::{EMAIL, FakeDemo, PASSWORD, Site, open_shop, panel, system},
 };
-use backend::{access::sign_in, machines::fleet};
+use backend::{
+    access::sign_in,
+    ids::{MachineId, PriceId},
+    machines::fleet,
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -12,7 +16,7 @@ use std::{
 use web::{ProxyHeader, TrustedProxies, WebConfig};
 
 /// Every address that only members may see, with the method it takes.
-fn members_addresses(machine_id: i64, price_id: i64) -> Vec<(&'static str, String)> {
+fn members_addresses(machine_id: MachineId, price_id: PriceId) -> Vec<(&'static str, String)> {
     let machine = format!("/operator/machines/{machine_id}");
     vec![
         ("GET", "/operator".into()),
@@ -59,7 +63,7 @@ async fn strangers_are_sent_to_sign_in() {
         assert!(form.all("[role=alert]")[0].contains("sign in"));
         assert_eq!(form.attributes("input[name=next]", "value"), ["/operator/sales?state=paid"]);
     }
-    assert!(fleet::machine(&site.backend, site.shop.operator_id, site.shop.machine_id).await.unwrap().row.active);
+    assert!(fleet::machine(&site.backend, &system(), site.shop.machine_id).await.unwrap().row.active);
 }
 
 #[tokio::test]
@@ -79,7 +83,7 @@ async fn members_do_not_see_what_is_anothers() {
         assert_eq!(answer.status, 404, "{path}");
     }
     assert!(!page.text.contains(&format!("machine-{}", other.machine_id)));
-    assert!(fleet::machine(&site.backend, other.operator_id, other.machine_id).await.unwrap().row.active);
+    assert!(fleet::machine(&site.backend, &system(), other.machine_id).await.unwrap().row.active);
 }
 
 #[tokio::test]
@@ -106,7 +110,8 @@ async fn forms_from_elsewhere_do_nothing() {
         let heading = if headers.is_empty() { "Please press once more" } else { "Not sent from our page" };
         assert_eq!(answer.all("h1"), [heading]);
     }
-    let machine = || fleet::machine(&site.backend, site.shop.operator_id, site.shop.machine_id);
+    let actor = system();
+    let machine = || fleet::machine(&site.backend, &actor, site.shop.machine_id);
     assert!(machine().await.unwrap().row.active);
     for headers in [vec![("origin", "http://pay.example")], vec![("sec-fetch-site", "same-origin")]] {
         let answer = browser.post_plain(&path, &headers, &[off, ("csrf", &token)]).await;

@@ -9,5 +9,6 @@ mod module;
 mod navigation;
 mod operator;
 mod orders;
+mod roles;
 mod serving;
 mod support;

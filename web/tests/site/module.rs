@@ -1,8 +1,8 @@
 //! The page of a machine's module.
 
-use crate::support::{Browser, Site};
+use crate::support::{Browser, Site, system};
 use backend::{
-    flows::{operate::machine, register_module},
+    flows::operate::{machine, register_module},
     machines::remote,
 };
 use protocol::messages::{CoinProfile, Diagnostics, LearnStage, Learned, ResetCause, Spread};
@@ -213,9 +213,7 @@ async fn anothers_module_and_a_stranger_get_nothing() {
     assert_eq!(stranger.get(&mine).await.status, 303, "signs in first");
     let refused = stranger.post(&format!("{mine}/errands"), &stranger.get("/sign-in").await, &errand).await;
     assert_ne!(refused.status, 200);
-    assert!(
-        remote::remote(&site.backend, site.shop.operator_id, site.shop.machine_id).await.unwrap().errands.is_empty()
-    );
+    assert!(remote::remote(&site.backend, &system(), site.shop.machine_id).await.unwrap().errands.is_empty());
 }
 
 #[tokio::test]
@@ -223,8 +221,8 @@ async fn a_broken_module_is_replaced_once_the_operator_says_so() {
     let site = Site::open().await;
     let browser = site.operator().await;
     let path = path(&site);
-    let spare = register_module::provision_module(&site.backend, None).await.unwrap();
-    register_module::assign_module(&site.backend, spare.id, site.shop.operator_id).await.unwrap();
+    let spare = register_module::provision_module(&site.backend, &system(), None).await.unwrap();
+    register_module::assign_module(&site.backend, &system(), spare.id, site.shop.operator_id).await.unwrap();
     let page = browser.get(&path).await;
     assert_eq!(page.attributes("#spare-modules option", "value"), [spare.id.to_string()], "it can be chosen");
     let (old, new, way) = (site.shop.module.clone(), spare.id.to_string(), format!("{path}/replace"));
@@ -247,7 +245,7 @@ async fn a_broken_module_is_replaced_once_the_operator_says_so() {
     assert_eq!(page.all("[data-part=module] code"), [new]);
     assert!(page.all(".notice")[0].contains("new module is wired"));
     // A retired machine has no form, and its scan page says what it is.
-    machine::retire_machine(&site.backend, site.shop.operator_id, site.shop.machine_id).await.unwrap();
+    machine::retire_machine(&site.backend, &system(), site.shop.machine_id).await.unwrap();
     assert!(browser.get(&path).await.attributes("form[action$=replace]", "action").is_empty());
     let scan = site.browser().get(&format!("/s/{}", site.shop.code)).await;
     assert_eq!(scan.all("[role=status]"), ["Out of service"]);

@@ -1,8 +1,9 @@
 //! The operator's pages.
 
-use crate::support::{Browser, Site};
+use crate::support::{Browser, Site, system};
 use backend::{
-    access::{members, operators},
+    access::members,
+    flows::operate::{member, operator},
     sales::views,
 };
 
@@ -156,8 +157,8 @@ async fn times_are_those_of_the_operators_zone() {
     site.order().await;
     let zone = "Europe/Berlin".to_owned();
     let time_zone = Some(backend::zones::Zone::parse(&zone).unwrap());
-    let change = backend::access::operators::OperatorChange { time_zone, ..Default::default() };
-    operators::change_operator(&site.backend, site.shop.operator_id, change).await.unwrap();
+    let change = operator::OperatorChange { time_zone, ..Default::default() };
+    operator::change_operator(&site.backend, &system(), site.shop.operator_id, change).await.unwrap();
     let browser = site.operator().await;
     let page = browser.get("/operator/sales").await;
     assert!(page.attributes("time", "data-zone").iter().all(|of| *of == zone) && !page.all("time").is_empty());
@@ -166,7 +167,7 @@ async fn times_are_those_of_the_operators_zone() {
     let mut live = browser.stream("/operator/sales/events").await;
     live.until("data-zone=\"Europe/Berlin\"").await;
     // A consumer is wherever the phone is.
-    let sales = views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap();
+    let sales = views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap();
     let sale = site.browser().get(&format!("/sale/{}", sales[0].view.token)).await;
     assert!(sale.attributes("time", "data-zone").is_empty());
 }
@@ -174,7 +175,7 @@ async fn times_are_those_of_the_operators_zone() {
 #[tokio::test]
 async fn a_new_password_or_none_ends_a_members_pages() {
     let site = Site::open().await;
-    let member = members::members(&site.backend, site.shop.operator_id).await.unwrap().remove(0);
+    let member = members::members(&site.backend, &system(), site.shop.operator_id).await.unwrap().remove(0);
     for removed in [false, true] {
         let browser = site.operator().await;
         let mut live = browser.stream("/operator/events").await;
@@ -182,10 +183,10 @@ async fn a_new_password_or_none_ends_a_members_pages() {
         let mut seen = backend::access::members::MemberVersionsSeen::default();
         members::broadcast_member_changes(&site.backend, &mut seen).await.unwrap();
         if removed {
-            members::remove_member(&site.backend, site.shop.operator_id, member.member_id).await.unwrap();
+            member::remove_member(&site.backend, &system(), site.shop.operator_id, member.member_id).await.unwrap();
         } else {
             let password = crate::support::PASSWORD;
-            members::set_member_password(&site.backend, site.shop.operator_id, member.member_id, password)
+            member::set_member_password(&site.backend, &system(), site.shop.operator_id, member.member_id, password)
                 .await
                 .unwrap();
         }

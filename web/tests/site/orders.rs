@@ -1,9 +1,9 @@
 //! Orders that take a while, that are pressed twice, and pages that are used again.
 
-use crate::support::{Answer, Browser, Site};
+use crate::support::{Answer, Browser, Site, system};
 use backend::{
     Rules,
-    access::operators::{self, OperatorChange},
+    flows::operate::operator::{self, OperatorChange},
     sales::views,
 };
 
@@ -61,7 +61,10 @@ async fn a_slow_provider_is_waited_for_on_a_page_that_says_how_long() {
     assert_eq!(paying.status, 303);
     assert!(paying.location().starts_with("https://bank.example/pay/"), "{}", paying.location());
     assert_eq!(site.field.order_count(), 1);
-    assert_eq!(views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap().len(), 1);
+    assert_eq!(
+        views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap().len(),
+        1
+    );
     // Back from there, the page stays, and offers to pay and to choose again at once.
     browser.language = "en".into();
     let page = browser.get(&sale).await;
@@ -94,7 +97,7 @@ async fn a_provider_that_never_answers_is_given_up_in_the_time_stated() {
     site.field.hold_provider(true);
     let answer = browser.submit(&scan, 0).await;
     assert_eq!((answer.status, answer.all("h1")), (502, vec!["No money was taken".into()]));
-    let rows = views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap();
+    let rows = views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap();
     let page = browser.get(&format!("/sale/{}", rows[0].view.token)).await;
     assert_eq!(page.all("h1"), ["No money was taken"]);
     assert!(page.text.contains("did not answer in time"));
@@ -103,7 +106,10 @@ async fn a_provider_that_never_answers_is_given_up_in_the_time_stated() {
     site.field.hold_provider(false);
     let again = browser.submit(&scan, 0).await;
     assert!(again.location().starts_with("https://bank.example/pay/"), "{}", again.location());
-    assert_eq!(views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap().len(), 2);
+    assert_eq!(
+        views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -160,13 +166,18 @@ async fn a_page_that_back_brings_buys_another_ride() {
         assert_eq!(browser.submit(&scan, 0).await.location(), first.location());
         seen.push(first.location().to_owned());
         assert_eq!(site.pay().await.status, 204);
-        let token =
-            views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap()[0].view.token.clone();
+        let token = views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap()[0]
+            .view
+            .token
+            .clone();
         while backend::flows::show_sale::sale(&site.backend, &token).await.unwrap().state != "credited" {
             tokio::task::yield_now().await;
         }
     }
-    assert_eq!(views::sales(&site.backend, site.shop.operator_id, Default::default()).await.unwrap().len(), 3);
+    assert_eq!(
+        views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap().len(),
+        3
+    );
 }
 
 #[tokio::test]
@@ -176,7 +187,7 @@ async fn whom_to_turn_to_is_on_the_payers_pages() {
     let scan = format!("/s/{}", site.shop.code);
     assert!(browser.get(&scan).await.text.contains("Ask Sunny Rides where the machine stands"));
     let change = OperatorChange { contact: Some(" 400-123 4567 ".into()), ..OperatorChange::default() };
-    operators::change_operator(&site.backend, site.shop.operator_id, change).await.unwrap();
+    operator::change_operator(&site.backend, &system(), site.shop.operator_id, change).await.unwrap();
     let sale = format!("/sale/{}", site.order().await);
     for path in [&scan, &sale] {
         let page = browser.get(path).await;

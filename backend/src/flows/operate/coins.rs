@@ -2,14 +2,21 @@
 
 use crate::{
     Context, Error, Result,
-    access::operators::operator_row,
+    access::{
+        actor::Actor,
+        audit::{self, Change},
+        operations::Operation,
+        operators::operator_row,
+    },
+    ids::MachineId,
     ledger::{self, Kind, Posting},
     live::{LiveEvent, LiveKind},
-    machines::rows::own_machine,
+    machines::rows::permitted_machine,
     modules::{coin_correction, coins::Coins, module, rows::lock_module},
 };
 use protocol::ModuleId;
 use sea_orm::{ActiveValue::Set, prelude::*};
+use serde_json::json;
 
 /// A correction is at most so much, in minor units.
 const AMOUNT_MAX_MINOR: i64 = 100_000_000;
@@ -44,15 +51,20 @@ impl CoinCorrection {
     }
 }
 
-/// Corrects the coins booked for an operator's machine by a posting of its own, with its reason.
+/// Corrects the coins booked for a machine by a posting of its own, with its reason.
+///
+/// # Errors
+///
+/// `Invalid` names the field; `NotFound`, `Forbidden`, `Store`.
 pub async fn correct_coins(
     ctx: &Context,
-    operator_id: i64,
-    machine_id: i64,
+    actor: &Actor,
+    machine_id: MachineId,
     correction: &CoinCorrection,
 ) -> Result<()> {
     let reason = correction.checked()?;
-    let machine = own_machine(ctx, operator_id, machine_id).await?;
+    let (machine, permit) = permitted_machine(ctx, actor, Operation::CorrectCoins, machine_id).await?;
+    let operator_id = machine.operator_id;
     let operator = operator_row(ctx, operator_id).await?;
     let (machine, operator) = (&machine, &operator);
     ctx.db
@@ -75,6 +87,12 @@ pub async fn correct_coins(
                 ..Default::default()
             };
             let id = coin_correction::Entity::insert(row).exec(txn).await?.last_insert_id;
+            let told = json!({
+                "amount_minor": correction.amount_minor,
+                "reason": reason,
+                "count_anew": correction.count_anew,
+            });
+            audit::record(ctx, txn, permit, ("machine", machine_id), Change::to(told)).await?;
             if correction.amount_minor == 0 {
                 return Ok(());
             }
@@ -91,7 +109,13 @@ pub async fn correct_coins(
             ledger::post(txn, posting).await
         })
         .await?;
-    tracing::info!(operator_id, machine_id, amount_minor = correction.amount_minor, reason, "coins corrected");
+    tracing::info!(
+        operator_id = operator_id.0,
+        machine_id = machine_id.0,
+        amount_minor = correction.amount_minor,
+        reason,
+        "coins corrected"
+    );
     ctx.live.emit(LiveEvent { operator_id, machine_id: Some(machine_id), what: LiveKind::Status, at_ms: ctx.now_ms() });
     Ok(())
 }

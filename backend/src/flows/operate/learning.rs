@@ -2,6 +2,10 @@
 
 use crate::{
     Context, Error, Result,
+    access::{
+        actor::Permit,
+        audit::{self, Change},
+    },
     flows::{
         after_commit::{AfterCommit, publish_after_commit},
         change_settings::set_desired_settings,
@@ -13,10 +17,17 @@ use crate::{
     },
 };
 use protocol::{ModuleId, messages::LearnStage};
+use serde_json::json;
 
 /// Takes the profile of the learning result first told at `heard_ms` into the wanted settings, or leaves it and sends those
 /// again. Judging it the same way twice is nothing new.
-pub(crate) async fn decide_learning_result(ctx: &Context, module: ModuleId, heard_ms: i64, accept: bool) -> Result<()> {
+pub(crate) async fn decide_learning_result(
+    ctx: &Context,
+    permit: Permit<'_>,
+    module: ModuleId,
+    heard_ms: i64,
+    accept: bool,
+) -> Result<()> {
     let after = ctx
         .db
         .write(|txn| async move {
@@ -39,6 +50,8 @@ pub(crate) async fn decide_learning_result(ctx: &Context, module: ModuleId, hear
                 false => wanted,
             };
             let module_id = row.id.clone();
+            let told = json!({"learned_ms": heard_ms, "accepted": accept});
+            audit::record(ctx, txn, permit, ("module", module), Change::to(told)).await?;
             if accept || learned.stage == LearnStage::Stored {
                 set_desired_settings(ctx, txn, row, settings, judged, &mut after).await?;
             } else {

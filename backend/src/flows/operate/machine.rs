@@ -2,7 +2,12 @@
 
 use crate::{
     Context, Error, Result,
-    access::operators::{checked_name, operator_row, unique_or_invalid},
+    access::{
+        actor::{Actor, Permit},
+        audit::{self, Change},
+        operations::Operation,
+        operators::{checked_name, operator_row, unique_or_invalid},
+    },
     clock,
     flows::{
         after_commit::{AfterCommit, publish_after_commit},
@@ -10,15 +15,17 @@ use crate::{
         operate::price::check_module_allows,
         probe_module::invalidate_probe,
     },
+    ids::{MachineId, OperatorId},
     machines::{
         machine, price,
-        rows::{lock_machine, own_machine},
+        rows::{lock_machine, permitted_machine},
         shapes::PriceChange,
     },
     modules::{commands::queue_superseding, learning_results::verdict, module, rows::lock_module, settings},
 };
 use protocol::{ModuleId, messages::Action};
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
+use serde_json::json;
 
 /// What is to be changed of a machine. What is not given stays.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +39,12 @@ pub struct MachineChange {
 }
 
 /// Changes a machine.
-pub async fn change_machine(ctx: &Context, operator_id: i64, machine_id: i64, change: MachineChange) -> Result<()> {
+///
+/// # Errors
+///
+/// `Invalid` names the field; `NotFound`, `Forbidden`, `Store`.
+pub async fn change_machine(ctx: &Context, actor: &Actor, machine_id: MachineId, change: MachineChange) -> Result<()> {
+    let (_, permit) = permitted_machine(ctx, actor, Operation::ChangeMachine, machine_id).await?;
     let name = change.name.as_deref().map(checked_name).transpose()?;
     let site = change.site.as_deref().map(checked_name).transpose()?;
     let coin_value_minor = change.coin_value_minor.map(checked_coin_value).transpose()?;
@@ -40,7 +52,8 @@ pub async fn change_machine(ctx: &Context, operator_id: i64, machine_id: i64, ch
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut row: machine::ActiveModel = lock_machine(txn, operator_id, machine_id).await?.into();
+            let before = lock_machine(txn, machine_id).await?;
+            let mut row: machine::ActiveModel = before.clone().into();
             if let Some(name) = name {
                 row.name = Set(name.clone());
             }
@@ -50,22 +63,53 @@ pub async fn change_machine(ctx: &Context, operator_id: i64, machine_id: i64, ch
             if let Some(value) = coin_value_minor {
                 row.coin_value_minor = Set(value);
             }
-            if row.is_changed() {
-                row.update_without_returning(txn).await?;
-            }
-            Ok(())
+            store(ctx, txn, permit, before, row).await
         })
         .await
 }
 
+/// Stores what was changed of a machine, and who did it.
+async fn store(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    permit: Permit<'_>,
+    before: machine::Model,
+    change: machine::ActiveModel,
+) -> Result<()> {
+    if !change.is_changed() {
+        return Ok(());
+    }
+    let after = change.clone().try_into_model()?;
+    change.update_without_returning(txn).await?;
+    let change = Change::between(facts(&before), facts(&after));
+    audit::record_change(ctx, txn, permit, ("machine", after.id), change).await
+}
+
+/// A machine as the audit log has it.
+fn facts(machine: &machine::Model) -> serde_json::Value {
+    json!({
+        "name": machine.name,
+        "site": machine.site,
+        "coin_value_minor": machine.coin_value_minor,
+        "on_sale": machine.active,
+        "module": machine.module_id,
+        "retired_ms": machine.retired_ms,
+    })
+}
+
 /// Wires another module to a machine, or none: code, books and prices stay. A sale under way ends with the module
 /// it began with. The new module gets the settings that the old one was to have, since the coin line is the same.
-pub async fn replace_module(ctx: &Context, operator_id: i64, machine_id: i64, new: Option<ModuleId>) -> Result<()> {
+///
+/// # Errors
+///
+/// `Invalid` says why that module cannot be wired to this machine; `NotFound`, `Forbidden`, `Store`.
+pub async fn replace_module(ctx: &Context, actor: &Actor, machine_id: MachineId, new: Option<ModuleId>) -> Result<()> {
+    let (_, permit) = permitted_machine(ctx, actor, Operation::ReplaceModule, machine_id).await?;
     let replaced = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let machine = lock_machine(txn, operator_id, machine_id).await?;
+            let machine = lock_machine(txn, machine_id).await?;
             let old = machine.module_id.clone();
             if machine.retired_ms.is_some() && new.is_some() {
                 return Err(Error::invalid("machine", "is retired: bring it back first"));
@@ -73,15 +117,15 @@ pub async fn replace_module(ctx: &Context, operator_id: i64, machine_id: i64, ne
             let mut after = AfterCommit::default();
             if old.as_deref() != new.as_ref().map(ModuleId::as_str) {
                 rewire(ctx, txn, &machine, new, &mut after).await?;
-                let mut change: machine::ActiveModel = machine.into();
+                let mut change: machine::ActiveModel = machine.clone().into();
                 change.module_id = Set(new.map(|module| module.to_string()));
-                change.update_without_returning(txn).await?;
+                store(ctx, txn, permit, machine, change).await?;
             }
             Ok((old, after))
         })
         .await;
     let (old, after) = unique_or_invalid(replaced, "module", "is wired to another machine")?;
-    tracing::info!(machine = machine_id, old, new = new.map(|module| module.to_string()), "a module was replaced");
+    tracing::info!(machine = machine_id.0, old, new = new.map(|module| module.to_string()), "a module was replaced");
     for module in old.iter().map(String::as_str).chain(new.as_ref().map(ModuleId::as_str)) {
         invalidate_probe(ctx, module);
     }
@@ -133,20 +177,25 @@ async fn rewire(
 }
 
 /// Takes a machine out of service for good: its history stays, its module is free, its scan page says so.
-pub async fn retire_machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<()> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn retire_machine(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<()> {
+    let (_, permit) = permitted_machine(ctx, actor, Operation::RetireMachine, machine_id).await?;
     let module = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
-            let machine = lock_machine(txn, operator_id, machine_id).await?;
+            let machine = lock_machine(txn, machine_id).await?;
             if machine.retired_ms.is_some() {
                 return Ok(None);
             }
             let module = machine.module_id.clone();
-            let mut change: machine::ActiveModel = machine.into();
+            let mut change: machine::ActiveModel = machine.clone().into();
             change.retired_ms = Set(Some(ctx.now_ms()));
             change.module_id = Set(None);
-            change.update_without_returning(txn).await?;
+            store(ctx, txn, permit, machine, change).await?;
             Ok(module)
         })
         .await?;
@@ -157,17 +206,21 @@ pub async fn retire_machine(ctx: &Context, operator_id: i64, machine_id: i64) ->
 }
 
 /// Takes a retired machine back into service, without a module.
-pub async fn bring_back_machine(ctx: &Context, operator_id: i64, machine_id: i64) -> Result<()> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn bring_back_machine(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<()> {
+    let (_, permit) = permitted_machine(ctx, actor, Operation::RetireMachine, machine_id).await?;
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
-            let machine = lock_machine(txn, operator_id, machine_id).await?;
+            let machine = lock_machine(txn, machine_id).await?;
+            let mut change: machine::ActiveModel = machine.clone().into();
             if machine.retired_ms.is_some() {
-                let mut change: machine::ActiveModel = machine.into();
                 change.retired_ms = Set(None);
-                change.update_without_returning(txn).await?;
             }
-            Ok(())
+            store(ctx, txn, permit, machine, change).await
         })
         .await
 }
@@ -182,7 +235,7 @@ const COIN_VALUE_MAX_MINOR: i64 = 1_000_000;
 #[derive(Debug, Clone)]
 pub struct NewMachine {
     /// Whose it is.
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     /// The module wired to it.
     pub module: Option<ModuleId>,
     /// Its name.
@@ -205,7 +258,12 @@ pub(super) fn checked_coin_value(minor: i64) -> Result<i64> {
 }
 
 /// Makes a machine; gives its number and its code.
-pub async fn add_machine(ctx: &Context, new: NewMachine) -> Result<(i64, String)> {
+///
+/// # Errors
+///
+/// `Invalid` names the field; `NotFound` if there is no such operator for this actor; `Forbidden`, `Store`.
+pub async fn add_machine(ctx: &Context, actor: &Actor, new: NewMachine) -> Result<(MachineId, String)> {
+    let permit = actor.permit(Operation::AddMachine, new.operator_id, "operator")?;
     operator_row(ctx, new.operator_id).await?;
     let prices = new.prices.into_iter().map(PriceChange::checked).collect::<Result<Vec<_>>>()?;
     checked_coin_value(new.coin_value_minor)?;
@@ -252,6 +310,10 @@ pub async fn add_machine(ctx: &Context, new: NewMachine) -> Result<(i64, String)
                 };
                 price::Entity::insert(row).exec_without_returning(txn).await?;
             }
+            let mut made = facts(&machine);
+            made["prices"] =
+                prices.iter().map(|price| json!([price.label, price.amount_minor, price.pulses])).collect();
+            audit::record(ctx, txn, permit, ("machine", machine.id), Change::to(made)).await?;
             Ok((machine.id, machine.code))
         })
         .await;
@@ -259,23 +321,30 @@ pub async fn add_machine(ctx: &Context, new: NewMachine) -> Result<(i64, String)
 }
 
 /// Takes a machine on or off sale.
-pub async fn set_active(ctx: &Context, operator_id: i64, machine_id: i64, active: bool) -> Result<()> {
-    let machine = own_machine(ctx, operator_id, machine_id).await?;
-    let machine = &machine;
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn set_active(ctx: &Context, actor: &Actor, machine_id: MachineId, active: bool) -> Result<()> {
+    let (_, permit) = permitted_machine(ctx, actor, Operation::SetOnSale, machine_id).await?;
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
+            let machine = lock_machine(txn, machine_id).await?;
             let mut row: machine::ActiveModel = machine.clone().into();
             row.active = Set(active);
-            row.update_without_returning(txn).await?;
-            Ok(())
+            store(ctx, txn, permit, machine, row).await
         })
         .await
 }
 
 /// Locks a machine's module or unlocks it, by a command; its status tells when it is done.
-pub async fn set_locked(ctx: &Context, operator_id: i64, machine_id: i64, locked: bool) -> Result<()> {
-    let machine = own_machine(ctx, operator_id, machine_id).await?;
+///
+/// # Errors
+///
+/// `NotFound` if there is no such machine for this actor, or no module wired to it; `Forbidden`, `Store`.
+pub async fn set_locked(ctx: &Context, actor: &Actor, machine_id: MachineId, locked: bool) -> Result<()> {
+    let (machine, permit) = permitted_machine(ctx, actor, Operation::LockMachine, machine_id).await?;
     let module_id = machine.module_id.ok_or(Error::NotFound("module of this machine"))?;
     let lifetime_ms = ctx.rules.setting_lifetime_ms;
     let module_id = &module_id;
@@ -286,6 +355,7 @@ pub async fn set_locked(ctx: &Context, operator_id: i64, machine_id: i64, locked
             let mut after = AfterCommit::default();
             after.command(queue_superseding(ctx, txn, module_id, Action::Lock { locked }, lifetime_ms).await?);
             after.module(module_id.clone());
+            audit::record(ctx, txn, permit, ("machine", machine_id), Change::to(json!({"locked": locked}))).await?;
             Ok(after)
         })
         .await?;

@@ -2,15 +2,25 @@
 
 use crate::{
     Context, Result,
+    access::{
+        actor::Actor,
+        audit::{self, Change},
+        operations::Operation,
+    },
     flows::{
         after_commit::{AfterCommit, publish_after_commit},
         change_settings::change_settings,
-        disable_module::set_module_disabled,
-        operate::{learning::decide_learning_result, remote_action::queue_remote_action},
+        operate::{disable_module::disable, learning::decide_learning_result, remote_action::queue_remote_action},
     },
-    machines::rows::{own_module, price_rows},
-    modules::{remote_actions::RemoteAction, settings::ModuleSettings},
+    ids::MachineId,
+    machines::rows::{permitted_module, price_rows},
+    modules::{
+        remote_actions::RemoteAction,
+        rows::lock_module,
+        settings::{self, ModuleSettings},
+    },
 };
+use serde_json::json;
 
 /// Settings as an operator's form has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +33,12 @@ pub struct SettingsChange {
 
 /// Changes what is wanted of a machine's module, and queues it. The same as is wanted already changes nothing,
 /// unless the module refused it.
-pub async fn set_settings(ctx: &Context, operator_id: i64, machine_id: i64, change: SettingsChange) -> Result<()> {
-    let module = own_module(ctx, operator_id, machine_id).await?;
+///
+/// # Errors
+///
+/// `Conflict` if they were changed since the form was made; `Invalid` names the field; `NotFound`, `Forbidden`, `Store`.
+pub async fn set_settings(ctx: &Context, actor: &Actor, machine_id: MachineId, change: SettingsChange) -> Result<()> {
+    let (module, permit) = permitted_module(ctx, actor, Operation::ChangeSettings, machine_id).await?;
     let prices = price_rows(ctx.db.read(), machine_id).await?;
     change.settings.check(prices.iter().map(|price| price.pulses).max().unwrap_or(0))?;
     let after = ctx
@@ -32,7 +46,10 @@ pub async fn set_settings(ctx: &Context, operator_id: i64, machine_id: i64, chan
         .write(|txn| async move {
             let txn = &*txn;
             let mut after = AfterCommit::default();
+            let before = settings::wanted(&lock_module(txn, module).await?);
             change_settings(ctx, txn, module, change.since_version, change.settings, &mut after).await?;
+            let told = Change::between(json!(before), json!(change.settings));
+            audit::record_change(ctx, txn, permit, ("module", module), told).await?;
             Ok(after)
         })
         .await?;
@@ -41,30 +58,42 @@ pub async fn set_settings(ctx: &Context, operator_id: i64, machine_id: i64, chan
 }
 
 /// Orders a remote action of a machine's module.
+///
+/// # Errors
+///
+/// `Invalid` names the field; `NotFound`, `Forbidden`, `Store`.
 pub async fn order_remote_action(
     ctx: &Context,
-    operator_id: i64,
-    machine_id: i64,
+    actor: &Actor,
+    machine_id: MachineId,
     remote_action: RemoteAction,
 ) -> Result<()> {
-    let module = own_module(ctx, operator_id, machine_id).await?;
-    queue_remote_action(ctx, module, remote_action).await
+    let (module, permit) = permitted_module(ctx, actor, Operation::OrderRemoteAction, machine_id).await?;
+    queue_remote_action(ctx, permit, module, remote_action).await
 }
 
 /// Accepts what a machine's module learned, as it was first told at `heard_ms`, or discards it.
+///
+/// # Errors
+///
+/// `Conflict` if something else was learned meanwhile; `NotFound`, `Forbidden`, `Store`.
 pub async fn decide_learned(
     ctx: &Context,
-    operator_id: i64,
-    machine_id: i64,
+    actor: &Actor,
+    machine_id: MachineId,
     heard_ms: i64,
     accept: bool,
 ) -> Result<()> {
-    let module = own_module(ctx, operator_id, machine_id).await?;
-    decide_learning_result(ctx, module, heard_ms, accept).await
+    let (module, permit) = permitted_module(ctx, actor, Operation::JudgeLearning, machine_id).await?;
+    decide_learning_result(ctx, permit, module, heard_ms, accept).await
 }
 
 /// Disables the credential of a machine's module, for instance because it was stolen, or enables it again.
-pub async fn set_disabled(ctx: &Context, operator_id: i64, machine_id: i64, disabled: bool) -> Result<()> {
-    let module = own_module(ctx, operator_id, machine_id).await?;
-    set_module_disabled(ctx, module, disabled).await
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn set_disabled(ctx: &Context, actor: &Actor, machine_id: MachineId, disabled: bool) -> Result<()> {
+    let (module, permit) = permitted_module(ctx, actor, Operation::DisableModule, machine_id).await?;
+    disable(ctx, permit, module, disabled).await
 }

@@ -2,14 +2,21 @@
 
 use crate::{
     Context, Error, Result,
+    access::{
+        actor::Actor,
+        audit::{self, Change},
+        operations::Operation,
+    },
+    ids::{MachineId, PriceId},
     machines::{
         price,
-        rows::{lock_machine, own_machine, price_rows},
+        rows::{lock_machine, permitted_machine, price_rows},
         shapes::PriceChange,
     },
     modules::{rows::module_row, settings},
 };
 use sea_orm::{ActiveValue::Set, prelude::*};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Refuses a price beyond what the module's settings let a credit have: such a sale would be paid, refused by the
@@ -22,36 +29,61 @@ pub(crate) async fn check_module_allows(ctx: &Context, module_id: &str, pulses: 
     Ok(())
 }
 
-/// Changes a price of an operator's machine. Sales made before keep the old one.
-pub async fn change_price(ctx: &Context, operator_id: i64, price_id: i64, change: PriceChange) -> Result<()> {
+/// Changes a price of a machine. Sales made before keep the old one.
+///
+/// # Errors
+///
+/// `Invalid` names the field; `NotFound`, `Forbidden`, `Store`.
+pub async fn change_price(ctx: &Context, actor: &Actor, price_id: PriceId, change: PriceChange) -> Result<()> {
     let change = change.checked()?;
     let price = price::Entity::find_by_id(price_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("price"))?;
-    let machine = own_machine(ctx, operator_id, price.machine_id).await.map_err(|_| Error::NotFound("price"))?;
+    let permitted = permitted_machine(ctx, actor, Operation::ChangePrices, price.machine_id).await;
+    let (machine, permit) = permitted.map_err(|error| match error {
+        Error::NotFound(_) => Error::NotFound("price"),
+        other => other,
+    })?;
     if let Some(module_id) = &machine.module_id {
         check_module_allows(ctx, module_id, change.pulses).await?;
     }
-    let price = &price;
     let change = &change;
+    let machine_id = machine.id;
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
-            let mut row: price::ActiveModel = price.clone().into();
+            lock_machine(txn, machine_id).await?;
+            let found = price::Entity::find_by_id(price_id).one(txn).await?;
+            let before = found.ok_or(Error::NotFound("price"))?;
+            let mut row: price::ActiveModel = before.clone().into();
             row.label = Set(change.label.clone());
             row.amount_minor = Set(change.amount_minor);
             row.pulses = Set(change.pulses);
             row.update_without_returning(txn).await?;
-            Ok(())
+            let told = Change::between(facts(&before.label, before.amount_minor, before.pulses), facts_of(change));
+            audit::record_change(ctx, txn, permit, ("price", price_id), told).await
         })
         .await
+}
+
+/// A price as the audit log has it.
+fn facts(label: &str, amount_minor: i64, pulses: i32) -> serde_json::Value {
+    json!({"label": label, "amount_minor": amount_minor, "pulses": pulses})
+}
+
+fn facts_of(price: &PriceChange) -> serde_json::Value {
+    facts(&price.label, price.amount_minor, price.pulses)
 }
 
 /// More prices than this do not fit a scan page.
 const PRICES_MAX: usize = 20;
 
 /// Adds a price behind the others; gives its number.
-pub async fn add_price(ctx: &Context, operator_id: i64, machine_id: i64, new: PriceChange) -> Result<i64> {
+///
+/// # Errors
+///
+/// `Invalid` names the field, or says that there are too many; `NotFound`, `Forbidden`, `Store`.
+pub async fn add_price(ctx: &Context, actor: &Actor, machine_id: MachineId, new: PriceChange) -> Result<PriceId> {
     let new = new.checked()?;
-    let machine = own_machine(ctx, operator_id, machine_id).await?;
+    let (machine, permit) = permitted_machine(ctx, actor, Operation::ChangePrices, machine_id).await?;
     if let Some(module_id) = &machine.module_id {
         check_module_allows(ctx, module_id, new.pulses).await?;
     }
@@ -59,7 +91,7 @@ pub async fn add_price(ctx: &Context, operator_id: i64, machine_id: i64, new: Pr
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
-            lock_machine(txn, operator_id, machine_id).await?;
+            lock_machine(txn, machine_id).await?;
             let others = price_rows(txn, machine_id).await?;
             if others.len() >= PRICES_MAX {
                 return Err(Error::invalid("price", format!("a machine has at most {PRICES_MAX} prices")));
@@ -72,36 +104,50 @@ pub async fn add_price(ctx: &Context, operator_id: i64, machine_id: i64, new: Pr
                 position: Set(others.last().map_or(0, |last| last.position + 1)),
                 ..Default::default()
             };
-            Ok(price::Entity::insert(row).exec(txn).await?.last_insert_id)
+            let id = price::Entity::insert(row).exec(txn).await?.last_insert_id;
+            let mut made = facts_of(new);
+            made["machine"] = machine_id.0.into();
+            audit::record(ctx, txn, permit, ("price", id), Change::to(made)).await?;
+            Ok(id)
         })
         .await
 }
 
 /// Removes a price. Orders made at it before are served.
-pub async fn remove_price(ctx: &Context, operator_id: i64, machine_id: i64, price_id: i64) -> Result<()> {
+///
+/// # Errors
+///
+/// `NotFound`, `Forbidden`, `Store`.
+pub async fn remove_price(ctx: &Context, actor: &Actor, machine_id: MachineId, price_id: PriceId) -> Result<()> {
+    let (_, permit) = permitted_machine(ctx, actor, Operation::ChangePrices, machine_id).await?;
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
-            lock_machine(txn, operator_id, machine_id).await?;
-            let removed = price::Entity::delete_many()
-                .filter(price::Column::Id.eq(price_id))
-                .filter(price::Column::MachineId.eq(machine_id))
-                .exec(txn)
-                .await?;
-            if removed.rows_affected == 1 { Ok(()) } else { Err(Error::NotFound("price")) }
+            lock_machine(txn, machine_id).await?;
+            let found = price::Entity::find_by_id(price_id).one(txn).await?;
+            let price = found.filter(|price| price.machine_id == machine_id).ok_or(Error::NotFound("price"))?;
+            price::Entity::delete_by_id(price_id).exec(txn).await?;
+            let mut gone = facts(&price.label, price.amount_minor, price.pulses);
+            gone["machine"] = machine_id.0.into();
+            audit::record(ctx, txn, permit, ("price", price_id), Change::from(gone)).await
         })
         .await
 }
 
 /// Puts a machine's prices in this order: the numbers of all of them.
-pub async fn order_prices(ctx: &Context, operator_id: i64, machine_id: i64, price_ids: &[i64]) -> Result<()> {
+///
+/// # Errors
+///
+/// `Invalid` if not all are named once; `NotFound`, `Forbidden`, `Store`.
+pub async fn order_prices(ctx: &Context, actor: &Actor, machine_id: MachineId, price_ids: &[PriceId]) -> Result<()> {
+    let (_, permit) = permitted_machine(ctx, actor, Operation::ChangePrices, machine_id).await?;
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
-            lock_machine(txn, operator_id, machine_id).await?;
+            lock_machine(txn, machine_id).await?;
             let rows = price_rows(txn, machine_id).await?;
-            let known: BTreeSet<i64> = rows.iter().map(|row| row.id).collect();
-            let wanted: BTreeSet<i64> = price_ids.iter().copied().collect();
+            let known: BTreeSet<PriceId> = rows.iter().map(|row| row.id).collect();
+            let wanted: BTreeSet<PriceId> = price_ids.iter().copied().collect();
             if known != wanted || wanted.len() != price_ids.len() {
                 let known: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
                 let message = format!("must name each of the machine's prices once: {}", known.join(" "));
@@ -115,7 +161,9 @@ pub async fn order_prices(ctx: &Context, operator_id: i64, machine_id: i64, pric
                     change.update_without_returning(txn).await?;
                 }
             }
-            Ok(())
+            let before: Vec<PriceId> = rows.iter().map(|row| row.id).collect();
+            let told = Change::between(json!({"prices": before}), json!({"prices": price_ids}));
+            audit::record_change(ctx, txn, permit, ("machine", machine_id), told).await
         })
         .await
 }

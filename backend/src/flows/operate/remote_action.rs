@@ -2,6 +2,10 @@
 
 use crate::{
     Context, Result,
+    access::{
+        actor::Permit,
+        audit::{self, Change},
+    },
     flows::after_commit::{AfterCommit, publish_after_commit},
     modules::{
         command,
@@ -14,10 +18,16 @@ use protocol::{
     ModuleId,
     messages::{Action, Command},
 };
+use serde_json::json;
 
 /// Queues a remote action. The same action again while it is in progress, or right after it, counts as a second
 /// click and is ignored.
-pub(crate) async fn queue_remote_action(ctx: &Context, module: ModuleId, remote_action: RemoteAction) -> Result<()> {
+pub(crate) async fn queue_remote_action(
+    ctx: &Context,
+    permit: Permit<'_>,
+    module: ModuleId,
+    remote_action: RemoteAction,
+) -> Result<()> {
     let action = remote_action.action()?;
     let after = ctx
         .db
@@ -32,6 +42,8 @@ pub(crate) async fn queue_remote_action(ctx: &Context, module: ModuleId, remote_
             }
             after.command(queue_superseding(ctx, txn, &row.id, action, ctx.rules.remote_action_lifetime_ms).await?);
             after.module(row.id);
+            let told = json!({"action": action.as_str()});
+            audit::record(ctx, txn, permit, ("module", module), Change::to(told)).await?;
             Ok(after)
         })
         .await?;

@@ -2,6 +2,11 @@
 
 use crate::{
     Context, Error, Result,
+    access::{
+        actor::{Actor, Permit},
+        audit::{self, Change},
+        operations::Operation,
+    },
     flows::{
         after_commit::{AfterCommit, publish_after_commit},
         settle_sale::{execute, for_deciding, store_decision},
@@ -20,10 +25,11 @@ use crate::{
         sale,
         shapes::SaleRow,
         state::{Decision, Effect, SaleState},
-        views::any_sale,
+        views::{operator_sale, permitted_sale},
     },
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+use serde_json::json;
 
 /// The longest reason.
 const REASON_CHARS: usize = 180;
@@ -42,16 +48,14 @@ pub struct ManualActionRequest {
     pub act: ManualAction,
     /// Why, in a person's words.
     pub reason: String,
-    /// Who decided it.
-    pub by: String,
 }
 
-/// Does what a person decided about a sale of an operator, or of any if none is named, once for each key.
-pub async fn perform_manual_action(
-    ctx: &Context,
-    operator_id: Option<i64>,
-    request: ManualActionRequest,
-) -> Result<SaleRow> {
+/// Does what a person decided about a sale, once for each key.
+///
+/// # Errors
+///
+/// `Invalid` says what is wrong, or why it cannot be done to this sale; `NotFound`, `Forbidden`, `Store`.
+pub async fn perform_manual_action(ctx: &Context, actor: &Actor, request: ManualActionRequest) -> Result<SaleRow> {
     let reason = request.reason.trim();
     if !(1..=REASON_CHARS).contains(&reason.chars().count()) {
         return Err(Error::invalid("reason", format!("must have 1 to {REASON_CHARS} characters")));
@@ -59,9 +63,8 @@ pub async fn perform_manual_action(
     if !KEY_CHARS.contains(&request.key.len()) || !request.key.is_ascii() {
         return Err(Error::invalid("key", "must have 1 to 64 characters of ASCII"));
     }
-    let found = sale::Entity::find().filter(sale::Column::Token.eq(&request.token)).one(ctx.db.read()).await?;
-    let known = found.filter(|sale| operator_id.is_none_or(|operator_id| sale.operator_id == operator_id));
-    let sale_id = known.ok_or(Error::NotFound("sale"))?.id;
+    let (sale, permit) = permitted_sale(ctx, actor, Operation::DecideSale, &request.token).await?;
+    let sale_id = sale.id;
     let request = &request;
     let after = ctx
         .db
@@ -70,13 +73,14 @@ pub async fn perform_manual_action(
             let mut after = AfterCommit::default();
             let row = lock_sale(txn, sale_id).await?;
             if !was_done(txn, sale_id, request).await? {
-                execute_manual_action(ctx, txn, row, request, &mut after).await?;
+                execute_manual_action(ctx, txn, permit, row, request, &mut after).await?;
             }
             Ok(after)
         })
         .await?;
     publish_after_commit(ctx, after).await;
-    any_sale(ctx, &request.token).await
+    // As it is since.
+    operator_sale(ctx, actor, &request.token).await
 }
 
 /// Whether a request was done before. Another one under the same key is refused.
@@ -100,6 +104,7 @@ async fn was_done(txn: &DatabaseTransaction, sale_id: i64, request: &ManualActio
 async fn execute_manual_action(
     ctx: &Context,
     txn: &DatabaseTransaction,
+    permit: Permit<'_>,
     row: sale::Model,
     request: &ManualActionRequest,
     after: &mut AfterCommit,
@@ -119,18 +124,26 @@ async fn execute_manual_action(
         Effect::Refund { amount_minor, .. } => Some(*amount_minor),
         _ => None,
     });
+    let given_back_minor: i64 = given_back.sum();
+    let by = permit.actor().name();
     let done = action::ActiveModel {
         sale_id: Set(row.id),
         request_key: Set(request.key.clone()),
         action: Set(request.act.as_str().into()),
-        amount_minor: Set(given_back.sum()),
+        amount_minor: Set(given_back_minor),
         reason: Set(request.reason.trim().to_owned()),
-        done_by: Set(request.by.chars().take(190).collect()),
+        done_by: Set(by.chars().take(190).collect()),
         at_ms: Set(ctx.now_ms()),
         ..Default::default()
     };
     action::Entity::insert(done).exec_without_returning(txn).await?;
-    tracing::info!(sale = row.token, action = request.act.as_str(), by = request.by, "a person decided about a sale");
+    let told = json!({
+        "action": request.act.as_str(),
+        "amount_minor": given_back_minor,
+        "reason": request.reason.trim(),
+    });
+    audit::record(ctx, txn, permit, ("sale", &row.token), Change::to(told)).await?;
+    tracing::info!(sale = row.token, action = request.act.as_str(), by, "a person decided about a sale");
     let row = lock_sale(txn, row.id).await?;
     let moved = store_decision(ctx, txn, row, &decision, decision.state == SaleState::Paid).await?;
     metrics::counter!("coinwire_sale_steps_total", "state" => decision.state.as_str()).increment(1);

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use backend::{
     Result,
     bus::Bus,
-    flows::{register_module::Provisioned, take_message},
+    flows::{operate::register_module::Provisioned, take_message},
     money::Currency,
     payments::{
         Providers,

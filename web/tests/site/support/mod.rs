@@ -10,19 +10,18 @@ pub use field::{Credit, Field};
 use async_trait::async_trait;
 use backend::{
     Parts, Rules,
-    access::{
-        members,
-        operators::{self, NewOperator},
-    },
+    access::{actor::Actor, role::Role},
     clock::{SystemClock, SystemRandom},
     db::Db,
-    flows::{
-        operate::machine::{self, NewMachine},
+    flows::operate::{
+        machine::{self, NewMachine},
+        member, merchant,
+        operator::{self, NewOperator},
         register_module,
     },
+    ids::{MachineId, OperatorId, PriceId},
     machines::{fleet, shapes::PriceChange},
     money::Currency,
-    payments::accounts,
     sales::views,
     zones::Zone,
 };
@@ -38,13 +37,18 @@ pub const EMAIL: &str = "owner@example.com";
 pub const PASSWORD: &str = "correct horse battery";
 pub const PUBLIC_URL: &str = "http://pay.example";
 
+/// Whoever has a shell on the server.
+pub fn system() -> Actor {
+    Actor::system("the tests")
+}
+
 /// One operator's business: a machine, its module, its merchant account.
 pub struct Shop {
-    pub operator_id: i64,
+    pub operator_id: OperatorId,
     pub account: String,
-    pub machine_id: i64,
+    pub machine_id: MachineId,
     pub code: String,
-    pub price_id: i64,
+    pub price_id: PriceId,
     pub module: String,
 }
 
@@ -110,7 +114,7 @@ impl Site {
         });
         field.attach(&backend);
         let shop = open_shop(&backend, &field, "sunny").await;
-        members::add_member(&backend, shop.operator_id, EMAIL, PASSWORD).await.unwrap();
+        member::add_member(&backend, &system(), shop.operator_id, EMAIL, PASSWORD, Role::Owner).await.unwrap();
         let mut config = config();
         change(&mut config);
         let shutdown = CancellationToken::new();
@@ -138,7 +142,7 @@ impl Site {
         let page = browser.get(&format!("/s/{}", self.shop.code)).await;
         let answer = browser.submit(&page, 0).await;
         assert_eq!(answer.status, 303, "{}", answer.text);
-        let sales = views::sales(&self.backend, self.shop.operator_id, Default::default()).await.unwrap();
+        let sales = views::sales(&self.backend, &system(), self.shop.operator_id, Default::default()).await.unwrap();
         sales[0].view.token.clone()
     }
 
@@ -160,9 +164,9 @@ pub async fn open_shop(backend: &backend::Context, field: &Arc<Field>, slug: &st
         time_zone: Zone::default_for(Currency::Cny),
         refund_remainder: false,
     };
-    let operator_id = operators::add_operator(backend, operator).await.unwrap();
-    let account = accounts::set_merchant_account(backend, operator_id, "played", "{}").await.unwrap();
-    let identity = register_module::provision_module(backend, None).await.unwrap();
+    let operator_id = operator::add_operator(backend, &system(), operator).await.unwrap();
+    let account = merchant::set_merchant_account(backend, &system(), operator_id, "played", "{}").await.unwrap();
+    let identity = register_module::provision_module(backend, &system(), None).await.unwrap();
     let price = |label: &str, amount_minor, pulses| PriceChange { label: label.into(), amount_minor, pulses };
     let machine = NewMachine {
         operator_id,
@@ -172,8 +176,8 @@ pub async fn open_shop(backend: &backend::Context, field: &Arc<Field>, slug: &st
         coin_value_minor: 100,
         prices: vec![price("One ride", 100, 1), price("Three rides", 250, 3)],
     };
-    let (machine_id, code) = machine::add_machine(backend, machine).await.unwrap();
-    let price_id = fleet::machine(backend, operator_id, machine_id).await.unwrap().prices[0].id;
+    let (machine_id, code) = machine::add_machine(backend, &system(), machine).await.unwrap();
+    let price_id = fleet::machine(backend, &system(), machine_id).await.unwrap().prices[0].id;
     let module = identity.id.to_string();
     field.connect(identity).await;
     Shop { operator_id, account, machine_id, code, price_id, module }

@@ -2,8 +2,15 @@
 
 use crate::{
     Context, Error, Result,
-    access::{manufacturers::manufacturer_row, operators::operator_row},
+    access::{
+        actor::{Actor, Who},
+        audit::{self, Change},
+        manufacturers::manufacturer_row,
+        operations::Operation,
+        operators::operator_row,
+    },
     db,
+    ids::{ManufacturerId, OperatorId},
     modules::{
         module,
         rows::{lock_module, wired_machine},
@@ -12,6 +19,7 @@ use crate::{
 };
 use protocol::{ModuleId, ModuleSecret, keys::SECRET_BYTES};
 use sea_orm::{ActiveValue::Set, prelude::*};
+use serde_json::json;
 
 /// A module's identity, to be put into the module.
 #[derive(Debug, Clone)]
@@ -23,7 +31,12 @@ pub struct Provisioned {
 }
 
 /// Says whose a module is that is wired to nothing: only that operator may wire it from then on.
-pub async fn assign_module(ctx: &Context, module: ModuleId, operator_id: i64) -> Result<()> {
+///
+/// # Errors
+///
+/// `Invalid` if it is wired to another operator's machine; `NotFound`, `Forbidden`, `Store`.
+pub async fn assign_module(ctx: &Context, actor: &Actor, module: ModuleId, operator_id: OperatorId) -> Result<()> {
+    let permit = actor.permit_all(Operation::AssignModule)?.on_new(operator_id);
     operator_row(ctx, operator_id).await?;
     ctx.db
         .write(|txn| async move {
@@ -32,27 +45,51 @@ pub async fn assign_module(ctx: &Context, module: ModuleId, operator_id: i64) ->
             if wired_machine(txn, module.as_str()).await?.is_some_and(|machine| machine.operator_id != operator_id) {
                 return Err(Error::invalid("module", "is wired to a machine of another operator"));
             }
+            let told = Change::between(json!({"operator": row.operator_id}), json!({"operator": operator_id}));
             let mut change: module::ActiveModel = row.into();
             change.operator_id = Set(Some(operator_id));
             change.update_without_returning(txn).await?;
-            Ok(())
+            audit::record_change(ctx, txn, permit, ("module", module), told).await
         })
         .await
 }
 
 /// Makes an identity and registers it, as made by a manufacturer if that is known.
-pub async fn provision_module(ctx: &Context, manufacturer_id: Option<i64>) -> Result<Provisioned> {
+///
+/// # Errors
+///
+/// As [`register_module`].
+pub async fn provision_module(
+    ctx: &Context,
+    actor: &Actor,
+    manufacturer_id: Option<ManufacturerId>,
+) -> Result<Provisioned> {
     let mut bits = [0; 8];
     ctx.random.fill(&mut bits);
     let mut secret = [0; SECRET_BYTES];
     ctx.random.fill(&mut secret);
     let new = Provisioned { id: ModuleId::from_bits(u64::from_be_bytes(bits)), secret: ModuleSecret::new(secret) };
-    register_module(ctx, &new, manufacturer_id).await?;
+    register_module(ctx, actor, &new, manufacturer_id).await?;
     Ok(new)
 }
 
-/// Registers an identity that was made elsewhere.
-pub async fn register_module(ctx: &Context, new: &Provisioned, manufacturer_id: Option<i64>) -> Result<()> {
+/// Registers an identity that was made elsewhere. What a manufacturer's tool registers is that manufacturer's.
+///
+/// # Errors
+///
+/// `Invalid` if it is registered already; `NotFound` if there is no such manufacturer for this actor; `Forbidden`, `Store`.
+pub async fn register_module(
+    ctx: &Context,
+    actor: &Actor,
+    new: &Provisioned,
+    manufacturer_id: Option<ManufacturerId>,
+) -> Result<()> {
+    let permit = actor.permit_all(Operation::RegisterModule)?;
+    if let Who::Manufacturer(own) = &actor.who
+        && manufacturer_id != Some(*own)
+    {
+        return Err(Error::NotFound("manufacturer"));
+    }
     if let Some(id) = manufacturer_id {
         manufacturer_row(ctx, id).await?;
     }
@@ -101,7 +138,8 @@ pub async fn register_module(ctx: &Context, new: &Provisioned, manufacturer_id: 
         .write(|txn| async move {
             let txn = &*txn;
             module::Entity::insert(row.clone()).exec_without_returning(txn).await?;
-            Ok(())
+            let told = Change::to(json!({"manufacturer": manufacturer_id}));
+            audit::record(ctx, txn, permit, ("module", new.id), told).await
         })
         .await;
     match stored {
