@@ -450,7 +450,7 @@ fn sign_in_and_error_pages() {
             let place = ErrorOrigin { here, is_get: true, status: words.status, is_member: false };
             let mut context = error_page::context(&words, &place);
             let pages = each(&templates, &format!("error-{word}"), "error.html", &context);
-            context.insert("member", &member());
+            context.extend(crate::pages::member_context::member_context(&member()));
             context.insert("tab", "");
             let operators = each(&templates, &format!("operator-error-{word}"), "operator_error.html", &context);
             for html in pages.iter().chain(&operators) {
