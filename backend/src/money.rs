@@ -1,9 +1,8 @@
-//! Money: an amount in integer minor units of a currency.
+//! Money: an amount in integer minor units of a currency. How it is written is for whoever shows it.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
-/// A currency Coinwire can sell in. Both have two decimals.
+/// A currency Coinwire can sell in. Whether a payment can be taken in it is for the payment provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Currency {
@@ -11,17 +10,23 @@ pub enum Currency {
     Cny,
     /// Euro; the minor unit is the cent.
     Eur,
+    /// Japanese yen; it has no smaller unit.
+    Jpy,
+    /// Kuwaiti dinar; the minor unit is the fils, a thousandth.
+    Kwd,
 }
 
 impl Currency {
     /// All of them.
-    pub const ALL: [Currency; 2] = [Currency::Cny, Currency::Eur];
+    pub const ALL: [Currency; 4] = [Currency::Cny, Currency::Eur, Currency::Jpy, Currency::Kwd];
 
     /// The ISO 4217 code.
     pub fn code(self) -> &'static str {
         match self {
             Currency::Cny => "CNY",
             Currency::Eur => "EUR",
+            Currency::Jpy => "JPY",
+            Currency::Kwd => "KWD",
         }
     }
 
@@ -30,11 +35,12 @@ impl Currency {
         Self::ALL.into_iter().find(|currency| currency.code() == code)
     }
 
-    /// The sign people write before an amount.
-    pub fn symbol(self) -> &'static str {
+    /// How many decimals an amount in whole units has, by ISO 4217: one minor unit is ten to the minus so many.
+    pub fn decimals(self) -> u32 {
         match self {
-            Currency::Cny => "¥",
-            Currency::Eur => "€",
+            Currency::Jpy => 0,
+            Currency::Cny | Currency::Eur => 2,
+            Currency::Kwd => 3,
         }
     }
 }
@@ -53,13 +59,33 @@ impl Money {
     pub fn new(amount_minor: i64, currency: Currency) -> Self {
         Self { amount_minor, currency }
     }
-}
 
-impl fmt::Display for Money {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The amount in whole units, with the currency's decimals: `1.05`, `-0.050`, `300`.
+    pub fn decimal(self) -> String {
+        let decimals = self.currency.decimals();
+        let unit = 10u64.pow(decimals);
         let sign = if self.amount_minor < 0 { "-" } else { "" };
         let amount = self.amount_minor.unsigned_abs();
-        write!(f, "{sign}{}{}.{:02}", self.currency.symbol(), amount / 100, amount % 100)
+        match decimals {
+            0 => format!("{sign}{amount}"),
+            _ => format!("{sign}{}.{:0width$}", amount / unit, amount % unit, width = decimals as usize),
+        }
+    }
+}
+
+/// An amount in whatever currency it was paid in, which may be one that nothing is known of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PaidMoney {
+    /// The amount in the currency's minor units, as the provider counts them.
+    pub amount_minor: i64,
+    /// The ISO 4217 code, as the provider writes it.
+    pub currency: String,
+}
+
+impl PaidMoney {
+    /// As money of a currency that is known.
+    pub fn known(&self) -> Option<Money> {
+        Currency::parse(&self.currency).map(|currency| Money::new(self.amount_minor, currency))
     }
 }
 
@@ -68,9 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_two_decimals_and_the_sign_in_front() {
-        assert_eq!(Money::new(105, Currency::Cny).to_string(), "¥1.05");
-        assert_eq!(Money::new(-5, Currency::Eur).to_string(), "-€0.05");
-        assert_eq!(Money::new(i64::MIN, Currency::Cny).to_string(), "-¥92233720368547758.08");
+    fn an_amount_has_the_decimals_of_its_currency() {
+        assert_eq!(Money::new(105, Currency::Cny).decimal(), "1.05");
+        assert_eq!(Money::new(-5, Currency::Eur).decimal(), "-0.05");
+        assert_eq!(Money::new(300, Currency::Jpy).decimal(), "300");
+        assert_eq!(Money::new(1050, Currency::Kwd).decimal(), "1.050");
+        assert_eq!(Money::new(-5, Currency::Kwd).decimal(), "-0.005");
+        assert_eq!(Money::new(i64::MIN, Currency::Cny).decimal(), "-92233720368547758.08");
     }
 }

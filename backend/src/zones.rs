@@ -63,6 +63,8 @@ impl Zone {
         let name = match currency {
             Currency::Cny => "Asia/Shanghai",
             Currency::Eur => "Europe/Berlin",
+            Currency::Jpy => "Asia/Tokyo",
+            Currency::Kwd => "Asia/Kuwait",
         };
         Self::parse(name).expect("the database has the zone, as a test shows")
     }

@@ -25,6 +25,7 @@ mod failure;
 mod guard;
 mod live;
 mod locale;
+mod money;
 mod mqtt;
 mod navigation;
 mod page;

@@ -1,13 +1,16 @@
 //! Templates (tera) and static files, embedded in the binary.
 
-use crate::locale::{Language, Texts};
-use backend::zones::Zone;
+use crate::{
+    locale::{Language, Texts},
+    money,
+};
+use backend::{money::PaidMoney, zones::Zone};
 use chrono::{DateTime, SecondsFormat};
 use poem::i18n::I18NArgs;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
-use tera::{Context, Error, Kwargs, State, Tera, TeraResult, Value};
+use tera::{Context, Error, Kwargs, Map, State, Tera, TeraResult, Value};
 
 #[derive(RustEmbed)]
 #[folder = "templates/"]
@@ -106,9 +109,11 @@ fn compile(language: Language, assets: &Arc<Assets>) -> Result<Tera, Error> {
         let name: &str = kwargs.must_get("name")?;
         assets.path(name).ok_or_else(|| Error::message(format!("there is no static file {name}")))
     });
+    tera.register_function("money", |kwargs: Kwargs, _: &State| Ok::<_, Error>(money::text(&amount(&kwargs)?)));
     tera.register_function("decimal", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
-        let minor: i64 = kwargs.must_get("minor")?;
-        Ok(format!("{}.{:02}", minor / 100, minor.unsigned_abs() % 100))
+        let amount = amount(&kwargs)?;
+        let known = amount.known().ok_or_else(|| Error::message(format!("{} is not sold in", amount.currency)))?;
+        Ok(known.decimal())
     });
     tera.register_function("when", |kwargs: Kwargs, state: &State| when(&kwargs, state));
     let mut files = Vec::new();
@@ -121,6 +126,15 @@ fn compile(language: Language, assets: &Arc<Assets>) -> Result<Tera, Error> {
     }
     tera.add_raw_templates(files.iter().map(|(name, content)| (name.as_str(), content.as_str())))?;
     Ok(tera)
+}
+
+/// The argument `of`, an amount with its currency.
+fn amount(kwargs: &Kwargs) -> TeraResult<PaidMoney> {
+    let of: &Map = kwargs.must_get("of")?;
+    let field = |name: &'static str| of.get(&name.into()).ok_or_else(|| Error::message(format!("no {name} in it")));
+    let amount_minor = field("amount_minor")?.as_i64().ok_or_else(|| Error::message("amount_minor is no number"))?;
+    let currency = field("currency")?.as_str().ok_or_else(|| Error::message("currency is no text"))?;
+    Ok(PaidMoney { amount_minor, currency: currency.to_owned() })
 }
 
 /// `t(k="key", ..)`: the text of a key; other arguments go into the text.

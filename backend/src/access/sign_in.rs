@@ -10,6 +10,7 @@ use crate::{
         signed_in::Member,
     },
     ids::MemberId,
+    ledger,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -102,6 +103,7 @@ async fn member_of_row(ctx: &Context, member: member::Model) -> Result<Member> {
         slug: operator.slug,
         fingerprint: member.fingerprint(),
         role: member.role,
+        currency: ledger::currency(&operator.currency)?,
         email: member.email,
         time_zone: operator.time_zone,
     })

@@ -6,6 +6,7 @@ use crate::{
         role::Role,
     },
     ids::{MemberId, OperatorId},
+    money::Currency,
 };
 use serde::Serialize;
 use std::net::IpAddr;
@@ -25,6 +26,8 @@ pub struct Member {
     pub email: String,
     /// What the member is for the operator.
     pub role: Role,
+    /// The currency of the operator's prices.
+    pub currency: Currency,
     /// Name of the operator's time zone.
     pub time_zone: String,
     /// Changes whenever the password or the role does. Not a secret.

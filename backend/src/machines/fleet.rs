@@ -7,7 +7,7 @@ use crate::{
     ledger,
     machines::{
         machine,
-        rows::{coin_value_text, permitted_machine, price_rows},
+        rows::{permitted_machine, price_rows},
         shapes::{FleetRow, MachineView, ModuleView, PulseRow},
     },
     modules::{module, pulse},
@@ -68,7 +68,7 @@ pub async fn machine(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Res
         .await?;
     Ok(MachineView {
         row: rows.into_iter().next().ok_or(Error::NotFound("machine"))?,
-        coin_value_text: coin_value_text(&machine, &operator.currency)?,
+        coin_value: Money::new(machine.coin_value_minor, currency),
         prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
         pulses: pulses
             .into_iter()
@@ -112,7 +112,7 @@ pub(crate) async fn fleet_rows(
             active: machine.active,
             retired_ms: machine.retired_ms,
             sales_today: today.sales,
-            mobile_today_text: mobile.to_string(),
+            mobile_today: mobile,
             coins_today: coins.get(&machine.id).copied().unwrap_or_default(),
         }
     });

@@ -18,7 +18,7 @@ use sea_orm::prelude::*;
 impl PriceView {
     pub(crate) fn new(price: price::Model, currency: Currency) -> Self {
         let amount = Money::new(price.amount_minor, currency);
-        Self { id: price.id, label: price.label, amount, amount_text: amount.to_string(), pulses: price.pulses }
+        Self { id: price.id, label: price.label, amount, pulses: price.pulses }
     }
 }
 
@@ -29,7 +29,10 @@ impl PriceChange {
             return Err(Error::invalid("label", "must have 1 to 40 characters"));
         }
         if !(1..=1_000_000).contains(&self.amount_minor) {
-            return Err(Error::invalid("amount", "must be from 0.01 to 10,000.00"));
+            return Err(Error::invalid(
+                "amount",
+                "must be from 1 to 1,000,000 in the smallest unit of its currency (fen, cents)",
+            ));
         }
         if !(1..=i32::from(protocol::limits::CREDIT_PULSES_MAX)).contains(&self.pulses) {
             return Err(Error::invalid("pulses", "must be from 1 to 200"));

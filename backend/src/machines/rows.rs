@@ -7,9 +7,7 @@ use crate::{
         operations::Operation,
     },
     ids::MachineId,
-    ledger,
     machines::{machine, price},
-    money::Money,
 };
 use protocol::ModuleId;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*};
@@ -62,11 +60,6 @@ pub(crate) async fn price_rows(store: &impl ConnectionTrait, machine_id: Machine
         .order_by_asc(price::Column::Position)
         .all(store)
         .await?)
-}
-
-/// What a coin pulse of a machine is worth, as people write it.
-pub(crate) fn coin_value_text(machine: &machine::Model, currency: &str) -> Result<String> {
-    Ok(Money::new(machine.coin_value_minor, ledger::currency(currency)?).to_string())
 }
 
 /// Reads a machine to change it: until the transaction ends nobody else does.

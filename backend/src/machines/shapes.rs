@@ -1,6 +1,6 @@
 //! What pages are told of machines.
 
-use crate::{ids::MachineId, sales::shapes::PriceView};
+use crate::{ids::MachineId, money::Money, sales::shapes::PriceView};
 use serde::Serialize;
 
 /// A line in an operator's fleet.
@@ -23,7 +23,7 @@ pub struct FleetRow {
     /// Sales credited today.
     pub sales_today: i64,
     /// Phone takings today, as people write it.
-    pub mobile_today_text: String,
+    pub mobile_today: Money,
     /// Coin pulses counted today.
     pub coins_today: i64,
 }
@@ -68,7 +68,7 @@ pub struct MachineView {
     #[serde(flatten)]
     pub row: FleetRow,
     /// What a coin pulse is worth, as people write it.
-    pub coin_value_text: String,
+    pub coin_value: Money,
     /// Its prices.
     pub prices: Vec<PriceView>,
     /// The newest bursts of coins.

@@ -2,7 +2,7 @@
 
 use crate::{
     ids::{MachineId, PriceId},
-    money::Money,
+    money::{Money, PaidMoney},
     sales::readiness::Readiness,
 };
 use serde::Serialize;
@@ -35,8 +35,6 @@ pub struct PriceView {
     pub label: String,
     /// What it costs.
     pub amount: Money,
-    /// The amount as people write it.
-    pub amount_text: String,
     /// Pulses it gives.
     pub pulses: i32,
 }
@@ -68,15 +66,15 @@ pub struct SaleView {
     /// The provider is being asked to take the order: the longest that this takes, in seconds.
     pub asking_s: Option<u64>,
     /// What was to be paid.
-    pub amount_text: String,
+    pub amount: Money,
     /// Pulses bought.
     pub pulses: i32,
     /// Pulses known to be given.
     pub pulses_given: i32,
     /// What is going or went back, if anything.
-    pub refund_text: Option<String>,
+    pub refunded: Option<PaidMoney>,
     /// What the operator gave back at the provider, if anything.
-    pub elsewhere_text: Option<String>,
+    pub refunded_elsewhere: Option<PaidMoney>,
     /// Where a dispute with the payer's bank stands: `opened`, `won`, `lost`, or empty.
     pub dispute: String,
     /// Where to pay, while it awaits payment.

@@ -14,18 +14,18 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// An operator's takings of a day.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Takings {
     /// Sales credited.
     pub sales: i64,
-    /// Paid by phone less what was refunded, as people write it.
-    pub mobile_text: String,
-    /// Expected in the coin boxes, as people write it.
-    pub coins_text: String,
+    /// Paid by phone less what was refunded.
+    pub mobile: Money,
+    /// Expected in the coin boxes.
+    pub coins: Money,
     /// Both.
-    pub total_text: String,
-    /// Refunded, as people write it.
-    pub refunded_text: String,
+    pub total: Money,
+    /// Refunded.
+    pub refunded: Money,
 }
 
 /// Sums of a period, a machine or all.
@@ -82,14 +82,14 @@ pub async fn takings(ctx: &Context, actor: &Actor, operator_id: OperatorId, peri
         sums.add(of_machine);
     }
     let currency = ledger::currency(&operator.currency)?;
-    let text = |amount_minor| Money::new(amount_minor, currency).to_string();
+    let money = |amount_minor| Money::new(amount_minor, currency);
     let mobile_minor = sums.paid_minor - sums.refunded_minor;
     Ok(Takings {
         sales: sums.sales,
-        mobile_text: text(mobile_minor),
-        coins_text: text(sums.coins_minor),
-        total_text: text(mobile_minor + sums.coins_minor),
-        refunded_text: text(sums.refunded_minor),
+        mobile: money(mobile_minor),
+        coins: money(sums.coins_minor),
+        total: money(mobile_minor + sums.coins_minor),
+        refunded: money(sums.refunded_minor),
     })
 }
 

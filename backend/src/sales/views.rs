@@ -10,7 +10,7 @@ use crate::{
     ids::{MachineId, OperatorId},
     ledger,
     machines::machine,
-    money::{Currency, Money},
+    money::{Money, PaidMoney},
     payments::{
         attempt, refund,
         states::{Cause, attempt_state, refund_state},
@@ -140,14 +140,9 @@ pub(crate) fn row(
     let paid = attempts.iter().find(|attempt| attempt.state == attempt_state::PAID);
     let waiting = attempts.iter().rfind(|attempt| is_payable && attempt.state == attempt_state::PENDING);
     let (elsewhere, ours): (Vec<_>, Vec<_>) = refunds.iter().partition(|refund| refund.is_external());
-    let sum_text = |refunds: Vec<&refund::Model>| {
-        let paid_in = &refunds.first()?.currency;
-        let sum_minor = refunds.iter().map(|refund| refund.amount_minor).sum();
-        // Of a currency that is not known only the provider's number can be told.
-        Some(match Currency::parse(paid_in) {
-            Some(currency) => Money::new(sum_minor, currency).to_string(),
-            None => format!("{paid_in} {sum_minor}"),
-        })
+    let sum = |refunds: Vec<&refund::Model>| {
+        let currency = refunds.first()?.currency.clone();
+        Some(PaidMoney { amount_minor: refunds.iter().map(|refund| refund.amount_minor).sum(), currency })
     };
     let view = SaleView {
         token: sale.token,
@@ -161,11 +156,11 @@ pub(crate) fn row(
         contact: operator.contact.clone(),
         asking_s,
         label: sale.label,
-        amount_text: Money::new(sale.amount_minor, currency).to_string(),
+        amount: Money::new(sale.amount_minor, currency),
         pulses: sale.pulses,
         pulses_given: sale.pulses_given,
-        refund_text: sum_text(ours),
-        elsewhere_text: sum_text(elsewhere),
+        refunded: sum(ours),
+        refunded_elsewhere: sum(elsewhere),
         dispute: sale.dispute,
         pay_url: waiting.and_then(|attempt| attempt.pay_url.clone()),
         served_and_refunded: sale.served_and_refunded,

@@ -39,7 +39,7 @@ async fn are_booked_told_and_shown() {
     assert_eq!((machine.pulses.len(), machine.pulses[0].pulses, machine.pulses[0].total), (1, 3, 3));
     assert_eq!((machine.pulses[0].width_ms, machine.pulses[0].gap_ms), (50, 100));
     let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
-    assert_eq!((takings.coins_text.as_str(), takings.total_text.as_str()), ("¥3.00", "¥3.00"));
+    assert_eq!((takings.coins.decimal().as_str(), takings.total.decimal().as_str()), ("3.00", "3.00"));
 
     let message = app.bus.on(&format!("v1/acme/{}/pulse", app.shop.code)).pop().unwrap();
     let json: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
@@ -289,7 +289,7 @@ async fn a_person_corrects_them() {
     correct(30, "two coins behind the box", false).await.unwrap();
     correct(30, "two coins behind the box", false).await.unwrap();
     assert_eq!(app.cash_minor().await, i128::from(10 * COIN_MINOR - 190));
-    assert_eq!(takings::takings_today(&app.backend, &system(), operator).await.unwrap().coins_text, "¥8.10");
+    assert_eq!(takings::takings_today(&app.backend, &system(), operator).await.unwrap().coins.decimal(), "8.10");
 
     // The total is far ahead by mistake, and was adopted: counting begins anew, at whatever total comes.
     for _ in 0..2 {

@@ -4,7 +4,7 @@ use crate::support::{
     Call, Fault, Options, Standing, TestApp, What,
     actors::system,
     app::{PRICE_MINOR, PRICE_PULSES},
-    done, failed, stage,
+    done, failed, paid, stage,
 };
 use backend::{flows::take_callback, payments::provider::RefundState, sales::takings};
 use protocol::messages::{Reason, Stage};
@@ -35,7 +35,7 @@ async fn refund(app: &TestApp, token: &str, number: &str, amount_minor: i64) {
 
 async fn elsewhere(app: &TestApp, token: &str) -> (&'static str, Option<String>) {
     let view = app.row(token).await.view;
-    (view.state, view.elsewhere_text)
+    (view.state, paid(&view.refunded_elsewhere))
 }
 
 #[tokio::test]
@@ -43,10 +43,10 @@ async fn of_a_credited_sale_are_booked_and_shown_and_it_stays_credited() {
     let app = TestApp::start().await;
     let token = credited_sale(&app).await;
     refund(&app, &token, "C1", 200).await;
-    assert_eq!(elsewhere(&app, &token).await, ("credited", Some("¥2.00".into())));
+    assert_eq!(elsewhere(&app, &token).await, ("credited", Some("2.00".into())));
     app.assert_books().await;
     let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
-    assert_eq!((takings.mobile_text.as_str(), takings.refunded_text.as_str()), ("¥3.00", "¥2.00"));
+    assert_eq!((takings.mobile.decimal().as_str(), takings.refunded.decimal().as_str()), ("3.00", "2.00"));
     // Told again, and under another event's number: once.
     let trade = app.number(&token).await;
     let again = What::Outside { trade, amount_minor: 200, state: Standing::Done };
@@ -54,7 +54,10 @@ async fn of_a_credited_sale_are_booked_and_shown_and_it_stays_credited() {
     // A second one, of the rest.
     refund(&app, &token, "C2", 300).await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, row.elsewhere_text.as_deref(), row.refund_text), ("credited", Some("¥5.00"), None));
+    assert_eq!(
+        (row.state, paid(&row.refunded_elsewhere).as_deref(), paid(&row.refunded)),
+        ("credited", Some("5.00"), None)
+    );
     assert!(!row.served_and_refunded, "the operator wanted it so");
     assert_eq!(app.books().await["operator_payable"], 0);
     app.assert_books().await;
@@ -69,7 +72,7 @@ async fn while_the_credit_is_on_its_way_do_not_stop_it() {
     assert_eq!(app.state(&token).await, "paid");
     let credit = app.shop.module.credit(&app);
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
-    assert_eq!(elsewhere(&app, &token).await, ("credited", Some("¥5.00".into())));
+    assert_eq!(elsewhere(&app, &token).await, ("credited", Some("5.00".into())));
     app.assert_books().await;
 }
 
@@ -97,15 +100,18 @@ async fn reduce_or_cancel_ours_that_is_not_yet_submitted() {
     assert_eq!(app.state(&token).await, "refund_pending");
     app.pass_ms(1_000).await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, row.refund_text.as_deref()), ("refunded", Some("¥3.00")));
-    assert_eq!(row.elsewhere_text.as_deref(), Some("¥2.00"));
+    assert_eq!((row.state, paid(&row.refunded).as_deref()), ("refunded", Some("3.00")));
+    assert_eq!(paid(&row.refunded_elsewhere).as_deref(), Some("2.00"));
     assert_eq!(app.bank.refunds()[0].request.refund_minor, 300);
     app.assert_books().await;
 
     let token = failed_sale(&app).await;
     refund(&app, &token, "C2", PRICE_MINOR).await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, row.refund_text, row.elsewhere_text.as_deref()), ("refunded", None, Some("¥5.00")));
+    assert_eq!(
+        (row.state, paid(&row.refunded), paid(&row.refunded_elsewhere).as_deref()),
+        ("refunded", None, Some("5.00"))
+    );
     app.pass_ms(60_000).await;
     assert_eq!(app.bank.called(Call::Refund).len(), 1, "of the first sale");
     app.assert_books().await;
@@ -170,7 +176,7 @@ async fn told_before_the_payment_are_booked_with_it_and_buy_no_credit() {
     let paid = app.bank.pay(&number, app.now_ms());
     app.events();
     refund(&app, &token, "C1", 200).await;
-    assert_eq!(elsewhere(&app, &token).await, ("paid", Some("¥2.00".into())));
+    assert_eq!(elsewhere(&app, &token).await, ("paid", Some("2.00".into())));
     assert_eq!(app.alarms().len(), 1);
     // The payment is told after all.
     app.callback(&app.notice(&number, paid)).await.unwrap();
@@ -196,7 +202,7 @@ async fn under_way_are_asked_about_until_they_are_through() {
     assert_eq!(app.state(&token).await, "refund_pending");
     app.bank.move_outside("C1", RefundState::Done);
     app.pass_ms(10_000).await;
-    assert_eq!(elsewhere(&app, &token).await, ("refunded", Some("¥5.00".into())));
+    assert_eq!(elsewhere(&app, &token).await, ("refunded", Some("5.00".into())));
     assert!(app.bank.called(Call::Refund).is_empty());
     app.assert_books().await;
 }

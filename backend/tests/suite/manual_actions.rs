@@ -78,7 +78,7 @@ async fn a_credited_sale_is_given_back_in_parts_once_each_and_never_more_than_wa
     app.assert_books().await;
     assert_eq!(app.books().await["loss"], i128::from(PRICE_MINOR));
     let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
-    assert_eq!((takings.mobile_text.as_str(), takings.refunded_text.as_str()), ("¥0.00", "¥5.00"));
+    assert_eq!((takings.mobile.decimal().as_str(), takings.refunded.decimal().as_str()), ("0.00", "5.00"));
     let refused = act(&app, &token, "more", refund(None)).await;
     assert!(matches!(refused, Err(Error::Invalid { field: "sale", .. })));
     let actions = actions::sale_actions(&app.backend, &system(), &token).await.unwrap();

@@ -69,7 +69,7 @@ async fn a_price_changed_after_the_page_was_shown_makes_no_order() {
         .await
         .unwrap();
     let row = app.row(&token).await;
-    assert_eq!((row.view.label.as_str(), row.view.amount_text.as_str(), row.view.pulses), ("Dearer", "¥7.00", 5));
+    assert_eq!((row.view.label.as_str(), row.view.amount.decimal().as_str(), row.view.pulses), ("Dearer", "7.00", 5));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::support::{
     Call, Fault, TestApp, What,
     app::{PRICE_MINOR, PRICE_PULSES},
-    done, stage,
+    done, paid, stage,
 };
 use backend::{
     Error,
@@ -206,7 +206,7 @@ async fn a_second_attempt_that_is_paid_too_goes_back_and_the_sale_goes_its_way()
     let refunds = app.bank.refunds();
     assert_eq!((refunds.len(), refunds[0].request.out_trade_no.as_str()), (1, "SSECOND"));
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.refund_text), ("credited", None), "its own money stays");
+    assert_eq!((row.view.state, row.view.refunded), ("credited", None), "its own money stays");
     app.assert_books().await;
 }
 
@@ -228,7 +228,7 @@ async fn refunded_at_the_provider_before_we_knew_is_put_before_a_person_until_th
     assert!(app.shop.module.credits(&app).is_empty());
     app.next_statement().await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.elsewhere_text.as_deref()), ("refunded", Some("¥5.00")));
+    assert_eq!((row.view.state, paid(&row.view.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
     assert!(app.bank.called(Call::Refund).is_empty());
     app.assert_books().await;
 }

@@ -34,7 +34,7 @@ async fn a_machine_is_ready_when_its_module_says_so() {
     assert_eq!(scan_answered(&app, &app.shop, stage(Stage::Done)).await, Readiness::Ready);
     let view = scan_machine::scan(&app.backend, &app.shop.code).await.unwrap();
     assert_eq!((view.machine.as_str(), view.site.as_str(), view.operator.as_str()), ("Rocket", "Mall", "acme rides"));
-    assert_eq!((view.prices.len(), view.prices[0].amount_text.as_str(), view.prices[0].pulses), (1, "¥5.00", 5));
+    assert_eq!((view.prices.len(), view.prices[0].amount.decimal().as_str(), view.prices[0].pulses), (1, "5.00", 5));
 }
 
 #[tokio::test]

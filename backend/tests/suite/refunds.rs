@@ -4,7 +4,7 @@ use crate::support::{
     Call, Fault, Options, TestApp, What,
     actors::system,
     app::{PRICE_MINOR, PRICE_PULSES},
-    done, duplicate, failed, stage,
+    done, duplicate, failed, paid, stage,
 };
 use backend::{Rules, flows::place_order, jobs, payments::provider::RefundState, sales::takings};
 use protocol::messages::{Reason, Stage};
@@ -27,14 +27,17 @@ async fn a_failed_credit_is_refunded_whole() {
     jobs::run_due(&app.backend).await.unwrap();
     let row = app.row(&token).await;
     assert_eq!((row.view.state, row.view.reason.as_str(), row.view.at_rest), ("refunded", "module_failed", true));
-    assert_eq!(row.view.refund_text.as_deref(), Some("¥5.00"));
+    assert_eq!(paid(&row.view.refunded).as_deref(), Some("5.00"));
     let asked = app.bank.refunds().remove(0).request;
     assert_eq!((asked.refund_minor, asked.total_minor), (PRICE_MINOR, PRICE_MINOR));
     assert_eq!(asked.out_trade_no, app.number(&token).await);
     assert!(asked.reason.len() <= 80, "providers take so many bytes");
     app.assert_books().await;
     let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
-    assert_eq!((takings.sales, takings.mobile_text.as_str(), takings.refunded_text.as_str()), (0, "¥0.00", "¥5.00"));
+    assert_eq!(
+        (takings.sales, takings.mobile.decimal().as_str(), takings.refunded.decimal().as_str()),
+        (0, "0.00", "5.00")
+    );
     app.skip_ms(24 * 3_600_000).await;
     assert_eq!(app.bank.called(Call::Refund).len(), 1);
 }
@@ -251,7 +254,7 @@ async fn done_before_it_is_submitted_takes_it_back() {
     app.pass_ms(60_000).await;
     assert!(app.bank.called(Call::Refund).is_empty());
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str(), row.view.refund_text), ("credited", "", None));
+    assert_eq!((row.view.state, row.view.reason.as_str(), paid(&row.view.refunded)), ("credited", "", None));
     assert!(!row.view.served_and_refunded);
     assert_eq!(app.state(&waiting).await, "awaiting_payment");
     app.assert_books().await;
@@ -325,7 +328,7 @@ async fn a_partly_given_credit_leaves_the_remainder_by_the_operators_rule() {
         app.pass_ms(1_000).await;
         let row = app.row(&token).await;
         assert_eq!((row.view.state, row.view.pulses_given), ("refunded", 2));
-        assert_eq!(row.view.refund_text.as_deref(), Some("¥3.00"));
+        assert_eq!(paid(&row.view.refunded).as_deref(), Some("3.00"));
         let asked = app.bank.refunds().remove(0).request;
         assert_eq!((asked.refund_minor, asked.total_minor), (300, PRICE_MINOR));
         assert_eq!(app.books().await["operator_payable"], -200);

@@ -6,7 +6,7 @@ use crate::support::{
     actors::acting_for,
     app::{PRICE_MINOR, PRICE_PULSES},
     bank::day_of,
-    done, duplicate, failed, stage,
+    done, duplicate, failed, paid, stage,
 };
 use backend::{
     Rules,
@@ -224,7 +224,7 @@ async fn a_refund_that_was_forgotten_is_found_in_the_statement() {
     app.bank.also_states(day_of(app.now_ms()), refund_line(&made));
     app.next_statement().await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, row.elsewhere_text.as_deref()), ("refunded", Some("¥5.00")));
+    assert_eq!((row.state, paid(&row.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
     assert_eq!(app.bank.called(Call::Refund).len(), 1);
     app.assert_books().await;
 }
@@ -259,7 +259,7 @@ async fn an_order_that_was_forgotten_is_rebuilt_from_the_statement() {
         assert_eq!(asked.id, credit.id, "its module is asked");
         app.deliver(&app.shop.module.ack(&app, &asked, duplicate(Stage::Done, PRICE_PULSES))).await;
         let row = app.row(&token).await.view;
-        assert_eq!((row.state, row.elsewhere_text.is_some()), ("credited", refunded));
+        assert_eq!((row.state, paid(&row.refunded_elsewhere).is_some()), ("credited", refunded));
         assert!(app.bank.called(Call::Refund).is_empty());
         app.assert_books().await;
     }
@@ -500,7 +500,7 @@ async fn a_refund_that_was_made_after_the_copy_and_is_taken_back_in_it_is_found_
     app.bank.also_states(day_of(app.now_ms()), refund_line(&made));
     app.next_statement().await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, row.elsewhere_text.as_deref()), ("credited", Some("¥5.00")));
+    assert_eq!((row.state, paid(&row.refunded_elsewhere).as_deref()), ("credited", Some("5.00")));
     assert_eq!(app.bank.refunds().len(), 1);
     app.assert_books().await;
 }

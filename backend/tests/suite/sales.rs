@@ -50,7 +50,10 @@ async fn is_ordered_paid_credited_and_booked() {
     assert_eq!(books, [("operator_payable".into(), -earned), ("provider_clearing".into(), earned)].into());
     app.assert_books().await;
     let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();
-    assert_eq!((takings.sales, takings.mobile_text.as_str(), takings.refunded_text.as_str()), (1, "¥5.00", "¥0.00"));
+    assert_eq!(
+        (takings.sales, takings.mobile.decimal().as_str(), takings.refunded.decimal().as_str()),
+        (1, "5.00", "0.00")
+    );
 
     // At rest means at rest: nothing is sent, asked or refunded any more.
     let published = app.bus.messages().len();

@@ -4,7 +4,7 @@ use crate::support::{
     Call, Fault, TestApp, What,
     app::{PRICE_MINOR, PRICE_PULSES},
     bank::day_of,
-    done, stage,
+    done, paid, stage,
 };
 use backend::{
     jobs,
@@ -56,7 +56,7 @@ async fn tell_of_refunds_that_were_made_at_the_provider() {
     app.bank.refund_outside(&trade, "C2", 150, app.now_ms());
     app.next_statement().await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, row.elsewhere_text.as_deref()), ("credited", Some("¥2.50")));
+    assert_eq!((row.state, paid(&row.refunded_elsewhere).as_deref()), ("credited", Some("2.50")));
     // The statement is never brought up to date: the refunds are asked about.
     assert_eq!(app.bank.called(Call::QueryRefund), ["C1", "C2"]);
     app.assert_books().await;
@@ -123,7 +123,7 @@ async fn of_a_later_day_tell_of_a_refund_whose_payment_we_missed() {
     app.bank.refund_outside(&number, "C1", PRICE_MINOR, app.now_ms());
     app.next_statement().await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, row.elsewhere_text.as_deref()), ("refunded", Some("¥5.00")));
+    assert_eq!((row.state, paid(&row.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
     app.assert_books().await;
 }
 
@@ -179,7 +179,7 @@ async fn that_were_missed_are_made_up_for_after_a_restart() {
     for _ in 0..8 {
         app.skip_ms(200).await;
     }
-    assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
+    assert_eq!(paid(&app.row(&token).await.view.refunded_elsewhere).as_deref(), Some("1.00"));
     assert!(app.bank.called(Call::Statement).len() >= reads + 5);
     app.assert_books().await;
 }
@@ -201,7 +201,7 @@ async fn of_days_that_a_clock_ahead_has_passed_over_are_read_once_it_is_right() 
         app.restart().await;
         app.next_statement().await;
         let row = app.row(&token).await.view;
-        assert_eq!(row.elsewhere_text.as_deref(), Some("¥1.00"), "{ahead_ms} ms ahead");
+        assert_eq!(paid(&row.refunded_elsewhere).as_deref(), Some("1.00"), "{ahead_ms} ms ahead");
         let open = "SELECT COUNT(*) FROM statements WHERE due_ms IS NOT NULL";
         assert_eq!(app.number_of(open).await, 1);
         app.assert_books().await;
@@ -221,7 +221,7 @@ async fn begin_today_if_the_account_was_made_by_a_clock_that_was_ahead() {
     run_sql(&app, &format!("UPDATE statements SET day = {day}, due_ms = 0 WHERE due_ms IS NOT NULL")).await;
     app.bank.refund_outside(&trade, "C1", 100, app.now_ms());
     app.next_statement().await;
-    assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
+    assert_eq!(paid(&app.row(&token).await.view.refunded_elsewhere).as_deref(), Some("1.00"));
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn that_cannot_be_had_are_asked_for_again_and_a_person_is_told_in_the_end(
     for _ in 0..100 {
         app.skip_ms(HOUR_MS).await;
     }
-    assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
+    assert_eq!(paid(&app.row(&token).await.view.refunded_elsewhere).as_deref(), Some("1.00"));
     let alarms = app.alarms();
     assert_eq!(alarms.iter().filter(|alarm| alarm.contains("daily statement")).count(), 1, "{alarms:?}");
 }
@@ -263,7 +263,7 @@ async fn are_left_for_another_time_if_the_provider_fails_in_the_middle() {
     app.bank.refund_outside(&trade, "C1", 100, app.now_ms());
     app.bank.fault(Call::QueryRefund, [Fault::LostAnswer]);
     app.next_statement().await;
-    assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
+    assert_eq!(paid(&app.row(&token).await.view.refunded_elsewhere).as_deref(), Some("1.00"));
     assert_eq!(app.bank.called(Call::QueryRefund).len(), 2);
 }
 
@@ -280,7 +280,7 @@ async fn two_servers_read_one_once() {
         one.unwrap();
         two.unwrap();
     }
-    assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
+    assert_eq!(paid(&app.row(&token).await.view.refunded_elsewhere).as_deref(), Some("1.00"));
     app.assert_books().await;
 }
 
@@ -301,7 +301,7 @@ async fn what_was_told_before_is_no_news() {
     let what = app.bank.refund_outside(&trade, "C1", 100, app.now_ms());
     app.callback(&app.notice("C1", what)).await.unwrap();
     app.next_statement().await;
-    assert_eq!(app.row(&token).await.view.elsewhere_text.as_deref(), Some("¥1.00"));
+    assert_eq!(paid(&app.row(&token).await.view.refunded_elsewhere).as_deref(), Some("1.00"));
     assert!(app.bank.called(Call::QueryRefund).is_empty());
     assert_eq!(app.number_of("SELECT COUNT(*) FROM statements WHERE learned > 0").await, 0);
     let number = app.number(&token).await;

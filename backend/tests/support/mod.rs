@@ -11,3 +11,8 @@ pub mod store;
 pub use app::{Options, Shop, TestApp};
 pub use bank::{Call, Fault, Standing, What};
 pub use module::{done, duplicate, failed, stage};
+
+/// An amount as people write it, without its sign.
+pub fn paid(paid: &Option<backend::money::PaidMoney>) -> Option<String> {
+    paid.as_ref().and_then(|paid| paid.known()).map(backend::money::Money::decimal)
+}

@@ -54,7 +54,7 @@ pub struct AddArgs {
     slug: String,
     /// The name consumers read.
     name: String,
-    /// Currency of its prices: CNY or EUR.
+    /// Currency of its prices: CNY, EUR, JPY or KWD.
     #[arg(long, default_value = "CNY")]
     currency: String,
     /// Its time zone by IANA name, for example Europe/Berlin: its days begin there at midnight. Without it, Asia/Shanghai
@@ -144,10 +144,10 @@ impl Execute for Operator {
                 form.one(&takings::takings(backend, actor, operator, period.into()).await?, |takings| {
                     vec![
                         ("sales", takings.sales.to_string()),
-                        ("by phone", takings.mobile_text.clone()),
-                        ("in coins", takings.coins_text.clone()),
-                        ("together", takings.total_text.clone()),
-                        ("refunded", takings.refunded_text.clone()),
+                        ("by phone", print::money(&takings.mobile)),
+                        ("in coins", print::money(&takings.coins)),
+                        ("together", print::money(&takings.total)),
+                        ("refunded", print::money(&takings.refunded)),
                     ]
                 })
             }

@@ -72,7 +72,7 @@ impl Execute for Price {
                 let row = input::machine(backend, actor, &machine).await?;
                 let prices = prices::prices(backend, actor, row.machine_id).await?;
                 form.rows(&prices, ["NUMBER", "LABEL", "AMOUNT", "PULSES"], |price| {
-                    let (label, amount) = (price.label.clone(), price.amount_text.clone());
+                    let (label, amount) = (price.label.clone(), print::money(&price.amount));
                     [price.id.to_string(), label, amount, price.pulses.to_string()]
                 })?;
             }

@@ -1,7 +1,10 @@
 //! What commands print: tables for people, JSON for programs.
 
 use anyhow::{Context, Result};
-use backend::zones::Zone;
+use backend::{
+    money::{Money, PaidMoney},
+    zones::Zone,
+};
 use clap::Args;
 use serde::Serialize;
 
@@ -64,4 +67,17 @@ pub fn time(at_ms: Option<i64>) -> String {
 
 pub fn yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
+}
+
+/// An amount with its currency's code.
+pub fn money(money: &Money) -> String {
+    format!("{} {}", money.decimal(), money.currency.code())
+}
+
+/// An amount in whatever currency it was paid in. Of one that is not known only the provider's number can be told.
+pub fn paid(paid: &PaidMoney) -> String {
+    match paid.known() {
+        Some(known) => money(&known),
+        None => format!("{} (in the smallest unit) {}", paid.amount_minor, paid.currency),
+    }
 }

@@ -111,8 +111,8 @@ async fn decide(
     let actor = &why.by.map_or_else(|| actor.clone(), Actor::system);
     let row = sale::perform_manual_action(backend, actor, request).await?;
     println!("sale {} is {}", row.view.token, row.view.state);
-    if let Some(refunded) = row.view.refund_text {
-        println!("refunded or being refunded: {refunded}");
+    if let Some(refunded) = row.view.refunded {
+        println!("refunded or being refunded: {}", print::paid(&refunded));
     }
     Ok(())
 }
@@ -130,10 +130,10 @@ impl Execute for Sale {
                         view.token.clone(),
                         print::time(Some(view.created_ms)),
                         view.machine.clone(),
-                        view.amount_text.clone(),
+                        print::money(&view.amount),
                         view.state.to_owned(),
                         view.reason.clone(),
-                        print::or_dash(&view.refund_text),
+                        print::or_dash(&view.refunded.as_ref().map(print::paid)),
                     ]
                 })
             }
@@ -169,11 +169,11 @@ fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
         ("when", print::time(Some(view.created_ms))),
         ("machine", format!("{} {}, {}", row.machine_id, view.machine, view.site)),
         ("bought", format!("{}, {} pulses", view.label, view.pulses)),
-        ("amount", view.amount_text.clone()),
+        ("amount", print::money(&view.amount)),
         ("state", view.state.to_owned()),
         ("reason", view.reason.clone()),
         ("pulses given", view.pulses_given.to_string()),
-        ("refunded", print::or_dash(&view.refund_text)),
+        ("refunded", print::or_dash(&view.refunded.as_ref().map(print::paid))),
         ("our number", print::or_dash(&row.out_trade_no)),
         ("provider's", print::or_dash(&row.provider_txn_id)),
         ("came to rest", print::time(row.finished_ms)),

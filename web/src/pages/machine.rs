@@ -3,7 +3,7 @@
 use crate::{
     failure::Failure,
     guard::{session::Signed, streams::StreamOwner},
-    live,
+    live, money,
     page::{Page, see_other},
     pages::{fleet::PACE, member_context::member_context},
     rendering::Fragment,
@@ -17,6 +17,7 @@ use backend::{
         fleet,
         shapes::{MachineView, PriceChange},
     },
+    money::Currency,
 };
 use poem::{
     Response, handler,
@@ -143,7 +144,7 @@ pub(crate) async fn qr(page: Page, signed: Signed, Path(id): Path<MachineId>) ->
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PriceForm {
     label: String,
-    /// In whole units with up to two decimals, as people write it.
+    /// In whole units with as many decimals as the currency has at most, as people write it.
     amount: String,
     pulses: String,
 }
@@ -156,7 +157,7 @@ pub(crate) async fn change_price(
     Path((id, price_id)): Path<(MachineId, PriceId)>,
     Form(form): Form<PriceForm>,
 ) -> Result<Response, Failure> {
-    let change = match parse_price(&form) {
+    let change = match parse_price(&form, signed.member.currency) {
         Ok(change) => change,
         Err(word) => {
             let refusal = Refusal { price_id: Some(price_id), word, typed: Some(form) };
@@ -229,39 +230,12 @@ async fn refuse(page: Page, signed: &Signed, id: MachineId, refusal: Refusal) ->
     page.render_as(StatusCode::UNPROCESSABLE_ENTITY, "machine.html", context)
 }
 
-fn parse_price(form: &PriceForm) -> Result<PriceChange, &'static str> {
+fn parse_price(form: &PriceForm, currency: Currency) -> Result<PriceChange, &'static str> {
     let label = form.label.trim();
     if label.is_empty() {
         return Err("label");
     }
-    let amount_minor = parse_amount(&form.amount).ok_or("amount")?;
+    let amount_minor = money::parse(&form.amount, currency).ok_or("amount")?.amount_minor;
     let pulses = form.pulses.trim().parse().map_err(|_| "pulses")?;
     Ok(PriceChange { label: label.to_owned(), amount_minor, pulses })
-}
-
-/// `12`, `12.5`, `12.50` or `12,50` as minor units.
-fn parse_amount(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let (whole, decimals) = text.split_once(['.', ',']).unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(decimals) || decimals.len() > 2 {
-        return None;
-    }
-    let cents: i64 = format!("{decimals:0<2}").parse().ok()?;
-    whole.parse::<i64>().ok()?.checked_mul(100)?.checked_add(cents)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_amounts_as_people_write_them() {
-        for (text, minor) in [("12", 1200), ("12.5", 1250), ("12,50", 1250), (" 0.01 ", 1), ("007", 700)] {
-            assert_eq!(parse_amount(text), Some(minor), "{text}");
-        }
-        for wrong in ["", ".", "1.", ".5", "1.234", "-1", "+1", "1e3", "¥1", "1.2.3", "99999999999999999999", "１"] {
-            assert_eq!(parse_amount(wrong), None, "{wrong}");
-        }
-    }
 }

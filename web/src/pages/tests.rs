@@ -23,7 +23,7 @@ use backend::{
         fault_names,
         shapes::{FleetRow, MachineView, ModuleView, PulseRow},
     },
-    money::{Currency, Money},
+    money::{Currency, Money, PaidMoney},
     sales::{
         SaleState,
         readiness::Readiness,
@@ -89,7 +89,7 @@ fn templates() -> Templates {
 
 fn price(id: i64, label: &str, amount_minor: i64, pulses: i32) -> PriceView {
     let amount = Money::new(amount_minor, Currency::Cny);
-    PriceView { id: PriceId(id), label: label.into(), amount, amount_text: amount.to_string(), pulses }
+    PriceView { id: PriceId(id), label: label.into(), amount, pulses }
 }
 
 fn scan_view(readiness: Readiness) -> ScanView {
@@ -127,11 +127,11 @@ fn sale_view(state: &'static str) -> SaleView {
         operator: "Sunny Rides".into(),
         contact: "help@sunny.example".into(),
         asking_s: (state == "created").then_some(10),
-        amount_text: "¥2.50".into(),
+        amount: yuan(250),
         pulses: 3,
         pulses_given: given,
-        refund_text: has_refund.then(|| "¥2.50".into()),
-        elsewhere_text: None,
+        refunded: has_refund.then(|| paid(250)),
+        refunded_elsewhere: None,
         dispute: String::new(),
         pay_url: (state == "awaiting_payment").then(|| "https://pay.example/?a=1&b=2".into()),
         served_and_refunded: false,
@@ -156,6 +156,7 @@ fn member() -> Member {
         member_id: MemberId(1),
         operator_id: OperatorId(1),
         role: Role::Owner,
+        currency: Currency::Cny,
         operator: "Sunny Rides".into(),
         slug: "sunny".into(),
         email: "owner@example.com".into(),
@@ -197,7 +198,7 @@ fn fleet_row(machine: i64, name: &str, module: Option<ModuleView>) -> FleetRow {
         active: machine != 3,
         module,
         sales_today: 12,
-        mobile_today_text: "¥36.00".into(),
+        mobile_today: yuan(3600),
         coins_today: 48,
     }
 }
@@ -215,21 +216,23 @@ fn fleet_rows() -> Vec<FleetRow> {
     ]
 }
 
+fn yuan(amount_minor: i64) -> Money {
+    Money::new(amount_minor, Currency::Cny)
+}
+
+fn paid(amount_minor: i64) -> PaidMoney {
+    PaidMoney { amount_minor, currency: "CNY".into() }
+}
+
 fn takings() -> Takings {
-    Takings {
-        sales: 36,
-        mobile_text: "¥108.00".into(),
-        coins_text: "¥48.00".into(),
-        total_text: "¥156.00".into(),
-        refunded_text: "¥2.50".into(),
-    }
+    Takings { sales: 36, mobile: yuan(10_800), coins: yuan(4_800), total: yuan(15_600), refunded: yuan(250) }
 }
 
 fn machine_view(module: Option<ModuleView>, is_empty: bool) -> MachineView {
     let pulse = |n: i32| PulseRow { at_ms: 1_795_404_636_000, pulses: n, total: 1000, width_ms: 50, gap_ms: 60 };
     MachineView {
         row: fleet_row(1, "Carousel", module),
-        coin_value_text: "¥1.00".into(),
+        coin_value: yuan(100),
         prices: if is_empty { vec![] } else { vec![price(1, "One ride", 100, 1), price(2, "Three rides", 250, 3)] },
         pulses: if is_empty { vec![] } else { (1..6).map(pulse).collect() },
     }
@@ -351,7 +354,7 @@ fn reasons_are_words_on_every_page() {
 fn what_happened_at_the_provider_has_words() {
     let templates = templates();
     for dispute in ["opened", "won", "lost"] {
-        let view = SaleView { elsewhere_text: Some("¥1.00".into()), dispute: dispute.into(), ..sale_view("credited") };
+        let view = SaleView { refunded_elsewhere: Some(paid(100)), dispute: dispute.into(), ..sale_view("credited") };
         let html = each(&templates, &format!("sale-dispute-{dispute}"), "sale.html", &sale::context(&view));
         assert!(html[0].contains("商家已退回您付款中的 ¥1.00"));
         assert!(html[1].contains("The operator has given back ¥1.00 of your payment."));
@@ -381,7 +384,7 @@ fn operator_pages_full_and_empty() {
     let html = each(&templates, "fleet", "fleet.html", &full);
     assert!(html[1].contains("1 of 4 online"));
     each(&templates, "fleet-fragment", "fleet_state.html", &full);
-    let empty = fleet::context(&member(), &[], Some(&Takings::default()), &[]);
+    let empty = fleet::context(&member(), &[], Some(&takings()), &[]);
     assert!(each(&templates, "fleet-empty", "fleet.html", &empty)[1].contains("No machines yet"));
 
     let shown = sales::Shown { state: Some("paid"), machine_id: Some(MachineId(2)), before: Some("X".into()) };

@@ -42,7 +42,10 @@ impl CoinCorrection {
             return Err(Error::invalid("reason", "must have 1 to 190 characters"));
         }
         if !(-AMOUNT_MAX_MINOR..=AMOUNT_MAX_MINOR).contains(&self.amount_minor) {
-            return Err(Error::invalid("amount", "must be within 1,000,000.00 either way"));
+            return Err(Error::invalid(
+                "amount",
+                "must be within 100,000,000 of the smallest unit of its currency (fen, cents) either way",
+            ));
         }
         if self.amount_minor == 0 && !self.count_anew {
             return Err(Error::invalid("amount", "must not be 0, unless counting begins anew"));

@@ -253,7 +253,10 @@ pub(super) fn checked_coin_value(minor: i64) -> Result<i64> {
     if (0..=COIN_VALUE_MAX_MINOR).contains(&minor) {
         Ok(minor)
     } else {
-        Err(Error::invalid("coin value", "must be from 0.00 to 10,000.00"))
+        Err(Error::invalid(
+            "coin value",
+            "must be from 0 to 1,000,000 in the smallest unit of its currency (fen, cents)",
+        ))
     }
 }
 
