@@ -8,6 +8,9 @@ pub enum Error {
     /// There is no such thing, or not for this caller.
     #[error("no such {0}")]
     NotFound(&'static str),
+    /// What the database holds does not fit together: a fault of ours, whoever asked. Nothing was done.
+    #[error("the database is inconsistent: {0}")]
+    Inconsistent(&'static str),
     /// The caller may not do it where it may do other things: a member whose role is another's.
     #[error("not permitted: {}", .0.as_str())]
     Forbidden(Operation),
@@ -62,6 +65,13 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// An [`Error::Inconsistent`]: logged and counted here, for whoever runs the server.
+    pub(crate) fn inconsistent(what: &'static str) -> Self {
+        tracing::error!(what, "the database is inconsistent; please report this");
+        metrics::counter!("coinwire_inconsistencies_total").increment(1);
+        Error::Inconsistent(what)
+    }
+
     /// An [`Error::Invalid`].
     pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Error::Invalid { field, message: message.into() }

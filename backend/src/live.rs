@@ -1,7 +1,10 @@
 //! Live events: what the pages and the integrators' topics show as it happens. Never the truth itself: a reader who
 //! missed one looks into the database.
 
-use crate::ids::{MachineId, OperatorId};
+use crate::{
+    ids::{MachineId, OperatorId},
+    sales::state::SaleState,
+};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -38,8 +41,8 @@ pub enum LiveKind {
     Sale {
         /// Its public token.
         token: String,
-        /// The state it is in now, by its word.
-        state: &'static str,
+        /// The state it is in now.
+        state: SaleState,
     },
     /// A member's password was changed, or a member was removed: live pages check whether their viewer may still see
     /// them.

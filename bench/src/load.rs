@@ -13,7 +13,7 @@ use backend::{
     },
     ids::MachineId,
     live::{LiveEvent, LiveKind},
-    sales::{readiness::Readiness, views},
+    sales::{SaleState, readiness::Readiness, views},
 };
 use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions, mqttbytes::QoS};
 use std::{
@@ -211,7 +211,7 @@ async fn watch_credits(mut events: tokio::sync::broadcast::Receiver<LiveEvent>, 
             Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
-        let (LiveKind::Sale { state: "credited", .. }, Some(machine)) = (event.what, event.machine_id) else {
+        let (LiveKind::Sale { state: SaleState::Credited, .. }, Some(machine)) = (event.what, event.machine_id) else {
             continue;
         };
         let now = Instant::now();

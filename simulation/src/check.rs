@@ -10,7 +10,7 @@ use crate::{
 };
 use backend::{
     ids::{MachineId, OperatorId},
-    ledger,
+    ledger::{self, Account},
     machines::fleet,
     modules::credit_id,
 };
@@ -241,11 +241,11 @@ impl Checker {
         let rows = self.store.sales().await?;
         for (known, machine) in self.known.iter().zip(machines) {
             let balances = ledger::balances(backend, known.operator_id).await?;
-            let balance = |account: &str| {
+            let balance = |account: Account| {
                 balances.iter().filter(|balance| balance.account == account).map(|balance| balance.amount_minor).sum()
             };
             let (taken, returned) = locked(provider_books).sums_minor(&known.account_token);
-            let at_provider: i64 = balance("provider_clearing");
+            let at_provider: i64 = balance(Account::ProviderClearing);
             let forgot = locked(provider_books).trades().values().any(|trade| trade.refund_forgotten);
             hold!(
                 at_provider == taken - returned || forgot,
@@ -253,7 +253,7 @@ impl Checker {
             );
             let view = fleet::machine(backend, &system(), known.machine_id).await?;
             let Some(module) = view.row.module else { return Err(Violation("a machine lost its module".into())) };
-            check_coins(machine, module.coin_pulses, balance("cash_box"))?;
+            check_coins(machine, module.coin_pulses, balance(Account::CashBox))?;
             check_credit_total(machine)?;
             let locked = machine.module.as_ref().is_some_and(|module| module.is_locked());
             hold!(

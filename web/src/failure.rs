@@ -66,7 +66,7 @@ fn backend_status(error: &backend::Error) -> StatusCode {
         E::NotReady(_) | E::Conflict(_) => StatusCode::CONFLICT,
         E::Provider(_) => StatusCode::BAD_GATEWAY,
         E::Bus(_) | E::Store(_) | E::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
-        E::Sealed | E::Unknown { .. } | E::Config { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        E::Inconsistent(_) | E::Sealed | E::Unknown { .. } | E::Config { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

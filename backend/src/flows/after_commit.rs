@@ -7,7 +7,7 @@ use crate::{
     integrations::integrators::publish_sale_to_integrators,
     live::{LiveEvent, LiveKind},
     modules::{command, rows::wired_machine},
-    sales::{sale, state::SaleState},
+    sales::sale,
 };
 
 /// Tells an operator that a person should look.
@@ -56,7 +56,7 @@ pub(crate) async fn publish_after_commit(ctx: &Context, after: AfterCommit) {
         send_command(ctx, command).await;
     }
     for sale in after.sales {
-        let state = SaleState::parse(&sale.state).map_or("", SaleState::as_str);
+        let state = sale.state;
         ctx.live.emit(LiveEvent {
             operator_id: sale.operator_id,
             machine_id: Some(sale.machine_id),

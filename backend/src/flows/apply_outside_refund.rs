@@ -204,7 +204,7 @@ pub(crate) async fn apply_external_return(
     after.sale(sale.clone());
     let attempt = find_attempt_row(txn, attempt_id).await?;
     let is_own = match attempt.state.as_str() {
-        attempt_state::PAID => paid_attempt(txn, sale.id).await.is_ok_and(|own| own.id == attempt.id),
+        attempt_state::PAID => paid_attempt(txn, sale.id).await?.is_some_and(|own| own.id == attempt.id),
         // Of a wrong amount, and nothing else paid it.
         attempt_state::PAID_WRONG => sale.reason == WRONG_AMOUNT,
         _ => false,

@@ -136,7 +136,10 @@ pub(crate) async fn refund_moved(
     after: &mut AfterCommit,
 ) -> Result<Outcome> {
     let sale = lock_sale(txn, known.sale_id).await?;
-    let refund = refund::Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("refund"))?;
+    let refund = refund::Entity::find_by_id(known.id)
+        .one(txn)
+        .await?
+        .ok_or_else(|| Error::inconsistent("a refund that was just read is not there"))?;
     if refund.state == refund_state::DONE {
         return done_refund_moved(ctx, txn, sale, refund, state, heard, after).await;
     }

@@ -4,9 +4,10 @@ use crate::{
     Context, Error, Result, Rules,
     flows::after_commit::{AfterCommit, publish_after_commit},
     modules::{
-        command,
-        commands::{command_state, queue_superseding},
-        learning_results::{self, set_learning_verdict, verdict},
+        command::{self, CommandState},
+        commands::queue_superseding,
+        learning_result::Verdict,
+        learning_results::{self, set_learning_verdict},
         module::{self, ActiveModel},
         remote_actions,
         rows::lock_module,
@@ -37,18 +38,18 @@ pub(crate) fn next_step(
     newest: Option<&command::Model>,
     now_ms: i64,
 ) -> Step {
-    use command_state::*;
+    use CommandState::*;
     if wanted == 0 || wanted == reported {
         return Step::Nothing;
     }
-    let shall = newest.is_none_or(|newest| match newest.state.as_str() {
-        SENT | RECEIVED => false,
+    let shall = newest.is_none_or(|newest| match newest.state {
+        Sent | Received => false,
         // The module has them, unless its flash was lost. The status may also have been sent before it took them.
-        DONE => newest.heard_ms.is_none_or(|at_ms| !(at_ms..at_ms + rules.settings_again_ms).contains(&now_ms)),
+        Done => newest.heard_ms.is_none_or(|at_ms| !(at_ms..at_ms + rules.settings_again_ms).contains(&now_ms)),
         // The module refused them; a person has to choose others. Except if they were superseded by another database's
         // version number.
-        FAILED => newest.reason == Reason::Superseded.as_str(),
-        _ => true,
+        Failed => newest.reason == Reason::Superseded.as_str(),
+        Expired | Silent | Superseded => true,
     });
     if shall { Step::Send { version: next_version_above(wanted - 1, reported) } } else { Step::Nothing }
 }
@@ -80,7 +81,7 @@ pub(crate) async fn change_settings(
     if row.settings_wanted != since_version {
         return Err(Error::Conflict("the settings"));
     }
-    set_desired_settings(ctx, txn, row, settings, verdict::DISCARDED, after).await
+    set_desired_settings(ctx, txn, row, settings, Verdict::Discarded, after).await
 }
 
 /// Stores what is wanted of a (locked) module from now on, and queues it. `judged` is what becomes of an open learning result.
@@ -89,7 +90,7 @@ pub(crate) async fn set_desired_settings(
     txn: &DatabaseTransaction,
     row: module::Model,
     settings: ModuleSettings,
-    judged: &str,
+    judged: Verdict,
     after: &mut AfterCommit,
 ) -> Result<()> {
     let version = next_version_above(row.settings_wanted, row.settings_version);
@@ -153,7 +154,7 @@ pub(crate) async fn send_desired_settings(
 mod tests {
     use super::*;
 
-    fn newest(state: &str, reason: &str, heard_ms: Option<i64>) -> command::Model {
+    fn newest(state: CommandState, reason: &str, heard_ms: Option<i64>) -> command::Model {
         command::Model {
             id: 1,
             module_id: String::new(),
@@ -161,7 +162,7 @@ mod tests {
             sale_id: None,
             action: "settings".into(),
             payload: vec![],
-            state: state.into(),
+            state,
             reason: reason.into(),
             pulses: 0,
             sends: 1,
@@ -184,17 +185,17 @@ mod tests {
         assert_eq!(step(3, 5, None), send(6), "above what another database gave it");
         assert_eq!(step(u32::MAX.into(), 2, None), send(u32::MAX.into()));
         for (state, reason, heard_ms, expected) in [
-            ("sent", "", None, Step::Nothing),
-            ("received", "", None, Step::Nothing),
-            ("silent", "", None, send(3)),
-            ("expired", "", Some(0), send(3)),
-            ("done", "", Some(0), send(3)),
-            ("done", "", Some(999_999), Step::Nothing),
-            ("done", "", Some(2_000_000), send(3)),
-            ("failed", "invalid", Some(0), Step::Nothing),
-            ("failed", "superseded", Some(0), send(3)),
+            (CommandState::Sent, "", None, Step::Nothing),
+            (CommandState::Received, "", None, Step::Nothing),
+            (CommandState::Silent, "", None, send(3)),
+            (CommandState::Expired, "", Some(0), send(3)),
+            (CommandState::Done, "", Some(0), send(3)),
+            (CommandState::Done, "", Some(999_999), Step::Nothing),
+            (CommandState::Done, "", Some(2_000_000), send(3)),
+            (CommandState::Failed, "invalid", Some(0), Step::Nothing),
+            (CommandState::Failed, "superseded", Some(0), send(3)),
         ] {
-            assert_eq!(step(3, 2, Some(&newest(state, reason, heard_ms))), expected, "{state} {reason} {heard_ms:?}");
+            assert_eq!(step(3, 2, Some(&newest(state, reason, heard_ms))), expected, "{state:?} {reason} {heard_ms:?}");
         }
     }
 }

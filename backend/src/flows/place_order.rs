@@ -114,7 +114,7 @@ async fn commit_order(
         currency: Set(operator.currency.clone()),
         pulses: Set(price.pulses),
         pulses_given: Set(0),
-        state: Set(SaleState::Created.as_str().into()),
+        state: Set(SaleState::Created),
         reason: Set(String::new()),
         served_and_refunded: Set(false),
         version: Set(0),
@@ -248,25 +248,22 @@ pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
 /// Where the payer of a sale continues, while it can be paid or is in progress.
 async fn resume_checkout(ctx: &Context, sale: &sale::Model) -> Result<Option<String>> {
     let own_page = || Some(sale_url(ctx, &sale.token));
-    Ok(match SaleState::parse(&sale.state) {
-        Some(SaleState::Created) => own_page().filter(|_| is_asking(ctx, sale)),
-        Some(SaleState::AwaitingPayment) => pay_url(ctx, sale).await?,
-        Some(SaleState::Paid | SaleState::Crediting) => own_page(),
-        Some(
-            SaleState::Credited
-            | SaleState::Expired
-            | SaleState::RefundPending
-            | SaleState::Refunded
-            | SaleState::Review
-            | SaleState::Settled,
-        )
-        | None => None,
+    Ok(match sale.state {
+        SaleState::Created => own_page().filter(|_| is_asking(ctx, sale)),
+        SaleState::AwaitingPayment => pay_url(ctx, sale).await?,
+        SaleState::Paid | SaleState::Crediting => own_page(),
+        SaleState::Credited
+        | SaleState::Expired
+        | SaleState::RefundPending
+        | SaleState::Refunded
+        | SaleState::Review
+        | SaleState::Settled => None,
     })
 }
 
 /// Where a sale can be paid, while it can.
 pub(crate) async fn pay_url(ctx: &Context, sale: &sale::Model) -> Result<Option<String>> {
-    if sale.state != SaleState::AwaitingPayment.as_str() || ctx.now_ms() >= sale.expires_ms {
+    if sale.state != SaleState::AwaitingPayment || ctx.now_ms() >= sale.expires_ms {
         return Ok(None);
     }
     let attempt = attempt::Entity::find()

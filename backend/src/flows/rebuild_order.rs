@@ -90,7 +90,7 @@ async fn rebuild_sale(
         currency: Set(attachment.currency.code().into()),
         pulses: Set(attachment.pulses),
         pulses_given: Set(0),
-        state: Set(SaleState::AwaitingPayment.as_str().into()),
+        state: Set(SaleState::AwaitingPayment),
         reason: Set(String::new()),
         served_and_refunded: Set(false),
         version: Set(0),

@@ -8,8 +8,8 @@ use crate::{
         settle_sale::apply_event,
     },
     modules::{
-        command::{self, ActiveModel, Column, Entity},
-        commands::{as_query, command_state, on_wire},
+        command::{self, ActiveModel, Column, CommandState, Entity},
+        commands::{as_query, on_wire},
     },
     sales::{rows::lock_sale, state::Event},
 };
@@ -35,7 +35,7 @@ enum Step {
 /// unknown, so it gets a full lifetime again, like a new one.
 fn next_step(rules: &Rules, command: &command::Model, started_ms: i64, now_ms: i64) -> Step {
     if issued_in_the_future(rules, command, now_ms) {
-        return if command.state == command_state::SILENT { Step::GiveUp } else { Step::Reissue };
+        return if command.state == CommandState::Silent { Step::GiveUp } else { Step::Reissue };
     }
     let grace_ms = if command.sale_id.is_some() { rules.credit_grace_ms } else { 0 };
     let silent_ms = command.expires_ms.saturating_add(grace_ms);
@@ -44,7 +44,7 @@ fn next_step(rules: &Rules, command: &command::Model, started_ms: i64, now_ms: i
             .clamp(silent_ms, silent_ms.max(command.issued_ms + rules.credit_longest_ms)),
         None => silent_ms,
     };
-    let is_open = [command_state::SENT, command_state::RECEIVED].contains(&command.state.as_str());
+    let is_open = [CommandState::Sent, CommandState::Received].contains(&command.state);
     let give_up_ms = if is_open && command.sale_id.is_some() && command.issued_ms < started_ms {
         give_up_ms.max(rules.waits_for_module_until_ms(started_ms, give_up_ms))
     } else {
@@ -96,7 +96,8 @@ pub(crate) async fn process_command(ctx: &Context, command: command::Model) -> R
 
 /// The same command with another time of issue: a module that knows its number does not execute it twice.
 fn reissued(ctx: &Context, command: &command::Model, issued_ms: i64, lifetime_ms: i64) -> Result<command::Model> {
-    let known: Command = minicbor::decode(&command.payload).map_err(|_| Error::NotFound("readable command"))?;
+    let known: Command =
+        minicbor::decode(&command.payload).map_err(|_| Error::inconsistent("a stored command cannot be decoded"))?;
     let mut reissued = command::Model {
         issued_ms,
         expires_ms: issued_ms + lifetime_ms,
@@ -148,7 +149,7 @@ async fn give_up(ctx: &Context, command: &command::Model) -> Result<()> {
             }
             // Its acknowledgement may have been lost, so it is sent again when the module reconnects, for a limited
             // time.
-            let is_first = current.state != command_state::SILENT;
+            let is_first = current.state != CommandState::Silent;
             let memory_ms = ctx.rules.credit_memory_ms;
             let forget_ms =
                 current.sale_id.filter(|_| is_first).map(|_| current.issued_ms.min(ctx.now_ms()) + memory_ms);
@@ -156,7 +157,7 @@ async fn give_up(ctx: &Context, command: &command::Model) -> Result<()> {
                 after.module(current.module_id.clone());
             }
             let mut change: ActiveModel = current.into();
-            change.state = Set(command_state::SILENT.into());
+            change.state = Set(CommandState::Silent);
             change.due_ms = Set(forget_ms);
             change.update_without_returning(txn).await?;
             if let Some(sale) = sale {
@@ -175,7 +176,7 @@ pub(crate) async fn send_pending(ctx: &Context, module: ModuleId) -> Result<()> 
     let pending = Entity::find()
         .filter(Column::ModuleId.eq(module.as_str()))
         .filter(Column::DueMs.gt(0))
-        .filter(Column::State.is_in([command_state::SENT, command_state::SILENT]))
+        .filter(Column::State.is_in([CommandState::Sent, CommandState::Silent]))
         .order_by_asc(Column::Sequence)
         .limit(ctx.rules.batch_rows)
         .all(ctx.db.read())
@@ -184,7 +185,7 @@ pub(crate) async fn send_pending(ctx: &Context, module: ModuleId) -> Result<()> 
         let of_the_future = issued_in_the_future(&ctx.rules, &command, ctx.now_ms());
         if !of_the_future {
             send_command(ctx, &command).await;
-        } else if command.state == command_state::SILENT {
+        } else if command.state == CommandState::Silent {
             // Asked about only: it must not be given any more, also not by a module whose clock is a little behind. The
             // others are issued anew in a moment.
             let long_ago_ms = ctx.now_ms() - 3 * ctx.rules.credit_lifetime_ms;
@@ -208,7 +209,7 @@ mod tests {
             sale_id: Some(1),
             action: String::new(),
             payload: vec![],
-            state: command_state::RECEIVED.into(),
+            state: CommandState::Received,
             reason: String::new(),
             pulses: 0,
             sends: 9,
@@ -233,7 +234,7 @@ mod tests {
             sale_id: Some(1),
             action: String::new(),
             payload: vec![],
-            state: command_state::SENT.into(),
+            state: CommandState::Sent,
             reason: String::new(),
             pulses: 0,
             sends: 1,

@@ -109,8 +109,10 @@ async fn ask_for_refund(
             return Ok(known);
         }
     }
-    let attempt =
-        attempt::Entity::find_by_id(refund.attempt_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("attempt"))?;
+    let attempt = attempt::Entity::find_by_id(refund.attempt_id)
+        .one(ctx.db.read())
+        .await?
+        .ok_or_else(|| Error::inconsistent("a refund's attempt is not there"))?;
     let request = RefundRequest {
         total_minor: attempt.taken_minor(),
         out_trade_no: attempt.out_trade_no,
@@ -129,7 +131,10 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, state: RefundStat
         .write(|txn| async move {
             let txn = &*txn;
             let mut after = AfterCommit::default();
-            let refund = refund::Entity::find_by_id(asked.id).one(txn).await?.ok_or(Error::NotFound("refund"))?;
+            let refund = refund::Entity::find_by_id(asked.id)
+                .one(txn)
+                .await?
+                .ok_or_else(|| Error::inconsistent("a refund that was claimed is not there"))?;
             // An answer about a number that was given up meanwhile says nothing about the new one.
             if refund.out_refund_no != asked.out_refund_no {
                 return Ok(after);

@@ -51,7 +51,7 @@ pub(crate) async fn apply_event(
 }
 
 pub(crate) async fn for_deciding(txn: &DatabaseTransaction, row: &sale::Model, event: Option<Event>) -> Result<Sale> {
-    let state = SaleState::parse(&row.state).ok_or(Error::NotFound("state of that name"))?;
+    let state = row.state;
     let may_give_back = matches!(event, Some(Event::CreditDone { .. } | Event::CreditFailed { .. }));
     let refund_remainder = may_give_back
         && matches!(state, SaleState::Paid | SaleState::Crediting)
@@ -94,7 +94,7 @@ pub(crate) async fn store_decision(
 ) -> Result<sale::Model> {
     let now_ms = ctx.wall_ms();
     let mut change: sale::ActiveModel = row.clone().into();
-    change.state = Set(decision.state.as_str().into());
+    change.state = Set(decision.state);
     change.pulses_given = Set(decision.pulses_given);
     change.served_and_refunded = Set(decision.served_and_refunded);
     change.credit_asked = Set(decision.asked);
@@ -126,7 +126,8 @@ pub(crate) async fn execute(
 ) -> Result<()> {
     match effect {
         Effect::PostPayment | Effect::PostSuspense => {
-            let (attempt, amount_minor) = paid.ok_or(Error::NotFound("payment to book"))?;
+            let (attempt, amount_minor) =
+                paid.ok_or_else(|| Error::inconsistent("a decision to book a payment without one"))?;
             let kind = if effect == Effect::PostPayment { Kind::Payment } else { Kind::Suspense };
             let reference = format!("attempt-{}", attempt.id);
             let mut posting = posting(ctx, row, kind, reference, amount_minor);
@@ -134,7 +135,7 @@ pub(crate) async fn execute(
             ledger::post(txn, posting).await
         }
         Effect::QueueCredit | Effect::AskCredit => {
-            let (attempt, _) = paid.ok_or(Error::NotFound("payment to credit"))?;
+            let (attempt, _) = paid.ok_or_else(|| Error::inconsistent("a decision to credit without a payment"))?;
             let purpose = if effect == Effect::QueueCredit { Purpose::Give } else { Purpose::Ask };
             after.command(queue_credit(ctx, txn, row, &attempt.out_trade_no, purpose).await?);
             Ok(())
@@ -142,12 +143,16 @@ pub(crate) async fn execute(
         Effect::Refund { cause, amount_minor } => {
             let attempt = match paid {
                 Some((attempt, _)) => attempt.clone(),
-                None => paid_attempt(txn, row.id).await?,
+                None => paid_attempt(txn, row.id)
+                    .await?
+                    .ok_or_else(|| Error::inconsistent("a refund of a sale that nothing paid"))?,
             };
             start_refund(ctx, txn, row, &attempt, cause, amount_minor).await
         }
         Effect::CancelRefund => {
-            let refund = own_refund(txn, row.id).await?.ok_or(Error::NotFound("refund"))?;
+            let refund = own_refund(txn, row.id)
+                .await?
+                .ok_or_else(|| Error::inconsistent("a refund that was decided about is not there"))?;
             let reference = format!("refund-{}", refund.id);
             let posting = posting(ctx, row, Kind::RefundCancelled, reference, refund.amount_minor);
             let mut change: refund::ActiveModel = refund.into();
@@ -158,7 +163,9 @@ pub(crate) async fn execute(
         }
         Effect::AcceptSuspense => accept_suspense(ctx, txn, row, paid).await,
         Effect::RetryRefund => {
-            let refund = own_refund(txn, row.id).await?.ok_or(Error::NotFound("refund"))?;
+            let refund = own_refund(txn, row.id)
+                .await?
+                .ok_or_else(|| Error::inconsistent("a refund that was decided about is not there"))?;
             let mut change: refund::ActiveModel = refund.into();
             // The provider is asked about it first: a person may have acted there.
             change.state = Set(refund_state::SUBMITTED.into());
@@ -225,7 +232,8 @@ async fn accept_suspense(
     row: &sale::Model,
     paid: Option<(&attempt::Model, i64)>,
 ) -> Result<()> {
-    let (attempt, amount_minor) = paid.ok_or(Error::NotFound("payment to book"))?;
+    let (attempt, amount_minor) =
+        paid.ok_or_else(|| Error::inconsistent("a decision to book a payment without one"))?;
     let reference = format!("attempt-{}", attempt.id);
     ledger::post(txn, posting(ctx, row, Kind::SuspenseAccepted, reference, amount_minor)).await?;
     for refund in refunds_of(txn, attempt.id).await? {

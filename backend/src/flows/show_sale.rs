@@ -14,7 +14,7 @@ pub async fn sale(ctx: &Context, token: &str) -> Result<SaleView> {
         .one(ctx.db.read())
         .await?
         .ok_or(Error::NotFound("sale"))?;
-    let waits = [SaleState::Created.as_str(), SaleState::AwaitingPayment.as_str()].contains(&sale.state.as_str());
+    let waits = [SaleState::Created, SaleState::AwaitingPayment].contains(&sale.state);
     if waits && let Err(error) = poll_soon(ctx, sale.id).await {
         // The page does not need it: it shows what is known, and the provider is polled later.
         tracing::warn!(%error, "could not schedule an earlier poll of a payment");

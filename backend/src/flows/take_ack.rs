@@ -10,8 +10,7 @@ use crate::{
         verify_reset::confirm_reset,
     },
     modules::{
-        command::{self, ActiveModel, Entity},
-        commands::command_state,
+        command::{self, ActiveModel, CommandState, Entity},
         dropped::count_dropped,
         locks::locks_after,
         module,
@@ -57,15 +56,15 @@ fn ack_meaning(ack: &Ack) -> AckMeaning {
 
 /// The command's state after an acknowledgement; `None` if nothing changes. A final acknowledgement counts however late
 /// it comes.
-fn next_state(state: &str, meaning: AckMeaning) -> Option<&'static str> {
-    use command_state::*;
-    let open = [SENT, RECEIVED].contains(&state);
-    let unheard = open || state == SILENT;
+fn next_state(state: CommandState, meaning: AckMeaning) -> Option<CommandState> {
+    use CommandState::*;
+    let open = [Sent, Received].contains(&state);
+    let unheard = open || state == Silent;
     match meaning {
-        AckMeaning::Received => open.then_some(RECEIVED),
-        AckMeaning::Done => unheard.then_some(DONE),
-        AckMeaning::Failed => unheard.then_some(FAILED),
-        AckMeaning::Expired => unheard.then_some(EXPIRED),
+        AckMeaning::Received => open.then_some(Received),
+        AckMeaning::Done => unheard.then_some(Done),
+        AckMeaning::Failed => unheard.then_some(Failed),
+        AckMeaning::Expired => unheard.then_some(Expired),
         AckMeaning::Nothing => None,
     }
 }
@@ -106,7 +105,7 @@ pub(crate) async fn on_ack(ctx: &Context, module: ModuleId, ack: &Ack) -> Result
     if command.module_id != module.as_str() || !its_sequence {
         return count_dropped("not_its_command");
     }
-    if next_state(&command.state, ack_meaning(ack)).is_none() {
+    if next_state(command.state, ack_meaning(ack)).is_none() {
         return count_dropped("nothing_new");
     }
     let command = &command;
@@ -121,9 +120,12 @@ async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Mo
         Some(sale_id) => Some(lock_sale(txn, sale_id).await?),
         None => None,
     };
-    let command = Entity::find_by_id(known.id).one(txn).await?.ok_or(Error::NotFound("command"))?;
+    let command = Entity::find_by_id(known.id)
+        .one(txn)
+        .await?
+        .ok_or_else(|| Error::inconsistent("a command that was just read is not there"))?;
     let meaning = ack_meaning(ack);
-    let Some(state) = next_state(&command.state, meaning) else { return Ok(after) };
+    let Some(state) = next_state(command.state, meaning) else { return Ok(after) };
     if meaning == AckMeaning::Done {
         record_lock_ack(txn, &command).await?;
     }
@@ -154,7 +156,7 @@ async fn apply_ack(ctx: &Context, txn: &DatabaseTransaction, known: &command::Mo
     }
     let now_ms = ctx.now_ms();
     let mut change: ActiveModel = command.into();
-    change.state = Set(state.into());
+    change.state = Set(state);
     change.pulses = Set(pulses);
     change.reason = Set(ack.reason.map_or("", |reason| reason.as_str()).into());
     change.heard_ms = Set(Some(now_ms));

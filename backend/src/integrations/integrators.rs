@@ -123,7 +123,7 @@ pub(crate) async fn publish_sale_to_integrators(ctx: &Context, sale: &sale::Mode
     let json = SaleJson {
         v: JSON_VERSION,
         sale: &sale.token,
-        state: &sale.state,
+        state: sale.state.as_str(),
         reason: &sale.reason,
         at_ms: ctx.wall_ms(),
         created_ms: sale.created_ms,

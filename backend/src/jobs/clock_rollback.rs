@@ -3,10 +3,7 @@
 use crate::{
     Context, Result,
     jobs::in_progress::Job,
-    modules::{
-        command::{self, Column as CommandColumn},
-        commands::command_state,
-    },
+    modules::command::{self, Column as CommandColumn, CommandState},
     payments::{attempt, refund, statement},
 };
 use sea_orm::{prelude::*, sea_query::Expr};
@@ -19,7 +16,7 @@ pub(crate) async fn reschedule_after_rollback(ctx: &Context, job: Job) -> Result
     }
     let brought = match job {
         Job::Resend => {
-            let open = CommandColumn::State.is_in([command_state::SENT, command_state::RECEIVED]);
+            let open = CommandColumn::State.is_in([CommandState::Sent, CommandState::Received]);
             let longest_ms = rules.resend_max_ms.max(rules.resend_first_ms);
             let brought =
                 cap_due_times::<command::Entity>(ctx, CommandColumn::DueMs, Some(open), longest_ms, now_ms).await?;

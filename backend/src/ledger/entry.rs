@@ -1,6 +1,6 @@
 //! A line of a posting; debits are positive.
 
-use crate::ids::OperatorId;
+use crate::{ids::OperatorId, ledger::Account};
 use sea_orm::entity::prelude::*;
 
 /// A line of a posting; debits are positive.
@@ -11,7 +11,7 @@ pub struct Model {
     pub id: i64,
     pub txn_id: i64,
     pub operator_id: OperatorId,
-    pub account: String,
+    pub account: Account,
     pub amount_minor: i64,
     pub currency: String,
 }

@@ -33,7 +33,9 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, ExprTrait, FromQue
 use serde::Serialize;
 
 /// An account of the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum, Serialize)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(32))", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Account {
     /// Money at the payment provider.
     ProviderClearing,
@@ -55,25 +57,9 @@ pub enum Account {
     CoinSales,
 }
 
-impl Account {
-    /// The word for it, as stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Account::ProviderClearing => "provider_clearing",
-            Account::OperatorPayable => "operator_payable",
-            Account::RefundClearing => "refund_clearing",
-            Account::Suspense => "suspense",
-            Account::Held => "held",
-            Account::Fees => "fees",
-            Account::Loss => "loss",
-            Account::CashBox => "cash_box",
-            Account::CoinSales => "coin_sales",
-        }
-    }
-}
-
 /// A kind of posting; with its reference it is unique.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(32))", rename_all = "snake_case")]
 pub enum Kind {
     /// A payment came in; the reference is the attempt.
     Payment,
@@ -112,29 +98,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word for it, as stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Payment => "payment",
-            Kind::Suspense => "suspense",
-            Kind::SuspenseAccepted => "suspense_accepted",
-            Kind::Refund => "refund",
-            Kind::RefundCancelled => "refund_cancelled",
-            Kind::RefundDone => "refund_done",
-            Kind::RefundReversed => "refund_reversed",
-            Kind::SuspenseRefund => "suspense_refund",
-            Kind::SuspenseRefundCancelled => "suspense_refund_cancelled",
-            Kind::DisputeOpened => "dispute_opened",
-            Kind::DisputeWon => "dispute_won",
-            Kind::DisputeLost => "dispute_lost",
-            Kind::DisputeFee => "dispute_fee",
-            Kind::DisputeFeeReturned => "dispute_fee_returned",
-            Kind::Loss => "loss",
-            Kind::Coins => "coins",
-            Kind::CoinsCorrected => "coins_corrected",
-        }
-    }
-
     /// The account that is debited and the one that is credited.
     fn accounts(self) -> (Account, Account) {
         match self {
@@ -175,7 +138,7 @@ pub(crate) struct Posting {
 /// Books a posting. Its kind and reference being there already is an error of the caller's and undoes the transaction.
 pub(crate) async fn post(txn: &impl ConnectionTrait, posting: Posting) -> Result<()> {
     let head = txn::ActiveModel {
-        kind: Set(posting.kind.as_str().into()),
+        kind: Set(posting.kind),
         reference: Set(posting.reference),
         operator_id: Set(posting.operator_id),
         sale_id: Set(posting.sale_id),
@@ -188,7 +151,7 @@ pub(crate) async fn post(txn: &impl ConnectionTrait, posting: Posting) -> Result
     let entry = |account: Account, amount_minor: i64| entry::ActiveModel {
         txn_id: Set(txn_id),
         operator_id: Set(posting.operator_id),
-        account: Set(account.as_str().into()),
+        account: Set(account),
         amount_minor: Set(amount_minor),
         currency: Set(posting.currency.clone()),
         ..Default::default()
@@ -201,7 +164,7 @@ pub(crate) async fn post(txn: &impl ConnectionTrait, posting: Posting) -> Result
 /// What was posted under a kind and a reference, in minor units; 0 if nothing was.
 pub(crate) async fn posted_minor(txn: &impl ConnectionTrait, kind: Kind, reference: &str) -> Result<i64> {
     let head = txn::Entity::find()
-        .filter(txn::Column::Kind.eq(kind.as_str()))
+        .filter(txn::Column::Kind.eq(kind))
         .filter(txn::Column::Reference.eq(reference))
         .one(txn)
         .await?;
@@ -213,8 +176,8 @@ pub(crate) async fn posted_minor(txn: &impl ConnectionTrait, kind: Kind, referen
 /// The balance of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromQueryResult)]
 pub struct Balance {
-    /// The account's word.
-    pub account: String,
+    /// The account.
+    pub account: Account,
     /// The currency's code.
     pub currency: String,
     /// Debits less credits, in minor units.

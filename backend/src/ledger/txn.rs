@@ -1,6 +1,9 @@
 //! A posting: entries that sum to zero.
 
-use crate::ids::{MachineId, OperatorId};
+use crate::{
+    ids::{MachineId, OperatorId},
+    ledger::Kind,
+};
 use sea_orm::entity::prelude::*;
 
 /// A posting: entries that sum to zero.
@@ -9,7 +12,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub kind: String,
+    pub kind: Kind,
     pub reference: String,
     pub operator_id: OperatorId,
     pub sale_id: Option<i64>,

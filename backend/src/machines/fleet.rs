@@ -67,7 +67,7 @@ pub async fn machine(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Res
         .all(ctx.db.read())
         .await?;
     Ok(MachineView {
-        row: rows.into_iter().next().ok_or(Error::NotFound("machine"))?,
+        row: rows.into_iter().next().ok_or_else(|| Error::inconsistent("a machine that was just read is not there"))?,
         coin_value: Money::new(machine.coin_value_minor, currency),
         prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
         pulses: pulses

@@ -48,7 +48,10 @@ pub struct RemoteView {
 pub async fn remote(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<RemoteView> {
     let (machine, _) = permitted_machine(ctx, actor, Operation::ViewMachines, machine_id).await?;
     let module_id = machine.module_id.clone();
-    let row = fleet_rows(ctx, machine.operator_id, vec![machine]).await?.pop().ok_or(Error::NotFound("machine"))?;
+    let row = fleet_rows(ctx, machine.operator_id, vec![machine])
+        .await?
+        .pop()
+        .ok_or_else(|| Error::inconsistent("a machine that was just read is not there"))?;
     let Some(module_id) = module_id else {
         return Ok(RemoteView {
             row,

@@ -13,7 +13,7 @@ pub struct Model {
     pub sale_id: Option<i64>,
     pub action: String,
     pub payload: Vec<u8>,
-    pub state: String,
+    pub state: CommandState,
     pub reason: String,
     pub pulses: i32,
     pub sends: i32,
@@ -21,6 +21,26 @@ pub struct Model {
     pub expires_ms: i64,
     pub heard_ms: Option<i64>,
     pub due_ms: Option<i64>,
+}
+
+/// Where a command stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
+pub enum CommandState {
+    /// Waits for an acknowledgement.
+    Sent,
+    /// The module took it.
+    Received,
+    /// Executed whole.
+    Done,
+    /// Not executed, or in part.
+    Failed,
+    /// Reached the module too late.
+    Expired,
+    /// Not acknowledged until the end of the grace period.
+    Silent,
+    /// Replaced by a newer one before it was acknowledged.
+    Superseded,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -4,7 +4,7 @@
 use crate::{
     Context, Error, Result, clock,
     modules::{
-        command::{self, ActiveModel, Column, Entity},
+        command::{self, ActiveModel, Column, CommandState, Entity},
         module,
         numbers::{column, credit_id, next_sequence, order_sequence},
     },
@@ -12,24 +12,6 @@ use crate::{
 };
 use protocol::messages::{Action, Command};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, prelude::*, sea_query::Expr};
-
-/// Words for a command's state, as stored.
-pub(crate) mod command_state {
-    /// Waits for an acknowledgement.
-    pub const SENT: &str = "sent";
-    /// The module took it.
-    pub const RECEIVED: &str = "received";
-    /// Executed whole.
-    pub const DONE: &str = "done";
-    /// Not executed, or in part.
-    pub const FAILED: &str = "failed";
-    /// Reached the module too late.
-    pub const EXPIRED: &str = "expired";
-    /// Not acknowledged until the end of the grace period.
-    pub const SILENT: &str = "silent";
-    /// Replaced by a newer one before it was acknowledged.
-    pub const SUPERSEDED: &str = "superseded";
-}
 
 /// What a credit command is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +83,7 @@ pub(crate) fn as_query(ctx: &Context, credit: Command, issued_ms: i64, now_ms: i
 
 async fn is_online(txn: &DatabaseTransaction, module_id: &str) -> Result<bool> {
     let module = module::Entity::find_by_id(module_id).one(txn).await?;
-    Ok(module.ok_or(Error::NotFound("module"))?.online)
+    Ok(module.ok_or_else(|| Error::inconsistent("a command's module is not there"))?.online)
 }
 
 fn new_command(ctx: &Context, module_id: &str, id: i64, sequence: i64, action: Action) -> command::Model {
@@ -113,7 +95,7 @@ fn new_command(ctx: &Context, module_id: &str, id: i64, sequence: i64, action: A
         sale_id: None,
         action: action.as_str().into(),
         payload: vec![],
-        state: command_state::SENT.into(),
+        state: CommandState::Sent,
         reason: String::new(),
         pulses: 0,
         sends: 1,
@@ -135,12 +117,12 @@ pub(crate) async fn queue_superseding(
 ) -> Result<command::Model> {
     let command = queue_command(ctx, txn, module_id, action, lifetime_ms).await?;
     Entity::update_many()
-        .col_expr(Column::State, Expr::value(command_state::SUPERSEDED))
+        .col_expr(Column::State, Expr::value(CommandState::Superseded))
         .col_expr(Column::DueMs, Expr::value(Option::<i64>::None))
         .filter(Column::ModuleId.eq(module_id))
         .filter(Column::Action.eq(action.as_str()))
         .filter(Column::Sequence.lt(command.sequence))
-        .filter(Column::State.is_in([command_state::SENT, command_state::RECEIVED]))
+        .filter(Column::State.is_in([CommandState::Sent, CommandState::Received]))
         .exec(txn)
         .await?;
     Ok(command)
@@ -152,7 +134,7 @@ pub(crate) async fn open_credits(ctx: &Context, module_id: &str) -> Result<usize
         .filter(Column::ModuleId.eq(module_id))
         .filter(Column::DueMs.gt(0))
         .filter(Column::SaleId.is_not_null())
-        .filter(Column::State.is_in([command_state::SENT, command_state::RECEIVED]))
+        .filter(Column::State.is_in([CommandState::Sent, CommandState::Received]))
         .count(ctx.db.read())
         .await?;
     Ok(usize::try_from(open).unwrap_or(usize::MAX))
@@ -162,7 +144,7 @@ pub(crate) async fn open_credits(ctx: &Context, module_id: &str) -> Result<usize
 pub(crate) async fn credit_unanswered(db: &impl ConnectionTrait, sale_id: i64) -> Result<bool> {
     let silent = Entity::find()
         .filter(Column::SaleId.eq(sale_id))
-        .filter(Column::State.eq(command_state::SILENT))
+        .filter(Column::State.eq(CommandState::Silent))
         .count(db)
         .await?;
     Ok(silent > 0)

@@ -11,8 +11,21 @@ pub struct Model {
     /// As the protocol writes it.
     pub body: Vec<u8>,
     /// What the operator made of it: `open`, `accepted`, `discarded`.
-    pub verdict: String,
+    pub verdict: Verdict,
     pub heard_ms: i64,
+}
+
+/// What a person decided about what was learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing yet.
+    Open,
+    /// The profile is that of the wanted settings.
+    Accepted,
+    /// It is not used.
+    Discarded,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -6,7 +6,7 @@
 
 use crate::{
     Context, Result,
-    modules::learning_result::{ActiveModel, Entity, Model},
+    modules::learning_result::{ActiveModel, Entity, Model, Verdict},
 };
 use protocol::{
     ModuleId,
@@ -14,16 +14,6 @@ use protocol::{
 };
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, prelude::*};
 use serde::Serialize;
-
-/// The operator's decision about a learning result, as stored.
-pub(crate) mod verdict {
-    /// Nothing yet.
-    pub const OPEN: &str = "open";
-    /// The profile is that of the wanted settings.
-    pub const ACCEPTED: &str = "accepted";
-    /// It is not used.
-    pub const DISCARDED: &str = "discarded";
-}
 
 /// What a module learned, for its operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -59,7 +49,7 @@ pub struct LearningResultView {
     /// Whether the machine was seen to credit.
     pub confirmed: Option<bool>,
     /// What the operator made of it: `open`, `accepted`, `discarded`.
-    pub verdict: String,
+    pub verdict: Verdict,
     /// Whether it can be accepted now.
     pub acceptable: bool,
 }
@@ -115,7 +105,7 @@ pub(crate) fn has_ended(learning_result: &Model) -> bool {
 
 /// Whether the module uses it, and the operator has not decided about it.
 pub(crate) fn is_in_force(learning_result: &Model) -> bool {
-    learning_result.verdict == verdict::OPEN
+    learning_result.verdict == Verdict::Open
         && learned(learning_result).is_some_and(|learned| learned.stage == LearnStage::Stored)
 }
 
@@ -148,7 +138,7 @@ impl LearningResultView {
             noise_edges: learned.noise_edges,
             test_pulses: learned.test_pulses,
             confirmed: learned.confirmed,
-            acceptable: learning_result.verdict == verdict::OPEN && acceptable(&learned).is_some(),
+            acceptable: learning_result.verdict == Verdict::Open && acceptable(&learned).is_some(),
             verdict: learning_result.verdict,
         })
     }
@@ -170,7 +160,7 @@ pub(crate) async fn store_learning_result(
     let row = ActiveModel {
         module_id: Set(module.to_string()),
         body: Set(body),
-        verdict: Set(verdict::OPEN.into()),
+        verdict: Set(Verdict::Open),
         heard_ms: Set(ctx.wall_ms()),
     };
     match known {
@@ -190,15 +180,15 @@ pub(crate) async fn learning_result(ctx: &Context, module_id: &str) -> Result<Op
 }
 
 /// What the operator makes of an open learning result, if there is one that is over.
-pub(crate) async fn set_learning_verdict(txn: &DatabaseTransaction, module_id: &str, judged: &str) -> Result<()> {
+pub(crate) async fn set_learning_verdict(txn: &DatabaseTransaction, module_id: &str, judged: Verdict) -> Result<()> {
     let learning_result = of_module(txn, module_id).await?;
     let Some(learning_result) = learning_result
-        .filter(|learning_result| learning_result.verdict == verdict::OPEN && has_ended(learning_result))
+        .filter(|learning_result| learning_result.verdict == Verdict::Open && has_ended(learning_result))
     else {
         return Ok(());
     };
     let mut change: ActiveModel = learning_result.into();
-    change.verdict = Set(judged.into());
+    change.verdict = Set(judged);
     change.update_without_returning(txn).await?;
     Ok(())
 }

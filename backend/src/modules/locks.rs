@@ -3,8 +3,7 @@
 use crate::{
     Result,
     modules::{
-        command::{self, Entity},
-        commands::command_state,
+        command::{self, CommandState, Entity},
         module,
     },
 };
@@ -22,7 +21,7 @@ pub(crate) async fn lock_acked_since(
         return Ok(false);
     }
     let done = locks_after(&module.id, status.last_command.into())
-        .filter(command::Column::State.eq(command_state::DONE))
+        .filter(command::Column::State.eq(CommandState::Done))
         .count(txn)
         .await?;
     Ok(done > 0)

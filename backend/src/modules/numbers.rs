@@ -48,10 +48,10 @@ pub(crate) async fn next_sequence(txn: &DatabaseTransaction, module_id: &str, no
         .exec(txn)
         .await?;
     if counted.rows_affected != 1 {
-        return Err(Error::NotFound("module"));
+        return Err(Error::inconsistent("a command's module is not there"));
     }
     let taken = module::Entity::find_by_id(module_id).select_only().column(sequence).into_tuple().one(txn).await?;
-    taken.ok_or(Error::NotFound("module"))
+    taken.ok_or_else(|| Error::inconsistent("a command's module is not there"))
 }
 
 /// Ensures that a module's next sequence is greater than one that was issued before.

@@ -2,10 +2,7 @@
 
 use crate::{
     Context, Error, Result,
-    modules::{
-        command::{self, Column, Entity},
-        commands::command_state,
-    },
+    modules::command::{self, Column, CommandState, Entity},
 };
 use protocol::messages::{Action, Learn};
 use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, prelude::*};
@@ -62,8 +59,8 @@ impl RemoteAction {
 pub struct RemoteActionView {
     /// The protocol's word for what was ordered: `settings`, `lock`, `learn`, `reboot`, `locate`, `diagnose`.
     pub action: &'static str,
-    /// `pending`, `done`, `failed`, `expired`.
-    pub state: &'static str,
+    /// How far it is.
+    pub state: Progress,
     /// Why it failed: the protocol's word, or empty.
     pub reason: String,
     /// When it was ordered (unix milliseconds).
@@ -72,17 +69,31 @@ pub struct RemoteActionView {
     pub heard_ms: Option<i64>,
 }
 
+/// How far something is that a module was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// On its way.
+    Pending,
+    /// Done.
+    Done,
+    /// The module refused it, or could not do it.
+    Failed,
+    /// It did not reach the module in time.
+    Expired,
+}
+
 /// What a person may order, as the protocol calls it.
 const ACTIONS: [&str; 6] = ["settings", "lock", "learn", "reboot", "locate", "diagnose"];
 
 impl RemoteActionView {
     fn of(action: &'static str, command: command::Model) -> Self {
-        let state = match command.state.as_str() {
-            command_state::SENT | command_state::RECEIVED => "pending",
-            command_state::DONE => "done",
-            command_state::FAILED => "failed",
-            // It arrived too late, or was never acknowledged.
-            _ => "expired",
+        let state = match command.state {
+            CommandState::Sent | CommandState::Received => Progress::Pending,
+            CommandState::Done => Progress::Done,
+            CommandState::Failed => Progress::Failed,
+            // It arrived too late, was never acknowledged, or made way for another.
+            CommandState::Expired | CommandState::Silent | CommandState::Superseded => Progress::Expired,
         };
         let (reason, ordered_ms, heard_ms) = (command.reason, command.issued_ms, command.heard_ms);
         Self { action, state, reason, ordered_ms, heard_ms }

@@ -8,7 +8,11 @@
 
 use crate::{
     Context, Error, Result,
-    modules::{command, commands::command_state, module, remote_actions::newest},
+    modules::{
+        command::{self, CommandState},
+        module,
+        remote_actions::newest,
+    },
 };
 use protocol::{
     limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S, SETTLE_MS},
@@ -182,7 +186,7 @@ pub(crate) fn settings_status(module: &module::Model, newest: Option<&command::M
         (0, 0) => "built_in",
         (0, _) => "foreign",
         (wanted, reported) if wanted == reported => "in_force",
-        _ if newest.is_some_and(|newest| newest.state == command_state::FAILED) => "failed",
+        _ if newest.is_some_and(|newest| newest.state == CommandState::Failed) => "failed",
         _ => "waiting",
     }
 }

@@ -65,8 +65,10 @@ pub(crate) async fn active_account(ctx: &Context, operator_id: OperatorId) -> Re
 
 /// The account of that number, with its provider.
 pub(crate) async fn account(ctx: &Context, account_id: i64) -> Result<(account::Model, Arc<dyn Provider>)> {
-    let account =
-        account::Entity::find_by_id(account_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("merchant account"))?;
+    let account = account::Entity::find_by_id(account_id)
+        .one(ctx.db.read())
+        .await?
+        .ok_or_else(|| Error::inconsistent("an attempt's merchant account is not there"))?;
     let provider = provider(ctx, &account)?;
     Ok((account, provider))
 }

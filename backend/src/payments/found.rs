@@ -7,7 +7,10 @@ use crate::{
 use sea_orm::{DatabaseTransaction, prelude::*};
 
 pub(crate) async fn find_attempt_row(txn: &DatabaseTransaction, attempt_id: i64) -> Result<attempt::Model> {
-    attempt::Entity::find_by_id(attempt_id).one(txn).await?.ok_or(Error::NotFound("attempt"))
+    attempt::Entity::find_by_id(attempt_id)
+        .one(txn)
+        .await?
+        .ok_or_else(|| Error::inconsistent("an attempt that was just read is not there"))
 }
 
 pub(crate) async fn find_attempt(

@@ -1,7 +1,7 @@
 //! What was paid and what went back of a sale or of one payment.
 
 use crate::{
-    Context, Error, Result,
+    Context, Result,
     ledger::{Kind, Posting},
     payments::{
         attempt, dispute, refund,
@@ -88,7 +88,7 @@ pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Resul
 }
 
 /// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
-pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<attempt::Model> {
+pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<attempt::Model>> {
     let paid = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
         .filter(attempt::Column::State.eq(attempt_state::PAID))
@@ -102,7 +102,7 @@ pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Res
         .into_iter()
         .map(|refund| refund.attempt_id)
         .collect();
-    paid.into_iter().find(|attempt| !refunded.contains(&attempt.id)).ok_or(Error::NotFound("paid attempt"))
+    Ok(paid.into_iter().find(|attempt| !refunded.contains(&attempt.id)))
 }
 
 /// An attempt's refunds that came about or may yet.

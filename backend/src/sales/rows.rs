@@ -13,12 +13,19 @@ pub(crate) fn sale_url(ctx: &Context, token: &str) -> String {
 
 /// Reads a sale to change it: until the transaction ends nobody else does.
 pub(crate) async fn lock_sale(txn: &DatabaseTransaction, sale_id: i64) -> Result<sale::Model> {
-    sale::Entity::find_by_id(sale_id).lock_exclusive().one(txn).await?.ok_or(Error::NotFound("sale"))
+    sale::Entity::find_by_id(sale_id)
+        .lock_exclusive()
+        .one(txn)
+        .await?
+        .ok_or_else(|| Error::inconsistent("a sale that was just read is not there"))
 }
 
 /// A sale by its number.
 pub(crate) async fn sale_row(ctx: &Context, sale_id: i64) -> Result<sale::Model> {
-    sale::Entity::find_by_id(sale_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("sale"))
+    sale::Entity::find_by_id(sale_id)
+        .one(ctx.db.read())
+        .await?
+        .ok_or_else(|| Error::inconsistent("a sale that was just read is not there"))
 }
 
 /// A posting of a sale's.
@@ -39,7 +46,5 @@ pub(crate) fn posting(ctx: &Context, row: &sale::Model, kind: Kind, reference: S
 pub(crate) fn is_asking(ctx: &Context, sale: &sale::Model) -> bool {
     let longest_ms = i64::try_from(ctx.rules.order_wait_ms).unwrap_or(i64::MAX);
     let begun_ms = sale.expires_ms - ctx.rules.order_lifetime_ms;
-    sale.state == SaleState::Created.as_str()
-        && sale.reason.is_empty()
-        && (0..longest_ms).contains(&(ctx.now_ms() - begun_ms))
+    sale.state == SaleState::Created && sale.reason.is_empty() && (0..longest_ms).contains(&(ctx.now_ms() - begun_ms))
 }

@@ -1,6 +1,9 @@
 //! A sale, with the price as it was when it was made.
 
-use crate::ids::{MachineId, OperatorId};
+use crate::{
+    ids::{MachineId, OperatorId},
+    sales::state::SaleState,
+};
 use sea_orm::entity::prelude::*;
 
 /// A sale, with the price as it was when it was made.
@@ -19,7 +22,7 @@ pub struct Model {
     pub currency: String,
     pub pulses: i32,
     pub pulses_given: i32,
-    pub state: String,
+    pub state: SaleState,
     pub reason: String,
     pub served_and_refunded: bool,
     pub version: i32,

@@ -3,7 +3,7 @@
 use crate::{
     ids::{MachineId, PriceId},
     money::{Money, PaidMoney},
-    sales::readiness::Readiness,
+    sales::{readiness::Readiness, state::SaleState},
 };
 use serde::Serialize;
 
@@ -44,9 +44,8 @@ pub struct PriceView {
 pub struct SaleView {
     /// The sale's public token.
     pub token: String,
-    /// `created`, `awaiting_payment`, `paid`, `crediting`, `credited`, `expired`, `refund_pending`, `refunded`, `review`,
-    /// `settled`.
-    pub state: &'static str,
+    /// Where it stands.
+    pub state: SaleState,
     /// Why it failed, one of [`REASONS`](crate::sales::state::REASONS), or empty. A word for programs: pages have texts for each.
     pub reason: String,
     /// Whether nothing more is expected to happen.
@@ -106,8 +105,8 @@ pub struct SaleRow {
 pub struct SalesFilter {
     /// Of this machine only.
     pub machine_id: Option<MachineId>,
-    /// In this state only, by its word.
-    pub state: Option<String>,
+    /// In this state only.
+    pub state: Option<SaleState>,
     /// Older than the sale of this token (for the next page).
     pub before_token: Option<String>,
 }

@@ -9,6 +9,8 @@
 
 use crate::payments::states::Cause;
 use protocol::messages::Reason;
+use sea_orm::entity::prelude::*;
+use serde::Serialize;
 
 /// The words for why a sale did not simply go through, as [`decide`] gives them. They are for programs; pages have texts
 /// in each language for all of them.
@@ -26,7 +28,9 @@ pub const REASONS: [&str; 10] = [
 ];
 
 /// Where a sale stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Serialize)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(32))", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum SaleState {
     /// Committed; the provider has not taken the order yet, as far as known.
     Created,

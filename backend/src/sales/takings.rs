@@ -49,7 +49,7 @@ impl DaySums {
 #[derive(FromQueryResult)]
 struct Line {
     machine_id: Option<MachineId>,
-    kind: String,
+    kind: Kind,
     amount_minor: i64,
 }
 
@@ -122,7 +122,7 @@ async fn sums_since(
         .join(JoinType::InnerJoin, entry::Relation::Txn.def())
         .filter(txn::Column::OperatorId.eq(operator.id))
         .filter(txn::Column::AtMs.gte(since_ms))
-        .filter(entry::Column::Account.is_in([Account::OperatorPayable.as_str(), Account::CoinSales.as_str()]))
+        .filter(entry::Column::Account.is_in([Account::OperatorPayable, Account::CoinSales]))
         .group_by(txn::Column::MachineId)
         .group_by(txn::Column::Kind)
         .into_model::<Line>()
@@ -130,11 +130,11 @@ async fn sums_since(
         .await?;
     for line in lines {
         let of_machine = sums.entry(line.machine_id).or_default();
-        if [Kind::Payment.as_str(), Kind::SuspenseAccepted.as_str()].contains(&line.kind.as_str()) {
+        if [Kind::Payment, Kind::SuspenseAccepted].contains(&line.kind) {
             of_machine.paid_minor -= line.amount_minor;
-        } else if [Kind::Refund.as_str(), Kind::RefundCancelled.as_str()].contains(&line.kind.as_str()) {
+        } else if [Kind::Refund, Kind::RefundCancelled].contains(&line.kind) {
             of_machine.refunded_minor += line.amount_minor;
-        } else if [Kind::Coins.as_str(), Kind::CoinsCorrected.as_str()].contains(&line.kind.as_str()) {
+        } else if [Kind::Coins, Kind::CoinsCorrected].contains(&line.kind) {
             of_machine.coins_minor -= line.amount_minor;
         }
     }
@@ -144,7 +144,7 @@ async fn sums_since(
         .column_as(sale::Column::Id.count(), "sales")
         .filter(sale::Column::OperatorId.eq(operator.id))
         .filter(sale::Column::PaidMs.gte(since_ms))
-        .filter(sale::Column::State.eq(SaleState::Credited.as_str()))
+        .filter(sale::Column::State.eq(SaleState::Credited))
         .group_by(sale::Column::MachineId)
         .into_model::<Count>()
         .all(ctx.db.read())

@@ -19,7 +19,6 @@ use crate::{
         rows::is_asking,
         sale,
         shapes::{SaleRow, SaleView, SalesFilter},
-        state::SaleState,
     },
 };
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};
@@ -36,8 +35,7 @@ pub async fn sales(ctx: &Context, actor: &Actor, operator_id: OperatorId, filter
     if let Some(machine_id) = filter.machine_id {
         query = query.filter(sale::Column::MachineId.eq(machine_id));
     }
-    if let Some(state) = &filter.state {
-        let state = SaleState::parse(state).ok_or_else(|| Error::invalid("state", "is no state of a sale"))?;
+    if let Some(state) = filter.state {
         query = query.filter(sale::Column::State.eq(state.as_str()));
     }
     if let Some(token) = &filter.before_token {
@@ -117,8 +115,9 @@ pub(crate) async fn with_details(ctx: &Context, sales: Vec<sale::Model>) -> Resu
     }
     let mut rows = Vec::with_capacity(sales.len());
     for sale in sales {
-        let (machine, operator) = machines.get(&sale.machine_id).ok_or(Error::NotFound("machine"))?;
-        let operator = operator.as_ref().ok_or(Error::NotFound("operator"))?;
+        let (machine, operator) =
+            machines.get(&sale.machine_id).ok_or_else(|| Error::inconsistent("a sale's machine is not there"))?;
+        let operator = operator.as_ref().ok_or_else(|| Error::inconsistent("a machine's operator is not there"))?;
         let attempts = attempts.get(&sale.id).map_or(&[][..], Vec::as_slice);
         let refunds = refunds.get(&sale.id).map_or(&[][..], Vec::as_slice);
         let asking_s = is_asking(ctx, &sale).then(|| ctx.rules.order_wait_ms.div_ceil(1000));
@@ -135,7 +134,7 @@ pub(crate) fn row(
     refunds: &[refund::Model],
     (asking_s, is_payable): (Option<u64>, bool),
 ) -> Result<SaleRow> {
-    let state = SaleState::parse(&sale.state).ok_or(Error::NotFound("state of that name"))?;
+    let state = sale.state;
     let currency = ledger::currency(&sale.currency)?;
     let paid = attempts.iter().find(|attempt| attempt.state == attempt_state::PAID);
     let waiting = attempts.iter().rfind(|attempt| is_payable && attempt.state == attempt_state::PENDING);
@@ -146,7 +145,7 @@ pub(crate) fn row(
     };
     let view = SaleView {
         token: sale.token,
-        state: state.as_str(),
+        state,
         reason: sale.reason,
         at_rest: state.at_rest(),
         code: machine.code.clone(),

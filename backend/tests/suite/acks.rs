@@ -20,7 +20,7 @@ async fn a_lost_done_is_asked_for_again_and_credits() {
     assert_eq!(module.credit(&app), credit);
     app.deliver(&module.ack(&app, &credit, duplicate(Stage::Done, PRICE_PULSES))).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.pulses_given), ("credited", 5));
+    assert_eq!((row.view.state.as_str(), row.view.pulses_given), ("credited", 5));
     app.pass_ms(60_000).await;
     assert!(app.bank.refunds().is_empty());
     app.assert_books().await;
@@ -106,7 +106,7 @@ async fn what_a_module_forgot_is_refunded_in_the_consumers_favour() {
     app.deliver(&app.shop.module.ack(&app, &credit, failed(0, Reason::TooOld))).await;
     app.pass_ms(1_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "module_forgot"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("refunded", "module_forgot"));
     assert_eq!(app.bank.refunds()[0].request.refund_minor, PRICE_MINOR);
 }
 
@@ -177,7 +177,7 @@ async fn more_pulses_than_were_asked_for_are_not_shown_as_truth() {
                 app.deliver(&app.shop.module.ack(&app, &credit, word)).await;
             }
             let row = app.row(&token).await;
-            assert_eq!((row.view.state, row.view.pulses_given), (state, given), "{claimed}");
+            assert_eq!((row.view.state.as_str(), row.view.pulses_given), (state, given), "{claimed}");
             let alarms: Vec<_> =
                 app.alarms().into_iter().filter(|alarm| alarm.contains(&claimed.to_string())).collect();
             assert_eq!(alarms.len(), 1, "told once: {alarms:?}");

@@ -114,7 +114,7 @@ async fn with_another_amount_are_put_before_a_person() {
         What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR - 1, paid_at_ms: app.now_ms(), attach: String::new() };
     app.callback(&app.notice(&number, what)).await.unwrap();
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "wrong_amount"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("review", "wrong_amount"));
     assert_eq!(app.alarms().len(), 1);
     let books = app.books().await;
     assert_eq!(books["suspense"], -i128::from(PRICE_MINOR - 1));
@@ -226,7 +226,7 @@ async fn in_an_unexpected_currency_are_kept_and_put_before_a_person() {
     let what = What::PaidUnknownCurrency { amount_minor: PRICE_MINOR, currency: "USD".into() };
     app.callback(&app.notice(&number, what)).await.unwrap();
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "wrong_amount"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("review", "wrong_amount"));
     assert_eq!(app.alarms().len(), 1);
     assert_eq!(app.number_of("SELECT COUNT(*) FROM ledger_entries WHERE currency = 'USD'").await, 2);
     assert_eq!(app.books().await["suspense"], -i128::from(PRICE_MINOR));

@@ -35,7 +35,7 @@ async fn refund(app: &TestApp, token: &str, number: &str, amount_minor: i64) {
 
 async fn elsewhere(app: &TestApp, token: &str) -> (&'static str, Option<String>) {
     let view = app.row(token).await.view;
-    (view.state, paid(&view.refunded_elsewhere))
+    (view.state.as_str(), paid(&view.refunded_elsewhere))
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn of_a_credited_sale_are_booked_and_shown_and_it_stays_credited() {
     refund(&app, &token, "C2", 300).await;
     let row = app.row(&token).await.view;
     assert_eq!(
-        (row.state, paid(&row.refunded_elsewhere).as_deref(), paid(&row.refunded)),
+        (row.state.as_str(), paid(&row.refunded_elsewhere).as_deref(), paid(&row.refunded)),
         ("credited", Some("5.00"), None)
     );
     assert!(!row.served_and_refunded, "the operator wanted it so");
@@ -100,7 +100,7 @@ async fn reduce_or_cancel_ours_that_is_not_yet_submitted() {
     assert_eq!(app.state(&token).await, "refund_pending");
     app.pass_ms(1_000).await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, paid(&row.refunded).as_deref()), ("refunded", Some("3.00")));
+    assert_eq!((row.state.as_str(), paid(&row.refunded).as_deref()), ("refunded", Some("3.00")));
     assert_eq!(paid(&row.refunded_elsewhere).as_deref(), Some("2.00"));
     assert_eq!(app.bank.refunds()[0].request.refund_minor, 300);
     app.assert_books().await;
@@ -109,7 +109,7 @@ async fn reduce_or_cancel_ours_that_is_not_yet_submitted() {
     refund(&app, &token, "C2", PRICE_MINOR).await;
     let row = app.row(&token).await.view;
     assert_eq!(
-        (row.state, paid(&row.refunded), paid(&row.refunded_elsewhere).as_deref()),
+        (row.state.as_str(), paid(&row.refunded), paid(&row.refunded_elsewhere).as_deref()),
         ("refunded", None, Some("5.00"))
     );
     app.pass_ms(60_000).await;

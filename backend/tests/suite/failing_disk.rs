@@ -136,7 +136,7 @@ async fn two_sales(app: &TestApp, disk: &Disk, told: &str) {
         let ends: &[&str] = if gives { &["credited"] } else { &["refund_pending", "refunded"] };
         assert_kept(disk, sale, ends, told).await;
         for _ in 0..TRIES {
-            if look(app, &token).await.view.state == ends[ends.len() - 1] {
+            if look(app, &token).await.view.state.as_str() == ends[ends.len() - 1] {
                 break;
             }
             work(app, 1_000).await;
@@ -259,6 +259,6 @@ async fn the_page_of_a_sale_that_waits_is_shown_while_nothing_can_be_written() {
     // The provider is asked seldom by now, and a look at the page would have it asked sooner.
     app.pass_ms(60_000).await;
     disk.fail(Fault::Full, 0, u64::MAX);
-    assert_eq!(backend::flows::show_sale::sale(&app.backend, &token).await.unwrap().state, "awaiting_payment");
+    assert_eq!(backend::flows::show_sale::sale(&app.backend, &token).await.unwrap().state.as_str(), "awaiting_payment");
     assert!(disk.failed() > 0, "it tried to write");
 }

@@ -166,7 +166,7 @@ async fn a_provider_that_never_answers_is_given_up_after_the_longest_wait() {
     let (order, token) = tokio::join!(place_order::order(&app.backend, app.form(&app.shop)), wait);
     assert!(matches!(order, Err(Error::Provider(_))));
     let view = backend::flows::show_sale::sale(&app.backend, &token).await.unwrap();
-    assert_eq!((view.state, view.reason.as_str(), view.asking_s), ("created", "provider_silent", None));
+    assert_eq!((view.state.as_str(), view.reason.as_str(), view.asking_s), ("created", "provider_silent", None));
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn a_refused_order_is_over_at_once() {
     let (token, error) = order_meeting(&app, Fault::Refused).await;
     assert!(error.to_string().contains("not like this"));
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("expired", "order_refused"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("expired", "order_refused"));
     app.pass_ms(10_000).await;
     assert!(app.bank.called(Call::Query).is_empty());
 }
@@ -91,7 +91,7 @@ async fn what_nobody_pays_is_closed_at_the_provider() {
     assert!(app.bank.called(Call::Close).is_empty());
     app.pass_ms(62_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("expired", "not_paid"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("expired", "not_paid"));
     assert_eq!(app.bank.trade(&number).state, TradeState::Closed);
     // First every few seconds, then less and less: bounded, over five and a half minutes.
     assert!((10..30).contains(&app.bank.called(Call::Query).len()), "{}", app.bank.called(Call::Query).len());
@@ -121,13 +121,13 @@ async fn money_that_comes_after_the_end_goes_back() {
     app.bank.move_trade(&number, TradeState::NotPaid);
     app.callback(&app.pay(&token).await).await.unwrap();
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("paid", "late"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("paid", "late"));
     let asked = app.shop.module.credit(&app);
     assert!(asked.expires_ms < u64::try_from(app.now_ms()).unwrap(), "nobody waits for this credit: it is a question");
     app.deliver(&app.shop.module.ack(&app, &asked, stage(Stage::Expired))).await;
     app.pass_ms(1_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "late"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("refunded", "late"));
     let refunds = app.bank.refunds();
     assert_eq!((refunds.len(), refunds[0].request.refund_minor), (1, PRICE_MINOR));
     app.assert_books().await;
@@ -145,7 +145,7 @@ async fn money_that_is_learned_of_too_late_goes_back() {
     // Its module, which is asked whether it gave it, says nothing.
     app.pass_ms(40_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "late"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("refunded", "late"));
     app.assert_books().await;
 }
 
@@ -206,7 +206,7 @@ async fn a_second_attempt_that_is_paid_too_goes_back_and_the_sale_goes_its_way()
     let refunds = app.bank.refunds();
     assert_eq!((refunds.len(), refunds[0].request.out_trade_no.as_str()), (1, "SSECOND"));
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.refunded), ("credited", None), "its own money stays");
+    assert_eq!((row.view.state.as_str(), row.view.refunded), ("credited", None), "its own money stays");
     app.assert_books().await;
 }
 
@@ -220,7 +220,7 @@ async fn refunded_at_the_provider_before_we_knew_is_put_before_a_person_until_th
     app.bank.refund_outside(&number, "C1", PRICE_MINOR, app.now_ms());
     app.pass_ms(10_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("review", "refunded_elsewhere"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("review", "refunded_elsewhere"));
     assert_eq!(app.books().await["provider_clearing"], i128::from(PRICE_MINOR), "it was paid");
     let alarms = app.alarms();
     assert_eq!(alarms.len(), 1, "{alarms:?}");
@@ -228,7 +228,7 @@ async fn refunded_at_the_provider_before_we_knew_is_put_before_a_person_until_th
     assert!(app.shop.module.credits(&app).is_empty());
     app.next_statement().await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, paid(&row.view.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
+    assert_eq!((row.view.state.as_str(), paid(&row.view.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
     assert!(app.bank.called(Call::Refund).is_empty());
     app.assert_books().await;
 }

@@ -23,7 +23,7 @@ use backend::{
     ledger,
     machines::{fleet, shapes::PriceChange},
     money::Currency,
-    sales::{shapes::SalesFilter, takings, views},
+    sales::{SaleState, shapes::SalesFilter, takings, views},
     zones::Zone,
 };
 use protocol::messages::Stage;
@@ -238,11 +238,9 @@ async fn sales_are_listed_newest_first_by_pages_states_and_machines() {
     assert_eq!(first, tokens[..50]);
     let before_token = Some(first[49].clone());
     assert_eq!(listed(SalesFilter { before_token, ..SalesFilter::default() }).await, tokens[50..]);
-    let crediting = SalesFilter { state: Some("crediting".into()), ..SalesFilter::default() };
+    let crediting = SalesFilter { state: Some(SaleState::Crediting), ..SalesFilter::default() };
     assert_eq!(listed(crediting).await, [tokens[49].clone()]);
     let elsewhere = SalesFilter { machine_id: Some(MachineId(0)), ..SalesFilter::default() };
     assert!(listed(elsewhere).await.is_empty());
-    let wrong = SalesFilter { state: Some("eaten".into()), ..SalesFilter::default() };
-    let refused = views::sales(&app.backend, &system(), app.shop.operator_id, wrong).await;
-    assert!(matches!(refused, Err(Error::Invalid { field: "state", .. })));
+    assert_eq!(SaleState::parse("eaten"), None);
 }

@@ -5,7 +5,7 @@ use backend::{
     Error,
     flows::operate::module,
     machines::remote,
-    modules::{LearnOptions, LearningResultView, ModuleSettings, RemoteAction, RemoteActionView},
+    modules::{LearnOptions, LearningResultView, ModuleSettings, Progress, RemoteAction, RemoteActionView, Verdict},
 };
 use protocol::{
     limits::PAYLOAD_MAX_BYTES,
@@ -59,10 +59,10 @@ async fn each_is_one_command_that_is_answered() {
         let commands = take(&app, action);
         let [command] = &commands[..] else { panic!("{commands:?}") };
         assert_eq!((command.action, command.expires_ms - command.issued_ms), (expected, 120_000));
-        assert_eq!(errand(&app, action).await.state, "pending");
+        assert_eq!(errand(&app, action).await.state, Progress::Pending);
         app.deliver(&module.ack(&app, command, stage(Stage::Done))).await;
         let view = errand(&app, action).await;
-        assert_eq!((view.state, view.ordered_ms), ("done", app.now_ms()));
+        assert_eq!((view.state, view.ordered_ms), (Progress::Done, app.now_ms()));
     }
     app.pass_ms(130_000).await;
     assert!(module.take(&app, |_| true).is_empty(), "what is done is not sent again");
@@ -98,9 +98,9 @@ async fn what_is_not_heard_in_time_expires_and_is_not_done_later() {
     app.deliver(&module.will(&app)).await;
     send(&app, RemoteAction::Restart).await.unwrap();
     app.pass_ms(119_800).await;
-    assert_eq!(errand(&app, "reboot").await.state, "pending");
+    assert_eq!(errand(&app, "reboot").await.state, Progress::Pending);
     app.pass_ms(200).await;
-    assert_eq!(errand(&app, "reboot").await.state, "expired");
+    assert_eq!(errand(&app, "reboot").await.state, Progress::Expired);
     take(&app, "reboot");
     module.reconnect(true);
     app.deliver(&module.status(&app, |_| ())).await;
@@ -109,7 +109,7 @@ async fn what_is_not_heard_in_time_expires_and_is_not_done_later() {
     send(&app, RemoteAction::Locate).await.unwrap();
     let locate = take(&app, "locate").remove(0);
     app.deliver(&module.ack(&app, &locate, stage(Stage::Expired))).await;
-    assert_eq!(errand(&app, "locate").await.state, "expired");
+    assert_eq!(errand(&app, "locate").await.state, Progress::Expired);
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_module_says_why_not_and_an_old_one_that_it_knows_no_such_thing() {
     app.alarms();
     app.deliver(&module.ack(&app, &command, failed(0, Reason::Locked))).await;
     let view = errand(&app, "learn").await;
-    assert_eq!((view.state, view.reason.as_str()), ("failed", "locked"));
+    assert_eq!((view.state, view.reason.as_str()), (Progress::Failed, "locked"));
     assert!(app.alarms().is_empty(), "whoever ordered it sees it");
     send(&app, RemoteAction::Diagnose).await.unwrap();
     let command = take(&app, "diagnose").remove(0);
@@ -198,7 +198,7 @@ async fn what_was_learned_is_shown_and_accepted_into_the_settings_once() {
     app.clock.advance(1_000);
     tells(&app, 0, learned(LearnStage::Stored, 10)).await;
     let view = lesson(&app).await;
-    assert_eq!((view.stage, view.verdict.as_str(), view.acceptable), ("stored", "open", true));
+    assert_eq!((view.stage, view.verdict, view.acceptable), ("stored", Verdict::Open, true));
     assert_eq!((view.widths_ms, view.confirmed, view.by_button), (Some([40, 45, 60]), Some(true), false));
     assert!(matches!(judge(&app, heard_ms, true).await, Err(Error::Conflict(_))), "that is another lesson");
 
@@ -216,10 +216,10 @@ async fn what_was_learned_is_shown_and_accepted_into_the_settings_once() {
     assert_eq!(remote.settings, expected);
     // Told once more, as when it is asked how it is, it is not put before the operator again.
     tells(&app, 1, learned(LearnStage::Stored, 10)).await;
-    assert_eq!(lesson(&app).await.verdict, "accepted");
+    assert_eq!(lesson(&app).await.verdict, Verdict::Accepted);
     assert!(matches!(judge(&app, view.heard_ms, false).await, Err(Error::Conflict(_))));
     tells(&app, 1, learned(LearnStage::Quiet, 0)).await;
-    assert_eq!(lesson(&app).await.verdict, "open");
+    assert_eq!(lesson(&app).await.verdict, Verdict::Open);
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn what_is_discarded_is_put_back() {
     let sent = take(&app, "settings");
     let [Command { action: Action::Settings(settings), .. }] = sent[..] else { panic!("{sent:?}") };
     assert_eq!((settings.version, settings.profile), (1, CoinProfile::default()));
-    assert_eq!(lesson(&app).await.verdict, "discarded");
+    assert_eq!(lesson(&app).await.verdict, Verdict::Discarded);
     app.deliver(&app.shop.module.ack(&app, &sent[0], stage(Stage::Done))).await;
 
     // What failed is not in force: nothing is sent. But what was measured may be used.
@@ -273,7 +273,7 @@ async fn settings_that_are_saved_settle_an_open_lesson() {
     // The same as is wanted already; but it is not what the module works by.
     save(1, ModuleSettings::default()).await;
     assert_eq!(settings_sent(&app), [(2, CoinProfile::default())]);
-    assert_eq!(lesson(&app).await.verdict, "discarded");
+    assert_eq!(lesson(&app).await.verdict, Verdict::Discarded);
 }
 
 #[tokio::test]

@@ -79,11 +79,11 @@ async fn a_served_sale_whose_order_is_known_is_credited_again_and_not_given_agai
     // The provider is asked what became of the order.
     app.pass_ms(1_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("paid", "late"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("paid", "late"));
     let question = question(&app, &credit);
     app.deliver(&app.shop.module.ack(&app, &question, duplicate(Stage::Done, PRICE_PULSES))).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str(), row.view.pulses_given), ("credited", "", 5));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str(), row.view.pulses_given), ("credited", "", 5));
     app.pass_ms(60_000).await;
     assert!(app.shop.module.credits(&app).is_empty());
     assert!(app.bank.refunds().is_empty());
@@ -106,7 +106,7 @@ async fn a_served_sale_whose_order_is_forgotten_is_rebuilt_from_its_mark() {
     assert!(alarms.iter().any(|alarm| alarm.contains(&token) && alarm.contains("rebuilt")), "{alarms:?}");
     app.pass_ms(400).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.label.as_str(), row.view.pulses), ("paid", "One ride", 5));
+    assert_eq!((row.view.state.as_str(), row.view.label.as_str(), row.view.pulses), ("paid", "One ride", 5));
     let question = question(&app, &credit);
     app.deliver(&app.shop.module.ack(&app, &question, duplicate(Stage::Done, PRICE_PULSES))).await;
     assert_eq!(app.state(&token).await, "credited");
@@ -133,7 +133,7 @@ async fn a_payment_that_the_module_never_gave_goes_back() {
     app.deliver(&app.shop.module.ack(&app, &asked, stage(Stage::Expired))).await;
     app.pass_ms(1_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "late"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("refunded", "late"));
     app.assert_books().await;
 }
 
@@ -149,7 +149,7 @@ async fn what_the_module_forgot_favours_the_consumer_and_the_operator_is_told() 
     assert!(alarms.iter().any(|alarm| alarm.contains("no longer knows")), "{alarms:?}");
     app.pass_ms(1_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "module_forgot"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("refunded", "module_forgot"));
     let remote = remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap();
     let behind = remote.behind.unwrap();
     assert_eq!((behind.settled, behind.unknown, behind.pulses), (0, 1, 5));
@@ -169,7 +169,7 @@ async fn a_module_that_is_away_is_waited_for_longer_and_asked_again_when_it_retu
     assert_eq!(app.state(&token).await, "paid", "it may still come back");
     app.pass_ms(2 * 60_000).await;
     let row = app.row(&token).await;
-    assert_eq!((row.view.state, row.view.reason.as_str()), ("refunded", "late"));
+    assert_eq!((row.view.state.as_str(), row.view.reason.as_str()), ("refunded", "late"));
 
     app.shop.module.credits(&app);
     app.shop.module.reconnect(true);
@@ -224,7 +224,7 @@ async fn a_refund_that_was_forgotten_is_found_in_the_statement() {
     app.bank.also_states(day_of(app.now_ms()), refund_line(&made));
     app.next_statement().await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, paid(&row.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
+    assert_eq!((row.state.as_str(), paid(&row.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
     assert_eq!(app.bank.called(Call::Refund).len(), 1);
     app.assert_books().await;
 }
@@ -259,7 +259,7 @@ async fn an_order_that_was_forgotten_is_rebuilt_from_the_statement() {
         assert_eq!(asked.id, credit.id, "its module is asked");
         app.deliver(&app.shop.module.ack(&app, &asked, duplicate(Stage::Done, PRICE_PULSES))).await;
         let row = app.row(&token).await.view;
-        assert_eq!((row.state, paid(&row.refunded_elsewhere).is_some()), ("credited", refunded));
+        assert_eq!((row.state.as_str(), paid(&row.refunded_elsewhere).is_some()), ("credited", refunded));
         assert!(app.bank.called(Call::Refund).is_empty());
         app.assert_books().await;
     }
@@ -500,7 +500,7 @@ async fn a_refund_that_was_made_after_the_copy_and_is_taken_back_in_it_is_found_
     app.bank.also_states(day_of(app.now_ms()), refund_line(&made));
     app.next_statement().await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, paid(&row.refunded_elsewhere).as_deref()), ("credited", Some("5.00")));
+    assert_eq!((row.state.as_str(), paid(&row.refunded_elsewhere).as_deref()), ("credited", Some("5.00")));
     assert_eq!(app.bank.refunds().len(), 1);
     app.assert_books().await;
 }

@@ -41,7 +41,7 @@ async fn is_ordered_paid_credited_and_booked() {
     assert_eq!(app.state(token).await, "crediting");
     app.deliver(&module.ack(&app, &credit, done(PRICE_PULSES))).await;
     let row = app.row(token).await;
-    assert_eq!((row.view.state, row.view.pulses_given, row.view.at_rest), ("credited", 5, true));
+    assert_eq!((row.view.state.as_str(), row.view.pulses_given, row.view.at_rest), ("credited", 5, true));
     assert_eq!((row.view.reason.as_str(), row.finished_ms), ("", Some(app.now_ms())));
     assert_eq!(row.provider_txn_id, Some(format!("T{number}")));
 
@@ -78,7 +78,7 @@ async fn is_told_to_pages_and_integrators_step_by_step() {
         assert_eq!((event.operator_id, event.machine_id), (app.shop.operator_id, Some(app.shop.machine_id)));
         if let LiveKind::Sale { token: of, state } = event.what {
             assert_eq!(of, token);
-            told.push(state);
+            told.push(state.as_str());
         }
     }
     assert_eq!(told, ["awaiting_payment", "paid", "crediting", "credited"]);

@@ -56,7 +56,7 @@ async fn tell_of_refunds_that_were_made_at_the_provider() {
     app.bank.refund_outside(&trade, "C2", 150, app.now_ms());
     app.next_statement().await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, paid(&row.refunded_elsewhere).as_deref()), ("credited", Some("2.50")));
+    assert_eq!((row.state.as_str(), paid(&row.refunded_elsewhere).as_deref()), ("credited", Some("2.50")));
     // The statement is never brought up to date: the refunds are asked about.
     assert_eq!(app.bank.called(Call::QueryRefund), ["C1", "C2"]);
     app.assert_books().await;
@@ -78,7 +78,7 @@ async fn tell_of_payments_that_nobody_told() {
     say_not_given(&app).await;
     app.pass_ms(1_000).await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, row.reason.as_str()), ("refunded", "late"));
+    assert_eq!((row.state.as_str(), row.reason.as_str()), ("refunded", "late"));
     app.assert_books().await;
 }
 
@@ -123,7 +123,7 @@ async fn of_a_later_day_tell_of_a_refund_whose_payment_we_missed() {
     app.bank.refund_outside(&number, "C1", PRICE_MINOR, app.now_ms());
     app.next_statement().await;
     let row = app.row(&token).await.view;
-    assert_eq!((row.state, paid(&row.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
+    assert_eq!((row.state.as_str(), paid(&row.refunded_elsewhere).as_deref()), ("refunded", Some("5.00")));
     app.assert_books().await;
 }
 

@@ -250,7 +250,7 @@ impl TestApp {
     }
 
     pub async fn state(&self, token: &str) -> &'static str {
-        self.row(token).await.view.state
+        self.row(token).await.view.state.as_str()
     }
 
     /// The number of a sale's attempt at the provider.

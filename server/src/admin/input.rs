@@ -6,6 +6,7 @@ use backend::{
     ids::OperatorId,
     machines::{MachineRow, list, shapes::PriceChange},
     money::Currency,
+    sales::state::SaleState,
 };
 use protocol::ModuleId;
 use std::io::Read;
@@ -39,6 +40,14 @@ pub fn price(text: &str) -> Result<PriceChange> {
         label: label.into(),
         amount_minor: amount.trim().parse().with_context(|| format!("--price {text:?}: the amount"))?,
         pulses: pulses.trim().parse().with_context(|| format!("--price {text:?}: the pulses"))?,
+    })
+}
+
+/// A state of sales.
+pub fn sale_state(word: &str) -> Result<SaleState> {
+    SaleState::parse(word).with_context(|| {
+        let known: Vec<&str> = SaleState::ALL.into_iter().map(SaleState::as_str).collect();
+        format!("{word:?} is no state of a sale; known: {}", known.join(", "))
     })
 }
 

@@ -110,7 +110,7 @@ async fn decide(
     // Who decides may be another than whose shell it is.
     let actor = &why.by.map_or_else(|| actor.clone(), Actor::system);
     let row = sale::perform_manual_action(backend, actor, request).await?;
-    println!("sale {} is {}", row.view.token, row.view.state);
+    println!("sale {} is {}", row.view.token, row.view.state.as_str());
     if let Some(refunded) = row.view.refunded {
         println!("refunded or being refunded: {}", print::paid(&refunded));
     }
@@ -122,6 +122,7 @@ impl Execute for Sale {
         match self {
             Sale::List { operator, state, before, form } => {
                 let operator = input::operator(backend, actor, &operator).await?;
+                let state = state.as_deref().map(input::sale_state).transpose()?;
                 let filter = SalesFilter { state, before_token: before, machine_id: None };
                 let heads = ["SALE", "WHEN", "MACHINE", "AMOUNT", "STATE", "REASON", "REFUNDED"];
                 form.rows(&views::sales(backend, actor, operator, filter).await?, heads, |row| {
@@ -131,7 +132,7 @@ impl Execute for Sale {
                         print::time(Some(view.created_ms)),
                         view.machine.clone(),
                         print::money(&view.amount),
-                        view.state.to_owned(),
+                        view.state.as_str().to_owned(),
                         view.reason.clone(),
                         print::or_dash(&view.refunded.as_ref().map(print::paid)),
                     ]
@@ -170,7 +171,7 @@ fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
         ("machine", format!("{} {}, {}", row.machine_id, view.machine, view.site)),
         ("bought", format!("{}, {} pulses", view.label, view.pulses)),
         ("amount", print::money(&view.amount)),
-        ("state", view.state.to_owned()),
+        ("state", view.state.as_str().to_owned()),
         ("reason", view.reason.clone()),
         ("pulses given", view.pulses_given.to_string()),
         ("refunded", print::or_dash(&view.refunded.as_ref().map(print::paid))),

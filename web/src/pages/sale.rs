@@ -11,7 +11,10 @@ use crate::{
 use backend::{
     flows::{follow_order, show_sale},
     live::LiveKind,
-    sales::{shapes::SaleView, state::REASONS},
+    sales::{
+        shapes::SaleView,
+        state::{REASONS, SaleState},
+    },
 };
 use poem::{Response, handler, web::Path};
 use serde::Serialize;
@@ -32,37 +35,61 @@ pub(crate) struct Step {
     pub(crate) mark: &'static str,
 }
 
-/// What the page says of a sale, `sale-<word>` in the locales: its state, or that the provider did not take the order.
-pub(crate) fn display_state(view: &SaleView) -> &'static str {
-    match (view.state, view.reason.as_str()) {
-        ("created", _) if view.asking_s.is_some() => "created",
-        ("created", _) | ("expired", "order_refused") => "not-taken",
-        (state, _) => state,
-    }
+/// What the page says of a sale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Its state.
+    State(SaleState),
+    /// That the provider did not take the order.
+    NotTaken,
 }
 
-/// Whether, and with which word, the page leads back to the machine's prices: `sale-<word>` in the locales.
-fn again(display_state: &str) -> Option<&'static str> {
-    match display_state {
-        "created" | "paid" | "crediting" => None,
-        "credited" => Some("again"),
-        _ => Some("choose"),
+impl Said {
+    /// What is said of a sale as it stands.
+    pub(crate) fn of(view: &SaleView) -> Self {
+        let is_asked = view.asking_s.is_some();
+        match view.state {
+            SaleState::Created if !is_asked => Self::NotTaken,
+            SaleState::Expired if view.reason == "order_refused" => Self::NotTaken,
+            state => Self::State(state),
+        }
     }
-}
 
-/// The steps to show for what is said of a sale.
-pub(crate) fn steps(display_state: &str) -> Vec<Step> {
-    let marks: &[(&'static str, &'static str)] = match display_state {
-        "created" | "awaiting_payment" => &[("pay", "now"), ("credit", "todo"), ("done", "todo")],
-        "paid" | "crediting" => &[("paid", "done"), ("credit", "now"), ("done", "todo")],
-        "credited" => &[("paid", "done"), ("credit", "done"), ("done", "done")],
-        "expired" | "not-taken" => &[("pay", "failed")],
-        "refund_pending" => &[("paid", "done"), ("not-credited", "failed"), ("refund", "now")],
-        "refunded" => &[("paid", "done"), ("not-credited", "failed"), ("refund", "done")],
-        "settled" => &[("paid", "done"), ("check", "done")],
-        _ => &[("paid", "done"), ("check", "now")],
-    };
-    marks.iter().map(|&(word, mark)| Step { word, mark }).collect()
+    /// `sale-<word>` in the locales.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::State(state) => state.as_str(),
+            Self::NotTaken => "not-taken",
+        }
+    }
+
+    /// Whether, and with which word, the page leads back to the machine's prices: `sale-<word>` in the locales.
+    fn again(self) -> Option<&'static str> {
+        use SaleState::*;
+        match self {
+            Self::State(Created | Paid | Crediting) => None,
+            Self::State(Credited) => Some("again"),
+            Self::State(AwaitingPayment | Expired | RefundPending | Refunded | Review | Settled) | Self::NotTaken => {
+                Some("choose")
+            }
+        }
+    }
+
+    /// The steps to show.
+    pub(crate) fn steps(self) -> Vec<Step> {
+        use SaleState::*;
+        let marks: &[(&'static str, &'static str)] = match self {
+            Self::State(Created | AwaitingPayment) => &[("pay", "now"), ("credit", "todo"), ("done", "todo")],
+            Self::State(Paid | Crediting) => &[("paid", "done"), ("credit", "now"), ("done", "todo")],
+            Self::State(Credited) => &[("paid", "done"), ("credit", "done"), ("done", "done")],
+            Self::State(Expired) | Self::NotTaken => &[("pay", "failed")],
+            Self::State(RefundPending) => &[("paid", "done"), ("not-credited", "failed"), ("refund", "now")],
+            Self::State(Refunded) => &[("paid", "done"), ("not-credited", "failed"), ("refund", "done")],
+            Self::State(Settled) => &[("paid", "done"), ("check", "done")],
+            Self::State(Review) => &[("paid", "done"), ("check", "now")],
+        };
+        marks.iter().map(|&(word, mark)| Step { word, mark }).collect()
+    }
 }
 
 /// Why it did not end with a credit: `reason-<word>` in the locales. A reason without words of its own is shown as
@@ -79,11 +106,11 @@ pub(crate) fn reason_word(reason: &str) -> &'static str {
 pub(crate) fn context(view: &SaleView) -> Context {
     let mut context = Context::new();
     context.insert("view", view);
-    let display_state = display_state(view);
-    context.insert("said", display_state);
-    context.insert("steps", &steps(display_state));
+    let said = Said::of(view);
+    context.insert("said", said.word());
+    context.insert("steps", &said.steps());
     context.insert("reason", reason_word(&view.reason));
-    context.insert("again", &again(display_state));
+    context.insert("again", &said.again());
     context.insert("contact_href", &contact::href(&view.contact));
     context
 }

@@ -14,26 +14,13 @@ use backend::{
     machines::{fleet, shapes::FleetRow},
     sales::{
         shapes::{SaleRow, SalesFilter},
+        state::SaleState,
         views,
     },
 };
 use poem::{Response, handler, web::Query};
 use serde::{Deserialize, Serialize};
 use tera::Context;
-
-/// The states there are to choose from: `state-<word>` in the locales.
-pub(crate) const STATES: [&str; 10] = [
-    "created",
-    "awaiting_payment",
-    "paid",
-    "crediting",
-    "credited",
-    "expired",
-    "refund_pending",
-    "refunded",
-    "review",
-    "settled",
-];
 
 /// What the address may say. What makes no sense counts as not said.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -49,7 +36,7 @@ pub(crate) struct Asked {
 /// What is shown, after looking at what was asked.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Shown {
-    pub(crate) state: Option<&'static str>,
+    pub(crate) state: Option<SaleState>,
     pub(crate) machine_id: Option<MachineId>,
     /// Not the newest page.
     pub(crate) before: Option<String>,
@@ -58,25 +45,21 @@ pub(crate) struct Shown {
 impl Shown {
     fn of(asked: &Asked) -> Self {
         Self {
-            state: STATES.into_iter().find(|state| *state == asked.state),
+            state: SaleState::parse(&asked.state),
             machine_id: asked.machine.parse().ok(),
             before: (!asked.before.is_empty()).then(|| asked.before.clone()),
         }
     }
 
     fn filter(&self) -> SalesFilter {
-        SalesFilter {
-            machine_id: self.machine_id,
-            state: self.state.map(str::to_owned),
-            before_token: self.before.clone(),
-        }
+        SalesFilter { machine_id: self.machine_id, state: self.state, before_token: self.before.clone() }
     }
 
     /// The address's query for these, with another `before`.
     fn query(&self, before: Option<&str>) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if let Some(state) = self.state {
-            query.append_pair("state", state);
+            query.append_pair("state", state.as_str());
         }
         if let Some(machine_id) = self.machine_id {
             query.append_pair("machine", &machine_id.to_string());
@@ -102,7 +85,8 @@ pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], sh
     context.extend(rows_context(sales, shown));
     context.insert("tab", "sales");
     context.insert("fleet", fleet);
-    context.insert("states", &STATES);
+    // `state-<word>` in the locales.
+    context.insert("states", &SaleState::ALL);
     context.insert("events_query", &shown.query(None));
     context
 }

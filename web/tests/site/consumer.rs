@@ -187,7 +187,7 @@ async fn a_credit_that_fails_is_refunded_and_the_page_says_so() {
     let mut live = browser.stream(&format!("/sale/{token}/events")).await;
     assert_eq!(site.pay().await.status, 204);
     live.until("data-state=\"refund_pending\"").await;
-    while backend::flows::show_sale::sale(&site.backend, &token).await.unwrap().state != "refunded" {
+    while backend::flows::show_sale::sale(&site.backend, &token).await.unwrap().state.as_str() != "refunded" {
         jobs::run_due(&site.backend).await.unwrap();
         tokio::task::yield_now().await;
     }

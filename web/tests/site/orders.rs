@@ -170,7 +170,7 @@ async fn a_page_that_back_brings_buys_another_ride() {
             .view
             .token
             .clone();
-        while backend::flows::show_sale::sale(&site.backend, &token).await.unwrap().state != "credited" {
+        while backend::flows::show_sale::sale(&site.backend, &token).await.unwrap().state.as_str() != "credited" {
             tokio::task::yield_now().await;
         }
     }

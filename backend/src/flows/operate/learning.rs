@@ -11,7 +11,8 @@ use crate::{
         change_settings::set_desired_settings,
     },
     modules::{
-        learning_results::{acceptable, ends, learned, of_module, set_learning_verdict, verdict},
+        learning_result::Verdict,
+        learning_results::{acceptable, ends, learned, of_module, set_learning_verdict},
         rows::lock_module,
         settings,
     },
@@ -37,12 +38,12 @@ pub(crate) async fn decide_learning_result(
             let learning_result =
                 of_module(txn, &row.id).await?.filter(|learning_result| learning_result.heard_ms == heard_ms);
             let Some(learning_result) = learning_result else { return Err(Error::Conflict("what was learned")) };
-            let judged = if accept { verdict::ACCEPTED } else { verdict::DISCARDED };
+            let judged = if accept { Verdict::Accepted } else { Verdict::Discarded };
             if learning_result.verdict == judged {
                 return Ok(after);
             }
             let learned = learned(&learning_result)
-                .filter(|learned| learning_result.verdict == verdict::OPEN && ends(learned.stage));
+                .filter(|learned| learning_result.verdict == Verdict::Open && ends(learned.stage));
             let Some(learned) = learned else { return Err(Error::Conflict("what was learned")) };
             let wanted = settings::wanted(&row);
             let settings = match accept {

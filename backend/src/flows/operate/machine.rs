@@ -21,7 +21,7 @@ use crate::{
         rows::{lock_machine, permitted_machine},
         shapes::PriceChange,
     },
-    modules::{commands::queue_superseding, learning_results::verdict, module, rows::lock_module, settings},
+    modules::{commands::queue_superseding, learning_result::Verdict, module, rows::lock_module, settings},
 };
 use protocol::{ModuleId, messages::Action};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
@@ -166,7 +166,7 @@ async fn rewire(
     let (id, has_others) = (row.id.clone(), carried.is_some_and(|carried| carried != settings::wanted(&row)));
     let lock_differs = old.as_ref().is_some_and(|old| old.locked != row.locked).then_some(!row.locked);
     if let Some(carried) = carried.filter(|_| has_others || row.settings_wanted == 0) {
-        set_desired_settings(ctx, txn, row, carried, verdict::DISCARDED, after).await?;
+        set_desired_settings(ctx, txn, row, carried, Verdict::Discarded, after).await?;
     }
     if let Some(locked) = lock_differs {
         let lifetime_ms = ctx.rules.setting_lifetime_ms;

@@ -8,8 +8,8 @@ use crate::{
     },
     flows::after_commit::{AfterCommit, publish_after_commit},
     modules::{
-        command,
-        commands::{command_state, queue_superseding},
+        command::{self, CommandState},
+        commands::queue_superseding,
         remote_actions::{RemoteAction, newest},
         rows::lock_module,
     },
@@ -52,9 +52,9 @@ pub(crate) async fn queue_remote_action(
 }
 
 fn is_second_click(ctx: &Context, before: &command::Model, action: Action) -> bool {
-    use command_state::*;
+    use CommandState::*;
     let same = minicbor::decode::<Command>(&before.payload).is_ok_and(|command| command.action == action);
     let spaced_ms = before.issued_ms..before.issued_ms + ctx.rules.remote_action_spacing_ms;
-    let just_after = [DONE, RECEIVED].contains(&before.state.as_str()) && spaced_ms.contains(&ctx.now_ms());
-    same && (before.state == SENT || just_after)
+    let just_after = [Done, Received].contains(&before.state) && spaced_ms.contains(&ctx.now_ms());
+    same && (before.state == Sent || just_after)
 }

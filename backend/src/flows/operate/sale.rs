@@ -153,10 +153,8 @@ async fn execute_manual_action(
 
 /// The attempt whose money the sale has: rightly paid, or in suspense.
 async fn own_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<attempt::Model>> {
-    match paid_attempt(txn, sale_id).await {
-        Ok(attempt) => return Ok(Some(attempt)),
-        Err(Error::NotFound(_)) => {}
-        Err(error) => return Err(error),
+    if let Some(attempt) = paid_attempt(txn, sale_id).await? {
+        return Ok(Some(attempt));
     }
     let wrong = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))

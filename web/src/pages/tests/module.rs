@@ -7,12 +7,12 @@ use crate::pages::{
 };
 use backend::{
     machines::RemoteView,
-    modules::{DiagnosticsView, LearningResultView, ModuleSettings, ProfileView, RemoteActionView},
+    modules::{DiagnosticsView, LearningResultView, ModuleSettings, ProfileView, Progress, RemoteActionView, Verdict},
 };
 
 const AT_MS: i64 = 1_795_404_636_000;
 
-fn errand(action: &'static str, state: &'static str, reason: &str) -> RemoteActionView {
+fn errand(action: &'static str, state: Progress, reason: &str) -> RemoteActionView {
     RemoteActionView { action, state, reason: reason.into(), ordered_ms: AT_MS, heard_ms: Some(AT_MS + 900) }
 }
 
@@ -43,7 +43,7 @@ fn lesson(stage: &'static str) -> LearningResultView {
         noise_edges: 2,
         test_pulses: 3,
         confirmed: (stage == "stored").then_some(true),
-        verdict: "open".into(),
+        verdict: Verdict::Open,
         acceptable: ended,
     }
 }
@@ -105,7 +105,7 @@ fn settings_in_every_standing() {
         for online in [true, false] {
             let mut view = remote(standing, online);
             if standing == "failed" {
-                view.errands = vec![errand("settings", "failed", "invalid")];
+                view.errands = vec![errand("settings", Progress::Failed, "invalid")];
             }
             let html = render(&format!("module-{standing}-{online}"), &view, None, None);
             assert!(html[1].contains(&format!("data-standing=\"{standing}\"")));
@@ -133,25 +133,27 @@ fn every_word_of_a_module_has_its_text() {
     let mut view = remote("failed", true);
     for reason in REASONS.into_iter().chain(["", "something_new"]) {
         let actions = ["settings", "lock", "learn", "reboot", "locate", "diagnose"];
-        view.errands = actions.map(|action| errand(action, "failed", reason)).into();
+        view.errands = actions.map(|action| errand(action, Progress::Failed, reason)).into();
         render(&format!("module-reason-{reason}"), &view, None, None);
     }
     view.lesson = Some(LearningResultView { confirmed: Some(false), test_pulses: 0, ..lesson("stored") });
     assert!(render("module-lesson-untried", &view, None, None)[1].contains("Not tried"));
-    view.errands = ["pending", "done", "failed", "expired"].map(|state| errand("reboot", state, "busy")).into();
+    view.errands = [Progress::Pending, Progress::Done, Progress::Failed, Progress::Expired]
+        .map(|state| errand("reboot", state, "busy"))
+        .into();
     let html = render("module-errands", &view, None, None);
     assert!(html[1].contains("It will not be done any more"));
     for stage in STAGES.into_iter().chain(["unknown", "something_new"]) {
-        for verdict in ["open", "accepted", "discarded"] {
-            let open = verdict == "open";
+        for verdict in [Verdict::Open, Verdict::Accepted, Verdict::Discarded] {
+            let open = verdict == Verdict::Open;
             let base = lesson(stage);
             let acceptable = base.acceptable && open;
-            view.lesson = Some(LearningResultView { verdict: verdict.into(), acceptable, ..base });
-            let html = render(&format!("module-lesson-{stage}-{verdict}"), &view, None, None);
+            view.lesson = Some(LearningResultView { verdict, acceptable, ..base });
+            let html = render(&format!("module-lesson-{stage}-{verdict:?}"), &view, None, None);
             let ended = ["stored", "failed"].contains(&stage);
-            assert_eq!(html[1].contains("id=\"accept\""), ended && open, "{stage} {verdict}");
-            assert_eq!(html[1].contains("id=\"discard\""), ended && open, "{stage} {verdict}");
-            assert_eq!(html[1].contains("id=\"stop\""), !ended, "{stage} {verdict}");
+            assert_eq!(html[1].contains("id=\"accept\""), ended && open, "{stage} {verdict:?}");
+            assert_eq!(html[1].contains("id=\"discard\""), ended && open, "{stage} {verdict:?}");
+            assert_eq!(html[1].contains("id=\"stop\""), !ended, "{stage} {verdict:?}");
         }
     }
     for failure in FAILURES.into_iter().chain(["something_new"]) {
@@ -184,11 +186,11 @@ fn notices_and_refusals() {
 fn with_everything_and_with_nothing() {
     let mut view = remote("waiting", true);
     view.errands = vec![
-        errand("settings", "pending", ""),
-        errand("lock", "done", ""),
-        errand("learn", "done", ""),
-        errand("reboot", "failed", "busy"),
-        errand("locate", "expired", ""),
+        errand("settings", Progress::Pending, ""),
+        errand("lock", Progress::Done, ""),
+        errand("learn", Progress::Done, ""),
+        errand("reboot", Progress::Failed, "busy"),
+        errand("locate", Progress::Expired, ""),
     ];
     view.lesson = Some(lesson("stored"));
     view.diagnostics = Some(diagnostics(Some("watchdog")));
