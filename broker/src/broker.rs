@@ -18,6 +18,7 @@ use crate::gate::Gate;
 use crate::listener::{self, Transport, agree_on_subprotocol};
 use crate::refusals::{ClientLabel, Refused};
 use crate::session::ConnectionInfo;
+use crate::sweep::sweep;
 use crate::tls::{Tls, TlsError};
 use crate::topic::{Filter, TopicError};
 
@@ -86,7 +87,7 @@ pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker
     let (core, receiver) = Core::start(&config.limits).await.map_err(|_| StartError::Core)?;
     let gate = Arc::new(Gate::new(config.limits, module_commands, auth, core));
     gate.tasks.spawn(gate.clone().serve(receiver));
-    gate.tasks.spawn(gate.clone().sweep());
+    gate.tasks.spawn(sweep(gate.clone()));
     if let Some(tls) = tls {
         gate.tasks.spawn(tls.watch_files(gate.closing.clone()));
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::RwLock;
@@ -20,17 +20,10 @@ use crate::measure::Meters;
 use crate::message::Message;
 use crate::refusals::Refusals;
 use crate::retained::{Retained, RetainedCursor};
-use crate::routes::{Recipient, Routes};
-use crate::session::shared::{Group, GroupKey, Groups, TooManyGroups};
-use crate::session::{Membership, Session, Sessions, Will};
+use crate::routes::Routes;
+use crate::session::{Group, GroupKey, Groups, Membership, Recipient, Session, Sessions, TooManyGroups, Will};
 use crate::slots::ConnectionSlots;
 use crate::topic::{Filter, disjoint_cover};
-
-/// How often expired sessions, wills that are due and expired retained messages are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// How often the broker says its own figures.
-const SYSTEM_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a publish was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +57,7 @@ pub(crate) struct Gate {
     /// Which session a module's command topic leads to.
     modules: RwLock<HashMap<Box<str>, Arc<Session>>>,
     /// Where messages lead to otherwise.
-    routes: Arc<Routes>,
+    routes: Arc<Routes<Recipient>>,
     /// How often modules publish, by credential: connecting again gives none anew.
     pub publish_rates: DefaultKeyedRateLimiter<Box<str>>,
     pub meters: Meters,
@@ -228,38 +221,16 @@ impl Gate {
             |group: &Arc<Group>| self.routes.add_route(vec![filter.clone()], &Recipient::Group(Arc::downgrade(group)));
         let (membership, new) = self.groups.join(key, session, since, add_route)?;
         if let Some(group) = new {
-            self.tasks.spawn(group.redeliver_loop(self.clone()));
+            let gate = self.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = gate.closing.cancelled() => {}
+                    () = group.redeliver_loop(|lost| gate.meters.dropped.increment(lost)) => {}
+                }
+            });
         }
         Ok(membership)
-    }
-
-    /// Ends what has expired and publishes wills that are due, until the broker ends.
-    pub async fn sweep(self: Arc<Self>) {
-        let mut figures_due = Instant::now();
-        let sweeping = async {
-            loop {
-                tokio::time::sleep(SWEEP_EVERY).await;
-                let now = Instant::now();
-                for will in self.sessions.sweep(now) {
-                    self.publish_will(will).await;
-                }
-                self.meters.sessions.set(self.sessions.len() as f64);
-                self.meters.queued.set(self.sessions.queued.messages() as f64);
-                self.meters.queued_bytes.set(self.sessions.queued.bytes() as f64);
-                self.failed_logins.sweep(now);
-                self.refusals.sweep(now);
-                self.publish_rates.retain_recent();
-                self.meters.retained.set(self.retained.sweep(now) as f64);
-                if now >= figures_due {
-                    figures_due = now + SYSTEM_EVERY;
-                    self.publish_statistics();
-                }
-            }
-        };
-        tokio::select! {
-            () = sweeping => {}
-            () = self.closing.cancelled() => {}
-        }
     }
 }
 
@@ -276,6 +247,8 @@ mod tests {
     use super::*;
     use crate::auth::{ClientIdRule, Grants, Lane, Login, Refusal, Rules, Version};
     use crate::codec::Qos;
+    use std::time::Duration;
+
     use crate::session::{Attach, Attached, ConnectionInfo, Subscription};
 
     struct Nobody;

@@ -40,6 +40,7 @@ mod routes;
 mod session;
 mod slots;
 mod statistics;
+mod sweep;
 mod tls;
 mod topic;
 

@@ -16,13 +16,11 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header::SEC_
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message as Frame};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::connection;
+use crate::connection::{self, IncomingConnection};
 use crate::gate::Gate;
 use crate::refusals::{ClientLabel, Refused};
-use crate::slots::ConnectionSlot;
 use crate::tls::Tls;
 
 /// How long a listener pauses when it cannot accept (out of file descriptors).
@@ -46,15 +44,6 @@ pub(crate) enum Transport {
     Plain,
     Tls(Arc<Tls>),
     WebSocket,
-}
-
-/// A connection that was let in, and how long it may take to say who it is.
-pub(crate) struct IncomingConnection {
-    pub peer: SocketAddr,
-    pub deadline: Instant,
-    /// Its place was given to another, before it had said.
-    pub displaced: CancellationToken,
-    pub slot: ConnectionSlot,
 }
 
 /// Accepts connections until the broker ends; whatever one of them does, or fails to do, is its own task's affair.

@@ -1,49 +1,42 @@
 //! Where messages go: who may want them, by filters, found by a message's topic. What it costs does not grow with those
-//! whose filters do not match.
+//! whose filters do not match. Who a recipient is, is for others to say.
 
 use std::collections::HashMap;
 use std::str::Split;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
-use crate::session::Session;
-use crate::session::shared::Group;
 use crate::topic::Filter;
 
-/// Who may want a message.
-#[derive(Debug, Clone)]
-pub(crate) enum Recipient {
-    /// One of its subscriptions may match.
-    Session(Weak<Session>),
-    /// So may the group's filter.
-    Group(Weak<Group>),
-}
-
-/// All routes.
-#[derive(Default)]
-pub(crate) struct Routes {
-    tree: RwLock<Level<Entry>>,
+/// All routes to recipients `R`.
+pub(crate) struct Routes<R> {
+    tree: RwLock<Level<Entry<R>>>,
     last_number: AtomicU64,
 }
 
-#[derive(Clone)]
-struct Entry {
+struct Entry<R> {
     number: u64,
-    recipient: Recipient,
+    recipient: R,
 }
 
-/// The way to a taker; taken out when dropped.
-pub(crate) struct Route {
-    routes: Arc<Routes>,
+/// The way to a recipient; taken out when dropped.
+pub(crate) struct Route<R> {
+    routes: Arc<Routes<R>>,
     filters: Vec<Filter>,
     number: u64,
 }
 
-impl Routes {
-    /// Leads messages within some filters, of which no two overlap, to a taker.
-    pub fn add_route(self: &Arc<Self>, filters: Vec<Filter>, recipient: &Recipient) -> Route {
+impl<R> Default for Routes<R> {
+    fn default() -> Self {
+        Routes { tree: RwLock::default(), last_number: AtomicU64::new(0) }
+    }
+}
+
+impl<R: Clone> Routes<R> {
+    /// Leads messages within some filters, of which no two overlap, to a recipient.
+    pub fn add_route(self: &Arc<Self>, filters: Vec<Filter>, recipient: &R) -> Route<R> {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
         let mut tree = self.tree.write();
         for filter in &filters {
@@ -53,21 +46,21 @@ impl Routes {
     }
 
     /// Who may want a message of this topic: each once for each of its routes.
-    pub fn recipients(&self, topic: &str) -> Vec<Recipient> {
+    pub fn recipients(&self, topic: &str) -> Vec<R> {
         let mut recipients = Vec::new();
         self.tree.read().matching(topic.split('/'), &mut |entry| recipients.push(entry.recipient.clone()));
         recipients
     }
 }
 
-impl Route {
+impl<R> Route<R> {
     /// Whether it leads what is within these filters.
     pub fn has_filters(&self, filters: &[Filter]) -> bool {
         self.filters == filters
     }
 }
 
-impl Drop for Route {
+impl<R> Drop for Route<R> {
     fn drop(&mut self) {
         let mut tree = self.routes.tree.write();
         for filter in &self.filters {

@@ -10,13 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::IncomingConnection;
 use super::stream::{PacketStream, StreamEnd, Turn};
 use crate::auth::{ClientIdRule, Lane, Login, Refusal, Rules, Version};
 use crate::codec::decode::{self, BadConnect};
 use crate::codec::encode::{self, Welcome};
 use crate::codec::{Connect, ConnectReasonCode, ConnectWill, RawPacket};
 use crate::gate::Gate;
-use crate::listener::IncomingConnection;
 use crate::message::Message;
 use crate::refusals::{ClientLabel, Refused};
 use crate::session::{Attach, Attached, ConnectionInfo, Session, Will, Window};

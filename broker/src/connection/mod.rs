@@ -9,23 +9,35 @@ mod serving;
 mod stream;
 mod subscribe;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::codec::encode;
 use crate::gate::Gate;
-use crate::listener::IncomingConnection;
 use crate::refusals::{ClientLabel, Refused};
+use crate::slots::ConnectionSlot;
 use connect::RefusedConnect;
 use serving::{Connection, End};
 use stream::PacketStream;
 
 /// How long a goodbye may take.
 const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A connection that was let in, and how long it may take to say who it is.
+pub(crate) struct IncomingConnection {
+    pub peer: SocketAddr,
+    pub deadline: Instant,
+    /// Its place was given to another, before it had said.
+    pub displaced: CancellationToken,
+    pub slot: ConnectionSlot,
+}
 
 /// Serves one client on a stream that is ready for MQTT, until it ends.
 pub(crate) async fn serve<S>(gate: Arc<Gate>, stream: S, mut incoming: IncomingConnection)

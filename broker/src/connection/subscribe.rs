@@ -11,8 +11,7 @@ use crate::codec::{
     DisconnectReasonCode, Qos, RetainHandling, SubackReasonCode, SubscribeEntry, UnsubackReasonCode, encode,
 };
 use crate::refusals::Refused;
-use crate::session::shared::TooManyGroups;
-use crate::session::{Replay, Subscription};
+use crate::session::{Replay, Subscription, TooManyGroups};
 use crate::topic::{self, Filter};
 
 /// What a client asks for, checked.

@@ -3,11 +3,11 @@
 
 mod outbox;
 mod registry;
-pub(crate) mod shared;
+mod shared;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 pub(crate) use outbox::{Delivery, Outbox, OutboxBounds, Presence, Queued, Replay, Window};
 pub(crate) use registry::{Attach, Attached, Key, Sessions};
-pub(crate) use shared::Membership;
+pub(crate) use shared::{Group, GroupKey, Groups, Membership, TooManyGroups};
 
 use crate::auth::{Lane, Rules, Version};
 use crate::codec::{DisconnectReasonCode, Qos};
@@ -44,6 +44,15 @@ pub struct ConnectionInfo {
     pub last_packet_at: SystemTime,
     /// How long it took to acknowledge the last message of QoS 1.
     pub round_trip: Option<Duration>,
+}
+
+/// Who may want a message: what a route leads to.
+#[derive(Debug, Clone)]
+pub(crate) enum Recipient {
+    /// One of its subscriptions may match.
+    Session(Weak<Session>),
+    /// So may the group's filter.
+    Group(Weak<Group>),
 }
 
 /// One subscription of a session.
@@ -116,7 +125,7 @@ pub(crate) struct State {
     /// When it ends; set while no connection owns it.
     pub ends_at: Option<Instant>,
     /// By which messages come, of a client-lane session that subscribed.
-    pub route: Option<Route>,
+    pub route: Option<Route<Recipient>>,
     /// Messages dropped because the queue was full.
     pub dropped: u64,
     /// The client came back to a queue that was more than half full, and has not worked it off yet. Were it cut for a queue

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::Group;
 use crate::auth::Version;
 use crate::codec::Qos;
 use crate::codec::encode::{self, Outgoing};
 use crate::message::Message;
 use crate::retained::{Retained, RetainedCursor, Step};
-use crate::session::shared::Group;
 use crate::topic::Filter;
 
 /// Retained topics looked at in one [`Outbox::fill`], so that a wide filter takes no long turn at a time.

@@ -9,9 +9,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Delivery, Session};
+use super::{Delivery, Recipient, Session};
 use crate::codec::Qos;
-use crate::gate::Gate;
 use crate::message::Message;
 use crate::routes::Route;
 use crate::topic::Filter;
@@ -37,7 +36,7 @@ pub(crate) struct Group {
     returned: Mutex<VecDeque<Arc<Message>>>,
     /// Something was returned, or the group has ended.
     woken: Arc<Notify>,
-    route: OnceLock<Route>,
+    route: OnceLock<Route<Recipient>>,
 }
 
 impl Group {
@@ -94,19 +93,14 @@ impl Group {
         taken.unwrap_or(false) || message.qos == Qos::AtMostOnce
     }
 
-    /// Deals out again what comes back, until the group or the broker ends.
-    pub async fn redeliver_loop(self: Arc<Self>, gate: Arc<Gate>) {
+    /// Deals out again what comes back, until the group ends; says how many were lost each time.
+    pub async fn redeliver_loop(self: Arc<Self>, lost: impl Fn(u64)) {
         let (woken, group) = (self.woken.clone(), Arc::downgrade(&self));
         drop(self);
         loop {
-            tokio::select! {
-                biased;
-                () = gate.closing.cancelled() => return,
-                () = woken.notified() => {}
-            }
+            woken.notified().await;
             let Some(group) = group.upgrade() else { return };
-            let lost = group.redeliver_returned(&mut group.turn.lock());
-            gate.meters.dropped.increment(lost);
+            lost(group.redeliver_returned(&mut group.turn.lock()));
         }
     }
 }
@@ -211,7 +205,7 @@ impl Groups {
         key: GroupKey,
         session: &Arc<Session>,
         since: u64,
-        add_route: impl FnOnce(&Arc<Group>) -> Route,
+        add_route: impl FnOnce(&Arc<Group>) -> Route<Recipient>,
     ) -> Result<(Membership, Option<Arc<Group>>), TooManyGroups> {
         let mut groups = self.groups.lock();
         if let Some(there) = groups.get(&key).and_then(Weak::upgrade) {
