@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::auth::Authenticate;
 use crate::config::{Config, LimitError};
-use crate::core::Core;
+use crate::core::RumqttdCore;
 use crate::gate::Gate;
 use crate::listener::{self, Transport, agree_on_subprotocol};
 use crate::refusals::{ClientLabel, Refused};
@@ -62,6 +62,9 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct Broker {
     gate: Arc<Gate>,
+    /// For its hooks.
+    #[cfg(debug_assertions)]
+    core: Arc<RumqttdCore>,
     local_addrs: Vec<SocketAddr>,
     tls_addrs: Vec<SocketAddr>,
     web_socket_addrs: Vec<SocketAddr>,
@@ -84,9 +87,9 @@ pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker
     let plain = listen(&config.listen, Transport::Plain).await?;
     let tls_listeners = listen(&config.listen_tls, over_tls).await?;
     let web_socket = listen(&config.listen_web_socket, Transport::WebSocket).await?;
-    let (core, receiver) = Core::start(&config.limits).await.map_err(|_| StartError::Core)?;
-    let gate = Arc::new(Gate::new(config.limits, module_commands, auth, core));
-    gate.tasks.spawn(gate.clone().serve(receiver));
+    let core = RumqttdCore::start(&config.limits).await.map_err(|_| StartError::Core)?;
+    let gate = Arc::new(Gate::new(config.limits, module_commands, auth, core.clone()));
+    gate.tasks.spawn(gate.clone().serve());
     gate.tasks.spawn(sweep(gate.clone()));
     if let Some(tls) = tls {
         gate.tasks.spawn(tls.watch_files(gate.closing.clone()));
@@ -97,6 +100,8 @@ pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker
         tls_addrs: addresses(&tls_listeners),
         web_socket_addrs: addresses(&web_socket),
         gate: gate.clone(),
+        #[cfg(debug_assertions)]
+        core,
     };
     for listening in plain.into_iter().chain(tls_listeners).chain(web_socket) {
         gate.tasks.spawn(listener::accept(gate.clone(), listening.socket, listening.transport));
@@ -210,13 +215,13 @@ impl Broker {
     /// Kills the core, as a fault of it would; the supervisor replaces it. For tests: release builds have no such thing.
     #[cfg(debug_assertions)]
     pub fn kill_core(&self) {
-        self.gate.core.kill();
+        self.core.kill();
     }
 
     /// Makes the core stick for so long, as a fault of it would; the supervisor replaces it. For tests, as above.
     #[cfg(debug_assertions)]
     pub async fn stall_core(&self, duration: Duration) {
-        self.gate.core.stall(duration).await;
+        self.core.stall(duration).await;
     }
 
     /// Ends the broker within 2 s: closes the listeners, tells MQTT 5 clients that the server shuts down, and publishes no

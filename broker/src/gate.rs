@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use crate::auth::Authenticate;
 use crate::config::Limits;
-use crate::core::{Core, CoreError, CoreReceiver};
+use crate::core::{Core, CoreError};
 use crate::failures::FailedLogins;
 use crate::measure::Meters;
 use crate::message::Message;
@@ -47,7 +47,7 @@ impl From<CoreError> for PublishError {
 pub(crate) struct Gate {
     pub limits: Limits,
     pub auth: Arc<dyn Authenticate>,
-    pub core: Arc<Core>,
+    pub core: Arc<dyn Core>,
     pub sessions: Sessions,
     pub retained: Retained,
     groups: Groups,
@@ -73,7 +73,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub fn new(limits: Limits, module_commands: Filter, auth: Arc<dyn Authenticate>, core: Arc<Core>) -> Gate {
+    pub fn new(limits: Limits, module_commands: Filter, auth: Arc<dyn Authenticate>, core: Arc<dyn Core>) -> Gate {
         Gate {
             auth,
             core,
@@ -108,7 +108,7 @@ impl Gate {
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
         let message = Arc::new(message);
         if !message.retain {
-            return self.core.publish(&message, || {}).await.map_err(PublishError::from);
+            return self.core.publish(&message, &|| {}).await.map_err(PublishError::from);
         }
         if !self.retained.has_room(&message) {
             warn!(topic = %message.topic, "no room for another retained message");
@@ -120,14 +120,21 @@ impl Gate {
                 warn!(topic = %message.topic, "others took the room for this retained message just now");
             }
         };
-        self.core.publish(&message, keep).await.map_err(PublishError::from)
+        self.core.publish(&message, &keep).await.map_err(PublishError::from)
     }
 
     /// Where a new subscription of a session that messages lead to already begins: the core's position, and a walk through
     /// the retained messages. What is kept up to now comes by the walk, and what is published from now on by the core, since
     /// none is between the core and the retained messages now.
     pub fn begin(&self, filter: Filter) -> (u64, RetainedCursor) {
-        self.core.between_handovers(|position| (position, self.retained.cursor(filter)))
+        self.between_handovers(|position| (position, self.retained.cursor(filter)))
+    }
+
+    /// Does something while no message is being handed to the core, given the position of the last one that was.
+    fn between_handovers<T>(&self, what: impl FnOnce(u64) -> T) -> T {
+        let (mut what, mut done) = (Some(what), None);
+        self.core.between_handovers(&mut |position| done = what.take().map(|what| what(position)));
+        done.expect("the core calls what it is given, once")
     }
 
     /// Publishes a will whose connection broke.
@@ -154,8 +161,9 @@ impl Gate {
     }
 
     /// Hands the messages that come through the core to whoever wants them, until the broker ends.
-    pub async fn serve(self: Arc<Self>, receiver: CoreReceiver) {
-        let serving = self.core.clone().run(receiver, |position, message| self.dispatch(position, &message));
+    pub async fn serve(self: Arc<Self>) {
+        let take = |position, message| self.dispatch(position, &message);
+        let serving = self.core.run(&take);
         tokio::select! {
             () = serving => {}
             () = self.closing.cancelled() => {}
@@ -216,7 +224,7 @@ impl Gate {
         filter: &Filter,
     ) -> Result<Membership, TooManyGroups> {
         let key = GroupKey { credential: session.key.credential.clone(), name: name.into(), filter: filter.clone() };
-        let since = self.core.between_handovers(|position| position);
+        let since = self.between_handovers(|position| position);
         let add_route =
             |group: &Arc<Group>| self.routes.add_route(vec![filter.clone()], &Recipient::Group(Arc::downgrade(group)));
         let (membership, new) = self.groups.join(key, session, since, add_route)?;
@@ -247,6 +255,7 @@ mod tests {
     use super::*;
     use crate::auth::{ClientIdRule, Grants, Lane, Login, Refusal, Rules, Version};
     use crate::codec::Qos;
+    use crate::core::RumqttdCore;
     use std::time::Duration;
 
     use crate::session::{Attach, Attached, ConnectionInfo, Subscription};
@@ -326,10 +335,10 @@ mod tests {
     #[tokio::test]
     async fn both_lanes_go_on_when_the_core_was_replaced() {
         let limits = Limits::default();
-        let commands = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
-        let (core, receiver) = Core::start(&limits).await.unwrap();
-        let gate = Arc::new(Gate::new(limits, commands, Arc::new(Nobody), core));
-        gate.tasks.spawn(gate.clone().serve(receiver));
+        let module_commands = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
+        let core = RumqttdCore::start(&limits).await.unwrap();
+        let gate = Arc::new(Gate::new(limits, module_commands, Arc::new(Nobody), core.clone()));
+        gate.tasks.spawn(gate.clone().serve());
         let client = attached(&gate, Lane::Client, "t/#");
         gate.route(&client, 1);
         let module = attached(&gate, Lane::Module, "m/one/command");
@@ -337,7 +346,7 @@ mod tests {
         for _ in 0..2 {
             publish_until_delivered(&gate, "t/x", &client).await;
             publish_until_delivered(&gate, "m/one/command", &module).await;
-            gate.core.kill();
+            core.kill();
         }
         publish_until_delivered(&gate, "t/x", &client).await;
         publish_until_delivered(&gate, "m/one/command", &module).await;

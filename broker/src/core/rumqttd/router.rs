@@ -15,11 +15,12 @@ use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish};
 use rumqttd::{Forward, Notification, RouterConfig};
 use tokio::sync::oneshot;
 
-use super::{CoreError, OPEN_TIMEOUT};
+use super::OPEN_TIMEOUT;
+use crate::core::CoreError;
 
-/// Size and number of the segments of the outlet's log. An outlet that is behind by more than their product loses messages.
+/// Size and number of the segments of the log that is read. A reader that is behind by more than their product loses messages.
 /// Of a message, the router counts topic and payload, and no properties: it is given none.
-/// So the outlet is always read, into bounded queues of the gate, and publishers are held back well before
+/// So it is always read, into bounded queues of the gate, and publishers are held back well before
 /// (`Limits::core_window_bytes`).
 const SEGMENT_BYTES: usize = 512 * 1024;
 const SEGMENTS: usize = 8;
