@@ -116,7 +116,7 @@ impl Authenticate for Authenticator {
                 let own = |kind| topic(module, kind).as_str().to_owned();
                 Ok(Grants {
                     credential: username.into(),
-                    lane: Lane::Module,
+                    lane: Lane::Device,
                     client_id: ClientIdRule::Exactly(username.into()),
                     publish: vec![own(Kind::Status), own(Kind::Pulse), own(Kind::Ack)],
                     subscribe: vec![own(Kind::Command)],

@@ -4,7 +4,7 @@
 //! cargo run -p broker --example open -- --listen 127.0.0.1:1883 --rules rules.txt
 //! ```
 //!
-//! A line of the file is a login: user, password, lane (`client` or `module`), filters it may publish to and filters it
+//! A line of the file is a login: user, password, lane (`client` or `device`), filters it may publish to and filters it
 //! may subscribe to, each comma-separated; `-` stands for none (and, as a user, for a login without user name). `#` at the
 //! start of a line begins a comment. Two examples:
 //!
@@ -72,8 +72,8 @@ fn parse(text: &str) -> anyhow::Result<Rules> {
         };
         let lane = match lane {
             "client" => Lane::Client,
-            "module" => Lane::Module,
-            other => bail!("line {}: {other:?} is not a lane: client or module", at + 1),
+            "device" => Lane::Device,
+            other => bail!("line {}: {other:?} is not a lane: client or device", at + 1),
         };
         rules.push(Rule {
             user: (user != "-").then(|| user.to_owned()),

@@ -56,9 +56,10 @@ impl fmt::Debug for Login {
 /// How a client is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// One of thousands: shares one link to the core, subscribes to its own command topic only, keeps no session.
-    Module,
-    /// Backend, integrator, person: a link of its own, filters, a session that may outlive the connection.
+    /// One of thousands: subscribes to single topics within [`crate::Config::device_topics`], which are found by a map, is
+    /// held to a rate of publishes, and keeps no session.
+    Device,
+    /// Everyone else: subscribes by filters, and has a session that may outlive the connection.
     Client,
 }
 
@@ -66,7 +67,7 @@ impl Lane {
     /// The lane as written in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
-            Lane::Module => "module",
+            Lane::Device => "device",
             Lane::Client => "client",
         }
     }
@@ -125,7 +126,7 @@ pub trait Authenticate: Send + Sync {
 
     /// Whether the password behind this login could be guessed. A login with a password that cannot be guessed (a long
     /// random key that is checked quickly) is always checked, whatever failed from its address; otherwise one attacker
-    /// behind a carrier's gateway could lock out the whole fleet behind it.
+    /// behind a carrier's gateway could lock out everyone else behind it.
     fn is_guessable(&self, _login: &Login) -> bool {
         true
     }

@@ -45,9 +45,9 @@ pub enum StartError {
     /// Addresses for TLS, and no certificate.
     #[error("cannot serve MQTT over TLS on {0}: no certificate is configured")]
     NoCertificate(SocketAddr),
-    /// The filter of the modules' commands is not valid.
-    #[error("the filter of module commands, {filter:?}, is not valid: {source}")]
-    ModuleCommands {
+    /// The filter of the devices' topics is not valid.
+    #[error("the filter of device topics, {filter:?}, is not valid: {source}")]
+    DeviceTopics {
         /// The filter.
         filter: String,
         /// What is wrong with it.
@@ -76,8 +76,8 @@ pub struct Broker {
 /// An address that cannot be listened on, an invalid configuration, or a core that does not start.
 pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker, StartError> {
     config.limits.check()?;
-    let module_commands = Filter::parse(&config.module_commands, config.limits.topic_bounds())
-        .map_err(|source| StartError::ModuleCommands { filter: config.module_commands.clone(), source })?;
+    let device_topics = Filter::parse(&config.device_topics, config.limits.topic_bounds())
+        .map_err(|source| StartError::DeviceTopics { filter: config.device_topics.clone(), source })?;
     let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
     let over_tls = match (&tls, config.listen_tls.first()) {
         (Some(tls), _) => Transport::Tls(tls.clone()),
@@ -88,7 +88,7 @@ pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker
     let tls_listeners = listen(&config.listen_tls, over_tls).await?;
     let web_socket = listen(&config.listen_web_socket, Transport::WebSocket).await?;
     let core = RumqttdCore::start(&config.limits).await.map_err(|_| StartError::Core)?;
-    let gate = Arc::new(Gate::new(config.limits, module_commands, auth, core.clone()));
+    let gate = Arc::new(Gate::new(config.limits, device_topics, auth, core.clone()));
     gate.tasks.spawn(gate.clone().serve());
     gate.tasks.spawn(sweep(gate.clone()));
     if let Some(tls) = tls {

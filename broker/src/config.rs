@@ -19,9 +19,9 @@ pub struct Config {
     pub listen_web_socket: Vec<SocketAddr>,
     /// Certificate and key.
     pub tls: Option<TlsFiles>,
-    /// The topics of commands to modules, as one filter. A module may subscribe only to a single topic within it, which
-    /// the gate serves from a map, so that a fleet costs the core one filter.
-    pub module_commands: String,
+    /// The topics that are sent to devices, as one filter. A device may subscribe only to single topics within it (and
+    /// within its grants), which the gate serves from a map: what a message costs does not grow with the devices.
+    pub device_topics: String,
     /// Bounds.
     pub limits: Limits,
 }
@@ -33,7 +33,7 @@ impl Default for Config {
             listen_tls: Vec::new(),
             listen_web_socket: Vec::new(),
             tls: None,
-            module_commands: "m/+/command".to_owned(),
+            device_topics: "#".to_owned(),
             limits: Limits::default(),
         }
     }
@@ -48,7 +48,7 @@ pub struct Limits {
     /// Network connections at a time, including those that have not said CONNECT yet. What counts as one address, here and
     /// below, is an IPv4 address or an IPv6 network of 64 bits.
     pub connections: usize,
-    /// Of those, from one address. Carriers put whole fleets behind one.
+    /// Of those, from one address. Mobile carriers put thousands of devices behind one.
     pub connections_per_address: usize,
     /// Connections that have not logged in: beyond, and where a place is wanting, the oldest of them is closed in favour of
     /// whoever comes.
@@ -80,8 +80,8 @@ pub struct Limits {
     /// How late.
     #[serde(rename = "failed_login_delay_s", deserialize_with = "seconds")]
     pub failed_login_delay: Duration,
-    /// Publishes of a module in a minute, over all its connections, with as many at once as it saved up.
-    pub module_publishes_per_minute: u32,
+    /// Publishes of a device in a minute, over all its connections, with as many at once as it saved up.
+    pub device_publishes_per_minute: u32,
     /// Longest packet taken, in bytes, fixed header included.
     pub packet_bytes: u32,
     /// Longest user name, in bytes.
@@ -109,16 +109,16 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Messages on the way to a client-lane client, not yet acknowledged.
     pub client_in_flight: u16,
-    /// Messages on the way to a module, not yet acknowledged.
-    pub module_in_flight: u16,
+    /// Messages on the way to a device, not yet acknowledged.
+    pub device_in_flight: u16,
     /// Messages waiting for a client-lane client, connected or not.
     pub client_queue_messages: usize,
     /// Bytes waiting for a client-lane client, connected or not.
     pub client_queue_bytes: usize,
-    /// Messages waiting for a connected module.
-    pub module_queue_messages: usize,
-    /// Bytes waiting for a connected module.
-    pub module_queue_bytes: usize,
+    /// Messages waiting for a connected device.
+    pub device_queue_messages: usize,
+    /// Bytes waiting for a connected device.
+    pub device_queue_bytes: usize,
     /// Bytes waiting for all client-lane clients of one credential together, connected or not.
     pub credential_queue_bytes: usize,
     /// Bytes waiting for all clients together, beyond which nothing more is kept for who is away. Connected clients
@@ -159,7 +159,7 @@ impl Default for Limits {
             failed_logins_per_address: 60,
             failed_logins_per_name: 10,
             failed_login_delay: Duration::from_secs(3),
-            module_publishes_per_minute: 600,
+            device_publishes_per_minute: 600,
             packet_bytes: 64 * 1024,
             user_name_bytes: 254,
             password_bytes: 1024,
@@ -173,11 +173,11 @@ impl Default for Limits {
             topic_aliases: 16,
             subscriptions: 64,
             client_in_flight: 64,
-            module_in_flight: 8,
+            device_in_flight: 8,
             client_queue_messages: 65_536,
             client_queue_bytes: 16 * 1024 * 1024,
-            module_queue_messages: 64,
-            module_queue_bytes: 64 * 1024,
+            device_queue_messages: 64,
+            device_queue_bytes: 64 * 1024,
             credential_queue_bytes: 64 * 1024 * 1024,
             queued_bytes: 512 * 1024 * 1024,
             session_expiry_max: Duration::from_secs(24 * 3_600),
@@ -253,7 +253,7 @@ impl Limits {
         within(0, EXPIRY_MAX_S, "session_expiry_max_s", rounded_up_s(self.session_expiry_max))?;
         within(0, SESSIONS_MAX, "shared_groups", count(self.shared_groups))?;
         at_least(1, "subscriptions", count(self.subscriptions))?;
-        at_least(1, "module_publishes_per_minute", self.module_publishes_per_minute.into())
+        at_least(1, "device_publishes_per_minute", self.device_publishes_per_minute.into())
     }
 
     fn of_packets(&self) -> Result<(), LimitError> {
@@ -269,13 +269,13 @@ impl Limits {
 
     fn of_queues(&self) -> Result<(), LimitError> {
         at_least(1, "client_in_flight", self.client_in_flight.into())?;
-        at_least(1, "module_in_flight", self.module_in_flight.into())?;
+        at_least(1, "device_in_flight", self.device_in_flight.into())?;
         at_least(1, "client_queue_messages", count(self.client_queue_messages))?;
-        at_least(1, "module_queue_messages", count(self.module_queue_messages))?;
+        at_least(1, "device_queue_messages", count(self.device_queue_messages))?;
         at_least(1, "retained_messages", count(self.retained_messages))?;
         for (name, bytes) in [
             ("client_queue_bytes", self.client_queue_bytes),
-            ("module_queue_bytes", self.module_queue_bytes),
+            ("device_queue_bytes", self.device_queue_bytes),
             ("credential_queue_bytes", self.credential_queue_bytes),
             ("queued_bytes", self.queued_bytes),
             ("retained_bytes", self.retained_bytes),
@@ -342,10 +342,10 @@ mod tests {
         assert_eq!(refused(|limits| limits.client_sessions = 100), "client_sessions_for_first");
         assert_eq!(refused(|limits| limits.packet_bytes = 255), "packet_bytes");
         assert_eq!(refused(|limits| limits.packet_bytes = u32::MAX), "packet_bytes");
-        assert_eq!(refused(|limits| limits.packet_bytes *= 2), "module_queue_bytes");
+        assert_eq!(refused(|limits| limits.packet_bytes *= 2), "device_queue_bytes");
         assert_eq!(refused(|limits| limits.receive_maximum = 0), "receive_maximum");
         assert_eq!(refused(|limits| limits.client_in_flight = 0), "client_in_flight");
-        assert_eq!(refused(|limits| limits.module_queue_messages = 0), "module_queue_messages");
+        assert_eq!(refused(|limits| limits.device_queue_messages = 0), "device_queue_messages");
         assert_eq!(refused(|limits| limits.retained_bytes = 0), "retained_bytes");
         let error = Limits { packet_bytes: 12, ..Limits::default() }.check().unwrap_err();
         assert_eq!(error.to_string(), "packet_bytes = 12 cannot work: it must be from 256 to 1048576");

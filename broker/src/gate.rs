@@ -53,12 +53,12 @@ pub(crate) struct Gate {
     groups: Groups,
     /// When the broker was started.
     pub begun: Instant,
-    pub module_commands: Filter,
-    /// Which session a module's command topic leads to.
-    modules: RwLock<HashMap<Box<str>, Arc<Session>>>,
+    pub device_topics: Filter,
+    /// Which session a device's topic leads to.
+    devices: RwLock<HashMap<Box<str>, Arc<Session>>>,
     /// Where messages lead to otherwise.
     routes: Arc<Routes<Recipient>>,
-    /// How often modules publish, by credential: connecting again gives none anew.
+    /// How often devices publish, by credential: connecting again gives none anew.
     pub publish_rates: DefaultKeyedRateLimiter<Box<str>>,
     pub meters: Meters,
     pub slots: Arc<ConnectionSlots>,
@@ -73,7 +73,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub fn new(limits: Limits, module_commands: Filter, auth: Arc<dyn Authenticate>, core: Arc<dyn Core>) -> Gate {
+    pub fn new(limits: Limits, device_topics: Filter, auth: Arc<dyn Authenticate>, core: Arc<dyn Core>) -> Gate {
         Gate {
             auth,
             core,
@@ -81,11 +81,11 @@ impl Gate {
             retained: Retained::new(&limits),
             groups: Groups::new(limits.shared_groups, limits.shared_groups_per_credential),
             begun: Instant::now(),
-            module_commands,
-            modules: RwLock::default(),
+            device_topics,
+            devices: RwLock::default(),
             routes: Arc::default(),
             publish_rates: RateLimiter::keyed(Quota::per_minute(
-                NonZeroU32::new(limits.module_publishes_per_minute).unwrap_or(NonZeroU32::MIN),
+                NonZeroU32::new(limits.device_publishes_per_minute).unwrap_or(NonZeroU32::MIN),
             )),
             meters: Meters::new(),
             slots: Arc::new(ConnectionSlots::new(&limits)),
@@ -147,16 +147,16 @@ impl Gate {
         }
     }
 
-    /// Routes the commands on `topic` to a module. A later module takes over.
-    pub fn route_commands(&self, topic: &str, session: &Arc<Session>) {
-        self.modules.write().insert(topic.into(), session.clone());
+    /// Routes what is published to `topic` to a device. A later device takes over.
+    pub fn route_device(&self, topic: &str, session: &Arc<Session>) {
+        self.devices.write().insert(topic.into(), session.clone());
     }
 
-    /// Routes them no longer, if they were routed to this one.
-    pub fn unroute_commands(&self, topic: &str, session: &Arc<Session>) {
-        let mut modules = self.modules.write();
-        if modules.get(topic).is_some_and(|routed| Arc::ptr_eq(routed, session)) {
-            modules.remove(topic);
+    /// Routes it no longer, if it was routed to this one.
+    pub fn unroute_device(&self, topic: &str, session: &Arc<Session>) {
+        let mut devices = self.devices.write();
+        if devices.get(topic).is_some_and(|routed| Arc::ptr_eq(routed, session)) {
+            devices.remove(topic);
         }
     }
 
@@ -171,9 +171,9 @@ impl Gate {
     }
 
     fn dispatch(&self, position: u64, message: &Arc<Message>) {
-        let module = self.modules.read().get(&message.topic).cloned();
-        if let Some(module) = module {
-            self.deliver(&module, position, message);
+        let device = self.devices.read().get(&message.topic).cloned();
+        if let Some(device) = device {
+            self.deliver(&device, position, message);
         }
         for recipient in self.routes.recipients(&message.topic) {
             match recipient {
@@ -335,21 +335,21 @@ mod tests {
     #[tokio::test]
     async fn both_lanes_go_on_when_the_core_was_replaced() {
         let limits = Limits::default();
-        let module_commands = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
+        let device_topics = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
         let core = RumqttdCore::start(&limits).await.unwrap();
-        let gate = Arc::new(Gate::new(limits, module_commands, Arc::new(Nobody), core.clone()));
+        let gate = Arc::new(Gate::new(limits, device_topics, Arc::new(Nobody), core.clone()));
         gate.tasks.spawn(gate.clone().serve());
         let client = attached(&gate, Lane::Client, "t/#");
         gate.route(&client, 1);
-        let module = attached(&gate, Lane::Module, "m/one/command");
-        gate.route_commands("m/one/command", &module);
+        let device = attached(&gate, Lane::Device, "m/one/command");
+        gate.route_device("m/one/command", &device);
         for _ in 0..2 {
             publish_until_delivered(&gate, "t/x", &client).await;
-            publish_until_delivered(&gate, "m/one/command", &module).await;
+            publish_until_delivered(&gate, "m/one/command", &device).await;
             core.kill();
         }
         publish_until_delivered(&gate, "t/x", &client).await;
-        publish_until_delivered(&gate, "m/one/command", &module).await;
+        publish_until_delivered(&gate, "m/one/command", &device).await;
         gate.closing.cancel();
     }
 }

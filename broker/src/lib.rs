@@ -5,8 +5,8 @@
 //! client's grants, bounds everything ([`Limits`]), keeps sessions and retained messages, and knows who gets what. rumqttd
 //! is the core behind it, reached in process over one link in and one link out; no client may reach it directly.
 //!
-//! **What it is not.** It does not know what a module or an operator is: [`Authenticate`] says who a client is and what it
-//! may do. It keeps nothing across a restart. Not supported, and refused with the right code: extended authentication
+//! **What it is not.** It does not know what its clients are for: [`Authenticate`] gives each a lane ([`Lane`]: one of thousands of
+//! devices, or anybody else) and grants ([`Grants`]). It keeps nothing across a restart. Not supported, and refused with the right code: extended authentication
 //! (AUTH), publishing to topics starting with `$`, topics outside printable ASCII, an MQTT 5 password without a user name.
 //!
 //! **Where to enter.** [`start`], then [`Broker`]. A connection's way is `connection/`, a message's is

@@ -56,7 +56,7 @@ impl Refused {
                 "its TLS or WebSocket handshake failed; check port, address and certificate"
             }
             (Refused::Connect, "client_id") => {
-                "the client id must be the one of its login (a module's is its id), and not empty if it keeps a session"
+                "the client id must be the one that its login is bound to, and not empty if it keeps a session"
             }
             (Refused::Connect, "credentials") => "wrong user name or password",
             (Refused::Connect, "failed_logins") => {

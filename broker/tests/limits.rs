@@ -129,7 +129,7 @@ async fn an_address_has_so_many_connections_and_gets_its_places_back() {
 
 #[tokio::test]
 async fn a_module_that_publishes_too_much_is_told_and_cut_and_no_other_notices() {
-    let running = start_with(Limits { module_publishes_per_minute: 5, ..Limits::default() }).await;
+    let running = start_with(Limits { device_publishes_per_minute: 5, ..Limits::default() }).await;
     let at = running.address;
     let mut backend = Raw::client5(at, "backend", "backend").await;
     backend.subscribed5("m/#", Qos::AtMostOnce).await;
@@ -150,7 +150,7 @@ async fn a_module_that_publishes_too_much_is_told_and_cut_and_no_other_notices()
 
 #[tokio::test]
 async fn publishes_outside_the_grants_count_for_a_modules_rate() {
-    let running = start_with(Limits { module_publishes_per_minute: 5, ..Limits::default() }).await;
+    let running = start_with(Limits { device_publishes_per_minute: 5, ..Limits::default() }).await;
     let mut module = Raw::client5(running.address, "module-one", "one").await;
     for _ in 0..6 {
         module.send(b"\x30\x0f\0\x0bm/two/pulse\0x").await;

@@ -178,10 +178,10 @@ async fn a_taken_address_is_named() {
     let Err(error) = broker::start(config, std::sync::Arc::new(common::Logins)).await else { panic!("started") };
     assert!(matches!(error, StartError::Listen { address, .. } if address == running.address));
     assert!(error.to_string().contains(&running.address.to_string()));
-    let config = Config { module_commands: "m/#/command".into(), ..Config::default() };
+    let config = Config { device_topics: "m/#/command".into(), ..Config::default() };
     assert!(matches!(
         broker::start(config, std::sync::Arc::new(common::Logins)).await,
-        Err(StartError::ModuleCommands { .. })
+        Err(StartError::DeviceTopics { .. })
     ));
 }
 

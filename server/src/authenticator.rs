@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The backend's own user name at the embedded broker.
 pub const BACKEND_USER: &str = "backend";
+/// The topics on which modules are sent commands: modules are the broker's devices.
+pub const COMMAND_TOPICS: &str = "m/+/command";
 /// What the user name of a manufacturer's tool begins with, before the manufacturer's short name.
 pub const TOOL_PREFIX: &str = "manufacturer:";
 /// How often it is looked whose credentials were changed or disabled.
@@ -83,7 +85,7 @@ impl Authenticator {
             credential: BACKEND_USER.into(),
             lane: Lane::Client,
             client_id: ClientIdRule::Prefix(BACKEND_USER.into()),
-            publish: vec!["m/+/command".into(), "v1/#".into(), "made/#".into()],
+            publish: vec![COMMAND_TOPICS.into(), "v1/#".into(), "made/#".into()],
             subscribe: vec!["m/+/status".into(), "m/+/pulse".into(), "m/+/ack".into()],
             // Several backends on one broker share the modules' topics.
             shared: true,
@@ -111,7 +113,7 @@ async fn module_grants(backend: &backend::Context, module: ModuleId, password: &
     let own = |kind| topic(module, kind).as_str().to_owned();
     Ok(Grants {
         credential: module.to_string(),
-        lane: Lane::Module,
+        lane: Lane::Device,
         client_id: ClientIdRule::Exactly(module.to_string()),
         publish: vec![own(Kind::Status), own(Kind::Pulse), own(Kind::Ack)],
         subscribe: vec![own(Kind::Command)],

@@ -61,7 +61,7 @@ pub struct Settings {
 const NAMED_LIMITS: [(&str, &str); 3] = [
     ("connections", "mqtt_connections"),
     ("connections_per_address", "mqtt_connections_per_address"),
-    ("module_publishes_per_minute", "mqtt_module_publishes_per_minute"),
+    ("device_publishes_per_minute", "mqtt_module_publishes_per_minute"),
 ];
 /// The table of the others.
 const LIMITS_TABLE: &str = "mqtt_limits";
@@ -195,7 +195,7 @@ impl Settings {
         broker::Limits {
             connections: self.mqtt_connections,
             connections_per_address: self.mqtt_connections_per_address,
-            module_publishes_per_minute: self.mqtt_module_publishes_per_minute,
+            device_publishes_per_minute: self.mqtt_module_publishes_per_minute,
             ..self.mqtt_limits.clone()
         }
     }

@@ -1,7 +1,7 @@
 //! The server: broker, backend and web in one process. `serve` and `demo` both start it here.
 
 use crate::{
-    authenticator::{Authenticator, BACKEND_USER, broadcast_member_changes, drop_revoked},
+    authenticator::{Authenticator, BACKEND_USER, COMMAND_TOPICS, broadcast_member_changes, drop_revoked},
     config::Settings,
     connections::LiveBroker,
     files, key_file,
@@ -223,8 +223,8 @@ async fn start_broker(
         listen_tls: settings.mqtt_tls_listen.into_iter().collect(),
         listen_web_socket: settings.mqtt_ws_listen.into_iter().collect(),
         tls: files,
+        device_topics: COMMAND_TOPICS.to_owned(),
         limits: settings.broker_limits(),
-        ..Default::default()
     };
     let set_another = "set another mqtt_listen (or --mqtt), mqtt_tls_listen or mqtt_ws_listen, or stop what has it";
     broker::start(config, authenticator).await.map_err(|error| match error {

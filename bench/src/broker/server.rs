@@ -137,7 +137,7 @@ impl Authenticate for Logins {
         };
         Ok(Grants {
             credential: user,
-            lane: if is_module { Lane::Module } else { Lane::Client },
+            lane: if is_module { Lane::Device } else { Lane::Client },
             client_id: ClientIdRule::Any,
             publish,
             subscribe,

@@ -56,8 +56,8 @@ impl Authenticate for Logins {
             "backend" => {
                 (Lane::Client, ClientIdRule::Any, &["m/+/command", "v1/#"], &["m/+/status", "m/+/ack", "wo/#"])
             }
-            "one" => (Lane::Module, ClientIdRule::Exactly(user.clone()), &["m/one/status"], &["m/one/command"]),
-            "two" => (Lane::Module, ClientIdRule::Exactly(user.clone()), &["m/two/status"], &["m/two/command"]),
+            "one" => (Lane::Device, ClientIdRule::Exactly(user.clone()), &["m/one/status"], &["m/one/command"]),
+            "two" => (Lane::Device, ClientIdRule::Exactly(user.clone()), &["m/two/status"], &["m/two/command"]),
             WITNESS => (Lane::Client, ClientIdRule::Any, &["#"], &["#"]),
             "slow" => return Err(Refusal::Unavailable),
             _ => return Err(Refusal::NotAuthorized),

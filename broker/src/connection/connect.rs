@@ -302,7 +302,7 @@ fn connack_values(gate: &Gate, connect: &Connect, expiry: Duration) -> ConnackVa
 
 fn window(gate: &Gate, connect: &Connect, lane: Lane) -> Window {
     let in_flight = match lane {
-        Lane::Module => gate.limits.module_in_flight,
+        Lane::Device => gate.limits.device_in_flight,
         Lane::Client => gate.limits.client_in_flight,
     };
     Window {
@@ -418,10 +418,10 @@ fn random_id() -> String {
     (0..ASSIGNED_CHARS).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
 }
 
-/// Modules keep no session: what they missed is sent again from the database.
+/// Devices keep no session: whoever sends to them repeats what they missed.
 fn session_expiry(gate: &Gate, rules: &Rules, asked_s: u32) -> Duration {
     match rules.lane {
-        Lane::Module => Duration::ZERO,
+        Lane::Device => Duration::ZERO,
         Lane::Client => Duration::from_secs(asked_s.into()).min(gate.limits.session_expiry_max),
     }
 }

@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         publish: InboundPublish,
     ) -> Result<PubackReasonCode, DisconnectReasonCode> {
         // Before the other checks: refused publishes count, too.
-        let is_paced = self.rules.lane == Lane::Module;
+        let is_paced = self.rules.lane == Lane::Device;
         if is_paced && self.gate.publish_rates.check_key(&self.session.key.credential).is_err() {
             return Err(DisconnectReasonCode::MessageRateTooHigh);
         }

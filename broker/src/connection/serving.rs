@@ -304,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn release_session(&mut self, end: End) {
         let shutdown = end == End::Server(DisconnectReasonCode::ServerShuttingDown);
         let publish_will = !shutdown && !matches!(end, End::Client { publish_will: false });
-        if self.rules.lane == Lane::Module {
+        if self.rules.lane == Lane::Device {
             self.unroute_all();
         }
         if let Some(will) = self.gate.sessions.detach(&self.session, self.owner, publish_will) {

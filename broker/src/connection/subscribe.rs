@@ -70,9 +70,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if group.is_some() && filter.is_system() {
             return Err(SubackReasonCode::TopicFilterInvalid);
         }
-        // A module's messages come by a map from topic to module.
+        // A device's messages come by a map from topic to device.
         let served =
-            self.rules.lane == Lane::Client || (filter.is_literal() && self.gate.module_commands.contains(&filter));
+            self.rules.lane == Lane::Client || (filter.is_literal() && self.gate.device_topics.contains(&filter));
         if !served || !self.rules.may_subscribe(&filter) {
             return Err(SubackReasonCode::NotAuthorized);
         }
@@ -112,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match self.rules.lane {
             // A group has a route of its own, and the broker's figures need none.
             Lane::Client if group.is_none() && !filter.is_system() => self.gate.route(&self.session, self.owner),
-            Lane::Client | Lane::Module => {}
+            Lane::Client | Lane::Device => {}
         }
         let (since, cursor) = self.gate.begin(filter.clone());
         let existed = {
@@ -131,8 +131,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 false
             }
         };
-        if self.rules.lane == Lane::Module {
-            self.gate.route_commands(filter.as_str(), &self.session);
+        if self.rules.lane == Lane::Device {
+            self.gate.route_device(filter.as_str(), &self.session);
         }
         let granted = match entry.qos {
             Qos::AtMostOnce => SubackReasonCode::GrantedQos0,
@@ -174,8 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             codes.push(match removed {
                 None => UnsubackReasonCode::NoSubscriptionExisted,
                 Some(_) => {
-                    if self.rules.lane == Lane::Module {
-                        self.gate.unroute_commands(filter, &self.session);
+                    if self.rules.lane == Lane::Device {
+                        self.gate.unroute_device(filter, &self.session);
                     }
                     UnsubackReasonCode::Success
                 }
@@ -185,11 +185,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Takes a module out of the map.
+    /// Takes a device out of the map.
     pub(super) fn unroute_all(&self) {
         let subscriptions = self.session.state().subscriptions.clone();
         for subscription in subscriptions {
-            self.gate.unroute_commands(subscription.filter.as_str(), &self.session);
+            self.gate.unroute_device(subscription.filter.as_str(), &self.session);
         }
     }
 }

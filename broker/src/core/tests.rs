@@ -68,7 +68,7 @@ impl Core for QueueCore {
     }
 }
 
-/// Lets everybody do everything in `t/`; `device` is of the module lane.
+/// Lets everybody do everything in `t/`; `device` is of the device lane.
 struct Everybody;
 
 #[async_trait]
@@ -76,7 +76,7 @@ impl Authenticate for Everybody {
     async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal> {
         Ok(Grants {
             credential: login.client_id.clone(),
-            lane: if login.client_id == "device" { Lane::Module } else { Lane::Client },
+            lane: if login.client_id == "device" { Lane::Device } else { Lane::Client },
             client_id: ClientIdRule::Any,
             publish: vec!["t/#".into(), "m/#".into()],
             subscribe: vec!["t/#".into(), "m/#".into()],
@@ -147,9 +147,9 @@ impl Client {
 #[tokio::test]
 async fn another_core_carries_what_clients_say() {
     let limits = Limits::default();
-    let module_commands = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
+    let device_topics = Filter::parse("m/+/command", limits.topic_bounds()).unwrap();
     let core = QueueCore::new();
-    let gate = Arc::new(Gate::new(limits, module_commands, Arc::new(Everybody), core.clone()));
+    let gate = Arc::new(Gate::new(limits, device_topics, Arc::new(Everybody), core.clone()));
     gate.tasks.spawn(gate.clone().serve());
     let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = socket.local_addr().unwrap().port();

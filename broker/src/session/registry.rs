@@ -33,7 +33,7 @@ pub(crate) struct Sessions {
     credential_max: usize,
     credential_bytes: usize,
     client_bounds: OutboxBounds,
-    module_bounds: OutboxBounds,
+    device_bounds: OutboxBounds,
     /// What all sessions' queues hold.
     pub queued: Arc<Queued>,
 }
@@ -110,7 +110,7 @@ impl Sessions {
             credential_bytes: limits.credential_queue_bytes,
             credential_max: limits.sessions_per_credential,
             client_bounds: OutboxBounds { messages: limits.client_queue_messages, bytes: limits.client_queue_bytes },
-            module_bounds: OutboxBounds { messages: limits.module_queue_messages, bytes: limits.module_queue_bytes },
+            device_bounds: OutboxBounds { messages: limits.device_queue_messages, bytes: limits.device_queue_bytes },
             queued: Arc::new(Queued::new(limits.queued_bytes)),
         }
     }
@@ -162,7 +162,7 @@ impl Sessions {
             replaces = earlier_lane == lane;
         }
         let outbox = match lane {
-            Lane::Module => Outbox::new(self.module_bounds, None, self.queued.clone()),
+            Lane::Device => Outbox::new(self.device_bounds, None, self.queued.clone()),
             Lane::Client => match self.reserve(&mut table, &key.credential, replaces) {
                 Some(of_credential) => Outbox::new(self.client_bounds, Some(of_credential), self.queued.clone()),
                 None => return Attached::Full,

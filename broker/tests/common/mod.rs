@@ -51,7 +51,7 @@ fn grants(login: &Login) -> Result<Grants, Refusal> {
             let id = user.strip_prefix("module-").ok_or(Refusal::BadCredentials)?;
             Ok(Grants {
                 credential: user.to_owned(),
-                lane: Lane::Module,
+                lane: Lane::Device,
                 client_id: ClientIdRule::Exactly(id.to_owned()),
                 publish: ["status", "pulse", "ack"].iter().map(|kind| format!("m/{id}/{kind}")).collect(),
                 subscribe: vec![format!("m/{id}/command")],

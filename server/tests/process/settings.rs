@@ -70,7 +70,7 @@ fn a_limit_of_the_broker_that_cannot_work_is_named_with_what_it_may_be() {
         ("packet_bytes", "12", "from 256"),
         ("connect_timeout_s", "0", "from 1"),
         ("subscriptions", "2", "at least 3"),
-        ("module_queue_bytes", "1000", "packet_bytes, 65536"),
+        ("device_queue_bytes", "1000", "packet_bytes, 65536"),
         ("retained_messages", "many", "retained_messages"),
     ] {
         let variable = format!("COINWIRE_MQTT_LIMITS__{}", limit.to_uppercase());

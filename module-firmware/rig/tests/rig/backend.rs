@@ -29,7 +29,7 @@ impl Authenticate for Anyone {
         let module = |kinds: &[&str]| kinds.iter().map(|kind| format!("m/{user}/{kind}")).collect();
         let is_backend = user == BACKEND;
         Ok(Grants {
-            lane: if is_backend { Lane::Client } else { Lane::Module },
+            lane: if is_backend { Lane::Client } else { Lane::Device },
             client_id: ClientIdRule::Any,
             publish: if is_backend { vec!["m/+/command".into()] } else { module(&["status", "pulse", "ack"]) },
             subscribe: if is_backend { vec!["m/#".into()] } else { module(&["command"]) },
@@ -41,7 +41,7 @@ impl Authenticate for Anyone {
 
 /// Starts the broker on a port of loopback.
 pub async fn broker() -> (Broker, SocketAddr) {
-    let limits = Limits { module_publishes_per_minute: 1_000_000, ..Limits::default() };
+    let limits = Limits { device_publishes_per_minute: 1_000_000, ..Limits::default() };
     let config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], limits, ..Config::default() };
     let broker = broker::start(config, Arc::new(Anyone)).await.unwrap();
     let at = broker.local_addrs()[0];
