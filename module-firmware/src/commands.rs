@@ -18,7 +18,7 @@ use crate::{
     clock::{AHEAD_MAX_MS, Clock},
     coinline::learner::Learner,
     journal::Outcome,
-    module::Module,
+    module::{Module, Waiting},
     outbox::QueuedAck,
     settings::Set,
 };
@@ -31,21 +31,6 @@ use protocol::{
 
 /// `locate` blinks for this long, in microseconds.
 pub const LOCATE_US: u64 = 60_000_000;
-
-/// A credit that waits for its turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waiting {
-    /// The command's id.
-    pub command: u64,
-    /// The command's sequence.
-    pub sequence: u32,
-    /// Pulses to give.
-    pub pulses: u16,
-    /// Not to begin after this unix time, in milliseconds.
-    pub expires_ms: u64,
-    /// The cap per minute kept it waiting.
-    pub held: bool,
-}
 
 /// How a command's time stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

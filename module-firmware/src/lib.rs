@@ -55,7 +55,7 @@ pub mod settings;
 pub mod store;
 
 pub use button::LONG_US as BUTTON_LONG_US;
-pub use learning::RESULT_SHOWN_US;
+pub use learning::state::RESULT_SHOWN_US;
 pub use memory::Write;
 pub use module::{BootReport, Counters, Health, Identity, Module, Outputs};
 pub use outbox::{Outgoing, Payload, Token};

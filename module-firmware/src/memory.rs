@@ -2,7 +2,7 @@
 
 use crate::{
     journal::Journal,
-    learning::Learning,
+    learning::state::Learning,
     module::{FLASH_RETRY_US, Module, REBOOT_WAIT_MAX_US},
     provision::start_over,
     settings::{Bytes, Set},

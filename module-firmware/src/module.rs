@@ -10,9 +10,8 @@ use crate::{
         learner::Learner,
         relay::{OWED_INHIBIT, RelayEvent},
     },
-    commands::Waiting,
     journal::Journal,
-    learning::Learning,
+    learning::state::Learning,
     light::{self, LightSignal},
     outbox::{Counted, Outbox},
     settings::Set,
@@ -118,6 +117,21 @@ pub struct Counters {
     pub flash_failures: u32,
     /// Credits that a cap refused or kept waiting.
     pub credits_capped: u32,
+}
+
+/// A credit that waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// The command's id.
+    pub(crate) command: u64,
+    /// The command's sequence.
+    pub(crate) sequence: u32,
+    /// Pulses to give.
+    pub(crate) pulses: u16,
+    /// Not to begin after this unix time, in milliseconds.
+    pub(crate) expires_ms: u64,
+    /// The cap per minute kept it waiting.
+    pub(crate) held: bool,
 }
 
 /// Changes that a command asked for and that wait to be written.

@@ -3,8 +3,8 @@
 use crate::{
     fields,
     limits::{LEARN_COINS_MAX, LEARN_COINS_MIN, LEARN_TEST_PULSES_MAX},
-    messages::CoinProfile,
     open_enum::open_enum,
+    settings::CoinProfile,
 };
 use minicbor::{Decode, Decoder, Encode, decode};
 

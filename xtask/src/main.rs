@@ -25,7 +25,7 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
 
     cargo xtask check                    the inner loop: formatting, layers, clippy, unit tests of all libraries
     cargo xtask ci                       everything, from nothing: what a change must pass
-    cargo xtask layers                   no circles of files in backend, web and xtask; no noun calls a flow
+    cargo xtask layers                   no circles of files in a crate; no noun calls a flow
     cargo xtask setup                    install what the tests need and this machine lacks (Debian, npm, PyPI)
     cargo xtask test [sqlite]            all Rust tests, the store's on SQLite
     cargo xtask test mariadb             the store's tests on a MariaDB of their own, started and ended here

@@ -8,11 +8,7 @@
 //! As a `Response`, an information line is given as it is and the final `OK` as an empty one. Lines said unasked are
 //! not told apart here: whether a line is an answer depends on what was asked.
 
-use super::{
-    RECEIVE_MAX_BYTES,
-    command::{decimal, urc::Urc},
-    family::DataHeader,
-};
+use super::{RECEIVE_MAX_BYTES, command::urc::Urc, decimal::decimal, family::DataHeader};
 use atat::{AtatUrc, CmeError, DigestResult, Digester, InternalError};
 
 /// Cuts lines, prompts and data.

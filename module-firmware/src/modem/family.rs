@@ -1,6 +1,6 @@
 //! Families of modems, as data: a family more is a row more, and a [`Stack`] more only if it speaks other commands.
 
-use super::command::decimal;
+use super::decimal::decimal;
 
 /// Whose TCP commands a family speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,6 +23,7 @@
 
 mod actor;
 mod command;
+mod decimal;
 mod dial;
 mod digest;
 pub mod family;

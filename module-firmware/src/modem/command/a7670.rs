@@ -1,6 +1,7 @@
 //! TCP of the A7670 class (A76XX Series AT Command Manual V1.09, chapters 5 and 15), on link 0.
 
-use super::{Command, Expects, decimal};
+use super::{Command, Expects};
+use crate::modem::decimal::decimal;
 
 /// Defines the context that `NETOPEN` activates: its number, its kind, the access point.
 pub const DEFINE_CONTEXT: Command<'_> = Command::order(b"+CGDCONT=", 9_000);

@@ -1,6 +1,7 @@
 //! Commands that modems of all families know (ITU-T V.250, 3GPP TS 27.007).
 
-use super::{Command, Expects, decimal, numbers, word};
+use super::{Command, Expects, numbers, word};
+use crate::modem::decimal::decimal;
 use crate::modem::family::Domain;
 use atat::{CmeError, Error};
 

@@ -1,6 +1,7 @@
 //! TCP of the SIM800 class (SIM800 Series AT Command Manual V1.09, chapter 8): one connection at a time, read by hand.
 
-use super::{Command, Expects, decimal};
+use super::{Command, Expects};
+use crate::modem::decimal::decimal;
 
 /// One connection at a time (8.2.1).
 pub const ONE_CONNECTION: Command<'_> = Command::order(b"+CIPMUX=0", 2_000);

@@ -1,6 +1,7 @@
 //! Sending and reading, which differ by name and place of a number between the families.
 
-use super::{Command, Expects, Value, decimal};
+use super::{Command, Expects, Value};
+use crate::modem::decimal::decimal;
 use crate::modem::{RX_BYTES, family::DataHeader};
 use atat::Error;
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, pipe::Pipe};
