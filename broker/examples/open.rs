@@ -70,11 +70,8 @@ fn parse(text: &str) -> anyhow::Result<Rules> {
         let [user, password, lane, publish, subscribe] = words[..] else {
             bail!("line {}: expected user, password, lane, publish filters, subscribe filters", at + 1);
         };
-        let lane = match lane {
-            "client" => Lane::Client,
-            "device" => Lane::Device,
-            other => bail!("line {}: {other:?} is not a lane: client or device", at + 1),
-        };
+        let lane =
+            lane.parse().with_context(|| format!("line {}: {lane:?} is not a lane: client or device", at + 1))?;
         rules.push(Rule {
             user: (user != "-").then(|| user.to_owned()),
             password: if password == "-" { Vec::new() } else { password.into() },

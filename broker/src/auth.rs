@@ -4,25 +4,25 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use strum::{EnumString, IntoStaticStr};
 
 use crate::topic::{Filter, TopicBounds, TopicError};
 
 /// The MQTT version a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 pub enum Version {
     /// MQTT 3.1.1.
+    #[strum(serialize = "3.1.1")]
     V311,
     /// MQTT 5.
+    #[strum(serialize = "5")]
     V5,
 }
 
 impl Version {
     /// The version as written in logs and metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Version::V311 => "3.1.1",
-            Version::V5 => "5",
-        }
+        self.into()
     }
 }
 
@@ -54,7 +54,8 @@ impl fmt::Debug for Login {
 }
 
 /// How a client is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Lane {
     /// One of thousands: subscribes to single topics within [`crate::Config::device_topics`], which are found by a map, is
     /// held to a rate of publishes, and keeps no session.
@@ -66,10 +67,7 @@ pub enum Lane {
 impl Lane {
     /// The lane as written in logs and metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Lane::Device => "device",
-            Lane::Client => "client",
-        }
+        self.into()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     messages::{Diagnostics, Learned, Settings, Totals},
 };
 use core::fmt;
+use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode, encode::write::Cursor};
 
 /// A body is at most this long, in bytes.
@@ -27,6 +28,8 @@ pub const APN_MAX_BYTES: usize = 63;
 pub const CREDENTIAL_MAX_BYTES: usize = 32;
 
 const CRC_BYTES: usize = 4;
+/// Without a table: frames are short, and a module's flash is dear.
+const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
 /// Where the server is, and how the modem gets to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
@@ -325,15 +328,20 @@ impl core::error::Error for FrameError {}
 pub type Frame = heapless::Vec<u8, { FRAME_MAX_BYTES + 2 }>;
 
 /// Frames a request or a reply under a number.
+///
+/// # Errors
+/// The message is longer than [`BODY_MAX_BYTES`].
 pub fn frame<T: Encode<()>>(number: u32, message: &T) -> Result<Frame, TooLong> {
     let mut body = [0; BODY_MAX_BYTES + CRC_BYTES];
     let mut cursor = Cursor::new(&mut body[..BODY_MAX_BYTES]);
     minicbor::encode((number, message), &mut cursor).map_err(|_| TooLong)?;
     let length = cursor.position();
-    let crc = crc_32(&body[..length]).to_le_bytes();
+    let crc = CRC.checksum(&body[..length]).to_le_bytes();
     body[length..length + CRC_BYTES].copy_from_slice(&crc);
     let mut frame = Frame::new();
-    stuff(&body[..length + CRC_BYTES], &mut frame).ok_or(TooLong)?;
+    frame.resize_default(frame.capacity()).map_err(|_| TooLong)?;
+    let length = cobs::try_encode_including_sentinels(&body[..length + CRC_BYTES], &mut frame).map_err(|_| TooLong)?;
+    frame.truncate(length);
     Ok(frame)
 }
 
@@ -379,42 +387,7 @@ impl<const MAX: usize> Deframer<MAX> {
 
 /// Takes COBS and CRC off a frame, in place: what comes out is never longer than what was read.
 fn body_of(bytes: &mut [u8]) -> Option<&[u8]> {
-    let (mut from, mut to) = (0, 0);
-    while let Some(code) = bytes.get(from).copied() {
-        let count = usize::from(code).checked_sub(1)?;
-        bytes.get(from + 1..from + 1 + count)?;
-        bytes.copy_within(from + 1..from + 1 + count, to);
-        (from, to) = (from + 1 + count, to + count);
-        if code != 0xFF && from < bytes.len() {
-            *bytes.get_mut(to)? = 0;
-            to += 1;
-        }
-    }
-    let (body, crc) = bytes.get(..to)?.split_last_chunk::<CRC_BYTES>()?;
-    (crc_32(body) == u32::from_le_bytes(*crc)).then_some(body)
-}
-
-fn stuff(bytes: &[u8], frame: &mut Frame) -> Option<()> {
-    frame.push(0).ok()?;
-    let mut code_at = frame.len();
-    frame.push(1).ok()?;
-    for byte in bytes {
-        if *byte != 0 {
-            frame.push(*byte).ok()?;
-            *frame.get_mut(code_at)? += 1;
-        }
-        if *byte == 0 || frame.get(code_at) == Some(&0xFF) {
-            code_at = frame.len();
-            frame.push(1).ok()?;
-        }
-    }
-    frame.push(0).ok()
-}
-
-/// CRC-32 of IEEE 802.3, bit by bit: frames are short.
-fn crc_32(bytes: &[u8]) -> u32 {
-    const POLYNOMIAL: u32 = 0xEDB8_8320;
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { POLYNOMIAL } else { 0 })
-    })
+    let length = cobs::decode_in_place(bytes).ok()?;
+    let (body, crc) = bytes.get(..length)?.split_last_chunk::<CRC_BYTES>()?;
+    (CRC.checksum(body) == u32::from_le_bytes(*crc)).then_some(body)
 }

@@ -2,7 +2,7 @@
 
 use crate::ModuleId;
 use core::fmt;
-use heapless::String;
+use heapless::{String, Vec};
 use hkdf::Hkdf;
 use sha2::Sha256;
 
@@ -40,12 +40,9 @@ impl ModuleSecret {
     pub fn mqtt_password(&self, module: ModuleId) -> String<PASSWORD_CHARS> {
         let mut bytes = [0; PASSWORD_CHARS / 2];
         self.derive(module, PASSWORD_INFO, &mut bytes);
-        let mut text = String::new();
-        for nibble in bytes.into_iter().flat_map(|byte| [byte >> 4, byte & 0xF]) {
-            let digit = char::from_digit(nibble.into(), 16).expect("a nibble is a digit");
-            text.push(digit).expect("two characters a byte fit");
-        }
-        text
+        let mut digits = [0; PASSWORD_CHARS];
+        hex::encode_to_slice(bytes, &mut digits).expect("a byte has two digits");
+        String::from_utf8(Vec::from_array(digits)).expect("digits are ASCII")
     }
 
     fn derive(&self, module: ModuleId, info: &[u8], out: &mut [u8]) {

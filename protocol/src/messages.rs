@@ -5,6 +5,7 @@
 
 use crate::{fields, limits::FIRMWARE_MAX_CHARS, open_enum::open_enum};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+use strum::IntoStaticStr;
 
 pub use crate::{
     diagnostics::{Diagnostics, Panic, ResetCause},
@@ -222,7 +223,8 @@ pub struct Ack {
 }
 
 /// What a module shall do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Action {
     /// Say whether it could credit now. Changes nothing.
     Probe,
@@ -272,18 +274,7 @@ impl Action {
 
     /// The word for it, in lower case.
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Action::Probe => "probe",
-            Action::Credit { .. } => "credit",
-            Action::Sync(_) => "sync",
-            Action::Settings(_) => "settings",
-            Action::Lock { .. } => "lock",
-            Action::Reboot => "reboot",
-            Action::Locate => "locate",
-            Action::Learn(_) => "learn",
-            Action::Diagnose => "diagnose",
-            Action::Unknown(_) => "unknown",
-        }
+        self.into()
     }
 }
 

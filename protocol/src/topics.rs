@@ -2,12 +2,14 @@
 
 use crate::{ModuleId, limits::TOPIC_MAX_BYTES};
 use heapless::String;
+use strum::{EnumString, IntoStaticStr};
 
 /// A topic's text.
 pub type Topic = String<TOPIC_MAX_BYTES>;
 
 /// What a module topic carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Kind {
     /// From the module (and its will): how it is.
     Status,
@@ -22,12 +24,7 @@ pub enum Kind {
 impl Kind {
     /// The last level of the topic.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Status => "status",
-            Kind::Pulse => "pulse",
-            Kind::Ack => "ack",
-            Kind::Command => "command",
-        }
+        self.into()
     }
 }
 
@@ -43,14 +40,7 @@ pub fn topic(module: ModuleId, kind: Kind) -> Topic {
 /// Reads a module topic; `None` if it is none.
 pub fn parse(topic: &str) -> Option<(ModuleId, Kind)> {
     let (module, kind) = topic.strip_prefix("m/")?.split_once('/')?;
-    let kind = match kind {
-        "status" => Kind::Status,
-        "pulse" => Kind::Pulse,
-        "ack" => Kind::Ack,
-        "command" => Kind::Command,
-        _ => return None,
-    };
-    Some((ModuleId::parse(module).ok()?, kind))
+    Some((ModuleId::parse(module).ok()?, kind.parse().ok()?))
 }
 
 #[cfg(test)]

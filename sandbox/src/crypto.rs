@@ -127,7 +127,7 @@ pub fn certificate_serial(pem: &str) -> Result<String, CryptoError> {
         [0, rest @ ..] if !rest.is_empty() => rest,
         all => all,
     };
-    Ok(significant.iter().map(|byte| format!("{byte:02X}")).collect())
+    Ok(hex::encode_upper(significant))
 }
 
 /// Seals `plaintext` as AEAD_AES_256_GCM; the answer is base64 of ciphertext and tag.

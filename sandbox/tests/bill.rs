@@ -40,7 +40,7 @@ fn path_of(offer: &Answer, client: &Client) -> String {
 }
 
 fn sha1(bytes: &[u8]) -> String {
-    digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes))
 }
 
 #[tokio::test]

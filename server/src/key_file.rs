@@ -1,7 +1,7 @@
 //! The file with the key that opens what is stored encrypted: made once, at the first start, and never again for the same
 //! database.
 
-use crate::config::{Settings, hex, parse_hex, write_private};
+use crate::config::{Settings, write_private};
 use anyhow::{Context, Result, bail};
 use backend::{KeyCheck, check_key, db::Db};
 use std::{
@@ -18,8 +18,10 @@ pub fn read(path: &Path) -> Result<Option<[u8; 32]>> {
             return Err(error).with_context(|| format!("cannot read secret_key_file {}", path.display()));
         }
     };
-    let key = parse_hex(text.trim());
-    key.with_context(|| format!("secret_key_file {} must hold 64 hexadecimal digits", path.display())).map(Some)
+    let mut key = [0; 32];
+    let read = hex::decode_to_slice(text.trim(), &mut key);
+    read.with_context(|| format!("secret_key_file {} must hold 64 hexadecimal digits", path.display()))?;
+    Ok(Some(key))
 }
 
 /// Checks that the store and the key file belong together. A key is generated only if nothing is encrypted yet: a new
@@ -51,7 +53,7 @@ fn make(path: &Path) -> Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(format!(".{}.part", std::process::id()));
     let part = PathBuf::from(part);
-    write_private(&part, hex(&key).as_bytes())?;
+    write_private(&part, hex::encode(key).as_bytes())?;
     let linked = match fs::hard_link(&part, path) {
         // Another process was first: its key counts.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

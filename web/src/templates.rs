@@ -87,7 +87,7 @@ impl Assets {
                 "svg" => "image/svg+xml",
                 _ => continue,
             };
-            let digest: String = Sha256::digest(&file.data).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = hex::encode(Sha256::digest(&file.data));
             let hashed_name = format!("{stem}.{}.{extension}", &digest[..HASH_DIGITS]);
             assets.hashed_names.insert(name.to_string(), hashed_name.clone());
             assets.files.insert(hashed_name, Asset { content_type, bytes: file.data.into_owned() });

@@ -41,7 +41,7 @@ pub(crate) async fn hash(password: &str) -> Result<String> {
 /// Distinguishes passwords without revealing them: the first bytes of the digest of the salted hash.
 pub(crate) fn fingerprint(hash: &str) -> String {
     let digest = digest::digest(&digest::SHA256, hash.as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest.as_ref()[..8])
 }
 
 /// Whether a password matches a hash. Without a hash it is compared with a dummy hash, so that both take equally long.

@@ -105,8 +105,7 @@ async fn store_unreadable(
     message: &str,
 ) -> crate::Result<()> {
     let hash = digest::digest(&digest::SHA256, raw.body);
-    let hex: String = hash.as_ref().iter().take(16).map(|b| format!("{b:02x}")).collect();
-    let event_id = format!("{}-{hex}", outcome.as_str());
+    let event_id = format!("{}-{}", outcome.as_str(), hex::encode(&hash.as_ref()[..16]));
     let event_id = &event_id;
     let stored = ctx
         .db

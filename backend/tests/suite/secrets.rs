@@ -29,7 +29,7 @@ async fn are_never_stored_in_the_clear() {
 
     let secret = app.shop.module.secret.expose();
     let mqtt_password = app.shop.module.secret.mqtt_password(app.shop.module.id);
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(secret);
     let secrets: [&[u8]; 5] =
         [secret, hex.as_bytes(), mqtt_password.as_bytes(), app.shop.account.key.as_bytes(), password.as_bytes()];
     let columns = [

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use metrics::counter;
 use rand::Rng;
+use strum::IntoStaticStr;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -64,24 +65,17 @@ impl From<&'static str> for RefusedConnect {
 }
 
 /// Why a client is not waited for any longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 enum LoginCutoff {
     /// It, or the decision on its login, takes too long.
+    #[strum(serialize = "connect_timeout")]
     Late,
     /// Others that come need its place.
+    #[strum(serialize = "displaced")]
     Displaced,
     /// The broker is ending.
+    #[strum(serialize = "shutdown")]
     Closing,
-}
-
-impl LoginCutoff {
-    fn as_str(self) -> &'static str {
-        match self {
-            LoginCutoff::Late => "connect_timeout",
-            LoginCutoff::Displaced => "displaced",
-            LoginCutoff::Closing => "shutdown",
-        }
-    }
 }
 
 /// Waits for a step of an arrival, within what an arrival is given.
@@ -114,7 +108,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let patience = LoginDeadline { deadline: incoming.deadline, displaced: incoming.displaced.clone() };
-    let raw = match before_deadline(gate, &patience, first_packet(stream)).await.map_err(LoginCutoff::as_str)? {
+    let raw = match before_deadline(gate, &patience, first_packet(stream)).await.map_err(<&str>::from)? {
         Ok(raw) => raw,
         Err(StreamEnd::TooLong) => {
             if decode::begins_v5_connect(stream.first_bytes()) {
@@ -148,7 +142,7 @@ where
             // MQTT 5 has no other for a server that ends: 0x8B is a DISCONNECT's.
             LoginCutoff::Late | LoginCutoff::Closing => ConnectReasonCode::ServerUnavailable,
         };
-        Err((code, cut.as_str()))
+        Err((code, cut.into()))
     });
     match admitted {
         Ok((accepted, welcome)) => {
@@ -249,7 +243,7 @@ async fn admit(
             revocations,
         };
         if !incoming.slot.settle() {
-            return Err((ConnectReasonCode::ServerBusy, LoginCutoff::Displaced.as_str()));
+            return Err((ConnectReasonCode::ServerBusy, LoginCutoff::Displaced.into()));
         }
         // From here to the return nothing is awaited: a login that runs out of time cannot leave a session owned by nobody.
         match gate.sessions.attach(attach) {

@@ -21,9 +21,11 @@ async fn main() -> Result<()> {
         [id, secret, broker, file] => (id, secret, broker, Flash::File(file.into())),
         _ => anyhow::bail!("{USAGE}"),
     };
+    let mut secret_bytes = [0; 32];
+    hex::decode_to_slice(secret, &mut secret_bytes).context("SECRET_HEX must be 64 hexadecimal digits")?;
     let config = Config {
         id: ModuleId::parse_typed(id).context("ID")?,
-        secret: ModuleSecret::new(secret_bytes(secret).context("SECRET_HEX must be 64 hexadecimal digits")?),
+        secret: ModuleSecret::new(secret_bytes),
         broker: tokio::net::lookup_host(broker).await.context("HOST:PORT")?.next().context("HOST:PORT")?,
         flash,
         seed: u64::from(std::process::id()),
@@ -46,15 +48,4 @@ async fn main() -> Result<()> {
     }
     module.shutdown().await;
     Ok(())
-}
-
-fn secret_bytes(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }

@@ -208,16 +208,13 @@ impl Secrets {
 fn platform_certificate(key: &KeyPair) -> Result<String, CryptoError> {
     const FAILED: CryptoError = CryptoError::System("making a certificate");
     let serial = random_serial()?;
-    let bytes = serial.as_bytes().chunks(2).filter_map(|pair| {
-        let pair = std::str::from_utf8(pair).ok()?;
-        u8::from_str_radix(pair, 16).ok()
-    });
+    let bytes = hex::decode(serial).map_err(|_| FAILED)?;
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "Sandbox, not Tenpay.com");
     name.push(DnType::CommonName, "Payment provider sandbox platform certificate");
     let mut params = CertificateParams::default();
     params.distinguished_name = name;
-    params.serial_number = Some(SerialNumber::from(bytes.collect::<Vec<u8>>()));
+    params.serial_number = Some(SerialNumber::from(bytes));
     params.not_before = date_time_ymd(CERTIFICATE_YEARS.0, 1, 1);
     params.not_after = date_time_ymd(CERTIFICATE_YEARS.1, 1, 1);
     Ok(params.self_signed(key).map_err(|_| FAILED)?.pem())

@@ -101,8 +101,7 @@ pub(crate) fn offer(
     now_ms: i64,
 ) -> Result<Value, ApiError> {
     let text = text(book, mchid, wanted, now_ms)?;
-    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
-    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()));
     Ok(json!({"hash_type": "SHA1", "hash_value": hash, "download_url": wanted.address(base_url)}))
 }
 

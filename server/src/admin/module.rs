@@ -1,7 +1,7 @@
 //! `coinwire module`: identities of cloud modules. Where one is wired to a machine, its page does much of the same.
 
 use super::{Execute, input, print};
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use anyhow::{Context, Result};
 use backend::{
     access::actor::Actor,
@@ -131,15 +131,16 @@ pub async fn add(
         None => register_module::provision_module(backend, actor, manufacturer).await?,
     };
     println!("id {}", module.id);
-    println!("secret {}", config::hex(module.secret.expose()));
+    println!("secret {}", hex::encode(module.secret.expose()));
     println!("mqtt password {}", module.secret.mqtt_password(module.id));
     Ok(module.id)
 }
 
 /// An identity that was made elsewhere.
 pub fn identity(id: &str, secret: &str) -> Result<Provisioned> {
-    let secret = config::parse_hex(secret).context("the module's secret must be 64 hexadecimal digits")?;
-    Ok(Provisioned { id: input::module(id)?, secret: ModuleSecret::new(secret) })
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(secret, &mut bytes).context("the module's secret must be 64 hexadecimal digits")?;
+    Ok(Provisioned { id: input::module(id)?, secret: ModuleSecret::new(bytes) })
 }
 
 async fn set_disabled(backend: &backend::Context, actor: &Actor, id: &str, disabled: bool) -> Result<()> {

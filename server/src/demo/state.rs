@@ -1,6 +1,6 @@
 //! What the demo must remember over a restart: its logins and the identities of its modules.
 
-use crate::config::{hex, parse_hex, write_private};
+use crate::config::write_private;
 use anyhow::{Context, Result};
 use backend::{
     access::{actor::Actor, role::Role},
@@ -79,12 +79,13 @@ impl Identity {
         let random = &SystemRandom;
         let mut secret = [0; 32];
         backend::clock::Random::fill(random, &mut secret);
-        Self { id: random_text(random, ModuleId::CHARS), secret_hex: hex(&secret) }
+        Self { id: random_text(random, ModuleId::CHARS), secret_hex: hex::encode(secret) }
     }
 
     pub fn identity(&self) -> Option<Provisioned> {
-        let secret = ModuleSecret::new(parse_hex(&self.secret_hex)?);
-        Some(Provisioned { id: ModuleId::parse(&self.id).ok()?, secret })
+        let mut secret = [0; 32];
+        hex::decode_to_slice(&self.secret_hex, &mut secret).ok()?;
+        Some(Provisioned { id: ModuleId::parse(&self.id).ok()?, secret: ModuleSecret::new(secret) })
     }
 }
 

@@ -24,7 +24,7 @@ async fn a_manufacturers_tool_reads_how_its_modules_are_and_nothing_else() {
     let printed = add(&["module", "--manufacturer", "1"], "");
     let field = |name: &str| printed.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
     let (id, digits) = (ModuleId::parse(&field("id ")).unwrap(), field("secret "));
-    let secret = std::array::from_fn(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap());
+    let secret = hex::decode(digits).unwrap().try_into().unwrap();
 
     let tool = Some(("manufacturer:boards", "a bench in Shenzhen"));
     for version in ["311", "5"] {

@@ -145,7 +145,7 @@ impl WechatPay {
             None => url.path().to_owned(),
         };
         let timestamp_s = (self.clock)().div_euclid(1000);
-        let nonce = hex((self.nonces)());
+        let nonce = hex::encode((self.nonces)());
         let authorization = self
             .account
             .signer
@@ -274,10 +274,6 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderEr
     }
     serde_json::from_slice(&answer.body)
         .map_err(|error| ProviderError::Unknown(format!("the answer {}", json_fault(&error))))
-}
-
-fn hex(bytes: [u8; 16]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_trade_no(number: &str) -> Result<(), ProviderError> {

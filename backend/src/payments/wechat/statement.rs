@@ -31,8 +31,7 @@ impl WechatPay {
             return Err(ProviderError::Unknown(format!("HTTP status {status} for the file")));
         }
         let body = read_limited(&mut response, MAX_BILL_BYTES).await.map_err(CallFailure::into_error)?;
-        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &body);
-        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &body));
         if !hash.eq_ignore_ascii_case(sha1_hex) {
             return Err(ProviderError::Untrusted("the file's hash is not the one that was told".into()));
         }

@@ -63,9 +63,7 @@ impl Demo {
     /// The spare module.
     pub fn module(&self) -> (ModuleId, ModuleSecret) {
         let id = ModuleId::parse(self.text("/spare_module/id")).unwrap();
-        let hex = self.text("/spare_module/secret_hex");
-        let bytes: Vec<u8> =
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        let bytes = hex::decode(self.text("/spare_module/secret_hex")).unwrap();
         (id, ModuleSecret::new(bytes.try_into().unwrap()))
     }
 

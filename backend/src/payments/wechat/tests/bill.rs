@@ -80,7 +80,7 @@ fn read(text: &str) -> Bill {
 }
 
 fn sha1(bytes: &[u8]) -> String {
-    digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
+    hex::encode_upper(digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes))
 }
 
 /// A provider that offers a bill under that hash, and hands these bytes out.
