@@ -15,6 +15,7 @@ fn is_zero(number: &u16) -> bool {
 
 /// How the coin line behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cbor(map)]
 pub struct CoinProfile {
     /// Whether the line is high at rest (normally open contact with pull-up).

@@ -441,9 +441,8 @@ fn check_settings(machine: &Machine, wanted: i64) -> Checked {
     let Some(module) = machine.module.as_ref() else { return Err(Violation("at rest without power".into())) };
     let has = module.settings();
     hold!(i64::from(has.version) == wanted, "settings {wanted} are wanted, the module has {}", has.version);
-    let profile = &has.profile;
-    let has = (profile.credit_width_ms, profile.credit_gap_ms, has.credit_pulses_max, has.status_period_s);
-    let ordered = (ordered.credit_width_ms, ordered.credit_gap_ms, ordered.credit_pulses_max, ordered.status_period_s);
+    let has = (has.profile, has.credit_pulses_max, has.status_period_s);
+    let ordered = (ordered.profile, ordered.credit_pulses_max, ordered.status_period_s);
     hold!(has == ordered, "settings: {ordered:?} were ordered, the module has {has:?}");
     Ok(())
 }

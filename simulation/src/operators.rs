@@ -10,6 +10,7 @@ use backend::{
     machines::remote,
     modules::{ModuleSettings, RemoteAction},
 };
+use protocol::messages::CoinProfile;
 
 /// Who acts where no member does.
 pub(crate) fn system() -> Actor {
@@ -33,8 +34,11 @@ impl Order {
             2 => Order::RemoteAction(RemoteAction::Diagnose),
             // The acceptor's pulses stay as they are, and so do the bounds on them; prices give 10 pulses at most.
             _ => Order::Settings(ModuleSettings {
-                credit_width_ms: chance.pick(&[30, 50, 120]),
-                credit_gap_ms: chance.pick(&[30, 50, 200]),
+                profile: CoinProfile {
+                    credit_width_ms: chance.pick(&[30, 50, 120]),
+                    credit_gap_ms: chance.pick(&[30, 50, 200]),
+                    ..CoinProfile::default()
+                },
                 credit_pulses_max: chance.pick(&[10, 50, 200]),
                 credit_pulses_per_minute_max: chance.pick(&[200, 600]),
                 status_period_s: chance.pick(&[60, 600, 1800]),

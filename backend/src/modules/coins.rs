@@ -162,8 +162,8 @@ impl TotalReport {
 
 /// Time from pulse to pulse by the settings wanted of a module, at least.
 pub(crate) fn period_ms(row: &module::Model) -> i64 {
-    let settings = settings::wanted(row);
-    i64::from(settings.width_min_ms) + i64::from(settings.gap_min_ms)
+    let profile = settings::wanted(row).profile;
+    i64::from(profile.width_min_ms) + i64::from(profile.gap_min_ms)
 }
 
 #[cfg(test)]

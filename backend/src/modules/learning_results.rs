@@ -33,7 +33,7 @@ pub struct LearningResultView {
     /// The protocol's word for why it failed.
     pub failure: Option<&'static str>,
     /// The profile derived.
-    pub profile: Option<ProfileView>,
+    pub profile: Option<CoinProfile>,
     /// Widths of pulses in milliseconds: least, median, greatest.
     pub widths_ms: Option<[u16; 3]>,
     /// Gaps between the pulses of a coin in milliseconds.
@@ -52,39 +52,6 @@ pub struct LearningResultView {
     pub verdict: Verdict,
     /// Whether it can be accepted now.
     pub acceptable: bool,
-}
-
-/// How a coin line behaves, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct ProfileView {
-    /// Whether it is high at rest.
-    pub idle_high: bool,
-    /// A pulse is at least this wide.
-    pub width_min_ms: u16,
-    /// A pulse is at most this wide.
-    pub width_max_ms: u16,
-    /// Two pulses have at least this gap.
-    pub gap_min_ms: u16,
-    /// So much quiet ends a burst.
-    pub burst_end_ms: u16,
-    /// Width of the pulses given.
-    pub credit_width_ms: u16,
-    /// Gap between the pulses given.
-    pub credit_gap_ms: u16,
-}
-
-impl ProfileView {
-    fn of(profile: &CoinProfile) -> Self {
-        Self {
-            idle_high: profile.idle_high,
-            width_min_ms: profile.width_min_ms,
-            width_max_ms: profile.width_max_ms,
-            gap_min_ms: profile.gap_min_ms,
-            burst_end_ms: profile.burst_end_ms,
-            credit_width_ms: profile.credit_width_ms,
-            credit_gap_ms: profile.credit_gap_ms,
-        }
-    }
 }
 
 pub(crate) fn learned(learning_result: &Model) -> Option<Learned> {
@@ -130,7 +97,7 @@ impl LearningResultView {
             coins: learned.coins,
             coins_asked: learned.coins_asked,
             failure: learned.failure.map(|failure| failure.as_str()),
-            profile: learned.profile.as_ref().map(ProfileView::of),
+            profile: learned.profile,
             widths_ms: learned.widths_ms.map(spread),
             gaps_ms: learned.gaps_ms.map(spread),
             coin_pulses: learned.coin_pulses.map(spread),

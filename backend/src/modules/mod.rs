@@ -31,7 +31,7 @@ pub use admission::{Admission, Disabled};
 pub(crate) use commands::credit_unanswered;
 pub use diagnostics::DiagnosticsView;
 pub use learning_result::Verdict;
-pub use learning_results::{LearningResultView, ProfileView};
+pub use learning_results::LearningResultView;
 pub use numbers::credit_id;
 pub use registry::ModuleRow;
 pub use remote_actions::{LearnOptions, Progress, RemoteAction, RemoteActionView};

@@ -26,20 +26,9 @@ pub(crate) const SETTINGS: &str = "settings";
 /// What an operator chooses of a module. Times in milliseconds unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ModuleSettings {
-    /// Whether the coin line is high at rest.
-    pub idle_high: bool,
-    /// A pulse is at least this wide.
-    pub width_min_ms: u16,
-    /// A pulse is at most this wide.
-    pub width_max_ms: u16,
-    /// Two pulses have at least this gap.
-    pub gap_min_ms: u16,
-    /// So much quiet ends a burst.
-    pub burst_end_ms: u16,
-    /// Width of the pulses given.
-    pub credit_width_ms: u16,
-    /// Gap between the pulses given.
-    pub credit_gap_ms: u16,
+    /// How the coin line behaves.
+    #[serde(flatten)]
+    pub profile: CoinProfile,
     /// Most pulses of one credit.
     pub credit_pulses_max: u16,
     /// Most credit pulses within any minute.
@@ -64,60 +53,20 @@ impl Default for ModuleSettings {
 impl ModuleSettings {
     fn of(settings: &Settings) -> Self {
         Self {
+            profile: settings.profile,
             credit_pulses_max: settings.credit_pulses_max,
             credit_pulses_per_minute_max: settings.credit_pulses_per_minute(),
             status_period_s: settings.status_period_s,
             keepalive_s: settings.keepalive(),
             settle_ms: settings.settle(),
             sense: settings.sense,
-            ..Self::with_profile(&settings.profile)
-        }
-    }
-
-    fn with_profile(profile: &CoinProfile) -> Self {
-        let built_in = Settings::default();
-        Self {
-            idle_high: profile.idle_high,
-            width_min_ms: profile.width_min_ms,
-            width_max_ms: profile.width_max_ms,
-            gap_min_ms: profile.gap_min_ms,
-            burst_end_ms: profile.burst_end_ms,
-            credit_width_ms: profile.credit_width_ms,
-            credit_gap_ms: profile.credit_gap_ms,
-            credit_pulses_max: built_in.credit_pulses_max,
-            credit_pulses_per_minute_max: built_in.credit_pulses_per_minute(),
-            status_period_s: built_in.status_period_s,
-            keepalive_s: built_in.keepalive(),
-            settle_ms: built_in.settle(),
-            sense: built_in.sense,
-        }
-    }
-
-    /// The same with another coin line.
-    pub(crate) fn on_profile(self, profile: &CoinProfile) -> Self {
-        Self {
-            credit_pulses_max: self.credit_pulses_max,
-            credit_pulses_per_minute_max: self.credit_pulses_per_minute_max,
-            status_period_s: self.status_period_s,
-            keepalive_s: self.keepalive_s,
-            settle_ms: self.settle_ms,
-            sense: self.sense,
-            ..Self::with_profile(profile)
         }
     }
 
     pub(crate) fn on_wire(self, version: u32) -> Settings {
         Settings {
             version,
-            profile: CoinProfile {
-                idle_high: self.idle_high,
-                width_min_ms: self.width_min_ms,
-                width_max_ms: self.width_max_ms,
-                gap_min_ms: self.gap_min_ms,
-                burst_end_ms: self.burst_end_ms,
-                credit_width_ms: self.credit_width_ms,
-                credit_gap_ms: self.credit_gap_ms,
-            },
+            profile: self.profile,
             credit_pulses_max: self.credit_pulses_max,
             status_period_s: self.status_period_s,
             keepalive_s: self.keepalive_s,
@@ -129,22 +78,23 @@ impl ModuleSettings {
 
     /// Whether a module would take them; an error names the field. `price_pulses_max` is the most that a price gives.
     pub(crate) fn check(self, price_pulses_max: i32) -> Result<()> {
+        let profile = &self.profile;
         let time = |ms: u16| (1..=2000).contains(&ms);
         let times = [
-            ("width_min_ms", self.width_min_ms),
-            ("width_max_ms", self.width_max_ms),
-            ("gap_min_ms", self.gap_min_ms),
-            ("burst_end_ms", self.burst_end_ms),
-            ("credit_width_ms", self.credit_width_ms),
-            ("credit_gap_ms", self.credit_gap_ms),
+            ("width_min_ms", profile.width_min_ms),
+            ("width_max_ms", profile.width_max_ms),
+            ("gap_min_ms", profile.gap_min_ms),
+            ("burst_end_ms", profile.burst_end_ms),
+            ("credit_width_ms", profile.credit_width_ms),
+            ("credit_gap_ms", profile.credit_gap_ms),
         ];
         if let Some((field, _)) = times.into_iter().find(|(_, ms)| !time(*ms)) {
             return Err(Error::invalid(field, "must be from 1 to 2,000 ms"));
         }
-        if self.width_min_ms >= self.width_max_ms {
+        if profile.width_min_ms >= profile.width_max_ms {
             return Err(Error::invalid("width_max_ms", "must be above the least width"));
         }
-        if self.gap_min_ms >= self.burst_end_ms {
+        if profile.gap_min_ms >= profile.burst_end_ms {
             return Err(Error::invalid("burst_end_ms", "must be above the least gap"));
         }
         if !(1..=CREDIT_PULSES_MAX).contains(&self.credit_pulses_max) {
@@ -209,12 +159,12 @@ mod tests {
             30_000, 30_001, 43_200, 43_201,
         ];
         let fields: [fn(&mut ModuleSettings) -> &mut u16; 11] = [
-            |s| &mut s.width_min_ms,
-            |s| &mut s.width_max_ms,
-            |s| &mut s.gap_min_ms,
-            |s| &mut s.burst_end_ms,
-            |s| &mut s.credit_width_ms,
-            |s| &mut s.credit_gap_ms,
+            |s| &mut s.profile.width_min_ms,
+            |s| &mut s.profile.width_max_ms,
+            |s| &mut s.profile.gap_min_ms,
+            |s| &mut s.profile.burst_end_ms,
+            |s| &mut s.profile.credit_width_ms,
+            |s| &mut s.profile.credit_gap_ms,
             |s| &mut s.credit_pulses_max,
             |s| &mut s.credit_pulses_per_minute_max,
             |s| &mut s.status_period_s,

@@ -23,7 +23,7 @@ use backend::{
     modules::{ModuleSettings, RemoteAction, registry},
     sales::readiness::Readiness,
 };
-use protocol::ModuleId;
+use protocol::{ModuleId, messages::CoinProfile};
 
 /// A module that is registered, heard, and wired to nothing.
 async fn spare(app: &TestApp) -> TestModule {
@@ -46,7 +46,8 @@ async fn another_module_takes_over_code_books_prices_and_settings() {
     let app = TestApp::start().await;
     let Shop { operator_id: operator, machine_id: machine, .. } = app.shop;
     app.deliver(&app.shop.module.coins(&app, 3)).await;
-    let settings = ModuleSettings { credit_width_ms: 80, ..Default::default() };
+    let profile = CoinProfile { credit_width_ms: 80, ..Default::default() };
+    let settings = ModuleSettings { profile, ..Default::default() };
     let change = SettingsChange { since_version: 0, settings };
     module::set_settings(&app.backend, &acting_for(operator), machine, change).await.unwrap();
     let under_way = app.paid_sale().await;

@@ -206,13 +206,7 @@ async fn what_was_learned_is_shown_and_accepted_into_the_settings_once() {
     judge(&app, view.heard_ms, true).await.unwrap();
     assert_eq!(settings_sent(&app), [(1, profile())]);
     let remote = remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap();
-    let expected = ModuleSettings {
-        idle_high: false,
-        width_min_ms: 20,
-        width_max_ms: 90,
-        credit_width_ms: 45,
-        ..ModuleSettings::default()
-    };
+    let expected = ModuleSettings { profile: profile(), ..ModuleSettings::default() };
     assert_eq!(remote.settings, expected);
     // Told once more, as when it is asked how it is, it is not put before the operator again.
     tells(&app, 1, learned(LearnStage::Stored, 10)).await;

@@ -15,7 +15,7 @@ use backend::{
     modules::ModuleSettings,
     payments::provider::{Fact, RefundDetails, RefundRequest, RefundState, TradeState},
 };
-use protocol::messages::{Action, Command, Reason, Stage};
+use protocol::messages::{Action, CoinProfile, Command, Reason, Stage};
 use sea_orm::ConnectionTrait;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -375,7 +375,8 @@ async fn settings_that_were_forgotten_are_overwritten_under_a_number_of_their_ow
             .module
             .unwrap()
             .settings_wanted;
-        let settings = ModuleSettings { credit_width_ms, ..ModuleSettings::default() };
+        let profile = CoinProfile { credit_width_ms, ..CoinProfile::default() };
+        let settings = ModuleSettings { profile, ..ModuleSettings::default() };
         let change = backend::flows::operate::module::SettingsChange { since_version, settings };
         module::set_settings(&app.backend, &acting_for(operator_id), machine_id, change).await.unwrap();
         app.shop.module.take(app, is_settings).pop().unwrap()

@@ -15,12 +15,17 @@ use backend::{
     machines::{RemoteView, remote},
     modules::{ModuleSettings, Progress},
 };
-use protocol::messages::{Action, Command, Reason, Settings, Stage};
+use protocol::messages::{Action, CoinProfile, Command, Reason, Settings, Stage};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
 fn wide() -> ModuleSettings {
-    ModuleSettings { credit_width_ms: 100, status_period_s: 600, sense: true, ..ModuleSettings::default() }
+    let profile = CoinProfile { credit_width_ms: 100, ..CoinProfile::default() };
+    ModuleSettings { profile, status_period_s: 600, sense: true, ..ModuleSettings::default() }
+}
+
+fn on(profile: CoinProfile, settings: ModuleSettings) -> ModuleSettings {
+    ModuleSettings { profile, ..settings }
 }
 
 async fn remote(app: &TestApp) -> RemoteView {
@@ -109,7 +114,7 @@ async fn a_form_counts_once_and_not_over_anothers() {
     want(&app, 0, wide()).await.unwrap();
     want(&app, 0, wide()).await.unwrap();
     assert_eq!(only(&app).1.version, 1, "sent twice, saved once");
-    let other = ModuleSettings { credit_gap_ms: 77, ..wide() };
+    let other = on(CoinProfile { credit_gap_ms: 77, ..wide().profile }, wide());
     assert!(matches!(want(&app, 0, other).await, Err(Error::Conflict(_))));
     assert_eq!(remote(&app).await.settings, wide());
     want(&app, 1, other).await.unwrap();
@@ -121,10 +126,10 @@ async fn what_no_module_would_take_is_refused_with_its_field() {
     let app = TestApp::start().await;
     let good = ModuleSettings::default();
     for (field, settings) in [
-        ("width_min_ms", ModuleSettings { width_min_ms: 0, ..good }),
-        ("width_max_ms", ModuleSettings { width_max_ms: 15, ..good }),
-        ("burst_end_ms", ModuleSettings { burst_end_ms: 15, ..good }),
-        ("credit_gap_ms", ModuleSettings { credit_gap_ms: 2001, ..good }),
+        ("width_min_ms", on(CoinProfile { width_min_ms: 0, ..good.profile }, good)),
+        ("width_max_ms", on(CoinProfile { width_max_ms: 15, ..good.profile }, good)),
+        ("burst_end_ms", on(CoinProfile { burst_end_ms: 15, ..good.profile }, good)),
+        ("credit_gap_ms", on(CoinProfile { credit_gap_ms: 2001, ..good.profile }, good)),
         ("credit_pulses_max", ModuleSettings { credit_pulses_max: 201, ..good }),
         // The shop sells 5 pulses.
         ("price_pulses", ModuleSettings { credit_pulses_max: 4, ..good }),

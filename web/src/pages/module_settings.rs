@@ -1,7 +1,10 @@
 //! The form of a module's settings: what is shown of them, what is typed, and what is read of that.
 
 use backend::{machines::RemoteView, modules::ModuleSettings};
-use protocol::limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S, SETTLE_MS};
+use protocol::{
+    limits::{CREDIT_PULSES_MAX, CREDIT_PULSES_PER_MINUTE_MAX, KEEPALIVE_S, SETTLE_MS},
+    messages::CoinProfile,
+};
 use serde::{Deserialize, Serialize};
 
 /// Settings as they are typed.
@@ -50,15 +53,16 @@ impl SettingsForm {
     /// The form of what is wanted.
     pub(crate) fn of(view: &RemoteView) -> Self {
         let settings = &view.settings;
+        let profile = &settings.profile;
         Self {
             version: view.row.module.as_ref().map_or(0, |module| module.settings_wanted),
-            idle_high: settings.idle_high,
-            width_min_ms: settings.width_min_ms.to_string(),
-            width_max_ms: settings.width_max_ms.to_string(),
-            gap_min_ms: settings.gap_min_ms.to_string(),
-            burst_end_ms: settings.burst_end_ms.to_string(),
-            credit_width_ms: settings.credit_width_ms.to_string(),
-            credit_gap_ms: settings.credit_gap_ms.to_string(),
+            idle_high: profile.idle_high,
+            width_min_ms: profile.width_min_ms.to_string(),
+            width_max_ms: profile.width_max_ms.to_string(),
+            gap_min_ms: profile.gap_min_ms.to_string(),
+            burst_end_ms: profile.burst_end_ms.to_string(),
+            credit_width_ms: profile.credit_width_ms.to_string(),
+            credit_gap_ms: profile.credit_gap_ms.to_string(),
             credit_pulses_max: settings.credit_pulses_max.to_string(),
             credit_pulses_per_minute_max: settings.credit_pulses_per_minute_max.to_string(),
             status_period_s: settings.status_period_s.to_string(),
@@ -72,13 +76,15 @@ impl SettingsForm {
     pub(crate) fn parse(&self) -> Result<ModuleSettings, &'static str> {
         let number = |text: &str, word| text.trim().parse::<u16>().map_err(|_| word);
         Ok(ModuleSettings {
-            idle_high: self.idle_high,
-            width_min_ms: number(&self.width_min_ms, "widths")?,
-            width_max_ms: number(&self.width_max_ms, "widths")?,
-            gap_min_ms: number(&self.gap_min_ms, "gaps")?,
-            burst_end_ms: number(&self.burst_end_ms, "gaps")?,
-            credit_width_ms: number(&self.credit_width_ms, "credit")?,
-            credit_gap_ms: number(&self.credit_gap_ms, "credit")?,
+            profile: CoinProfile {
+                idle_high: self.idle_high,
+                width_min_ms: number(&self.width_min_ms, "widths")?,
+                width_max_ms: number(&self.width_max_ms, "widths")?,
+                gap_min_ms: number(&self.gap_min_ms, "gaps")?,
+                burst_end_ms: number(&self.burst_end_ms, "gaps")?,
+                credit_width_ms: number(&self.credit_width_ms, "credit")?,
+                credit_gap_ms: number(&self.credit_gap_ms, "credit")?,
+            },
             credit_pulses_max: number(&self.credit_pulses_max, "pulses-max")?,
             credit_pulses_per_minute_max: number(&self.credit_pulses_per_minute_max, "per-minute")?,
             status_period_s: number(&self.status_period_s, "status-period")?,

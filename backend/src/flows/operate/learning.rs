@@ -14,7 +14,7 @@ use crate::{
         learning_result::Verdict,
         learning_results::{acceptable, ends, learned, of_module, set_learning_verdict},
         rows::lock_module,
-        settings,
+        settings::{self, ModuleSettings},
     },
 };
 use protocol::{ModuleId, messages::LearnStage};
@@ -46,9 +46,11 @@ pub(crate) async fn decide_learning_result(
                 .filter(|learned| learning_result.verdict == Verdict::Open && ends(learned.stage));
             let Some(learned) = learned else { return Err(Error::Conflict("what was learned")) };
             let wanted = settings::wanted(&row);
-            let settings = match accept {
-                true => wanted.on_profile(&acceptable(&learned).ok_or(Error::Conflict("what was learned"))?),
-                false => wanted,
+            let settings = if accept {
+                let profile = acceptable(&learned).ok_or(Error::Conflict("what was learned"))?;
+                ModuleSettings { profile, ..wanted }
+            } else {
+                wanted
             };
             let module_id = row.id.clone();
             let told = json!({"learned_ms": heard_ms, "accepted": accept});

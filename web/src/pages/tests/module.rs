@@ -7,8 +7,9 @@ use crate::pages::{
 };
 use backend::{
     machines::RemoteView,
-    modules::{DiagnosticsView, LearningResultView, ModuleSettings, ProfileView, Progress, RemoteActionView, Verdict},
+    modules::{DiagnosticsView, LearningResultView, ModuleSettings, Progress, RemoteActionView, Verdict},
 };
+use protocol::messages::CoinProfile;
 
 const AT_MS: i64 = 1_795_404_636_000;
 
@@ -18,7 +19,7 @@ fn errand(action: &'static str, state: Progress, reason: &str) -> RemoteActionVi
 
 fn lesson(stage: &'static str) -> LearningResultView {
     let ended = ["stored", "failed"].contains(&stage);
-    let profile = ProfileView {
+    let profile = CoinProfile {
         idle_high: true,
         width_min_ms: 30,
         width_max_ms: 80,
