@@ -66,6 +66,14 @@ impl Flash {
         }
     }
 
+    /// Puts bytes there, as if they had been written.
+    pub fn place(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        for (index, word) in bytes.chunks(Self::WORD).enumerate() {
+            self.written[at / Self::WORD + index] = word.iter().any(|byte| *byte != 0xFF);
+        }
+    }
+
     /// From now on keeps what a power cut in each operation would leave.
     pub fn keep_torn(&mut self) -> Rc<RefCell<Vec<Flash>>> {
         self.torn.insert(Rc::default()).clone()
