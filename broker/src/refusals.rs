@@ -71,7 +71,9 @@ impl Refused {
             (Refused::Connection, "taken_over") => {
                 "another connection came with its client id: give each program its own"
             }
-            (Refused::Connection, "revoked") => "its password was changed, or it was disabled or told to go",
+            (Refused::Connection, "revoked") => {
+                "its password was changed, or it was disabled or disconnected by a person"
+            }
             (Refused::Connection, "keep_alive") => "nothing came from it for 1.5 times its keep alive",
             (Refused::Connection, "write_stall") => "it took no data for too long",
             (Refused::Connect | Refused::Subscribe | Refused::Publish | Refused::Connection, _) => "",

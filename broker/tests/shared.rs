@@ -239,7 +239,7 @@ async fn a_group_of_slow_members_loses_one_at_a_time() {
     assert_eq!(workers_left(), 2);
 }
 
-/// A member with a session that is kept is told to go; what comes until it is gone waits for it.
+/// A member with a session that is kept has to disconnect; what comes until it is gone waits for it.
 #[tokio::test]
 async fn what_comes_while_the_only_member_goes_is_kept_for_it() {
     let running = start().await;

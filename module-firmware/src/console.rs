@@ -217,7 +217,7 @@ async fn change<F: NorFlash>(
         Request::SetSettings(_) if id.is_none() => Err(Refusal::NoIdentity),
         Request::SetSettings(settings) if !settings.is_valid() => Err(Refusal::Invalid),
         Request::SetSettings(settings) => mailbox.take_settings(settings).await.then_some(()).ok_or(Refusal::Flash),
-        // Totals and journal go at the next boot, being nobody's then.
+        // Totals and journal are erased at the next boot: they belong to no identity then.
         Request::Erase => provision.erase().await.map_err(|_| Refusal::Flash),
     }
 }

@@ -144,7 +144,7 @@ pub struct Pulse {
 }
 
 open_enum! {
-    /// A module's word on a command.
+    /// How far a command is, by a module's acknowledgement.
     Stage {
         /// Taken; executing or queued.
         Received = 1 => "received",

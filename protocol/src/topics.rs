@@ -15,7 +15,7 @@ pub enum Kind {
     Status,
     /// From the module: a burst of coin pulses.
     Pulse,
-    /// From the module: its word on a command.
+    /// From the module: its acknowledgement of a command.
     Ack,
     /// To the module: an instruction.
     Command,

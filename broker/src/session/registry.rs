@@ -275,7 +275,7 @@ impl Sessions {
         wills
     }
 
-    /// Ends all sessions of a credential; returns how many connections were told to go.
+    /// Ends all sessions of a credential; returns how many connections have to end.
     pub fn revoke(&self, credential: &str) -> usize {
         let table = self.table.lock();
         self.revocations.fetch_add(1, Ordering::AcqRel);

@@ -116,7 +116,7 @@ impl Drop for Group {
 enum OfferCondition {
     /// If it is connected and has room.
     Connected,
-    /// If it has room, though it is away, or told to go.
+    /// If it has room, though it is away, or has to disconnect.
     Kept,
     /// If it is connected; it is cut for having no room.
     Cut,

@@ -43,7 +43,7 @@ async fn works(server: &mut Server, bench: &TestBench) {
     let mut sent = None::<std::time::Instant>;
     loop {
         assert!(begun.elapsed() < crate::WAIT_TIMEOUT, "a credit did not go through");
-        // As the server does: again until there is a word on it.
+        // As the server does: again until it is acknowledged.
         if sent.is_none_or(|at| at.elapsed() > Duration::from_secs(4)) {
             server.send(&credit).await;
             sent = Some(std::time::Instant::now());
