@@ -119,7 +119,10 @@ pub enum Refusal {
 /// [`crate::Limits::connect_timeout`].
 #[async_trait]
 pub trait Authenticate: Send + Sync {
-    /// The grants of this login, or why it is refused.
+    /// The grants of this login.
+    ///
+    /// # Errors
+    /// Why it is refused, which decides what the client is told.
     async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal>;
 
     /// Whether the password behind this login could be guessed. A login with a password that cannot be guessed (a long

@@ -69,6 +69,9 @@ impl<F: NorFlash> Provision<F> {
     }
 
     /// Who the module is; `None` if it was never told. What makes no sense counts as never told.
+    ///
+    /// # Errors
+    /// The flash failed, or could not be made sense of.
     pub async fn identity(&mut self) -> Result<Option<Identity>, StoreError> {
         Ok(self.load(Key::Identity).await?.and_then(|bytes| {
             let (id, secret) = bytes.split_first_chunk::<{ ModuleId::CHARS }>()?;
@@ -79,6 +82,9 @@ impl<F: NorFlash> Provision<F> {
     }
 
     /// Writes who the module is.
+    ///
+    /// # Errors
+    /// The flash failed; the module is who it was, or this one.
     pub async fn set_identity(&mut self, identity: &Identity) -> Result<(), StoreError> {
         let mut bytes = [0; ModuleId::CHARS + SECRET_BYTES];
         bytes[..ModuleId::CHARS].copy_from_slice(identity.id.as_str().as_bytes());
@@ -87,6 +93,9 @@ impl<F: NorFlash> Provision<F> {
     }
 
     /// Where the server is; `None` if it was never told.
+    ///
+    /// # Errors
+    /// The flash failed, or could not be made sense of.
     pub async fn server(&mut self) -> Result<Option<ServerAddress>, StoreError> {
         let (Some(server), Some(access)) = (self.load(Key::Server).await?, self.load(Key::Access).await?) else {
             return Ok(None);
@@ -96,6 +105,9 @@ impl<F: NorFlash> Provision<F> {
 
     /// Writes where the server is. A cut in between leaves the one before, or the new access with the old host: it is
     /// not answered then, and asked again.
+    ///
+    /// # Errors
+    /// The flash failed: see above for what it has then.
     pub async fn set_server(&mut self, server: &ServerAddress) -> Result<(), StoreError> {
         let mut access = Value::new();
         for part in [&*server.apn, "\n", &*server.user, "\n", &*server.password] {
@@ -108,6 +120,9 @@ impl<F: NorFlash> Provision<F> {
     }
 
     /// Forgets everything.
+    ///
+    /// # Errors
+    /// The flash failed; some may be left.
     pub async fn erase(&mut self) -> Result<(), StoreError> {
         self.0.erase().await
     }

@@ -80,7 +80,7 @@ impl Key {
     }
 }
 
-const _: () = assert!(CREDIT_WINDOW <= (NOBODYS - Key::CREDITS) as usize, "each slot has a key");
+const _: () = assert!(CREDIT_WINDOW <= (UNUSED_KEY - Key::CREDITS) as usize, "each slot has a key");
 
 /// Why a value could not be read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl StoreError {
 }
 
 /// A key that no value has.
-const NOBODYS: u8 = u8::MAX;
+const UNUSED_KEY: u8 = u8::MAX;
 /// No page. There are fewer.
 const NOWHERE: u8 = u8::MAX;
 
@@ -132,6 +132,9 @@ pub struct Store<F: NorFlash> {
 
 impl<F: NorFlash> Store<F> {
     /// Takes the whole of `flash`; whatever is in it stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Geometry`], for a flash that can never work.
     pub fn new(flash: F) -> Result<Self, StoreError> {
         let capacity = flash.capacity() - flash.capacity() % F::ERASE_SIZE;
         let end = u32::try_from(capacity).map_err(|_| StoreError::Geometry)?;
@@ -153,7 +156,7 @@ impl<F: NorFlash> Store<F> {
         }
         let view = self.map.flash();
         (view.met, view.notes) = ([NOWHERE; Key::END as usize], true);
-        let through = self.find(buffer, NOBODYS).await.map(|_| ());
+        let through = self.find(buffer, UNUSED_KEY).await.map(|_| ());
         self.map.flash().notes = false;
         through?;
         for key in 0..Key::END {
@@ -175,6 +178,9 @@ impl<F: NorFlash> Store<F> {
     }
 
     /// Reads the newest value of `key` into `value`; gives its length, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The flash failed, or what is in it makes no sense.
     pub async fn read(&mut self, key: Key, value: &mut [u8; VALUE_MAX_BYTES]) -> Result<Option<usize>, StoreError> {
         let mut buffer = [0; BUFFER_BYTES];
         self.survey(&mut buffer).await?;
@@ -187,6 +193,9 @@ impl<F: NorFlash> Store<F> {
     }
 
     /// Writes a value; it is durable once this returns.
+    ///
+    /// # Errors
+    /// The flash failed, or what is in it makes no sense. The key has this value or the one before.
     pub async fn write(&mut self, key: Key, value: &[u8]) -> Result<(), StoreError> {
         let mut buffer = [0; BUFFER_BYTES];
         self.survey(&mut buffer).await?;
@@ -200,6 +209,9 @@ impl<F: NorFlash> Store<F> {
     }
 
     /// Erases everything.
+    ///
+    /// # Errors
+    /// The flash failed; some may be left.
     pub async fn erase(&mut self) -> Result<(), StoreError> {
         self.surveyed = false;
         self.map.erase_all().await.map_err(StoreError::from_map)

@@ -49,6 +49,9 @@ impl core::error::Error for SealError {}
 impl core::error::Error for OpenError {}
 
 /// Encodes and signs `message` for `topic` into `buffer`; gives the payload's length.
+///
+/// # Errors
+/// Body and tag do not fit the buffer, or are longer than [`PAYLOAD_MAX_BYTES`].
 pub fn seal<T: Encode<()>>(key: &MessageKey, topic: &str, message: &T, buffer: &mut [u8]) -> Result<usize, SealError> {
     let room = buffer.len().min(PAYLOAD_MAX_BYTES).checked_sub(TAG_BYTES).ok_or(SealError::Space)?;
     let mut cursor = Cursor::new(&mut buffer[..room]);
@@ -60,6 +63,9 @@ pub fn seal<T: Encode<()>>(key: &MessageKey, topic: &str, message: &T, buffer: &
 }
 
 /// Verifies `payload` as published to `topic`, and decodes it.
+///
+/// # Errors
+/// See [`OpenError`]; nothing is decoded of a payload whose tag is wrong.
 pub fn open<'a, T: Decode<'a, ()>>(key: &MessageKey, topic: &str, payload: &'a [u8]) -> Result<T, OpenError> {
     if payload.len() > PAYLOAD_MAX_BYTES {
         return Err(OpenError::Length);

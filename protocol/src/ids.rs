@@ -45,12 +45,18 @@ impl ModuleId {
     }
 
     /// Reads an id exactly as it stands in topics: upper case, no look-alikes.
+    ///
+    /// # Errors
+    /// The text is no such id.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let chars: [u8; Self::CHARS] = text.as_bytes().try_into().map_err(|_| IdError::Length)?;
         if chars.iter().all(|c| ALPHABET.contains(c)) { Ok(Self(chars)) } else { Err(IdError::Character) }
     }
 
     /// Reads an id as a person types it: any case, O for 0, I and L for 1, dashes and blanks between.
+    ///
+    /// # Errors
+    /// The text is no id, however it is typed.
     pub fn parse_typed(text: &str) -> Result<Self, IdError> {
         let mut chars = [0; Self::CHARS];
         let mut count = 0;
