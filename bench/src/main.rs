@@ -56,9 +56,6 @@ pub struct SaleOptions {
 }
 
 fn main() -> Result<()> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("a TLS provider was installed twice"))?;
     // Each connection is an open file at either end, and the usual limit is 1,024.
     rlimit::increase_nofile_limit(u64::MAX)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

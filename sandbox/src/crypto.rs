@@ -1,12 +1,12 @@
-//! RSA (PKCS #1 v1.5 with SHA-256) and AES-256-GCM as WeChat Pay uses them, on `ring`, and as much DER as it takes to
+//! RSA (PKCS #1 v1.5 with SHA-256) and AES-256-GCM as WeChat Pay uses them, on `aws-lc-rs`, and as much DER as it takes to
 //! find a public key in a PEM file. Nothing of it is shared with the product's own client: each must find the
 //! other's mistakes.
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use ring::rand::{SecureRandom as _, SystemRandom};
-use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey};
 
 /// Bytes of the AES-GCM nonce; on the wire it is a text of as many ASCII characters.
 pub const AEAD_NONCE_LEN: usize = 12;
@@ -60,7 +60,7 @@ impl Signer {
     /// # Errors
     /// `System` when no random bytes could be had (the signature itself is deterministic; blinding is not).
     pub fn sign(&self, message: &[u8]) -> Result<String, CryptoError> {
-        let mut signature = vec![0; self.pair.public().modulus_len()];
+        let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair
             .sign(&RSA_PKCS1_SHA256, &self.random, message, &mut signature)
             .map_err(|_| CryptoError::System("RSA signing"))?;

@@ -5,8 +5,8 @@ mod support;
 
 use std::io::Read as _;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use chrono::{Duration, NaiveDate};
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use sandbox::{Config, Fault, FaultFrequency, RefundStatus};
 use serde_json::Value;
 use support::{Answer, Client, config, until};

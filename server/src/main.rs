@@ -92,10 +92,6 @@ fn main() -> ExitCode {
 }
 
 fn run_to_end(command: Command) -> Result<()> {
-    // Two providers are compiled in, and the library refuses to choose.
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("a TLS provider was installed twice"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(run(command));
     // Work that blocks (hashing) must not hold up the end.

@@ -4,10 +4,10 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use chrono::NaiveDate;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use serde_json::{Value, json};
 
 use crate::clock::{china_moment, china_text};

@@ -1,17 +1,17 @@
-//! A merchant for the tests: signs requests, verifies answers and takes callbacks, on `ring` and by itself.
+//! A merchant for the tests: signs requests, verifies answers and takes callbacks, on `aws-lc-rs` and by itself.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::aead;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use poem::listener::{Acceptor as _, TcpAcceptor};
 use poem::{Request, Response, Route, Server, endpoint::make};
-use ring::aead;
-use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use sandbox::{Config, Merchant, Sandbox};
 use serde_json::{Value, json};
 
@@ -120,7 +120,7 @@ impl Client {
     pub fn request(&self, draft: &Draft) -> reqwest::RequestBuilder {
         let message =
             format!("{}\n{}\n{}\n{}\n{}\n", draft.method, draft.path, draft.timestamp, draft.nonce, draft.body);
-        let mut signature = vec![0; self.key.public().modulus_len()];
+        let mut signature = vec![0; self.key.public_modulus_len()];
         self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
         let signature = draft.signature.clone().unwrap_or_else(|| BASE64.encode(signature));
         let authorization = format!(
