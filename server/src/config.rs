@@ -1,7 +1,6 @@
 //! Settings: `settings.toml` holds each with a comment, its default and an example; a file and the environment change
 //! them.
 
-use crate::key_file;
 use anyhow::{Context, Result, bail};
 use figment::{
     Figment, Metadata, Profile, Provider,
@@ -221,12 +220,6 @@ impl Settings {
             }
         }
         Ok(())
-    }
-
-    /// Reads the key that opens stored secrets; `server::open_store` makes it at the first start.
-    pub fn secret_key(&self) -> Result<[u8; 32]> {
-        key_file::read(Path::new(&self.secret_key_file))?
-            .with_context(|| format!("there is no secret_key_file {}", self.secret_key_file))
     }
 }
 

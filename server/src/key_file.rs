@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Reads the key; none if the file is not there.
-pub fn read(path: &Path) -> Result<Option<[u8; 32]>> {
+fn read(path: &Path) -> Result<Option<[u8; 32]>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -22,6 +22,12 @@ pub fn read(path: &Path) -> Result<Option<[u8; 32]>> {
     let read = hex::decode_to_slice(text.trim(), &mut key);
     read.with_context(|| format!("secret_key_file {} must hold 64 hexadecimal digits", path.display()))?;
     Ok(Some(key))
+}
+
+/// Reads the key that opens stored secrets; [`check`] makes it at the first start.
+pub fn secret_key(settings: &Settings) -> Result<[u8; 32]> {
+    let file = &settings.secret_key_file;
+    read(Path::new(file))?.with_context(|| format!("there is no secret_key_file {file}"))
 }
 
 /// Checks that the store and the key file belong together. A key is generated only if nothing is encrypted yet: a new

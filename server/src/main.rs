@@ -18,7 +18,7 @@ use admin::StoreCommand;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Settings;
-use server::{Server, ServerBuilder};
+use server::{Server, ServerBuilder, shutdown_signal};
 use std::{path::PathBuf, process::ExitCode};
 
 /// Phone payments for small self-service machines: money in, credit out, once.
@@ -142,21 +142,5 @@ async fn serve(settings: &Settings) -> Result<()> {
     shutdown_signal().await?;
     tracing::info!("ending");
     server.shutdown().await;
-    Ok(())
-}
-
-/// Waits for SIGTERM or Ctrl-C.
-pub async fn shutdown_signal() -> Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for Ctrl-C")?,
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await.context("cannot listen for Ctrl-C")?;
     Ok(())
 }

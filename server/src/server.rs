@@ -91,7 +91,7 @@ pub fn backend_of(settings: &Settings, db: Db, bus: MqttConfig) -> Result<(backe
         clock,
         random,
         bus: Arc::new(bus),
-        secret_key: settings.secret_key()?,
+        secret_key: key_file::secret_key(settings)?,
         public_url: settings.public_url.trim_end_matches('/').into(),
         rules: Rules::default(),
     });
@@ -189,6 +189,22 @@ impl Server {
     }
 }
 
+/// Waits for SIGTERM or Ctrl-C.
+pub async fn shutdown_signal() -> Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for Ctrl-C")?,
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.context("cannot listen for Ctrl-C")?;
+    Ok(())
+}
+
 /// Tests kill the broker's core with SIGUSR1, and make it stick for a while with SIGUSR2; release builds have no such
 /// thing.
 #[cfg(all(debug_assertions, unix))]
@@ -280,7 +296,7 @@ fn web_config(
         public_url: settings.public_url.clone(),
         proxies: settings.proxies()?,
         secure_cookies: settings.public_url.starts_with("https:"),
-        csrf_key: derived_key(&settings.secret_key()?, b"csrf"),
+        csrf_key: derived_key(&key_file::secret_key(settings)?, b"csrf"),
         limits: Limits {
             scans_per_minute: settings.scans_per_minute,
             orders_per_minute: settings.orders_per_minute,

@@ -6,8 +6,7 @@ mod state;
 
 use crate::{
     config::{Secret, Settings, write_private},
-    server::{Server, ServerBuilder},
-    shutdown_signal,
+    server::{Server, ServerBuilder, shutdown_signal},
 };
 use anyhow::{Context, Result, bail};
 use backend::{flows::scan_machine, sales::readiness::Readiness};
