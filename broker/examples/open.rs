@@ -1,8 +1,12 @@
 //! The broker alone, with logins and grants from a file: for trying it, and for running any MQTT suite against it.
 //!
 //! ```text
-//! cargo run -p broker --example open -- --listen 127.0.0.1:1883 --rules rules.txt
+//! cargo build --workspace --example open
+//! target/debug/examples/open --listen 127.0.0.1:1883 --rules rules.txt
 //! ```
+//!
+//! Built with the workspace it shares the dependencies with everything else; `cargo run -p broker` compiles most of them
+//! again, with fewer features.
 //!
 //! A line of the file is a login: user, password, lane (`client` or `device`), filters it may publish to and filters it
 //! may subscribe to, each comma-separated; `-` stands for none (and, as a user, for a login without user name). `#` at the

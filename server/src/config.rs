@@ -128,6 +128,7 @@ impl Provider for Environment {
 
 impl Settings {
     /// The defaults alone.
+    #[cfg(any(feature = "demo", test))]
     pub fn defaults() -> Result<Self> {
         Figment::from(Toml::string(ANNOTATED)).extract().context("the built-in settings are damaged")
     }

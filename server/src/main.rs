@@ -8,6 +8,7 @@ mod admin;
 mod authenticator;
 mod config;
 mod connections;
+#[cfg(feature = "demo")]
 mod demo;
 mod files;
 mod key_file;
@@ -21,15 +22,17 @@ use config::Settings;
 use server::{Server, ServerBuilder, shutdown_signal};
 use std::{path::PathBuf, process::ExitCode};
 
+#[cfg(feature = "demo")]
+const BEGIN: &str =
+    "Begin with `coinwire demo`: everything on this machine, in one process, with play money.\nFor real";
+#[cfg(not(feature = "demo"))]
+const BEGIN: &str = "This program is built for production, without the demo.\nBegin with";
+const NEXT: &str = "`coinwire config > coinwire.toml`, change it, `coinwire operator add ...`, `coinwire serve --config coinwire.toml`.\n\
+    Commands end with 0 when they did it, with 1 when they were refused or failed, and with 2 when the words make no sense.";
+
 /// Phone payments for small self-service machines: money in, credit out, once.
 #[derive(Parser)]
-#[command(
-    name = "coinwire",
-    version,
-    after_help = "Begin with `coinwire demo`: everything on this machine, in one process, with play money.\n\
-    For real: `coinwire config > coinwire.toml`, change it, `coinwire operator add ...`, `coinwire serve --config coinwire.toml`.\n\
-    Commands end with 0 when they did it, with 1 when they were refused or failed, and with 2 when the words make no sense."
-)]
+#[command(name = "coinwire", version, after_help = format!("{BEGIN}: {NEXT}"))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,7 +43,15 @@ enum Command {
     /// Serve payments: broker, backend and web in one process.
     Serve(ConfigFile),
     /// Show it all on this machine: virtual modules and machines, and a payment provider with play money.
+    #[cfg(feature = "demo")]
     Demo(demo::Options),
+    /// What a program without the demo knows of it: that it is somewhere else.
+    #[cfg(not(feature = "demo"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Demo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        _words: Vec<String>,
+    },
     /// Bring the database's tables up to date, and end.
     Migrate(ConfigFile),
     /// Print every setting with what it means and its default.
@@ -127,6 +138,9 @@ async fn run(command: Command) -> Result<()> {
         Command::Sale(on) => on.run().await,
         Command::Audit(on) => on.run().await,
         Command::Add(on) => on.run().await,
+        #[cfg(not(feature = "demo"))]
+        Command::Demo { .. } => no_demo(),
+        #[cfg(feature = "demo")]
         Command::Demo(options) => {
             log::begin(&options.log)?;
             demo::run(options).await
@@ -134,11 +148,27 @@ async fn run(command: Command) -> Result<()> {
     }
 }
 
+/// Ends as every command that is not known here.
+#[cfg(not(feature = "demo"))]
+fn no_demo() -> ! {
+    use clap::{CommandFactory, error::ErrorKind};
+    const WHY: &str = "unknown command 'demo': this program is built for production, without its demo (the feature \"demo\"). \
+        In the sources, `cargo run --release -- demo` builds and runs the demo.";
+    Cli::command().error(ErrorKind::InvalidSubcommand, WHY).exit()
+}
+
 async fn serve(settings: &Settings) -> Result<()> {
     log::begin(&settings.log)?;
     let builder = ServerBuilder::bind(settings.http_listen).await?;
     let server = Server::start(settings, builder, async |_, _| Ok(None)).await?;
-    tracing::info!(http = %server.http, mqtt = ?server.mqtt, public_url = settings.public_url, "serving");
+    tracing::info!(
+        http = %server.http,
+        mqtt = ?server.mqtt,
+        mqtt_tls = ?server.mqtt_tls,
+        mqtt_ws = ?server.mqtt_ws,
+        public_url = settings.public_url,
+        "serving"
+    );
     shutdown_signal().await?;
     tracing::info!("ending");
     server.shutdown().await;

@@ -6,7 +6,7 @@ use crate::{
     guard::{compression, csrf, envelope, limits::RateLimits, session, sign_ins::SignIns, streams::Streams},
     locale::Language,
     mqtt,
-    pages::{connections, demo, fleet, health, machine, module, sale, sales, scan, sign_in},
+    pages::{connections, fleet, health, machine, module, sale, sales, scan, sign_in},
     serve_error::WebError,
     shared::App,
     templates::Templates,
@@ -47,7 +47,7 @@ pub fn app(
 }
 
 fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
-    let mut site = Route::new()
+    let site = Route::new()
         .at("/", get(health::home))
         .at("/s", get(scan::find))
         .at("/s/", get(scan::find))
@@ -65,13 +65,17 @@ fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/sign-in", get(sign_in::ask).post(sign_in::enter).with(session::sessions(app)))
         .at("/sign-out", post(sign_in::leave).with(session::sessions(app)))
         .nest("/operator", operator(app).with(session::sessions(app)));
-    if app.config.demo.is_some() {
-        site = site
-            .at("/demo", get(demo::show))
-            .at("/demo/events", get(demo::events))
-            .at("/demo/modules/:id/:deed", post(demo::act));
-    }
+    #[cfg(feature = "demo")]
+    let site = if app.config.demo.is_some() { with_demo(site) } else { site };
     site.map_to_response()
+}
+
+#[cfg(feature = "demo")]
+fn with_demo(site: Route) -> Route {
+    use crate::pages::demo;
+    site.at("/demo", get(demo::show))
+        .at("/demo/events", get(demo::events))
+        .at("/demo/modules/:id/:deed", post(demo::act))
 }
 
 fn operator(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {

@@ -1,10 +1,10 @@
 //! What the web is told by whoever starts it.
 
+#[cfg(feature = "demo")]
+use crate::demo::DemoPanel;
 use crate::guard::proxies::TrustedProxies;
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
-use serde::Serialize;
 use std::{fmt, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 /// Gives the metrics as Prometheus text.
@@ -48,6 +48,11 @@ impl fmt::Debug for WebConfig {
             .finish_non_exhaustive()
     }
 }
+
+/// A demo's panel: without the feature `demo` there is none.
+#[cfg(not(feature = "demo"))]
+#[derive(Clone)]
+pub enum DemoPanel {}
 
 /// Binary messages of a WebSocket, as they come in.
 pub type Messages = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -150,53 +155,4 @@ impl Default for Limits {
             live_streams_per_sale: 10,
         }
     }
-}
-
-/// What the demo's panel shows and does.
-#[derive(Clone)]
-pub struct DemoPanel {
-    /// The virtual modules.
-    pub control: Arc<dyn DemoControl>,
-    /// The operator's sign-in.
-    pub operator_email: String,
-    /// The operator's password.
-    pub operator_password: String,
-    /// `mqtt://127.0.0.1:1883`.
-    pub mqtt_url: String,
-    /// The integrator's MQTT user name.
-    pub integrator_username: String,
-    /// The integrator's MQTT password.
-    pub integrator_password: String,
-    /// The integrator's topic filter.
-    pub integrator_topics: String,
-    /// Where the sandbox's pages are.
-    pub sandbox_url: String,
-}
-
-/// A virtual module in a demo, with the machine it drives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DemoModule {
-    /// The module's id.
-    pub id: String,
-    /// The machine's name.
-    pub machine: String,
-    /// The machine's scan code.
-    pub code: String,
-    /// Whether the module runs.
-    pub on: bool,
-    /// Pulses the virtual machine has counted, coins and credits together.
-    pub pulses: u64,
-}
-
-/// The demo's virtual modules: what they are, and hands to move them.
-#[async_trait]
-pub trait DemoControl: Send + Sync {
-    /// All modules that this process runs or could run.
-    fn modules(&self) -> Vec<DemoModule>;
-    /// Cuts a module's power. Nothing happens if it is off.
-    async fn stop(&self, id: &str);
-    /// Switches a module on. Nothing happens if it is on.
-    async fn start(&self, id: &str);
-    /// Drops a coin into its machine.
-    async fn coin(&self, id: &str);
 }

@@ -4,7 +4,7 @@
 //!
 //! Enter at [`bind`] and [`serve()`], or at [`app()`] to call it without a socket. `app.rs` has the routes, `pages/` a file
 //! a page, `edge/` the connections, `guard/` what every request passes through, `shared.rs` what handlers share, `rendering.rs` and
-//! `live.rs` the server-sent events, `templates/`, `static/` and
+//! `live.rs` the server-sent events, `templates/`, `demo/`, `static/` and
 //! `locales/` what is embedded in the binary.
 //!
 //! Invariants:
@@ -19,6 +19,8 @@ mod app;
 mod callbacks;
 mod config;
 mod contact;
+#[cfg(feature = "demo")]
+mod demo;
 mod edge;
 mod error_page;
 mod failure;
@@ -37,8 +39,7 @@ mod shared;
 mod templates;
 
 pub use app::app;
-pub use config::DemoControl;
-pub use config::DemoModule;
+#[cfg(not(feature = "demo"))]
 pub use config::DemoPanel;
 pub use config::EmbeddedBroker;
 pub use config::Limits;
@@ -48,6 +49,8 @@ pub use config::MqttConnection;
 pub use config::MqttParty;
 pub use config::Replies;
 pub use config::WebConfig;
+#[cfg(feature = "demo")]
+pub use demo::{DemoControl, DemoModule, DemoPanel};
 pub use guard::proxies::ProxyHeader;
 pub use guard::proxies::TrustedProxies;
 pub use locale::Language;

@@ -16,6 +16,11 @@ use tera::{Context, Error, Kwargs, Map, State, Tera, TeraResult, Value};
 #[folder = "templates/"]
 struct TemplateFiles;
 
+#[cfg(feature = "demo")]
+#[derive(RustEmbed)]
+#[folder = "demo/"]
+struct DemoFiles;
+
 #[derive(RustEmbed)]
 #[folder = "static/"]
 struct StaticFiles;
@@ -116,14 +121,9 @@ fn compile(language: Language, assets: &Arc<Assets>) -> Result<Tera, Error> {
         Ok(known.decimal())
     });
     tera.register_function("when", |kwargs: Kwargs, state: &State| when(&kwargs, state));
-    let mut files = Vec::new();
-    for name in TemplateFiles::iter() {
-        if let Some(file) = TemplateFiles::get(&name) {
-            let content = String::from_utf8(file.data.into_owned())
-                .map_err(|error| Error::message(format!("template {name} is not UTF-8: {error}")))?;
-            files.push((name.to_string(), content));
-        }
-    }
+    let files = template_files::<TemplateFiles>()?;
+    #[cfg(feature = "demo")]
+    let files = [files, template_files::<DemoFiles>()?].concat();
     tera.add_raw_templates(files.iter().map(|(name, content)| (name.as_str(), content.as_str())))?;
     Ok(tera)
 }
@@ -135,6 +135,17 @@ fn amount(kwargs: &Kwargs) -> TeraResult<PaidMoney> {
     let amount_minor = field("amount_minor")?.as_i64().ok_or_else(|| Error::message("amount_minor is no number"))?;
     let currency = field("currency")?.as_str().ok_or_else(|| Error::message("currency is no text"))?;
     Ok(PaidMoney { amount_minor, currency: currency.to_owned() })
+}
+
+fn template_files<F: RustEmbed>() -> TeraResult<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    for name in F::iter() {
+        let Some(file) = F::get(&name) else { continue };
+        let content = String::from_utf8(file.data.into_owned())
+            .map_err(|error| Error::message(format!("template {name} is not UTF-8: {error}")))?;
+        files.push((name.to_string(), content));
+    }
+    Ok(files)
 }
 
 /// `t(k="key", ..)`: the text of a key; other arguments go into the text.

@@ -2,7 +2,7 @@
 
 use crate::{
     database::{Commits, MariaDb},
-    deny, firmware, fuzz, layers,
+    deny, firmware, fuzz, layers, production,
     program::{Program, binaries, binary, root, target},
     rig, setup,
 };
@@ -27,6 +27,7 @@ pub fn everything() -> Result<()> {
         ("licenses and advisories of the dependencies", deny::run),
         ("clippy", clippy),
         ("documentation", documentation),
+        ("the production binary: built, started, ended", production::run),
         ("the image's formatting and clippy", firmware::lints),
         ("the image, its size and its panics", firmware::run),
         ("tests, on SQLite", || run_tests(Cases::Same)),

@@ -1,12 +1,12 @@
 //! A MariaDB of our own for as long as a test run takes: its own data directory and port, reachable from this machine
 //! only, ended by its process id.
 
-use crate::program::{Program, Running, exists, target};
+use crate::program::{Program, Running, exists, free_address, target};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
     io::Read,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -145,11 +145,6 @@ fn until_ended(mut program: Running, log: &Path) -> Result<()> {
         thread::sleep(POLL_INTERVAL);
     }
     Ok(())
-}
-
-fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
-    Ok(listener.local_addr()?)
 }
 
 /// A ready server speaks first: three bytes of length, a zero, and protocol version 10.

@@ -10,6 +10,7 @@ mod firmware;
 mod fuzz;
 mod kill;
 mod layers;
+mod production;
 mod program;
 mod rig;
 mod setup;
@@ -31,6 +32,7 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
     cargo xtask test mariadb             the store's tests on a MariaDB of their own, started and ended here
     cargo xtask browser [FILE...]        the pages in a real browser; pictures go to target/screenshots
     cargo xtask deny                     licenses, sources and known vulnerabilities of the dependencies, by cargo-deny
+    cargo xtask production               build the server without its demo, start it, and end it
     cargo xtask firmware                 build the module's image, print its size, hold its panics against the list
     cargo xtask rig [WORD...]            run the image in an emulator with a simulated modem, against the server: all of
                                          the rig's tests, or those whose names hold a word
@@ -75,6 +77,7 @@ fn run(args: Vec<String>) -> Result<()> {
         ["test", "mariadb"] => ci::tests_on_mariadb(),
         ["browser", files @ ..] => ci::browser(files),
         ["deny"] => deny::run(),
+        ["production"] => production::run(),
         ["firmware"] => firmware::run(),
         ["rig", words @ ..] => rig::run(words),
         ["fuzz", rest @ ..] => fuzz::run(rest),

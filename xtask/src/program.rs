@@ -3,8 +3,11 @@
 use anyhow::{Context, Result, bail};
 use std::{
     ffi::OsStr,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The workspace's root, from which everything is run.
@@ -23,6 +26,12 @@ pub fn target() -> PathBuf {
 /// A binary of the workspace, where a profile (`debug`, `release`) leaves it.
 pub fn binary(profile: &str, name: &str) -> PathBuf {
     target().join(profile).join(name)
+}
+
+/// An address of this machine that nobody listens on at the moment.
+pub fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
+    Ok(listener.local_addr()?)
 }
 
 /// Whether a command is there to be run.
@@ -52,7 +61,7 @@ impl Program {
         // The cargo that runs us: of the same toolchain.
         let mut it = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         it.line = "cargo".into();
-        // What it says of us is no news to it, and makes it compile ring, and all above, anew: ring's build asks for it.
+        // What it says of us is no news to it, and may make it compile anew what asks for it when it is built.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -132,6 +141,21 @@ impl Running {
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.0.try_wait(), Ok(None))
+    }
+
+    /// Asks it to end, as a service manager does, and waits until it did.
+    pub fn terminate(&mut self, wait_max: Duration) -> Result<ExitStatus> {
+        Program::new("kill").args(&["-TERM", &self.0.id().to_string()]).run()?;
+        let until = Instant::now() + wait_max;
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > until {
+                bail!("it did not end within {} s of being asked to", wait_max.as_secs());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The demo's panel: the virtual machines, hands to move them, and all addresses and logins.
 
 use crate::{
-    config::{DemoModule, DemoPanel},
+    demo::{DemoModule, DemoPanel},
     failure::Failure,
     guard::streams::StreamOwner,
     live,

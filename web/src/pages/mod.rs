@@ -2,6 +2,7 @@
 
 pub(crate) mod confirm;
 pub(crate) mod connections;
+#[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod fleet;
 pub(crate) mod health;

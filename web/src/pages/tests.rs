@@ -6,7 +6,8 @@ mod module;
 
 use super::{confirm, connections, demo, fleet, machine, resend, sale, sales, scan, sign_in};
 use crate::{
-    config::{DemoControl, DemoModule, DemoPanel, MqttConnection, MqttParty},
+    config::{MqttConnection, MqttParty},
+    demo::{DemoControl, DemoModule, DemoPanel},
     error_page,
     failure::{ERROR_WORDS, ErrorWords, Failure, chain},
     guard::form_token::ExpiredForm,
@@ -556,8 +557,8 @@ fn both_languages_have_the_same_texts_once() {
 fn templates_and_texts_fit() {
     let known: BTreeSet<&str> = keys(include_str!("../../locales/en.ftl")).into_iter().collect();
     let mut used = BTreeSet::from(["language-code"]);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
-    for file in fs::read_dir(folder).unwrap() {
+    let folders = ["templates", "demo"].map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+    for file in folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
         let path = file.unwrap().path();
         let template = fs::read_to_string(&path).unwrap();
         for named in template.split("t(k=\"").skip(1) {
