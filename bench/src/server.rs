@@ -139,8 +139,14 @@ impl ServerUnderTest {
         let loopback: SocketAddr = "127.0.0.1:0".parse()?;
         let listener = TcpListener::bind(loopback).await?;
         let http = format!("http://{}", listener.local_addr()?);
-        let sandbox =
-            sandbox::start(sandbox::Config { listen: loopback, data_dir: None, speed: 20.0, seed: 1 }).await?;
+        let sandbox = sandbox::start(sandbox::Config {
+            listen: loopback,
+            public_host: None,
+            data_dir: None,
+            speed: 20.0,
+            seed: 1,
+        })
+        .await?;
         let authenticator = Arc::new(Authenticator(OnceLock::new()));
         let broker =
             broker::start(broker::Config { listen: vec![loopback], ..Default::default() }, authenticator.clone())

@@ -24,7 +24,7 @@ pub mod crypto;
 mod faults;
 mod wechat;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Name or address by which payers reach it, where that is not the one it listens on.
+    pub public_host: Option<String>,
     /// The folder of keys, orders, refunds and callbacks owed: a second start goes on where the first stopped. `None`
     /// keeps all in memory.
     pub data_dir: Option<PathBuf>,
@@ -167,8 +169,12 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
     let failed = |source| StartError::Listen { listen: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let local_addr = listener.local_addr().map_err(failed)?;
-    let base_url = format!("http://{local_addr}");
-    let opening = tokio::task::spawn_blocking(move || Provider::open(&config, base_url));
+    let base_url = format!("http://{}", within_machine(local_addr));
+    let public_url = match &config.public_host {
+        Some(host) => format!("http://{host}:{}", local_addr.port()),
+        None => base_url.clone(),
+    };
+    let opening = tokio::task::spawn_blocking(move || Provider::open(&config, base_url, public_url));
     let provider = Arc::new(opening.await.map_err(|_| StartError::Runtime)??);
     let stop = provider.stopping();
     let app = provider.routes();
@@ -183,10 +189,25 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
     Ok(Sandbox { provider, local_addr, server })
 }
 
+/// Where this machine reaches an address that listens everywhere.
+fn within_machine(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        given @ (IpAddr::V4(_) | IpAddr::V6(_)) => given,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 impl Sandbox {
     /// Where the provider's API is: what stands for `https://api.mch.weixin.qq.com`.
     pub fn base_url(&self) -> &str {
         &self.provider.base_url
+    }
+
+    /// Where payers find its pages.
+    pub fn public_url(&self) -> &str {
+        &self.provider.public_url
     }
 
     /// The address it listens on.

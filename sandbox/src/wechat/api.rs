@@ -274,7 +274,7 @@ async fn create(
         return Ok(Outcome::Silence);
     }
     Ok(Outcome::Json(match kind {
-        TradeKind::H5 => json!({"h5_url": format!("{}/h5/pay?prepay_id={prepay_id}", provider.base_url)}),
+        TradeKind::H5 => json!({"h5_url": format!("{}/h5/pay?prepay_id={prepay_id}", provider.public_url)}),
         TradeKind::Native => json!({"code_url": format!("weixin://wxpay/bizpayurl?pr={}", &prepay_id[10..])}),
         TradeKind::Jsapi => json!({"prepay_id": prepay_id}),
     }))

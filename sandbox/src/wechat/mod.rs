@@ -39,6 +39,8 @@ const MAX_CALLBACKS_IN_FLIGHT: usize = 256;
 /// The provider: all that the endpoints, the page and the callbacks share.
 pub(crate) struct Provider {
     pub(crate) base_url: String,
+    /// Where payers find the pages.
+    pub(crate) public_url: String,
     pub(crate) faults: FaultPlan,
     pub(crate) account: Account,
     pub(crate) tally: Tally,
@@ -58,7 +60,7 @@ pub(crate) struct Provider {
 
 impl Provider {
     /// Loads or makes the keys and the book. Blocking.
-    pub(crate) fn open(config: &Config, base_url: String) -> Result<Self, StartError> {
+    pub(crate) fn open(config: &Config, base_url: String, public_url: String) -> Result<Self, StartError> {
         let dir = config.data_dir.as_deref();
         if let Some(dir) = dir {
             let failed = |source| StartError::Data { path: dir.to_path_buf(), source };
@@ -72,6 +74,7 @@ impl Provider {
         }
         Ok(Self {
             base_url,
+            public_url,
             faults: FaultPlan::new(config.seed),
             account,
             tally: Tally::default(),

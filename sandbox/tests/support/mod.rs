@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub fn config() -> Config {
-    Config { listen: "127.0.0.1:0".parse().unwrap(), data_dir: None, speed: 1000.0, seed: 1 }
+    Config { listen: "127.0.0.1:0".parse().unwrap(), public_host: None, data_dir: None, speed: 1000.0, seed: 1 }
 }
 
 pub fn now_s() -> i64 {

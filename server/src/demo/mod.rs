@@ -1,5 +1,6 @@
 //! The demo: the real server, a payment provider with play money, and virtual modules wired to virtual machines.
 
+mod addresses;
 mod certificate;
 mod fleet;
 mod state;
@@ -8,6 +9,7 @@ use crate::{
     config::{Secret, Settings, write_private},
     server::{Server, ServerBuilder, shutdown_signal},
 };
+use addresses::{DemoAddresses, PublicAddress, own_address, reachable, read_public_url};
 use anyhow::{Context, Result, bail};
 use backend::{flows::scan_machine, sales::readiness::Readiness};
 use certificate::{CA_FILE, Certificate};
@@ -16,7 +18,7 @@ use fleet::Fleet;
 use serde_json::json;
 use state::State;
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -24,7 +26,7 @@ use std::{
 use web::{DemoControl, DemoPanel};
 
 /// Where the provider's pages are, if that is free.
-const SANDBOX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
+const SANDBOX_PORT: u16 = 8090;
 /// The provider's retries and refunds run so much faster than in life.
 const SANDBOX_SPEED: f64 = 20.0;
 /// How long the modules may take to connect before the demo gives up.
@@ -39,9 +41,13 @@ const LIVE_STREAMS_MAX: u32 = 500;
 /// How the demo runs.
 #[derive(Args)]
 pub struct Options {
-    /// Where the pages are. Port 0 takes a free one.
+    /// Where the pages are. Port 0 takes a free one. With 0.0.0.0:8080 a phone on the same network gets there.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
+    /// Where phones reach the pages, http://192.168.1.5:8080, if that is not where --http says. The provider's pages are
+    /// taken to be at the same host.
+    #[arg(long, value_name = "URL", value_parser = read_public_url)]
+    public_url: Option<url::Url>,
     /// Where modules and integrators connect by MQTT. Port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     mqtt: SocketAddr,
@@ -82,8 +88,9 @@ pub async fn run(options: Options) -> Result<()> {
     let _ = std::fs::remove_file(&facts_file);
     let state = State::load_or_make(dir, options.modules)?;
     let builder = ServerBuilder::bind(options.http).await?;
-    let settings = settings(&options, dir, reachable(builder.http()))?;
-    let sandbox = start_sandbox(dir).await?;
+    let public = PublicAddress::of(builder.http(), options.public_url.as_ref(), own_address);
+    let settings = settings(&options, dir, &public)?;
+    let sandbox = start_sandbox(dir, options.http.ip(), &public.host).await?;
     let mut fleet = None;
     let server = Server::start(&settings, builder, async |backend, mqtt| {
         let mqtt = reachable(mqtt.context("the demo's broker does not listen")?);
@@ -94,7 +101,7 @@ pub async fn run(options: Options) -> Result<()> {
     })
     .await?;
     let fleet = fleet.context("the demo's modules were not started")?;
-    let addresses = DemoAddresses::of(&settings, &server)?;
+    let addresses = DemoAddresses::of(public, &server)?;
     wait_until_ready(&server.backend, &fleet).await?;
     let facts = facts(&addresses, dir, &sandbox, &state, &fleet);
     write_private(&facts_file, serde_json::to_string_pretty(&facts)?.as_bytes())
@@ -110,27 +117,7 @@ pub async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Where the demo is reached.
-struct DemoAddresses {
-    http: String,
-    mqtt: SocketAddr,
-    mqtt_tls: SocketAddr,
-    mqtt_ws: SocketAddr,
-}
-
-impl DemoAddresses {
-    fn of(settings: &Settings, server: &Server) -> Result<Self> {
-        let open = |address: Option<SocketAddr>| address.map(reachable).context("the demo's broker does not listen");
-        Ok(Self {
-            http: settings.public_url.clone(),
-            mqtt: open(server.mqtt)?,
-            mqtt_tls: open(server.mqtt_tls)?,
-            mqtt_ws: open(server.mqtt_ws)?,
-        })
-    }
-}
-
-fn settings(options: &Options, dir: &Path, http: SocketAddr) -> Result<Settings> {
+fn settings(options: &Options, dir: &Path, public: &PublicAddress) -> Result<Settings> {
     let mut settings = Settings::defaults()?;
     let path = |name: &str| text(&dir.join(name));
     settings.database_url = Secret(match &options.database {
@@ -138,7 +125,7 @@ fn settings(options: &Options, dir: &Path, http: SocketAddr) -> Result<Settings>
         None => format!("sqlite://{}?mode=rwc", path("coinwire.db")?),
     });
     settings.secret_key_file = path("coinwire.key")?;
-    settings.public_url = format!("http://{http}");
+    settings.public_url = public.origin.clone();
     settings.admins = vec![state::EMAIL.into()];
     // Few come to a demo, and it says nothing about limits where ordinary machines have them.
     settings.mqtt_connections = MQTT_CONNECTIONS_MAX;
@@ -157,19 +144,17 @@ fn text(path: &Path) -> Result<String> {
     Ok(path.to_str().context("the data directory's name must be readable text")?.to_owned())
 }
 
-/// Where this machine reaches an address that listens everywhere.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()) } else { address }
-}
-
-async fn start_sandbox(dir: &Path) -> Result<sandbox::Sandbox> {
-    let config =
-        |listen| sandbox::Config { listen, data_dir: Some(dir.join("sandbox")), speed: SANDBOX_SPEED, seed: 1 };
-    match sandbox::start(config(SANDBOX)).await {
-        Err(sandbox::StartError::Listen { .. }) => {
-            let anywhere = SocketAddr::new(SANDBOX.ip(), 0);
-            Ok(sandbox::start(config(anywhere)).await?)
-        }
+/// Its pages are reached as ours are: on the same interface, by the same name.
+async fn start_sandbox(dir: &Path, ip: IpAddr, public_host: &str) -> Result<sandbox::Sandbox> {
+    let config = |port| sandbox::Config {
+        listen: SocketAddr::new(ip, port),
+        public_host: Some(public_host.to_owned()),
+        data_dir: Some(dir.join("sandbox")),
+        speed: SANDBOX_SPEED,
+        seed: 1,
+    };
+    match sandbox::start(config(SANDBOX_PORT)).await {
+        Err(sandbox::StartError::Listen { .. }) => Ok(sandbox::start(config(0)).await?),
         started => Ok(started?),
     }
 }
@@ -183,7 +168,7 @@ fn panel(state: &State, fleet: Arc<Fleet>, mqtt: SocketAddr, sandbox: &sandbox::
         integrator_username: state::OPERATOR_SLUG.into(),
         integrator_password: state.integrator_password.clone(),
         integrator_topics: state::TOPICS.into(),
-        sandbox_url: sandbox.base_url().into(),
+        sandbox_url: sandbox.public_url().into(),
     }
 }
 
@@ -210,7 +195,7 @@ fn facts(
     state: &State,
     fleet: &Fleet,
 ) -> serde_json::Value {
-    let http = &addresses.http;
+    let http = &addresses.public.origin;
     let machines: Vec<_> = fleet
         .modules()
         .into_iter()
@@ -223,7 +208,7 @@ fn facts(
         "mqtt_tls": format!("mqtts://{}", addresses.mqtt_tls),
         "mqtt_ws": format!("ws://{}/mqtt", addresses.mqtt_ws),
         "mqtt_ca": dir.join(CA_FILE),
-        "sandbox": sandbox.base_url(),
+        "sandbox": sandbox.public_url(),
         "operator": {"email": state.email, "password": state.password},
         "integrator": {
             "username": state::OPERATOR_SLUG,
@@ -241,11 +226,14 @@ fn facts(
 }
 
 fn print_welcome(addresses: &DemoAddresses, sandbox: &sandbox::Sandbox, state: &State, fleet: &Fleet, dir: &Path) {
-    let (http, mqtt) = (&addresses.http, addresses.mqtt);
+    let (http, mqtt) = (&addresses.public.origin, addresses.mqtt);
     println!("Coinwire's demo runs. Nothing here costs money.\n");
+    if let Some(notice) = addresses.public.notice {
+        println!("{notice}\n");
+    }
     println!("  overview    {http}/demo");
     println!("  operator    {http}/operator   {} / {}", state.email, state.password);
-    println!("  provider    {} (play money)", sandbox.base_url());
+    println!("  provider    {} (play money)", sandbox.public_url());
     println!(
         "  integrator  mosquitto_sub -V 5 -h {} -p {} -u {} -P {} -t '{}' -v",
         mqtt.ip(),

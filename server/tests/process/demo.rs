@@ -107,6 +107,13 @@ impl Demo {
         Self::run(dir, command.args(plain.get_args())).await
     }
 
+    /// Starts it with other addresses of its pages.
+    pub async fn start_at(dir: &Path, addresses: &[&str]) -> Self {
+        let data = dir.to_str().unwrap();
+        let args = [&["demo", "--mqtt", "127.0.0.1:0", "--data", data, "--modules", "1"], addresses].concat();
+        Self::run(dir, &mut coinwire(&args)).await
+    }
+
     async fn run(dir: &Path, command: &mut Command) -> Self {
         // One that was killed has left its own.
         let _ = fs::remove_file(dir.join("demo.json"));

@@ -17,6 +17,7 @@ mod manufacturers;
 mod merchants;
 mod modules;
 mod mosquitto;
+mod phone;
 mod refusals;
 mod remote;
 mod restored;
