@@ -545,6 +545,9 @@ demo-pulses = { $n ->
 } counted by the machine
 demo-scan = Open scan page
 demo-coin = Insert coin
+demo-teach = Teach coin line
+demo-teach-text = “Teach coin line” plays the person at the machine: it starts learning by the module’s button unless the operator’s page did, inserts the coins, and presses the button for each credit that the machine gives.
+demo-lesson-coins = { $coins } of { $n } coins
 demo-stop = Stop module
 demo-start = Start module
 demo-none = No virtual modules run here.

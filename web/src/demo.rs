@@ -38,6 +38,21 @@ pub struct DemoModule {
     pub on: bool,
     /// Pulses the virtual machine has counted, coins and credits together.
     pub pulses: u64,
+    /// How far it is with what it is taught, or how that ended.
+    pub lesson: Option<DemoLesson>,
+}
+
+/// A module that learns its coin line, taught from the panel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DemoLesson {
+    /// As the module says it: `quiet`, `sampling`, `confirming`, `stored`, `failed`.
+    pub stage: &'static str,
+    /// Whether it is over.
+    pub ended: bool,
+    /// Coins measured so far.
+    pub coins: u8,
+    /// Coins to measure.
+    pub coins_asked: u8,
 }
 
 /// The demo's virtual modules: what they are, and hands to move them.
@@ -51,4 +66,7 @@ pub trait DemoControl: Send + Sync {
     async fn start(&self, id: &str);
     /// Drops a coin into its machine.
     async fn coin(&self, id: &str);
+    /// Begins to play the person at its machine while it learns, which has it learn if it does not; does not wait for the
+    /// end. Nothing happens if that is going on, or if the module is off.
+    async fn teach(&self, id: &str);
 }

@@ -16,4 +16,7 @@ mod time;
 mod virtual_module;
 
 pub use flash::{Chip, Flash, FlashError};
-pub use virtual_module::{Config, Snapshot, VirtualModule};
+pub use virtual_module::{BUTTON_LONG, Config, Snapshot, VirtualModule};
+
+/// A module that learns tries its pulses until the machine gives so many credits of so many.
+pub use module_firmware::coinline::trial::TIMES as TRIAL_CREDITS;

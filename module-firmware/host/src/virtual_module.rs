@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use module_firmware::{
-    BootReport, Identity, Module,
+    BUTTON_LONG_US, BootReport, Identity, Module,
     link::{self, Input},
     store::Store,
 };
@@ -19,12 +19,18 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::task::LocalPoolHandle;
 
 /// The acceptor's pulses: width and gap.
 const COIN_WIDTH: Duration = Duration::from_millis(50);
 const COIN_GAP: Duration = Duration::from_millis(50);
+/// A press of the button that is no shorter begins or ends learning.
+pub const BUTTON_LONG: Duration = Duration::from_micros(BUTTON_LONG_US);
 /// A module whose flash cannot work is tried again this much later.
 const BOOT_PAUSE: Duration = Duration::from_secs(5);
 
@@ -133,16 +139,26 @@ impl VirtualModule {
         // One slot: a second coin waits behind the first.
         let _slot = self.acceptor.lock().await;
         self.wires.uninhibited().await;
+        // The acceptor keeps its times however late this task runs: each edge is captured with the time it was due at.
+        let (begun, begun_us) = (Instant::now(), time::now_us());
+        let mut due = Duration::ZERO;
+        let mut edge = async |level_high: bool, then: Duration| {
+            let at_us = begun_us + u64::try_from(due.as_micros()).unwrap_or(u64::MAX);
+            self.wires.capture(Input::Edge { at_us, level_high });
+            due += then;
+            sleep_until(begun + due).await;
+        };
         for _ in 0..pulses {
-            self.edge(false);
-            tokio::time::sleep(COIN_WIDTH).await;
-            self.edge(true);
-            tokio::time::sleep(COIN_GAP).await;
+            edge(false, COIN_WIDTH).await;
+            edge(true, COIN_GAP).await;
         }
     }
 
-    fn edge(&self, level_high: bool) {
-        self.wires.capture(Input::Edge { at_us: time::now_us(), level_high });
+    /// Presses the module's button for so long.
+    pub async fn press_button(&self, held: Duration) {
+        self.wires.capture(Input::Button { pressed: true });
+        sleep(held).await;
+        self.wires.capture(Input::Button { pressed: false });
     }
 
     /// Makes the machine take pulses and not start (true), or whole again. It shows where the module's settings have

@@ -1,25 +1,51 @@
 //! The demo's virtual modules, and the hands that move them.
 
-use super::state::{DemoMachine, State};
+use super::{
+    state::{DemoMachine, State},
+    teacher::{Lessons, teach},
+};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use module_host::{Config, Flash, VirtualModule};
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
-use web::{DemoControl, DemoModule};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::task::JoinHandle;
+use web::{DemoControl, DemoLesson, DemoModule};
 
 /// All modules that run, by id, with what they are wired to.
 pub struct Fleet {
-    modules: BTreeMap<String, (VirtualModule, DemoMachine)>,
+    members: BTreeMap<String, Arc<Member>>,
     /// As they were made: the order of the pages.
     order: Vec<String>,
 }
 
+/// A module and its machine.
+struct Member {
+    module: VirtualModule,
+    machine: DemoMachine,
+    lessons: Lessons,
+    /// What it was taught last.
+    lesson: Mutex<Option<DemoLesson>>,
+    /// Who teaches it.
+    teacher: Mutex<Option<JoinHandle<()>>>,
+}
+
 impl Fleet {
     /// Starts a module for each machine.
-    pub async fn start(dir: &Path, state: &State, machines: Vec<DemoMachine>, broker: SocketAddr) -> Result<Self> {
+    pub async fn start(
+        dir: &Path,
+        state: &State,
+        machines: Vec<DemoMachine>,
+        broker: SocketAddr,
+        backend: &backend::Context,
+    ) -> Result<Self> {
         let flash_dir = dir.join("modules");
         std::fs::create_dir_all(&flash_dir).with_context(|| format!("cannot make {}", flash_dir.display()))?;
-        let mut fleet = Self { modules: BTreeMap::new(), order: vec![] };
+        let mut fleet = Self { members: BTreeMap::new(), order: vec![] };
         for (identity, machine) in state.modules.iter().zip(machines) {
             let it = identity.identity().context("a module's identity in demo-state.json is damaged")?;
             let module = VirtualModule::start(Config {
@@ -31,21 +57,58 @@ impl Fleet {
             })
             .await
             .with_context(|| format!("cannot start the virtual module {}", it.id))?;
+            let lessons = Lessons::of(backend, &machine.code).await?;
+            let member = Member { module, machine, lessons, lesson: Mutex::default(), teacher: Mutex::default() };
             fleet.order.push(identity.id.clone());
-            fleet.modules.insert(identity.id.clone(), (module, machine));
+            fleet.members.insert(identity.id.clone(), Arc::new(member));
         }
         Ok(fleet)
     }
 
     /// Switches all modules off.
     pub async fn shutdown(&self) {
-        for (module, _) in self.modules.values() {
-            module.power_off().await;
+        for member in self.members.values() {
+            member.stop_teaching();
+            member.module.power_off().await;
         }
     }
 
     fn module(&self, id: &str) -> Option<&VirtualModule> {
-        self.modules.get(id).map(|(module, _)| module)
+        self.members.get(id).map(|member| &member.module)
+    }
+}
+
+impl Member {
+    fn set_lesson(&self, lesson: Option<DemoLesson>) {
+        *self.lesson.lock().unwrap_or_else(PoisonError::into_inner) = lesson;
+    }
+
+    fn lesson(&self) -> Option<DemoLesson> {
+        self.lesson.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn start_teaching(self: &Arc<Self>) {
+        let mut teacher = self.teacher.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.module.is_on() || teacher.as_ref().is_some_and(|teacher| !teacher.is_finished()) {
+            return;
+        }
+        // The module begins by listening; it says so itself only after a moment.
+        self.set_lesson(Some(DemoLesson { stage: "quiet", ended: false, coins: 0, coins_asked: 0 }));
+        let member = self.clone();
+        *teacher = Some(tokio::spawn(async move {
+            let taught = teach(&member.module, &member.lessons, |lesson| member.set_lesson(Some(lesson))).await;
+            if let Err(error) = taught {
+                tracing::warn!(module = %member.module.id(), "could not be taught: {error:#}");
+                member.set_lesson(None);
+            }
+        }));
+    }
+
+    fn stop_teaching(&self) {
+        if let Some(teacher) = self.teacher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            teacher.abort();
+        }
+        self.set_lesson(None);
     }
 }
 
@@ -53,21 +116,23 @@ impl Fleet {
 impl DemoControl for Fleet {
     fn modules(&self) -> Vec<DemoModule> {
         let of = |id: &String| {
-            let (module, machine) = self.modules.get(id)?;
+            let member = self.members.get(id)?;
             Some(DemoModule {
                 id: id.clone(),
-                machine: machine.name.clone(),
-                code: machine.code.clone(),
-                on: module.is_on(),
-                pulses: module.machine_pulses(),
+                machine: member.machine.name.clone(),
+                code: member.machine.code.clone(),
+                on: member.module.is_on(),
+                pulses: member.module.machine_pulses(),
+                lesson: member.lesson(),
             })
         };
         self.order.iter().filter_map(of).collect()
     }
 
     async fn stop(&self, id: &str) {
-        if let Some(module) = self.module(id) {
-            module.power_off().await;
+        if let Some(member) = self.members.get(id) {
+            member.stop_teaching();
+            member.module.power_off().await;
         }
     }
 
@@ -80,6 +145,12 @@ impl DemoControl for Fleet {
     async fn coin(&self, id: &str) {
         if let Some(module) = self.module(id) {
             module.insert_coin(1).await;
+        }
+    }
+
+    async fn teach(&self, id: &str) {
+        if let Some(member) = self.members.get(id) {
+            member.start_teaching();
         }
     }
 }

@@ -4,6 +4,7 @@ mod addresses;
 mod certificate;
 mod fleet;
 mod state;
+mod teacher;
 
 use crate::{
     config::{Secret, Settings, write_private},
@@ -95,7 +96,7 @@ pub async fn run(options: Options) -> Result<()> {
     let server = Server::start(&settings, builder, async |backend, mqtt| {
         let mqtt = reachable(mqtt.context("the demo's broker does not listen")?);
         let machines = state.seed(backend, &sandbox).await?;
-        let started = Arc::new(Fleet::start(dir, &state, machines, mqtt).await?);
+        let started = Arc::new(Fleet::start(dir, &state, machines, mqtt, backend).await?);
         fleet = Some(started.clone());
         Ok(Some(panel(&state, started, mqtt, &sandbox)))
     })

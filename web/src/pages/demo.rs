@@ -75,7 +75,7 @@ pub(crate) async fn events(page: Page) -> Result<Response, Failure> {
     )
 }
 
-/// `POST /demo/modules/{id}/{stop|start|coin}`
+/// `POST /demo/modules/{id}/{stop|start|coin|teach}`
 #[handler]
 pub(crate) async fn act(page: Page, Path((id, action)): Path<(String, String)>) -> Result<Response, Failure> {
     let control = &panel(&page)?.control;
@@ -86,6 +86,7 @@ pub(crate) async fn act(page: Page, Path((id, action)): Path<(String, String)>) 
         "stop" => control.stop(&id).await,
         "start" => control.start(&id).await,
         "coin" => control.coin(&id).await,
+        "teach" => control.teach(&id).await,
         _ => return Err(Failure::NotFound),
     }
     Ok(see_other(&format!("/demo#module-{id}")))

@@ -4,10 +4,10 @@
 
 mod module;
 
-use super::{confirm, connections, demo, fleet, machine, resend, sale, sales, scan, sign_in};
+use super::{confirm, connections, demo, fleet, machine, module::STAGES, resend, sale, sales, scan, sign_in};
 use crate::{
     config::{MqttConnection, MqttParty},
-    demo::{DemoControl, DemoModule, DemoPanel},
+    demo::{DemoControl, DemoLesson, DemoModule, DemoPanel},
     error_page,
     failure::{ERROR_WORDS, ErrorWords, Failure, chain},
     guard::form_token::ExpiredForm,
@@ -511,6 +511,7 @@ impl DemoControl for NoControl {
     async fn stop(&self, _: &str) {}
     async fn start(&self, _: &str) {}
     async fn coin(&self, _: &str) {}
+    async fn teach(&self, _: &str) {}
 }
 
 #[test]
@@ -532,10 +533,20 @@ fn demo_page() {
         code: "K3J9".into(),
         on,
         pulses,
+        lesson: None,
     };
     let html =
         each(&templates, "demo", "demo.html", &demo::context(&panel, &[one(true, 1), one(false, 12), one(true, 0)]));
     assert!(html[1].contains("mosquitto_sub -h 127.0.0.1 -p 1883 -u i-demo"));
+    let taught = |stage: &'static str, ended: bool| {
+        let lesson = Some(DemoLesson { stage, ended, coins: 3, coins_asked: 10 });
+        DemoModule { lesson, ..one(true, 5) }
+    };
+    let stages: Vec<_> =
+        STAGES.into_iter().map(|stage| taught(stage, stage == "stored" || stage == "failed")).collect();
+    let html = each(&templates, "demo-taught", "demo.html", &demo::context(&panel, &stages));
+    assert!(html[0].contains("已投 3 枚，共 10 枚") && html[1].contains("3 of 10 coins"));
+    assert_eq!(html[1].matches("/teach\"").count(), 2, "again once it is over");
     each(&templates, "demo-empty", "demo.html", &demo::context(&panel, &[]));
 }
 

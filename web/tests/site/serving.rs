@@ -1,7 +1,10 @@
 //! Sockets, health, metrics, the demo's panel.
 
 use crate::support::{FakeDemo, Site, config, panel};
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -123,7 +126,13 @@ async fn the_demos_panel_moves_the_machines() {
     let coin = browser.submit(&page, 0).await;
     assert_eq!((coin.status, coin.location()), (303, "/demo#module-0123456789"));
     live.until("<strong data-pulses>1</strong>").await;
-    let stop = browser.submit(&page, 1).await;
+    assert_eq!(browser.submit(&page, 1).await.status, 303);
+    live.until("4 of 10 coins").await;
+    assert_eq!(demo.taught.load(Ordering::SeqCst), 1);
+    let during = browser.get("/demo").await;
+    assert_eq!(during.all("[data-lesson]"), ["Measuring"]);
+    assert!(during.attributes("form", "action").iter().all(|action| !action.ends_with("/teach")), "one at a time");
+    let stop = browser.submit(&page, 2).await;
     assert_eq!(stop.status, 303);
     live.until("Module off").await;
     assert_eq!(browser.post("/demo/modules/9999999999/stop", &page, &[]).await.status, 404);

@@ -31,7 +31,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tokio_util::sync::CancellationToken;
-use web::{DemoControl, DemoModule, DemoPanel, Limits, TrustedProxies, WebConfig};
+use web::{DemoControl, DemoLesson, DemoModule, DemoPanel, Limits, TrustedProxies, WebConfig};
 
 pub const EMAIL: &str = "owner@example.com";
 pub const PASSWORD: &str = "correct horse battery";
@@ -187,6 +187,7 @@ pub async fn open_shop(backend: &backend::Context, field: &Arc<Field>, slug: &st
 #[derive(Default)]
 pub struct FakeDemo {
     pub pulses: AtomicU64,
+    pub taught: AtomicU64,
     pub stopped: AtomicU64,
 }
 
@@ -199,6 +200,12 @@ impl DemoControl for FakeDemo {
             code: "CODE".into(),
             on: self.stopped.load(Ordering::SeqCst) == 0,
             pulses: self.pulses.load(Ordering::SeqCst),
+            lesson: (self.taught.load(Ordering::SeqCst) > 0).then_some(DemoLesson {
+                stage: "sampling",
+                ended: false,
+                coins: 4,
+                coins_asked: 10,
+            }),
         }]
     }
 
@@ -212,6 +219,10 @@ impl DemoControl for FakeDemo {
 
     async fn coin(&self, _: &str) {
         self.pulses.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn teach(&self, _: &str) {
+        self.taught.fetch_add(1, Ordering::SeqCst);
     }
 }
 

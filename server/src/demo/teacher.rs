@@ -1,0 +1,144 @@
+//! The person at a virtual machine while its module learns the coin line: starts it by the module's button where nobody
+//! did, inserts the coins, and presses the button once for each credit that the machine gives on trial.
+
+use anyhow::{Context, Result, bail};
+use backend::{machines, modules::LearningResultView};
+use module_host::{BUTTON_LONG, Snapshot, TRIAL_CREDITS, VirtualModule};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use web::DemoLesson;
+
+/// How often the person looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A module that does not begin, or take a coin, within this long is not waited for.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
+/// A learning ends sooner, even where each pair of widths and gaps has to be tried.
+const LESSON_MAX: Duration = Duration::from_secs(300);
+/// How long a press is, and the pause after it.
+const PRESS: Duration = Duration::from_millis(300);
+/// Longer than the press that begins a learning needs.
+const LONG_PRESS: Duration = BUTTON_LONG.saturating_add(Duration::from_millis(500));
+
+/// A machine of the demo as its operator looks at it.
+pub struct Lessons {
+    backend: backend::Context,
+    operator_id: i64,
+    machine_id: i64,
+}
+
+impl Lessons {
+    /// Of the machine with this scan code.
+    pub async fn of(backend: &backend::Context, code: &str) -> Result<Self> {
+        let row = machines::list::find_machine(backend, code).await?;
+        Ok(Self { backend: backend.clone(), operator_id: row.operator_id, machine_id: row.machine_id })
+    }
+
+    /// What its module says of its last learning.
+    async fn last(&self) -> Result<Option<LearningResultView>> {
+        Ok(machines::remote::remote(&self.backend, self.operator_id, self.machine_id).await?.lesson)
+    }
+
+    async fn running(&self) -> Result<Option<LearningResultView>> {
+        Ok(self.last().await?.filter(|lesson| !lesson.ended))
+    }
+
+    /// Waits until a learning is in progress that is so far.
+    async fn until(&self, is_so_far: impl Fn(&LearningResultView) -> bool) -> Result<LearningResultView> {
+        loop {
+            if let Some(lesson) = self.running().await?.filter(&is_so_far) {
+                return Ok(lesson);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Plays that person until the learning is over; `tell` hears how far it is.
+pub async fn teach(module: &VirtualModule, lessons: &Lessons, tell: impl Fn(DemoLesson)) -> Result<()> {
+    timeout(LESSON_MAX, lesson(module, lessons, tell)).await.context("the learning did not end")?
+}
+
+async fn lesson(module: &VirtualModule, lessons: &Lessons, tell: impl Fn(DemoLesson)) -> Result<()> {
+    let told = |lesson: &LearningResultView| tell(shown(lesson));
+    let begun = match lessons.running().await? {
+        Some(lesson) => lesson,
+        None => {
+            module.press_button(LONG_PRESS).await;
+            timeout(ANSWER_MAX, lessons.until(|_| true)).await.context("the module did not begin to learn")??
+        }
+    };
+    told(&begun);
+    let mut trial = Trial { before: module.snapshot(), tried: begun.test_pulses };
+    let mut coin_due = Instant::now();
+    let mut coins = None;
+    loop {
+        let lesson = lessons.last().await?.context("the module's learning is gone")?;
+        told(&lesson);
+        if lesson.ended {
+            return Ok(());
+        }
+        match lesson.stage {
+            // A coin that is not told within a while was not taken: the next one is inserted all the same.
+            "sampling" if coins != Some(lesson.coins) || Instant::now() >= coin_due => {
+                coins = Some(lesson.coins);
+                module.insert_coin(1).await;
+                coin_due = Instant::now() + ANSWER_MAX;
+                sleep(LOOK_EVERY).await;
+                trial.before = module.snapshot();
+            }
+            "confirming" if trial.is_credited(module.snapshot(), lesson.test_pulses) => {
+                for _ in 0..TRIAL_CREDITS {
+                    module.press_button(PRESS).await;
+                    sleep(PRESS).await;
+                }
+            }
+            "quiet" | "sampling" | "confirming" => {}
+            unknown => bail!("the module is at a step that is not known here: {unknown}"),
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn shown(lesson: &LearningResultView) -> DemoLesson {
+    DemoLesson { stage: lesson.stage, ended: lesson.ended, coins: lesson.coins, coins_asked: lesson.coins_asked }
+}
+
+/// The bursts that a module tries on its machine, one after another.
+struct Trial {
+    /// The machine before the burst.
+    before: Snapshot,
+    /// Test pulses of the bursts before it.
+    tried: u16,
+}
+
+impl Trial {
+    /// Whether a burst is over and the machine took all of it. `test_pulses` are those of all bursts up to now.
+    fn is_credited(&mut self, now: Snapshot, test_pulses: u16) -> bool {
+        let asked = u64::from(test_pulses - self.tried.min(test_pulses));
+        let taken = now.machine_pulses - self.before.machine_pulses;
+        let refused = now.machine_refused - self.before.machine_refused;
+        if asked == 0 || taken + refused < asked {
+            return false;
+        }
+        *self = Self { before: now, tried: test_pulses };
+        refused == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_counts_once_it_is_over_and_whole() {
+        let machine =
+            |machine_pulses, machine_refused| Snapshot { on: true, plugged: true, machine_pulses, machine_refused };
+        let mut trial = Trial { before: machine(10, 0), tried: 0 };
+        assert!(!trial.is_credited(machine(12, 0), 0), "told later than given");
+        assert!(!trial.is_credited(machine(12, 0), 3));
+        assert!(trial.is_credited(machine(13, 0), 3));
+        assert!(!trial.is_credited(machine(13, 0), 3), "once");
+        assert!(!trial.is_credited(machine(15, 1), 6), "one was not taken");
+        assert!(trial.is_credited(machine(18, 1), 9), "the next burst");
+    }
+}
