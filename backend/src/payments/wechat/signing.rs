@@ -8,9 +8,9 @@ use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::{PemObject, SectionKind};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use webpki::EndEntityCert;
 
 /// How far from our clock a signed time stamp may be, either way, in seconds (five minutes by the documentation).
 pub const MAX_SKEW_S: i64 = 300;
@@ -107,12 +107,11 @@ impl VerifyingKey {
         match kind {
             SectionKind::PublicKey => Some((Self::from_spki(&der)?, None)),
             SectionKind::Certificate => {
-                let (rest, certificate) = X509Certificate::from_der(&der).ok()?;
-                if !rest.is_empty() {
-                    return None;
-                }
-                let key = Self::from_spki(certificate.public_key().raw)?;
-                Some((key, Some(format!("{:X}", certificate.serial))))
+                let der = CertificateDer::from(der);
+                let certificate = EndEntityCert::try_from(&der).ok()?;
+                let key = Self::from_spki(&certificate.subject_public_key_info())?;
+                let serial: String = certificate.serial().iter().map(|byte| format!("{byte:02X}")).collect();
+                Some((key, Some(serial.trim_start_matches('0').to_owned())))
             }
             _ => None,
         }
