@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Who sets the demo up.
-fn system() -> Actor {
+pub(super) fn system() -> Actor {
     Actor::system("the demo")
 }
 

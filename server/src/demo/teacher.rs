@@ -1,8 +1,9 @@
 //! The person at a virtual machine while its module learns the coin line: starts it by the module's button where nobody
 //! did, inserts the coins, and presses the button once for each credit that the machine gives on trial.
 
+use super::state::system;
 use anyhow::{Context, Result, bail};
-use backend::{machines, modules::LearningResultView};
+use backend::{ids::MachineId, machines, modules::LearningResultView};
 use module_host::{BUTTON_LONG, Snapshot, TRIAL_CREDITS, VirtualModule};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -22,20 +23,19 @@ const LONG_PRESS: Duration = BUTTON_LONG.saturating_add(Duration::from_millis(50
 /// A machine of the demo as its operator looks at it.
 pub struct Lessons {
     backend: backend::Context,
-    operator_id: i64,
-    machine_id: i64,
+    machine_id: MachineId,
 }
 
 impl Lessons {
     /// Of the machine with this scan code.
     pub async fn of(backend: &backend::Context, code: &str) -> Result<Self> {
-        let row = machines::list::find_machine(backend, code).await?;
-        Ok(Self { backend: backend.clone(), operator_id: row.operator_id, machine_id: row.machine_id })
+        let row = machines::list::find_machine(backend, &system(), code).await?;
+        Ok(Self { backend: backend.clone(), machine_id: row.machine_id })
     }
 
     /// What its module says of its last learning.
     async fn last(&self) -> Result<Option<LearningResultView>> {
-        Ok(machines::remote::remote(&self.backend, self.operator_id, self.machine_id).await?.lesson)
+        Ok(machines::remote::remote(&self.backend, &system(), self.machine_id).await?.lesson)
     }
 
     async fn running(&self) -> Result<Option<LearningResultView>> {
