@@ -84,7 +84,7 @@ async fn everything_that_is_added_can_be_listed_and_changed_beside_a_server_that
         (&operators[1]["name"], &operators[1]["time_zone"]),
         (&"Berlin & Potsdam".into(), &"Europe/Madrid".into())
     );
-    assert!(succeeds(dir, &["operator", "takings", "berlin", "--period", "month"], "").contains("€0.00"));
+    assert!(succeeds(dir, &["operator", "takings", "berlin", "--period", "month"], "").contains("0.00 EUR"));
     let zone = fails(dir, &["operator", "set", "2", "--time-zone", "Berlin"], "");
     assert!(zone.contains("Europe/Berlin"), "{zone}");
     let currency = fails(dir, &["operator", "add", "usa", "Rides", "--currency", "USD"], "");
