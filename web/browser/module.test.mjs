@@ -1,4 +1,4 @@
-// Point 3: an operator sets a module up from afar: settings, errands, learning; live, in two languages, on desk and phone,
+// Point 3: an operator sets a module up from afar: settings, remote actions, learning; live, in two languages, on desk and phone,
 // and without JavaScript.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -65,9 +65,9 @@ test("settings are saved, waited for and in force, live", async () => {
   await Promise.all([leave(visit), leave(acting)]);
 });
 
-test("errands are answered on the page, also without JavaScript", async () => {
+test("remote actions are answered on the page, also without JavaScript", async () => {
   for (const javaScriptEnabled of [true, false]) {
-    // The same errand of one machine within 5 s would be a second click.
+    // The same remote action of one machine within 5 s would be a second click.
     const machine = demo.machines[javaScriptEnabled ? 1 : 0];
     const visit = await visitor(browser, { ...member, ...phone, javaScriptEnabled });
     const { page } = visit;
@@ -75,7 +75,7 @@ test("errands are answered on the page, also without JavaScript", async () => {
     for (const [button, action] of [["Make it blink", "locate"], ["Ask how it is", "diagnose"]]) {
       await page.getByRole("button", { name: button }).click();
       await page.waitForURL("**/module?done=*");
-      const done = page.locator(`[data-errand=${action}][data-state=done]`);
+      const done = page.locator(`[data-remote-action=${action}][data-state=done]`);
       if (javaScriptEnabled) {
         await done.waitFor();
       } else {
@@ -164,11 +164,11 @@ test("the demo's panel plays the person at the machine while its module learns",
   await inspectIn("demo");
   await page.locator(`#teach-${machine.module}`).click();
   const card = page.locator(`#module-${machine.module}`);
-  await card.locator("[data-lesson=sampling]").waitFor();
+  await card.locator("[data-learning-result=sampling]").waitFor();
   await inspectIn("demo-teaching");
   const notReloaded = await markPage(page);
-  await card.locator("[data-lesson=confirming]").waitFor();
-  await card.locator("[data-lesson=stored]").waitFor();
+  await card.locator("[data-learning-result=confirming]").waitFor();
+  await card.locator("[data-learning-result=stored]").waitFor();
   await notReloaded();
   await inspectIn("demo-taught");
   await leave(visit);

@@ -92,7 +92,7 @@ fn operator(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/machines/:id/module", get(module::show))
         .at("/machines/:id/module/events", get(module::events))
         .at("/machines/:id/module/settings", post(module::set_settings))
-        .at("/machines/:id/module/errands", post(module::send))
+        .at("/machines/:id/module/remote-actions", post(module::send))
         .at("/machines/:id/module/learn", post(module::learn))
         .at("/machines/:id/module/learned", post(module::set_verdict))
         .at("/machines/:id/module/credential", post(module::set_credential))

@@ -39,12 +39,12 @@ pub struct DemoModule {
     /// Pulses the virtual machine has counted, coins and credits together.
     pub pulses: u64,
     /// How far it is with what it is taught, or how that ended.
-    pub lesson: Option<DemoLesson>,
+    pub learning_result: Option<DemoLearning>,
 }
 
 /// A module that learns its coin line, taught from the panel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DemoLesson {
+pub struct DemoLearning {
     /// As the module says it: `quiet`, `sampling`, `confirming`, `stored`, `failed`.
     pub stage: &'static str,
     /// Whether it is over.

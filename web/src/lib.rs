@@ -50,7 +50,7 @@ pub use config::MqttParty;
 pub use config::Replies;
 pub use config::WebConfig;
 #[cfg(feature = "demo")]
-pub use demo::{DemoControl, DemoLesson, DemoModule, DemoPanel};
+pub use demo::{DemoControl, DemoLearning, DemoModule, DemoPanel};
 pub use guard::proxies::ProxyHeader;
 pub use guard::proxies::TrustedProxies;
 pub use locale::Language;

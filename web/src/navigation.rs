@@ -128,7 +128,7 @@ mod tests {
             ("/operator/connections/7/end", "/operator/connections"),
             ("/operator/machines/7/prices/8", "/operator/machines/7"),
             ("/operator/machines/7/active", "/operator/machines/7"),
-            ("/operator/machines/7/module/errands", "/operator/machines/7/module"),
+            ("/operator/machines/7/module/remote-actions", "/operator/machines/7/module"),
             ("/demo/modules/X/coin", "/demo"),
         ] {
             assert_eq!(page_of(address).as_deref(), Some(page), "{address}");

@@ -30,9 +30,9 @@ pub struct RemoteView {
     /// `in_force`, `waiting`, `failed`.
     pub settings_standing: &'static str,
     /// The newest command of each kind.
-    pub errands: Vec<RemoteActionView>,
+    pub remote_actions: Vec<RemoteActionView>,
     /// What it last learned.
-    pub lesson: Option<LearningResultView>,
+    pub learning_result: Option<LearningResultView>,
     /// What the module did that this store does not have (it was restored from a backup), if that was noticed recently.
     pub behind: Option<StaleStoreView>,
     /// What it last told of itself.
@@ -58,8 +58,8 @@ pub async fn remote(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Resu
             settings: ModuleSettings::default(),
             settings_changed_ms: None,
             settings_standing: "built_in",
-            errands: vec![],
-            lesson: None,
+            remote_actions: vec![],
+            learning_result: None,
             behind: None,
             diagnostics: None,
         });
@@ -71,8 +71,8 @@ pub async fn remote(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Resu
         settings: settings::wanted(&module),
         settings_changed_ms: module.settings_changed_ms,
         settings_standing: settings::settings_status(&module, newest.as_ref()),
-        errands: remote_actions(ctx, &module_id).await?,
-        lesson: learning_result(ctx, &module_id).await?,
+        remote_actions: remote_actions(ctx, &module_id).await?,
+        learning_result: learning_result(ctx, &module_id).await?,
         behind: stale_store(ctx, &module).await?,
         diagnostics: diagnostics(ctx, &module_id).await?,
     })

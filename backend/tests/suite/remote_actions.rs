@@ -1,4 +1,4 @@
-//! Errands: restart, locate, learn, diagnose; what came of them, what was learned, and what was told.
+//! Remote actions: restart, locate, learn, diagnose; what came of them, what was learned, and what was told.
 
 use crate::support::{TestApp, actors::acting_for, app::Shop, failed, stage};
 use backend::{
@@ -17,25 +17,28 @@ use protocol::{
 
 const LEARN: LearnOptions = LearnOptions { coins: 10, confirm: true, test_pulses: 2 };
 
-async fn send(app: &TestApp, errand: RemoteAction) -> Result<(), Error> {
-    module::order_remote_action(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, errand).await
+async fn send(app: &TestApp, remote_action: RemoteAction) -> Result<(), Error> {
+    module::order_remote_action(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, remote_action)
+        .await
 }
 
 fn take(app: &TestApp, word: &str) -> Vec<Command> {
     app.shop.module.take(app, |action| action.as_str() == word)
 }
 
-async fn errand(app: &TestApp, action: &str) -> RemoteActionView {
-    let errands =
-        remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id).await.unwrap().errands;
-    errands.into_iter().find(|errand| errand.action == action).expect("it was ordered")
+async fn remote_action(app: &TestApp, action: &str) -> RemoteActionView {
+    let remote_actions = remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id)
+        .await
+        .unwrap()
+        .remote_actions;
+    remote_actions.into_iter().find(|remote_action| remote_action.action == action).expect("it was ordered")
 }
 
-async fn lesson(app: &TestApp) -> LearningResultView {
+async fn learning_result(app: &TestApp) -> LearningResultView {
     remote::remote(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id)
         .await
         .unwrap()
-        .lesson
+        .learning_result
         .expect("something was learned")
 }
 
@@ -48,20 +51,20 @@ async fn judge(app: &TestApp, heard_ms: i64, accept: bool) -> Result<(), Error> 
 async fn each_is_one_command_that_is_answered() {
     let app = TestApp::start().await;
     let module = &app.shop.module;
-    for (errand_, action, expected) in [
+    for (remote_action_, action, expected) in [
         (RemoteAction::Restart, "reboot", Action::Reboot),
         (RemoteAction::Locate, "locate", Action::Locate),
         (RemoteAction::Diagnose, "diagnose", Action::Diagnose),
         (RemoteAction::Learn(LEARN), "learn", Action::Learn(Learn { coins: 10, confirm: true, test_pulses: 2 })),
         (RemoteAction::StopLearning, "learn", Action::Learn(Learn { coins: 0, confirm: false, test_pulses: 0 })),
     ] {
-        send(&app, errand_).await.unwrap();
+        send(&app, remote_action_).await.unwrap();
         let commands = take(&app, action);
         let [command] = &commands[..] else { panic!("{commands:?}") };
         assert_eq!((command.action, command.expires_ms - command.issued_ms), (expected, 120_000));
-        assert_eq!(errand(&app, action).await.state, Progress::Pending);
+        assert_eq!(remote_action(&app, action).await.state, Progress::Pending);
         app.deliver(&module.ack(&app, command, stage(Stage::Done))).await;
-        let view = errand(&app, action).await;
+        let view = remote_action(&app, action).await;
         assert_eq!((view.state, view.ordered_ms), (Progress::Done, app.now_ms()));
     }
     app.pass_ms(130_000).await;
@@ -98,9 +101,9 @@ async fn what_is_not_heard_in_time_expires_and_is_not_done_later() {
     app.deliver(&module.will(&app)).await;
     send(&app, RemoteAction::Restart).await.unwrap();
     app.pass_ms(119_800).await;
-    assert_eq!(errand(&app, "reboot").await.state, Progress::Pending);
+    assert_eq!(remote_action(&app, "reboot").await.state, Progress::Pending);
     app.pass_ms(200).await;
-    assert_eq!(errand(&app, "reboot").await.state, Progress::Expired);
+    assert_eq!(remote_action(&app, "reboot").await.state, Progress::Expired);
     take(&app, "reboot");
     module.reconnect(true);
     app.deliver(&module.status(&app, |_| ())).await;
@@ -109,7 +112,7 @@ async fn what_is_not_heard_in_time_expires_and_is_not_done_later() {
     send(&app, RemoteAction::Locate).await.unwrap();
     let locate = take(&app, "locate").remove(0);
     app.deliver(&module.ack(&app, &locate, stage(Stage::Expired))).await;
-    assert_eq!(errand(&app, "locate").await.state, Progress::Expired);
+    assert_eq!(remote_action(&app, "locate").await.state, Progress::Expired);
 }
 
 #[tokio::test]
@@ -120,7 +123,7 @@ async fn a_module_says_why_not_and_an_old_one_that_it_knows_no_such_thing() {
     let command = take(&app, "learn").remove(0);
     app.alarms();
     app.deliver(&module.ack(&app, &command, failed(0, Reason::Locked))).await;
-    let view = errand(&app, "learn").await;
+    let view = remote_action(&app, "learn").await;
     assert_eq!((view.state, view.reason.as_str()), (Progress::Failed, "locked"));
     assert!(app.alarms().is_empty(), "whoever ordered it sees it");
     send(&app, RemoteAction::Diagnose).await.unwrap();
@@ -190,17 +193,17 @@ async fn what_was_learned_is_shown_and_accepted_into_the_settings_once() {
     let app = TestApp::start().await;
     for coins in 0..=10 {
         tells(&app, 0, learned(LearnStage::Sampling, coins)).await;
-        let view = lesson(&app).await;
+        let view = learning_result(&app).await;
         assert_eq!((view.stage, view.coins, view.ended, view.acceptable), ("sampling", coins, false, false));
     }
-    let heard_ms = lesson(&app).await.heard_ms;
+    let heard_ms = learning_result(&app).await.heard_ms;
     assert!(matches!(judge(&app, heard_ms, true).await, Err(Error::Conflict(_))), "it is not over");
     app.clock.advance(1_000);
     tells(&app, 0, learned(LearnStage::Stored, 10)).await;
-    let view = lesson(&app).await;
+    let view = learning_result(&app).await;
     assert_eq!((view.stage, view.verdict, view.acceptable), ("stored", Verdict::Open, true));
     assert_eq!((view.widths_ms, view.confirmed, view.by_button), (Some([40, 45, 60]), Some(true), false));
-    assert!(matches!(judge(&app, heard_ms, true).await, Err(Error::Conflict(_))), "that is another lesson");
+    assert!(matches!(judge(&app, heard_ms, true).await, Err(Error::Conflict(_))), "that is another learning result");
 
     judge(&app, view.heard_ms, true).await.unwrap();
     judge(&app, view.heard_ms, true).await.unwrap();
@@ -210,34 +213,34 @@ async fn what_was_learned_is_shown_and_accepted_into_the_settings_once() {
     assert_eq!(remote.settings, expected);
     // Told once more, as when it is asked how it is, it is not put before the operator again.
     tells(&app, 1, learned(LearnStage::Stored, 10)).await;
-    assert_eq!(lesson(&app).await.verdict, Verdict::Accepted);
+    assert_eq!(learning_result(&app).await.verdict, Verdict::Accepted);
     assert!(matches!(judge(&app, view.heard_ms, false).await, Err(Error::Conflict(_))));
     tells(&app, 1, learned(LearnStage::Quiet, 0)).await;
-    assert_eq!(lesson(&app).await.verdict, Verdict::Open);
+    assert_eq!(learning_result(&app).await.verdict, Verdict::Open);
 }
 
 #[tokio::test]
 async fn what_is_discarded_is_put_back() {
     let app = TestApp::start().await;
     tells(&app, 0, learned(LearnStage::Stored, 10)).await;
-    let heard_ms = lesson(&app).await.heard_ms;
+    let heard_ms = learning_result(&app).await.heard_ms;
     judge(&app, heard_ms, false).await.unwrap();
     judge(&app, heard_ms, false).await.unwrap();
     let sent = take(&app, "settings");
     let [Command { action: Action::Settings(settings), .. }] = sent[..] else { panic!("{sent:?}") };
     assert_eq!((settings.version, settings.profile), (1, CoinProfile::default()));
-    assert_eq!(lesson(&app).await.verdict, Verdict::Discarded);
+    assert_eq!(learning_result(&app).await.verdict, Verdict::Discarded);
     app.deliver(&app.shop.module.ack(&app, &sent[0], stage(Stage::Done))).await;
 
     // What failed is not in force: nothing is sent. But what was measured may be used.
     tells(&app, 1, learned(LearnStage::Failed, 10)).await;
-    let view = lesson(&app).await;
+    let view = learning_result(&app).await;
     assert_eq!((view.failure, view.acceptable), (Some("unconfirmed"), true));
     judge(&app, view.heard_ms, false).await.unwrap();
     assert!(settings_sent(&app).is_empty());
     app.clock.advance(1);
     tells(&app, 1, Learned { profile: None, ..learned(LearnStage::Failed, 10) }).await;
-    let view = lesson(&app).await;
+    let view = learning_result(&app).await;
     assert!(!view.acceptable);
     assert!(matches!(judge(&app, view.heard_ms, true).await, Err(Error::Conflict(_))));
 }
@@ -247,14 +250,14 @@ async fn a_profile_that_no_module_would_take_cannot_be_accepted() {
     let app = TestApp::start().await;
     let crooked = CoinProfile { width_min_ms: 90, width_max_ms: 20, ..profile() };
     tells(&app, 0, Learned { profile: Some(crooked), ..learned(LearnStage::Stored, 10) }).await;
-    let view = lesson(&app).await;
+    let view = learning_result(&app).await;
     assert!(!view.acceptable);
     assert!(matches!(judge(&app, view.heard_ms, true).await, Err(Error::Conflict(_))));
     assert!(settings_sent(&app).is_empty());
 }
 
 #[tokio::test]
-async fn settings_that_are_saved_settle_an_open_lesson() {
+async fn settings_that_are_saved_settle_an_open_learning_result() {
     let app = TestApp::start().await;
     let Shop { operator_id, machine_id, .. } = app.shop;
     let save = async |since_version, settings| {
@@ -267,7 +270,7 @@ async fn settings_that_are_saved_settle_an_open_lesson() {
     // The same as is wanted already; but it is not what the module works by.
     save(1, ModuleSettings::default()).await;
     assert_eq!(settings_sent(&app), [(2, CoinProfile::default())]);
-    assert_eq!(lesson(&app).await.verdict, Verdict::Discarded);
+    assert_eq!(learning_result(&app).await.verdict, Verdict::Discarded);
 }
 
 #[tokio::test]
@@ -277,11 +280,11 @@ async fn an_old_status_teaches_nothing() {
     let stored = |app: &TestApp| module.status(app, |status| status.learned = Some(learned(LearnStage::Stored, 10)));
     let replayed = stored(&app);
     app.deliver(&replayed).await;
-    let heard_ms = lesson(&app).await.heard_ms;
+    let heard_ms = learning_result(&app).await.heard_ms;
     judge(&app, heard_ms, true).await.unwrap();
     tells(&app, 0, learned(LearnStage::Quiet, 0)).await;
     app.deliver(&replayed).await;
-    assert_eq!(lesson(&app).await.stage, "quiet");
+    assert_eq!(learning_result(&app).await.stage, "quiet");
 }
 
 #[tokio::test]

@@ -74,14 +74,17 @@ async fn a_change_is_sent_repeated_and_known_once_the_module_has_it() {
     assert_eq!(command.expires_ms - command.issued_ms, u64::try_from(DAY_MS).unwrap());
     let view = remote(&app).await;
     assert_eq!((view.settings_standing, view.settings), ("waiting", wide()));
-    assert_eq!(view.errands.iter().map(|e| (e.action, e.state)).collect::<Vec<_>>(), [("settings", Progress::Pending)]);
+    assert_eq!(
+        view.remote_actions.iter().map(|e| (e.action, e.state)).collect::<Vec<_>>(),
+        [("settings", Progress::Pending)]
+    );
 
     app.pass_ms(1_000).await;
     assert_eq!(only(&app), (command, settings), "repeated like any that counts");
     app.deliver(&module.ack(&app, &command, stage(Stage::Done))).await;
     reports(&app, 1).await;
     let view = remote(&app).await;
-    assert_eq!((view.settings_standing, view.errands[0].state), ("in_force", Progress::Done));
+    assert_eq!((view.settings_standing, view.remote_actions[0].state), ("in_force", Progress::Done));
     let versions = view.row.module.map(|module| (module.settings_wanted, module.settings_version));
     assert_eq!(versions, Some((1, 1)));
     app.pass_ms(120_000).await;
@@ -103,9 +106,9 @@ async fn a_newer_change_takes_the_place_of_one_not_heard() {
     assert!(sent(&app).iter().all(|(command, _)| command.id == newest.id), "the older one is not sent any more");
     // Its word on the older one, late, changes nothing.
     app.deliver(&module.ack(&app, &first, stage(Stage::Done))).await;
-    assert_eq!(remote(&app).await.errands[0].state, Progress::Pending);
+    assert_eq!(remote(&app).await.remote_actions[0].state, Progress::Pending);
     app.deliver(&module.ack(&app, &newest, duplicate(Stage::Done, 0))).await;
-    assert_eq!(remote(&app).await.errands[0].state, Progress::Done);
+    assert_eq!(remote(&app).await.remote_actions[0].state, Progress::Done);
 }
 
 #[tokio::test]
@@ -156,7 +159,7 @@ async fn what_expired_while_the_module_was_away_is_sent_when_it_is_back() {
     app.skip_ms(DAY_MS).await;
     app.skip_ms(1_000).await;
     let view = remote(&app).await;
-    assert_eq!((view.settings_standing, view.errands[0].state), ("waiting", Progress::Expired));
+    assert_eq!((view.settings_standing, view.remote_actions[0].state), ("waiting", Progress::Expired));
     sent(&app);
 
     module.reconnect(true);
@@ -229,7 +232,7 @@ async fn a_module_that_refuses_is_not_asked_again_until_a_person_does_something(
     app.deliver(&module.ack(&app, &command, failed(0, Reason::Invalid))).await;
     assert_eq!(app.alarms(), ["the module does not carry out `settings`: invalid"]);
     let view = remote(&app).await;
-    assert_eq!((view.settings_standing, view.errands[0].reason.as_str()), ("failed", "invalid"));
+    assert_eq!((view.settings_standing, view.remote_actions[0].reason.as_str()), ("failed", "invalid"));
     app.pass_ms(100_000).await;
     reports(&app, 0).await;
     assert!(sent(&app).is_empty());

@@ -2,7 +2,7 @@
 
 use super::{
     state::{DemoMachine, State},
-    teacher::{Lessons, teach},
+    teacher::{LearningWatch, teach},
 };
 use anyhow::{Context, Result};
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::task::JoinHandle;
-use web::{DemoControl, DemoLesson, DemoModule};
+use web::{DemoControl, DemoLearning, DemoModule};
 
 /// All modules that run, by id, with what they are wired to.
 pub struct Fleet {
@@ -27,9 +27,9 @@ pub struct Fleet {
 struct Member {
     module: VirtualModule,
     machine: DemoMachine,
-    lessons: Lessons,
+    watch: LearningWatch,
     /// What it was taught last.
-    lesson: Mutex<Option<DemoLesson>>,
+    learning_result: Mutex<Option<DemoLearning>>,
     /// Who teaches it.
     teacher: Mutex<Option<JoinHandle<()>>>,
 }
@@ -57,8 +57,9 @@ impl Fleet {
             })
             .await
             .with_context(|| format!("cannot start the virtual module {}", it.id))?;
-            let lessons = Lessons::of(backend, &machine.code).await?;
-            let member = Member { module, machine, lessons, lesson: Mutex::default(), teacher: Mutex::default() };
+            let watch = LearningWatch::of(backend, &machine.code).await?;
+            let member =
+                Member { module, machine, watch, learning_result: Mutex::default(), teacher: Mutex::default() };
             fleet.order.push(identity.id.clone());
             fleet.members.insert(identity.id.clone(), Arc::new(member));
         }
@@ -79,12 +80,12 @@ impl Fleet {
 }
 
 impl Member {
-    fn set_lesson(&self, lesson: Option<DemoLesson>) {
-        *self.lesson.lock().unwrap_or_else(PoisonError::into_inner) = lesson;
+    fn set_learning(&self, learning_result: Option<DemoLearning>) {
+        *self.learning_result.lock().unwrap_or_else(PoisonError::into_inner) = learning_result;
     }
 
-    fn lesson(&self) -> Option<DemoLesson> {
-        self.lesson.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn learning_result(&self) -> Option<DemoLearning> {
+        self.learning_result.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn start_teaching(self: &Arc<Self>) {
@@ -93,13 +94,15 @@ impl Member {
             return;
         }
         // The module begins by listening; it says so itself only after a moment.
-        self.set_lesson(Some(DemoLesson { stage: "quiet", ended: false, coins: 0, coins_asked: 0 }));
+        self.set_learning(Some(DemoLearning { stage: "quiet", ended: false, coins: 0, coins_asked: 0 }));
         let member = self.clone();
         *teacher = Some(tokio::spawn(async move {
-            let taught = teach(&member.module, &member.lessons, |lesson| member.set_lesson(Some(lesson))).await;
+            let taught =
+                teach(&member.module, &member.watch, |learning_result| member.set_learning(Some(learning_result)))
+                    .await;
             if let Err(error) = taught {
                 tracing::warn!(module = %member.module.id(), "could not be taught: {error:#}");
-                member.set_lesson(None);
+                member.set_learning(None);
             }
         }));
     }
@@ -108,7 +111,7 @@ impl Member {
         if let Some(teacher) = self.teacher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             teacher.abort();
         }
-        self.set_lesson(None);
+        self.set_learning(None);
     }
 }
 
@@ -123,7 +126,7 @@ impl DemoControl for Fleet {
                 code: member.machine.code.clone(),
                 on: member.module.is_on(),
                 pulses: member.module.machine_pulses(),
-                lesson: member.lesson(),
+                learning_result: member.learning_result(),
             })
         };
         self.order.iter().filter_map(of).collect()

@@ -7,26 +7,26 @@ use backend::{ids::MachineId, machines, modules::LearningResultView};
 use module_host::{BUTTON_LONG, Snapshot, TRIAL_CREDITS, VirtualModule};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-use web::DemoLesson;
+use web::DemoLearning;
 
 /// How often the person looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A module that does not begin, or take a coin, within this long is not waited for.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// A learning ends sooner, even where each pair of widths and gaps has to be tried.
-const LESSON_MAX: Duration = Duration::from_secs(300);
+const LEARNING_MAX: Duration = Duration::from_secs(300);
 /// How long a press is, and the pause after it.
 const PRESS: Duration = Duration::from_millis(300);
 /// Longer than the press that begins a learning needs.
 const LONG_PRESS: Duration = BUTTON_LONG.saturating_add(Duration::from_millis(500));
 
 /// A machine of the demo as its operator looks at it.
-pub struct Lessons {
+pub struct LearningWatch {
     backend: backend::Context,
     machine_id: MachineId,
 }
 
-impl Lessons {
+impl LearningWatch {
     /// Of the machine with this scan code.
     pub async fn of(backend: &backend::Context, code: &str) -> Result<Self> {
         let row = machines::list::find_machine(backend, &system(), code).await?;
@@ -35,18 +35,18 @@ impl Lessons {
 
     /// What its module says of its last learning.
     async fn last(&self) -> Result<Option<LearningResultView>> {
-        Ok(machines::remote::remote(&self.backend, &system(), self.machine_id).await?.lesson)
+        Ok(machines::remote::remote(&self.backend, &system(), self.machine_id).await?.learning_result)
     }
 
     async fn running(&self) -> Result<Option<LearningResultView>> {
-        Ok(self.last().await?.filter(|lesson| !lesson.ended))
+        Ok(self.last().await?.filter(|learning| !learning.ended))
     }
 
     /// Waits until a learning is in progress that is so far.
     async fn until(&self, is_so_far: impl Fn(&LearningResultView) -> bool) -> Result<LearningResultView> {
         loop {
-            if let Some(lesson) = self.running().await?.filter(&is_so_far) {
-                return Ok(lesson);
+            if let Some(learning) = self.running().await?.filter(&is_so_far) {
+                return Ok(learning);
             }
             sleep(LOOK_EVERY).await;
         }
@@ -54,17 +54,17 @@ impl Lessons {
 }
 
 /// Plays that person until the learning is over; `tell` hears how far it is.
-pub async fn teach(module: &VirtualModule, lessons: &Lessons, tell: impl Fn(DemoLesson)) -> Result<()> {
-    timeout(LESSON_MAX, lesson(module, lessons, tell)).await.context("the learning did not end")?
+pub async fn teach(module: &VirtualModule, watch: &LearningWatch, tell: impl Fn(DemoLearning)) -> Result<()> {
+    timeout(LEARNING_MAX, play(module, watch, tell)).await.context("the learning did not end")?
 }
 
-async fn lesson(module: &VirtualModule, lessons: &Lessons, tell: impl Fn(DemoLesson)) -> Result<()> {
-    let told = |lesson: &LearningResultView| tell(shown(lesson));
-    let begun = match lessons.running().await? {
-        Some(lesson) => lesson,
+async fn play(module: &VirtualModule, watch: &LearningWatch, tell: impl Fn(DemoLearning)) -> Result<()> {
+    let told = |learning: &LearningResultView| tell(shown(learning));
+    let begun = match watch.running().await? {
+        Some(learning) => learning,
         None => {
             module.press_button(LONG_PRESS).await;
-            timeout(ANSWER_MAX, lessons.until(|_| true)).await.context("the module did not begin to learn")??
+            timeout(ANSWER_MAX, watch.until(|_| true)).await.context("the module did not begin to learn")??
         }
     };
     told(&begun);
@@ -72,21 +72,21 @@ async fn lesson(module: &VirtualModule, lessons: &Lessons, tell: impl Fn(DemoLes
     let mut coin_due = Instant::now();
     let mut coins = None;
     loop {
-        let lesson = lessons.last().await?.context("the module's learning is gone")?;
-        told(&lesson);
-        if lesson.ended {
+        let learning = watch.last().await?.context("the module's learning is gone")?;
+        told(&learning);
+        if learning.ended {
             return Ok(());
         }
-        match lesson.stage {
+        match learning.stage {
             // A coin that is not told within a while was not taken: the next one is inserted all the same.
-            "sampling" if coins != Some(lesson.coins) || Instant::now() >= coin_due => {
-                coins = Some(lesson.coins);
+            "sampling" if coins != Some(learning.coins) || Instant::now() >= coin_due => {
+                coins = Some(learning.coins);
                 module.insert_coin(1).await;
                 coin_due = Instant::now() + ANSWER_MAX;
                 sleep(LOOK_EVERY).await;
                 trial.before = module.snapshot();
             }
-            "confirming" if trial.is_credited(module.snapshot(), lesson.test_pulses) => {
+            "confirming" if trial.is_credited(module.snapshot(), learning.test_pulses) => {
                 for _ in 0..TRIAL_CREDITS {
                     module.press_button(PRESS).await;
                     sleep(PRESS).await;
@@ -99,8 +99,13 @@ async fn lesson(module: &VirtualModule, lessons: &Lessons, tell: impl Fn(DemoLes
     }
 }
 
-fn shown(lesson: &LearningResultView) -> DemoLesson {
-    DemoLesson { stage: lesson.stage, ended: lesson.ended, coins: lesson.coins, coins_asked: lesson.coins_asked }
+fn shown(learning: &LearningResultView) -> DemoLearning {
+    DemoLearning {
+        stage: learning.stage,
+        ended: learning.ended,
+        coins: learning.coins,
+        coins_asked: learning.coins_asked,
+    }
 }
 
 /// The bursts that a module tries on its machine, one after another.

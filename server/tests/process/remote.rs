@@ -66,7 +66,7 @@ async fn a_module_learns_coins_and_the_operator_accepts_what_it_learned() {
     // may be too uneven to learn from, and the module says so.
     let mut learnings = 1;
     while learn(&member, &visitor, &path, &machine.module).await != "stored" {
-        assert!(learnings < LEARNINGS_MAX, "{:?}", member.get(&path).await.texts("#lesson ~ p"));
+        assert!(learnings < LEARNINGS_MAX, "{:?}", member.get(&path).await.texts("#learning_result ~ p"));
         learnings += 1;
     }
     let page = member.get(&path).await;
@@ -106,14 +106,14 @@ async fn a_module_takes_settings_restarts_and_tells_how_it_is() {
     visitor.demo_button(&machine.module, "start").await;
     shows(&member, &path, "[data-standing=in_force]").await;
 
-    for (errand, action, shown) in [
+    for (remote_action, action, shown) in [
         ("locate", "locate", "[data-state=done]"),
         // What it tells comes with its next status: it must not restart before that.
         ("diagnose", "diagnose", "#diagnostics ~ .pairs"),
         ("restart", "reboot", "[data-state=done]"),
     ] {
-        send(&member, &path, "/module/errands", &[("errand", errand)]).await;
-        shows(&member, &path, &format!("[data-errand={action}][data-state=done]")).await;
+        send(&member, &path, "/module/remote-actions", &[("remote_action", remote_action)]).await;
+        shows(&member, &path, &format!("[data-remote-action={action}][data-state=done]")).await;
         shows(&member, &path, shown).await;
     }
     let rows = member.get(&path).await.texts(".pairs tr");

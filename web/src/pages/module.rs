@@ -121,17 +121,24 @@ struct RemoteActionRow<'a> {
 
 /// What the live part names.
 pub(crate) fn state_context(member: &Member, view: &RemoteView) -> Context {
-    let rows: Vec<RemoteActionRow<'_>> =
-        view.errands.iter().map(|view| RemoteActionRow { view, reason_word: known(&REASONS, &view.reason) }).collect();
-    let refused = view.errands.iter().find(|errand| errand.action == "settings");
-    let lesson = view.lesson.as_ref();
+    let rows: Vec<RemoteActionRow<'_>> = view
+        .remote_actions
+        .iter()
+        .map(|view| RemoteActionRow { view, reason_word: known(&REASONS, &view.reason) })
+        .collect();
+    let refused = view.remote_actions.iter().find(|remote_action| remote_action.action == "settings");
+    let learning_result = view.learning_result.as_ref();
     let mut context = member_context(member);
     context.insert("tab", "fleet");
     context.insert("view", view);
-    context.insert("errands", &rows);
-    context.insert("settings_reason", &refused.map_or("unknown", |errand| known(&REASONS, &errand.reason)));
-    context.insert("learn_stage", &lesson.map(|lesson| known(&STAGES, lesson.stage)));
-    context.insert("learn_failure", &lesson.and_then(|lesson| lesson.failure).map(|word| known(&FAILURES, word)));
+    context.insert("remote_actions", &rows);
+    context
+        .insert("settings_reason", &refused.map_or("unknown", |remote_action| known(&REASONS, &remote_action.reason)));
+    context.insert("learn_stage", &learning_result.map(|learning_result| known(&STAGES, learning_result.stage)));
+    context.insert(
+        "learn_failure",
+        &learning_result.and_then(|learning_result| learning_result.failure).map(|word| known(&FAILURES, word)),
+    );
     let cause = view.diagnostics.as_ref().and_then(|told| told.reset_cause);
     context.insert("reset_cause", &cause.map(|word| known(&CAUSES, word)));
     context
@@ -237,13 +244,13 @@ pub(crate) async fn set_settings(
 /// A remote action's form.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RemoteActionForm {
-    errand: String,
+    remote_action: String,
     /// One was asked, where one is.
     #[serde(default)]
     sure: String,
 }
 
-/// `POST /operator/machines/{id}/module/errands`
+/// `POST /operator/machines/{id}/module/remote-actions`
 #[handler]
 pub(crate) async fn send(
     page: Page,
@@ -251,17 +258,17 @@ pub(crate) async fn send(
     Path(id): Path<MachineId>,
     Form(form): Form<RemoteActionForm>,
 ) -> Result<Response, Failure> {
-    let (errand, notice) = match form.errand.as_str() {
+    let (remote_action, notice) = match form.remote_action.as_str() {
         "locate" => (RemoteAction::Locate, "locate"),
         "restart" => (RemoteAction::Restart, "restart"),
         "diagnose" => (RemoteAction::Diagnose, "diagnose"),
         "stop" => (RemoteAction::StopLearning, "stop"),
-        _ => return Err(Failure::Malformed("there is no such errand")),
+        _ => return Err(Failure::Malformed("there is no such remote_action")),
     };
     if notice == "restart" && !confirm::is_confirmed(&form.sure) {
-        return ask(page, &signed, id, "restart", "errands", &[("errand", "restart")]).await;
+        return ask(page, &signed, id, "restart", "remote-actions", &[("remote_action", "restart")]).await;
     }
-    let outcome = module::order_remote_action(&page.app.backend, &signed.actor, id, errand).await;
+    let outcome = module::order_remote_action(&page.app.backend, &signed.actor, id, remote_action).await;
     after(page, &signed, id, None, notice, outcome).await
 }
 
@@ -305,8 +312,8 @@ pub(crate) async fn learn(
     let (Ok(coins), Ok(test_pulses)) = (form.coins.trim().parse(), test_pulses) else {
         return refuse(page, &signed, id, None, "learn").await;
     };
-    let errand = RemoteAction::Learn(LearnOptions { coins, confirm: form.confirm, test_pulses });
-    let outcome = module::order_remote_action(&page.app.backend, &signed.actor, id, errand).await;
+    let remote_action = RemoteAction::Learn(LearnOptions { coins, confirm: form.confirm, test_pulses });
+    let outcome = module::order_remote_action(&page.app.backend, &signed.actor, id, remote_action).await;
     after(page, &signed, id, None, "learn", outcome).await
 }
 

@@ -7,7 +7,7 @@ mod module;
 use super::{confirm, connections, demo, fleet, machine, module::STAGES, resend, sale, sales, scan, sign_in};
 use crate::{
     config::{MqttConnection, MqttParty},
-    demo::{DemoControl, DemoLesson, DemoModule, DemoPanel},
+    demo::{DemoControl, DemoLearning, DemoModule, DemoPanel},
     error_page,
     failure::{ERROR_WORDS, ErrorWords, Failure, chain},
     guard::form_token::ExpiredForm,
@@ -470,7 +470,7 @@ fn sign_in_and_error_pages() {
 fn pages_that_ask_that_wait_and_that_send_again() {
     let templates = templates();
     for word in ["restart", "disable", "disconnect"] {
-        let fields = [("errand", word)];
+        let fields = [("remote_action", word)];
         let question = confirm::Question { word, about: "Carousel <1>", action: "/do", fields: &fields, back: "/back" };
         let html = each(
             &templates,
@@ -533,14 +533,14 @@ fn demo_page() {
         code: "K3J9".into(),
         on,
         pulses,
-        lesson: None,
+        learning_result: None,
     };
     let html =
         each(&templates, "demo", "demo.html", &demo::context(&panel, &[one(true, 1), one(false, 12), one(true, 0)]));
     assert!(html[1].contains("mosquitto_sub -h 127.0.0.1 -p 1883 -u i-demo"));
     let taught = |stage: &'static str, ended: bool| {
-        let lesson = Some(DemoLesson { stage, ended, coins: 3, coins_asked: 10 });
-        DemoModule { lesson, ..one(true, 5) }
+        let learning_result = Some(DemoLearning { stage, ended, coins: 3, coins_asked: 10 });
+        DemoModule { learning_result, ..one(true, 5) }
     };
     let stages: Vec<_> =
         STAGES.into_iter().map(|stage| taught(stage, stage == "stored" || stage == "failed")).collect();

@@ -148,14 +148,14 @@ async fn restart_disable_and_disconnect_ask_before_they_act() {
     let page = browser.get(&path).await;
     let view = || async { remote::remote(&site.backend, &system(), site.shop.machine_id).await.unwrap() };
     for (form, fields, title) in [
-        ("errands", [("errand", "restart")], "Restart the module of Carousel?"),
+        ("remote-actions", [("remote_action", "restart")], "Restart the module of Carousel?"),
         ("credential", [("disabled", "true")], "Disable the module of Carousel?"),
     ] {
         let asked = browser.post(&format!("{path}/{form}"), &page, &fields).await;
         assert_eq!((asked.status, asked.all("h1")), (200, vec![title.into()]));
         assert!(asked.attributes("main a", "href").contains(&path), "it can be left");
         let view_now = view().await;
-        assert!(view_now.errands.is_empty() || form == "credential", "nothing is done yet");
+        assert!(view_now.remote_actions.is_empty() || form == "credential", "nothing is done yet");
         assert!(view_now.row.module.unwrap().disabled_ms.is_none(), "nothing is done yet");
         // An old answer to the question is asked again, since it may be another's by now.
         let old = old_token(&site, &session(&browser));
@@ -169,7 +169,7 @@ async fn restart_disable_and_disconnect_ask_before_they_act() {
     }
     let module = view().await.row.module.unwrap();
     assert!(module.disabled_ms.is_some());
-    assert_eq!(view().await.errands.len(), 1);
+    assert_eq!(view().await.remote_actions.len(), 1);
     // What gives back does not ask.
     assert_eq!(browser.post(&format!("{path}/credential"), &page, &[("disabled", "false")]).await.status, 303);
 }

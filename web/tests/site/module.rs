@@ -47,7 +47,7 @@ async fn settings_are_chosen_sent_and_shown_in_force() {
     let saved = post(&browser, &format!("{path}/settings"), &form).await;
     assert_eq!((saved.status, saved.location()), (303, format!("{path}?done=settings").as_str()));
     // The module says that it took them; its status follows.
-    live.until("data-errand=\"settings\" data-state=\"done\"").await;
+    live.until("data-remote-action=\"settings\" data-state=\"done\"").await;
     live.until("data-standing=\"waiting\"").await;
     site.field.tell(&site.shop.module, |status| status.settings_version = 1).await;
     live.until("data-standing=\"in_force\"").await;
@@ -100,24 +100,31 @@ async fn bad_settings_are_refused_and_stay_in_the_form() {
 }
 
 #[tokio::test]
-async fn errands_are_buttons_and_their_end_is_shown() {
+async fn remote_actions_are_buttons_and_their_end_is_shown() {
     let site = Site::open().await;
     let browser = site.operator().await;
     let path = path(&site);
     let page = browser.get(&path).await;
     assert!(page.text.contains("Nothing was ordered yet."));
     let mut live = browser.stream(&format!("{path}/events")).await;
-    for (errand, action) in [("locate", "locate"), ("restart", "reboot"), ("diagnose", "diagnose"), ("stop", "learn")] {
-        let answer = browser.post(&format!("{path}/errands"), &page, &[("errand", errand), ("sure", "yes")]).await;
-        assert_eq!(answer.location(), format!("{path}?done={errand}"));
-        live.until(&format!("data-errand=\"{action}\" data-state=\"done\"")).await;
+    for (remote_action, action) in
+        [("locate", "locate"), ("restart", "reboot"), ("diagnose", "diagnose"), ("stop", "learn")]
+    {
+        let answer = browser
+            .post(&format!("{path}/remote-actions"), &page, &[("remote_action", remote_action), ("sure", "yes")])
+            .await;
+        assert_eq!(answer.location(), format!("{path}?done={remote_action}"));
+        live.until(&format!("data-remote-action=\"{action}\" data-state=\"done\"")).await;
         assert_eq!(browser.get(answer.location()).await.all(".notice").len(), 1);
     }
-    assert_eq!(browser.post(&format!("{path}/errands"), &page, &[("errand", "explode")]).await.status, 400);
+    assert_eq!(
+        browser.post(&format!("{path}/remote-actions"), &page, &[("remote_action", "explode")]).await.status,
+        400
+    );
     site.field.disconnect(&site.shop.module).await;
     live.until("The module is not connected. Orders are dropped").await;
     browser.post(&format!("{path}/learn"), &page, &[("coins", "12"), ("confirm", "false")]).await;
-    live.until("data-errand=\"learn\" data-state=\"pending\"").await;
+    live.until("data-remote-action=\"learn\" data-state=\"pending\"").await;
 }
 
 #[tokio::test]
@@ -200,20 +207,25 @@ async fn anothers_module_and_a_stranger_get_nothing() {
     assert_eq!(browser.get(&format!("{theirs}/events")).await.status, 404);
     let form = settings(&page, &[]);
     assert_eq!(post(&browser, &format!("{theirs}/settings"), &form).await.status, 404);
-    let errand = [("errand", "restart")];
-    assert_eq!(browser.post(&format!("{theirs}/errands"), &page, &errand).await.status, 404);
+    let remote_action = [("remote_action", "restart")];
+    assert_eq!(browser.post(&format!("{theirs}/remote-actions"), &page, &remote_action).await.status, 404);
     let learn = [("coins", "10"), ("confirm", "false")];
     assert_eq!(browser.post(&format!("{theirs}/learn"), &page, &learn).await.status, 404);
     let judge = [("heard_ms", "1"), ("accept", "true")];
     assert_eq!(browser.post(&format!("{theirs}/learned"), &page, &judge).await.status, 404);
 
     let mine = path(&site);
-    assert_eq!(browser.post_plain(&format!("{mine}/errands"), &[], &errand).await.status, 403, "no token");
+    assert_eq!(
+        browser.post_plain(&format!("{mine}/remote-actions"), &[], &remote_action).await.status,
+        403,
+        "no token"
+    );
     let stranger = site.browser();
     assert_eq!(stranger.get(&mine).await.status, 303, "signs in first");
-    let refused = stranger.post(&format!("{mine}/errands"), &stranger.get("/sign-in").await, &errand).await;
+    let refused =
+        stranger.post(&format!("{mine}/remote-actions"), &stranger.get("/sign-in").await, &remote_action).await;
     assert_ne!(refused.status, 200);
-    assert!(remote::remote(&site.backend, &system(), site.shop.machine_id).await.unwrap().errands.is_empty());
+    assert!(remote::remote(&site.backend, &system(), site.shop.machine_id).await.unwrap().remote_actions.is_empty());
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ const NONSENSE: [(&str, &str); 8] = [
     ("price_id", "x"),
     ("amount_minor", "1e9"),
     ("on", "maybe"),
-    ("errand", "explode"),
+    ("remote_action", "explode"),
     ("label", ""),
     ("coins", "-1"),
     ("disabled", "perhaps"),
@@ -125,7 +125,7 @@ async fn a_forms_address_opened_anew_leads_to_its_page() {
         (format!("/s/{}/order", site.shop.code), format!("/s/{}", site.shop.code)),
         (format!("{machine}/active"), machine.clone()),
         (format!("{machine}/prices/{}", site.shop.price_id), machine.clone()),
-        (format!("{machine}/module/errands"), format!("{machine}/module")),
+        (format!("{machine}/module/remote-actions"), format!("{machine}/module")),
         ("/sign-out".into(), "/operator".into()),
     ] {
         let answer = browser.get(&address).await;

@@ -47,7 +47,7 @@ async fn a_viewer_changes_nothing() {
     for (target, fields) in [
         ("active", vec![("on", "false")]),
         ("locked", vec![("on", "true")]),
-        ("module/errands", vec![("errand", "locate")]),
+        ("module/remote-actions", vec![("remote_action", "locate")]),
         ("module/credential", vec![("disabled", "true"), ("sure", "yes")]),
     ] {
         let refused = browser.post(&format!("{path}/{target}"), &page, &fields).await;

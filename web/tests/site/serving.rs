@@ -130,7 +130,7 @@ async fn the_demos_panel_moves_the_machines() {
     live.until("4 of 10 coins").await;
     assert_eq!(demo.taught.load(Ordering::SeqCst), 1);
     let during = browser.get("/demo").await;
-    assert_eq!(during.all("[data-lesson]"), ["Measuring"]);
+    assert_eq!(during.all("[data-learning-result]"), ["Measuring"]);
     assert!(during.attributes("form", "action").iter().all(|action| !action.ends_with("/teach")), "one at a time");
     let stop = browser.submit(&page, 2).await;
     assert_eq!(stop.status, 303);

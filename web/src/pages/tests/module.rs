@@ -13,11 +13,11 @@ use protocol::messages::CoinProfile;
 
 const AT_MS: i64 = 1_795_404_636_000;
 
-fn errand(action: &'static str, state: Progress, reason: &str) -> RemoteActionView {
+fn remote_action(action: &'static str, state: Progress, reason: &str) -> RemoteActionView {
     RemoteActionView { action, state, reason: reason.into(), ordered_ms: AT_MS, heard_ms: Some(AT_MS + 900) }
 }
 
-fn lesson(stage: &'static str) -> LearningResultView {
+fn learning_result(stage: &'static str) -> LearningResultView {
     let ended = ["stored", "failed"].contains(&stage);
     let profile = CoinProfile {
         idle_high: true,
@@ -87,8 +87,8 @@ fn remote(standing: &'static str, online: bool) -> RemoteView {
         settings: ModuleSettings::default(),
         settings_changed_ms: (standing != "built_in").then_some(AT_MS),
         settings_standing: standing,
-        errands: vec![],
-        lesson: None,
+        remote_actions: vec![],
+        learning_result: None,
         behind: None,
         diagnostics: None,
     }
@@ -106,7 +106,7 @@ fn settings_in_every_standing() {
         for online in [true, false] {
             let mut view = remote(standing, online);
             if standing == "failed" {
-                view.errands = vec![errand("settings", Progress::Failed, "invalid")];
+                view.remote_actions = vec![remote_action("settings", Progress::Failed, "invalid")];
             }
             let html = render(&format!("module-{standing}-{online}"), &view, None, None);
             assert!(html[1].contains(&format!("data-standing=\"{standing}\"")));
@@ -114,7 +114,7 @@ fn settings_in_every_standing() {
             assert_eq!(
                 html[1].matches("method=\"post\"").count(),
                 8,
-                "sign out, three errands, settings, learning, access, another module"
+                "sign out, three remote_actions, settings, learning, access, another module"
             );
         }
     }
@@ -134,23 +134,24 @@ fn every_word_of_a_module_has_its_text() {
     let mut view = remote("failed", true);
     for reason in REASONS.into_iter().chain(["", "something_new"]) {
         let actions = ["settings", "lock", "learn", "reboot", "locate", "diagnose"];
-        view.errands = actions.map(|action| errand(action, Progress::Failed, reason)).into();
+        view.remote_actions = actions.map(|action| remote_action(action, Progress::Failed, reason)).into();
         render(&format!("module-reason-{reason}"), &view, None, None);
     }
-    view.lesson = Some(LearningResultView { confirmed: Some(false), test_pulses: 0, ..lesson("stored") });
-    assert!(render("module-lesson-untried", &view, None, None)[1].contains("Not tried"));
-    view.errands = [Progress::Pending, Progress::Done, Progress::Failed, Progress::Expired]
-        .map(|state| errand("reboot", state, "busy"))
+    view.learning_result =
+        Some(LearningResultView { confirmed: Some(false), test_pulses: 0, ..learning_result("stored") });
+    assert!(render("module-learning-result-untried", &view, None, None)[1].contains("Not tried"));
+    view.remote_actions = [Progress::Pending, Progress::Done, Progress::Failed, Progress::Expired]
+        .map(|state| remote_action("reboot", state, "busy"))
         .into();
-    let html = render("module-errands", &view, None, None);
+    let html = render("module-remote-actions", &view, None, None);
     assert!(html[1].contains("It will not be done any more"));
     for stage in STAGES.into_iter().chain(["unknown", "something_new"]) {
         for verdict in [Verdict::Open, Verdict::Accepted, Verdict::Discarded] {
             let open = verdict == Verdict::Open;
-            let base = lesson(stage);
+            let base = learning_result(stage);
             let acceptable = base.acceptable && open;
-            view.lesson = Some(LearningResultView { verdict, acceptable, ..base });
-            let html = render(&format!("module-lesson-{stage}-{verdict:?}"), &view, None, None);
+            view.learning_result = Some(LearningResultView { verdict, acceptable, ..base });
+            let html = render(&format!("module-learning-result-{stage}-{verdict:?}"), &view, None, None);
             let ended = ["stored", "failed"].contains(&stage);
             assert_eq!(html[1].contains("id=\"accept\""), ended && open, "{stage} {verdict:?}");
             assert_eq!(html[1].contains("id=\"discard\""), ended && open, "{stage} {verdict:?}");
@@ -158,8 +159,9 @@ fn every_word_of_a_module_has_its_text() {
         }
     }
     for failure in FAILURES.into_iter().chain(["something_new"]) {
-        let bare = LearningResultView { profile: None, widths_ms: None, acceptable: false, ..lesson("failed") };
-        view.lesson = Some(LearningResultView { failure: Some(failure), ..bare });
+        let bare =
+            LearningResultView { profile: None, widths_ms: None, acceptable: false, ..learning_result("failed") };
+        view.learning_result = Some(LearningResultView { failure: Some(failure), ..bare });
         let html = render(&format!("module-failure-{failure}"), &view, None, None);
         assert!(!html[1].contains("id=\"accept\"") && html[1].contains("id=\"discard\""));
     }
@@ -186,14 +188,14 @@ fn notices_and_refusals() {
 #[test]
 fn with_everything_and_with_nothing() {
     let mut view = remote("waiting", true);
-    view.errands = vec![
-        errand("settings", Progress::Pending, ""),
-        errand("lock", Progress::Done, ""),
-        errand("learn", Progress::Done, ""),
-        errand("reboot", Progress::Failed, "busy"),
-        errand("locate", Progress::Expired, ""),
+    view.remote_actions = vec![
+        remote_action("settings", Progress::Pending, ""),
+        remote_action("lock", Progress::Done, ""),
+        remote_action("learn", Progress::Done, ""),
+        remote_action("reboot", Progress::Failed, "busy"),
+        remote_action("locate", Progress::Expired, ""),
     ];
-    view.lesson = Some(lesson("stored"));
+    view.learning_result = Some(learning_result("stored"));
     view.diagnostics = Some(diagnostics(Some("watchdog")));
     let html = render("module", &view, None, None);
     assert!(html[1].contains("Waiting for the module") && html[1].contains("0badcafe:57"));

@@ -31,7 +31,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tokio_util::sync::CancellationToken;
-use web::{DemoControl, DemoLesson, DemoModule, DemoPanel, Limits, TrustedProxies, WebConfig};
+use web::{DemoControl, DemoLearning, DemoModule, DemoPanel, Limits, TrustedProxies, WebConfig};
 
 pub const EMAIL: &str = "owner@example.com";
 pub const PASSWORD: &str = "correct horse battery";
@@ -200,7 +200,7 @@ impl DemoControl for FakeDemo {
             code: "CODE".into(),
             on: self.stopped.load(Ordering::SeqCst) == 0,
             pulses: self.pulses.load(Ordering::SeqCst),
-            lesson: (self.taught.load(Ordering::SeqCst) > 0).then_some(DemoLesson {
+            learning_result: (self.taught.load(Ordering::SeqCst) > 0).then_some(DemoLearning {
                 stage: "sampling",
                 ended: false,
                 coins: 4,
