@@ -25,6 +25,9 @@ pub enum Error {
     /// The machine cannot credit now; no order was made.
     #[error("the machine cannot take money now: {}", .0.words())]
     NotReady(Readiness),
+    /// The payment provider has to say first who pays; no order was made.
+    #[error("the payment provider has to say first who pays")]
+    PayerUnknown,
     /// Somebody changed it meanwhile; nothing was done.
     #[error("{0} was changed in the meantime; reload and try again")]
     Conflict(&'static str),

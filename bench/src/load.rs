@@ -13,6 +13,7 @@ use backend::{
     },
     ids::MachineId,
     live::{LiveEvent, LiveKind},
+    payments::method::PayerApp,
     sales::{SaleState, readiness::Readiness, views},
 };
 use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions, mqttbytes::QoS};
@@ -137,7 +138,7 @@ async fn one_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) 
 async fn try_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) -> Result<()> {
     let (sender, credited) = oneshot::channel();
     locked(&measuring.waiting).insert(slot.machine_id, (None, sender));
-    let readiness = scan_machine::scan(&server.backend, &slot.code).await?.readiness;
+    let readiness = scan_machine::scan(&server.backend, &slot.code, PayerApp::Browser).await?.readiness;
     anyhow::ensure!(readiness == Readiness::Ready, "the machine is {}", readiness.as_str());
     let checkout = place_order::order(
         &server.backend,
@@ -147,6 +148,9 @@ async fn try_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) 
             amount_minor: AMOUNT_MINOR,
             form_key: random_text(&SystemRandom, 20),
             payer_ip: Ipv4Addr::LOCALHOST.into(),
+            app: PayerApp::Browser,
+            way: None,
+            payer: None,
         },
     )
     .await?;

@@ -26,7 +26,7 @@ use backend::{
     machines::{fleet, shapes::PriceChange},
     modules::{Admission, admission},
     money::Currency,
-    payments::{RealProviders, wechat},
+    payments::{RealProviders, method::PayerApp, wechat},
     sales::readiness::Readiness,
     zones::Zone,
 };
@@ -193,7 +193,8 @@ impl ServerUnderTest {
     async fn until_ready(&self) -> Result<()> {
         let begun = Instant::now();
         for slot in &self.slots {
-            while scan_machine::scan(&self.backend, &slot.code).await?.readiness != Readiness::Ready {
+            while scan_machine::scan(&self.backend, &slot.code, PayerApp::Browser).await?.readiness != Readiness::Ready
+            {
                 anyhow::ensure!(begun.elapsed() < Duration::from_secs(60), "modules did not connect within 60 s");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

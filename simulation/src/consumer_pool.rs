@@ -12,7 +12,7 @@ use backend::{
         place_order::{Checkout, OrderRequest},
         probe_module, show_sale,
     },
-    payments::provider::Handoff,
+    payments::method::PayerApp,
     sales::{readiness::Readiness, shapes::PriceView},
 };
 use protocol::ModuleId;
@@ -157,6 +157,9 @@ impl World {
             amount_minor: price.amount.amount_minor,
             form_key: format!("form-of-consumer-{index:04}"),
             payer_ip: Ipv4Addr::LOCALHOST.into(),
+            app: PayerApp::Browser,
+            way: None,
+            payer: None,
         };
         self.trace.note(now_us, format_args!("consumer {index}: orders {}", price.label));
         self.go_on(Call::order(index, backend, request)).await
@@ -188,7 +191,7 @@ impl World {
             }
             Err(error) => return Err(error.into()),
         };
-        let Handoff::Redirect { url } = &checkout.handoff;
+        let url = &checkout.next;
         self.trace.note(now_us, format_args!("consumer {index}: sale {}, sent to {url}", checkout.token));
         let consumer = &mut self.consumer_pool.consumers[index];
         // A form whose sale is over buys another; and a store that was put back may have forgotten the form.

@@ -3,7 +3,7 @@
 use crate::{
     chance::SeededRandom,
     operators::system,
-    provider::{Intent, ProviderBooks, SIGNATURE, SIGNATURE_HEADER, SimProvider},
+    provider::{Intent, PROVIDER, ProviderBooks, SimProvider},
     time::{ServerClock, Time},
     world::{Checked, Event, Violation, World},
 };
@@ -21,8 +21,8 @@ use backend::{
         in_progress::{Job, Work},
     },
     modules::registry,
-    payments::provider::RawCallback,
 };
+use fake_providers::notice::Callback;
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
@@ -355,7 +355,7 @@ impl World {
         }
         for intent in intents {
             match intent {
-                Intent::Notify { account_token, body } => self.plan_callback(account_token, body),
+                Intent::Notify { account_token, callback } => self.plan_callback(account_token, callback),
                 Intent::PayEarly { out_trade_no, after_ms } => {
                     self.plan_in(after_ms * 1000, Event::Pay { out_trade_no });
                 }
@@ -370,8 +370,8 @@ impl World {
         violation.map_or(Ok(()), |violation| Err(Violation(format!("the provider was asked for {violation}"))))
     }
 
-    fn plan_callback(&mut self, account_token: String, body: String) {
-        let event = Event::Callback { account_token, body, tries: 0 };
+    fn plan_callback(&mut self, account_token: String, callback: Callback) {
+        let event = Event::Callback { account_token, callback, tries: 0 };
         let fast_us = self.net.between(20_000..=400_000);
         if self.net.percent(self.fault_rates.callback) {
             match self.net.between(0..=2) {
@@ -387,46 +387,39 @@ impl World {
         self.plan_in(fast_us, event);
     }
 
-    fn plan_callback_again(&mut self, account_token: String, body: String, tries: usize) {
+    fn plan_callback_again(&mut self, account_token: String, callback: Callback, tries: usize) {
         if let Some(wait_s) = CALLBACK_RETRIES_S.get(tries) {
-            self.plan_in(wait_s * 1_000_000, Event::Callback { account_token, body, tries: tries + 1 });
+            self.plan_in(wait_s * 1_000_000, Event::Callback { account_token, callback, tries: tries + 1 });
         }
     }
 
-    pub async fn callback(&mut self, account_token: String, body: String, tries: usize) -> Checked {
+    pub async fn callback(&mut self, account_token: String, callback: Callback, tries: usize) -> Checked {
         let now_us = self.time.now_us();
         let lost = self.net.percent(self.fault_rates.callback);
         let Some(backend) = self.server.reach().filter(|_| !lost) else {
-            self.plan_callback_again(account_token, body, tries);
+            self.plan_callback_again(account_token, callback, tries);
             return Ok(());
         };
-        self.trace.note(now_us, format_args!("callback: {body}"));
-        let headers = [(SIGNATURE_HEADER.to_owned(), SIGNATURE.to_owned())];
-        let raw = RawCallback { headers: &headers, body: body.as_bytes() };
-        let outcome = take_callback::callback(&backend, &account_token, raw).await;
+        self.trace.note(now_us, format_args!("callback: {}", String::from_utf8_lossy(&callback.body)));
+        let outcome = take_callback::callback(&backend, PROVIDER, &account_token, callback.raw()).await;
+        let outcome = outcome.map(drop).map_err(|rejected| rejected.cause);
         if self.callback_not_stored(&outcome) {
-            self.plan_callback_again(account_token, body, tries);
+            self.plan_callback_again(account_token, callback, tries);
             return Ok(());
         }
         outcome.map_err(|error| Violation(format!("an authentic callback was refused: {error}")))?;
         // The answer may be lost: the provider makes it again.
         if self.net.percent(self.fault_rates.callback) {
-            self.plan_callback_again(account_token, body, tries);
+            self.plan_callback_again(account_token, callback, tries);
         }
         Ok(())
     }
 
     pub async fn forgery(&mut self, out_trade_no: &str) -> Checked {
-        let Some((account_token, body)) = self.provider_books().forged(out_trade_no) else { return Ok(()) };
+        let Some((account_token, callback)) = self.provider_books().forged(out_trade_no) else { return Ok(()) };
         let Some(backend) = self.server.reach() else { return Ok(()) };
-        let headers = [(SIGNATURE_HEADER.to_owned(), "forged".to_owned())];
-        match take_callback::callback(
-            &backend,
-            &account_token,
-            RawCallback { headers: &headers, body: body.as_bytes() },
-        )
-        .await
-        {
+        let outcome = take_callback::callback(&backend, PROVIDER, &account_token, callback.raw()).await;
+        match outcome.map(drop).map_err(|rejected| rejected.cause) {
             Err(CallbackFailure::Untrusted(_)) => Ok(()),
             outcome if self.callback_not_stored(&outcome) => Ok(()),
             other => Err(Violation(format!("a forged callback was answered {other:?}"))),

@@ -10,7 +10,7 @@ use crate::{
     fault_rates::FaultRates,
     machine::{Link, Machine},
     operators::{Order, system},
-    provider::{ProviderBooks, account_config},
+    provider::{PROVIDER, ProviderBooks, account_config},
     server::{Bus, CLOCK_STEPS_MS, Server},
     store::Store,
     time::Time,
@@ -31,6 +31,7 @@ use backend::{
     money::Currency,
     zones::Zone,
 };
+use fake_providers::notice::Callback;
 use module_firmware::Identity;
 use protocol::{
     limits::PAYLOAD_MAX_BYTES,
@@ -116,7 +117,7 @@ pub(crate) enum Event {
     /// A payer pays.
     Pay { out_trade_no: String },
     /// The provider tells the server.
-    Callback { account_token: String, body: String, tries: usize },
+    Callback { account_token: String, callback: Callback, tries: usize },
     /// A forged callback.
     Forgery { out_trade_no: String },
     /// Somebody gives money back in the provider's console.
@@ -284,9 +285,9 @@ impl World {
                 refund_remainder: index % 2 == 1,
             };
             let operator_id = operator::add_operator(&backend, &system(), operator).await?;
+            let config = serde_json::to_string(&account_config(index))?;
             let account_token =
-                merchant::set_merchant_account(&backend, &system(), operator_id, "wechat", &account_config(index))
-                    .await?;
+                merchant::set_merchant_account(&backend, &system(), operator_id, PROVIDER, &config).await?;
             let new = register_module::provision_module(&backend, &system(), None).await?;
             let price =
                 |pulses: i32, amount_minor| PriceChange { label: format!("{pulses} rides"), amount_minor, pulses };
@@ -416,7 +417,9 @@ impl World {
             Event::CoinSeen { machine, powered } => self.coin_seen(machine, powered)?,
             Event::Consumer(index) => self.consumer(index).await?,
             Event::Pay { out_trade_no } => self.pay(&out_trade_no),
-            Event::Callback { account_token, body, tries } => self.callback(account_token, body, tries).await?,
+            Event::Callback { account_token, callback, tries } => {
+                self.callback(account_token, callback, tries).await?;
+            }
             Event::Forgery { out_trade_no } => self.forgery(&out_trade_no).await?,
             Event::Console { out_trade_no } => self.provider_books().refund_in_console(&out_trade_no),
             Event::Settle { out_refund_no } => self.provider_books().settle(&out_refund_no),

@@ -77,6 +77,10 @@ confirm-disconnect-do = Disconnect now
 
 ## Scan page
 scan-choose = What would you like?
+scan-other-ways = Other ways to pay
+pay-by-wechat = WeChat Pay
+pay-by-other = Another payment provider
+pay-by-code = with a code to scan
 scan-promise = The machine answered just now. If it fails after you paid, your money comes back by itself.
 scan-coins = No money was taken. The machine may still accept coins.
 scan-code = Machine code
@@ -96,6 +100,7 @@ credits = { $n ->
 }
 notice-price-changed = The price has changed since you opened this page. Nothing was charged. These are the prices now.
 notice-lay-open = This page was open for a long time. Nothing was charged. These are the prices now: please choose again.
+notice-payer-unknown = The payment provider has not told us who is paying, so nothing was charged. Choose a price to try again, or pay another way.
 ready-ready = Ready
 ready-offline = Offline
 ready-offline-text = The machine is not connected right now, so it cannot take a payment.
@@ -103,6 +108,11 @@ ready-no_answer = Not answering
 ready-no_answer-text = We asked the machine whether it is ready and got no answer, so we take no payment.
 ready-provider_silent = Payment not possible
 ready-provider_silent-text = The payment provider does not answer at the moment, so we take no order. Nothing was charged. Please try again in a minute.
+ready-other_app = Not payable in this app
+ready-other_app-text = Payments for this machine cannot be made in this app. Open this page, or scan the machine's code, with:
+app-wechat = WeChat
+app-alipay = Alipay
+app-browser = your phone's browser
 ready-fault = Out of order
 ready-fault-text = The machine reports a fault and cannot give credit.
 ready-locked = Locked
@@ -140,6 +150,9 @@ sale-review-text = A person is checking this sale of { $amount }. Your money is 
 sale-settled = Settled by the operator
 sale-settled-text = The operator has looked into this sale of { $amount } and settled it. Ask the operator if you think that something is still open.
 sale-pay = Pay { $amount } now
+sale-pay-script = Paying in this app needs JavaScript. Please switch it on and reload the page.
+sale-code-label = Code to pay with
+sale-code-text = Scan this code with the payment app on a phone to pay { $amount }. This page goes on by itself.
 sale-given = { $given } of { $n ->
     [one] 1 credit
    *[other] { $n } credits

@@ -6,7 +6,7 @@ use crate::{
     guard::{compression, csrf, envelope, limits::RateLimits, session, sign_ins::SignIns, streams::Streams},
     locale::Language,
     mqtt,
-    pages::{connections, fleet, health, machine, module, sale, sales, scan, sign_in},
+    pages::{connections, fleet, health, identity, machine, module, sale, sales, scan, sign_in},
     serve_error::WebError,
     shared::App,
     templates::Templates,
@@ -56,7 +56,8 @@ fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/sale/:token", get(sale::show))
         .at("/sale/:token/pay", get(sale::pay))
         .at("/sale/:token/events", get(sale::events))
-        .at("/callbacks/wechat/:account", post(callbacks::wechat))
+        .at("/identity", get(identity::come_back))
+        .at("/callbacks/:provider/:account", post(callbacks::take))
         .at("/static/:name", get(health::asset))
         .at("/healthz", get(health::healthz))
         .at("/readyz", get(health::readyz))

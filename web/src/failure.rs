@@ -63,7 +63,7 @@ fn backend_status(error: &backend::Error) -> StatusCode {
         E::NotFound(_) => StatusCode::NOT_FOUND,
         E::Forbidden(_) => StatusCode::FORBIDDEN,
         E::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        E::NotReady(_) | E::Conflict(_) => StatusCode::CONFLICT,
+        E::NotReady(_) | E::Conflict(_) | E::PayerUnknown => StatusCode::CONFLICT,
         E::Provider(_) => StatusCode::BAD_GATEWAY,
         E::Bus(_) | E::Store(_) | E::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         E::Inconsistent(_) | E::Sealed | E::Unknown { .. } | E::Config { .. } => StatusCode::INTERNAL_SERVER_ERROR,

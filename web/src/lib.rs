@@ -32,6 +32,8 @@ mod mqtt;
 mod navigation;
 mod page;
 mod pages;
+mod payer_app;
+mod qr_code;
 mod rendering;
 mod serve;
 mod serve_error;

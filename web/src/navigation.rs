@@ -34,7 +34,7 @@ pub(crate) enum Area {
 impl Area {
     pub(crate) fn of(here: &str) -> Self {
         match segments(path_of(here)).first().copied() {
-            Some("s" | "sale") => Area::Consumer,
+            Some("s" | "sale" | "identity") => Area::Consumer,
             Some("operator" | "sign-out") => Area::Operator,
             Some("sign-in") => Area::SignIn,
             Some("demo") => Area::Demo,

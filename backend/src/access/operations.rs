@@ -38,7 +38,7 @@ pub enum Operation {
     SetToolPassword,
     /// Merchant accounts, without their keys.
     ListMerchantAccounts,
-    /// A merchant account's keys.
+    /// A merchant account: its keys, whether it is on, and which payments it takes.
     SetMerchantAccount,
     /// Lists of modules.
     ListModules,

@@ -16,6 +16,7 @@ mod m20261129_000071_admin;
 mod m20261129_000080_device;
 mod m20261129_000090_open_commands;
 mod m20261130_000100_audit;
+mod m20261130_000110_ways_to_pay;
 
 /// All migrations in order.
 pub struct Migrator;
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000030_restore::Migration),
             Box::new(m20261129_000040_facts::Migration),
             Box::new(m20261130_000100_audit::Migration),
+            Box::new(m20261130_000110_ways_to_pay::Migration),
         ]
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     ledger::{self, Kind, Posting},
     payments::{
         account, attempt, dispute,
-        found::find_attempt,
+        found::find_told_attempt,
         outcome::Outcome,
         provider::{DisputeDetails, DisputeState},
         refund,
@@ -42,8 +42,8 @@ pub(crate) async fn disputed(
     told: &DisputeDetails,
     after: &mut AfterCommit,
 ) -> Result<Outcome> {
-    let Some(known) = find_attempt(txn, account.id, &told.out_trade_no).await? else {
-        let message = format!("dispute {} of payment {} fits no order", told.dispute_id, told.out_trade_no);
+    let Some(known) = find_told_attempt(txn, account.id, &told.trade).await? else {
+        let message = format!("dispute {} of payment {} fits no order", told.dispute_id, told.trade.number());
         after.alarm(account.operator_id, None, message);
         return Ok(Outcome::Orphan);
     };

@@ -7,7 +7,7 @@ use crate::{
     ledger::{self, Posting},
     payments::{
         account, attempt,
-        found::{find_attempt, find_attempt_row, find_refund},
+        found::{find_attempt_row, find_refund, find_told_attempt},
         numbers,
         of_sale::{lost_in_disputes_minor, paid_attempt, refund_kinds, refund_posting, refundable_minor, refunds_of},
         outcome::{Outcome, PaymentDetails},
@@ -41,8 +41,8 @@ pub(crate) async fn book_external_refund(
     told: &RefundDetails,
     after: &mut AfterCommit,
 ) -> Result<Outcome> {
-    let Some(known) = find_attempt(txn, account.id, &told.out_trade_no).await? else {
-        let message = format!("refund {out_refund_no} of payment {} fits no order", told.out_trade_no);
+    let Some(known) = find_told_attempt(txn, account.id, &told.trade).await? else {
+        let message = format!("refund {out_refund_no} of payment {} fits no order", told.trade.number());
         after.alarm(account.operator_id, None, message);
         return Ok(Outcome::Orphan);
     };
@@ -127,6 +127,7 @@ async fn store_external_refund(
         created_ms: Set(ctx.wall_ms()),
         outside_id: Set(told.provider_refund_id.clone()),
         reversals: Set(0),
+        reference: Set(Some(told.provider_refund_id.clone())),
         ..Default::default()
     };
     row.id = Set(refund::Entity::insert(row.clone()).exec(txn).await?.last_insert_id);
@@ -185,6 +186,7 @@ async fn reduce_refund(
         if ![refund_state::PENDING, refund_state::HELD].contains(&ours.state.as_str()) {
             change.state = Set(refund_state::SUBMITTED.into());
             change.out_refund_no = Set(numbers::next_number_after(txn, ours.account_id, &ours.out_refund_no).await?);
+            change.reference = Set(None);
             change.tries = Set(0);
             change.due_ms = Set(Some(ctx.now_ms()));
         }

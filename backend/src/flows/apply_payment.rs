@@ -37,7 +37,7 @@ pub(crate) async fn attempt_paid(
     change.provider_txn_id = Set(paid.provider_txn_id.map(str::to_owned));
     change.paid_minor = Set(Some(paid.amount_minor));
     change.paid_currency = Set(Some(paid.currency.to_owned()));
-    change.due_ms = Set(None);
+    change.forget();
     let attempt = change.clone().try_into_model()?;
     change.update_without_returning(txn).await?;
 
@@ -62,8 +62,7 @@ pub(crate) async fn attempt_closed(
         return Ok(Outcome::Unchanged);
     }
     let mut change: attempt::ActiveModel = attempt.into();
-    change.state = Set(attempt_state::CLOSED.into());
-    change.due_ms = Set(None);
+    change.close();
     change.update_without_returning(txn).await?;
     let open = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale.id))

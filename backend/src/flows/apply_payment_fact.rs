@@ -180,6 +180,7 @@ pub(crate) async fn refund_moved(
         RefundState::Closed => {
             change.state = Set(refund_state::SUBMITTED.into());
             change.out_refund_no = Set(numbers::next_number_after(txn, refund.account_id, &reference).await?);
+            change.reference = Set(None);
             change.note = Set(format!("{reference} was closed by the provider"));
             change.due_ms = Set(Some(now_ms + ctx.rules.refund_wait_ms(refund.tries)));
             None

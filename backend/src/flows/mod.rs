@@ -7,6 +7,7 @@ pub(crate) mod apply_payment;
 pub(crate) mod apply_payment_fact;
 pub(crate) mod change_settings;
 pub mod follow_order;
+pub mod identify_payer;
 pub mod listen;
 pub mod operate;
 pub mod place_order;

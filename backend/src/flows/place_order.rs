@@ -6,23 +6,24 @@ use crate::{
     clock, db,
     flows::{
         after_commit::{AfterCommit, publish_after_commit},
-        scan_machine::payable,
+        scan_machine::readiness,
         settle_sale::apply_event,
     },
     ids::PriceId,
     ledger,
     machines::{machine, price, rows::machine_by_code},
     modules::numbers::next_sequence,
-    money::Money,
+    money::{Currency, Money},
     payments::{
-        account,
-        accounts::{active_account, notify_url, provider},
+        accounts::notify_url,
         attempt,
         bulkhead::Lane,
         found::find_attempt_row,
+        method::{Handoff, Payer, PayerApp},
         numbers::new_number,
-        provider::{Handoff, PaymentRequest, ProviderError},
+        provider::{PaymentRequest, ProviderError},
         states::attempt_state,
+        ways::{Way, ways_of},
     },
     sales::{
         order_attachment::OrderAttachment,
@@ -71,14 +72,23 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
     if price.amount_minor != request.amount_minor {
         return Err(Error::Conflict("price"));
     }
-    let account = active_account(ctx, machine.operator_id).await?.ok_or(Error::NotReady(Readiness::Closed))?;
-    match payable(ctx, &machine, &account).await? {
+    let operator = operator_row(ctx, machine.operator_id).await?;
+    let currency = ledger::currency(&operator.currency)?;
+    let ways = ways_of(ctx, &machine, currency).await?;
+    let way = ways.choose(ctx, request.app, request.way.as_deref())?;
+    // An identity that the way does not ask for goes no further.
+    let scope = way.method.payer_scope.as_ref();
+    request.payer = request.payer.filter(|payer| Some(&payer.scope) == scope);
+    if scope.is_some() && request.payer.is_none() {
+        return Err(Error::PayerUnknown);
+    }
+    match readiness(ctx, &machine).await? {
         Readiness::Ready => {}
         other => return Err(Error::NotReady(other)),
     }
     let silent = Error::NotReady(Readiness::ProviderSilent);
-    let _pass = ctx.providers.bulkhead(account.id).acquire(Lane::Order).ok_or(silent)?;
-    let (sale, attempt) = match commit_order(ctx, &request, &machine, &price, &account).await {
+    let _pass = ctx.providers.bulkhead(way.account.id).acquire(Lane::Order).ok_or(silent)?;
+    let ordered = match commit_order(ctx, &request, &machine, &price, currency, &way).await {
         Err(Error::Store(error)) if db::is_unique_violation(&error) => {
             // The same form was sent twice at once, and the other request came first.
             return match form_use(ctx, &request.form_key).await? {
@@ -88,7 +98,14 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
         }
         outcome => outcome?,
     };
-    hand_off(ctx, sale, attempt, &machine, &account, &request).await
+    hand_off(ctx, ordered, &way).await
+}
+
+/// An order as it was committed.
+struct Ordered {
+    sale: sale::Model,
+    attempt: attempt::Model,
+    payment: PaymentRequest,
 }
 
 async fn commit_order(
@@ -96,10 +113,9 @@ async fn commit_order(
     request: &OrderRequest,
     machine: &machine::Model,
     price: &price::Model,
-    account: &account::Model,
-) -> Result<(sale::Model, attempt::Model)> {
-    let operator = operator_row(ctx, machine.operator_id).await?;
-    ledger::currency(&operator.currency)?;
+    currency: Currency,
+    way: &Way,
+) -> Result<Ordered> {
     let module_id = machine.module_id.clone().ok_or(Error::NotReady(Readiness::Closed))?;
     let now_ms = ctx.now_ms();
     let expires_ms = now_ms + ctx.rules.order_lifetime_ms;
@@ -111,7 +127,7 @@ async fn commit_order(
         module_id: Set(module_id.clone()),
         label: Set(price.label.clone()),
         amount_minor: Set(price.amount_minor),
-        currency: Set(operator.currency.clone()),
+        currency: Set(currency.code().into()),
         pulses: Set(price.pulses),
         pulses_given: Set(0),
         state: Set(SaleState::Created),
@@ -127,14 +143,17 @@ async fn commit_order(
         rebuilt_ms: Set(None),
         ..Default::default()
     };
+    let out_trade_no = &new_number(ctx, "S");
     let new_attempt = attempt::ActiveModel {
-        account_id: Set(account.id),
-        out_trade_no: Set(new_number(ctx, "S")),
+        account_id: Set(way.account.id),
+        out_trade_no: Set(out_trade_no.clone()),
         provider_txn_id: Set(None),
-        pay_url: Set(None),
+        method: Set(way.method.word.into()),
+        reference: Set(None),
+        handoff: Set(None),
         state: Set(attempt_state::CREATED.into()),
         amount_minor: Set(price.amount_minor),
-        currency: Set(operator.currency),
+        currency: Set(currency.code().into()),
         payer_ip: Set(Some(request.payer_ip.to_string())),
         created_ms: Set(now_ms),
         expires_ms: Set(expires_ms),
@@ -153,48 +172,64 @@ async fn commit_order(
             let (mut sale, mut attempt) = (new_sale.clone(), new_attempt.clone());
             sale.credit_sequence = Set(Some(next_sequence(txn, module_id, now_ms).await?));
             sale.id = Set(sale::Entity::insert(sale.clone()).exec(txn).await?.last_insert_id);
-            attempt.sale_id = sale.id.clone();
+            let sale = sale.try_into_model()?;
+            let payment = payment_request(ctx, &sale, out_trade_no, machine, request, way)?;
+            attempt.sale_id = Set(sale.id);
+            attempt.request = Set(Some(payment.to_json().map_err(unwritable)?));
             attempt.id = Set(attempt::Entity::insert(attempt.clone()).exec(txn).await?.last_insert_id);
-            Ok((sale.try_into_model()?, attempt.try_into_model()?))
+            Ok(Ordered { sale, attempt: attempt.try_into_model()?, payment })
         })
         .await
 }
 
-async fn hand_off(
+/// What the provider is asked. Stored with the attempt, so that a repeat is the same.
+fn payment_request(
     ctx: &Context,
-    sale: sale::Model,
-    attempt: attempt::Model,
+    sale: &sale::Model,
+    out_trade_no: &str,
     machine: &machine::Model,
-    account: &account::Model,
-    request: &OrderRequest,
-) -> Result<Checkout> {
-    let provider = provider(ctx, account)?;
-    let payment = PaymentRequest {
-        out_trade_no: attempt.out_trade_no.clone(),
+    order: &OrderRequest,
+    way: &Way,
+) -> Result<PaymentRequest> {
+    let attach = order_attachment(sale, machine)?.write(&ctx.attachment_key, out_trade_no);
+    let carries_mark = attach.len() <= way.provider.profile().attach_max_bytes;
+    Ok(PaymentRequest {
+        out_trade_no: out_trade_no.to_owned(),
+        method: way.method.word.to_owned(),
         description: format!("{} {}", machine.name, sale.label),
-        amount: Money::new(attempt.amount_minor, ledger::currency(&attempt.currency)?),
+        amount: Money::new(sale.amount_minor, ledger::currency(&sale.currency)?),
         // The provider goes by its own clock, and the wall clock is what is closest to it.
-        expires_at_ms: attempt.expires_ms - ctx.now_ms() + ctx.wall_ms(),
-        payer_ip: request.payer_ip,
-        notify_url: notify_url(ctx, account),
+        expires_at_ms: sale.expires_ms - ctx.now_ms() + ctx.wall_ms(),
+        payer_ip: order.payer_ip,
+        payer: order.payer.clone(),
+        notify_url: notify_url(ctx, &way.account),
         return_url: sale_url(ctx, &sale.token),
-        attach: order_attachment(&sale, machine)?.write(&ctx.attachment_key, &attempt.out_trade_no),
-    };
+        attach: if carries_mark { attach } else { String::new() },
+    })
+}
+
+/// What a provider gave cannot be written as JSON.
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::invalid("order", error.to_string())
+}
+
+async fn hand_off(ctx: &Context, ordered: Ordered, way: &Way) -> Result<Checkout> {
+    let Ordered { sale, attempt, payment } = ordered;
     // The payer was told the longest wait.
     let answer = tokio::select! {
         biased;
-        answer = provider.create(&payment) => answer,
+        answer = way.provider.create(&payment) => answer,
         () = ctx.clock.sleep_ms(ctx.rules.order_wait_ms) => Err(ProviderError::Unknown("no answer in time".into())),
     };
-    let (event, pay_url) = match &answer {
-        Ok(Handoff::Redirect { url }) => (Event::HandedOff, Some(url.clone())),
+    let event = match &answer {
+        Ok(_) => Event::HandedOff,
         // Nothing happened there: the sale is over before money was taken.
-        Err(ProviderError::Refused { .. }) => (Event::OrderRefused, None),
+        Err(ProviderError::Refused { .. }) => Event::OrderRefused,
         // The provider may have the order. The payer was not sent there, so nobody will pay; polling finds out and
         // closes it.
-        Err(_) => (Event::OrderUnanswered, None),
+        Err(_) => Event::OrderUnanswered,
     };
-    let pay_url = &pay_url;
+    let created = &answer.as_ref().ok();
     let after = ctx
         .db
         .write(|txn| async move {
@@ -203,18 +238,21 @@ async fn hand_off(
             let sale = lock_sale(txn, sale.id).await?;
             let attempt = find_attempt_row(txn, attempt.id).await?;
             // The callback may have been faster: a paid attempt stays paid.
-            if attempt.state == attempt_state::CREATED {
-                let mut change: attempt::ActiveModel = attempt.into();
-                if pay_url.is_some() {
+            let is_new = attempt.state == attempt_state::CREATED;
+            let mut change: attempt::ActiveModel = attempt.into();
+            if let Some(created) = created {
+                if created.reference.is_some() {
+                    change.reference = Set(created.reference.clone());
+                }
+                if is_new {
                     change.state = Set(attempt_state::PENDING.into());
-                    change.pay_url = Set(pay_url.clone());
-                } else if event == Event::OrderRefused {
-                    change.state = Set(attempt_state::CLOSED.into());
-                    change.due_ms = Set(None);
+                    change.handoff = Set(Some(created.handoff.to_json().map_err(unwritable)?));
                 }
-                if change.is_changed() {
-                    change.update_without_returning(txn).await?;
-                }
+            } else if is_new && event == Event::OrderRefused {
+                change.close();
+            }
+            if change.is_changed() {
+                change.update_without_returning(txn).await?;
             }
             apply_event(ctx, txn, sale, event, None, &mut after).await?;
             Ok(after)
@@ -222,7 +260,7 @@ async fn hand_off(
         .await?;
     publish_after_commit(ctx, after).await;
     match answer {
-        Ok(handoff) => Ok(Checkout { token: sale.token, handoff }),
+        Ok(created) => Ok(Checkout { next: next_url(ctx, &sale.token, &created.handoff), token: sale.token }),
         Err(error) => {
             metrics::counter!("coinwire_provider_errors_total").increment(1);
             Err(error.into())
@@ -238,8 +276,8 @@ pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
         let Some(sale) = sale::Entity::find().filter(sale::Column::FormKey.eq(&key)).one(ctx.db.read()).await? else {
             return Ok(FormUse::Free(key));
         };
-        if let Some(url) = resume_checkout(ctx, &sale).await? {
-            return Ok(FormUse::Open(Checkout { token: sale.token, handoff: Handoff::Redirect { url } }));
+        if let Some(next) = resume_checkout(ctx, &sale).await? {
+            return Ok(FormUse::Open(Checkout { token: sale.token, next }));
         }
     }
     Err(Error::Conflict("form"))
@@ -272,7 +310,16 @@ pub(crate) async fn pay_url(ctx: &Context, sale: &sale::Model) -> Result<Option<
         .order_by_desc(attempt::Column::Id)
         .one(ctx.db.read())
         .await?;
-    Ok(attempt.and_then(|attempt| attempt.pay_url))
+    let handoff = attempt.and_then(|attempt| attempt.stored_handoff());
+    Ok(handoff.map(|handoff| next_url(ctx, &sale.token, &handoff)))
+}
+
+/// Where a payer goes who is to be handed over: to the provider, or to the sale's page, which shows or calls what is needed.
+fn next_url(ctx: &Context, token: &str, handoff: &Handoff) -> String {
+    match handoff {
+        Handoff::Redirect { url } => url.clone(),
+        Handoff::Invoke(_) | Handoff::Code { .. } => sale_url(ctx, token),
+    }
 }
 
 /// What the provider carries for us, should we forget the order.
@@ -302,6 +349,12 @@ pub struct OrderRequest {
     pub form_key: String,
     /// The payer's address.
     pub payer_ip: IpAddr,
+    /// Where the payer looks at our page.
+    pub app: PayerApp,
+    /// The word of the way to pay that was picked; the best if none was.
+    pub way: Option<String>,
+    /// Who pays, if a provider said so.
+    pub payer: Option<Payer>,
 }
 
 /// An order that was made, and where the payer goes now.
@@ -309,6 +362,6 @@ pub struct OrderRequest {
 pub struct Checkout {
     /// The sale's public token.
     pub token: String,
-    /// How the payer gets to the provider.
-    pub handoff: Handoff,
+    /// An absolute address: the provider's page, or that of the sale.
+    pub next: String,
 }

@@ -9,9 +9,9 @@ use crate::{
     payments::{
         accounts::account,
         attempt,
-        attempts::stop_polling,
+        attempts::{keep_reference, stop_polling},
         outcome::Outcome,
-        provider::{CloseOutcome, Fact, ProviderError, TradeState},
+        provider::{CloseOutcome, Created, Fact, PaymentRequest, Provider, ProviderError, TradeNumbers, TradeState},
         states::attempt_state,
     },
 };
@@ -22,14 +22,15 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
     // Rescheduled first, so that it is polled again whatever happens below.
     let Some(expires_ms) = postpone_poll(ctx, &attempt).await? else { return Ok(()) };
     let (account, provider) = account(ctx, attempt.account_id).await?;
-    let number = &attempt.out_trade_no;
-    let mut state = match provider.query(number).await {
+    let Some(attempt) = with_reference(ctx, attempt, &*provider).await? else { return Ok(()) };
+    let numbers = attempt.numbers();
+    let mut state = match query(&*provider, &numbers).await {
         Ok(state) => state,
         Err(error) => return record_failed_query(&attempt, &error),
     };
     let closing = ctx.now_ms() >= expires_ms + ctx.rules.close_after_ms;
     if closing && matches!(state, TradeState::NotPaid | TradeState::NotFound) {
-        state = match provider.close(number).await {
+        state = match close(&*provider, &numbers).await {
             Ok(CloseOutcome::Closed) => TradeState::Closed,
             // The next poll learns the facts.
             Ok(CloseOutcome::AlreadyPaid) => return Ok(()),
@@ -38,7 +39,7 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
             Err(error) => return record_failed_query(&attempt, &error),
         };
     }
-    let fact = Fact::Payment { out_trade_no: number.clone(), state };
+    let fact = Fact::Payment { out_trade_no: numbers.out_trade_no, state };
     let fact = &fact;
     let account = &account;
     let attempt = &attempt;
@@ -59,6 +60,40 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
         .await?;
     publish_after_commit(ctx, after).await;
     Ok(())
+}
+
+/// An attempt as the provider can be asked about it. Where it does not go by our number and its answer was lost, the order
+/// is repeated, as it was stored: that gives the same order, and its reference. Nothing if that had no answer.
+async fn with_reference(
+    ctx: &Context,
+    attempt: attempt::Model,
+    provider: &dyn Provider,
+) -> Result<Option<attempt::Model>> {
+    let is_known = attempt.reference.is_some() || provider.profile().finds_by_our_number;
+    let request = attempt.request.as_deref().filter(|_| !is_known);
+    let Some(request) = request.and_then(|request| serde_json::from_str::<PaymentRequest>(request).ok()) else {
+        return Ok(Some(attempt));
+    };
+    match provider.create(&request).await {
+        Ok(Created { reference: Some(reference), .. }) => {
+            let (id, kept) = (attempt.id, &reference);
+            ctx.db.write(|txn| async move { keep_reference(&txn, id, kept).await }).await?;
+            Ok(Some(attempt::Model { reference: Some(reference), ..attempt }))
+        }
+        // It takes it no more, or has no references: by our number it is not found.
+        Ok(Created { reference: None, .. }) | Err(ProviderError::Refused { .. }) => Ok(Some(attempt)),
+        Err(error) => record_failed_query(&attempt, &error).map(|()| None),
+    }
+}
+
+/// Asks about an attempt. One that the provider cannot be asked about is one that it does not know.
+async fn query(provider: &dyn Provider, numbers: &TradeNumbers) -> Result<TradeState, ProviderError> {
+    if numbers.can_be_asked(provider.profile()) { provider.query(numbers).await } else { Ok(TradeState::NotFound) }
+}
+
+async fn close(provider: &dyn Provider, numbers: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
+    // Past its expiry, what the provider does not know can not be paid any more.
+    if numbers.can_be_asked(provider.profile()) { provider.close(numbers).await } else { Ok(CloseOutcome::Closed) }
 }
 
 fn record_failed_query(attempt: &attempt::Model, error: &ProviderError) -> Result<()> {

@@ -47,7 +47,7 @@ pub(crate) async fn read_statement(ctx: &Context, row: statement::Model) -> Resu
     }
     let (account, provider) = account(ctx, row.account_id).await?;
     if row.day == 0 {
-        let first = provider.day_of(read_since_ms(ctx, &account));
+        let first = provider.profile().calendar.day_of(read_since_ms(ctx, &account));
         return end_statement(ctx, &row, statement_state::READ, &StatementOutcome::default(), first, &*provider).await;
     }
     if reopen_future_days(ctx, &account, &*provider).await? {
@@ -58,7 +58,7 @@ pub(crate) async fn read_statement(ctx: &Context, row: statement::Model) -> Resu
         Ok(Some((state, reading))) => {
             report_outcome(ctx, &account, &reading);
             // No day before this one can be had any more.
-            let earliest = provider.day_of(ctx.wall_ms() - GIVE_UP_AFTER_MS);
+            let earliest = provider.profile().calendar.day_of(ctx.wall_ms() - GIVE_UP_AFTER_MS);
             end_statement(ctx, &row, state, &reading, (row.day + 1).max(earliest), &*provider).await
         }
         Err(error) => {
@@ -86,7 +86,7 @@ async fn reopen_future_days(ctx: &Context, account: &account::Model, provider: &
         return Ok(false);
     }
     tracing::warn!(account = account.id, "the clock was ahead: some of the provider's statements are read again");
-    let beginning = provider.day_of(read_since_ms(ctx, account));
+    let beginning = provider.profile().calendar.day_of(read_since_ms(ctx, account));
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
@@ -112,7 +112,7 @@ async fn reopen_future_days(ctx: &Context, account: &account::Model, provider: &
 /// When a day's statement is asked for first, by the process's own time.
 fn statement_due_ms(ctx: &Context, account_id: i64, day: i64, provider: &dyn Provider) -> i64 {
     let spread_ms = (account_id.wrapping_mul(7_919) * 1_000).rem_euclid(ctx.rules.statement_spread_ms.max(1));
-    ctx.now_ms() + (provider.statement_ready_ms(day) + spread_ms - ctx.wall_ms()).max(0)
+    ctx.now_ms() + (provider.profile().calendar.ready_ms(day) + spread_ms - ctx.wall_ms()).max(0)
 }
 
 /// Asks for a day's statement and takes in what it says; nothing if it is to be asked for later.
@@ -122,7 +122,7 @@ async fn fetch_and_reconcile(
     provider: &dyn Provider,
     day: i64,
 ) -> Result<Result<Option<(&'static str, StatementOutcome)>, ProviderError>> {
-    let since_ready_ms = ctx.wall_ms() - provider.statement_ready_ms(day);
+    let since_ready_ms = ctx.wall_ms() - provider.profile().calendar.ready_ms(day);
     let (facts, unread) = match provider.statement(day).await {
         Ok(Statement::NotYet) => return Ok(Ok(None)),
         Ok(Statement::Nothing) if since_ready_ms < ASSUME_NONE_AFTER_MS => return Ok(Ok(None)),

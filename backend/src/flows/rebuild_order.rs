@@ -43,7 +43,11 @@ pub(crate) async fn rebuild_order(
         account_id: Set(account.id),
         out_trade_no: Set(out_trade_no.to_owned()),
         provider_txn_id: Set(None),
-        pay_url: Set(None),
+        // Its mark does not tell by which.
+        method: Set(String::new()),
+        reference: Set(None),
+        request: Set(None),
+        handoff: Set(None),
         state: Set(attempt_state::PENDING.into()),
         amount_minor: Set(attachment.amount_minor),
         currency: Set(attachment.currency.code().into()),

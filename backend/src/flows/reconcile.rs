@@ -7,9 +7,14 @@ use crate::{
         apply_payment_fact::apply_fact,
     },
     payments::{
-        account, attempt, inbox,
+        account, attempt,
+        found::has_number_of_theirs,
+        inbox,
         outcome::Outcome,
-        provider::{Fact, Provider, ProviderError, RefundState, TradeState},
+        provider::{
+            DisputeDetails, Fact, Provider, ProviderError, RefundDetails, RefundNumbers, RefundState, ToldTrade,
+            TradeNumbers, TradeState,
+        },
         refund,
         states::{attempt_state, refund_state},
     },
@@ -47,7 +52,8 @@ pub(crate) async fn reconcile(
 ) -> Result<Result<StatementOutcome, ProviderError>> {
     let mut reading =
         StatementOutcome { facts: i64::try_from(facts.len()).unwrap_or(i64::MAX), ..StatementOutcome::default() };
-    let trades: Vec<(&str, Vec<&Fact>)> = by_trade(facts).into_iter().collect();
+    let own_numbers = own_numbers(ctx, account.id, facts).await?;
+    let trades: Vec<(&str, Vec<&Fact>)> = by_trade(facts, &own_numbers).into_iter().collect();
     for some in trades.chunks(LOOKED_UP_AT_ONCE) {
         let known = known_of(ctx, account.id, some).await?;
         for (out_trade_no, facts) in some {
@@ -67,6 +73,41 @@ pub(crate) async fn reconcile(
         }
     }
     Ok(Ok(reading))
+}
+
+/// Our numbers of the payments that refunds and disputes name by the provider's own: those we know, and those that the
+/// statement itself tells.
+async fn own_numbers(ctx: &Context, account_id: i64, facts: &[Fact]) -> Result<BTreeMap<String, String>> {
+    let theirs: Vec<&str> = facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Refund { told: Some(RefundDetails { trade: ToldTrade::Theirs(number), .. }), .. }
+            | Fact::Dispute(DisputeDetails { trade: ToldTrade::Theirs(number), .. }) => Some(number.as_str()),
+            Fact::Payment { .. } | Fact::Refund { .. } | Fact::Dispute(_) => None,
+        })
+        .collect();
+    let mut own = BTreeMap::new();
+    if theirs.is_empty() {
+        return Ok(own);
+    }
+    for fact in facts {
+        if let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) | TradeState::Refunded(paid) } = fact {
+            own.insert(paid.provider_txn_id.clone(), out_trade_no.clone());
+        }
+    }
+    for some in theirs.chunks(LOOKED_UP_AT_ONCE) {
+        let attempts = attempt::Entity::find()
+            .filter(attempt::Column::AccountId.eq(account_id))
+            .filter(has_number_of_theirs(some.iter().copied()))
+            .all(ctx.db.read())
+            .await?;
+        for attempt in attempts {
+            for number in [attempt.provider_txn_id, attempt.reference].into_iter().flatten() {
+                own.insert(number, attempt.out_trade_no.clone());
+            }
+        }
+    }
+    Ok(own)
 }
 
 async fn known_of(ctx: &Context, account_id: i64, trades: &[(&str, Vec<&Fact>)]) -> Result<Known> {
@@ -89,7 +130,7 @@ async fn known_of(ctx: &Context, account_id: i64, trades: &[(&str, Vec<&Fact>)])
     let is_paid =
         |attempt: &attempt::Model| [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&&*attempt.state);
     Ok(Known {
-        attempts: attempts.iter().map(|attempt| attempt.out_trade_no.clone()).collect(),
+        attempts: attempts.iter().map(|attempt| (attempt.out_trade_no.clone(), attempt.numbers())).collect(),
         paid: attempts.into_iter().filter(is_paid).map(|attempt| attempt.out_trade_no).collect(),
         refunds: refunds.into_iter().map(|refund| (refund.out_refund_no, refund.state)).collect(),
     })
@@ -105,11 +146,12 @@ async fn refreshed(
     news: &[&Fact],
 ) -> Result<Vec<Fact>, ProviderError> {
     let (mut payments, mut others) = (vec![], vec![]);
-    let is_ours = known.attempts.contains(out_trade_no) || news.iter().any(|fact| has_own_attachment(ctx, fact));
+    let numbers = known.numbers(out_trade_no, news);
+    let is_ours = known.attempts.contains_key(out_trade_no) || news.iter().any(|fact| has_own_attachment(ctx, fact));
     for fact in news {
         match fact {
             // It may have gone back since, and nobody is to be served for it then.
-            Fact::Payment { .. } if is_ours => match provider.query(out_trade_no).await? {
+            Fact::Payment { .. } if is_ours => match provider.query(&numbers).await? {
                 state @ (TradeState::Paid(_) | TradeState::Refunded(_) | TradeState::PaidUnknownCurrency(_)) => {
                     payments.push(Fact::Payment { out_trade_no: out_trade_no.to_owned(), state });
                 }
@@ -117,7 +159,12 @@ async fn refreshed(
             },
             Fact::Payment { .. } => payments.push((*fact).clone()),
             Fact::Refund { out_refund_no, state, told } if is_ours => {
-                let state = match provider.query_refund(out_refund_no).await {
+                let refund = RefundNumbers {
+                    trade: numbers.clone(),
+                    out_refund_no: out_refund_no.clone(),
+                    reference: told.as_ref().map(|told| told.provider_refund_id.clone()),
+                };
+                let state = match provider.query_refund(&refund).await {
                     // A number of a form that the provider gives and does not take: its statement stands.
                     Ok(RefundState::NotFound) | Err(ProviderError::Refused { .. }) => *state,
                     answer => answer?,
@@ -130,7 +177,7 @@ async fn refreshed(
     let is_returned = |fact: &Fact| matches!(fact, Fact::Refund { state, .. } if state.moves_money());
     if is_ours && others.iter().any(is_returned) {
         if payments.is_empty() && !known.paid.contains(out_trade_no) {
-            let state = provider.query(out_trade_no).await?;
+            let state = provider.query(&numbers).await?;
             payments.push(Fact::Payment { out_trade_no: out_trade_no.to_owned(), state });
         }
         // Money of it went back: nobody is to be served for it.
@@ -215,13 +262,28 @@ async fn store_orphan(ctx: &Context, txn: &DatabaseTransaction, account_id: i64,
 
 /// What we know of some trades.
 struct Known {
-    attempts: BTreeSet<String>,
+    /// All numbers of attempts, by ours.
+    attempts: BTreeMap<String, TradeNumbers>,
     paid: BTreeSet<String>,
     /// States of refunds, by their numbers.
     refunds: BTreeMap<String, String>,
 }
 
 impl Known {
+    /// All numbers of a trade. Of one that is not here only those that the statement tells.
+    fn numbers(&self, out_trade_no: &str, facts: &[&Fact]) -> TradeNumbers {
+        let told = facts.iter().find_map(|fact| match fact {
+            Fact::Payment { state: TradeState::Paid(paid) | TradeState::Refunded(paid), .. } => {
+                Some(paid.provider_txn_id.clone())
+            }
+            Fact::Payment { .. } | Fact::Refund { .. } | Fact::Dispute(_) => None,
+        });
+        let known = self.attempts.get(out_trade_no).cloned();
+        let unknown = TradeNumbers { out_trade_no: out_trade_no.to_owned(), reference: None, provider_txn_id: None };
+        let numbers = known.unwrap_or(unknown);
+        TradeNumbers { provider_txn_id: numbers.provider_txn_id.or(told), ..numbers }
+    }
+
     fn is_new(&self, fact: &Fact) -> bool {
         match fact {
             Fact::Payment { out_trade_no, .. } => !self.paid.contains(out_trade_no),
@@ -235,15 +297,19 @@ impl Known {
     }
 }
 
-fn by_trade(facts: &[Fact]) -> Trades<'_> {
+fn by_trade<'a>(facts: &'a [Fact], own_numbers: &'a BTreeMap<String, String>) -> Trades<'a> {
+    let own = |trade: &'a ToldTrade| match trade {
+        ToldTrade::Ours(number) => number.as_str(),
+        ToldTrade::Theirs(number) => own_numbers.get(number).unwrap_or(number).as_str(),
+    };
     let mut trades = Trades::new();
     for fact in facts {
         let (out_trade_no, is_payment) = match fact {
             Fact::Payment { out_trade_no, .. } => (out_trade_no.as_str(), true),
-            Fact::Refund { told: Some(told), .. } => (told.out_trade_no.as_str(), false),
+            Fact::Refund { told: Some(told), .. } => (own(&told.trade), false),
             // Of no payment: it stands alone.
             Fact::Refund { out_refund_no, told: None, .. } => (out_refund_no.as_str(), false),
-            Fact::Dispute(told) => (told.out_trade_no.as_str(), false),
+            Fact::Dispute(told) => (own(&told.trade), false),
         };
         let of_trade = trades.entry(out_trade_no).or_default();
         if is_payment { of_trade.insert(0, fact) } else { of_trade.push(fact) }

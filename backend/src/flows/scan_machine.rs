@@ -10,26 +10,29 @@ use crate::{
         rows::{machine_by_code, price_rows},
     },
     modules::commands::open_credits,
-    payments::{account, accounts::active_account, bulkhead::Lane},
+    payments::{method::PayerApp, ways::ways_of},
     sales::{
         readiness::Readiness,
-        shapes::{PriceView, ScanView},
+        shapes::{PriceView, ScanView, WayView},
     },
 };
 use protocol::limits::CREDITS_WAITING_MAX;
 
-/// The scan page of a machine: looks it up, and probes its module if the last answer is too old.
-pub async fn scan(ctx: &Context, code: &str) -> Result<ScanView> {
+/// The scan page of a machine, in an app: looks it up, and probes its module if the last answer is too old and the payer
+/// could pay here.
+pub async fn scan(ctx: &Context, code: &str, app: PayerApp) -> Result<ScanView> {
     let machine = machine_by_code(ctx, code).await?;
     let operator = operator_row(ctx, machine.operator_id).await?;
     let prices = price_rows(ctx.db.read(), machine.id).await?;
-    let account = active_account(ctx, machine.operator_id).await?;
-    let readiness = match account {
-        _ if machine.retired_ms.is_some() => Readiness::Retired,
-        Some(account) if !prices.is_empty() => payable(ctx, &machine, &account).await?,
-        _ => Readiness::Closed,
-    };
     let currency = ledger::currency(&operator.currency)?;
+    let ways = ways_of(ctx, &machine, currency).await?;
+    let usable = ways.usable(ctx, app);
+    let readiness = match &usable {
+        _ if machine.retired_ms.is_some() => Readiness::Retired,
+        _ if prices.is_empty() => Readiness::Closed,
+        Ok(_) => readiness(ctx, &machine).await?,
+        Err(why) => *why,
+    };
     Ok(ScanView {
         code: machine.code,
         machine: machine.name,
@@ -37,21 +40,14 @@ pub async fn scan(ctx: &Context, code: &str) -> Result<ScanView> {
         operator: operator.name,
         contact: operator.contact,
         readiness,
+        ways: usable.unwrap_or_default().into_iter().map(WayView::of).collect(),
+        apps: ways.apps(),
         prices: prices.into_iter().map(|price| PriceView::new(price, currency)).collect(),
     })
 }
 
-/// Whether money can be taken for a machine now: not while its operator's provider does not answer.
-pub(crate) async fn payable(ctx: &Context, machine: &machine::Model, account: &account::Model) -> Result<Readiness> {
-    if ctx.providers.bulkhead(account.id).has_room(Lane::Order) {
-        readiness(ctx, machine).await
-    } else {
-        Ok(Readiness::ProviderSilent)
-    }
-}
-
 /// Whether a machine could give a credit now; asks its module if the last answer is too old.
-async fn readiness(ctx: &Context, machine: &machine::Model) -> Result<Readiness> {
+pub(crate) async fn readiness(ctx: &Context, machine: &machine::Model) -> Result<Readiness> {
     match &machine.module_id {
         _ if machine.retired_ms.is_some() => Ok(Readiness::Retired),
         Some(module_id) if machine.active => match probe(ctx, module_id).await? {

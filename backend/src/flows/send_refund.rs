@@ -11,13 +11,13 @@ use crate::{
         account,
         accounts::{account, notify_url},
         attempt,
-        provider::{Provider, ProviderError, RefundRequest, RefundState},
+        provider::{Provider, ProviderError, RefundAnswer, RefundRequest, RefundState},
         refund,
         states::{Cause, refund_state},
     },
     sales::rows::{lock_sale, sale_row},
 };
-use sea_orm::{prelude::*, sea_query::Expr};
+use sea_orm::{ActiveValue::Set, prelude::*, sea_query::Expr};
 
 /// What the payer reads on the statement.
 const REASON: &str = "未提供服务退款 (not served)";
@@ -58,7 +58,7 @@ pub(crate) async fn work_on_refund(ctx: &Context, refund: refund::Model) -> Resu
         return Ok(());
     }
     match ask_for_refund(ctx, &refund, &account, &*provider).await? {
-        Ok(state) => refund_answered(ctx, &refund, state).await,
+        Ok(answer) => refund_answered(ctx, &refund, answer).await,
         Err(error) => refund_refused(ctx, &refund, error).await,
     }
 }
@@ -100,23 +100,23 @@ async fn ask_for_refund(
     refund: &refund::Model,
     account: &account::Model,
     provider: &dyn Provider,
-) -> Result<Result<RefundState, ProviderError>> {
-    if refund.state != refund_state::PENDING {
-        let known = provider.query_refund(&refund.out_refund_no).await;
-        // A refund that the provider has accepted, or that was made elsewhere, is not requested again.
-        let was_taken = [refund_state::PROCESSING, refund_state::DONE].contains(&refund.state.as_str());
-        if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_external() {
-            return Ok(known);
-        }
-    }
+) -> Result<Result<RefundAnswer, ProviderError>> {
     let attempt = attempt::Entity::find_by_id(refund.attempt_id)
         .one(ctx.db.read())
         .await?
         .ok_or_else(|| Error::inconsistent("a refund's attempt is not there"))?;
+    let numbers = refund.numbers(attempt.numbers());
+    if refund.state != refund_state::PENDING {
+        let known = provider.query_refund(&numbers).await;
+        // A refund that the provider has accepted, or that was made elsewhere, is not requested again.
+        let was_taken = [refund_state::PROCESSING, refund_state::DONE].contains(&refund.state.as_str());
+        if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_external() {
+            return Ok(known.map(|state| RefundAnswer { state, reference: None }));
+        }
+    }
     let request = RefundRequest {
         total_minor: attempt.taken_minor(),
-        out_trade_no: attempt.out_trade_no,
-        out_refund_no: refund.out_refund_no.clone(),
+        numbers,
         refund_minor: refund.amount_minor,
         currency: ledger::currency(&refund.currency)?,
         reason: reason(&refund.cause).into(),
@@ -125,7 +125,8 @@ async fn ask_for_refund(
     Ok(provider.refund(&request).await)
 }
 
-async fn refund_answered(ctx: &Context, asked: &refund::Model, state: RefundState) -> Result<()> {
+async fn refund_answered(ctx: &Context, asked: &refund::Model, answer: RefundAnswer) -> Result<()> {
+    let answer = &answer;
     let after = ctx
         .db
         .write(|txn| async move {
@@ -139,7 +140,12 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, state: RefundStat
             if refund.out_refund_no != asked.out_refund_no {
                 return Ok(after);
             }
-            refund_moved(ctx, txn, refund, state, FactSource::Queried, &mut after).await?;
+            if answer.reference.is_some() {
+                let reference = Set(answer.reference.clone());
+                let change = refund::ActiveModel { id: Set(refund.id), reference, ..Default::default() };
+                change.update_without_returning(txn).await?;
+            }
+            refund_moved(ctx, txn, refund, answer.state, FactSource::Queried, &mut after).await?;
             Ok(after)
         })
         .await?;
@@ -213,7 +219,7 @@ async fn refund_refused(ctx: &Context, refund: &refund::Model, error: ProviderEr
         ProviderError::Refused { .. }
             if refund.tries + 1 >= ctx.rules.refund_tries_max && is_conclusive_refusal(refund) =>
         {
-            refund_answered(ctx, refund, RefundState::Abnormal).await
+            refund_answered(ctx, refund, RefundAnswer { state: RefundState::Abnormal, reference: None }).await
         }
         ProviderError::Refused { .. }
         | ProviderError::Unknown(_)

@@ -3,9 +3,10 @@
 use crate::{
     Context, Error, Result,
     flows::poll_payment::poll_soon,
+    payments::{accounts::account, attempt, method::Handoff, states::attempt_state},
     sales::{sale, shapes::SaleView, state::SaleState, views::with_details},
 };
-use sea_orm::prelude::*;
+use sea_orm::{QueryOrder, prelude::*};
 
 /// A sale by its public token. While it awaits payment, the provider is asked soon what became of it.
 pub async fn sale(ctx: &Context, token: &str) -> Result<SaleView> {
@@ -19,6 +20,24 @@ pub async fn sale(ctx: &Context, token: &str) -> Result<SaleView> {
         // The page does not need it: it shows what is known, and the provider is polled later.
         tracing::warn!(%error, "could not schedule an earlier poll of a payment");
     }
+    let sale_id = sale.id;
     let rows = with_details(ctx, vec![sale]).await?;
-    rows.into_iter().next().map(|row| row.view).ok_or(Error::NotFound("sale"))
+    let mut view = rows.into_iter().next().map(|row| row.view).ok_or(Error::NotFound("sale"))?;
+    if let Some(handoff @ Handoff::Invoke(_)) = view.handoff {
+        view.handoff = renewed(ctx, sale_id, handoff).await?;
+    }
+    Ok(view)
+}
+
+/// A hand-off as it is to be shown now, by the provider of the attempt that it is of.
+async fn renewed(ctx: &Context, sale_id: i64, handoff: Handoff) -> Result<Option<Handoff>> {
+    let attempt = attempt::Entity::find()
+        .filter(attempt::Column::SaleId.eq(sale_id))
+        .filter(attempt::Column::State.eq(attempt_state::PENDING))
+        .order_by_desc(attempt::Column::Id)
+        .one(ctx.db.read())
+        .await?;
+    let Some(attempt) = attempt else { return Ok(None) };
+    let (_, provider) = account(ctx, attempt.account_id).await?;
+    Ok(Some(provider.renew(handoff, ctx.wall_ms())))
 }

@@ -3,18 +3,18 @@
 use crate::{
     Context, Error, db,
     flows::{
-        after_commit::{AfterCommit, alarm, publish_after_commit},
+        after_commit::{AfterCommit, publish_after_commit},
         apply_payment_fact::apply_notified_fact,
     },
     payments::{
+        account,
         accounts::provider,
         inbox,
         outcome::Outcome,
-        provider::{CallbackError, RawCallback, VerifiedCallback},
+        provider::{CallbackAnswer, CallbackContent, CallbackError, Fact, Provider, RawCallback, VerifiedCallback},
     },
 };
-use aws_lc_rs::digest;
-use sea_orm::{ActiveValue::Set, ConnectionTrait, prelude::*};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 
 /// Why a callback gets a failure for an answer, so that the provider sends it again (or gives up on a forgery).
 #[derive(Debug, thiserror::Error)]
@@ -30,42 +30,106 @@ pub enum CallbackFailure {
     Internal(#[from] Error),
 }
 
-/// Headers kept with a callback: what a dispute needs to verify it again.
-const KEPT_HEADERS: [&str; 4] = ["wechatpay-timestamp", "wechatpay-nonce", "wechatpay-signature", "wechatpay-serial"];
+impl CallbackFailure {
+    /// The HTTP status that says so.
+    fn status(&self) -> u16 {
+        match self {
+            Self::NoAccount => 404,
+            Self::Untrusted(_) => 401,
+            Self::Internal(_) => 503,
+        }
+    }
 
-/// Takes a provider's callback for a merchant account (by its token, as in the notify address). `Ok` only once all
-/// that follows from it is committed.
-pub async fn callback(ctx: &Context, account_token: &str, raw: RawCallback<'_>) -> Result<(), CallbackFailure> {
-    let account = account_by_token(ctx, account_token).await?.ok_or(CallbackFailure::NoAccount)?;
-    let provider = provider(ctx, &account)?;
-    let verified = match provider.verify_callback(raw, ctx.clock.wall_ms()) {
-        Ok(verified) => verified,
-        // Authentic, but not ours: it is kept, a person is told, and the provider need not send it again.
-        Err(CallbackError::Foreign(what)) => {
-            let message = "a callback concerns another merchant";
-            return Ok(store_unreadable(ctx, &account, raw, &what, Outcome::Foreign, message).await?);
+    /// The sentence that says so. Our own troubles are not disclosed.
+    fn sentence(&self) -> String {
+        match self {
+            Self::NoAccount | Self::Untrusted(_) => self.to_string(),
+            Self::Internal(_) => "could not be stored; send it again".into(),
         }
-        // Authentic, and a repeat would be the same. The facts will come from a query or from the statement.
-        Err(CallbackError::Content(what)) => {
+    }
+}
+
+/// A callback that is not taken.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Why.
+    pub cause: CallbackFailure,
+    /// What it is answered, in the provider's manner.
+    pub answer: CallbackAnswer,
+}
+
+/// Takes a callback that arrived at a provider's address for a merchant account (by its token). Gives the answer, in the
+/// provider's manner, only once all that follows from the callback is committed.
+///
+/// # Errors
+/// If it is not taken, with the answer to that.
+pub async fn callback(
+    ctx: &Context,
+    provider_word: &str,
+    account_token: &str,
+    raw: RawCallback<'_>,
+) -> Result<CallbackAnswer, Rejected> {
+    let opened = match account_by_token(ctx, account_token).await {
+        // An account's callbacks come to its own provider's address.
+        Ok(Some(account)) if account.provider == provider_word => provider(ctx, &account).map(|p| (account, p)),
+        Ok(_) => return Err(reject(CallbackFailure::NoAccount, CallbackAnswer::failure)),
+        Err(error) => Err(error),
+    };
+    let (account, provider) = opened.map_err(|error| reject(error.into(), CallbackAnswer::failure))?;
+    let rules = provider.profile().callbacks;
+    match take(ctx, &account, &*provider, raw).await {
+        Ok(()) => Ok((rules.taken)()),
+        Err(cause) => Err(reject(cause, rules.failed)),
+    }
+}
+
+fn reject(cause: CallbackFailure, failed: fn(u16, &str) -> CallbackAnswer) -> Rejected {
+    let answer = failed(cause.status(), &cause.sentence());
+    Rejected { cause, answer }
+}
+
+async fn take(
+    ctx: &Context,
+    account: &account::Model,
+    provider: &dyn Provider,
+    raw: RawCallback<'_>,
+) -> Result<(), CallbackFailure> {
+    let verified = provider.verify_callback(raw, ctx.clock.wall_ms()).inspect_err(|_| {
+        metrics::counter!("coinwire_callbacks_refused_total").increment(1);
+    })?;
+    let what = match &verified.content {
+        CallbackContent::Facts(facts) => Ok(facts.as_slice()),
+        CallbackContent::Irrelevant => {
+            metrics::counter!("coinwire_callbacks_irrelevant_total").increment(1);
+            return Ok(());
+        }
+        CallbackContent::Foreign(whose) => {
+            tracing::warn!(account = account.id, whose, "a callback concerns another merchant");
+            Err((Outcome::Foreign, "a callback concerns another merchant"))
+        }
+        // The facts will come from a query or from the statement.
+        CallbackContent::NotUnderstood(why) => {
             metrics::counter!("coinwire_callbacks_not_understood_total").increment(1);
-            tracing::warn!(account = account.id, what, "a callback is authentic and not understood");
-            let message = "a callback of the payment provider was not understood";
-            return Ok(store_unreadable(ctx, &account, raw, &what, Outcome::Unreadable, message).await?);
-        }
-        Err(error) => {
-            metrics::counter!("coinwire_callbacks_refused_total").increment(1);
-            return Err(error.into());
+            tracing::warn!(account = account.id, why, "a callback is authentic and not understood");
+            Err((Outcome::Unreadable, "a callback of the payment provider was not understood"))
         }
     };
-    let verified = &verified;
-    let account = &account;
+    let row = &inbox_row(account.id, raw, &verified, provider.profile().callbacks.kept_headers, ctx.now_ms());
+    let what = &what;
     let after = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
             let mut after = AfterCommit::default();
-            let outcome = apply_notified_fact(ctx, txn, account, &verified.fact, &mut after).await?;
-            store(txn, account.id, raw, verified, outcome, ctx.now_ms()).await?;
+            let outcome = match what {
+                Ok(facts) => apply_all(ctx, txn, account, facts, &mut after).await?,
+                Err((outcome, message)) => {
+                    after.alarm(account.operator_id, None, (*message).to_owned());
+                    *outcome
+                }
+            };
+            let row = inbox::ActiveModel { outcome: Set(outcome.as_str().into()), ..row.clone() };
+            inbox::Entity::insert(row).exec_without_returning(txn).await?;
             Ok(after)
         })
         .await;
@@ -81,9 +145,23 @@ pub async fn callback(ctx: &Context, account_token: &str, raw: RawCallback<'_>) 
     Ok(())
 }
 
-async fn account_by_token(ctx: &Context, token: &str) -> crate::Result<Option<crate::payments::account::Model>> {
-    use crate::payments::account::{Column, Entity};
-    Ok(Entity::find().filter(Column::Token.eq(token)).one(ctx.db.read()).await?)
+/// Applies what a callback says, all or nothing. What comes of it is what came of the weightiest.
+async fn apply_all(
+    ctx: &Context,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    facts: &[Fact],
+    after: &mut AfterCommit,
+) -> crate::Result<Outcome> {
+    let mut heaviest = Outcome::Unchanged;
+    for fact in facts {
+        heaviest = heaviest.max(apply_notified_fact(ctx, txn, account, fact, after).await?);
+    }
+    Ok(heaviest)
+}
+
+async fn account_by_token(ctx: &Context, token: &str) -> crate::Result<Option<account::Model>> {
+    Ok(account::Entity::find().filter(account::Column::Token.eq(token)).one(ctx.db.read()).await?)
 }
 
 async fn known_event(ctx: &Context, account_id: i64, event_id: &str) -> crate::Result<bool> {
@@ -95,69 +173,25 @@ async fn known_event(ctx: &Context, account_id: i64, event_id: &str) -> crate::R
     Ok(found > 0)
 }
 
-/// Stores a callback that has no effect, and raises an alarm.
-async fn store_unreadable(
-    ctx: &Context,
-    account: &crate::payments::account::Model,
-    raw: RawCallback<'_>,
-    what: &str,
-    outcome: Outcome,
-    message: &str,
-) -> crate::Result<()> {
-    let hash = digest::digest(&digest::SHA256, raw.body);
-    let event_id = format!("{}-{}", outcome.as_str(), hex::encode(&hash.as_ref()[..16]));
-    let event_id = &event_id;
-    let stored = ctx
-        .db
-        .write(|txn| async move {
-            let txn = &*txn;
-            let row = row(account.id, raw, event_id, what, outcome, ctx.now_ms());
-            inbox::Entity::insert(row).exec_without_returning(txn).await?;
-            Ok(())
-        })
-        .await;
-    match stored {
-        Err(Error::Store(error)) if db::is_unique_violation(&error) => return Ok(()),
-        stored => stored?,
-    }
-    alarm(ctx, account.operator_id, None, message);
-    Ok(())
-}
-
-async fn store(
-    txn: &impl ConnectionTrait,
+fn inbox_row(
     account_id: i64,
     raw: RawCallback<'_>,
     verified: &VerifiedCallback,
-    outcome: Outcome,
-    now_ms: i64,
-) -> crate::Result<()> {
-    let row = row(account_id, raw, &verified.event_id, &verified.plaintext, outcome, now_ms);
-    inbox::Entity::insert(row).exec_without_returning(txn).await?;
-    Ok(())
-}
-
-fn row(
-    account_id: i64,
-    raw: RawCallback<'_>,
-    event_id: &str,
-    plaintext: &str,
-    outcome: Outcome,
+    kept_headers: &[&str],
     now_ms: i64,
 ) -> inbox::ActiveModel {
     let headers: Vec<String> = raw
         .headers
         .iter()
-        .filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str()))
+        .filter(|(name, _)| kept_headers.contains(&name.as_str()))
         .map(|(name, value)| format!("{name}: {value}"))
         .collect();
     inbox::ActiveModel {
         account_id: Set(account_id),
-        event_id: Set(event_id.to_owned()),
-        outcome: Set(outcome.as_str().into()),
+        event_id: Set(verified.event_id.clone()),
         headers: Set(headers.join("\n")),
         body: Set(raw.body.to_vec()),
-        plaintext: Set(plaintext.to_owned()),
+        plaintext: Set(verified.plaintext.clone()),
         received_ms: Set(now_ms),
         ..Default::default()
     }

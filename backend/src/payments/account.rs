@@ -15,6 +15,8 @@ pub struct Model {
     pub config_sealed: Vec<u8>,
     pub active: bool,
     pub created_ms: i64,
+    /// Whose account it is at the provider; empty if it was last stored before that was kept.
+    pub identity: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -19,7 +19,9 @@ pub struct MerchantRow {
     pub operator_id: OperatorId,
     /// The provider's word.
     pub provider: String,
-    /// Whether payments are taken by it.
+    /// Whose account it is, in the provider's own numbers; empty if it was last stored before that was kept.
+    pub identity: String,
+    /// Whether new payments are taken by it.
     pub active: bool,
     /// Where the provider reports to.
     pub callbacks: String,
@@ -48,19 +50,31 @@ pub async fn merchant_accounts(
         account_id: row.id,
         operator_id: row.operator_id,
         provider: row.provider,
+        identity: row.identity,
         active: row.active,
         created_ms: row.created_ms,
     });
     Ok(listed.collect())
 }
 
-/// The account by which an operator takes payments, if there is one.
-pub(crate) async fn active_account(ctx: &Context, operator_id: OperatorId) -> Result<Option<account::Model>> {
-    Ok(account::Entity::find()
+/// An operator's account of that identity. One whose identity is not kept yet is opened to learn it.
+pub(crate) async fn account_of_identity(
+    ctx: &Context,
+    operator_id: OperatorId,
+    word: &str,
+    identity: &str,
+) -> Result<Option<account::Model>> {
+    let accounts = account::Entity::find()
         .filter(account::Column::OperatorId.eq(operator_id))
-        .filter(account::Column::Active.eq(true))
-        .one(ctx.db.read())
-        .await?)
+        .filter(account::Column::Provider.eq(word))
+        .order_by_asc(account::Column::Id)
+        .all(ctx.db.read())
+        .await?;
+    let is_meant = |account: &account::Model| match account.identity.as_str() {
+        "" => provider(ctx, account).is_ok_and(|provider| provider.profile().identity == identity),
+        known => known == identity,
+    };
+    Ok(accounts.into_iter().find(is_meant))
 }
 
 /// The account of that number, with its provider.

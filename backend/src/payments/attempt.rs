@@ -1,6 +1,7 @@
 //! An attempt to pay a sale. Due when the provider is to be asked next.
 
-use sea_orm::entity::prelude::*;
+use crate::payments::{method::Handoff, provider::TradeNumbers, states::attempt_state};
+use sea_orm::{ActiveValue::Set, entity::prelude::*};
 
 /// An attempt to pay a sale. Due when the provider is to be asked next.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -16,7 +17,6 @@ pub struct Model {
     pub amount_minor: i64,
     pub currency: String,
     pub payer_ip: Option<String>,
-    pub pay_url: Option<String>,
     pub created_ms: i64,
     pub expires_ms: i64,
     pub due_ms: Option<i64>,
@@ -25,12 +25,34 @@ pub struct Model {
     pub paid_minor: Option<i64>,
     /// In which currency.
     pub paid_currency: Option<String>,
+    /// The method's word.
+    pub method: String,
+    /// The provider's own reference of the order.
+    pub reference: Option<String>,
+    /// What the provider was asked (JSON), while the attempt is open.
+    pub request: Option<String>,
+    /// How the payer gets to the provider (JSON), while the attempt is open.
+    pub handoff: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
 impl Model {
+    /// Its numbers, as the provider is asked by them.
+    pub fn numbers(&self) -> TradeNumbers {
+        TradeNumbers {
+            out_trade_no: self.out_trade_no.clone(),
+            reference: self.reference.clone(),
+            provider_txn_id: self.provider_txn_id.clone(),
+        }
+    }
+
+    /// How the payer gets to the provider, as stored. Nothing if a newer version of this program wrote it.
+    pub fn stored_handoff(&self) -> Option<Handoff> {
+        serde_json::from_str(self.handoff.as_deref()?).ok()
+    }
+
     /// What was paid, in minor units; what was asked as long as nothing is.
     pub fn taken_minor(&self) -> i64 {
         self.paid_minor.unwrap_or(self.amount_minor)
@@ -39,6 +61,21 @@ impl Model {
     /// The currency of what was paid, or was asked.
     pub fn taken_currency(&self) -> &str {
         self.paid_currency.as_deref().unwrap_or(&self.currency)
+    }
+}
+
+impl ActiveModel {
+    /// It can no longer be paid: what only an open attempt needs, the payer's data among it, is dropped.
+    pub fn close(&mut self) {
+        self.state = Set(attempt_state::CLOSED.into());
+        self.forget();
+    }
+
+    /// Nobody asks about it any more.
+    pub fn forget(&mut self) {
+        self.due_ms = Set(None);
+        self.request = Set(None);
+        self.handoff = Set(None);
     }
 }
 

@@ -6,9 +6,11 @@ use crate::{
     clock::Clock,
     payments::{
         breaker::{Breaker, Entry},
+        method::{Handoff, Method, Payer},
         provider::{
-            CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
-            RefundState, Statement, TradeState, VerifiedCallback,
+            CallbackError, CloseOutcome, Created, PaymentRequest, Profile, Provider, ProviderError, RawCallback,
+            RefundAnswer, RefundNumbers, RefundRequest, RefundState, Statement, TradeNumbers, TradeState,
+            VerifiedCallback,
         },
     },
 };
@@ -202,32 +204,44 @@ impl MonitoredProvider {
 
 #[async_trait]
 impl Provider for MonitoredProvider {
-    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
+    fn profile(&self) -> &Profile {
+        self.provider.profile()
+    }
+
+    fn identity_url(&self, method: &Method, return_url: &str, state: &str) -> Option<String> {
+        self.provider.identity_url(method, return_url, state)
+    }
+
+    async fn exchange_identity(
+        &self,
+        method: &Method,
+        parameters: &[(String, String)],
+    ) -> Result<Payer, ProviderError> {
+        self.watch(self.provider.exchange_identity(method, parameters)).await
+    }
+
+    async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError> {
         self.watch(self.provider.create(request)).await
     }
 
-    async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
-        self.watch(self.provider.query(out_trade_no)).await
+    fn renew(&self, handoff: Handoff, wall_ms: i64) -> Handoff {
+        self.provider.renew(handoff, wall_ms)
     }
 
-    async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
-        self.watch(self.provider.close(out_trade_no)).await
+    async fn query(&self, trade: &TradeNumbers) -> Result<TradeState, ProviderError> {
+        self.watch(self.provider.query(trade)).await
     }
 
-    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+    async fn close(&self, trade: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
+        self.watch(self.provider.close(trade)).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
         self.watch(self.provider.refund(request)).await
     }
 
-    async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
-        self.watch(self.provider.query_refund(out_refund_no)).await
-    }
-
-    fn day_of(&self, at_ms: i64) -> i64 {
-        self.provider.day_of(at_ms)
-    }
-
-    fn statement_ready_ms(&self, day: i64) -> i64 {
-        self.provider.statement_ready_ms(day)
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError> {
+        self.watch(self.provider.query_refund(refund)).await
     }
 
     /// Not reported to the breaker: a late or damaged statement says nothing about whether payments can be taken.

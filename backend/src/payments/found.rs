@@ -2,9 +2,9 @@
 
 use crate::{
     Error, Result,
-    payments::{attempt, refund},
+    payments::{attempt, provider::ToldTrade, refund},
 };
-use sea_orm::{DatabaseTransaction, prelude::*};
+use sea_orm::{Condition, DatabaseTransaction, QueryOrder, prelude::*};
 
 pub(crate) async fn find_attempt_row(txn: &DatabaseTransaction, attempt_id: i64) -> Result<attempt::Model> {
     attempt::Entity::find_by_id(attempt_id)
@@ -23,6 +23,30 @@ pub(crate) async fn find_attempt(
         .filter(attempt::Column::OutTradeNo.eq(number))
         .one(txn)
         .await?)
+}
+
+/// The attempt that a refund or a dispute names.
+pub(crate) async fn find_told_attempt(
+    txn: &DatabaseTransaction,
+    account_id: i64,
+    told: &ToldTrade,
+) -> Result<Option<attempt::Model>> {
+    match told {
+        ToldTrade::Ours(number) => find_attempt(txn, account_id, number).await,
+        ToldTrade::Theirs(number) => Ok(attempt::Entity::find()
+            .filter(attempt::Column::AccountId.eq(account_id))
+            .filter(has_number_of_theirs([number.as_str()]))
+            .order_by_asc(attempt::Column::Id)
+            .one(txn)
+            .await?),
+    }
+}
+
+/// Attempts that the provider knows by one of its own numbers.
+pub(crate) fn has_number_of_theirs<'a>(numbers: impl IntoIterator<Item = &'a str> + Clone) -> Condition {
+    Condition::any()
+        .add(attempt::Column::ProviderTxnId.is_in(numbers.clone()))
+        .add(attempt::Column::Reference.is_in(numbers))
 }
 
 pub(crate) async fn find_refund(

@@ -6,19 +6,19 @@ use crate::{
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 
-/// What became of a fact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What became of a fact, the weightiest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
-    /// It moved something.
-    Applied,
     /// It said what was known.
     Unchanged,
+    /// It moved something.
+    Applied,
+    /// The provider is asked anew before it is believed.
+    NeedsQuery,
     /// Nothing of ours has that number: kept, and a person is told.
     Orphan,
     /// It concerns another merchant: kept, and a person is told.
     Foreign,
-    /// The provider is asked anew before it is believed.
-    NeedsQuery,
     /// It is authentic, and we do not know what it says: kept, and a person is told.
     Unreadable,
 }

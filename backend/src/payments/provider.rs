@@ -1,14 +1,97 @@
-//! What a payment provider does for us, in our words. One implementation a provider; the simulation has its own.
+//! What a payment provider does for us, in our words: all that a new provider must supply is [`Provider`] and its
+//! [`Profile`]. docs/PROVIDERS.md leads through it.
 
-use crate::money::{Currency, Money};
+use crate::{
+    money::{Currency, Money},
+    payments::method::{Handoff, Method, Payer},
+};
 use async_trait::async_trait;
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// A payment we ask a provider to take.
+/// What holds of a merchant account at a provider, as data.
 #[derive(Debug, Clone)]
+pub struct Profile {
+    /// Whose account it is, in the provider's own numbers (merchant, app). Keys change, this never does: another identity is
+    /// another account.
+    pub identity: String,
+    /// The ways to pay that the account offers.
+    pub methods: Vec<Method>,
+    /// What it takes.
+    pub currencies: &'static [Currency],
+    /// Whether the provider can be asked by our number alone. If not, an order whose answer was lost is repeated, to learn
+    /// the provider's reference.
+    pub finds_by_our_number: bool,
+    /// How much an order can carry for us, in bytes.
+    pub attach_max_bytes: usize,
+    /// The provider's calendar.
+    pub calendar: Calendar,
+    /// How its callbacks are kept and answered.
+    pub callbacks: CallbackRules,
+}
+
+/// A provider's days, and when their statements are to be had. Days are counted from 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Calendar {
+    /// So far are the provider's clocks ahead of UTC, in milliseconds.
+    pub ahead_ms: i64,
+    /// The length of a day, in milliseconds.
+    pub day_ms: i64,
+    /// A day's statement is ready so long after the day's end, in milliseconds.
+    pub ready_after_ms: i64,
+}
+
+impl Calendar {
+    /// The day at a time (unix milliseconds).
+    pub fn day_of(&self, at_ms: i64) -> i64 {
+        (at_ms + self.ahead_ms).div_euclid(self.day_ms)
+    }
+
+    /// When the statement of a day is to be had (unix milliseconds).
+    pub fn ready_ms(&self, day: i64) -> i64 {
+        (day + 1) * self.day_ms - self.ahead_ms + self.ready_after_ms
+    }
+}
+
+/// How a provider's callbacks are kept and answered.
+#[derive(Debug, Clone, Copy)]
+pub struct CallbackRules {
+    /// Headers kept with a callback (lower case): what a dispute needs to verify it again.
+    pub kept_headers: &'static [&'static str],
+    /// The answer that says: taken, do not send it again.
+    pub taken: fn() -> CallbackAnswer,
+    /// The answer that says: not taken. Made of an HTTP status and a sentence.
+    pub failed: fn(u16, &str) -> CallbackAnswer,
+}
+
+/// What a callback is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallbackAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body's type; empty if there is no body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+impl CallbackAnswer {
+    /// A failure as JSON with a code and a sentence: as WeChat Pay has it, and where no account says how.
+    pub fn failure(status: u16, message: &str) -> Self {
+        let body = serde_json::json!({ "code": "FAIL", "message": message }).to_string();
+        Self { status, content_type: "application/json", body }
+    }
+}
+
+/// A payment we ask a provider to take. Stored with the attempt as long as that is open: a repeat must be the same to the
+/// letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRequest {
     /// Our number of the attempt, unique with the merchant account.
     pub out_trade_no: String,
+    /// The method's word.
+    pub method: String,
     /// What the payer reads on the statement.
     pub description: String,
     /// What is to be paid.
@@ -17,22 +100,59 @@ pub struct PaymentRequest {
     pub expires_at_ms: i64,
     /// The payer's address, which some payment kinds must state.
     pub payer_ip: IpAddr,
+    /// Who pays, where the method needs to know.
+    pub payer: Option<Payer>,
     /// Where the provider reports to, without a query string.
     pub notify_url: String,
     /// Where the payer comes back to, for display only.
     pub return_url: String,
-    /// Kept by the provider and told with the payment; at most 128 bytes.
+    /// Kept by the provider and told with the payment; at most [`Profile::attach_max_bytes`].
     pub attach: String,
 }
 
-/// How the payer gets to the provider.
+impl PaymentRequest {
+    /// It as it is stored.
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+}
+
+/// An order that the provider has taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Handoff {
-    /// The browser is sent to this address.
-    Redirect {
-        /// An absolute https (or, in a sandbox, http) address.
-        url: String,
-    },
+pub struct Created {
+    /// How the payer gets there.
+    pub handoff: Handoff,
+    /// The provider's own reference of the order, if it has one.
+    pub reference: Option<String>,
+}
+
+/// The numbers of an order: ours, and the provider's as far as they are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TradeNumbers {
+    /// Our number of the attempt.
+    pub out_trade_no: String,
+    /// The provider's reference of the order, as it answered when it took it.
+    pub reference: Option<String>,
+    /// The provider's number of the payment, once it was made.
+    pub provider_txn_id: Option<String>,
+}
+
+impl TradeNumbers {
+    /// Whether a provider can be asked by them.
+    pub(crate) fn can_be_asked(&self, profile: &Profile) -> bool {
+        profile.finds_by_our_number || self.reference.is_some() || self.provider_txn_id.is_some()
+    }
+}
+
+/// The numbers of a refund: ours, and the provider's as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundNumbers {
+    /// The payment that goes back.
+    pub trade: TradeNumbers,
+    /// Our number of the refund; the provider refunds a number once.
+    pub out_refund_no: String,
+    /// The provider's reference of the refund, as it answered when it took it.
+    pub reference: Option<String>,
 }
 
 /// A payment that the provider says was made.
@@ -88,10 +208,8 @@ pub enum CloseOutcome {
 /// A refund we ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundRequest {
-    /// The attempt's number.
-    pub out_trade_no: String,
-    /// Our number of the refund; the provider refunds a number once.
-    pub out_refund_no: String,
+    /// Which refund, of which payment.
+    pub numbers: RefundNumbers,
     /// What goes back, in minor units.
     pub refund_minor: i64,
     /// What had been paid, in minor units.
@@ -102,6 +220,15 @@ pub struct RefundRequest {
     pub reason: String,
     /// Where the provider reports to, without a query string.
     pub notify_url: String,
+}
+
+/// What the provider answers to a refund we asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundAnswer {
+    /// Where it stands: some providers are through with it at once.
+    pub state: RefundState,
+    /// The provider's own reference of the refund, if it has one.
+    pub reference: Option<String>,
 }
 
 /// What the provider knows of a refund.
@@ -129,11 +256,29 @@ impl RefundState {
     }
 }
 
+/// Which payment a refund or a dispute is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToldTrade {
+    /// By our number of the attempt.
+    Ours(String),
+    /// By the provider's number of the payment, or its reference of the order: it does not tell ours.
+    Theirs(String),
+}
+
+impl ToldTrade {
+    /// The number, whosever it is.
+    pub fn number(&self) -> &str {
+        match self {
+            Self::Ours(number) | Self::Theirs(number) => number,
+        }
+    }
+}
+
 /// What the provider tells of a refund beside its number and state: enough to book one that was made elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundDetails {
-    /// The number of the attempt whose money goes back.
-    pub out_trade_no: String,
+    /// The payment whose money goes back.
+    pub trade: ToldTrade,
     /// The provider's number of the refund.
     pub provider_refund_id: String,
     /// What goes back, in minor units of what was paid.
@@ -158,8 +303,8 @@ pub enum DisputeState {
 pub struct DisputeDetails {
     /// The provider's number of the dispute.
     pub dispute_id: String,
-    /// The number of the attempt in dispute.
-    pub out_trade_no: String,
+    /// The payment in dispute.
+    pub trade: ToldTrade,
     /// What is in dispute, in minor units of what was paid.
     pub amount_minor: i64,
     /// What the provider has charged for the dispute so far.
@@ -180,7 +325,7 @@ pub enum Fact {
     },
     /// About a refund.
     Refund {
-        /// The refund's number.
+        /// The refund's number: ours if we asked for it, else the provider's.
         out_refund_no: String,
         /// The state it is in now.
         state: RefundState,
@@ -223,15 +368,34 @@ impl RawCallback<'_> {
     }
 }
 
-/// A callback that is proven to come from the provider and to concern this merchant account.
+/// A callback that is proven to come from the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedCallback {
-    /// The provider's id of the event, by which repeats are known.
+    /// The provider's id of the event, by which repeats are known; [`id_of_body`] where it has none.
     pub event_id: String,
     /// What it says.
-    pub fact: Fact,
-    /// The decrypted message, kept for disputes.
+    pub content: CallbackContent,
+    /// The message in clear text, kept for disputes.
     pub plaintext: String,
+}
+
+/// What a proven callback says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallbackContent {
+    /// Facts, in the order in which they are to be applied.
+    Facts(Vec<Fact>),
+    /// It is of no concern here, such as other business of the same merchant. Acknowledged, counted, not kept.
+    Irrelevant,
+    /// It concerns another merchant or app, which it names. Kept, acknowledged, and a person is told.
+    Foreign(String),
+    /// It is not of a form that we know, and why. Kept, acknowledged, and a person is told: a repeat would be the same.
+    NotUnderstood(String),
+}
+
+/// An id for a callback that has none of its own: a repeat of the same bytes has the same.
+pub fn id_of_body(body: &[u8]) -> String {
+    let hash = digest::digest(&digest::SHA256, body);
+    format!("body-{}", hex::encode(&hash.as_ref()[..16]))
 }
 
 /// Why a callback was not believed. Nothing is stored of it.
@@ -258,12 +422,6 @@ pub enum CallbackError {
     /// Authentic, but the encrypted part can not be opened with this account's key.
     #[error("callback can not be decrypted with this account's key")]
     Decrypt,
-    /// Authentic, but not of the form the provider documents.
-    #[error("callback content is not understood: {0}")]
-    Content(String),
-    /// Authentic, but for another merchant or app.
-    #[error("callback concerns another merchant: {0}")]
-    Foreign(String),
 }
 
 /// Why a call to the provider gave no answer we can use, by who is at fault.
@@ -294,21 +452,37 @@ pub enum ProviderError {
 /// A payment provider, for one merchant account.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Asks the provider to take a payment. Repeating it with the same content is harmless.
-    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError>;
+    /// What holds of the account: its methods, limits and habits.
+    fn profile(&self) -> &Profile;
+    /// Where a browser goes so that the provider says who pays, for a method that needs to know. The provider sends it on to
+    /// `return_url`, with `state` as it is here (letters and digits).
+    fn identity_url(&self, _method: &Method, _return_url: &str, _state: &str) -> Option<String> {
+        None
+    }
+    /// Exchanges what the browser came back with (the parameters of its address) for who pays. Such an answer can mostly be
+    /// used once.
+    async fn exchange_identity(
+        &self,
+        _method: &Method,
+        _parameters: &[(String, String)],
+    ) -> Result<Payer, ProviderError> {
+        Err(ProviderError::Refused { code: "NOT_NEEDED".into(), message: "no method asks who pays".into() })
+    }
+    /// Asks the provider to take a payment. Repeating it with the same content is harmless, and gives the same order.
+    async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError>;
+    /// A stored hand-off as it is to be shown now: parameters that are signed with a time are signed anew.
+    fn renew(&self, handoff: Handoff, _wall_ms: i64) -> Handoff {
+        handoff
+    }
     /// Asks what became of an attempt.
-    async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError>;
+    async fn query(&self, trade: &TradeNumbers) -> Result<TradeState, ProviderError>;
     /// Makes an attempt unpayable. Repeating it is harmless.
-    async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError>;
+    async fn close(&self, trade: &TradeNumbers) -> Result<CloseOutcome, ProviderError>;
     /// Asks for a refund. Repeating it with the same number refunds once.
-    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError>;
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError>;
     /// Asks what became of a refund.
-    async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError>;
-    /// The provider's day at a time (unix milliseconds). Days are counted from 1970 by the provider's own calendar.
-    fn day_of(&self, at_ms: i64) -> i64;
-    /// When the statement of a day is to be had (unix milliseconds).
-    fn statement_ready_ms(&self, day: i64) -> i64;
-    /// Asks for the statement of a day.
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError>;
+    /// Asks for the statement of a day of [`Profile::calendar`].
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError>;
     /// Proves a callback, opens it, and says what it means. `wall_ms` is our wall clock (unix milliseconds).
     fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError>;

@@ -1,6 +1,9 @@
 //! A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.
 
-use crate::payments::states::Cause;
+use crate::payments::{
+    provider::{RefundNumbers, TradeNumbers},
+    states::Cause,
+};
 use sea_orm::entity::prelude::*;
 
 /// A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.
@@ -25,12 +28,19 @@ pub struct Model {
     pub outside_id: String,
     /// So often it had gone through and failed later.
     pub reversals: i32,
+    /// The provider's own reference of a refund that it has taken.
+    pub reference: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
 impl Model {
+    /// Its numbers, as the provider is asked by them.
+    pub fn numbers(&self, trade: TradeNumbers) -> RefundNumbers {
+        RefundNumbers { trade, out_refund_no: self.out_refund_no.clone(), reference: self.reference.clone() }
+    }
+
     /// Whether it was made at the provider without us.
     pub fn is_external(&self) -> bool {
         !self.outside_id.is_empty()

@@ -24,6 +24,8 @@ pub enum Readiness {
     Retired,
     /// The operator's payment provider does not answer.
     ProviderSilent,
+    /// It can be paid for, but not in the app that shows the page.
+    OtherApp,
 }
 
 impl Readiness {
@@ -38,6 +40,7 @@ impl Readiness {
             Readiness::Busy => "busy",
             Readiness::Closed => "closed",
             Readiness::ProviderSilent => "provider_silent",
+            Readiness::OtherApp => "other_app",
             Readiness::Retired => "retired",
         }
     }
@@ -53,6 +56,7 @@ impl Readiness {
             Readiness::Busy => "its module is still busy with earlier credits",
             Readiness::Closed => "it is not on sale",
             Readiness::ProviderSilent => "its payment provider does not answer",
+            Readiness::OtherApp => "it takes no payment in this app",
             Readiness::Retired => "it is out of service for good",
         }
     }

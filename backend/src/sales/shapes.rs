@@ -3,6 +3,10 @@
 use crate::{
     ids::{MachineId, PriceId},
     money::{Money, PaidMoney},
+    payments::{
+        method::{Handoff, HandoffKind, PayerApp},
+        ways::Way,
+    },
     sales::{readiness::Readiness, state::SaleState},
 };
 use serde::Serialize;
@@ -22,8 +26,36 @@ pub struct ScanView {
     pub contact: String,
     /// Whether it can take money now.
     pub readiness: Readiness,
+    /// The ways to pay that this payer can use now, the best first.
+    pub ways: Vec<WayView>,
+    /// The apps in which it can be paid for.
+    pub apps: Vec<PayerApp>,
     /// What can be bought; shown only if ready.
     pub prices: Vec<PriceView>,
+}
+
+/// A way to pay on a scan page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WayView {
+    /// To name it in an order.
+    pub word: String,
+    /// The provider's word.
+    pub provider: String,
+    /// How the payer is handed over.
+    pub handoff: HandoffKind,
+    /// Within what the payer must be known before an order, if at all.
+    pub payer_scope: Option<String>,
+}
+
+impl WayView {
+    pub(crate) fn of(way: &Way) -> Self {
+        Self {
+            word: way.word(),
+            provider: way.account.provider.clone(),
+            handoff: way.method.handoff,
+            payer_scope: way.method.payer_scope.clone(),
+        }
+    }
 }
 
 /// A price on a scan page.
@@ -76,8 +108,8 @@ pub struct SaleView {
     pub refunded_elsewhere: Option<PaidMoney>,
     /// Where a dispute with the payer's bank stands: `opened`, `won`, `lost`, or empty.
     pub dispute: String,
-    /// Where to pay, while it awaits payment.
-    pub pay_url: Option<String>,
+    /// How the payer gets to the provider, while it awaits payment.
+    pub handoff: Option<Handoff>,
     /// The credit came although the money went back.
     pub served_and_refunded: bool,
     /// Unix milliseconds.

@@ -161,7 +161,7 @@ pub(crate) fn row(
         refunded: sum(ours),
         refunded_elsewhere: sum(elsewhere),
         dispute: sale.dispute,
-        pay_url: waiting.and_then(|attempt| attempt.pay_url.clone()),
+        handoff: waiting.and_then(attempt::Model::stored_handoff),
         served_and_refunded: sale.served_and_refunded,
         created_ms: sale.created_ms,
     };

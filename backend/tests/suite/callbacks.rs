@@ -2,14 +2,11 @@
 
 use crate::support::{
     Call, Fault, TestApp, What,
-    app::{PRICE_MINOR, PRICE_PULSES},
+    app::{PRICE_MINOR, PRICE_PULSES, callback_to},
     done,
 };
 use backend::{
-    flows::{
-        place_order,
-        take_callback::{self, CallbackFailure},
-    },
+    flows::{place_order, take_callback::CallbackFailure},
     payments::provider::CallbackError,
 };
 
@@ -153,11 +150,10 @@ async fn for_one_operator_pay_nothing_of_another() {
     let what =
         What::Paid { txn: "T1".into(), amount_minor: PRICE_MINOR, paid_at_ms: app.now_ms(), attach: String::new() };
     let notice = app.bank.notice(&other.account.merchant, &number, what);
-    take_callback::callback(&app.backend, &other.account_token, notice.signed(&other.account.key).raw()).await.unwrap();
+    callback_to(&app.backend, &other.account_token, &notice.signed(&other.account.key)).await.unwrap();
     assert_eq!(app.state(&token).await, "awaiting_payment");
     // And with the other's signature on this account's address it is not believed at all.
-    let refused =
-        take_callback::callback(&app.backend, &app.shop.account_token, notice.signed(&other.account.key).raw()).await;
+    let refused = callback_to(&app.backend, &app.shop.account_token, &notice.signed(&other.account.key)).await;
     assert!(matches!(refused, Err(CallbackFailure::Untrusted(CallbackError::Signature))));
     assert!(app.shop.module.credits(&app).is_empty());
 }
@@ -191,10 +187,7 @@ async fn that_are_not_believed_leave_no_trace() {
     let mut garbage = genuine.clone();
     garbage.body = b"{".to_vec();
     assert!(matches!(app.callback(&garbage).await, Err(CallbackFailure::Untrusted(CallbackError::Signature))));
-    assert!(matches!(
-        take_callback::callback(&app.backend, "no such token", genuine.raw()).await,
-        Err(CallbackFailure::NoAccount)
-    ));
+    assert!(matches!(callback_to(&app.backend, "no such token", &genuine).await, Err(CallbackFailure::NoAccount)));
     assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox").await, 0);
     assert_eq!(app.state(&token).await, "awaiting_payment");
 

@@ -3,10 +3,10 @@
 use crate::support::{
     Call, Fault, Options, Standing, TestApp, What,
     actors::system,
-    app::{PRICE_MINOR, PRICE_PULSES},
+    app::{PRICE_MINOR, PRICE_PULSES, callback_to},
     done, failed, paid, stage,
 };
-use backend::{flows::take_callback, payments::provider::RefundState, sales::takings};
+use backend::{payments::provider::RefundState, sales::takings};
 use protocol::messages::{Reason, Stage};
 
 /// A sale that is paid, its refund pending: its module failed. Nothing is submitted yet.
@@ -240,7 +240,7 @@ async fn of_one_operator_do_not_touch_another() {
     let token = credited_sale(&app).await;
     let what = What::Outside { trade: app.number(&token).await, amount_minor: 200, state: Standing::Done };
     let notice = app.bank.notice(&other.account.merchant, "C1", what);
-    take_callback::callback(&app.backend, &other.account_token, notice.signed(&other.account.key).raw()).await.unwrap();
+    callback_to(&app.backend, &other.account_token, &notice.signed(&other.account.key)).await.unwrap();
     assert_eq!(elsewhere(&app, &token).await, ("credited", None));
 }
 

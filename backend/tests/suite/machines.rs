@@ -16,7 +16,7 @@ use backend::{
             module::{self, SettingsChange},
             price, register_module,
         },
-        place_order, scan_machine,
+        place_order,
     },
     ids::{OperatorId, PriceId},
     machines::{fleet, list, prices, remote, shapes::PriceChange},
@@ -210,7 +210,7 @@ async fn a_retired_machine_keeps_its_history_frees_its_module_and_can_come_back(
     machine::retire_machine(&app.backend, &acting_for(operator), machine).await.unwrap();
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
     assert_eq!(app.state(&token).await, "credited", "what was under way ends");
-    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Retired);
+    assert_eq!(app.scan(&app.shop.code).await.unwrap().readiness, Readiness::Retired);
     let refused = place_order::order(&app.backend, app.form(&app.shop)).await;
     assert!(matches!(refused, Err(Error::NotReady(Readiness::Retired))));
     let refused = module::order_remote_action(&app.backend, &acting_for(operator), machine, RemoteAction::Locate).await;
@@ -226,12 +226,8 @@ async fn a_retired_machine_keeps_its_history_frees_its_module_and_can_come_back(
     assert!(matches!(refused, Err(Error::Invalid { field: "machine", .. })));
 
     machine::bring_back_machine(&app.backend, &acting_for(operator), machine).await.unwrap();
-    assert_eq!(
-        scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness,
-        Readiness::Closed,
-        "it has no module yet"
-    );
+    assert_eq!(app.scan(&app.shop.code).await.unwrap().readiness, Readiness::Closed, "it has no module yet");
     machine::replace_module(&app.backend, &acting_for(operator), machine, module).await.unwrap();
     app.make_ready(&app.shop).await;
-    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Ready);
+    assert_eq!(app.scan(&app.shop.code).await.unwrap().readiness, Readiness::Ready);
 }

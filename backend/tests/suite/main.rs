@@ -28,6 +28,7 @@ mod payments;
 mod people;
 mod presence;
 mod probes;
+mod provider_seam;
 mod refunds;
 mod remote_actions;
 mod resets;

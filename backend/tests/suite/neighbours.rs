@@ -4,10 +4,7 @@
 use crate::support::{Call, Options, Shop, TestApp, app::PRICE_PULSES, done, failed};
 use backend::{
     Error, Rules,
-    flows::{
-        place_order::{self, OrderRequest},
-        scan_machine,
-    },
+    flows::place_order::{self, OrderRequest},
     jobs::{self, in_progress::Job},
     payments::provider::TradeState,
     sales::readiness::Readiness,
@@ -113,7 +110,7 @@ async fn orders_of_an_account_whose_provider_does_not_answer_are_refused_at_once
     app.make_ready(&neighbour).await;
     let refused = place_order::order(&app.backend, app.form(&neighbour)).await;
     assert!(matches!(refused, Err(Error::NotReady(Readiness::ProviderSilent))), "{refused:?}");
-    assert_eq!(scan_machine::scan(&app.backend, &neighbour.code).await.unwrap().readiness, Readiness::ProviderSilent);
+    assert_eq!(app.scan(&neighbour.code).await.unwrap().readiness, Readiness::ProviderSilent);
     assert_eq!(app.bank.called(Call::Create).len(), OPEN_ORDERS, "nothing was asked for");
     order_at(&app, &app.shop).await.unwrap();
 

@@ -20,7 +20,7 @@ use backend::{
             member,
             operator::{self, OperatorChange},
         },
-        place_order, scan_machine,
+        place_order,
     },
     ids::OperatorId,
     live::LiveKind,
@@ -118,7 +118,7 @@ async fn an_unknown_currency_is_an_error_and_never_yuan() {
         app.db.read().execute_unprepared(&format!("UPDATE {table} SET currency = 'XYZ'")).await.unwrap();
     }
     let is_loud = |error: Error| matches!(&error, Error::Unknown { what: "currency", value } if value == "XYZ");
-    assert!(is_loud(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap_err()));
+    assert!(is_loud(app.scan(&app.shop.code).await.unwrap_err()));
     assert!(is_loud(takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap_err()));
     assert!(is_loud(fleet::fleet(&app.backend, &system(), app.shop.operator_id).await.unwrap_err()));
     assert!(is_loud(

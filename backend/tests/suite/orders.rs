@@ -13,11 +13,10 @@ use backend::{
             machine::{self, NewMachine},
             price, register_module,
         },
-        place_order, scan_machine,
+        place_order,
     },
     ids::PriceId,
     machines::{fleet, shapes::PriceChange},
-    payments::provider::Handoff,
     sales::readiness::Readiness,
 };
 use protocol::limits::CREDITS_WAITING_MAX;
@@ -79,14 +78,14 @@ async fn a_form_sent_again_is_the_same_sale() {
     let form = app.form(&app.shop);
     let first = place_order::order(&app.backend, form.clone()).await.unwrap();
     let second = place_order::order(&app.backend, form.clone()).await.unwrap();
-    assert_eq!((&first.token, &first.handoff), (&second.token, &second.handoff));
+    assert_eq!((&first.token, &first.next), (&second.token, &second.next));
     assert_eq!(app.bank.called(Call::Create).len(), 1);
 
     // Once it is paid, its own page tells.
     app.callback(&app.pay(&first.token).await).await.unwrap();
     let third = place_order::order(&app.backend, form).await.unwrap();
     assert_eq!(third.token, first.token);
-    let Handoff::Redirect { url } = third.handoff;
+    let url = third.next;
     assert_eq!(url, format!("https://coinwire.test/sale/{}", first.token));
     app.shop.module.credit(&app);
 }
@@ -135,10 +134,10 @@ async fn a_form_whose_sale_is_over_makes_a_new_sale() {
     // Not paid in time.
     app.skip_ms(5 * 60_000).await;
     app.make_ready(&app.shop).await;
-    assert_eq!(app.row(&first.token).await.view.pay_url, None, "it cannot be paid there any more");
+    assert_eq!(app.row(&first.token).await.view.handoff, None, "it cannot be paid there any more");
     let second = place_order::order(&app.backend, form.clone()).await.unwrap();
     assert_ne!(second.token, first.token);
-    let Handoff::Redirect { url } = &second.handoff;
+    let url = &second.next;
     assert!(!url.contains("/sale/"), "{url}");
     assert_eq!(place_order::order(&app.backend, form.clone()).await.unwrap().token, second.token);
     // The price is that of now.
@@ -191,7 +190,7 @@ async fn an_unknown_code_is_no_machine() {
         if code == app.shop.code {
             continue;
         }
-        assert!(matches!(scan_machine::scan(&app.backend, code).await, Err(Error::NotFound("machine"))), "{code}");
+        assert!(matches!(app.scan(code).await, Err(Error::NotFound("machine"))), "{code}");
         let form = backend::flows::place_order::OrderRequest { code: code.into(), ..app.form(&app.shop) };
         assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::NotFound("machine"))), "{code}");
     }
@@ -223,7 +222,7 @@ async fn a_module_with_as_many_open_credits_as_it_can_hold_takes_no_more_money()
     }
     // Its answer to the probe still serves; the credits that were paid since have not reached it.
     assert!(matches!(app.try_order().await, Err(Error::NotReady(Readiness::Busy))));
-    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Busy);
+    assert_eq!(app.scan(&app.shop.code).await.unwrap().readiness, Readiness::Busy);
     for credit in app.shop.module.credits(&app).iter().take(2) {
         app.deliver(&app.shop.module.ack(&app, credit, done(PRICE_PULSES))).await;
     }
@@ -233,8 +232,7 @@ async fn a_module_with_as_many_open_credits_as_it_can_hold_takes_no_more_money()
 #[tokio::test]
 async fn a_machine_off_sale_or_not_furnished_is_closed_and_nobody_is_asked() {
     let app = TestApp::start().await;
-    let closed =
-        async |code: &str| scan_machine::scan(&app.backend, code).await.unwrap().readiness == Readiness::Closed;
+    let closed = async |code: &str| app.scan(code).await.unwrap().readiness == Readiness::Closed;
     machine::set_active(&app.backend, &acting_for(app.shop.operator_id), app.shop.machine_id, false).await.unwrap();
     assert!(closed(&app.shop.code).await);
     let order = place_order::order(&app.backend, app.form(&app.shop)).await;

@@ -177,7 +177,7 @@ async fn a_second_attempt_that_is_paid_too_goes_back_and_the_sale_goes_its_way()
     let first = app.number(&token).await;
     // No page makes a second attempt yet; the store and the deciders know of them.
     let columns =
-        "sale_id, account_id, state, amount_minor, currency, payer_ip, pay_url, created_ms, expires_ms, polls";
+        "sale_id, account_id, state, amount_minor, currency, payer_ip, handoff, created_ms, expires_ms, polls";
     let copy = format!(
         "INSERT INTO payment_attempts ({columns}, out_trade_no) SELECT {columns}, 'SSECOND' FROM payment_attempts"
     );
@@ -204,7 +204,7 @@ async fn a_second_attempt_that_is_paid_too_goes_back_and_the_sale_goes_its_way()
     assert_eq!(app.books().await["provider_clearing"], 2 * i128::from(PRICE_MINOR));
     app.pass_ms(400).await;
     let refunds = app.bank.refunds();
-    assert_eq!((refunds.len(), refunds[0].request.out_trade_no.as_str()), (1, "SSECOND"));
+    assert_eq!((refunds.len(), refunds[0].request.numbers.trade.out_trade_no.as_str()), (1, "SSECOND"));
     let row = app.row(&token).await;
     assert_eq!((row.view.state.as_str(), row.view.refunded), ("credited", None), "its own money stays");
     app.assert_books().await;

@@ -11,13 +11,10 @@ use backend::{
         role::Role,
         sign_in::{self, PasswordOwners},
     },
-    flows::{
-        operate::{
-            machine, member,
-            operator::{self, NewOperator, OperatorChange},
-            price,
-        },
-        scan_machine,
+    flows::operate::{
+        machine, member,
+        operator::{self, NewOperator, OperatorChange},
+        price,
     },
     ids::{MachineId, OperatorId},
     ledger,
@@ -102,12 +99,12 @@ async fn set_contact(app: &TestApp, operator_id: OperatorId, contact: &str) -> b
 async fn payers_see_whom_to_turn_to() {
     let app = TestApp::start().await;
     app.make_ready(&app.shop).await;
-    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().contact, "");
+    assert_eq!(app.scan(&app.shop.code).await.unwrap().contact, "");
     set_contact(&app, app.shop.operator_id, "  400-123 4567 \u{1F4DE} ").await.unwrap();
     let token = app.order().await;
     let view = backend::flows::show_sale::sale(&app.backend, &token).await.unwrap();
     assert_eq!(view.contact, "400-123 4567 \u{1F4DE}");
-    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().contact, view.contact);
+    assert_eq!(app.scan(&app.shop.code).await.unwrap().contact, view.contact);
     for wrong in ["x".repeat(121), "two\nlines".into()] {
         let refused = set_contact(&app, app.shop.operator_id, &wrong).await;
         assert!(matches!(refused, Err(Error::Invalid { field: "contact", .. })));

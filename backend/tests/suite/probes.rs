@@ -3,7 +3,7 @@
 use crate::support::{Shop, TestApp, actors::acting_for, failed, stage};
 use backend::{
     Error,
-    flows::{operate::machine, place_order, probe_module, scan_machine},
+    flows::{operate::machine, place_order, probe_module},
     sales::readiness::Readiness,
 };
 use protocol::messages::{Ack, Reason, Stage};
@@ -14,7 +14,7 @@ async fn scan_answered(app: &TestApp, shop: &Shop, word: impl FnOnce(&mut Ack)) 
         let probe = shop.module.next_probe(app).await;
         app.deliver(&shop.module.ack(app, &probe, word)).await;
     };
-    let (view, ()) = tokio::join!(scan_machine::scan(&app.backend, &shop.code), answer);
+    let (view, ()) = tokio::join!(app.scan(&shop.code), answer);
     view.unwrap().readiness
 }
 
@@ -24,7 +24,7 @@ async fn scan_unanswered(app: &TestApp, ms: i64) -> Readiness {
         app.clock.slept_on().await;
         app.clock.advance(ms);
     };
-    let (view, ()) = tokio::join!(scan_machine::scan(&app.backend, &app.shop.code), wait);
+    let (view, ()) = tokio::join!(app.scan(&app.shop.code), wait);
     view.unwrap().readiness
 }
 
@@ -32,7 +32,7 @@ async fn scan_unanswered(app: &TestApp, ms: i64) -> Readiness {
 async fn a_machine_is_ready_when_its_module_says_so() {
     let app = TestApp::start().await;
     assert_eq!(scan_answered(&app, &app.shop, stage(Stage::Done)).await, Readiness::Ready);
-    let view = scan_machine::scan(&app.backend, &app.shop.code).await.unwrap();
+    let view = app.scan(&app.shop.code).await.unwrap();
     assert_eq!((view.machine.as_str(), view.site.as_str(), view.operator.as_str()), ("Rocket", "Mall", "acme rides"));
     assert_eq!((view.prices.len(), view.prices[0].amount.decimal().as_str(), view.prices[0].pulses), (1, "5.00", 5));
 }
@@ -53,7 +53,7 @@ async fn an_answer_serves_ten_seconds() {
     let app = TestApp::start().await;
     scan_answered(&app, &app.shop, stage(Stage::Done)).await;
     app.clock.advance(9_999);
-    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Ready);
+    assert_eq!(app.scan(&app.shop.code).await.unwrap().readiness, Readiness::Ready);
     assert!(app.shop.module.probes(&app).is_empty());
     app.clock.advance(1);
     assert_eq!(scan_answered(&app, &app.shop, failed(0, Reason::Fault)).await, Readiness::Fault);
@@ -66,7 +66,7 @@ async fn many_page_views_are_one_probe() {
         let probe = app.shop.module.next_probe(&app).await;
         app.deliver(&app.shop.module.ack(&app, &probe, stage(Stage::Done))).await;
     };
-    let views = futures_util::future::join_all((0..50).map(|_| scan_machine::scan(&app.backend, &app.shop.code)));
+    let views = futures_util::future::join_all((0..50).map(|_| app.scan(&app.shop.code)));
     let (views, ()) = tokio::join!(views, answer);
     assert!(views.into_iter().all(|view| view.unwrap().readiness == Readiness::Ready));
     assert!(app.shop.module.probes(&app).is_empty());
@@ -122,7 +122,7 @@ async fn no_answer_in_time_is_no_answer() {
     let probe = app.shop.module.probes(&app).pop().unwrap();
     // It comes late, and serves the next view.
     app.deliver(&app.shop.module.ack(&app, &probe, stage(Stage::Done))).await;
-    assert_eq!(scan_machine::scan(&app.backend, &app.shop.code).await.unwrap().readiness, Readiness::Ready);
+    assert_eq!(app.scan(&app.shop.code).await.unwrap().readiness, Readiness::Ready);
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_module_that_is_gone_is_offline_at_once_while_it_is_waited_for() {
         app.shop.module.next_probe(&app).await;
         app.deliver(&app.shop.module.will(&app)).await;
     };
-    let (view, ()) = tokio::join!(scan_machine::scan(&app.backend, &app.shop.code), dies);
+    let (view, ()) = tokio::join!(app.scan(&app.shop.code), dies);
     assert_eq!(view.unwrap().readiness, Readiness::Offline);
     app.clock.advance(1_500);
     assert_eq!(scan_unanswered(&app, 2_000).await, Readiness::Offline);

@@ -33,7 +33,7 @@ async fn a_failed_credit_is_refunded_whole() {
     assert_eq!(paid(&row.view.refunded).as_deref(), Some("5.00"));
     let asked = app.bank.refunds().remove(0).request;
     assert_eq!((asked.refund_minor, asked.total_minor), (PRICE_MINOR, PRICE_MINOR));
-    assert_eq!(asked.out_trade_no, app.number(&token).await);
+    assert_eq!(asked.numbers.trade.out_trade_no, app.number(&token).await);
     assert!(asked.reason.len() <= 80, "providers take so many bytes");
     app.assert_books().await;
     let takings = takings::takings_today(&app.backend, &system(), app.shop.operator_id).await.unwrap();

@@ -2,14 +2,10 @@
 
 use crate::support::{
     Call, Fault, TestApp, What,
-    app::{PRICE_MINOR, PRICE_PULSES, SECRET_KEY},
+    app::{PRICE_MINOR, PRICE_PULSES, SECRET_KEY, callback_to},
     done,
 };
-use backend::{
-    flows::{place_order, take_callback},
-    jobs,
-    payments::provider::RefundState,
-};
+use backend::{flows::place_order, jobs, payments::provider::RefundState};
 
 #[tokio::test]
 async fn goes_on_with_commands() {
@@ -149,10 +145,7 @@ async fn two_on_one_store_do_everything_once() {
     let second = app.another(SECRET_KEY);
     let token = app.order().await;
     let callback = app.pay(&token).await;
-    let (one, two) = tokio::join!(
-        app.callback(&callback),
-        take_callback::callback(&second, &app.shop.account_token, callback.raw())
-    );
+    let (one, two) = tokio::join!(app.callback(&callback), callback_to(&second, &app.shop.account_token, &callback));
     one.unwrap();
     two.unwrap();
     app.shop.module.credit(&app);
@@ -173,6 +166,6 @@ async fn two_on_one_store_do_everything_once() {
         paid_at_ms: app.now_ms(),
         attach: String::new(),
     };
-    take_callback::callback(&second, &app.shop.account_token, app.notice(&number, what).raw()).await.unwrap();
+    callback_to(&second, &app.shop.account_token, &app.notice(&number, what)).await.unwrap();
     app.assert_books().await;
 }

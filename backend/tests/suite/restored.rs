@@ -4,16 +4,16 @@
 use crate::support::{
     Call, Fault, Options, Shop, TestApp, What,
     actors::acting_for,
-    app::{PRICE_MINOR, PRICE_PULSES},
+    app::{PRICE_MINOR, PRICE_PULSES, callback_to},
     bank::day_of,
     done, duplicate, failed, paid, stage,
 };
 use backend::{
     Rules,
-    flows::{operate::module, take_callback},
+    flows::operate::module,
     machines::remote,
     modules::ModuleSettings,
-    payments::provider::{Fact, RefundDetails, RefundRequest, RefundState, TradeState},
+    payments::provider::{Fact, RefundDetails, RefundRequest, RefundState, ToldTrade, TradeState},
 };
 use protocol::messages::{Action, CoinProfile, Command, Reason, Stage};
 use sea_orm::ConnectionTrait;
@@ -190,7 +190,7 @@ async fn a_refund_that_was_forgotten_is_not_made_twice() {
     app.callback(&callback).await.unwrap();
     app.pass_ms(31_000).await;
     assert_eq!(app.state(&token).await, "refunded");
-    let number = app.bank.refunds()[0].request.out_refund_no.clone();
+    let number = app.bank.refunds()[0].request.numbers.out_refund_no.clone();
     app.bank.hide_returns();
     restore(&mut app, 0).await;
     app.pass_ms(400).await;
@@ -231,12 +231,12 @@ async fn a_refund_that_was_forgotten_is_found_in_the_statement() {
 
 fn refund_line(made: &RefundRequest) -> Fact {
     let told = RefundDetails {
-        out_trade_no: made.out_trade_no.clone(),
-        provider_refund_id: format!("B{}", made.out_refund_no),
+        trade: ToldTrade::Ours(made.numbers.trade.out_trade_no.clone()),
+        provider_refund_id: format!("B{}", made.numbers.out_refund_no),
         amount_minor: made.refund_minor,
         payment: None,
     };
-    Fact::Refund { out_refund_no: made.out_refund_no.clone(), state: RefundState::Processing, told: Some(told) }
+    Fact::Refund { out_refund_no: made.numbers.out_refund_no.clone(), state: RefundState::Processing, told: Some(told) }
 }
 
 /// Nobody tells of the payment again; the daily statement has it, with our mark.
@@ -422,7 +422,7 @@ async fn an_orphan_is_ours_only_with_our_mark_and_for_its_own_operator() {
         (&other, number.as_str(), attach.as_str()),
     ] {
         let callback = told(shop, number, attach);
-        take_callback::callback(&app.backend, &shop.account_token, callback.raw()).await.unwrap();
+        callback_to(&app.backend, &shop.account_token, &callback).await.unwrap();
         assert_eq!(app.number_of("SELECT COUNT(*) FROM sales").await, 0, "{number} {attach}");
     }
     app.callback(&told(&app.shop, &number, &attach)).await.unwrap();

@@ -6,7 +6,7 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES},
     done, stage,
 };
-use backend::{live::LiveKind, payments::provider::Handoff, sales::takings};
+use backend::{live::LiveKind, sales::takings};
 use protocol::messages::{Action, Stage};
 
 #[tokio::test]
@@ -17,7 +17,7 @@ async fn is_ordered_paid_credited_and_booked() {
     let checkout = app.try_order().await.unwrap();
     let token = checkout.token.as_str();
     let number = app.number(token).await;
-    assert_eq!(checkout.handoff, Handoff::Redirect { url: format!("https://bank.test/pay/{number}") });
+    assert_eq!(checkout.next, format!("https://bank.test/pay/{number}"));
     assert_eq!(app.state(token).await, "awaiting_payment");
     let asked = app.bank.trade(&number).request;
     assert_eq!(asked.amount.amount_minor, PRICE_MINOR);

@@ -1,6 +1,11 @@
 //! Secrets: stored encrypted, and of no use without the key that is not in the database.
 
-use crate::support::{TestApp, actors::system, app::SECRET_KEY, store::rows};
+use crate::support::{
+    TestApp,
+    actors::system,
+    app::{SECRET_KEY, callback_to},
+    store::rows,
+};
 use backend::{
     Error,
     access::role::Role,
@@ -9,7 +14,7 @@ use backend::{
             member, merchant, operator,
             register_module::{self, Provisioned},
         },
-        take_callback::{self, CallbackFailure},
+        take_callback::CallbackFailure,
         take_message,
     },
     jobs,
@@ -87,7 +92,7 @@ async fn cannot_be_opened_with_another_key() {
     let refused = take_message::on_message(&wrong, &status.topic, &status.payload).await;
     assert!(matches!(refused, Err(Error::Sealed)));
     assert!(matches!(admission::admit_module(&wrong, module.id, password.as_bytes()).await, Err(Error::Sealed)));
-    let refused = take_callback::callback(&wrong, &app.shop.account_token, callback.raw()).await;
+    let refused = callback_to(&wrong, &app.shop.account_token, &callback).await;
     let Err(CallbackFailure::Internal(error @ Error::Sealed)) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("secret_key"), "{error}");
     app.clock.advance(4_000);

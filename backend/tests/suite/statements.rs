@@ -9,7 +9,7 @@ use crate::support::{
 use backend::{
     jobs,
     money::{Currency, Money},
-    payments::provider::{Fact, Paid, RefundDetails, RefundState, TradeState},
+    payments::provider::{Fact, Paid, RefundDetails, RefundState, ToldTrade, TradeState},
 };
 use protocol::messages::Stage;
 use sea_orm::ConnectionTrait;
@@ -134,8 +134,12 @@ async fn keep_what_fits_no_order_and_alarm_once() {
     for number in ["X1", "X2", "X3"] {
         app.bank.also_states(today, payment_of_nobody(number, app.now_ms()));
     }
-    let told =
-        RefundDetails { out_trade_no: "X1".into(), provider_refund_id: "B1".into(), amount_minor: 100, payment: None };
+    let told = RefundDetails {
+        trade: ToldTrade::Ours("X1".into()),
+        provider_refund_id: "B1".into(),
+        amount_minor: 100,
+        payment: None,
+    };
     let refund = Fact::Refund { out_refund_no: "R1".into(), state: RefundState::Done, told: Some(told) };
     app.bank.also_states(today, refund);
     app.events();

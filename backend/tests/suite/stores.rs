@@ -13,7 +13,7 @@ use backend::{
     db::{Db, migration::Migrator},
     flows::{
         operate::operator::{self, NewOperator},
-        place_order, scan_machine,
+        place_order,
         take_callback::CallbackFailure,
         take_message,
     },
@@ -64,6 +64,22 @@ async fn a_store_of_the_first_release_is_brought_up_to_date_with_what_is_in_it()
         "INSERT INTO machines (operator_id, module_id, code, name, site, active, coin_value_minor, created_ms)
         VALUES (2, '0123456789', 'CODE', 'Rocket', 'Mall', TRUE, 100, 1)";
     stranger.execute_unprepared(machine).await.unwrap();
+    for (id, operator_id, provider, active) in
+        [(1, 1, "wechat", "FALSE"), (2, 2, "wechat", "TRUE"), (3, 2, "other", "TRUE"), (4, 3, "wechat", "TRUE")]
+    {
+        let account = format!(
+            "INSERT INTO merchant_accounts (id, operator_id, provider, token, config_sealed, active, created_ms)
+                VALUES ({id}, {operator_id}, '{provider}', 'token-{id}', 'sealed', {active}, 1)"
+        );
+        stranger.execute_unprepared(&account).await.unwrap();
+    }
+    for (number, state) in [("S1", "pending"), ("S2", "paid")] {
+        let attempt = format!(
+            "INSERT INTO payment_attempts (sale_id, account_id, out_trade_no, state, amount_minor, currency, pay_url,
+                created_ms, expires_ms, polls) VALUES (1, 2, '{number}', '{state}', 500, 'CNY', 'https://a?b=\"c\"&d', 1, 2, 0)"
+        );
+        stranger.execute_unprepared(&attempt).await.unwrap();
+    }
     let db = Db::open(&store.url).await.unwrap();
     assert!(db.pending_migrations().await.unwrap() > 0);
     db.migrate().await.unwrap();
@@ -77,6 +93,24 @@ async fn a_store_of_the_first_release_is_brought_up_to_date_with_what_is_in_it()
     assert_eq!(zones, ["Europe/Berlin", "Asia/Shanghai", "Etc/GMT+5"], "of what was an offset");
     let owner = store::rows(db.read(), "SELECT operator_id FROM modules").await[0].try_get_by_index::<Option<i64>>(0);
     assert_eq!(owner.unwrap(), Some(2), "a module is its machine's operator's");
+    let choices =
+        "SELECT operator_id, machine_id, provider, method, account_id FROM payment_choices ORDER BY operator_id";
+    let choices: Vec<(i64, i64, String, String, i64)> = store::rows(db.read(), choices)
+        .await
+        .iter()
+        .map(|row| {
+            let text = |column| row.try_get_by_index::<String>(column).unwrap();
+            let number = |column| row.try_get_by_index::<i64>(column).unwrap();
+            (number(0), number(1), text(2), text(3), number(4))
+        })
+        .collect();
+    let chosen = |operator, account| (operator, 0, "wechat".into(), "h5".into(), account);
+    assert_eq!(choices, [chosen(2, 2), chosen(3, 4)], "the account that took payments takes them");
+    let handoffs = store::rows(db.read(), "SELECT handoff, method FROM payment_attempts ORDER BY out_trade_no").await;
+    let handoff: serde_json::Value = serde_json::from_str(&handoffs[0].try_get_by_index::<String>(0).unwrap()).unwrap();
+    assert_eq!(handoff, serde_json::json!({ "kind": "redirect", "url": "https://a?b=\"c\"&d" }));
+    assert_eq!(handoffs[1].try_get_by_index::<Option<String>>(0).unwrap(), None, "it cannot be paid any more");
+    assert_eq!(handoffs[0].try_get_by_index::<String>(1).unwrap(), "h5");
 }
 
 #[tokio::test]
@@ -252,7 +286,7 @@ async fn gone_everything_says_so_and_nothing_panics() {
     let refused = app.callback(&callback).await;
     let Err(CallbackFailure::Internal(error)) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().starts_with("database: "), "{error}");
-    assert!(matches!(scan_machine::scan(&app.backend, &app.shop.code).await, Err(Error::Store(_))));
+    assert!(matches!(app.scan(&app.shop.code).await, Err(Error::Store(_))));
     assert!(matches!(place_order::order(&app.backend, app.form(&app.shop)).await, Err(Error::Store(_))));
     assert!(matches!(jobs::run_due(&app.backend).await, Err(Error::Store(_))));
     assert!(matches!(backend::flows::show_sale::sale(&app.backend, &token).await, Err(Error::Store(_))));

@@ -2,10 +2,11 @@
 
 use super::{
     actors::{acting_for, system},
-    bank::{Bank, Callback, Config, TestProviders, What, day_of},
+    bank::{Bank, Callback, Config, What, day_of},
     bus::{Message, RecordingBus},
     clock::{ManualClock, START_MS, SeededRandom},
     module::TestModule,
+    providers::TestProviders,
     store::{self, Store},
 };
 use backend::{
@@ -20,7 +21,7 @@ use backend::{
             register_module,
         },
         place_order::{self, Checkout, OrderRequest},
-        probe_module,
+        probe_module, scan_machine,
         take_callback::{self, CallbackFailure},
         take_message,
     },
@@ -30,10 +31,14 @@ use backend::{
     machines::{fleet, shapes::PriceChange},
     modules::registry,
     money::Currency,
-    payments::RealProviders,
-    sales::{shapes::SaleRow, views},
+    payments::{RealProviders, method::PayerApp},
+    sales::{
+        shapes::{SaleRow, ScanView},
+        views,
+    },
     zones::Zone,
 };
+use fake_providers::kiosk::Kiosk;
 use protocol::messages::Stage;
 use std::{
     collections::BTreeMap,
@@ -83,6 +88,7 @@ pub struct TestApp {
     pub clock: Arc<ManualClock>,
     pub bus: Arc<RecordingBus>,
     pub bank: Arc<Bank>,
+    pub kiosk: Arc<Kiosk>,
     pub db: Db,
     random: Arc<SeededRandom>,
     pub rules: Rules,
@@ -109,9 +115,9 @@ impl TestApp {
         let backend = world.backend(db.clone(), options.rules.clone(), SECRET_KEY);
         let shop = open_shop(&backend, "acme", options.refund_remainder).await;
         let live = Mutex::new(backend.watch());
-        let World { clock, bus, bank, random, public_url } = world;
+        let World { clock, bus, bank, kiosk, random, public_url } = world;
         let (rules, forms) = (options.rules, AtomicU32::new(0));
-        let app = Self { backend, shop, clock, bus, bank, db, random, rules, public_url, forms, live, store };
+        let app = Self { backend, shop, clock, bus, bank, kiosk, db, random, rules, public_url, forms, live, store };
         app.deliver(&app.shop.module.status(&app, |_| ())).await;
         app
     }
@@ -157,6 +163,7 @@ impl TestApp {
             clock: self.clock.clone(),
             bus: self.bus.clone(),
             bank: self.bank.clone(),
+            kiosk: self.kiosk.clone(),
             random: self.random.clone(),
             public_url: self.public_url.clone(),
         };
@@ -223,6 +230,9 @@ impl TestApp {
             amount_minor: PRICE_MINOR,
             form_key: format!("form-key-{:08}", self.forms.fetch_add(1, Ordering::Relaxed)),
             payer_ip: Ipv4Addr::new(203, 0, 113, 7).into(),
+            app: PayerApp::Browser,
+            way: None,
+            payer: None,
         }
     }
 
@@ -272,7 +282,12 @@ impl TestApp {
 
     /// A callback for the shop's account arrives.
     pub async fn callback(&self, callback: &Callback) -> Result<(), CallbackFailure> {
-        take_callback::callback(&self.backend, &self.shop.account_token, callback.raw()).await
+        callback_to(&self.backend, &self.shop.account_token, callback).await
+    }
+
+    /// The scan page of a machine, in a browser.
+    pub async fn scan(&self, code: &str) -> Result<ScanView> {
+        scan_machine::scan(&self.backend, code, PayerApp::Browser).await
     }
 
     /// Orders and pays, the callback arrives: gives the sale's token.
@@ -336,9 +351,15 @@ impl TestApp {
     pub async fn assert_books(&self) {
         let books = self.books().await;
         let clearing_minor = books.get("provider_clearing").copied().unwrap_or(0);
-        assert_eq!(clearing_minor, i128::from(self.bank.net_minor()), "{books:?}");
+        assert_eq!(clearing_minor, i128::from(self.bank.net_minor() + self.kiosk.net_minor()), "{books:?}");
         assert_eq!(books.get("refund_clearing").copied().unwrap_or(0), 0, "a refund is under way: {books:?}");
     }
+}
+
+/// A callback of the bank's arrives for an account, by its token.
+pub async fn callback_to(backend: &backend::Context, token: &str, callback: &Callback) -> Result<(), CallbackFailure> {
+    let taken = take_callback::callback(backend, "bank", token, callback.raw()).await;
+    taken.map(|_| ()).map_err(|rejected| rejected.cause)
 }
 
 /// What the backend is put into.
@@ -346,6 +367,7 @@ struct World {
     clock: Arc<ManualClock>,
     bus: Arc<RecordingBus>,
     bank: Arc<Bank>,
+    kiosk: Arc<Kiosk>,
     random: Arc<SeededRandom>,
     public_url: String,
 }
@@ -354,7 +376,8 @@ impl Default for World {
     fn default() -> Self {
         let random = Arc::new(SeededRandom::new(2026));
         let public_url = "https://coinwire.test".into();
-        Self { clock: Arc::default(), bus: Arc::default(), bank: Arc::default(), random, public_url }
+        let (bank, kiosk) = (Arc::default(), Arc::default());
+        Self { clock: Arc::default(), bus: Arc::default(), bank, kiosk, random, public_url }
     }
 }
 
@@ -366,7 +389,7 @@ impl World {
             clock: self.clock.clone(),
             random: self.random.clone(),
             bus: self.bus.clone(),
-            providers: Arc::new(TestProviders { bank: self.bank.clone(), real }),
+            providers: Arc::new(TestProviders { bank: self.bank.clone(), kiosk: self.kiosk.clone(), real }),
             secret_key,
             public_url: self.public_url.clone(),
             rules,

@@ -2,14 +2,17 @@
 
 pub mod actors;
 pub mod app;
-pub mod bank;
 pub mod bus;
 pub mod clock;
 pub mod module;
+pub mod providers;
 pub mod store;
 
 pub use app::{Options, Shop, TestApp};
-pub use bank::{Call, Fault, Standing, What};
+pub use fake_providers::{
+    bank::{self, Call, Fault, Standing, What},
+    kiosk,
+};
 pub use module::{done, duplicate, failed, stage};
 
 /// An amount as people write it, without its sign.

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum Merchant {
-    /// Add an operator's merchant account, or replace the one it has. The configuration (JSON) is read from a file; the
-    /// README has an example. Prints the address that the provider reports to.
+    /// Add an operator's merchant account, or change the keys of one it has. The configuration (JSON) is read from a file;
+    /// the README has an example. Another merchant is another account: it takes new payments, and the one before goes on
+    /// for what it began. Prints the address that the provider reports to.
     Add {
         /// The operator's number or short name.
         operator: String,
@@ -18,6 +19,32 @@ pub enum Merchant {
         provider: String,
         /// The file with the account's fields. Delete it afterwards: they are stored encrypted.
         file: PathBuf,
+    },
+    /// Have an account take new payments: at all of its operator's machines, or at one.
+    Choose {
+        /// The account's number.
+        account: i64,
+        /// Only at this machine: its number or scan code.
+        #[arg(long)]
+        machine: Option<String>,
+        /// Only those of this method, such as h5.
+        #[arg(long)]
+        method: Option<String>,
+    },
+    /// Take a machine's own choice of accounts away: those for all machines take its payments.
+    Forget {
+        /// The machine's number or scan code.
+        machine: String,
+    },
+    /// Have an account take no new orders. Its callbacks, questions, refunds and statements go on.
+    Disable {
+        /// The account's number.
+        account: i64,
+    },
+    /// Have an account take orders again.
+    Enable {
+        /// The account's number.
+        account: i64,
     },
     /// List merchant accounts, without their secrets.
     List {
@@ -35,17 +62,31 @@ impl Execute for Merchant {
                 let operator = input::operator(backend, actor, &operator).await?;
                 add(backend, actor, settings, operator, &provider, &file).await
             }
+            Merchant::Choose { account, machine, method } => {
+                let machine = match machine {
+                    Some(named) => Some(input::machine(backend, actor, &named).await?.machine_id),
+                    None => None,
+                };
+                Ok(merchant::choose_account(backend, actor, account, machine, method.as_deref()).await?)
+            }
+            Merchant::Forget { machine } => {
+                let machine = input::machine(backend, actor, &machine).await?.machine_id;
+                Ok(merchant::forget_choices(backend, actor, machine).await?)
+            }
+            Merchant::Disable { account } => Ok(merchant::switch_account(backend, actor, account, false).await?),
+            Merchant::Enable { account } => Ok(merchant::switch_account(backend, actor, account, true).await?),
             Merchant::List { operator, form } => {
                 let operator = match operator {
                     Some(named) => Some(input::operator(backend, actor, &named).await?),
                     None => None,
                 };
-                let heads = ["NUMBER", "OPERATOR", "PROVIDER", "ACTIVE", "SINCE", "CALLBACKS"];
+                let heads = ["NUMBER", "OPERATOR", "PROVIDER", "MERCHANT", "ACTIVE", "SINCE", "CALLBACKS"];
                 form.rows(&accounts::merchant_accounts(backend, actor, operator).await?, heads, |row| {
                     [
                         row.account_id.to_string(),
                         row.operator_id.to_string(),
                         row.provider.clone(),
+                        row.identity.clone(),
                         print::yes_no(row.active),
                         print::time(Some(row.created_ms)),
                         row.callbacks.clone(),

@@ -12,7 +12,7 @@ use crate::{
 };
 use addresses::{DemoAddresses, PublicAddress, own_address, reachable, read_public_url};
 use anyhow::{Context, Result, bail};
-use backend::{flows::scan_machine, sales::readiness::Readiness};
+use backend::{flows::scan_machine, payments::method::PayerApp, sales::readiness::Readiness};
 use certificate::{CA_FILE, Certificate};
 use clap::Args;
 use fleet::Fleet;
@@ -177,7 +177,7 @@ fn panel(state: &State, fleet: Arc<Fleet>, mqtt: SocketAddr, sandbox: &sandbox::
 async fn wait_until_ready(backend: &backend::Context, fleet: &Fleet) -> Result<()> {
     let all = async {
         for module in fleet.modules() {
-            while scan_machine::scan(backend, &module.code).await?.readiness != Readiness::Ready {
+            while scan_machine::scan(backend, &module.code, PayerApp::Browser).await?.readiness != Readiness::Ready {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

@@ -10,4 +10,5 @@ pub(crate) mod proxies;
 pub(crate) mod session;
 pub(crate) mod session_cookie;
 pub(crate) mod sign_ins;
+pub(crate) mod signed_cookie;
 pub(crate) mod streams;

@@ -6,6 +6,7 @@ use crate::{
     live, money,
     page::{Page, see_other},
     pages::{fleet::PACE, member_context::member_context},
+    qr_code,
     rendering::Fragment,
 };
 use backend::{
@@ -24,12 +25,9 @@ use poem::{
     http::StatusCode,
     web::{Form, Path, Query},
 };
-use qrcode::{EcLevel, QrCode, render::svg};
+use qrcode::EcLevel;
 use serde::{Deserialize, Serialize};
 use tera::Context;
-
-/// Side of the printed code in SVG units at least.
-const QR_SIDE: u32 = 240;
 
 /// A change that was not taken.
 #[derive(Debug, Clone, Serialize)]
@@ -70,18 +68,9 @@ pub(crate) fn state_context(member: &Member, view: &MachineView) -> Context {
     context
 }
 
+/// Labels get scratched: a quarter of it may be unreadable.
 fn qr_svg(text: &str) -> Result<String, Failure> {
-    // Labels get scratched: a quarter of it may be unreadable.
-    let code = QrCode::with_error_correction_level(text, EcLevel::Q)
-        .map_err(|_| Failure::Malformed("the scan address is too long for a code"))?;
-    let svg = code
-        .render::<svg::Color>()
-        .min_dimensions(QR_SIDE, QR_SIDE)
-        .dark_color(svg::Color("#000"))
-        .light_color(svg::Color("#fff"))
-        .build();
-    // Inside a page there is no XML prologue.
-    Ok(svg.split_once("?>").map_or(svg.as_str(), |(_, rest)| rest).to_owned())
+    qr_code::svg(text, EcLevel::Q)
 }
 
 fn scan_url(page: &Page, view: &MachineView) -> String {

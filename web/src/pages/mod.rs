@@ -6,6 +6,7 @@ pub(crate) mod connections;
 pub(crate) mod demo;
 pub(crate) mod fleet;
 pub(crate) mod health;
+pub(crate) mod identity;
 pub(crate) mod machine;
 pub(crate) mod member_context;
 pub(crate) mod module;

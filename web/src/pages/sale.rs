@@ -6,18 +6,22 @@ use crate::{
     guard::{limits::limit_key, streams::StreamOwner},
     live,
     page::{ClientIp, Page, see_other},
+    qr_code,
     rendering::{Fragment, Pace},
 };
 use backend::{
     flows::{follow_order, show_sale},
     live::LiveKind,
+    payments::method::Handoff,
     sales::{
         shapes::SaleView,
         state::{REASONS, SaleState},
     },
 };
 use poem::{Response, handler, web::Path};
+use qrcode::EcLevel;
 use serde::Serialize;
+use serde_json::json;
 use std::time::Duration;
 use tera::Context;
 
@@ -103,16 +107,25 @@ pub(crate) fn reason_word(reason: &str) -> &'static str {
 }
 
 /// What the templates name.
-pub(crate) fn context(view: &SaleView) -> Context {
+pub(crate) fn context(view: &SaleView) -> Result<Context, Failure> {
     let mut context = Context::new();
     context.insert("view", view);
+    let (mut code_svg, mut invocation) = (None, None);
+    match &view.handoff {
+        // On a screen nothing is scratched.
+        Some(Handoff::Code { text }) => code_svg = Some(qr_code::svg(text, EcLevel::M)?),
+        Some(Handoff::Invoke(call)) => invocation = Some(json!(call).to_string()),
+        Some(Handoff::Redirect { .. }) | None => {}
+    }
+    context.insert("code_svg", &code_svg);
+    context.insert("invocation", &invocation);
     let said = Said::of(view);
     context.insert("said", said.word());
     context.insert("steps", &said.steps());
     context.insert("reason", reason_word(&view.reason));
     context.insert("again", &said.again());
     context.insert("contact_href", &contact::href(&view.contact));
-    context
+    Ok(context)
 }
 
 async fn look_up(page: &Page, token: &str) -> Result<SaleView, Failure> {
@@ -127,7 +140,7 @@ async fn look_up(page: &Page, token: &str) -> Result<SaleView, Failure> {
 pub(crate) async fn show(page: Page, Path(token): Path<String>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     let view = look_up(&page, &token).await?;
-    page.render("sale.html", context(&view))
+    page.render("sale.html", context(&view)?)
 }
 
 /// `GET /sale/{token}/pay`: waits until the provider has taken the order, and leads there; else back to the sale's page,
@@ -158,7 +171,7 @@ pub(crate) async fn events(page: Page, Path(token): Path<String>, ClientIp(ip): 
             let (page, token) = (rendering.clone(), token.clone());
             async move {
                 let view = look_up(&page, &token).await?;
-                Ok(Fragment { html: page.fragment("sale_state.html", context(&view))?, last: view.at_rest })
+                Ok(Fragment { html: page.fragment("sale_state.html", context(&view)?)?, last: view.at_rest })
             }
         },
     )

@@ -6,25 +6,26 @@ use crate::{
     guard::{form_token::FormExpired, limits::limit_key},
     navigation::page_of,
     page::{ClientIp, Page, see_other},
+    pages::identity,
+    payer_app::SeenIn,
 };
 use backend::{
     Error,
     clock::{SystemRandom, random_text},
-    flows::{
-        follow_order,
-        place_order::{Checkout, OrderRequest},
-        scan_machine,
-    },
+    flows::{follow_order, place_order::OrderRequest, scan_machine},
     ids::PriceId,
-    payments::provider::Handoff,
-    sales::{readiness::Readiness, shapes::ScanView},
+    payments::method::{HandoffKind, PayerApp},
+    sales::{
+        readiness::Readiness,
+        shapes::{ScanView, WayView},
+    },
 };
 use poem::{
     Response, handler,
     http::StatusCode,
-    web::{Form, Path, Query},
+    web::{Form, Path, Query, cookie::CookieJar},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tera::Context;
 
 /// Characters of the key that makes a form count once.
@@ -39,6 +40,8 @@ pub(crate) enum Notice {
     PriceChanged,
     /// The page was open for too long: these are the current prices.
     FormExpired,
+    /// The payment provider did not say who pays.
+    PayerUnknown,
 }
 
 impl Notice {
@@ -47,14 +50,36 @@ impl Notice {
         match self {
             Notice::PriceChanged => "price-changed",
             Notice::FormExpired => "lay-open",
+            Notice::PayerUnknown => "payer-unknown",
         }
     }
 }
 
-/// What the template names.
-pub(crate) fn context(view: &ScanView, notice: Option<Notice>, form_key: &str) -> Context {
+/// Providers that the pages have a name for, `pay-by-<word>` in the locales. Others are named `other`.
+const NAMED_PROVIDERS: [&str; 1] = ["wechat"];
+
+/// Another way to pay, to be picked.
+#[derive(Serialize)]
+struct OtherWay<'a> {
+    word: &'a str,
+    provider: &'static str,
+    is_code: bool,
+}
+
+/// What the template names. `way` is the way to pay that the prices are bought by.
+pub(crate) fn context(view: &ScanView, way: Option<&WayView>, notice: Option<Notice>, form_key: &str) -> Context {
     let mut context = Context::new();
     context.insert("view", view);
+    context.insert("way", &way.map(|way| way.word.as_str()));
+    let others = view.ways.iter().filter(|other| Some(other.word.as_str()) != way.map(|way| way.word.as_str()));
+    let others: Vec<OtherWay<'_>> = others
+        .map(|other| OtherWay {
+            word: &other.word,
+            provider: NAMED_PROVIDERS.into_iter().find(|named| *named == other.provider).unwrap_or("other"),
+            is_code: other.handoff == HandoffKind::Code,
+        })
+        .collect();
+    context.insert("other_ways", &others);
     context.insert("ready", &(view.readiness == Readiness::Ready && !view.prices.is_empty()));
     context.insert("form_key", form_key);
     context.insert("notice", &notice.map(Notice::word));
@@ -62,12 +87,50 @@ pub(crate) fn context(view: &ScanView, notice: Option<Notice>, form_key: &str) -
     context
 }
 
-/// `GET /s/{code}`
+/// What a scan page's address may say.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ScanQuery {
+    /// The way to pay that was picked.
+    #[serde(default)]
+    way: String,
+    /// The provider was asked who pays; it is not asked again by itself.
+    #[serde(default)]
+    asked: String,
+}
+
+/// `GET /s/{code}`. Where the way to pay needs to know who pays, the provider is asked first.
 #[handler]
-pub(crate) async fn show(page: Page, Path(code): Path<String>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
+pub(crate) async fn show(
+    page: Page,
+    Path(code): Path<String>,
+    ClientIp(ip): ClientIp,
+    SeenIn(app): SeenIn,
+    jar: &CookieJar,
+    Query(query): Query<ScanQuery>,
+) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
-    let view = look_up(&page, &code).await?;
-    page.render("scan.html", context(&view, None, &form_key()))
+    let view = look_up(&page, &code, app).await?;
+    let way = way_of(&view, &query.way);
+    let unknown = way.filter(|way| {
+        let payer = way.payer_scope.as_ref().and_then(|_| identity::payer(&page, jar));
+        way.payer_scope != payer.map(|payer| payer.scope)
+    });
+    let notice = match unknown {
+        Some(way) if view.readiness == Readiness::Ready && query.asked.is_empty() => {
+            if let Some(asking) = identity::ask(&page, jar, &view.code, &way.word).await? {
+                return Ok(asking);
+            }
+            None
+        }
+        Some(_) => Some(Notice::PayerUnknown),
+        None => None,
+    };
+    page.render("scan.html", context(&view, way, notice, &form_key()))
+}
+
+/// The way to pay that was picked, or else the best.
+fn way_of<'a>(view: &'a ScanView, word: &str) -> Option<&'a WayView> {
+    view.ways.iter().find(|way| way.word == word).or(view.ways.first())
 }
 
 /// The order form.
@@ -76,6 +139,8 @@ pub(crate) struct OrderForm {
     price_id: PriceId,
     amount_minor: i64,
     form_key: String,
+    #[serde(default)]
+    way: String,
 }
 
 /// What is typed to find a machine.
@@ -109,40 +174,55 @@ pub(crate) async fn order(
     page: Page,
     Path(code): Path<String>,
     ClientIp(payer_ip): ClientIp,
+    SeenIn(app): SeenIn,
+    jar: &CookieJar,
     FormExpired(form_expired): FormExpired,
     Form(form): Form<OrderForm>,
 ) -> Result<Response, Failure> {
     page.app.limits.orders.check(&limit_key(payer_ip))?;
     if form_expired {
-        let view = look_up(&page, &code).await?;
-        return again(page, StatusCode::FORBIDDEN, &view, Some(Notice::FormExpired));
+        let view = look_up(&page, &code, app).await?;
+        return again(page, StatusCode::FORBIDDEN, &view, &form.way, Some(Notice::FormExpired));
     }
-    let OrderForm { price_id, amount_minor, form_key } = form;
-    let request = OrderRequest { code: code.clone(), price_id, amount_minor, form_key: form_key.clone(), payer_ip };
+    let OrderForm { price_id, amount_minor, form_key, way } = form;
+    let request = OrderRequest {
+        code: code.clone(),
+        price_id,
+        amount_minor,
+        form_key: form_key.clone(),
+        payer_ip,
+        app,
+        way: Some(way.clone()).filter(|way| !way.is_empty()),
+        payer: identity::payer(&page, jar),
+    };
     match follow_order::order_soon(&page.app.backend, request).await {
-        Ok(Some(checkout)) => Ok(handed_off(&checkout)),
+        Ok(Some(checkout)) => Ok(see_other(&checkout.next)),
         Ok(None) => wait(page, &form_key),
         Err(Error::NotReady(readiness)) => {
-            let mut view = look_up(&page, &code).await?;
+            let mut view = look_up(&page, &code, app).await?;
             view.readiness = readiness;
-            again(page, StatusCode::CONFLICT, &view, None)
+            again(page, StatusCode::CONFLICT, &view, &way, None)
         }
-        Err(Error::Conflict("form")) => {
-            let view = look_up(&page, &code).await?;
-            again(page, StatusCode::CONFLICT, &view, Some(Notice::FormExpired))
+        Err(Error::PayerUnknown) => {
+            let view = look_up(&page, &code, app).await?;
+            match way_of(&view, &way) {
+                Some(found) => match identity::ask(&page, jar, &view.code, &found.word).await? {
+                    Some(asking) => Ok(asking),
+                    None => again(page, StatusCode::CONFLICT, &view, &way, Some(Notice::PayerUnknown)),
+                },
+                None => again(page, StatusCode::CONFLICT, &view, &way, None),
+            }
+        }
+        Err(Error::Conflict("form" | "the way to pay")) => {
+            let view = look_up(&page, &code, app).await?;
+            again(page, StatusCode::CONFLICT, &view, &way, Some(Notice::FormExpired))
         }
         Err(Error::Conflict(_) | Error::NotFound("price")) => {
-            let view = look_up(&page, &code).await?;
-            again(page, StatusCode::CONFLICT, &view, Some(Notice::PriceChanged))
+            let view = look_up(&page, &code, app).await?;
+            again(page, StatusCode::CONFLICT, &view, &way, Some(Notice::PriceChanged))
         }
         Err(source @ Error::Provider(_)) => Err(Failure::Order { code, source }),
         Err(error) => Err(error.into()),
-    }
-}
-
-fn handed_off(checkout: &Checkout) -> Response {
-    match &checkout.handoff {
-        Handoff::Redirect { url } => see_other(url),
     }
 }
 
@@ -181,22 +261,28 @@ pub(crate) async fn await_order(
     if !awaited.form_key.is_empty()
         && let Ok(Some(checkout)) = follow_order::await_order(&page.app.backend, &awaited.form_key).await
     {
-        return Ok(handed_off(&checkout));
+        return Ok(see_other(&checkout.next));
     }
     Ok(see_other(&machine_page(&page)))
 }
 
-async fn look_up(page: &Page, code: &str) -> Result<ScanView, Failure> {
+async fn look_up(page: &Page, code: &str, app: PayerApp) -> Result<ScanView, Failure> {
     if code.chars().count() > CODE_CHARS {
         return Err(Error::NotFound("machine").into());
     }
-    Ok(scan_machine::scan(&page.app.backend, code).await?)
+    Ok(scan_machine::scan(&page.app.backend, code, app).await?)
 }
 
 /// The page as an answer to an order that was not taken.
-fn again(page: Page, status: StatusCode, view: &ScanView, notice: Option<Notice>) -> Result<Response, Failure> {
+fn again(
+    page: Page,
+    status: StatusCode,
+    view: &ScanView,
+    way: &str,
+    notice: Option<Notice>,
+) -> Result<Response, Failure> {
     let page = page.at(format!("/s/{}", view.code));
-    page.render_as(status, "scan.html", context(view, notice, &form_key()))
+    page.render_as(status, "scan.html", context(view, way_of(view, way), notice, &form_key()))
 }
 
 fn form_key() -> String {

@@ -25,10 +25,11 @@ use backend::{
         shapes::{FleetRow, MachineView, ModuleView, PulseRow},
     },
     money::{Currency, Money, PaidMoney},
+    payments::method::{Handoff, HandoffKind, Invocation, PayerApp},
     sales::{
         SaleState,
         readiness::Readiness,
-        shapes::{PriceView, SaleRow, SaleView, ScanView},
+        shapes::{PriceView, SaleRow, SaleView, ScanView, WayView},
         state::REASONS,
         takings::Takings,
     },
@@ -93,6 +94,10 @@ fn price(id: i64, label: &str, amount_minor: i64, pulses: i32) -> PriceView {
     PriceView { id: PriceId(id), label: label.into(), amount, pulses }
 }
 
+fn way(provider: &str, handoff: HandoffKind) -> WayView {
+    WayView { word: format!("{provider}.way"), provider: provider.into(), handoff, payer_scope: None }
+}
+
 fn scan_view(readiness: Readiness) -> ScanView {
     ScanView {
         code: "K3J9".into(),
@@ -101,12 +106,18 @@ fn scan_view(readiness: Readiness) -> ScanView {
         operator: "Sunny Rides".into(),
         contact: "400-123 4567".into(),
         readiness,
+        ways: vec![way("wechat", HandoffKind::Redirect)],
+        apps: vec![PayerApp::Wechat, PayerApp::Browser],
         prices: vec![
             price(1, "One ride", 100, 1),
             price(2, "Three rides", 250, 3),
             price(3, "Whole afternoon", 5000, 60),
         ],
     }
+}
+
+fn scan_context(view: &ScanView, notice: Option<scan::Notice>, form_key: &str) -> tera::Context {
+    scan::context(view, view.ways.first(), notice, form_key)
 }
 
 fn sale_view(state: &'static str) -> SaleView {
@@ -134,7 +145,8 @@ fn sale_view(state: &'static str) -> SaleView {
         refunded: has_refund.then(|| paid(250)),
         refunded_elsewhere: None,
         dispute: String::new(),
-        pay_url: (state == "awaiting_payment").then(|| "https://pay.example/?a=1&b=2".into()),
+        handoff: (state == "awaiting_payment")
+            .then(|| Handoff::Redirect { url: "https://pay.example/?a=1&b=2".into() }),
         served_and_refunded: false,
         created_ms: 1_795_404_636_000,
     }
@@ -245,8 +257,10 @@ fn scan_page_in_every_state() {
     let templates = templates();
     let css = templates.asset_path("app.css").unwrap();
     let css_bytes = templates.asset(css.trim_start_matches("/static/")).unwrap().bytes.len();
-    for readiness in [R::Ready, R::Offline, R::NoAnswer, R::Fault, R::Locked, R::Busy, R::Closed, R::ProviderSilent] {
-        let context = scan::context(&scan_view(readiness), None, "FORMKEY");
+    for readiness in
+        [R::Ready, R::Offline, R::NoAnswer, R::Fault, R::Locked, R::Busy, R::Closed, R::ProviderSilent, R::OtherApp]
+    {
+        let context = scan_context(&scan_view(readiness), None, "FORMKEY");
         for html in each(&templates, &format!("scan-{}", readiness.as_str()), "scan.html", &context) {
             assert_eq!(html.matches("/s/K3J9/order").count(), if readiness == R::Ready { 3 } else { 0 });
             assert!(html.contains("Carousel &lt;3&gt;"), "what operators write is escaped");
@@ -254,13 +268,13 @@ fn scan_page_in_every_state() {
             assert!(html.len() + css_bytes <= SCAN_PAGE_BYTES, "{} + {css_bytes}", html.len());
         }
     }
-    let notice = scan::context(&scan_view(R::Ready), Some(scan::Notice::PriceChanged), "FORMKEY");
+    let notice = scan_context(&scan_view(R::Ready), Some(scan::Notice::PriceChanged), "FORMKEY");
     assert!(each(&templates, "scan-changed", "scan.html", &notice)[1].contains("The price has changed"));
-    let notice = scan::context(&scan_view(R::Ready), Some(scan::Notice::FormExpired), "FORMKEY");
+    let notice = scan_context(&scan_view(R::Ready), Some(scan::Notice::FormExpired), "FORMKEY");
     assert!(each(&templates, "scan-lay-open", "scan.html", &notice)[1].contains("open for a long time"));
     // Ready, but nothing to buy: no empty list, a reason.
     let nothing = ScanView { prices: vec![], ..scan_view(R::Ready) };
-    let html = each(&templates, "scan-nothing", "scan.html", &scan::context(&nothing, None, "FORMKEY"));
+    let html = each(&templates, "scan-nothing", "scan.html", &scan_context(&nothing, None, "FORMKEY"));
     assert!(html[1].contains("Not on sale") && !html[1].contains("<ul class=\"prices\">"));
 }
 
@@ -269,7 +283,7 @@ fn sale_page_in_every_state() {
     let templates = templates();
     for state in SaleState::ALL.map(SaleState::as_str) {
         let view = sale_view(state);
-        let context = sale::context(&view);
+        let context = sale::context(&view).unwrap();
         for html in each(&templates, &format!("sale-{state}"), "sale.html", &context) {
             assert_eq!(html.contains("http-equiv=\"refresh\""), !view.at_rest, "{state}");
             // While the provider is asked, the page waits at an address of its own and moves on.
@@ -285,10 +299,39 @@ fn sale_page_in_every_state() {
         each(&templates, &format!("fragment-{state}"), "sale_state.html", &context);
     }
     let [_, waiting] =
-        each(&templates, "sale-awaiting_payment", "sale.html", &sale::context(&sale_view("awaiting_payment")));
+        each(&templates, "sale-awaiting_payment", "sale.html", &sale::context(&sale_view("awaiting_payment")).unwrap());
     assert!(!waiting.to_lowercase().contains("fail"), "an unknown outcome is never called a failure");
-    let asking = each(&templates, "sale-created", "sale.html", &sale::context(&sale_view("created")));
+    let asking = each(&templates, "sale-created", "sale.html", &sale::context(&sale_view("created")).unwrap());
     assert!(asking[0].contains("最多需要 10 秒") && asking[1].contains("at most 10 seconds"), "the longest wait");
+}
+
+#[test]
+fn a_payer_is_handed_over_as_the_provider_wants_it() {
+    let templates = templates();
+    let call = Invocation {
+        bridge: "Bridge".into(),
+        function: "call".into(),
+        action: "pay".into(),
+        parameters: [("package".into(), "a=\"b\"&<c>".into())].into(),
+    };
+    let shown = |handoff| {
+        let view = SaleView { handoff: Some(handoff), ..sale_view("awaiting_payment") };
+        each(&templates, "sale-handed-over", "sale.html", &sale::context(&view).unwrap())
+    };
+    for html in shown(Handoff::Invoke(call)) {
+        assert!(html.contains("&quot;package&quot;:&quot;a=\\&quot;b\\&quot;&amp;&lt;c&gt;&quot;"), "{html}");
+        assert!(html.contains("/static/pay.") && html.contains("<noscript><p"), "{html}");
+    }
+    for html in shown(Handoff::Code { text: "kiosk:1".into() }) {
+        assert!(
+            html.contains("<svg") && !html.contains("/static/pay.") && !html.contains("rel=\"external\""),
+            "{html}"
+        );
+    }
+    // Nothing is as long as that in a code.
+    let endless =
+        SaleView { handoff: Some(Handoff::Code { text: "x".repeat(5_000) }), ..sale_view("awaiting_payment") };
+    assert!(sale::context(&endless).is_err());
 }
 
 #[test]
@@ -296,7 +339,7 @@ fn a_provider_that_does_not_take_the_order_is_told_of_at_once() {
     let templates = templates();
     for (state, reason) in [("created", "provider_silent"), ("created", ""), ("expired", "order_refused")] {
         let view = SaleView { asking_s: None, reason: reason.into(), ..sale_view(state) };
-        let html = each(&templates, &format!("sale-not-taken-{reason}"), "sale.html", &sale::context(&view));
+        let html = each(&templates, &format!("sale-not-taken-{reason}"), "sale.html", &sale::context(&view).unwrap());
         assert!(html[1].contains("No money was taken") && html[1].contains("Choose again"), "{state} {reason}");
         assert!(!html[1].contains("0;url="), "nothing more is waited for");
     }
@@ -307,12 +350,13 @@ fn whom_to_turn_to_is_said_with_and_without_a_contact() {
     let templates = templates();
     for contact in ["", "the kiosk <b> at gate 4"] {
         let view = SaleView { contact: contact.into(), ..sale_view("review") };
-        let html = each(&templates, &format!("sale-contact-{}", contact.len()), "sale.html", &sale::context(&view));
+        let html =
+            each(&templates, &format!("sale-contact-{}", contact.len()), "sale.html", &sale::context(&view).unwrap());
         assert_eq!(html[1].contains("Turn to Sunny Rides: the kiosk"), !contact.is_empty());
         assert_eq!(html[1].contains("Ask Sunny Rides"), contact.is_empty());
         assert!(!html[1].contains("<b>") && !html[1].contains("mailto:"));
         let view = ScanView { contact: contact.into(), ..scan_view(Readiness::Ready) };
-        each(&templates, &format!("scan-contact-{}", contact.len()), "scan.html", &scan::context(&view, None, "KEY"));
+        each(&templates, &format!("scan-contact-{}", contact.len()), "scan.html", &scan_context(&view, None, "KEY"));
     }
 }
 
@@ -321,7 +365,7 @@ fn sale_page_says_why() {
     let templates = templates();
     for reason in REASONS.into_iter().chain(["something_new"]) {
         let view = SaleView { reason: reason.into(), served_and_refunded: true, ..sale_view("refunded") };
-        let html = each(&templates, &format!("sale-reason-{reason}"), "sale.html", &sale::context(&view));
+        let html = each(&templates, &format!("sale-reason-{reason}"), "sale.html", &sale::context(&view).unwrap());
         assert!(html[1].contains("You owe nothing"));
     }
 }
@@ -334,7 +378,7 @@ fn reasons_are_words_on_every_page() {
         assert_eq!(sale::reason_word(reason), reason, "{reason} has no text of its own");
         let mut row = sale_row("refunded");
         row.view.reason = reason.into();
-        let payers = each(&templates, "reason", "sale.html", &sale::context(&row.view));
+        let payers = each(&templates, "reason", "sale.html", &sale::context(&row.view).unwrap());
         let listed = sales::context(&member(), &fleet_rows(), &[row], &sales::Shown::default());
         let operators = each(&templates, "reason-listed", "sales.html", &listed);
         for html in payers.iter().chain(&operators) {
@@ -356,7 +400,7 @@ fn what_happened_at_the_provider_has_words() {
     let templates = templates();
     for dispute in ["opened", "won", "lost"] {
         let view = SaleView { refunded_elsewhere: Some(paid(100)), dispute: dispute.into(), ..sale_view("credited") };
-        let html = each(&templates, &format!("sale-dispute-{dispute}"), "sale.html", &sale::context(&view));
+        let html = each(&templates, &format!("sale-dispute-{dispute}"), "sale.html", &sale::context(&view).unwrap());
         assert!(html[0].contains("商家已退回您付款中的 ¥1.00"));
         assert!(html[1].contains("The operator has given back ¥1.00 of your payment."));
         let row = SaleRow { view, ..sale_row("credited") };

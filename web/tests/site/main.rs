@@ -12,3 +12,4 @@ mod orders;
 mod roles;
 mod serving;
 mod support;
+mod ways;

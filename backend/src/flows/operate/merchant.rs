@@ -1,21 +1,33 @@
-//! An operator's merchant account is stored.
+//! An operator's merchant accounts: stored, switched on and off, and which of them takes which payments.
 
 use crate::{
-    Context, Result,
+    Context, Error, Result,
     access::{
-        actor::Actor,
+        actor::{Actor, Permit},
         audit::{self, Change},
         operations::Operation,
         operators::operator_row,
     },
     clock,
-    ids::OperatorId,
-    payments::{account, providers::purpose, statement, statements::initial_statement},
+    ids::{MachineId, OperatorId},
+    machines::rows::permitted_machine,
+    payments::{
+        account,
+        accounts::{account_of_identity, provider},
+        choice::{self, ALL_MACHINES},
+        choices::Choice,
+        providers::purpose,
+        statement,
+        statements::initial_statement,
+    },
 };
 use sea_orm::{ActiveValue::Set, prelude::*};
+use serde_json::json;
 
-/// Stores an operator's merchant account, or replaces the one of that provider. The configuration (JSON) is tried
-/// first. Gives the account's token, which stands in its notify address.
+/// Stores an operator's merchant account (the configuration, as JSON, is tried first). One of a known identity at the
+/// provider keeps its token and its choices; another identity is another account, which takes new payments of its methods
+/// at all machines without a choice of their own, while the old one goes on for what it began. Gives the account's token,
+/// which stands in its notify address.
 ///
 /// # Errors
 ///
@@ -28,13 +40,10 @@ pub async fn set_merchant_account(
     config: &str,
 ) -> Result<String> {
     let permit = actor.permit(Operation::SetMerchantAccount, operator_id, "operator")?;
-    ctx.providers.factory.open(provider, config)?;
+    let opened = ctx.providers.factory.open(provider, config)?;
+    let profile = opened.profile();
     operator_row(ctx, operator_id).await?;
-    let existing = account::Entity::find()
-        .filter(account::Column::OperatorId.eq(operator_id))
-        .filter(account::Column::Provider.eq(provider))
-        .one(ctx.db.read())
-        .await?;
+    let existing = account_of_identity(ctx, operator_id, provider, &profile.identity).await?;
     let token = match &existing {
         Some(account) => account.token.clone(),
         None => clock::random_text(&*ctx.random, 26),
@@ -50,6 +59,7 @@ pub async fn set_merchant_account(
                 Some(account) => {
                     let mut change: account::ActiveModel = account.clone().into();
                     change.config_sealed = Set(sealed.clone());
+                    change.identity = Set(profile.identity.clone());
                     change.active = Set(true);
                     change.update_without_returning(txn).await?;
                     account.id
@@ -62,6 +72,7 @@ pub async fn set_merchant_account(
                         config_sealed: Set(sealed.clone()),
                         active: Set(true),
                         created_ms: Set(ctx.now_ms()),
+                        identity: Set(profile.identity.clone()),
                         ..Default::default()
                     };
                     let account_id = account::Entity::insert(row).exec(txn).await?.last_insert_id;
@@ -70,9 +81,117 @@ pub async fn set_merchant_account(
                     account_id
                 }
             };
-            let told = Change::secret("configuration").and("provider", provider);
+            for method in &profile.methods {
+                let (machine_id, method) = (ALL_MACHINES, method.word);
+                let chosen = Choice { operator_id, machine_id, provider, method, account_id };
+                if existing.is_none() || !chosen.is_decided(txn).await? {
+                    chosen.store(txn).await?;
+                }
+            }
+            let told = Change::secret("configuration").and("provider", provider).and("merchant", &*profile.identity);
             audit::record(ctx, txn, permit, ("merchant account", account_id), told).await
         })
         .await?;
     Ok(token.clone())
+}
+
+/// Has an account take the payments of its methods (or of one) from now on: at one machine, or at all that have no choice of
+/// their own.
+///
+/// # Errors
+///
+/// `NotFound` if there is no such account or machine, or one is another operator's; `Invalid` if the account has no such
+/// method; `Forbidden`, `Store`.
+pub async fn choose_account(
+    ctx: &Context,
+    actor: &Actor,
+    account_id: i64,
+    machine_id: Option<MachineId>,
+    method: Option<&str>,
+) -> Result<()> {
+    let (account, permit) = permitted_account(ctx, actor, account_id).await?;
+    let operator_id = account.operator_id;
+    if let Some(machine_id) = machine_id {
+        let (machine, _) = permitted_machine(ctx, actor, Operation::SetMerchantAccount, machine_id).await?;
+        if machine.operator_id != operator_id {
+            return Err(Error::NotFound("machine"));
+        }
+    }
+    let opened = provider(ctx, &account)?;
+    let methods: Vec<&str> = opened
+        .profile()
+        .methods
+        .iter()
+        .map(|offered| offered.word)
+        .filter(|word| method.is_none_or(|method| method == *word))
+        .collect();
+    if methods.is_empty() {
+        return Err(Error::invalid("method", "is none that the account offers"));
+    }
+    let (account, methods) = (&account, &methods);
+    let machine_id = machine_id.unwrap_or(ALL_MACHINES);
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            for method in methods {
+                let provider = &account.provider;
+                Choice { operator_id, machine_id, provider, method, account_id }.store(txn).await?;
+            }
+            let told =
+                Change::to(json!({ "takes": methods, "machine": (machine_id != ALL_MACHINES).then_some(machine_id) }));
+            audit::record(ctx, txn, permit, ("merchant account", account_id), told).await
+        })
+        .await
+}
+
+/// Takes a machine's own choices away: the operator's accounts for all machines take its payments.
+///
+/// # Errors
+///
+/// `NotFound` if there is no such machine, or it is another operator's; `Forbidden`, `Store`.
+pub async fn forget_choices(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<()> {
+    let (_, permit) = permitted_machine(ctx, actor, Operation::SetMerchantAccount, machine_id).await?;
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            choice::Entity::delete_many().filter(choice::Column::MachineId.eq(machine_id)).exec(txn).await?;
+            let told = Change::to(json!({ "merchant account": "that of all machines" }));
+            audit::record(ctx, txn, permit, ("machine", machine_id), told).await
+        })
+        .await
+}
+
+/// Switches an account on or off. One that is off takes no new orders; its callbacks, questions, refunds and statements go
+/// on.
+///
+/// # Errors
+///
+/// `NotFound` if there is no such account, or it is another operator's; `Forbidden`, `Store`.
+pub async fn switch_account(ctx: &Context, actor: &Actor, account_id: i64, active: bool) -> Result<()> {
+    let (account, permit) = permitted_account(ctx, actor, account_id).await?;
+    let account = &account;
+    ctx.db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut change: account::ActiveModel = account.clone().into();
+            change.active = Set(active);
+            if change.is_changed() {
+                change.update_without_returning(txn).await?;
+            }
+            let told = Change::between(json!({ "active": account.active }), json!({ "active": active }));
+            audit::record_change(ctx, txn, permit, ("merchant account", account_id), told).await
+        })
+        .await
+}
+
+/// An account, and the permit to change it.
+async fn permitted_account<'a>(
+    ctx: &Context,
+    actor: &'a Actor,
+    account_id: i64,
+) -> Result<(account::Model, Permit<'a>)> {
+    let found = account::Entity::find_by_id(account_id).one(ctx.db.read()).await?;
+    let account = found.ok_or(Error::NotFound("merchant account"))?;
+    let permit = actor.permit(Operation::SetMerchantAccount, account.operator_id, "merchant account")?;
+    Ok((account, permit))
 }

@@ -6,7 +6,9 @@
 
 use super::messages::is_currency_code;
 use crate::money::{Currency, Money};
-use crate::payments::provider::{Fact, Paid, RefundDetails, RefundState, TradeState, UnknownCurrencyPayment};
+use crate::payments::provider::{
+    Fact, Paid, RefundDetails, RefundState, ToldTrade, TradeState, UnknownCurrencyPayment,
+};
 use chrono::NaiveDateTime;
 
 /// Longest number taken, in bytes.
@@ -121,7 +123,7 @@ fn read_line(columns: &Columns, line: &str, mchid: &str) -> Option<Line> {
             out_refund_no: number(columns.out_refund_no)?.to_owned(),
             state: refund_state(value(columns.refund_state)?)?,
             told: Some(RefundDetails {
-                out_trade_no,
+                trade: ToldTrade::Ours(out_trade_no),
                 provider_refund_id: number(columns.refund_id)?.to_owned(),
                 amount_minor: fen(value(columns.refund)?).filter(|fen| *fen > 0)?,
                 payment: None,

@@ -6,7 +6,9 @@
 use super::account::Credentials;
 use super::messages::{Notification, RefundNotice, Resource, Transaction, json_fault, refund_state, truncated};
 use super::signing::{RESOURCE_NONCE_BYTES, SignatureFault, base64_decode, verify_platform_signature};
-use crate::payments::provider::{CallbackError, Fact, RawCallback, TradeState, VerifiedCallback};
+use crate::payments::provider::{
+    CallbackContent, CallbackError, Fact, RawCallback, TradeState, VerifiedCallback, id_of_body,
+};
 
 /// Largest body of a callback that is looked into, in bytes. Real ones have about 2 KiB.
 const MAX_CALLBACK_BYTES: usize = 64 * 1024;
@@ -31,8 +33,18 @@ impl From<SignatureFault> for CallbackError {
     }
 }
 
-fn content<T>(why: impl Into<String>) -> Result<T, CallbackError> {
-    Err(CallbackError::Content(why.into()))
+/// Why a callback with a good signature gives no fact.
+enum Fault {
+    /// It is not of the form the provider documents.
+    Content(String),
+    /// It is for another merchant or app.
+    Foreign(String),
+    /// It cannot be opened with this account's key.
+    Sealed,
+}
+
+fn content<T>(why: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Content(why.into()))
 }
 
 /// Verifies and opens a callback.
@@ -42,29 +54,53 @@ pub(super) fn verify(
     now_ms: i64,
 ) -> Result<VerifiedCallback, CallbackError> {
     verify_platform_signature(&account.platform_keys, |name| raw.header(name), raw.body, now_ms)?;
-    if raw.body.len() > MAX_CALLBACK_BYTES {
-        return content(format!("the body has more than {MAX_CALLBACK_BYTES} bytes"));
-    }
-    let notification: Notification = parse("the body", raw.body)?;
-    if notification.id.is_empty() || notification.id.len() > MAX_EVENT_ID_BYTES {
-        return content("id is empty or too long");
-    }
-    let plaintext = open(account, &notification.resource)?;
-    let fact = match notification.event_type.as_str() {
-        "TRANSACTION.SUCCESS" => payment_fact(account, &plaintext)?,
-        "REFUND.SUCCESS" | "REFUND.ABNORMAL" | "REFUND.CLOSED" => {
-            refund_fact(account, &notification.event_type, &plaintext)?
+    let notification = match outside(raw.body) {
+        Ok(notification) => notification,
+        Err(why) => {
+            let content = CallbackContent::NotUnderstood(why);
+            return Ok(VerifiedCallback { event_id: id_of_body(raw.body), content, plaintext: String::new() });
         }
-        other => return content(format!("event_type {:?} is not one we ask for", truncated(other, MAX_QUOTE_BYTES))),
     };
-    Ok(VerifiedCallback { event_id: notification.id, fact, plaintext })
+    let mut plaintext = String::new();
+    let content = match fact(account, &notification, &mut plaintext) {
+        Ok(fact) => CallbackContent::Facts(vec![fact]),
+        Err(Fault::Content(why)) => CallbackContent::NotUnderstood(why),
+        Err(Fault::Foreign(whose)) => CallbackContent::Foreign(whose),
+        Err(Fault::Sealed) => return Err(CallbackError::Decrypt),
+    };
+    Ok(VerifiedCallback { event_id: notification.id, content, plaintext })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, CallbackError> {
+/// The outside of a callback; else a sentence about what is wrong with it.
+fn outside(body: &[u8]) -> Result<Notification, String> {
+    if body.len() > MAX_CALLBACK_BYTES {
+        return Err(format!("the body has more than {MAX_CALLBACK_BYTES} bytes"));
+    }
+    let notification: Notification =
+        serde_json::from_slice(body).map_err(|error| format!("the body {}", json_fault(&error)))?;
+    if notification.id.is_empty() || notification.id.len() > MAX_EVENT_ID_BYTES {
+        return Err("id is empty or too long".into());
+    }
+    Ok(notification)
+}
+
+/// What a callback says. Leaves its message in `plaintext` as soon as it is open.
+fn fact(account: &Credentials, notification: &Notification, plaintext: &mut String) -> Result<Fact, Fault> {
+    *plaintext = open(account, &notification.resource)?;
+    match notification.event_type.as_str() {
+        "TRANSACTION.SUCCESS" => payment_fact(account, plaintext),
+        "REFUND.SUCCESS" | "REFUND.ABNORMAL" | "REFUND.CLOSED" => {
+            refund_fact(account, &notification.event_type, plaintext)
+        }
+        other => content(format!("event_type {:?} is not one we ask for", truncated(other, MAX_QUOTE_BYTES))),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(bytes).or_else(|error| content(format!("{what} {}", json_fault(&error))))
 }
 
-fn open(account: &Credentials, resource: &Resource) -> Result<String, CallbackError> {
+fn open(account: &Credentials, resource: &Resource) -> Result<String, Fault> {
     if resource.algorithm != RESOURCE_ALGORITHM {
         return content(format!("resource.algorithm is not {RESOURCE_ALGORITHM}"));
     }
@@ -78,11 +114,11 @@ fn open(account: &Credentials, resource: &Resource) -> Result<String, CallbackEr
     let plaintext = account
         .api_v3_key
         .open(resource.nonce.as_bytes(), associated_data.as_bytes(), &ciphertext)
-        .ok_or(CallbackError::Decrypt)?;
+        .ok_or(Fault::Sealed)?;
     String::from_utf8(plaintext).or_else(|_| content("the decrypted resource is not UTF-8"))
 }
 
-fn payment_fact(account: &Credentials, plaintext: &str) -> Result<Fact, CallbackError> {
+fn payment_fact(account: &Credentials, plaintext: &str) -> Result<Fact, Fault> {
     let transaction: Transaction = parse("the decrypted resource", plaintext.as_bytes())?;
     let Some(appid) = &transaction.appid else {
         return content("appid is missing");
@@ -90,7 +126,7 @@ fn payment_fact(account: &Credentials, plaintext: &str) -> Result<Fact, Callback
     same("appid", appid, &account.appid)?;
     same("mchid", &transaction.mchid, &account.mchid)?;
     number("out_trade_no", &transaction.out_trade_no)?;
-    match transaction.state().map_err(CallbackError::Content)? {
+    match transaction.state().map_err(Fault::Content)? {
         state @ (TradeState::Paid(_) | TradeState::PaidUnknownCurrency(_) | TradeState::Refunded(_)) => {
             Ok(Fact::Payment { out_trade_no: transaction.out_trade_no, state })
         }
@@ -98,7 +134,7 @@ fn payment_fact(account: &Credentials, plaintext: &str) -> Result<Fact, Callback
     }
 }
 
-fn refund_fact(account: &Credentials, event_type: &str, plaintext: &str) -> Result<Fact, CallbackError> {
+fn refund_fact(account: &Credentials, event_type: &str, plaintext: &str) -> Result<Fact, Fault> {
     let notice: RefundNotice = parse("the decrypted resource", plaintext.as_bytes())?;
     same("mchid", &notice.mchid, &account.mchid)?;
     number("out_refund_no", &notice.out_refund_no)?;
@@ -112,14 +148,14 @@ fn refund_fact(account: &Credentials, event_type: &str, plaintext: &str) -> Resu
     Ok(Fact::Refund { out_refund_no: notice.out_refund_no, state, told })
 }
 
-fn same(field: &str, theirs: &str, ours: &str) -> Result<(), CallbackError> {
+fn same(field: &str, theirs: &str, ours: &str) -> Result<(), Fault> {
     if theirs == ours {
         return Ok(());
     }
-    Err(CallbackError::Foreign(format!("{field} {:?}", truncated(theirs, MAX_QUOTE_BYTES))))
+    Err(Fault::Foreign(format!("{field} {:?}", truncated(theirs, MAX_QUOTE_BYTES))))
 }
 
-fn number(field: &str, value: &str) -> Result<(), CallbackError> {
+fn number(field: &str, value: &str) -> Result<(), Fault> {
     if value.is_empty() || value.len() > MAX_NUMBER_BYTES {
         return content(format!("{field} is empty or too long"));
     }

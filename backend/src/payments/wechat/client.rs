@@ -1,16 +1,18 @@
 //! The HTTP side: each call is built, signed, sent once, and its answer verified.
 
 use super::account::{Account, AccountError, Credentials};
+use super::callback;
 use super::messages::{
     CloseOrder, ErrorBody, H5Answer, H5Info, H5Order, OrderAmount, Refund, RefundOrder, RefundOrderAmount, SceneInfo,
     Transaction, china_time, json_fault, refund_state, truncated,
 };
+use super::profile::{self, H5, MAX_ATTACH_BYTES};
 use super::signing::verify_platform_signature;
-use super::{callback, days};
 use crate::money::Currency;
+use crate::payments::method::Handoff;
 use crate::payments::provider::{
-    CallbackError, CloseOutcome, Handoff, PaymentRequest, Provider, ProviderError, RawCallback, RefundRequest,
-    RefundState, Statement, TradeState, VerifiedCallback,
+    CallbackError, CloseOutcome, Created, PaymentRequest, Profile, Provider, ProviderError, RawCallback, RefundAnswer,
+    RefundNumbers, RefundRequest, RefundState, Statement, TradeNumbers, TradeState, VerifiedCallback,
 };
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -35,7 +37,6 @@ const MAX_DESCRIPTION_BYTES: usize = 127;
 const MAX_REASON_BYTES: usize = 80;
 /// Longest notify URL, in bytes.
 const MAX_NOTIFY_URL_BYTES: usize = 255;
-const MAX_ATTACH_BYTES: usize = 128;
 /// Shortest and longest number of a trade, in characters.
 const TRADE_NO_CHARS: std::ops::RangeInclusive<usize> = 6..=32;
 /// Shortest and longest number of a refund, in characters.
@@ -72,6 +73,7 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
 /// WeChat Pay for one merchant account. Cheap to share behind an `Arc`; calls may run at the same time.
 pub struct WechatPay {
     pub(super) account: Credentials,
+    profile: Profile,
     http: reqwest::Client,
     clock: Clock,
     nonces: NonceSource,
@@ -103,7 +105,9 @@ impl WechatPay {
         clock: Clock,
         nonces: NonceSource,
     ) -> Result<Self, AccountError> {
-        Ok(Self { account: Credentials::parse(&account)?, http, clock, nonces, call_timeout: CALL_TIMEOUT })
+        let account = Credentials::parse(&account)?;
+        let profile = profile::of(&account);
+        Ok(Self { account, profile, http, clock, nonces, call_timeout: CALL_TIMEOUT })
     }
 
     /// Shortens (or lengthens) [`CALL_TIMEOUT`] for this account.
@@ -312,6 +316,7 @@ impl WechatPay {
 
     fn check_order(&self, request: &PaymentRequest) -> Result<(), ProviderError> {
         check_trade_no(&request.out_trade_no)?;
+        ensure(request.method == H5, "WeChat Pay is asked for a method that this account does not offer")?;
         check_currency(request.amount.currency)?;
         let amount = request.amount.amount_minor;
         ensure((1..=MAX_AMOUNT_FEN).contains(&amount), "the amount must be positive and fit 32 bits")?;
@@ -355,9 +360,13 @@ fn check_refund(refund: &Refund, out_refund_no: &str) -> Result<RefundState, Pro
 
 #[async_trait]
 impl Provider for WechatPay {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
     /// Makes an H5 order. The same number with the same content gives a fresh address (each lives five minutes);
     /// with other content it is refused. The provider moves an expiry of less than a minute from now to one minute.
-    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
+    async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError> {
         self.check_order(request)?;
         let time_expire =
             china_time(request.expires_at_ms).ok_or_else(|| not_sent("the expiry is too far in the future"))?;
@@ -377,10 +386,13 @@ impl Provider for WechatPay {
         };
         let answer = self.post(H5_PATH, &order).await.map_err(CallFailure::into_error)?;
         let answer: H5Answer = read(&answer)?;
-        Ok(Handoff::Redirect { url: self.payer_url(&answer.h5_url, &request.return_url)? })
+        let handoff = Handoff::Redirect { url: self.payer_url(&answer.h5_url, &request.return_url)? };
+        // Orders are known by our number alone.
+        Ok(Created { handoff, reference: None })
     }
 
-    async fn query(&self, out_trade_no: &str) -> Result<TradeState, ProviderError> {
+    async fn query(&self, trade: &TradeNumbers) -> Result<TradeState, ProviderError> {
+        let out_trade_no = &trade.out_trade_no;
         check_trade_no(out_trade_no)?;
         let path = format!("{TRADE_PATH}{}", in_path(out_trade_no));
         let query = format!("mchid={}", self.account.mchid);
@@ -399,7 +411,8 @@ impl Provider for WechatPay {
     /// Closes an order. An order that the provider does not know is
     /// [`Refused`](ProviderError::Refused) with `ORDER_NOT_EXIST`, not `Closed`: a create that timed out may yet
     /// arrive and make it payable, so only the order's own expiry is proof then.
-    async fn close(&self, out_trade_no: &str) -> Result<CloseOutcome, ProviderError> {
+    async fn close(&self, trade: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
+        let out_trade_no = &trade.out_trade_no;
         check_trade_no(out_trade_no)?;
         let path = format!("{TRADE_PATH}{}/close", in_path(out_trade_no));
         let answer = match self.post(&path, &CloseOrder { mchid: &self.account.mchid }).await {
@@ -421,17 +434,18 @@ impl Provider for WechatPay {
     }
 
     /// Asks for a refund. `RESOURCE_NOT_EXISTS` (no such order) is known to pass: the same number may be tried again.
-    async fn refund(&self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
-        check_trade_no(&request.out_trade_no)?;
-        check_refund_no(&request.out_refund_no)?;
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
+        let (out_trade_no, out_refund_no) = (&request.numbers.trade.out_trade_no, &request.numbers.out_refund_no);
+        check_trade_no(out_trade_no)?;
+        check_refund_no(out_refund_no)?;
         check_currency(request.currency)?;
         let (refund, total) = (request.refund_minor, request.total_minor);
         ensure((1..=MAX_AMOUNT_FEN).contains(&total), "the paid amount must be positive and fit 32 bits")?;
         ensure((1..=total).contains(&refund), "the refund must be positive and at most what was paid")?;
         self.check_notify_url(&request.notify_url)?;
         let order = RefundOrder {
-            out_trade_no: &request.out_trade_no,
-            out_refund_no: &request.out_refund_no,
+            out_trade_no,
+            out_refund_no,
             reason: truncated(&request.reason, MAX_REASON_BYTES),
             notify_url: &request.notify_url,
             amount: RefundOrderAmount { refund, total, currency: request.currency.code() },
@@ -444,17 +458,18 @@ impl Provider for WechatPay {
             Err(failure) => return Err(failure.into_error()),
         };
         let answer: Refund = read(&answer)?;
-        let state = check_refund(&answer, &request.out_refund_no)?;
-        if answer.out_trade_no != request.out_trade_no {
+        let state = check_refund(&answer, out_refund_no)?;
+        if answer.out_trade_no != *out_trade_no {
             return Err(ProviderError::Untrusted("the answer is about another trade".into()));
         }
         if (answer.amount.refund, answer.amount.total) != (refund, total) {
             return Err(ProviderError::Unknown("the answer states other amounts than the request".into()));
         }
-        Ok(state)
+        Ok(RefundAnswer { state, reference: answer.refund_id })
     }
 
-    async fn query_refund(&self, out_refund_no: &str) -> Result<RefundState, ProviderError> {
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError> {
+        let out_refund_no = &refund.out_refund_no;
         check_refund_no(out_refund_no)?;
         let path = format!("{REFUND_PATH}/{}", in_path(out_refund_no));
         let answer = match self.call(Method::GET, &path, None, Vec::new()).await {
@@ -463,14 +478,6 @@ impl Provider for WechatPay {
             Err(failure) => return Err(failure.into_error()),
         };
         check_refund(&read(&answer)?, out_refund_no)
-    }
-
-    fn day_of(&self, at_ms: i64) -> i64 {
-        days::day_of(at_ms)
-    }
-
-    fn statement_ready_ms(&self, day: i64) -> i64 {
-        days::ready_ms(day)
     }
 
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {

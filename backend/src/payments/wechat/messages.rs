@@ -3,7 +3,7 @@
 //! Fields we do not use are not listed: the provider adds new ones at any time.
 
 use crate::money::{Currency, Money};
-use crate::payments::provider::{Paid, RefundDetails, RefundState, TradeState, UnknownCurrencyPayment};
+use crate::payments::provider::{Paid, RefundDetails, RefundState, ToldTrade, TradeState, UnknownCurrencyPayment};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +157,7 @@ const MAX_TRANSACTION_ID_BYTES: usize = 64;
 /// A refund, as request and query answer it.
 #[derive(Deserialize)]
 pub(super) struct Refund {
+    pub refund_id: Option<String>,
     pub out_trade_no: String,
     pub out_refund_no: String,
     pub status: String,
@@ -195,7 +196,7 @@ impl RefundNotice {
             }
         });
         Some(RefundDetails {
-            out_trade_no: short(&self.out_trade_no)?,
+            trade: ToldTrade::Ours(short(&self.out_trade_no)?),
             provider_refund_id: short(&self.refund_id)?,
             amount_minor: amount.refund,
             payment,

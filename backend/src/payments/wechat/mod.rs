@@ -17,8 +17,8 @@ mod account;
 mod bill;
 mod callback;
 mod client;
-mod days;
 mod messages;
+mod profile;
 pub mod signing;
 mod statement;
 

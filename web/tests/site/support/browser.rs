@@ -16,6 +16,7 @@ pub struct Browser {
     app: Arc<dyn DynEndpoint<Output = Response>>,
     cookies: Mutex<BTreeMap<String, String>>,
     pub language: String,
+    pub user_agent: String,
 }
 
 /// What came back.
@@ -59,7 +60,7 @@ impl Answer {
 
 impl Browser {
     pub fn new(app: Arc<dyn DynEndpoint<Output = Response>>) -> Self {
-        Self { app, cookies: Mutex::default(), language: "en".into() }
+        Self { app, cookies: Mutex::default(), language: "en".into(), user_agent: "test".into() }
     }
 
     pub fn cookie(&self, name: &str) -> Option<String> {
@@ -79,7 +80,8 @@ impl Browser {
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Response {
-        let mut request = Request::builder().method(method).uri_str(path).header("accept-language", &self.language);
+        let mut request = Request::builder().method(method).uri_str(path);
+        request = request.header("accept-language", &self.language).header("user-agent", &self.user_agent);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

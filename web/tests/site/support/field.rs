@@ -8,12 +8,15 @@ use backend::{
     money::Currency,
     payments::{
         Providers,
+        method::{Handoff, HandoffKind, Method, PayerApp},
         provider::{
-            CallbackError, CloseOutcome, Fact, Handoff, Paid, PaymentRequest, Provider, ProviderError, RawCallback,
-            RefundDetails, RefundRequest, RefundState, Statement, TradeState, VerifiedCallback,
+            Calendar, CallbackAnswer, CallbackContent, CallbackError, CallbackRules, CloseOutcome, Created, Fact, Paid,
+            PaymentRequest, Profile, Provider, ProviderError, RawCallback, RefundAnswer, RefundDetails, RefundNumbers,
+            RefundRequest, RefundState, Statement, ToldTrade, TradeNumbers, TradeState, VerifiedCallback, id_of_body,
         },
     },
 };
+use fake_providers::kiosk::{self, Kiosk};
 use protocol::{
     limits::PAYLOAD_MAX_BYTES,
     messages::{Ack, Action, Command, Mark, Pulse, Stage, Status, Totals},
@@ -69,6 +72,7 @@ struct State {
 pub struct Field {
     backend: OnceLock<backend::Context>,
     state: Arc<Mutex<State>>,
+    pub kiosk: Arc<Kiosk>,
 }
 
 impl Field {
@@ -249,20 +253,49 @@ impl Bus for Field {
 }
 
 impl Providers for Field {
-    fn open(&self, _: &str, _: &str) -> Result<Arc<dyn Provider>> {
-        Ok(Arc::new(FakeProvider(self.state.clone())))
+    fn open(&self, provider: &str, config: &str) -> Result<Arc<dyn Provider>> {
+        if provider == "kiosk" {
+            return kiosk::open(self.kiosk.clone(), config);
+        }
+        const DAY_MS: i64 = 24 * 3_600_000;
+        let profile = Profile {
+            identity: "the one account".into(),
+            methods: vec![Method {
+                word: "page",
+                apps: &[PayerApp::Browser],
+                handoff: HandoffKind::Redirect,
+                payer_scope: None,
+            }],
+            currencies: &Currency::ALL,
+            finds_by_our_number: true,
+            attach_max_bytes: 128,
+            calendar: Calendar { ahead_ms: 0, day_ms: DAY_MS, ready_after_ms: 0 },
+            callbacks: CallbackRules {
+                kept_headers: &[],
+                taken: || CallbackAnswer { status: 204, content_type: "", body: String::new() },
+                failed: CallbackAnswer::failure,
+            },
+        };
+        Ok(Arc::new(FakeProvider { state: self.state.clone(), profile }))
     }
 }
 
 /// The provider: takes every order, pays what a callback says, refunds at once.
-struct FakeProvider(Arc<Mutex<State>>);
+struct FakeProvider {
+    state: Arc<Mutex<State>>,
+    profile: Profile,
+}
 
 #[async_trait]
 impl Provider for FakeProvider {
-    async fn create(&self, request: &PaymentRequest) -> Result<Handoff, ProviderError> {
-        let mut holds = self.0.lock().unwrap().provider_holds.subscribe();
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError> {
+        let mut holds = self.state.lock().unwrap().provider_holds.subscribe();
         holds.wait_for(|holds| !holds).await.unwrap();
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         if state.provider_refuses {
             return Err(ProviderError::Refused { code: "NO_AUTH".into(), message: "the test says so".into() });
         }
@@ -270,31 +303,24 @@ impl Provider for FakeProvider {
             return Err(ProviderError::Busy("the test says so".into()));
         }
         state.orders.push(request.clone());
-        Ok(Handoff::Redirect { url: format!("https://bank.example/pay/{}", request.out_trade_no) })
+        let handoff = Handoff::Redirect { url: format!("https://bank.example/pay/{}", request.out_trade_no) };
+        Ok(Created { handoff, reference: None })
     }
 
-    async fn query(&self, _: &str) -> Result<TradeState, ProviderError> {
+    async fn query(&self, _: &TradeNumbers) -> Result<TradeState, ProviderError> {
         Ok(TradeState::NotPaid)
     }
 
-    async fn close(&self, _: &str) -> Result<CloseOutcome, ProviderError> {
+    async fn close(&self, _: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
         Ok(CloseOutcome::Closed)
     }
 
-    async fn refund(&self, _: &RefundRequest) -> Result<RefundState, ProviderError> {
+    async fn refund(&self, _: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
+        Ok(RefundAnswer { state: RefundState::Done, reference: None })
+    }
+
+    async fn query_refund(&self, _: &RefundNumbers) -> Result<RefundState, ProviderError> {
         Ok(RefundState::Done)
-    }
-
-    async fn query_refund(&self, _: &str) -> Result<RefundState, ProviderError> {
-        Ok(RefundState::Done)
-    }
-
-    fn day_of(&self, at_ms: i64) -> i64 {
-        at_ms / (24 * 3_600_000)
-    }
-
-    fn statement_ready_ms(&self, day: i64) -> i64 {
-        (day + 1) * 24 * 3_600_000
     }
 
     async fn statement(&self, _: i64) -> Result<Statement, ProviderError> {
@@ -307,27 +333,33 @@ impl Provider for FakeProvider {
             Some(_) => return Err(CallbackError::Signature),
             None => return Err(CallbackError::Header("x-test-signature")),
         }
-        let body: Value = serde_json::from_slice(raw.body).map_err(|e| CallbackError::Content(e.to_string()))?;
-        let out_trade_no = body["out_trade_no"].as_str().unwrap().to_owned();
-        if let Some(amount_minor) = body["refunded_minor"].as_i64() {
-            let number = format!("console-{amount_minor}");
-            let told = RefundDetails { out_trade_no, provider_refund_id: number.clone(), amount_minor, payment: None };
-            return Ok(VerifiedCallback {
-                event_id: format!("event-{number}"),
-                fact: Fact::Refund { out_refund_no: number, state: RefundState::Done, told: Some(told) },
-                plaintext: body.to_string(),
-            });
-        }
-        let paid = Paid {
-            provider_txn_id: format!("txn-{}", body["out_trade_no"]),
-            amount: backend::money::Money::new(body["amount_minor"].as_i64().unwrap(), Currency::Cny),
-            paid_at_ms: body["paid_at_ms"].as_i64().unwrap(),
-            attach: String::new(),
+        let plaintext = String::from_utf8_lossy(raw.body).into_owned();
+        let (event_id, content) = match serde_json::from_slice::<Value>(raw.body) {
+            Ok(body) => {
+                let (event_id, fact) = event(&body);
+                (event_id, CallbackContent::Facts(vec![fact]))
+            }
+            Err(error) => (id_of_body(raw.body), CallbackContent::NotUnderstood(error.to_string())),
         };
-        Ok(VerifiedCallback {
-            event_id: body["event_id"].as_str().unwrap().to_owned(),
-            fact: Fact::Payment { out_trade_no, state: TradeState::Paid(paid) },
-            plaintext: body.to_string(),
-        })
+        Ok(VerifiedCallback { event_id, content, plaintext })
     }
+}
+
+fn event(body: &Value) -> (String, Fact) {
+    let out_trade_no = body["out_trade_no"].as_str().unwrap().to_owned();
+    if let Some(amount_minor) = body["refunded_minor"].as_i64() {
+        let number = format!("console-{amount_minor}");
+        let (trade, provider_refund_id) = (ToldTrade::Ours(out_trade_no), number.clone());
+        let told = RefundDetails { trade, provider_refund_id, amount_minor, payment: None };
+        let event_id = format!("event-{number}");
+        return (event_id, Fact::Refund { out_refund_no: number, state: RefundState::Done, told: Some(told) });
+    }
+    let paid = Paid {
+        provider_txn_id: format!("txn-{}", body["out_trade_no"]),
+        amount: backend::money::Money::new(body["amount_minor"].as_i64().unwrap(), Currency::Cny),
+        paid_at_ms: body["paid_at_ms"].as_i64().unwrap(),
+        attach: String::new(),
+    };
+    let event_id = body["event_id"].as_str().unwrap().to_owned();
+    (event_id, Fact::Payment { out_trade_no, state: TradeState::Paid(paid) })
 }

@@ -165,7 +165,7 @@ pub async fn open_shop(backend: &backend::Context, field: &Arc<Field>, slug: &st
         refund_remainder: false,
     };
     let operator_id = operator::add_operator(backend, &system(), operator).await.unwrap();
-    let account = merchant::set_merchant_account(backend, &system(), operator_id, "played", "{}").await.unwrap();
+    let account = merchant::set_merchant_account(backend, &system(), operator_id, "wechat", "{}").await.unwrap();
     let identity = register_module::provision_module(backend, &system(), None).await.unwrap();
     let price = |label: &str, amount_minor, pulses| PriceChange { label: label.into(), amount_minor, pulses };
     let machine = NewMachine {

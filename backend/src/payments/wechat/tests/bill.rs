@@ -4,7 +4,7 @@ use super::server::{Reply, Server, plain, refusal, signed};
 use super::*;
 use crate::money::{Currency, Money};
 use crate::payments::provider::{
-    Fact, Paid, Provider, ProviderError, RefundDetails, RefundState, Statement, TradeState,
+    Fact, Paid, Provider, ProviderError, RefundDetails, RefundState, Statement, ToldTrade, TradeState,
 };
 use crate::payments::wechat::bill::{self, Bill};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -63,7 +63,7 @@ fn payment() -> Fact {
 
 fn refund(state: RefundState) -> Fact {
     let told = RefundDetails {
-        out_trade_no: "S0001".into(),
+        trade: ToldTrade::Ours("S0001".into()),
         provider_refund_id: "503000".into(),
         amount_minor: 50,
         payment: None,
@@ -163,7 +163,7 @@ fn the_public_vector_is_read() {
                 assert_eq!(paid.amount.amount_minor, expected["order_fen"].as_i64().unwrap());
             }
             Fact::Refund { out_refund_no, state: RefundState::Done, told: Some(told) } => {
-                assert_eq!((told.out_trade_no.as_str(), text("type")), (text("out_trade_no"), "refund"));
+                assert_eq!((told.trade.number(), text("type")), (text("out_trade_no"), "refund"));
                 assert_eq!(
                     (out_refund_no.as_str(), told.provider_refund_id.as_str()),
                     (text("out_refund_no"), text("refund_id"))
@@ -224,10 +224,14 @@ async fn that_is_not_there_is_told_apart_from_trouble() {
 #[test]
 fn days_are_chinas_and_their_bills_are_ready_at_ten() {
     let wechat = wechat("https://api.mch.weixin.qq.com");
-    assert_eq!(wechat.day_of(NOW_MS), DAY);
+    let calendar = wechat.profile().calendar;
+    assert_eq!(calendar.day_of(NOW_MS), DAY);
     // Noon in China: the day began 12 hours before, and its bill is there 10 hours after its end.
-    assert_eq!(wechat.statement_ready_ms(DAY), NOW_MS + 22 * 3_600_000);
-    assert_eq!((wechat.day_of(NOW_MS - 12 * 3_600_000), wechat.day_of(NOW_MS - 12 * 3_600_000 - 1)), (DAY, DAY - 1));
+    assert_eq!(calendar.ready_ms(DAY), NOW_MS + 22 * 3_600_000);
+    assert_eq!(
+        (calendar.day_of(NOW_MS - 12 * 3_600_000), calendar.day_of(NOW_MS - 12 * 3_600_000 - 1)),
+        (DAY, DAY - 1)
+    );
 }
 
 proptest! {

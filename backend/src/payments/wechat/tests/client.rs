@@ -3,8 +3,10 @@
 use super::server::{Received, Reply, Server, plain, refusal, signed};
 use super::*;
 use crate::money::{Currency, Money};
+use crate::payments::method::Handoff;
 use crate::payments::provider::{
-    CloseOutcome, Handoff, Paid, PaymentRequest, Provider, ProviderError, RefundRequest, RefundState, TradeState,
+    CloseOutcome, Created, Paid, PaymentRequest, Provider, ProviderError, RefundNumbers, RefundRequest, RefundState,
+    TradeNumbers, TradeState,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -16,20 +18,29 @@ const H5_URL: &str =
 fn payment() -> PaymentRequest {
     PaymentRequest {
         out_trade_no: TRADE.into(),
+        method: "h5".into(),
         description: "摇摇车 3 分钟".into(),
         amount: Money::new(100, Currency::Cny),
         expires_at_ms: NOW_MS + 300_999,
         payer_ip: "::ffff:203.0.113.7".parse().unwrap(),
+        payer: None,
         notify_url: "https://pay.example.com/callbacks/wechat/1".into(),
         return_url: "https://pay.example.com/sale/1?a=b&c=d".into(),
         attach: "mark".into(),
     }
 }
 
+fn trade(out_trade_no: &str) -> TradeNumbers {
+    TradeNumbers { out_trade_no: out_trade_no.into(), reference: None, provider_txn_id: None }
+}
+
+fn refund_numbers(out_refund_no: &str) -> RefundNumbers {
+    RefundNumbers { trade: trade(TRADE), out_refund_no: out_refund_no.into(), reference: None }
+}
+
 fn refund() -> RefundRequest {
     RefundRequest {
-        out_trade_no: TRADE.into(),
-        out_refund_no: "R-1@a".into(),
+        numbers: refund_numbers("R-1@a"),
         refund_minor: 40,
         total_minor: 100,
         currency: Currency::Cny,
@@ -76,17 +87,17 @@ fn check_signature(request: &Received) -> Value {
 
 async fn query_with(reply: Reply) -> Result<TradeState, ProviderError> {
     let server = Server::start(reply).await;
-    wechat(&server.url).query(TRADE).await
+    wechat(&server.url).query(&trade(TRADE)).await
 }
 
 async fn close_with(reply: Reply) -> Result<CloseOutcome, ProviderError> {
     let server = Server::start(reply).await;
-    wechat(&server.url).close(TRADE).await
+    wechat(&server.url).close(&trade(TRADE)).await
 }
 
 async fn refund_with(reply: Reply) -> Result<RefundState, ProviderError> {
     let server = Server::start(reply).await;
-    wechat(&server.url).refund(&refund()).await
+    Ok(wechat(&server.url).refund(&refund()).await?.state)
 }
 
 #[track_caller]
@@ -100,9 +111,9 @@ fn refused_with<T: std::fmt::Debug>(answer: Result<T, ProviderError>, expected: 
 #[tokio::test]
 async fn create_sends_the_documented_order_and_gives_the_way_to_pay() {
     let mut server = Server::start(signed(200, &json!({"h5_url": H5_URL}).to_string())).await;
-    let handoff = wechat(&server.url).create(&payment()).await.unwrap();
+    let created = wechat(&server.url).create(&payment()).await.unwrap();
     let url = format!("{H5_URL}&redirect_url=https%3A%2F%2Fpay.example.com%2Fsale%2F1%3Fa%3Db%26c%3Dd");
-    assert_eq!(handoff, Handoff::Redirect { url });
+    assert_eq!(created, Created { handoff: Handoff::Redirect { url }, reference: None });
     let request = server.request().await;
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/v3/pay/transactions/h5"));
     assert_eq!(request.header("content-type"), Some("application/json"));
@@ -132,7 +143,8 @@ async fn long_texts_are_cut_between_characters() {
 async fn what_breaks_a_documented_limit_is_never_sent() {
     let server = Server::start(signed(200, &json!({"h5_url": H5_URL}).to_string())).await;
     let wechat = wechat(&server.url);
-    let payments: [fn(&mut PaymentRequest); 15] = [
+    let payments: [fn(&mut PaymentRequest); 16] = [
+        |p| p.method = "jsapi".into(),
         |p| p.out_trade_no = "12345".into(),
         |p| p.out_trade_no = "1".repeat(33),
         |p| p.out_trade_no = "CW/../../etc".into(),
@@ -155,10 +167,10 @@ async fn what_breaks_a_documented_limit_is_never_sent() {
         refused_with(wechat.create(&request).await, NOT_SENT);
     }
     let refunds: [fn(&mut RefundRequest); 8] = [
-        |r| r.out_trade_no = "1".into(),
-        |r| r.out_refund_no = String::new(),
-        |r| r.out_refund_no = "1".repeat(65),
-        |r| r.out_refund_no = "a b".into(),
+        |r| r.numbers.trade.out_trade_no = "1".into(),
+        |r| r.numbers.out_refund_no = String::new(),
+        |r| r.numbers.out_refund_no = "1".repeat(65),
+        |r| r.numbers.out_refund_no = "a b".into(),
         |r| r.refund_minor = 0,
         |r| r.refund_minor = 101,
         |r| r.currency = Currency::Eur,
@@ -169,9 +181,9 @@ async fn what_breaks_a_documented_limit_is_never_sent() {
         change(&mut request);
         refused_with(wechat.refund(&request).await, NOT_SENT);
     }
-    refused_with(wechat.query("a?b=c&d").await, NOT_SENT);
-    refused_with(wechat.close("").await, NOT_SENT);
-    refused_with(wechat.query_refund("../x").await, NOT_SENT);
+    refused_with(wechat.query(&trade("a?b=c&d")).await, NOT_SENT);
+    refused_with(wechat.close(&trade("")).await, NOT_SENT);
+    refused_with(wechat.query_refund(&refund_numbers("../x")).await, NOT_SENT);
     assert_eq!(server.waiting(), 0);
 }
 
@@ -201,7 +213,7 @@ async fn query_tells_the_states_apart() {
         ("REVOKED", TradeState::Closed),
     ] {
         let mut server = Server::start(signed(200, &transaction(state).to_string())).await;
-        assert_eq!(wechat(&server.url).query(TRADE).await.unwrap(), expected, "{state}");
+        assert_eq!(wechat(&server.url).query(&trade(TRADE)).await.unwrap(), expected, "{state}");
         let request = server.request().await;
         assert_eq!(request.method, "GET");
         assert_eq!(request.target, format!("/v3/pay/transactions/out-trade-no/{TRADE}?mchid={MCHID}"));
@@ -243,7 +255,7 @@ async fn a_bar_in_a_number_is_signed_as_it_is_sent() {
     let mut answer = transaction("NOTPAY");
     answer["out_trade_no"] = number.into();
     let mut server = Server::start(signed(200, &answer.to_string())).await;
-    assert_eq!(wechat(&server.url).query(number).await.unwrap(), TradeState::NotPaid);
+    assert_eq!(wechat(&server.url).query(&trade(number)).await.unwrap(), TradeState::NotPaid);
     let request = server.request().await;
     assert_eq!(request.target, format!("/v3/pay/transactions/out-trade-no/CW%7C2026*11-23_1?mchid={MCHID}"));
     check_signature(&request);
@@ -252,7 +264,7 @@ async fn a_bar_in_a_number_is_signed_as_it_is_sent() {
 #[tokio::test]
 async fn close_says_whether_the_order_can_still_be_paid() {
     let mut server = Server::start(signed(204, "")).await;
-    assert_eq!(wechat(&server.url).close(TRADE).await.unwrap(), CloseOutcome::Closed);
+    assert_eq!(wechat(&server.url).close(&trade(TRADE)).await.unwrap(), CloseOutcome::Closed);
     let request = server.request().await;
     assert_eq!(request.target, format!("/v3/pay/transactions/out-trade-no/{TRADE}/close"));
     assert_eq!(check_signature(&request), json!({"mchid": MCHID}));
@@ -280,8 +292,9 @@ async fn refunds_are_asked_for_and_asked_after() {
     for (status, expected) in states {
         let mut server = Server::start(signed(200, &refund_answer(status).to_string())).await;
         let wechat = wechat(&server.url);
-        assert_eq!(wechat.refund(&refund()).await.unwrap(), expected);
-        assert_eq!(wechat.query_refund("R-1@a").await.unwrap(), expected);
+        let answer = wechat.refund(&refund()).await.unwrap();
+        assert_eq!((answer.state, answer.reference.as_deref()), (expected, Some("503000")));
+        assert_eq!(wechat.query_refund(&refund_numbers("R-1@a")).await.unwrap(), expected);
         let asked = server.request().await;
         assert_eq!(asked.target, "/v3/refund/domestic/refunds");
         let expected = json!({
@@ -295,7 +308,7 @@ async fn refunds_are_asked_for_and_asked_after() {
         check_signature(&asked_after);
     }
     let server = Server::start(refusal(404, "RESOURCE_NOT_EXISTS")).await;
-    assert_eq!(wechat(&server.url).query_refund("R-1@a").await.unwrap(), RefundState::NotFound);
+    assert_eq!(wechat(&server.url).query_refund(&refund_numbers("R-1@a")).await.unwrap(), RefundState::NotFound);
     refused_with(refund_with(refusal(404, "RESOURCE_NOT_EXISTS")).await, "RESOURCE_NOT_EXISTS");
     let short = refund_with(refusal(403, "NOT_ENOUGH")).await;
     assert!(matches!(short, Err(ProviderError::InsufficientBalance)), "{short:?}");
@@ -349,7 +362,7 @@ async fn what_proves_nothing_is_unknown() {
     ];
     for (case, reply) in cases {
         let mut server = Server::start(reply).await;
-        let state = wechat(&server.url).query(TRADE).await;
+        let state = wechat(&server.url).query(&trade(TRADE)).await;
         assert!(matches!(state, Err(ProviderError::Unknown(_))), "{case}: {state:?}");
         server.request().await;
         assert_eq!(server.waiting(), 0, "{case}: sent once, and nowhere else");
@@ -363,7 +376,7 @@ async fn a_client_that_follows_redirects_is_found_out() {
     let server = Server::start(Reply::Answer { status: 302, headers: away, body: Vec::new() }).await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let wechat = WechatPay::new(account(&server.url), http, Arc::new(|| NOW_MS), Arc::new(|| NONCE)).unwrap();
-    let state = wechat.query(TRADE).await;
+    let state = wechat.query(&trade(TRADE)).await;
     assert!(matches!(state, Err(ProviderError::Unknown(_))), "{state:?}");
 }
 
@@ -372,7 +385,7 @@ async fn nobody_there_is_unknown() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let state = wechat(&url).query(TRADE).await;
+    let state = wechat(&url).query(&trade(TRADE)).await;
     assert!(matches!(&state, Err(ProviderError::Unknown(why)) if why.starts_with("no connection")), "{state:?}");
 }
 

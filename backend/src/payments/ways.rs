@@ -1,0 +1,155 @@
+//! The ways to pay at a machine: which method by which account, and which of them a payer can use.
+
+use crate::{
+    Context, Error, Result,
+    machines::machine,
+    money::Currency,
+    payments::{
+        account,
+        accounts::provider,
+        bulkhead::Lane,
+        choice::{self, ALL_MACHINES},
+        method::{Method, PayerApp},
+        provider::Provider,
+    },
+    sales::readiness::Readiness,
+};
+use sea_orm::prelude::*;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A way to pay: a method, and the account that takes its payments.
+pub(crate) struct Way {
+    pub account: account::Model,
+    pub provider: Arc<dyn Provider>,
+    pub method: Method,
+}
+
+impl Way {
+    /// The word for it, as in a form: there is one account for a provider's method at a machine.
+    pub fn word(&self) -> String {
+        format!("{}.{}", self.account.provider, self.method.word)
+    }
+}
+
+/// All ways to pay at a machine, the best first.
+pub(crate) struct Ways {
+    all: Vec<Way>,
+    /// Why an account could not be opened, if one could not.
+    broken: Option<Error>,
+}
+
+impl Ways {
+    /// Those that a payer can use, and whose provider answers. If there are none, why.
+    pub fn usable(&self, ctx: &Context, app: PayerApp) -> Result<Vec<&Way>, Readiness> {
+        let here: Vec<&Way> = self.all.iter().filter(|way| way.method.apps.contains(&app)).collect();
+        if here.is_empty() {
+            return Err(if self.all.is_empty() { Readiness::Closed } else { Readiness::OtherApp });
+        }
+        let has_room = |way: &&Way| ctx.providers.bulkhead(way.account.id).has_room(Lane::Order);
+        let usable: Vec<&Way> = here.into_iter().filter(has_room).collect();
+        if usable.is_empty() { Err(Readiness::ProviderSilent) } else { Ok(usable) }
+    }
+
+    /// Where the ways work, each app once.
+    pub fn apps(&self) -> Vec<PayerApp> {
+        let apps: BTreeSet<PayerApp> = self.all.iter().flat_map(|way| way.method.apps).copied().collect();
+        apps.into_iter().collect()
+    }
+
+    /// The way of that word, or the best, for a payer to use now.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] if there is none for the payer, [`Error::Conflict`] if it is another than was named, and why an
+    /// account cannot be opened if that leaves none.
+    pub fn choose(self, ctx: &Context, app: PayerApp, word: Option<&str>) -> Result<Way> {
+        let words = self.usable(ctx, app).map(|usable| usable.iter().map(|way| way.word()).collect::<Vec<_>>());
+        match (words, word) {
+            (Ok(words), None) => self.named(words.first().map(String::as_str)),
+            (Ok(words), Some(word)) => self.named(words.iter().any(|known| known == word).then_some(word)),
+            (Err(Readiness::Closed), _) => Err(self.broken.unwrap_or(Error::NotReady(Readiness::Closed))),
+            (Err(readiness), _) => Err(Error::NotReady(readiness)),
+        }
+    }
+
+    /// The way of that word, whoever can use it now.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if there is none.
+    pub fn named(self, word: Option<&str>) -> Result<Way> {
+        let is_meant = |way: &Way| word == Some(way.word().as_str());
+        self.all.into_iter().find(is_meant).ok_or(Error::Conflict("the way to pay"))
+    }
+}
+
+/// The ways to pay at a machine in a currency. A machine's own choice stands, also while its account is switched off: its
+/// payments go to nobody else.
+pub(crate) async fn ways_of(ctx: &Context, machine: &machine::Model, currency: Currency) -> Result<Ways> {
+    let choices = choice::Entity::find()
+        .filter(choice::Column::OperatorId.eq(machine.operator_id))
+        .filter(choice::Column::MachineId.is_in([ALL_MACHINES, machine.id]))
+        .find_also_related(account::Entity)
+        .all(ctx.db.read())
+        .await?;
+    let mut ways = Ways { all: vec![], broken: None };
+    for (choice, account) in decide(choices) {
+        let Some(account) = account.filter(|account| account.active) else { continue };
+        let provider = match provider(ctx, &account) {
+            Ok(provider) => provider,
+            Err(error) => {
+                ways.broken = Some(error);
+                continue;
+            }
+        };
+        let profile = provider.profile();
+        let method = profile.methods.iter().find(|method| method.word == choice.method).cloned();
+        if let Some(method) = method.filter(|_| profile.currencies.contains(&currency)) {
+            ways.all.push(Way { account, provider, method });
+        }
+    }
+    // Stable: of those that hand over alike, in the order of their words.
+    ways.all.sort_by_key(|way| way.method.handoff);
+    Ok(ways)
+}
+
+type Choice = (choice::Model, Option<account::Model>);
+
+/// One choice for each method of each provider: the machine's own before that for all machines.
+fn decide(choices: Vec<Choice>) -> Vec<Choice> {
+    let mut decided: BTreeMap<(String, String), Choice> = BTreeMap::new();
+    for (choice, account) in choices {
+        let key = (choice.provider.clone(), choice.method.clone());
+        let is_own = choice.machine_id != ALL_MACHINES;
+        if is_own || !decided.contains_key(&key) {
+            decided.insert(key, (choice, account));
+        }
+    }
+    decided.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{MachineId, OperatorId};
+
+    fn choice(machine_id: i64, provider: &str, method: &str, account_id: i64) -> Choice {
+        let (provider, method) = (provider.to_owned(), method.to_owned());
+        let (operator_id, machine_id) = (OperatorId(1), MachineId(machine_id));
+        (choice::Model { id: 0, operator_id, machine_id, provider, method, account_id }, None)
+    }
+
+    #[test]
+    fn a_machine_has_its_own_account_for_a_method_and_else_that_of_all() {
+        let all = [choice(0, "b", "h5", 1), choice(0, "a", "h5", 2), choice(0, "a", "code", 2)];
+        let own = [choice(7, "a", "h5", 3)];
+        let expected = [("a", "code", 2), ("a", "h5", 3), ("b", "h5", 1)];
+        for order in [[&all[..], &own[..]].concat(), [&own[..], &all[..]].concat()] {
+            let decided = decide(order);
+            let decided: Vec<_> =
+                decided.iter().map(|(choice, _)| (&*choice.provider, &*choice.method, choice.account_id)).collect();
+            assert_eq!(decided, expected);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A merchant's account with a provider whose books are kept here. How calls are met (in time, late, never, with a fault) is
+//! said by a [`Conduct`]: a script in the suite, chance in the simulation.
+
+use crate::{
+    book::{Book, Habits},
+    notice::{self, Config},
+};
+use async_trait::async_trait;
+use backend::{
+    money::Currency,
+    payments::{
+        method::{Handoff, HandoffKind, Method, PayerApp},
+        provider::{
+            CallbackAnswer, CallbackError, CallbackRules, CloseOutcome, Created, PaymentRequest, Profile, Provider,
+            ProviderError, RawCallback, RefundAnswer, RefundNumbers, RefundRequest, RefundState, Statement,
+            TradeNumbers, TradeState, VerifiedCallback,
+        },
+    },
+};
+
+/// A kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    Create,
+    Query,
+    Close,
+    Refund,
+    QueryRefund,
+    Statement,
+}
+
+/// A call, with what is asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked<'a> {
+    Create(&'a PaymentRequest),
+    Query(&'a str),
+    Close(&'a str),
+    Refund(&'a RefundRequest),
+    QueryRefund(&'a str),
+    Statement(i64),
+}
+
+impl Asked<'_> {
+    /// Its kind.
+    pub fn call(&self) -> Call {
+        match self {
+            Asked::Create(_) => Call::Create,
+            Asked::Query(_) => Call::Query,
+            Asked::Close(_) => Call::Close,
+            Asked::Refund(_) => Call::Refund,
+            Asked::QueryRefund(_) => Call::QueryRefund,
+            Asked::Statement(_) => Call::Statement,
+        }
+    }
+
+    /// The number it is about.
+    pub fn number(&self) -> String {
+        match self {
+            Asked::Create(request) => request.out_trade_no.clone(),
+            Asked::Refund(request) => request.numbers.out_refund_no.clone(),
+            Asked::Query(number) | Asked::Close(number) | Asked::QueryRefund(number) => (*number).to_owned(),
+            Asked::Statement(day) => day.to_string(),
+        }
+    }
+}
+
+/// Does in the books what a call asks for.
+pub type Act<'a> = dyn FnMut(&mut Book) + Send + 'a;
+
+/// How a provider meets calls.
+#[async_trait]
+pub trait Conduct: Send + Sync {
+    /// A call arrives: `act` does what is asked in the books, if it is done at all. An error is what is answered instead.
+    async fn meet(&self, asked: Asked<'_>, act: &mut Act<'_>) -> Result<(), ProviderError>;
+}
+
+/// A merchant's account.
+pub struct Account<C> {
+    conduct: C,
+    config: Config,
+    profile: Profile,
+    pay_url: &'static str,
+}
+
+impl<C: Conduct> Account<C> {
+    /// An account. Payers are sent to `pay_url`, with the attempt's number behind it.
+    pub fn new(conduct: C, config: Config, habits: Habits, pay_url: &'static str) -> Self {
+        let profile = Profile {
+            identity: config.merchant.clone(),
+            methods: vec![Method {
+                word: "page",
+                apps: &[PayerApp::Wechat, PayerApp::Alipay, PayerApp::Browser],
+                handoff: HandoffKind::Redirect,
+                payer_scope: None,
+            }],
+            currencies: &Currency::ALL,
+            finds_by_our_number: true,
+            attach_max_bytes: 128,
+            calendar: habits.calendar,
+            callbacks: CallbackRules {
+                kept_headers: &[notice::SIGNATURE],
+                taken: || CallbackAnswer { status: 204, content_type: "", body: String::new() },
+                failed: CallbackAnswer::failure,
+            },
+        };
+        Self { conduct, config, profile, pay_url }
+    }
+
+    /// Meets a call, and gives what was done.
+    async fn meet<T: Send>(
+        &self,
+        asked: Asked<'_>,
+        mut act: impl FnMut(&mut Book) -> T + Send,
+    ) -> Result<T, ProviderError> {
+        let mut done = None;
+        self.conduct.meet(asked, &mut |book| done = Some(act(book))).await?;
+        done.ok_or_else(|| ProviderError::Unknown("nothing was done".into()))
+    }
+}
+
+#[async_trait]
+impl<C: Conduct> Provider for Account<C> {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError> {
+        self.meet(Asked::Create(request), |book| book.create(request)).await?;
+        let handoff = Handoff::Redirect { url: format!("{}{}", self.pay_url, request.out_trade_no) };
+        Ok(Created { handoff, reference: None })
+    }
+
+    async fn query(&self, trade: &TradeNumbers) -> Result<TradeState, ProviderError> {
+        let number = &trade.out_trade_no;
+        self.meet(Asked::Query(number), |book| book.state(number)).await
+    }
+
+    async fn close(&self, trade: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
+        let number = &trade.out_trade_no;
+        self.meet(Asked::Close(number), |book| book.close(number)).await?
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
+        let state = self.meet(Asked::Refund(request), |book| book.refund(request)).await??;
+        Ok(RefundAnswer { state, reference: None })
+    }
+
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError> {
+        let number = &refund.out_refund_no;
+        self.meet(Asked::QueryRefund(number), |book| book.refund_state(number)).await
+    }
+
+    async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
+        self.meet(Asked::Statement(day), |book| book.statement(day)).await
+    }
+
+    fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {
+        notice::verify(&self.config, raw)
+    }
+}

@@ -1,0 +1,107 @@
+//! Who pays, where a provider has to say so before an order: the browser goes there, and comes back here.
+//!
+//! Going and coming back are bound by a state that this browser has in a cookie. Such an answer can be used once, browsers
+//! come back twice, and people press back: then nothing is exchanged, and the machine's page shows what is known.
+
+use crate::{
+    failure::Failure,
+    guard::{limits::limit_key, signed_cookie},
+    page::{ClientIp, Page, see_other},
+};
+use backend::{
+    clock::{SystemRandom, random_text},
+    flows::identify_payer,
+    payments::method::Payer,
+};
+use poem::{Response, handler, web::Query, web::cookie::CookieJar};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Remembers who pays, as a provider said.
+const PAYER_COOKIE: &str = "cw_payer";
+const PAYER_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Remembers what a provider is being asked for.
+const ASKED_COOKIE: &str = "cw_asked";
+const ASKED_AGE: Duration = Duration::from_secs(10 * 60);
+/// Random characters of a state; the machine's code follows.
+const STATE_CHARS: usize = 26;
+
+/// What a provider is being asked for.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    state: String,
+    code: String,
+    way: String,
+}
+
+/// Who pays, as a provider said to this browser.
+pub(crate) fn payer(page: &Page, jar: &CookieJar) -> Option<Payer> {
+    signed_cookie::read(&page.app.config.csrf_key, jar, PAYER_COOKIE)
+}
+
+/// Sends the browser to the provider of a way to pay, to be told who pays; nothing if that needs no asking.
+pub(crate) async fn ask(page: &Page, jar: &CookieJar, code: &str, way: &str) -> Result<Option<Response>, Failure> {
+    let state = format!("{}{code}", random_text(&SystemRandom, STATE_CHARS));
+    let Some(url) = identify_payer::identity_url(&page.app.backend, code, way, &state).await? else {
+        return Ok(None);
+    };
+    let asked = Asked { state, code: code.to_owned(), way: way.to_owned() };
+    let config = &page.app.config;
+    jar.add(signed_cookie::cookie(&config.csrf_key, ASKED_COOKIE, &asked, ASKED_AGE, config.secure_cookies));
+    Ok(Some(see_other(&url)))
+}
+
+/// `GET /identity`: the browser comes back from a provider.
+#[handler]
+pub(crate) async fn come_back(
+    page: Page,
+    ClientIp(ip): ClientIp,
+    jar: &CookieJar,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    page.app.limits.scans.check(&limit_key(ip))?;
+    let state = parameters.iter().find(|(name, _)| name == "state").map_or("", |(_, value)| value.as_str());
+    let asked: Option<Asked> = signed_cookie::read(&page.app.config.csrf_key, jar, ASKED_COOKIE);
+    let Some(asked) = asked.filter(|asked| asked.state == state) else {
+        return Ok(see_other(&machine_page(state.get(STATE_CHARS..).unwrap_or_default(), None)));
+    };
+    jar.remove(ASKED_COOKIE);
+    match identify_payer::identify(&page.app.backend, &asked.code, &asked.way, &parameters).await {
+        Ok(payer) => {
+            let config = &page.app.config;
+            jar.add(signed_cookie::cookie(&config.csrf_key, PAYER_COOKIE, &payer, PAYER_AGE, config.secure_cookies));
+            Ok(see_other(&machine_page(&asked.code, Some(&asked.way))))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a provider did not say who pays");
+            Ok(see_other(&machine_page(&asked.code, None)))
+        }
+    }
+}
+
+/// The machine's page: with the way that is paid by, or else as one that does not ask again by itself.
+fn machine_page(code: &str, way: Option<&str>) -> String {
+    if code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return "/s/".into();
+    }
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    match way {
+        Some(way) => query.append_pair("way", way),
+        None => query.append_pair("asked", "1"),
+    };
+    format!("/s/{code}?{}", query.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leads_to_pages_of_ours_only() {
+        assert_eq!(machine_page("K3J9", Some("a.b&c")), "/s/K3J9?way=a.b%26c");
+        assert_eq!(machine_page("K3J9", None), "/s/K3J9?asked=1");
+        for odd in ["", "/evil.example", "a/b", "a?b", "é"] {
+            assert_eq!(machine_page(odd, None), "/s/", "{odd}");
+        }
+    }
+}
