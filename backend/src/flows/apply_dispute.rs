@@ -14,7 +14,7 @@ use crate::{
         outcome::Outcome,
         provider::{DisputeDetails, DisputeState},
         refund,
-        states::{dispute_state, refund_state},
+        states::{DisputeStanding, RefundProgress},
     },
     sales::{
         rows::{lock_sale, posting},
@@ -23,13 +23,12 @@ use crate::{
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*, sea_query::Expr};
 
-impl DisputeState {
-    /// The word for it, as stored and shown.
-    fn as_str(self) -> &'static str {
-        match self {
-            DisputeState::Opened => dispute_state::OPENED,
-            DisputeState::Won => dispute_state::WON,
-            DisputeState::Lost => dispute_state::LOST,
+impl From<DisputeState> for DisputeStanding {
+    fn from(told: DisputeState) -> Self {
+        match told {
+            DisputeState::Opened => DisputeStanding::Opened,
+            DisputeState::Won => DisputeStanding::Won,
+            DisputeState::Lost => DisputeStanding::Lost,
         }
     }
 }
@@ -54,7 +53,7 @@ pub(crate) async fn disputed(
         None => open_dispute(ctx, txn, &sale, &attempt, told, after).await?,
     };
     let charged = charge(ctx, txn, &sale, &row, told.fee_minor).await?;
-    let decided = row.state == dispute_state::OPENED && told.state != DisputeState::Opened;
+    let decided = row.state == DisputeStanding::Opened && told.state != DisputeState::Opened;
     if decided {
         decide_dispute(ctx, txn, &sale, &attempt, &row, told.state).await?;
     }
@@ -62,13 +61,13 @@ pub(crate) async fn disputed(
     if !(opened || decided || charged) {
         return Ok(Outcome::Unchanged);
     }
-    let word = if decided { told.state.as_str() } else { row.state.as_str() };
+    let standing = if decided { told.state.into() } else { row.state };
     if opened || decided {
-        let message = format!("dispute {} was {word}: sale {}", told.dispute_id, sale.token);
+        let message = format!("dispute {} was {}: sale {}", told.dispute_id, standing.as_str(), sale.token);
         after.alarm(sale.operator_id, Some(sale.machine_id), message);
     }
     let mut change: sale::ActiveModel = sale.clone().into();
-    change.dispute = Set(word.into());
+    change.dispute = Set(standing);
     change.version = Set(sale.version + 1);
     let sale = change.clone().try_into_model()?;
     change.update_without_returning(txn).await?;
@@ -95,7 +94,7 @@ async fn open_dispute(
         amount_minor: Set(told.amount_minor),
         fee_minor: Set(0),
         currency: Set(attempt.taken_currency().to_owned()),
-        state: Set(dispute_state::OPENED.into()),
+        state: Set(DisputeStanding::Opened),
         opened_ms: Set(ctx.wall_ms()),
         closed_ms: Set(None),
         ..Default::default()
@@ -115,15 +114,15 @@ async fn open_dispute(
 /// Holds back the refunds of an attempt that the provider does not know yet; gives how many it may know.
 async fn hold_refunds(txn: &DatabaseTransaction, attempt_id: i64) -> Result<u64> {
     refund::Entity::update_many()
-        .col_expr(refund::Column::State, Expr::value(refund_state::HELD))
+        .col_expr(refund::Column::State, Expr::value(RefundProgress::Held))
         .col_expr(refund::Column::DueMs, Expr::value(Option::<i64>::None))
         .filter(refund::Column::AttemptId.eq(attempt_id))
-        .filter(refund::Column::State.eq(refund_state::PENDING))
+        .filter(refund::Column::State.eq(RefundProgress::Pending))
         .exec(txn)
         .await?;
     Ok(refund::Entity::find()
         .filter(refund::Column::AttemptId.eq(attempt_id))
-        .filter(refund::Column::State.is_in([refund_state::SUBMITTED, refund_state::PROCESSING]))
+        .filter(refund::Column::State.is_in([RefundProgress::Submitted, RefundProgress::Processing]))
         .count(txn)
         .await?)
 }
@@ -139,7 +138,7 @@ async fn decide_dispute(
     let kind = if state == DisputeState::Lost { Kind::DisputeLost } else { Kind::DisputeWon };
     ledger::post(txn, dispute_posting(ctx, sale, row, kind)).await?;
     let mut change: dispute::ActiveModel = row.clone().into();
-    change.state = Set(state.as_str().into());
+    change.state = Set(state.into());
     change.closed_ms = Set(Some(ctx.wall_ms()));
     change.update_without_returning(txn).await?;
     if state == DisputeState::Lost {
@@ -147,10 +146,10 @@ async fn decide_dispute(
     }
     // What is owed beside it goes out now.
     refund::Entity::update_many()
-        .col_expr(refund::Column::State, Expr::value(refund_state::PENDING))
+        .col_expr(refund::Column::State, Expr::value(RefundProgress::Pending))
         .col_expr(refund::Column::DueMs, Expr::value(ctx.now_ms()))
         .filter(refund::Column::AttemptId.eq(attempt.id))
-        .filter(refund::Column::State.eq(refund_state::HELD))
+        .filter(refund::Column::State.eq(RefundProgress::Held))
         .exec(txn)
         .await?;
     Ok(())

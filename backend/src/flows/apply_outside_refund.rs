@@ -13,7 +13,7 @@ use crate::{
         outcome::{Outcome, PaymentDetails},
         provider::{Paid, RefundDetails, RefundState},
         refund,
-        states::{Cause, attempt_state, refund_state},
+        states::{AttemptState, Cause, RefundProgress},
     },
     sales::{rows::lock_sale, sale, state::Event},
 };
@@ -22,12 +22,12 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
 /// What a refund of ours shall be, now that `told_minor` went back elsewhere and `left_minor` is left of the payment. One
 /// that the provider does not know yet is less by what the consumer has already; one that it may know stands, as long as
 /// it can: the provider refunds no more than was paid.
-fn reduced_minor(state: &str, ours_minor: i64, told_minor: i64, left_minor: i64) -> i64 {
+fn reduced_minor(state: RefundProgress, ours_minor: i64, told_minor: i64, left_minor: i64) -> i64 {
     let left_minor = left_minor.max(0);
     match state {
-        refund_state::PENDING | refund_state::HELD => (ours_minor - told_minor).clamp(0, left_minor),
-        refund_state::SUBMITTED | refund_state::PROCESSING | refund_state::STUCK => ours_minor.min(left_minor),
-        _ => ours_minor,
+        RefundProgress::Pending | RefundProgress::Held => (ours_minor - told_minor).clamp(0, left_minor),
+        RefundProgress::Submitted | RefundProgress::Processing | RefundProgress::Stuck => ours_minor.min(left_minor),
+        RefundProgress::Done | RefundProgress::Cancelled => ours_minor,
     }
 }
 
@@ -55,12 +55,12 @@ pub(crate) async fn book_external_refund(
     let external = store_external_refund(ctx, txn, &attempt, out_refund_no, state, told).await?;
     let (kind, _) = refund_kinds(&attempt);
     ledger::post(txn, refund_posting(ctx, &sale, &external, kind)).await?;
-    if external.state == refund_state::DONE {
+    if external.state == RefundProgress::Done {
         ledger::post(txn, refund_posting(ctx, &sale, &external, ledger::Kind::RefundDone)).await?;
     }
     tracing::info!(operator_id = sale.operator_id.0, refund = out_refund_no, "a refund was made at the provider");
     metrics::counter!("coinwire_refunds_elsewhere_total").increment(1);
-    if external.state == refund_state::STUCK {
+    if external.state == RefundProgress::Stuck {
         after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {out_refund_no} is stuck"));
     }
     let cause = external.id.to_string();
@@ -80,7 +80,7 @@ pub(crate) async fn ensure_booked_as_paid(
     after: &mut AfterCommit,
 ) -> Result<(sale::Model, attempt::Model)> {
     let attempt = find_attempt_row(txn, attempt_id).await?;
-    if [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str()) {
+    if AttemptState::MONEY_CAME.contains(&attempt.state) {
         return Ok((sale, attempt));
     }
     let currency = attempt.currency.clone();
@@ -106,10 +106,10 @@ async fn store_external_refund(
     told: &RefundDetails,
 ) -> Result<refund::Model> {
     let (state, due_ms) = match state {
-        RefundState::Done => (refund_state::DONE, None),
-        RefundState::Abnormal => (refund_state::STUCK, None),
+        RefundState::Done => (RefundProgress::Done, None),
+        RefundState::Abnormal => (RefundProgress::Stuck, None),
         RefundState::Processing | RefundState::Closed | RefundState::NotFound => {
-            (refund_state::PROCESSING, Some(ctx.now_ms() + ctx.rules.refund_first_ms))
+            (RefundProgress::Processing, Some(ctx.now_ms() + ctx.rules.refund_first_ms))
         }
     };
     let mut row = refund::ActiveModel {
@@ -120,7 +120,7 @@ async fn store_external_refund(
         cause: Set(Cause::Elsewhere.as_str().into()),
         amount_minor: Set(told.amount_minor),
         currency: Set(attempt.taken_currency().to_owned()),
-        state: Set(state.into()),
+        state: Set(state),
         note: Set(String::new()),
         tries: Set(0),
         due_ms: Set(due_ms),
@@ -149,7 +149,7 @@ pub(crate) async fn reduce_own_refunds(
     for ours in refunds.iter().filter(|refund| !refund.is_external()) {
         let others_minor = asked_minor - ours.amount_minor;
         let left_minor = attempt.taken_minor() - others_minor - lost_in_disputes_minor(txn, attempt.id).await?;
-        let new_minor = reduced_minor(&ours.state, ours.amount_minor, told_minor, left_minor);
+        let new_minor = reduced_minor(ours.state, ours.amount_minor, told_minor, left_minor);
         if new_minor != ours.amount_minor {
             reduce_refund(ctx, txn, sale, attempt, ours, new_minor, cause).await?;
             // What was taken off one of ours is not taken off the next too.
@@ -178,13 +178,13 @@ async fn reduce_refund(
     ledger::post(txn, posting).await?;
     let mut change: refund::ActiveModel = ours.clone().into();
     if new_minor == 0 {
-        change.state = Set(refund_state::CANCELLED.into());
+        change.state = Set(RefundProgress::Cancelled);
         change.due_ms = Set(None);
     } else {
         change.amount_minor = Set(new_minor);
         // A number that may be known to the provider stands for the old amount.
-        if ![refund_state::PENDING, refund_state::HELD].contains(&ours.state.as_str()) {
-            change.state = Set(refund_state::SUBMITTED.into());
+        if ![RefundProgress::Pending, RefundProgress::Held].contains(&ours.state) {
+            change.state = Set(RefundProgress::Submitted);
             change.out_refund_no = Set(numbers::next_number_after(txn, ours.account_id, &ours.out_refund_no).await?);
             change.reference = Set(None);
             change.tries = Set(0);
@@ -205,18 +205,18 @@ pub(crate) async fn apply_external_return(
 ) -> Result<()> {
     after.sale(sale.clone());
     let attempt = find_attempt_row(txn, attempt_id).await?;
-    let is_own = match attempt.state.as_str() {
-        attempt_state::PAID => paid_attempt(txn, sale.id).await?.is_some_and(|own| own.id == attempt.id),
+    let is_own = match attempt.state {
+        AttemptState::Paid => paid_attempt(txn, sale.id).await?.is_some_and(|own| own.id == attempt.id),
         // Of a wrong amount, and nothing else paid it.
-        attempt_state::PAID_WRONG => sale.reason == WRONG_AMOUNT,
-        _ => false,
+        AttemptState::PaidWrong => sale.reason == WRONG_AMOUNT,
+        AttemptState::Created | AttemptState::Pending | AttemptState::Closed => false,
     };
     if !is_own {
         return Ok(());
     }
     let refunds = refunds_of(txn, attempt.id).await?;
     let event = Event::ReturnedExternally {
-        open: refunds.iter().any(|refund| refund.state != refund_state::DONE),
+        open: refunds.iter().any(|refund| refund.state != RefundProgress::Done),
         left_minor: refundable_minor(txn, &attempt).await?,
         refund_rest: sale.reason == Cause::Elsewhere.as_str(),
     };
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_the_provider_does_not_know_is_less_by_what_went_back() {
-        for state in [refund_state::PENDING, refund_state::HELD] {
+        for state in [RefundProgress::Pending, RefundProgress::Held] {
             assert_eq!(reduced_minor(state, 500, 500, 0), 0);
             assert_eq!(reduced_minor(state, 500, 200, 300), 300);
             assert_eq!(reduced_minor(state, 300, 200, 300), 100, "what was given counts towards what is owed");
@@ -242,11 +242,11 @@ mod tests {
 
     #[test]
     fn what_the_provider_may_know_stands_as_long_as_it_can() {
-        for state in [refund_state::SUBMITTED, refund_state::PROCESSING, refund_state::STUCK] {
+        for state in [RefundProgress::Submitted, RefundProgress::Processing, RefundProgress::Stuck] {
             assert_eq!(reduced_minor(state, 300, 200, 300), 300);
             assert_eq!(reduced_minor(state, 500, 200, 300), 300);
             assert_eq!(reduced_minor(state, 500, 500, 0), 0);
         }
-        assert_eq!(reduced_minor(refund_state::DONE, 500, 200, -200), 500);
+        assert_eq!(reduced_minor(RefundProgress::Done, 500, 200, -200), 500);
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     payments::{
         attempt,
         outcome::{Outcome, PaymentDetails},
-        states::attempt_state,
+        states::AttemptState,
     },
     sales::{sale, state::Event},
 };
@@ -21,7 +21,7 @@ pub(crate) async fn attempt_paid(
     paid: PaymentDetails<'_>,
     after: &mut AfterCommit,
 ) -> Result<Outcome> {
-    if [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str()) {
+    if AttemptState::MONEY_CAME.contains(&attempt.state) {
         return Ok(Outcome::Unchanged);
     }
     let right = paid.amount_minor == attempt.amount_minor && paid.currency == attempt.currency;
@@ -33,7 +33,7 @@ pub(crate) async fn attempt_paid(
     let late = paid_long_ago && ordered_long_ago || now_ms > attempt.expires_ms + patience_ms;
 
     let mut change: attempt::ActiveModel = attempt.into();
-    change.state = Set(if right { attempt_state::PAID } else { attempt_state::PAID_WRONG }.into());
+    change.state = Set(if right { AttemptState::Paid } else { AttemptState::PaidWrong });
     change.provider_txn_id = Set(paid.provider_txn_id.map(str::to_owned));
     change.paid_minor = Set(Some(paid.amount_minor));
     change.paid_currency = Set(Some(paid.currency.to_owned()));
@@ -58,7 +58,7 @@ pub(crate) async fn attempt_closed(
     attempt: attempt::Model,
     after: &mut AfterCommit,
 ) -> Result<Outcome> {
-    if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
+    if !AttemptState::OPEN.contains(&attempt.state) {
         return Ok(Outcome::Unchanged);
     }
     let mut change: attempt::ActiveModel = attempt.into();
@@ -66,7 +66,7 @@ pub(crate) async fn attempt_closed(
     change.update_without_returning(txn).await?;
     let open = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale.id))
-        .filter(attempt::Column::State.is_in(attempt_state::OPEN))
+        .filter(attempt::Column::State.is_in(AttemptState::OPEN))
         .count(txn)
         .await?;
     if open == 0 {

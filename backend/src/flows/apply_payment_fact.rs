@@ -20,7 +20,7 @@ use crate::{
         outcome::{Outcome, PaymentDetails, release_refund_number, was_cancelled_here},
         provider::{Fact, Paid, RefundState, TradeState},
         refund,
-        states::{attempt_state, refund_state},
+        states::{AttemptState, RefundProgress},
     },
     sales::{rows::lock_sale, sale, state::Event},
 };
@@ -38,7 +38,7 @@ pub(crate) async fn apply_notified_fact(
     if let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } = fact
         && paid.paid_at_ms < ctx.began_ms()
         && let Some(attempt) = find_or_rebuild(ctx, txn, account, out_trade_no, paid, after).await?
-        && ![attempt_state::PAID, attempt_state::PAID_WRONG].contains(&attempt.state.as_str())
+        && !AttemptState::MONEY_CAME.contains(&attempt.state)
     {
         let mut change: attempt::ActiveModel = attempt.into();
         change.due_ms = Set(Some(ctx.now_ms()));
@@ -140,11 +140,11 @@ pub(crate) async fn refund_moved(
         .one(txn)
         .await?
         .ok_or_else(|| Error::inconsistent("a refund that was just read is not there"))?;
-    if refund.state == refund_state::DONE {
+    if refund.state == RefundProgress::Done {
         return done_refund_moved(ctx, txn, sale, refund, state, heard, after).await;
     }
-    let on_its_way = [refund_state::SUBMITTED, refund_state::PROCESSING, refund_state::STUCK];
-    if !on_its_way.contains(&refund.state.as_str()) {
+    let on_its_way = [RefundProgress::Submitted, RefundProgress::Processing, RefundProgress::Stuck];
+    if !on_its_way.contains(&refund.state) {
         return Ok(Outcome::Unchanged);
     }
     let own = refund.is_own();
@@ -154,20 +154,20 @@ pub(crate) async fn refund_moved(
     let now_ms = ctx.now_ms();
     let event = match state {
         RefundState::Done => {
-            change.state = Set(refund_state::DONE.into());
+            change.state = Set(RefundProgress::Done);
             change.due_ms = Set(None);
             ledger::post(txn, refund_posting(ctx, &sale, &refund, Kind::RefundDone)).await?;
             (own && !external).then_some(Event::RefundDone)
         }
         RefundState::Processing => {
-            change.state = Set(refund_state::PROCESSING.into());
+            change.state = Set(RefundProgress::Processing);
             change.note = Set(String::new());
             change.due_ms = Set(Some(now_ms + ctx.rules.refund_wait_ms(refund.tries)));
             None
         }
         // Nothing went back: what was made elsewhere is made again there, if at all.
         RefundState::Closed if external => {
-            change.state = Set(refund_state::CANCELLED.into());
+            change.state = Set(RefundProgress::Cancelled);
             change.due_ms = Set(None);
             let attempt = find_attempt_row(txn, refund.attempt_id).await?;
             let (_, cancelled) = refund_kinds(&attempt);
@@ -178,7 +178,7 @@ pub(crate) async fn refund_moved(
         }
         // Nothing went back: the provider wants a new number for a new try.
         RefundState::Closed => {
-            change.state = Set(refund_state::SUBMITTED.into());
+            change.state = Set(RefundProgress::Submitted);
             change.out_refund_no = Set(numbers::next_number_after(txn, refund.account_id, &reference).await?);
             change.reference = Set(None);
             change.note = Set(format!("{reference} was closed by the provider"));
@@ -186,7 +186,7 @@ pub(crate) async fn refund_moved(
             None
         }
         RefundState::Abnormal => {
-            change.state = Set(refund_state::STUCK.into());
+            change.state = Set(RefundProgress::Stuck);
             change.due_ms = Set(None);
             after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {reference} is stuck"));
             own.then_some(Event::RefundStuck)
@@ -230,7 +230,7 @@ async fn done_refund_moved(
         (FactSource::Queried, true) => {}
     }
     ledger::post(txn, refund_posting(ctx, &sale, &refund, Kind::RefundReversed)).await?;
-    change.state = Set(refund_state::STUCK.into());
+    change.state = Set(RefundProgress::Stuck);
     change.due_ms = Set(None);
     change.reversals = Set(refund.reversals + 1);
     change.note = Set("went through, and failed later".into());

@@ -22,7 +22,7 @@ use crate::{
         method::{Handoff, Payer, PayerApp},
         numbers::new_number,
         provider::{PaymentRequest, ProviderError},
-        states::attempt_state,
+        states::{AttemptState, DisputeStanding},
         ways::{Way, ways_of},
     },
     sales::{
@@ -138,7 +138,7 @@ async fn commit_order(
         expires_ms: Set(expires_ms),
         paid_ms: Set(None),
         finished_ms: Set(None),
-        dispute: Set(String::new()),
+        dispute: Set(DisputeStanding::None),
         credit_asked: Set(false),
         rebuilt_ms: Set(None),
         ..Default::default()
@@ -151,7 +151,7 @@ async fn commit_order(
         method: Set(way.method.word.into()),
         reference: Set(None),
         handoff: Set(None),
-        state: Set(attempt_state::CREATED.into()),
+        state: Set(AttemptState::Created),
         amount_minor: Set(price.amount_minor),
         currency: Set(currency.code().into()),
         payer_ip: Set(Some(request.payer_ip.to_string())),
@@ -238,14 +238,14 @@ async fn hand_off(ctx: &Context, ordered: Ordered, way: &Way) -> Result<Checkout
             let sale = lock_sale(txn, sale.id).await?;
             let attempt = find_attempt_row(txn, attempt.id).await?;
             // The callback may have been faster: a paid attempt stays paid.
-            let is_new = attempt.state == attempt_state::CREATED;
+            let is_new = attempt.state == AttemptState::Created;
             let mut change: attempt::ActiveModel = attempt.into();
             if let Some(created) = created {
                 if created.reference.is_some() {
                     change.reference = Set(created.reference.clone());
                 }
                 if is_new {
-                    change.state = Set(attempt_state::PENDING.into());
+                    change.state = Set(AttemptState::Pending);
                     change.handoff = Set(Some(created.handoff.to_json().map_err(unwritable)?));
                 }
             } else if is_new && event == Event::OrderRefused {
@@ -306,7 +306,7 @@ pub(crate) async fn pay_url(ctx: &Context, sale: &sale::Model) -> Result<Option<
     }
     let attempt = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale.id))
-        .filter(attempt::Column::State.eq(attempt_state::PENDING))
+        .filter(attempt::Column::State.eq(AttemptState::Pending))
         .order_by_desc(attempt::Column::Id)
         .one(ctx.db.read())
         .await?;

@@ -12,7 +12,7 @@ use crate::{
         attempts::{keep_reference, stop_polling},
         outcome::Outcome,
         provider::{CloseOutcome, Created, Fact, PaymentRequest, Provider, ProviderError, TradeNumbers, TradeState},
-        states::attempt_state,
+        states::AttemptState,
     },
 };
 use sea_orm::{ActiveValue::Set, prelude::*, sea_query::Expr};
@@ -51,7 +51,7 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
             let outcome = apply_fact(ctx, txn, account, fact, &mut after).await?;
             if outcome == Outcome::Applied {
                 tracing::info!(attempt = attempt.id, "polling found out what became of a payment");
-            } else if !attempt_state::OPEN.contains(&attempt.state.as_str()) {
+            } else if !AttemptState::OPEN.contains(&attempt.state) {
                 // It was closed, and asked about only because a payment was told of.
                 stop_polling(txn, attempt.id).await?;
             }
@@ -131,7 +131,7 @@ pub(crate) async fn poll_soon(ctx: &Context, sale_id: i64) -> Result<()> {
     let soon_ms = ctx.now_ms() + ctx.rules.poll_watched_ms;
     let waiting = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
-        .filter(attempt::Column::State.is_in(attempt_state::OPEN))
+        .filter(attempt::Column::State.is_in(AttemptState::OPEN))
         .filter(attempt::Column::DueMs.gt(soon_ms))
         .all(ctx.db.read())
         .await?;

@@ -16,7 +16,7 @@ use crate::{
         provider::{Provider, ProviderError, Statement},
         statement,
         statements::row,
-        states::statement_state,
+        states::StatementState,
     },
 };
 use sea_orm::{ActiveValue::Set, Condition, prelude::*, sea_query::Expr};
@@ -48,7 +48,7 @@ pub(crate) async fn read_statement(ctx: &Context, row: statement::Model) -> Resu
     let (account, provider) = account(ctx, row.account_id).await?;
     if row.day == 0 {
         let first = provider.profile().calendar.day_of(read_since_ms(ctx, &account));
-        return end_statement(ctx, &row, statement_state::READ, &StatementOutcome::default(), first, &*provider).await;
+        return end_statement(ctx, &row, StatementState::Read, &StatementOutcome::default(), first, &*provider).await;
     }
     if reopen_future_days(ctx, &account, &*provider).await? {
         return Ok(());
@@ -121,23 +121,23 @@ async fn fetch_and_reconcile(
     account: &account::Model,
     provider: &dyn Provider,
     day: i64,
-) -> Result<Result<Option<(&'static str, StatementOutcome)>, ProviderError>> {
+) -> Result<Result<Option<(StatementState, StatementOutcome)>, ProviderError>> {
     let since_ready_ms = ctx.wall_ms() - provider.profile().calendar.ready_ms(day);
     let (facts, unread) = match provider.statement(day).await {
         Ok(Statement::NotYet) => return Ok(Ok(None)),
         Ok(Statement::Nothing) if since_ready_ms < ASSUME_NONE_AFTER_MS => return Ok(Ok(None)),
-        Ok(Statement::Nothing) => return Ok(Ok(Some((statement_state::NONE, StatementOutcome::default())))),
+        Ok(Statement::Nothing) => return Ok(Ok(Some((StatementState::None, StatementOutcome::default())))),
         Ok(Statement::Facts { facts, unread }) => (facts, unread),
         Err(ProviderError::Refused { code, .. }) if since_ready_ms > GIVE_UP_AFTER_MS => {
             let message = format!("an old statement of the payment provider cannot be had any more: {code}");
             alarm(ctx, account.operator_id, None, message);
-            return Ok(Ok(Some((statement_state::MISSED, StatementOutcome::default()))));
+            return Ok(Ok(Some((StatementState::Missed, StatementOutcome::default()))));
         }
         Err(error) => return Ok(Err(error)),
     };
     let reading = reconcile(ctx, account, provider, &facts).await?;
     Ok(reading
-        .map(|reading| Some((statement_state::READ, StatementOutcome { unread: unread + reading.unread, ..reading }))))
+        .map(|reading| Some((StatementState::Read, StatementOutcome { unread: unread + reading.unread, ..reading }))))
 }
 
 fn report_outcome(ctx: &Context, account: &account::Model, reading: &StatementOutcome) {
@@ -182,7 +182,7 @@ fn statement_failed(ctx: &Context, account: &account::Model, row: &statement::Mo
 async fn end_statement(
     ctx: &Context,
     ended: &statement::Model,
-    state: &str,
+    state: StatementState,
     reading: &StatementOutcome,
     next_day: i64,
     provider: &dyn Provider,
@@ -193,7 +193,7 @@ async fn end_statement(
         .write(|txn| async move {
             let txn = &*txn;
             let mut change: statement::ActiveModel = ended.clone().into();
-            change.state = Set(state.into());
+            change.state = Set(state);
             change.tries = Set(ended.tries + 1);
             change.due_ms = Set(None);
             change.facts = Set(reading.facts);
@@ -205,6 +205,6 @@ async fn end_statement(
             Ok(())
         })
         .await?;
-    metrics::counter!("coinwire_statements_read_total", "state" => state.to_owned()).increment(1);
+    metrics::counter!("coinwire_statements_read_total", "state" => state.as_str()).increment(1);
     Ok(())
 }

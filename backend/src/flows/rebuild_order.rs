@@ -5,7 +5,10 @@ use crate::{
     flows::after_commit::AfterCommit,
     machines::{machine, price},
     modules::{module, numbers::advance_sequence_past},
-    payments::{account, attempt, states::attempt_state},
+    payments::{
+        account, attempt,
+        states::{AttemptState, DisputeStanding},
+    },
     sales::{order_attachment::OrderAttachment, sale, state::SaleState},
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
@@ -48,7 +51,7 @@ pub(crate) async fn rebuild_order(
         reference: Set(None),
         request: Set(None),
         handoff: Set(None),
-        state: Set(attempt_state::PENDING.into()),
+        state: Set(AttemptState::Pending),
         amount_minor: Set(attachment.amount_minor),
         currency: Set(attachment.currency.code().into()),
         payer_ip: Set(None),
@@ -105,7 +108,7 @@ async fn rebuild_sale(
         credit_sequence: Set(Some(attachment.sequence)),
         credit_asked: Set(false),
         rebuilt_ms: Set(Some(ctx.now_ms())),
-        dispute: Set(String::new()),
+        dispute: Set(DisputeStanding::None),
         ..Default::default()
     };
     let id = sale::Entity::insert(sale.clone()).exec(txn).await?.last_insert_id;

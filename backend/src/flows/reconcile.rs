@@ -16,7 +16,7 @@ use crate::{
             TradeNumbers, TradeState,
         },
         refund,
-        states::{attempt_state, refund_state},
+        states::{AttemptState, RefundProgress},
     },
     sales::order_attachment::OrderAttachment,
 };
@@ -127,8 +127,7 @@ async fn known_of(ctx: &Context, account_id: i64, trades: &[(&str, Vec<&Fact>)])
                 .await?
         }
     };
-    let is_paid =
-        |attempt: &attempt::Model| [attempt_state::PAID, attempt_state::PAID_WRONG].contains(&&*attempt.state);
+    let is_paid = |attempt: &attempt::Model| AttemptState::MONEY_CAME.contains(&attempt.state);
     Ok(Known {
         attempts: attempts.iter().map(|attempt| (attempt.out_trade_no.clone(), attempt.numbers())).collect(),
         paid: attempts.into_iter().filter(is_paid).map(|attempt| attempt.out_trade_no).collect(),
@@ -266,7 +265,7 @@ struct Known {
     attempts: BTreeMap<String, TradeNumbers>,
     paid: BTreeSet<String>,
     /// States of refunds, by their numbers.
-    refunds: BTreeMap<String, String>,
+    refunds: BTreeMap<String, RefundProgress>,
 }
 
 impl Known {
@@ -289,8 +288,8 @@ impl Known {
             Fact::Payment { out_trade_no, .. } => !self.paid.contains(out_trade_no),
             // One of ours that is under way is asked about until it is through.
             Fact::Refund { out_refund_no, state, .. } => {
-                let known = self.refunds.get(out_refund_no).map(String::as_str);
-                known.is_none_or(|known| known == refund_state::CANCELLED) && *state != RefundState::Closed
+                let known = self.refunds.get(out_refund_no).copied();
+                known.is_none_or(|known| known == RefundProgress::Cancelled) && *state != RefundState::Closed
             }
             Fact::Dispute(_) => true,
         }

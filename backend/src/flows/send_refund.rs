@@ -13,7 +13,7 @@ use crate::{
         attempt,
         provider::{Provider, ProviderError, RefundAnswer, RefundRequest, RefundState},
         refund,
-        states::{Cause, refund_state},
+        states::{Cause, RefundProgress},
     },
     sales::rows::{lock_sale, sale_row},
 };
@@ -68,7 +68,7 @@ pub(crate) async fn work_on_refund(ctx: &Context, refund: refund::Model) -> Resu
 /// asked again in any case.
 async fn held_for_module_until(ctx: &Context, refund: &refund::Model) -> Result<Option<i64>> {
     let began_ms = ctx.began_ms();
-    if refund.state != refund_state::PENDING || refund.created_ms >= began_ms {
+    if refund.state != RefundProgress::Pending || refund.created_ms >= began_ms {
         return Ok(None);
     }
     let until_ms = ctx.rules.waits_for_module_until_ms(began_ms, refund.created_ms);
@@ -106,10 +106,10 @@ async fn ask_for_refund(
         .await?
         .ok_or_else(|| Error::inconsistent("a refund's attempt is not there"))?;
     let numbers = refund.numbers(attempt.numbers());
-    if refund.state != refund_state::PENDING {
+    if refund.state != RefundProgress::Pending {
         let known = provider.query_refund(&numbers).await;
         // A refund that the provider has accepted, or that was made elsewhere, is not requested again.
-        let was_taken = [refund_state::PROCESSING, refund_state::DONE].contains(&refund.state.as_str());
+        let was_taken = [RefundProgress::Processing, RefundProgress::Done].contains(&refund.state);
         if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_external() {
             return Ok(known.map(|state| RefundAnswer { state, reference: None }));
         }
@@ -155,10 +155,14 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, answer: RefundAns
 
 /// Claims a refund: from here on it cannot be cancelled. False if another process has it, or it is gone.
 async fn claim(ctx: &Context, refund: &refund::Model) -> Result<bool> {
-    let next_state = match refund.state.as_str() {
-        refund_state::PROCESSING => refund_state::PROCESSING,
-        refund_state::DONE => refund_state::DONE,
-        _ => refund_state::SUBMITTED,
+    let next_state = match refund.state {
+        RefundProgress::Processing => RefundProgress::Processing,
+        RefundProgress::Done => RefundProgress::Done,
+        RefundProgress::Pending
+        | RefundProgress::Submitted
+        | RefundProgress::Held
+        | RefundProgress::Stuck
+        | RefundProgress::Cancelled => RefundProgress::Submitted,
     };
     let due_ms = ctx.now_ms() + ctx.rules.refund_wait_ms(refund.tries);
     let claimed = ctx
@@ -172,7 +176,7 @@ async fn claim(ctx: &Context, refund: &refund::Model) -> Result<bool> {
                 .col_expr(refund::Column::DueMs, Expr::value(due_ms))
                 .col_expr(refund::Column::Tries, Expr::value(refund.tries + 1))
                 .filter(refund::Column::Id.eq(refund.id))
-                .filter(refund::Column::State.eq(&refund.state))
+                .filter(refund::Column::State.eq(refund.state))
                 .filter(refund::Column::DueMs.eq(refund.due_ms))
                 .exec(txn)
                 .await?;
@@ -185,10 +189,14 @@ async fn claim(ctx: &Context, refund: &refund::Model) -> Result<bool> {
 /// Whether a refusal is conclusive. A completed refund stands, and a single refused query about a refund in
 /// progress proves nothing (our clock may be off).
 fn is_conclusive_refusal(refund: &refund::Model) -> bool {
-    match refund.state.as_str() {
-        refund_state::DONE => false,
-        refund_state::PROCESSING => !refund.note.is_empty(),
-        _ => true,
+    match refund.state {
+        RefundProgress::Done => false,
+        RefundProgress::Processing => !refund.note.is_empty(),
+        RefundProgress::Pending
+        | RefundProgress::Submitted
+        | RefundProgress::Held
+        | RefundProgress::Stuck
+        | RefundProgress::Cancelled => true,
     }
 }
 

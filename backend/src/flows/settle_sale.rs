@@ -14,7 +14,7 @@ use crate::{
             refunds_of, returning_minor,
         },
         refund,
-        states::{Cause, attempt_state, dispute_state, refund_state},
+        states::{AttemptState, Cause, DisputeStanding, RefundProgress},
     },
     sales::{
         rows::posting,
@@ -73,7 +73,7 @@ pub(crate) async fn for_deciding(txn: &DatabaseTransaction, row: &sale::Model, e
         pulses_given: row.pulses_given,
         refund: match refund {
             None => RefundStage::None,
-            Some(refund) if [refund_state::PENDING, refund_state::HELD].contains(&refund.state.as_str()) => {
+            Some(refund) if [RefundProgress::Pending, RefundProgress::Held].contains(&refund.state) => {
                 RefundStage::Pending
             }
             Some(_) => RefundStage::Submitted,
@@ -156,7 +156,7 @@ pub(crate) async fn execute(
             let reference = format!("refund-{}", refund.id);
             let posting = posting(ctx, row, Kind::RefundCancelled, reference, refund.amount_minor);
             let mut change: refund::ActiveModel = refund.into();
-            change.state = Set(refund_state::CANCELLED.into());
+            change.state = Set(RefundProgress::Cancelled);
             change.due_ms = Set(None);
             change.update_without_returning(txn).await?;
             ledger::post(txn, posting).await
@@ -168,7 +168,7 @@ pub(crate) async fn execute(
                 .ok_or_else(|| Error::inconsistent("a refund that was decided about is not there"))?;
             let mut change: refund::ActiveModel = refund.into();
             // The provider is asked about it first: a person may have acted there.
-            change.state = Set(refund_state::SUBMITTED.into());
+            change.state = Set(RefundProgress::Submitted);
             change.tries = Set(0);
             change.due_ms = Set(Some(ctx.now_ms()));
             change.update_without_returning(txn).await?;
@@ -202,7 +202,7 @@ pub(crate) async fn start_refund(
     if amount_minor <= 0 {
         return Err(Error::Conflict("what is left to refund"));
     }
-    let held = row.dispute == dispute_state::OPENED;
+    let held = row.dispute == DisputeStanding::Opened;
     let cause_word = cause_word(txn, attempt.id, cause).await?;
     let refund = refund::ActiveModel {
         sale_id: Set(row.id),
@@ -212,7 +212,7 @@ pub(crate) async fn start_refund(
         cause: Set(cause_word),
         amount_minor: Set(amount_minor),
         currency: Set(attempt.taken_currency().into()),
-        state: Set(if held { refund_state::HELD } else { refund_state::PENDING }.into()),
+        state: Set(if held { RefundProgress::Held } else { RefundProgress::Pending }),
         note: Set(String::new()),
         tries: Set(0),
         due_ms: Set((!held).then(|| ctx.now_ms())),
@@ -243,7 +243,7 @@ async fn accept_suspense(
         }
     }
     let mut change: attempt::ActiveModel = attempt.clone().into();
-    change.state = Set(attempt_state::PAID.into());
+    change.state = Set(AttemptState::Paid);
     change.amount_minor = Set(amount_minor);
     change.update_without_returning(txn).await?;
     let mut change: sale::ActiveModel = row.clone().into();

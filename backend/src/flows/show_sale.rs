@@ -3,7 +3,7 @@
 use crate::{
     Context, Error, Result,
     flows::poll_payment::poll_soon,
-    payments::{accounts::account, attempt, method::Handoff, states::attempt_state},
+    payments::{accounts::account, attempt, method::Handoff, states::AttemptState},
     sales::{sale, shapes::SaleView, state::SaleState, views::with_details},
 };
 use sea_orm::{QueryOrder, prelude::*};
@@ -33,7 +33,7 @@ pub async fn sale(ctx: &Context, token: &str) -> Result<SaleView> {
 async fn renewed(ctx: &Context, sale_id: i64, handoff: Handoff) -> Result<Option<Handoff>> {
     let attempt = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
-        .filter(attempt::Column::State.eq(attempt_state::PENDING))
+        .filter(attempt::Column::State.eq(AttemptState::Pending))
         .order_by_desc(attempt::Column::Id)
         .one(ctx.db.read())
         .await?;

@@ -1,6 +1,6 @@
 //! An attempt to pay a sale. Due when the provider is to be asked next.
 
-use crate::payments::{method::Handoff, provider::TradeNumbers, states::attempt_state};
+use crate::payments::{method::Handoff, provider::TradeNumbers, states::AttemptState};
 use sea_orm::{ActiveValue::Set, entity::prelude::*};
 
 /// An attempt to pay a sale. Due when the provider is to be asked next.
@@ -13,7 +13,7 @@ pub struct Model {
     pub account_id: i64,
     pub out_trade_no: String,
     pub provider_txn_id: Option<String>,
-    pub state: String,
+    pub state: AttemptState,
     pub amount_minor: i64,
     pub currency: String,
     pub payer_ip: Option<String>,
@@ -67,7 +67,7 @@ impl Model {
 impl ActiveModel {
     /// It can no longer be paid: what only an open attempt needs, the payer's data among it, is dropped.
     pub fn close(&mut self) {
-        self.state = Set(attempt_state::CLOSED.into());
+        self.state = Set(AttemptState::Closed);
         self.forget();
     }
 

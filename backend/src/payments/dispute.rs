@@ -1,5 +1,6 @@
 //! A dispute: the payer's bank took the money back, and somebody decides.
 
+use crate::payments::states::DisputeStanding;
 use sea_orm::entity::prelude::*;
 
 /// A dispute: the payer's bank took the money back, and somebody decides.
@@ -15,7 +16,7 @@ pub struct Model {
     pub amount_minor: i64,
     pub fee_minor: i64,
     pub currency: String,
-    pub state: String,
+    pub state: DisputeStanding,
     pub opened_ms: i64,
     pub closed_ms: Option<i64>,
 }

@@ -29,3 +29,4 @@ pub mod wechat;
 
 pub use accounts::MerchantRow;
 pub use providers::{Providers, RealProviders};
+pub use states::DisputeStanding;

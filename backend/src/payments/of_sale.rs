@@ -5,7 +5,7 @@ use crate::{
     ledger::{Kind, Posting},
     payments::{
         attempt, dispute, refund,
-        states::{Cause, attempt_state, dispute_state, refund_state},
+        states::{AttemptState, Cause, DisputeStanding, RefundProgress},
     },
     sales::{rows::posting, sale},
 };
@@ -34,7 +34,7 @@ pub(crate) async fn cause_word(txn: &DatabaseTransaction, attempt_id: i64, cause
 
 /// How a refund of an attempt is booked, and how it is when it does not come about.
 pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
-    if attempt.state == attempt_state::PAID_WRONG {
+    if attempt.state == AttemptState::PaidWrong {
         (Kind::SuspenseRefund, Kind::SuspenseRefundCancelled)
     } else {
         (Kind::Refund, Kind::RefundCancelled)
@@ -46,7 +46,7 @@ pub(crate) async fn returning_minor(txn: &DatabaseTransaction, sale_id: i64) -> 
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
-        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .filter(refund::Column::State.ne(RefundProgress::Cancelled))
         .all(txn)
         .await?;
     Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
@@ -57,7 +57,7 @@ async fn externally_refunded_minor(txn: &DatabaseTransaction, sale_id: i64) -> R
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::OutsideId.ne(""))
-        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .filter(refund::Column::State.ne(RefundProgress::Cancelled))
         .all(txn)
         .await?;
     Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
@@ -66,11 +66,11 @@ async fn externally_refunded_minor(txn: &DatabaseTransaction, sale_id: i64) -> R
 /// What was returned of a sale's payment without us.
 pub(crate) async fn externally_returned_minor(txn: &DatabaseTransaction, row: &sale::Model) -> Result<i64> {
     let refunded_minor = externally_refunded_minor(txn, row.id).await?;
-    if row.dispute.is_empty() {
+    if row.dispute == DisputeStanding::None {
         return Ok(refunded_minor);
     }
     let disputes = dispute::Entity::find().filter(dispute::Column::SaleId.eq(row.id)).all(txn).await?;
-    let lost = disputes.iter().filter(|dispute| dispute.state == dispute_state::LOST);
+    let lost = disputes.iter().filter(|dispute| dispute.state == DisputeStanding::Lost);
     Ok(refunded_minor + lost.map(|dispute| dispute.amount_minor).sum::<i64>())
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Resul
         .filter(refund::Column::OutsideId.eq(""))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
         .filter(refund::Column::Cause.not_like(format!("{}%", Cause::Manual.as_str())))
-        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .filter(refund::Column::State.ne(RefundProgress::Cancelled))
         .one(txn)
         .await?)
 }
@@ -91,7 +91,7 @@ pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Resul
 pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<attempt::Model>> {
     let paid = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
-        .filter(attempt::Column::State.eq(attempt_state::PAID))
+        .filter(attempt::Column::State.eq(AttemptState::Paid))
         .all(txn)
         .await?;
     let refunded: Vec<i64> = refund::Entity::find()
@@ -109,7 +109,7 @@ pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Res
 pub(crate) async fn refunds_of(txn: &DatabaseTransaction, attempt_id: i64) -> Result<Vec<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::AttemptId.eq(attempt_id))
-        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .filter(refund::Column::State.ne(RefundProgress::Cancelled))
         .all(txn)
         .await?)
 }
@@ -124,7 +124,7 @@ pub(crate) async fn refundable_minor(txn: &DatabaseTransaction, attempt: &attemp
 pub(crate) async fn lost_in_disputes_minor(txn: &DatabaseTransaction, attempt_id: i64) -> Result<i64> {
     let lost = dispute::Entity::find()
         .filter(dispute::Column::AttemptId.eq(attempt_id))
-        .filter(dispute::Column::State.eq(dispute_state::LOST))
+        .filter(dispute::Column::State.eq(DisputeStanding::Lost))
         .all(txn)
         .await?;
     Ok(lost.iter().map(|dispute| dispute.amount_minor).sum())

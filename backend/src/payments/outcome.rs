@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    payments::{provider::Paid, refund, states::refund_state},
+    payments::{provider::Paid, refund, states::RefundProgress},
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 
@@ -38,7 +38,7 @@ impl Outcome {
 
 /// Whether a refund of ours was cancelled before it was submitted, as far as this store knows.
 pub(crate) fn was_cancelled_here(refund: &refund::Model) -> bool {
-    refund.state == refund_state::CANCELLED && !refund.is_external()
+    refund.state == RefundProgress::Cancelled && !refund.is_external()
 }
 
 /// The provider made a refund that is cancelled here, because this store was restored from a backup that is older than

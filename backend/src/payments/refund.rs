@@ -2,7 +2,7 @@
 
 use crate::payments::{
     provider::{RefundNumbers, TradeNumbers},
-    states::Cause,
+    states::{Cause, RefundProgress},
 };
 use sea_orm::entity::prelude::*;
 
@@ -19,7 +19,7 @@ pub struct Model {
     pub cause: String,
     pub amount_minor: i64,
     pub currency: String,
-    pub state: String,
+    pub state: RefundProgress,
     pub note: String,
     pub tries: i32,
     pub due_ms: Option<i64>,

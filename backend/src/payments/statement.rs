@@ -1,5 +1,6 @@
 //! A provider's statement of a day, to be read once. Due when it is to be asked for next.
 
+use crate::payments::states::StatementState;
 use sea_orm::entity::prelude::*;
 
 /// A provider's statement of a day, to be read once. Due when it is to be asked for next.
@@ -11,7 +12,7 @@ pub struct Model {
     pub account_id: i64,
     /// By the provider's calendar, from 1970; 0 stands for the first one, whichever that is.
     pub day: i64,
-    pub state: String,
+    pub state: StatementState,
     pub tries: i32,
     pub due_ms: Option<i64>,
     /// Facts in it.

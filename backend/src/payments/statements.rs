@@ -1,6 +1,6 @@
 //! Rows of daily statements.
 
-use crate::payments::{statement, states::statement_state};
+use crate::payments::{statement, states::StatementState};
 use sea_orm::ActiveValue::Set;
 
 /// The first row of an account: the first day follows from it.
@@ -12,7 +12,7 @@ pub(crate) fn row(account_id: i64, day: i64, due_ms: i64) -> statement::ActiveMo
     statement::ActiveModel {
         account_id: Set(account_id),
         day: Set(day),
-        state: Set(statement_state::DUE.into()),
+        state: Set(StatementState::Due),
         tries: Set(0),
         due_ms: Set(Some(due_ms)),
         facts: Set(0),

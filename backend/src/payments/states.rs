@@ -1,15 +1,21 @@
-//! Words for where attempts, refunds and disputes stand, and why money goes back.
+//! Where attempts, refunds, statements and disputes stand, and why money goes back.
 
-/// Words for a statement's state, as stored.
-pub(crate) mod statement_state {
+use sea_orm::entity::prelude::*;
+use serde::Serialize;
+
+/// What became of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum StatementState {
     /// To be read.
-    pub const DUE: &str = "due";
+    Due,
     /// Read.
-    pub const READ: &str = "read";
+    Read,
     /// There was none.
-    pub const NONE: &str = "none";
+    None,
     /// It could not be had.
-    pub const MISSED: &str = "missed";
+    Missed,
 }
 
 /// Why money goes back. One refund a cause.
@@ -52,47 +58,88 @@ impl Cause {
     }
 }
 
-/// Words for an attempt's state, as stored.
-pub(crate) mod attempt_state {
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptState {
     /// Committed; the provider may or may not know of it.
-    pub const CREATED: &str = "created";
+    Created,
     /// The provider waits for the payer.
-    pub const PENDING: &str = "pending";
+    Pending,
     /// Paid.
-    pub const PAID: &str = "paid";
+    Paid,
     /// Paid in another amount or currency than asked.
-    pub const PAID_WRONG: &str = "paid_wrong";
+    PaidWrong,
     /// Can no longer be paid.
-    pub const CLOSED: &str = "closed";
-
-    /// The states in which money may still come.
-    pub const OPEN: [&str; 2] = [CREATED, PENDING];
+    Closed,
 }
 
-/// Words for a refund's state, as stored.
-pub(crate) mod refund_state {
+/// How far a refund is, as the books have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum RefundProgress {
     /// Decided; can be taken back.
-    pub const PENDING: &str = "pending";
+    Pending,
     /// Being told to the provider; the same number may be sent again.
-    pub const SUBMITTED: &str = "submitted";
+    Submitted,
     /// The provider has it and works on it.
-    pub const PROCESSING: &str = "processing";
+    Processing,
     /// The money went back.
-    pub const DONE: &str = "done";
+    Done,
     /// Taken back before it was submitted, or never came about.
-    pub const CANCELLED: &str = "cancelled";
+    Cancelled,
     /// Decided, and held back while the payment is in dispute; can be taken back.
-    pub const HELD: &str = "held";
+    Held,
     /// A person must act.
-    pub const STUCK: &str = "stuck";
+    Stuck,
 }
 
-/// Words for where a sale's or an attempt's dispute stands, as stored and shown.
-pub(crate) mod dispute_state {
+impl AttemptState {
+    /// The states in which money may still come.
+    pub(crate) const OPEN: [Self; 2] = [Self::Created, Self::Pending];
+    /// The states in which money came.
+    pub(crate) const MONEY_CAME: [Self; 2] = [Self::Paid, Self::PaidWrong];
+}
+
+/// Where the last dispute of a sale or an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeStanding {
+    /// There was none.
+    #[sea_orm(string_value = "")]
+    #[serde(rename = "")]
+    None,
     /// Somebody decides.
-    pub const OPENED: &str = "opened";
+    Opened,
     /// Decided for the merchant.
-    pub const WON: &str = "won";
+    Won,
     /// Decided for the payer.
-    pub const LOST: &str = "lost";
+    Lost,
+}
+
+impl DisputeStanding {
+    /// The word for it, as stored and shown; empty if there was none.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Opened => "opened",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl StatementState {
+    /// The word for it, as stored and counted.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Read => "read",
+            Self::None => "none",
+            Self::Missed => "missed",
+        }
+    }
 }

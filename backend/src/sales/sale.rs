@@ -2,6 +2,7 @@
 
 use crate::{
     ids::{MachineId, OperatorId},
+    payments::states::DisputeStanding,
     sales::state::SaleState,
 };
 use sea_orm::entity::prelude::*;
@@ -36,8 +37,8 @@ pub struct Model {
     pub credit_asked: bool,
     /// When it was rebuilt from its payment, the order having been forgotten.
     pub rebuilt_ms: Option<i64>,
-    /// Where its last dispute stands; empty if there was none.
-    pub dispute: String,
+    /// Where its last dispute stands.
+    pub dispute: DisputeStanding,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

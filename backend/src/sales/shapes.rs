@@ -5,6 +5,7 @@ use crate::{
     money::{Money, PaidMoney},
     payments::{
         method::{Handoff, HandoffKind, PayerApp},
+        states::DisputeStanding,
         ways::Way,
     },
     sales::{readiness::Readiness, state::SaleState},
@@ -106,8 +107,8 @@ pub struct SaleView {
     pub refunded: Option<PaidMoney>,
     /// What the operator gave back at the provider, if anything.
     pub refunded_elsewhere: Option<PaidMoney>,
-    /// Where a dispute with the payer's bank stands: `opened`, `won`, `lost`, or empty.
-    pub dispute: String,
+    /// Where a dispute with the payer's bank stands.
+    pub dispute: DisputeStanding,
     /// How the payer gets to the provider, while it awaits payment.
     pub handoff: Option<Handoff>,
     /// The credit came although the money went back.

@@ -13,7 +13,7 @@ use crate::{
     money::{Money, PaidMoney},
     payments::{
         attempt, refund,
-        states::{Cause, attempt_state, refund_state},
+        states::{AttemptState, Cause, RefundProgress},
     },
     sales::{
         rows::is_asking,
@@ -107,7 +107,7 @@ pub(crate) async fn with_details(ctx: &Context, sales: Vec<sale::Model>) -> Resu
     let found = refund::Entity::find()
         .filter(refund::Column::SaleId.is_in(ids))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
-        .filter(refund::Column::State.ne(refund_state::CANCELLED))
+        .filter(refund::Column::State.ne(RefundProgress::Cancelled))
         .all(ctx.db.read())
         .await?;
     for refund in found {
@@ -136,8 +136,8 @@ pub(crate) fn row(
 ) -> Result<SaleRow> {
     let state = sale.state;
     let currency = ledger::currency(&sale.currency)?;
-    let paid = attempts.iter().find(|attempt| attempt.state == attempt_state::PAID);
-    let waiting = attempts.iter().rfind(|attempt| is_payable && attempt.state == attempt_state::PENDING);
+    let paid = attempts.iter().find(|attempt| attempt.state == AttemptState::Paid);
+    let waiting = attempts.iter().rfind(|attempt| is_payable && attempt.state == AttemptState::Pending);
     let (elsewhere, ours): (Vec<_>, Vec<_>) = refunds.iter().partition(|refund| refund.is_external());
     let sum = |refunds: Vec<&refund::Model>| {
         let currency = refunds.first()?.currency.clone();

@@ -27,7 +27,7 @@ async fn credited_sale(app: &TestApp) -> String {
 
 async fn shown(app: &TestApp, token: &str) -> (&'static str, String) {
     let view = app.row(token).await.view;
-    (view.state.as_str(), view.dispute)
+    (view.state.as_str(), view.dispute.as_str().to_owned())
 }
 
 #[tokio::test]

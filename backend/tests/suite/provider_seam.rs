@@ -203,7 +203,7 @@ async fn refunds_and_disputes_are_known_by_the_providers_own_numbers() {
     app.assert_books().await;
     let dispute = app.kiosk.dispute(&config(), &number, PRICE_MINOR - 200);
     told(&app, &account, &dispute).await.unwrap();
-    assert_eq!(app.row(&token).await.view.dispute, "opened");
+    assert_eq!(app.row(&token).await.view.dispute.as_str(), "opened");
     app.assert_books().await;
 }
 

@@ -17,6 +17,7 @@ pub(crate) enum StreamOwner {
     /// A sale's, by its token.
     Sale(String),
     /// Anybody's.
+    #[cfg(any(feature = "demo", test))]
     Anonymous,
 }
 
@@ -54,6 +55,7 @@ impl Streams {
                 keys.push((Key::StreamOwner(whose), self.limits.live_streams_per_member, "member"))
             }
             StreamOwner::Sale(_) => keys.push((Key::StreamOwner(whose), self.limits.live_streams_per_sale, "sale")),
+            #[cfg(any(feature = "demo", test))]
             StreamOwner::Anonymous => {}
         }
         let mut open = self.open.lock();

@@ -25,7 +25,10 @@ use backend::{
         shapes::{FleetRow, MachineView, ModuleView, PulseRow},
     },
     money::{Currency, Money, PaidMoney},
-    payments::method::{Handoff, HandoffKind, Invocation, PayerApp},
+    payments::{
+        DisputeStanding,
+        method::{Handoff, HandoffKind, Invocation, PayerApp},
+    },
     sales::{
         SaleState,
         readiness::Readiness,
@@ -144,7 +147,7 @@ fn sale_view(state: &'static str) -> SaleView {
         pulses_given: given,
         refunded: has_refund.then(|| paid(250)),
         refunded_elsewhere: None,
-        dispute: String::new(),
+        dispute: DisputeStanding::None,
         handoff: (state == "awaiting_payment")
             .then(|| Handoff::Redirect { url: "https://pay.example/?a=1&b=2".into() }),
         served_and_refunded: false,
@@ -398,15 +401,15 @@ fn reasons_are_words_on_every_page() {
 #[test]
 fn what_happened_at_the_provider_has_words() {
     let templates = templates();
-    for dispute in ["opened", "won", "lost"] {
-        let view = SaleView { refunded_elsewhere: Some(paid(100)), dispute: dispute.into(), ..sale_view("credited") };
-        let html = each(&templates, &format!("sale-dispute-{dispute}"), "sale.html", &sale::context(&view).unwrap());
+    for dispute in [DisputeStanding::Opened, DisputeStanding::Won, DisputeStanding::Lost] {
+        let view = SaleView { refunded_elsewhere: Some(paid(100)), dispute, ..sale_view("credited") };
+        let html = each(&templates, &format!("sale-dispute-{dispute:?}"), "sale.html", &sale::context(&view).unwrap());
         assert!(html[0].contains("商家已退回您付款中的 ¥1.00"));
         assert!(html[1].contains("The operator has given back ¥1.00 of your payment."));
         let row = SaleRow { view, ..sale_row("credited") };
         let shown = sales::Shown::default();
         let context = sales::context(&member(), &fleet_rows(), &[row], &shown);
-        let html = each(&templates, &format!("sales-dispute-{dispute}"), "sales.html", &context);
+        let html = each(&templates, &format!("sales-dispute-{dispute:?}"), "sales.html", &context);
         assert!(html[1].contains("Refunded by hand") && html[1].contains("ispute"));
     }
 }

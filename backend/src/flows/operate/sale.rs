@@ -16,7 +16,7 @@ use crate::{
     payments::{
         attempt,
         of_sale::{own_refund, paid_attempt, refundable_minor},
-        states::{attempt_state, refund_state},
+        states::{AttemptState, RefundProgress},
     },
     sales::{
         action,
@@ -158,13 +158,13 @@ async fn own_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<a
     }
     let wrong = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
-        .filter(attempt::Column::State.eq(attempt_state::PAID_WRONG));
+        .filter(attempt::Column::State.eq(AttemptState::PaidWrong));
     Ok(wrong.one(txn).await?)
 }
 
 async fn standing(txn: &DatabaseTransaction, row: &sale::Model, attempt: Option<&attempt::Model>) -> Result<Payment> {
     let Some(attempt) = attempt else { return Ok(Payment::default()) };
-    let in_suspense = attempt.state == attempt_state::PAID_WRONG;
+    let in_suspense = attempt.state == AttemptState::PaidWrong;
     // Of what was paid before that was stored with the attempt, only the books tell.
     let taken_minor = if in_suspense && attempt.paid_minor.is_none() {
         ledger::posted_minor(txn, Kind::Suspense, &format!("attempt-{}", attempt.id)).await?
@@ -178,7 +178,7 @@ async fn standing(txn: &DatabaseTransaction, row: &sale::Model, attempt: Option<
         returned_minor: attempt.taken_minor() - refundable_minor(txn, attempt).await?,
         in_suspense,
         is_foreign: attempt.taken_currency() != attempt.currency,
-        refund_open: own.is_some_and(|refund| refund.state != refund_state::DONE),
+        refund_open: own.is_some_and(|refund| refund.state != RefundProgress::Done),
         commanded: command::Entity::find().filter(command::Column::SaleId.eq(row.id)).count(txn).await? > 0,
     })
 }
