@@ -94,13 +94,13 @@ impl Authenticator {
 }
 
 impl Authenticator {
-    /// A member reads what the operator's programs read; one who runs the server reads the broker's figures too.
+    /// A member reads what its role may see; one who runs the server reads the broker's figures too.
     async fn member_grants(&self, backend: &backend::Context, email: &str, password: &str) -> Result<Grants, Refusal> {
         let found = sign_in::mqtt_member(backend, email, password).await.map_err(unavailable)?;
-        let MqttMember { member, filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
+        let MqttMember { member, filters, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
         let figures = self.admins.contains(&member.email).then(|| "$SYS/#".to_owned());
         let credential = Credential::Member { slug: member.slug, member_id: member.member_id, fingerprint };
-        Ok(reader(&credential, std::iter::once(filter).chain(figures)))
+        Ok(reader(&credential, filters.into_iter().chain(figures)))
     }
 }
 
@@ -234,7 +234,7 @@ pub async fn broadcast_member_changes(backend: backend::Context, closing: Cancel
     }
 }
 
-/// Drops whose password was changed.
+/// Drops whose password or role was changed, or who was removed.
 async fn drop_changed(broker: &Broker, backend: &backend::Context) -> backend::Result<()> {
     let parsed = |text: Box<str>| Credential::parse(&text).map(|credential| (text, credential));
     let credentials: Vec<_> = broker.credentials().into_iter().filter_map(parsed).collect();
@@ -244,7 +244,7 @@ async fn drop_changed(broker: &Broker, backend: &backend::Context) -> backend::R
     let now = fingerprints(backend, &credentials).await?;
     for (text, credential) in credentials.iter().filter(|(_, credential)| !credential.is_good(&now)) {
         let dropped = broker.disconnect(text);
-        tracing::info!(%credential, dropped, "its password was changed");
+        tracing::info!(%credential, dropped, "its credential was changed or removed");
     }
     Ok(())
 }

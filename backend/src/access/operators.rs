@@ -6,11 +6,17 @@ use crate::{
     db,
     ids::OperatorId,
 };
-use sea_orm::{QueryOrder, prelude::*};
+use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect, prelude::*};
 use serde::Serialize;
 
 pub(crate) async fn operator_row(ctx: &Context, operator_id: OperatorId) -> Result<operator::Model> {
     operator::Entity::find_by_id(operator_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("operator"))
+}
+
+/// Reads an operator to change it, or its members: until the transaction ends nobody else does.
+pub(crate) async fn lock_operator(txn: &DatabaseTransaction, operator_id: OperatorId) -> Result<operator::Model> {
+    let found = operator::Entity::find_by_id(operator_id).lock_exclusive().one(txn).await?;
+    found.ok_or(Error::NotFound("operator"))
 }
 
 /// An operator in a list.

@@ -3,7 +3,9 @@
 use crate::{
     Context, Error, Result,
     access::{
-        manufacturer, member, operator,
+        manufacturer, member,
+        operations::Operation,
+        operator,
         operators::operator_row,
         passwords::{fingerprint, verify},
         session,
@@ -42,9 +44,9 @@ impl MqttReading {
 pub struct MqttMember {
     /// Who it is.
     pub member: Member,
-    /// The topic filter within which the member may subscribe.
-    pub filter: String,
-    /// Changes whenever the password does. Not a secret.
+    /// The topic filters within which the member may subscribe: what its role may see.
+    pub filters: Vec<String>,
+    /// Changes whenever the password or the role does. Not a secret.
     pub fingerprint: String,
 }
 
@@ -116,8 +118,21 @@ pub async fn mqtt_member(ctx: &Context, email: &str, password: &str) -> Result<O
         Err(Error::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let (filter, fingerprint) = (topics_of(&member.slug), member.fingerprint.clone());
-    Ok(Some(MqttMember { filter, fingerprint, member }))
+    let (filters, fingerprint) = (topics_for(&member), member.fingerprint.clone());
+    Ok(Some(MqttMember { filters, fingerprint, member }))
+}
+
+/// The topics of an operator that a member may read: statuses and coin pulses with the machines, sales as on the pages.
+fn topics_for(member: &Member) -> Vec<String> {
+    let actor = member.actor(None);
+    let (machines, sales) = (actor.may(Operation::ViewMachines), actor.may(Operation::ViewSales));
+    let of_kind = |kind: &str| format!("v1/{}/+/{kind}", member.slug);
+    match (machines, sales) {
+        (true, true) => vec![topics_of(&member.slug)],
+        (true, false) => vec![of_kind("status"), of_kind("pulse")],
+        (false, true) => vec![of_kind("sale")],
+        (false, false) => vec![],
+    }
 }
 
 /// The fingerprints that some passwords have now, without the owners who have none.

@@ -46,7 +46,7 @@ pub async fn fleet(ctx: &Context, actor: &Actor, operator_id: OperatorId) -> Res
     // What is out of service comes last.
     let (retired, mut machines): (Vec<_>, Vec<_>) = machines.into_iter().partition(|m| m.retired_ms.is_some());
     machines.extend(retired);
-    fleet_rows(ctx, operator_id, machines).await
+    fleet_rows(ctx, actor, operator_id, machines).await
 }
 
 /// One machine.
@@ -57,7 +57,7 @@ pub async fn fleet(ctx: &Context, actor: &Actor, operator_id: OperatorId) -> Res
 pub async fn machine(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<MachineView> {
     let (machine, _) = permitted_machine(ctx, actor, Operation::ViewMachines, machine_id).await?;
     let operator = operator_row(ctx, machine.operator_id).await?;
-    let rows = fleet_rows(ctx, machine.operator_id, vec![machine.clone()]).await?;
+    let rows = fleet_rows(ctx, actor, machine.operator_id, vec![machine.clone()]).await?;
     let currency = ledger::currency(&operator.currency)?;
     let prices = price_rows(ctx.db.read(), machine_id).await?;
     let pulses = pulse::Entity::find()
@@ -85,9 +85,12 @@ pub async fn machine(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Res
 
 pub(crate) async fn fleet_rows(
     ctx: &Context,
+    actor: &Actor,
     operator_id: OperatorId,
     machines: Vec<machine::Model>,
 ) -> Result<Vec<FleetRow>> {
+    // Not all who look after machines see the money.
+    let shows_takings = actor.may(Operation::ViewTakings);
     let operator = operator_row(ctx, operator_id).await?;
     let sums = sums_today(ctx, &operator).await?;
     let coins = coins_today(ctx, &operator).await?;
@@ -111,8 +114,8 @@ pub(crate) async fn fleet_rows(
             site: machine.site,
             active: machine.active,
             retired_ms: machine.retired_ms,
-            sales_today: today.sales,
-            mobile_today: mobile,
+            sales_today: shows_takings.then_some(today.sales),
+            mobile_today: shows_takings.then_some(mobile),
             coins_today: coins.get(&machine.id).copied().unwrap_or_default(),
         }
     });

@@ -15,6 +15,9 @@ use crate::{
 };
 use sea_orm::prelude::*;
 
+/// What a price may be, in minor units.
+pub const PRICE_MINOR: std::ops::RangeInclusive<i64> = 1..=1_000_000;
+
 impl PriceView {
     pub(crate) fn new(price: price::Model, currency: Currency) -> Self {
         let amount = Money::new(price.amount_minor, currency);
@@ -28,7 +31,7 @@ impl PriceChange {
         if !(1..=40).contains(&label.chars().count()) {
             return Err(Error::invalid("label", "must have 1 to 40 characters"));
         }
-        if !(1..=1_000_000).contains(&self.amount_minor) {
+        if !PRICE_MINOR.contains(&self.amount_minor) {
             return Err(Error::invalid(
                 "amount",
                 "must be from 1 to 1,000,000 in the smallest unit of its currency (fen, cents)",

@@ -48,7 +48,7 @@ pub struct RemoteView {
 pub async fn remote(ctx: &Context, actor: &Actor, machine_id: MachineId) -> Result<RemoteView> {
     let (machine, _) = permitted_machine(ctx, actor, Operation::ViewMachines, machine_id).await?;
     let module_id = machine.module_id.clone();
-    let row = fleet_rows(ctx, machine.operator_id, vec![machine])
+    let row = fleet_rows(ctx, actor, machine.operator_id, vec![machine])
         .await?
         .pop()
         .ok_or_else(|| Error::inconsistent("a machine that was just read is not there"))?;

@@ -21,9 +21,9 @@ pub struct FleetRow {
     /// The module wired to it.
     pub module: Option<ModuleView>,
     /// Sales credited today.
-    pub sales_today: i64,
-    /// Phone takings today, as people write it.
-    pub mobile_today: Money,
+    pub sales_today: Option<i64>,
+    /// Phone takings today.
+    pub mobile_today: Option<Money>,
     /// Coin pulses counted today.
     pub coins_today: i64,
 }
@@ -67,7 +67,7 @@ pub struct MachineView {
     /// As in the fleet.
     #[serde(flatten)]
     pub row: FleetRow,
-    /// What a coin pulse is worth, as people write it.
+    /// What a coin pulse is worth.
     pub coin_value: Money,
     /// Its prices.
     pub prices: Vec<PriceView>,

@@ -114,7 +114,8 @@ async fn ask(app: &TestApp, actor: &Actor, operation: Operation, shop: &Shop, to
         Operation::ViewTakings => takings::takings_today(ctx, actor, operator).await.map(drop),
         Operation::DecideSale => {
             let (key, act) = ("k".into(), ManualAction::Refund { amount_minor: Some(1) });
-            let request = ManualActionRequest { token: token.into(), key, act, reason: "why not".into() };
+            let request =
+                ManualActionRequest { token: token.into(), key, act, reason: "why not".into(), decided_by: None };
             sale::perform_manual_action(ctx, actor, request).await.map(drop)
         }
     }
@@ -224,6 +225,38 @@ async fn another_role_ends_what_was_signed_in_and_an_owner_stays() {
     member::set_member_role(ctx, &owner, operator, bob, Role::Owner).await.unwrap();
     member::remove_member(ctx, &owner, operator, ann).await.unwrap();
     assert_eq!(OperatorId(operator.0), after.operator_id);
+}
+
+#[tokio::test]
+async fn a_role_reads_by_mqtt_what_it_may_see_on_the_pages() {
+    let app = TestApp::start().await;
+    let (ctx, operator) = (&app.backend, app.shop.operator_id);
+    for (role, filters) in [
+        (Role::Owner, vec!["v1/acme/#"]),
+        (Role::Technician, vec!["v1/acme/+/status", "v1/acme/+/pulse"]),
+        (Role::Accountant, vec!["v1/acme/#"]),
+    ] {
+        let email = format!("{}@acme.test", role.as_str());
+        member::add_member(ctx, &system(), operator, &email, "long enough", role).await.unwrap();
+        let read = sign_in::mqtt_member(ctx, &email, "long enough").await.unwrap().unwrap();
+        assert_eq!(read.filters, filters, "{role:?}");
+    }
+}
+
+#[tokio::test]
+async fn money_of_a_machine_is_for_those_who_see_takings() {
+    let app = TestApp::start().await;
+    let (ctx, operator, id) = (&app.backend, app.shop.operator_id, app.shop.machine_id);
+    for role in Role::ALL {
+        let actor = acting_as(operator, role);
+        let row = fleet::machine(ctx, &actor, id).await.unwrap().row;
+        let sees = actor.may(Operation::ViewTakings);
+        assert_eq!((row.mobile_today.is_some(), row.sales_today.is_some()), (sees, sees), "{role:?}");
+    }
+    let dearer = || MachineChange { coin_value_minor: Some(200), ..MachineChange::default() };
+    let refused = machine::change_machine(ctx, &acting_as(operator, Role::Technician), id, dearer()).await;
+    assert!(matches!(refused, Err(Error::Forbidden(Operation::ChangePrices))), "{refused:?}");
+    machine::change_machine(ctx, &acting_as(operator, Role::Manager), id, dearer()).await.unwrap();
 }
 
 /// Every function of the crate that is told who acts, by its file: its name, and all that follows to the next one.

@@ -20,7 +20,7 @@ const OTHER_MINOR: i64 = 400;
 
 fn request(token: &str, key: &str, act: ManualAction) -> ManualActionRequest {
     let (token, key) = (token.to_owned(), key.to_owned());
-    ManualActionRequest { token, key, act, reason: "the ride stuck".into() }
+    ManualActionRequest { token, key, act, reason: "the ride stuck".into(), decided_by: None }
 }
 
 fn refund(amount_minor: Option<i64>) -> ManualAction {

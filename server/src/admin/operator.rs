@@ -58,7 +58,7 @@ pub struct AddArgs {
     #[arg(long, default_value = "CNY")]
     currency: String,
     /// Its time zone by IANA name, for example Europe/Berlin: its days begin there at midnight. Without it, Asia/Shanghai
-    /// for CNY and Europe/Berlin for EUR.
+    /// for CNY, Europe/Berlin for EUR, Asia/Tokyo for JPY and Asia/Kuwait for KWD.
     #[arg(long, value_name = "NAME")]
     time_zone: Option<String>,
     /// Older form: minutes that its clocks are before UTC in winter. Becomes a time zone.

@@ -66,7 +66,7 @@ pub struct Justification {
     /// Why, in your words. Kept with the sale.
     #[arg(long)]
     reason: String,
-    /// Who decides, kept with the sale. Without it, the user of this shell.
+    /// Who decided it, kept with the sale, where that is another than the user of this shell.
     #[arg(long)]
     by: Option<String>,
     /// Give a key of your own (1 to 64 letters and digits) where a script may run twice: what has the same key is done once.
@@ -106,9 +106,7 @@ async fn decide(
     why: Justification,
 ) -> Result<()> {
     let key = why.key.unwrap_or_else(|| random_text(&SystemRandom, KEY_CHARS));
-    let request = ManualActionRequest { token, key, act, reason: why.reason };
-    // Who decides may be another than whose shell it is.
-    let actor = &why.by.map_or_else(|| actor.clone(), Actor::system);
+    let request = ManualActionRequest { token, key, act, reason: why.reason, decided_by: why.by };
     let row = sale::perform_manual_action(backend, actor, request).await?;
     println!("sale {} is {}", row.view.token, row.view.state.as_str());
     if let Some(refunded) = row.view.refunded {

@@ -16,9 +16,10 @@ use backend::{
     ids::{MachineId, PriceId},
     machines::{
         fleet,
+        prices::PRICE_MINOR,
         shapes::{MachineView, PriceChange},
     },
-    money::Currency,
+    money::{Currency, Money},
 };
 use poem::{
     Response, handler,
@@ -57,6 +58,9 @@ pub(crate) fn context(
     context.insert("qr_svg", &qr_svg(scan_url)?);
     context.insert("done", &done);
     context.insert("refusal", &refusal);
+    let bound = |amount_minor| Money::new(amount_minor, member.currency);
+    context.insert("amount_min", &bound(*PRICE_MINOR.start()));
+    context.insert("amount_max", &bound(*PRICE_MINOR.end()));
     Ok(context)
 }
 

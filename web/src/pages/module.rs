@@ -258,12 +258,13 @@ pub(crate) async fn send(
     Path(id): Path<MachineId>,
     Form(form): Form<RemoteActionForm>,
 ) -> Result<Response, Failure> {
+    signed.actor.check(Operation::OrderRemoteAction)?;
     let (remote_action, notice) = match form.remote_action.as_str() {
         "locate" => (RemoteAction::Locate, "locate"),
         "restart" => (RemoteAction::Restart, "restart"),
         "diagnose" => (RemoteAction::Diagnose, "diagnose"),
         "stop" => (RemoteAction::StopLearning, "stop"),
-        _ => return Err(Failure::Malformed("there is no such remote_action")),
+        _ => return Err(Failure::Malformed("there is no such remote action")),
     };
     if notice == "restart" && !confirm::is_confirmed(&form.sure) {
         return ask(page, &signed, id, "restart", "remote-actions", &[("remote_action", "restart")]).await;
@@ -353,6 +354,7 @@ pub(crate) async fn set_credential(
     Path(id): Path<MachineId>,
     Form(form): Form<CredentialForm>,
 ) -> Result<Response, Failure> {
+    signed.actor.check(Operation::DisableModule)?;
     if form.disabled && !confirm::is_confirmed(&form.sure) {
         return ask(page, &signed, id, "disable", "credential", &[("disabled", "true")]).await;
     }
@@ -379,6 +381,7 @@ pub(crate) async fn replace(
     Path(id): Path<MachineId>,
     Form(form): Form<ReplaceForm>,
 ) -> Result<Response, Failure> {
+    signed.actor.check(Operation::ReplaceModule)?;
     let has = remote::remote(&page.app.backend, &signed.actor, id)
         .await?
         .row

@@ -213,8 +213,8 @@ fn fleet_row(machine: i64, name: &str, module: Option<ModuleView>) -> FleetRow {
         retired_ms: None,
         active: machine != 3,
         module,
-        sales_today: 12,
-        mobile_today: yuan(3600),
+        sales_today: Some(12),
+        mobile_today: Some(yuan(3600)),
         coins_today: 48,
     }
 }

@@ -47,8 +47,8 @@ async fn a_viewer_changes_nothing() {
     for (target, fields) in [
         ("active", vec![("on", "false")]),
         ("locked", vec![("on", "true")]),
-        ("module/remote-actions", vec![("remote_action", "locate")]),
-        ("module/credential", vec![("disabled", "true"), ("sure", "yes")]),
+        ("module/remote-actions", vec![("remote_action", "restart")]),
+        ("module/credential", vec![("disabled", "true")]),
     ] {
         let refused = browser.post(&format!("{path}/{target}"), &page, &fields).await;
         assert_eq!(refused.status, 403, "{target}");

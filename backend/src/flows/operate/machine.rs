@@ -44,7 +44,11 @@ pub struct MachineChange {
 ///
 /// `Invalid` names the field; `NotFound`, `Forbidden`, `Store`.
 pub async fn change_machine(ctx: &Context, actor: &Actor, machine_id: MachineId, change: MachineChange) -> Result<()> {
-    let (_, permit) = permitted_machine(ctx, actor, Operation::ChangeMachine, machine_id).await?;
+    let (machine, permit) = permitted_machine(ctx, actor, Operation::ChangeMachine, machine_id).await?;
+    if change.coin_value_minor.is_some() {
+        // What a coin is worth changes the books, as prices do.
+        actor.permit(Operation::ChangePrices, machine.operator_id, "machine")?;
+    }
     let name = change.name.as_deref().map(checked_name).transpose()?;
     let site = change.site.as_deref().map(checked_name).transpose()?;
     let coin_value_minor = change.coin_value_minor.map(checked_coin_value).transpose()?;

@@ -9,7 +9,7 @@ use crate::{
         member,
         operations::Operation,
         operator,
-        operators::{operator_row, unique_or_invalid},
+        operators::{lock_operator, operator_row, unique_or_invalid},
         passwords::hash,
         role::Role,
     },
@@ -80,6 +80,7 @@ pub async fn set_member_password(
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
+            lock_operator(txn, operator_id).await?;
             let mut change: member::ActiveModel = lock_member(txn, operator_id, member_id).await?.into();
             change.password_hash = Set(hash.clone());
             change.update_without_returning(txn).await?;
@@ -105,6 +106,8 @@ pub async fn set_member_role(
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
+            // The operator first: two owners who demote each other take turns, and one of them stays.
+            lock_operator(txn, operator_id).await?;
             let row = lock_member(txn, operator_id, member_id).await?;
             if row.role == role {
                 return Ok(());
@@ -132,6 +135,7 @@ pub async fn remove_member(ctx: &Context, actor: &Actor, operator_id: OperatorId
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
+            lock_operator(txn, operator_id).await?;
             let row = lock_member(txn, operator_id, member_id).await?;
             if row.role == Role::Owner && !matches!(actor.who, Who::System { .. }) {
                 check_other_owner(txn, operator_id, member_id).await?;

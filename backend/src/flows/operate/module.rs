@@ -47,9 +47,11 @@ pub async fn set_settings(ctx: &Context, actor: &Actor, machine_id: MachineId, c
             let txn = &*txn;
             let mut after = AfterCommit::default();
             let before = settings::wanted(&lock_module(txn, module).await?);
-            change_settings(ctx, txn, module, change.since_version, change.settings, &mut after).await?;
-            let told = Change::between(json!(before), json!(change.settings));
-            audit::record_change(ctx, txn, permit, ("module", module), told).await?;
+            if change_settings(ctx, txn, module, change.since_version, change.settings, &mut after).await? {
+                // Also where they are what was wanted before: the module is sent them anew.
+                let told = Change::between(json!(before), json!(change.settings));
+                audit::record(ctx, txn, permit, ("module", module), told).await?;
+            }
             Ok(after)
         })
         .await?;

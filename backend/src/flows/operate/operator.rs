@@ -7,14 +7,14 @@ use crate::{
         audit::{self, Change},
         operations::Operation,
         operator,
-        operators::{check_slug, checked_name, operator_row, unique_or_invalid},
+        operators::{check_slug, checked_name, lock_operator, operator_row, unique_or_invalid},
         passwords::hash,
     },
     ids::OperatorId,
     money::Currency,
     zones::Zone,
 };
-use sea_orm::{ActiveValue::Set, QuerySelect, TryIntoModel, prelude::*};
+use sea_orm::{ActiveValue::Set, TryIntoModel, prelude::*};
 use serde_json::json;
 
 /// An operator to be made.
@@ -150,11 +150,6 @@ pub async fn set_integrator_password(
             audit::record(ctx, txn, permit, ("operator", operator_id), Change::secret("integrator_password")).await
         })
         .await
-}
-
-async fn lock_operator(txn: &sea_orm::DatabaseTransaction, operator_id: OperatorId) -> Result<operator::Model> {
-    let found = operator::Entity::find_by_id(operator_id).lock_exclusive().one(txn).await?;
-    found.ok_or(Error::NotFound("operator"))
 }
 
 /// An operator as the audit log has it.

@@ -48,6 +48,8 @@ pub struct ManualActionRequest {
     pub act: ManualAction,
     /// Why, in a person's words.
     pub reason: String,
+    /// Who decided it, where that is another than who acts.
+    pub decided_by: Option<String>,
 }
 
 /// Does what a person decided about a sale, once for each key.
@@ -125,7 +127,7 @@ async fn execute_manual_action(
         _ => None,
     });
     let given_back_minor: i64 = given_back.sum();
-    let by = permit.actor().name();
+    let by = request.decided_by.as_deref().unwrap_or(permit.actor().name());
     let done = action::ActiveModel {
         sale_id: Set(row.id),
         request_key: Set(request.key.clone()),
@@ -141,6 +143,7 @@ async fn execute_manual_action(
         "action": request.act.as_str(),
         "amount_minor": given_back_minor,
         "reason": request.reason.trim(),
+        "decided_by": by,
     });
     audit::record(ctx, txn, permit, ("sale", &row.token), Change::to(told)).await?;
     tracing::info!(sale = row.token, action = request.act.as_str(), by, "a person decided about a sale");
