@@ -6,7 +6,9 @@ use crate::{
     machines::{machine, price},
     modules::{module, numbers::advance_sequence_past},
     payments::{
-        account, attempt,
+        account,
+        accounts::accounts_of,
+        attempt,
         states::{AttemptState, DisputeStanding},
     },
     sales::{order_attachment::OrderAttachment, sale, state::SaleState},
@@ -31,6 +33,13 @@ pub(crate) async fn rebuild_order(
         .await?;
     let Some(machine) = machine else { return Ok(None) };
     if module::Entity::find_by_id(&attachment.module_id).one(txn).await?.is_none() {
+        return Ok(None);
+    }
+    // The order is here, under another account of the same merchant: this payment is that account's to tell of.
+    let elsewhere = attempt::Entity::find()
+        .filter(attempt::Column::AccountId.is_in(accounts_of(txn, account.operator_id).await?))
+        .filter(attempt::Column::OutTradeNo.eq(out_trade_no));
+    if elsewhere.one(txn).await?.is_some() {
         return Ok(None);
     }
     advance_sequence_past(txn, &attachment.module_id, attachment.sequence).await?;

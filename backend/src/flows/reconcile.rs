@@ -7,7 +7,9 @@ use crate::{
         apply_payment_fact::apply_fact,
     },
     payments::{
-        account, attempt,
+        account,
+        accounts::accounts_of,
+        attempt,
         found::has_number_of_theirs,
         inbox,
         outcome::Outcome,
@@ -54,9 +56,14 @@ pub(crate) async fn reconcile(
         StatementOutcome { facts: i64::try_from(facts.len()).unwrap_or(i64::MAX), ..StatementOutcome::default() };
     let own_numbers = own_numbers(ctx, account.id, facts).await?;
     let trades: Vec<(&str, Vec<&Fact>)> = by_trade(facts, &own_numbers).into_iter().collect();
+    let accounts = accounts_of(ctx.db.read(), account.operator_id).await?;
     for some in trades.chunks(LOOKED_UP_AT_ONCE) {
-        let known = known_of(ctx, account.id, some).await?;
+        let known = known_of(ctx, account.id, &accounts, some).await?;
         for (out_trade_no, facts) in some {
+            // Two accounts of one merchant are told each other's payments.
+            if known.elsewhere.contains(*out_trade_no) {
+                continue;
+            }
             let news: Vec<&Fact> = facts.iter().filter(|fact| known.is_new(fact)).copied().collect();
             if news.is_empty() {
                 continue;
@@ -110,12 +117,16 @@ async fn own_numbers(ctx: &Context, account_id: i64, facts: &[Fact]) -> Result<B
     Ok(own)
 }
 
-async fn known_of(ctx: &Context, account_id: i64, trades: &[(&str, Vec<&Fact>)]) -> Result<Known> {
-    let attempts = attempt::Entity::find()
-        .filter(attempt::Column::AccountId.eq(account_id))
+/// What we know of some trades of an account, and which of them are of another one of its operator's `accounts`.
+async fn known_of(ctx: &Context, account_id: i64, accounts: &[i64], trades: &[(&str, Vec<&Fact>)]) -> Result<Known> {
+    // Our numbers are random: one that is another account's is that account's payment.
+    let (attempts, elsewhere): (Vec<_>, Vec<_>) = attempt::Entity::find()
+        .filter(attempt::Column::AccountId.is_in(accounts.iter().copied()))
         .filter(attempt::Column::OutTradeNo.is_in(trades.iter().map(|(number, _)| *number)))
         .all(ctx.db.read())
-        .await?;
+        .await?
+        .into_iter()
+        .partition(|attempt| attempt.account_id == account_id);
     let numbers: Vec<&str> = trades.iter().flat_map(|(_, facts)| facts).filter_map(|fact| refund_no(fact)).collect();
     let refunds = match numbers.is_empty() {
         true => vec![],
@@ -130,6 +141,7 @@ async fn known_of(ctx: &Context, account_id: i64, trades: &[(&str, Vec<&Fact>)])
     let is_paid = |attempt: &attempt::Model| AttemptState::MONEY_CAME.contains(&attempt.state);
     Ok(Known {
         attempts: attempts.iter().map(|attempt| (attempt.out_trade_no.clone(), attempt.numbers())).collect(),
+        elsewhere: elsewhere.into_iter().map(|attempt| attempt.out_trade_no).collect(),
         paid: attempts.into_iter().filter(is_paid).map(|attempt| attempt.out_trade_no).collect(),
         refunds: refunds.into_iter().map(|refund| (refund.out_refund_no, refund.state)).collect(),
     })
@@ -264,6 +276,8 @@ struct Known {
     /// All numbers of attempts, by ours.
     attempts: BTreeMap<String, TradeNumbers>,
     paid: BTreeSet<String>,
+    /// Numbers of attempts that another account has.
+    elsewhere: BTreeSet<String>,
     /// States of refunds, by their numbers.
     refunds: BTreeMap<String, RefundProgress>,
 }

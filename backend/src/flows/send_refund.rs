@@ -132,6 +132,8 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, answer: RefundAns
         .write(|txn| async move {
             let txn = &*txn;
             let mut after = AfterCommit::default();
+            // The sale first, as everywhere: meanwhile nobody gives the refund another number.
+            lock_sale(txn, asked.sale_id).await?;
             let refund = refund::Entity::find_by_id(asked.id)
                 .one(txn)
                 .await?

@@ -6,7 +6,7 @@ use crate::{
     ids::OperatorId,
     payments::{account, provider::Provider},
 };
-use sea_orm::{QueryOrder, prelude::*};
+use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, prelude::*};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -75,6 +75,12 @@ pub(crate) async fn account_of_identity(
         known => known == identity,
     };
     Ok(accounts.into_iter().find(is_meant))
+}
+
+/// The numbers of an operator's accounts.
+pub(crate) async fn accounts_of(store: &impl ConnectionTrait, operator_id: OperatorId) -> Result<Vec<i64>> {
+    let own = account::Entity::find().filter(account::Column::OperatorId.eq(operator_id));
+    Ok(own.select_only().column(account::Column::Id).into_tuple().all(store).await?)
 }
 
 /// The account of that number, with its provider.

@@ -116,17 +116,14 @@ pub(crate) async fn ways_of(ctx: &Context, machine: &machine::Model, currency: C
 
 type Choice = (choice::Model, Option<account::Model>);
 
-/// One choice for each method of each provider: the machine's own before that for all machines.
+/// The choices that count at a machine: its own if it has any, else those for all machines. One for each method of each
+/// provider, in the order of their words.
 fn decide(choices: Vec<Choice>) -> Vec<Choice> {
-    let mut decided: BTreeMap<(String, String), Choice> = BTreeMap::new();
-    for (choice, account) in choices {
-        let key = (choice.provider.clone(), choice.method.clone());
-        let is_own = choice.machine_id != ALL_MACHINES;
-        if is_own || !decided.contains_key(&key) {
-            decided.insert(key, (choice, account));
-        }
-    }
-    decided.into_values().collect()
+    let has_own = choices.iter().any(|(choice, _)| choice.machine_id != ALL_MACHINES);
+    let counting = choices.into_iter().filter(|(choice, _)| (choice.machine_id != ALL_MACHINES) == has_own);
+    let by_method: BTreeMap<(String, String), Choice> =
+        counting.map(|chosen| ((chosen.0.provider.clone(), chosen.0.method.clone()), chosen)).collect();
+    by_method.into_values().collect()
 }
 
 #[cfg(test)]
@@ -141,10 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_has_its_own_account_for_a_method_and_else_that_of_all() {
+    fn a_machine_with_a_choice_of_its_own_pays_nobody_else() {
         let all = [choice(0, "b", "h5", 1), choice(0, "a", "h5", 2), choice(0, "a", "code", 2)];
         let own = [choice(7, "a", "h5", 3)];
-        let expected = [("a", "code", 2), ("a", "h5", 3), ("b", "h5", 1)];
+        let expected = [("a", "h5", 3)];
         for order in [[&all[..], &own[..]].concat(), [&own[..], &all[..]].concat()] {
             let decided = decide(order);
             let decided: Vec<_> =

@@ -28,7 +28,6 @@ impl MigrationTrait for Migration {
                 manager.alter_table(Table::alter().table(Alias::new(table)).add_column(column).to_owned()).await?;
             }
         }
-        convert_addresses(manager).await?;
         create_choices(manager).await?;
         index(manager, "merchant_accounts", &["operator_id", "provider", "identity"], true).await?;
         index(manager, "payment_choices", &["operator_id", "machine_id", "provider", "method"], true).await?;
@@ -41,7 +40,8 @@ impl MigrationTrait for Migration {
              AND operator_id NOT IN (SELECT operator_id FROM ({chosen}) c) GROUP BY operator_id, provider"
         );
         manager.get_connection().execute_unprepared(&first).await?;
-        Ok(())
+        // Last, since it drops a column: whatever fails before leaves the store as the program before needs it.
+        convert_addresses(manager).await
     }
 }
 

@@ -59,8 +59,8 @@ pub async fn set_merchant_account(
                 Some(account) => {
                     let mut change: account::ActiveModel = account.clone().into();
                     change.config_sealed = Set(sealed.clone());
+                    // One that is switched off stays so: it needs keys that work for its refunds all the same.
                     change.identity = Set(profile.identity.clone());
-                    change.active = Set(true);
                     change.update_without_returning(txn).await?;
                     account.id
                 }
