@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt::Display;
 
-/// Bytes of a name or a subject at most, as their columns are.
+/// Characters of a name or a subject at most, as their columns are.
 const NAME_CHARS: usize = 190;
 
 /// Entries in a list at most.
@@ -100,9 +100,7 @@ pub(crate) struct Change {
 impl Change {
     /// From one state of a thing to another. Both are JSON objects, without secrets.
     pub fn between(before: Value, after: Value) -> Self {
-        let (Value::Object(mut before), Value::Object(mut after)) = (before, after) else {
-            return Self { before: Map::new(), after: Map::new() };
-        };
+        let (mut before, mut after) = (fields(before), fields(after));
         before.retain(|field, value| after.get(field) != Some(value));
         after.retain(|field, _| before.contains_key(field));
         Self { before, after }
@@ -110,18 +108,12 @@ impl Change {
 
     /// A thing that is new, or something that was asked for. A JSON object, without secrets.
     pub fn to(after: Value) -> Self {
-        match after {
-            Value::Object(after) => Self { before: Map::new(), after },
-            _ => Self { before: Map::new(), after: Map::new() },
-        }
+        Self { before: Map::new(), after: fields(after) }
     }
 
     /// A thing that is gone. A JSON object, without secrets.
     pub fn from(before: Value) -> Self {
-        match before {
-            Value::Object(before) => Self { before, after: Map::new() },
-            _ => Self { before: Map::new(), after: Map::new() },
-        }
+        Self { before: fields(before), after: Map::new() }
     }
 
     /// Something whose values are nobody's to see: that it was changed is all that is told.
@@ -137,6 +129,14 @@ impl Change {
 
     fn is_none(&self) -> bool {
         self.before.is_empty() && self.after.is_empty()
+    }
+}
+
+/// The fields of a JSON object; nothing else has any.
+fn fields(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
     }
 }
 

@@ -2,11 +2,15 @@
 
 use sea_orm::entity::prelude::*;
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 /// What a member is for an operator. [`Operation::rule`](crate::access::operations::Operation::rule) says what each may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, DeriveActiveEnum, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, DeriveActiveEnum, IntoStaticStr, Serialize,
+)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// Whose business it is: may do everything.
     Owner,
@@ -26,12 +30,6 @@ impl Role {
 
     /// The word for it, as stored.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::Manager => "manager",
-            Self::Technician => "technician",
-            Self::Accountant => "accountant",
-            Self::Viewer => "viewer",
-        }
+        self.into()
     }
 }

@@ -17,6 +17,7 @@ mod m20261129_000080_device;
 mod m20261129_000090_open_commands;
 mod m20261130_000100_audit;
 mod m20261130_000110_ways_to_pay;
+mod steps;
 
 /// All migrations in order.
 pub struct Migrator;

@@ -60,7 +60,7 @@ pub(crate) fn next_version_above(wanted: i64, reported: i64) -> i64 {
 }
 
 /// Changes what is wanted, if it is still what it was under `since_version`. The same as is wanted changes nothing,
-/// unless the module refused it. Gives whether anything was done.
+/// unless the module refused it. Gives what was wanted before, if anything was done.
 pub(crate) async fn change_settings(
     ctx: &Context,
     txn: &DatabaseTransaction,
@@ -68,21 +68,22 @@ pub(crate) async fn change_settings(
     since_version: i64,
     settings: ModuleSettings,
     after: &mut AfterCommit,
-) -> Result<bool> {
+) -> Result<Option<ModuleSettings>> {
     let row = lock_module(txn, module).await?;
     let newest = remote_actions::newest(txn, &row.id, SETTINGS).await?;
     let refused = settings_status(&row, newest.as_ref()) == "failed";
     // A profile that the module learned and nobody judged is in force there, whatever is wanted.
     let learning_result = learning_results::of_module(txn, &row.id).await?;
     let learned = learning_result.is_some_and(|learning_result| learning_results::is_in_force(&learning_result));
-    if row.settings_wanted != 0 && settings == wanted(&row) && !refused && !learned {
-        return Ok(false);
+    let before = wanted(&row);
+    if row.settings_wanted != 0 && settings == before && !refused && !learned {
+        return Ok(None);
     }
     if row.settings_wanted != since_version {
         return Err(Error::Conflict("the settings"));
     }
     set_desired_settings(ctx, txn, row, settings, Verdict::Discarded, after).await?;
-    Ok(true)
+    Ok(Some(before))
 }
 
 /// Stores what is wanted of a (locked) module from now on, and queues it. `judged` is what becomes of an open learning result.

@@ -2,11 +2,12 @@
 
 use sea_orm::entity::prelude::*;
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 /// What became of a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, IntoStaticStr)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum StatementState {
     /// To be read.
     Due,
@@ -59,9 +60,8 @@ impl Cause {
 }
 
 /// Where an attempt stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
 pub enum AttemptState {
     /// Committed; the provider may or may not know of it.
     Created,
@@ -76,9 +76,8 @@ pub enum AttemptState {
 }
 
 /// How far a refund is, as the books have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
 pub enum RefundProgress {
     /// Decided; can be taken back.
     Pending,
@@ -104,13 +103,15 @@ impl AttemptState {
 }
 
 /// Where the last dispute of a sale or an attempt stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, IntoStaticStr, Serialize)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum DisputeStanding {
     /// There was none.
     #[sea_orm(string_value = "")]
     #[serde(rename = "")]
+    #[strum(serialize = "")]
     None,
     /// Somebody decides.
     Opened,
@@ -123,23 +124,35 @@ pub enum DisputeStanding {
 impl DisputeStanding {
     /// The word for it, as stored and shown; empty if there was none.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Opened => "opened",
-            Self::Won => "won",
-            Self::Lost => "lost",
-        }
+        self.into()
     }
 }
 
 impl StatementState {
     /// The word for it, as stored and counted.
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Due => "due",
-            Self::Read => "read",
-            Self::None => "none",
-            Self::Missed => "missed",
+        self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{access::role::Role, sales::SaleState};
+    use sea_orm::{ActiveEnum, Iterable};
+
+    /// Two derives make the word, one for the store and one for all else.
+    fn check<E: ActiveEnum<Value = String> + Iterable + Copy>(word: impl Fn(E) -> &'static str) {
+        for state in E::iter() {
+            assert_eq!(word(state), state.to_value());
         }
+    }
+
+    #[test]
+    fn the_word_that_is_shown_is_the_word_that_is_stored() {
+        check(SaleState::as_str);
+        check(Role::as_str);
+        check(DisputeStanding::as_str);
+        check(StatementState::as_str);
     }
 }

@@ -11,6 +11,7 @@ use crate::payments::states::Cause;
 use protocol::messages::Reason;
 use sea_orm::entity::prelude::*;
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 /// The words for why a sale did not simply go through, as [`decide`] gives them. They are for programs; pages have texts
 /// in each language for all of them.
@@ -28,9 +29,10 @@ pub const REASONS: [&str; 10] = [
 ];
 
 /// Where a sale stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, IntoStaticStr, Serialize)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(32))", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SaleState {
     /// Committed; the provider has not taken the order yet, as far as known.
     Created,
@@ -71,18 +73,7 @@ impl SaleState {
 
     /// The word for it, as stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            SaleState::Created => "created",
-            SaleState::AwaitingPayment => "awaiting_payment",
-            SaleState::Paid => "paid",
-            SaleState::Crediting => "crediting",
-            SaleState::Credited => "credited",
-            SaleState::Expired => "expired",
-            SaleState::RefundPending => "refund_pending",
-            SaleState::Refunded => "refunded",
-            SaleState::Review => "review",
-            SaleState::Settled => "settled",
-        }
+        self.into()
     }
 
     /// Reads the word.

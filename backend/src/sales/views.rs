@@ -58,7 +58,7 @@ pub async fn sales(ctx: &Context, actor: &Actor, operator_id: OperatorId, filter
 /// `NotFound`, `Forbidden`, `Store`.
 pub async fn operator_sale(ctx: &Context, actor: &Actor, token: &str) -> Result<SaleRow> {
     let (sale, _) = permitted_sale(ctx, actor, Operation::ViewSales, token).await?;
-    sale_row(ctx, sale).await
+    with_details(ctx, vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
 }
 
 /// A sale, and the permit to do something with it.
@@ -76,11 +76,6 @@ pub(crate) async fn permitted_sale<'a>(
     let sale = found.ok_or(Error::NotFound("sale"))?;
     let permit = actor.permit(operation, sale.operator_id, "sale")?;
     Ok((sale, permit))
-}
-
-/// A sale as lists show it.
-pub(crate) async fn sale_row(ctx: &Context, sale: sale::Model) -> Result<SaleRow> {
-    with_details(ctx, vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
 }
 
 pub(crate) async fn with_details(ctx: &Context, sales: Vec<sale::Model>) -> Result<Vec<SaleRow>> {

@@ -1,6 +1,6 @@
 //! The first tables. Times are unix milliseconds, money is integer minor units.
 
-use sea_orm::DbBackend;
+use super::steps::create_table;
 use sea_orm_migration::{prelude::*, schema::*};
 
 #[derive(DeriveMigrationName)]
@@ -17,7 +17,7 @@ impl MigrationTrait for Migration {
             .into_iter()
             .chain([sales(), attempts(), refunds(), commands(), inbox(), ledger_txns(), ledger_entries(), pulses()])
         {
-            create(manager, table).await?;
+            create_table(manager, table).await?;
         }
         for (table, columns, unique) in INDEXES {
             let name = format!("ix_{table}_{}", columns.join("_"));
@@ -33,14 +33,6 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-}
-
-/// Text compares byte by byte on both databases: codes and tokens are exact.
-async fn create(manager: &SchemaManager<'_>, mut table: TableCreateStatement) -> Result<(), DbErr> {
-    if manager.get_database_backend() == DbBackend::MySql {
-        table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_bin");
-    }
-    manager.create_table(table).await
 }
 
 const INDEXES: &[(&str, &[&str], bool)] = &[

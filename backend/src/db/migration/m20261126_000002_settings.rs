@@ -1,6 +1,6 @@
 //! The settings wanted of each module, what it last learned, and what it last told of itself.
 
-use sea_orm::DbBackend;
+use super::steps::create_table;
 use sea_orm_migration::{prelude::*, schema::*};
 
 #[derive(DeriveMigrationName)]
@@ -24,7 +24,7 @@ impl MigrationTrait for Migration {
             }
         }
         for table in [lessons(), diagnoses()] {
-            create(manager, table).await?;
+            create_table(manager, table).await?;
         }
         let name = "ix_commands_module_id_action_sequence";
         if !manager.has_index("commands", name).await? {
@@ -37,14 +37,6 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-}
-
-/// Text compares byte by byte on both databases.
-async fn create(manager: &SchemaManager<'_>, mut table: TableCreateStatement) -> Result<(), DbErr> {
-    if manager.get_database_backend() == DbBackend::MySql {
-        table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_bin");
-    }
-    manager.create_table(table).await
 }
 
 fn table(name: &'static str) -> TableCreateStatement {

@@ -1,6 +1,6 @@
 //! Facts from providers that we did not ask for: refunds made elsewhere, disputes, daily statements; what was really paid.
 
-use sea_orm::DbBackend;
+use super::steps::{add_columns, create_index, create_table};
 use sea_orm_migration::{prelude::*, schema::*};
 
 #[derive(DeriveMigrationName)]
@@ -12,23 +12,19 @@ const SHORT: u32 = 64;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // A column at a time, for SQLite; and only those missing, for MySQL, which commits each by itself.
-        for (table, column) in [
+        let columns = [
             ("payment_attempts", big_integer_null("paid_minor")),
             ("payment_attempts", string_len_null("paid_currency", 3)),
             ("refunds", string_len("outside_id", SHORT).default("").take()),
             ("refunds", integer("reversals").default(0).take()),
             ("sales", string_len("dispute", SHORT).default("").take()),
-        ] {
-            if !manager.has_column(table, column.get_column_name()).await? {
-                manager.alter_table(Table::alter().table(Alias::new(table)).add_column(column).to_owned()).await?;
-            }
-        }
+        ];
+        add_columns(manager, columns).await?;
         for table in [disputes(), statements()] {
-            create(manager, table).await?;
+            create_table(manager, table).await?;
         }
         for (table, columns, unique) in INDEXES {
-            index(manager, table, columns, *unique).await?;
+            create_index(manager, table, columns, *unique).await?;
         }
         // Of a payment there may be several refunds that were made elsewhere.
         let one_a_cause = "ix_refunds_attempt_id_cause";
@@ -53,30 +49,6 @@ const INDEXES: &[(&str, &[&str], bool)] = &[
     ("statements", &["account_id", "day"], true),
     ("statements", &["due_ms"], false),
 ];
-
-async fn index(manager: &SchemaManager<'_>, table: &str, columns: &[&str], unique: bool) -> Result<(), DbErr> {
-    let name = format!("ix_{table}_{}", columns.join("_"));
-    if manager.has_index(table, &name).await? {
-        return Ok(());
-    }
-    let mut index = Index::create();
-    index.name(name).table(Alias::new(table));
-    for column in columns {
-        index.col(Alias::new(*column));
-    }
-    if unique {
-        index.unique();
-    }
-    manager.create_index(index).await
-}
-
-/// Text compares byte by byte on both databases.
-async fn create(manager: &SchemaManager<'_>, mut table: TableCreateStatement) -> Result<(), DbErr> {
-    if manager.get_database_backend() == DbBackend::MySql {
-        table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_bin");
-    }
-    manager.create_table(table).await
-}
 
 fn table(name: &'static str) -> TableCreateStatement {
     Table::create().table(Alias::new(name)).if_not_exists().to_owned()

@@ -1,7 +1,8 @@
 //! Ways to pay: several accounts of an operator, each with an identity that never changes, and which of them takes which
 //! method; what an attempt was asked with, and the provider's own references.
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use super::steps::{add_columns, create_index, create_table};
+use sea_orm::{ConnectionTrait, Statement};
 use sea_orm_migration::{prelude::*, schema::*};
 
 #[derive(DeriveMigrationName)]
@@ -15,7 +16,7 @@ const REFERENCE: u32 = 255;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for (table, column) in [
+        let columns = [
             // Empty until the account is next stored: only its sealed configuration says whose it is.
             ("merchant_accounts", string_len("identity", REFERENCE).default("").take()),
             ("payment_attempts", string_len("method", SHORT).default("h5").take()),
@@ -23,15 +24,12 @@ impl MigrationTrait for Migration {
             ("payment_attempts", text_null("request")),
             ("payment_attempts", text_null("handoff")),
             ("refunds", string_len_null("reference", REFERENCE)),
-        ] {
-            if !manager.has_column(table, column.get_column_name()).await? {
-                manager.alter_table(Table::alter().table(Alias::new(table)).add_column(column).to_owned()).await?;
-            }
-        }
-        create_choices(manager).await?;
-        index(manager, "merchant_accounts", &["operator_id", "provider", "identity"], true).await?;
-        index(manager, "payment_choices", &["operator_id", "machine_id", "provider", "method"], true).await?;
-        index(manager, "payment_attempts", &["account_id", "reference"], false).await?;
+        ];
+        add_columns(manager, columns).await?;
+        create_table(manager, choices()).await?;
+        create_index(manager, "merchant_accounts", &["operator_id", "provider", "identity"], true).await?;
+        create_index(manager, "payment_choices", &["operator_id", "machine_id", "provider", "method"], true).await?;
+        create_index(manager, "payment_attempts", &["account_id", "reference"], false).await?;
         // So far an operator had one account with the one provider that there was.
         let chosen = "SELECT operator_id FROM payment_choices";
         let first = format!(
@@ -61,9 +59,8 @@ async fn convert_addresses(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.alter_table(Table::alter().table(Alias::new("payment_attempts")).drop_column("pay_url").to_owned()).await
 }
 
-/// Text compares byte by byte on both databases.
-async fn create_choices(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    let mut table = Table::create()
+fn choices() -> TableCreateStatement {
+    Table::create()
         .table(Alias::new("payment_choices"))
         .if_not_exists()
         .col(big_integer("id").auto_increment().primary_key())
@@ -72,25 +69,5 @@ async fn create_choices(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(string_len("provider", SHORT))
         .col(string_len("method", SHORT))
         .col(big_integer("account_id"))
-        .take();
-    if manager.get_database_backend() == DbBackend::MySql {
-        table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_bin");
-    }
-    manager.create_table(table).await
-}
-
-async fn index(manager: &SchemaManager<'_>, table: &str, columns: &[&str], unique: bool) -> Result<(), DbErr> {
-    let name = format!("ix_{table}_{}", columns.join("_"));
-    if manager.has_index(table, &name).await? {
-        return Ok(());
-    }
-    let mut index = Index::create();
-    index.name(name).table(Alias::new(table));
-    for column in columns {
-        index.col(Alias::new(*column));
-    }
-    if unique {
-        index.unique();
-    }
-    manager.create_index(index).await
+        .take()
 }

@@ -14,11 +14,7 @@ use crate::{
     },
     ids::MachineId,
     machines::rows::{permitted_module, price_rows},
-    modules::{
-        remote_actions::RemoteAction,
-        rows::lock_module,
-        settings::{self, ModuleSettings},
-    },
+    modules::{remote_actions::RemoteAction, settings::ModuleSettings},
 };
 use serde_json::json;
 
@@ -46,8 +42,8 @@ pub async fn set_settings(ctx: &Context, actor: &Actor, machine_id: MachineId, c
         .write(|txn| async move {
             let txn = &*txn;
             let mut after = AfterCommit::default();
-            let before = settings::wanted(&lock_module(txn, module).await?);
-            if change_settings(ctx, txn, module, change.since_version, change.settings, &mut after).await? {
+            let changed = change_settings(ctx, txn, module, change.since_version, change.settings, &mut after).await?;
+            if let Some(before) = changed {
                 // Also where they are what was wanted before: the module is sent them anew.
                 let told = Change::between(json!(before), json!(change.settings));
                 audit::record(ctx, txn, permit, ("module", module), told).await?;
