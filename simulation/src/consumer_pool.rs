@@ -3,7 +3,7 @@
 use crate::{
     chance::Chance,
     provider::PAY_URL,
-    server::Call,
+    server::{Call, rules},
     world::{Checked, Event, Violation, World},
 };
 use backend::{
@@ -52,6 +52,8 @@ pub(crate) struct Consumer {
     stage: Stage,
     visits: u32,
     token: Option<String>,
+    /// Until when the sale can be paid, by the server's clock; not later than the server itself has it.
+    payable_until_ms: i64,
 }
 
 impl Consumer {
@@ -70,6 +72,7 @@ impl Consumer {
             stage: Stage::Scanning { since_us: 0 },
             visits: 0,
             token: None,
+            payable_until_ms: 0,
         }
     }
 }
@@ -162,6 +165,10 @@ impl World {
             payer: None,
         };
         self.trace.note(now_us, format_args!("consumer {index}: orders {}", price.label));
+        if consumer.token.is_none() {
+            let payable_until_ms = backend.now_ms() + rules().order_lifetime_ms;
+            self.consumer_pool.consumers[index].payable_until_ms = payable_until_ms;
+        }
         self.go_on(Call::order(index, backend, request)).await
     }
 
@@ -194,9 +201,11 @@ impl World {
         let url = &checkout.next;
         self.trace.note(now_us, format_args!("consumer {index}: sale {}, sent to {url}", checkout.token));
         let consumer = &mut self.consumer_pool.consumers[index];
-        // A form whose sale is over buys another; and a store that was put back may have forgotten the form.
+        // A form whose sale is over buys another, also where only its time is and the server has not closed it yet: the
+        // clock may have jumped ahead. And a store that was put back may have forgotten the form.
         let is_over = consumer.token.as_ref().is_some_and(|token| self.checker.is_over(token));
-        let may_be_new = is_over || self.backups.restored > 0;
+        let is_late = self.server.backend().is_some_and(|backend| backend.now_ms() >= consumer.payable_until_ms);
+        let may_be_new = is_over || is_late || self.backups.restored > 0;
         if !may_be_new && consumer.token.as_ref().is_some_and(|token| *token != checkout.token) {
             return Err(Violation(format!("consumer {index} sent one form twice and has two sales")));
         }

@@ -91,7 +91,7 @@ pub(crate) struct Server {
 }
 
 /// The product's own rules, but for statements: the provider's days are short here.
-fn rules() -> Rules {
+pub(crate) fn rules() -> Rules {
     Rules {
         statement_first_ms: 20_000,
         statement_max_ms: 120_000,
