@@ -1,4 +1,4 @@
-//! Numbers of stored rows, a type each, so that a machine's number cannot stand where an operator's belongs.
+//! Numbers and names of stored rows, a type each, so that a machine's number cannot stand where an operator's belongs.
 
 use derive_more::{Display, FromStr};
 use sea_orm::DeriveValueType;
@@ -27,4 +27,19 @@ ids! {
     MachineId,
     /// A price's number.
     PriceId,
+    /// A sale's number in the store. People and links know its [`SaleToken`].
+    SaleId,
+    /// A payment attempt's number.
+    AttemptId,
+    /// A merchant account's number.
+    AccountId,
+    /// A refund's number.
+    RefundId,
 }
+
+/// A sale's public name, in links, on pages and in exports: it cannot be guessed, and whoever has it may see the sale.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Display, FromStr, Serialize, Deserialize, DeriveValueType,
+)]
+#[serde(transparent)]
+pub struct SaleToken(pub String);

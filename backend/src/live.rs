@@ -2,7 +2,7 @@
 //! missed one looks into the database.
 
 use crate::{
-    ids::{MachineId, OperatorId},
+    ids::{MachineId, OperatorId, SaleToken},
     sales::state::SaleState,
 };
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub enum LiveKind {
     /// A sale moved.
     Sale {
         /// Its public token.
-        token: String,
+        token: SaleToken,
         /// The state it is in now.
         state: SaleState,
     },

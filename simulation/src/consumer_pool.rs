@@ -12,6 +12,7 @@ use backend::{
         place_order::{Checkout, OrderRequest},
         probe_module, show_sale,
     },
+    ids::SaleToken,
     payments::method::PayerApp,
     sales::{readiness::Readiness, shapes::PriceView},
 };
@@ -51,7 +52,9 @@ pub(crate) struct Consumer {
     sends_twice: bool,
     stage: Stage,
     visits: u32,
-    token: Option<String>,
+    token: Option<SaleToken>,
+    /// Was sent to the provider for the sale, and not only shown its page.
+    handed_over: bool,
     /// Until when the sale can be paid, by the server's clock; not later than the server itself has it.
     payable_until_ms: i64,
 }
@@ -72,6 +75,7 @@ impl Consumer {
             stage: Stage::Scanning { since_us: 0 },
             visits: 0,
             token: None,
+            handed_over: false,
             payable_until_ms: 0,
         }
     }
@@ -202,14 +206,16 @@ impl World {
         self.trace.note(now_us, format_args!("consumer {index}: sale {}, sent to {url}", checkout.token));
         let consumer = &mut self.consumer_pool.consumers[index];
         // A form whose sale is over buys another, also where only its time is and the server has not closed it yet: the
-        // clock may have jumped ahead. And a store that was put back may have forgotten the form.
-        let is_over = consumer.token.as_ref().is_some_and(|token| self.checker.is_over(token));
+        // clock may have jumped ahead. So does one whose order the provider never answered, as far as the store knows. And a
+        // store that was put back may have forgotten the form.
+        let is_over = consumer.token.as_ref().is_some_and(|token| self.checker.is_over(&token.0));
         let is_late = self.server.backend().is_some_and(|backend| backend.now_ms() >= consumer.payable_until_ms);
-        let may_be_new = is_over || is_late || self.backups.restored > 0;
+        let may_be_new = is_over || is_late || !consumer.handed_over || self.backups.restored > 0;
         if !may_be_new && consumer.token.as_ref().is_some_and(|token| *token != checkout.token) {
             return Err(Violation(format!("consumer {index} sent one form twice and has two sales")));
         }
         consumer.token = Some(checkout.token);
+        consumer.handed_over |= url.starts_with(PAY_URL);
         if consumer.sends_twice {
             consumer.sends_twice = false;
             consumer.stage = Stage::Scanning { since_us: 0 };

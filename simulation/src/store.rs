@@ -130,6 +130,15 @@ impl Store {
         self.all(LEDGER).await
     }
 
+    /// Whether the newest order to lock a module, or to unlock it, came too late: the module was away, or the clock jumped.
+    pub async fn lock_expired(&self, module: &str) -> Result<bool, DbErr> {
+        let newest = format!(
+            "SELECT COALESCE((SELECT state IN ('expired', 'silent') FROM commands
+                WHERE module_id = '{module}' AND action = 'lock' ORDER BY sequence DESC LIMIT 1), 0) AS count"
+        );
+        Ok(self.one::<Count>(&newest).await?.count > 0)
+    }
+
     pub async fn unbalanced_postings(&self) -> Result<i64, DbErr> {
         Ok(self.one::<Count>(UNBALANCED_SQL).await?.count)
     }

@@ -7,6 +7,7 @@ use crate::{
         after_commit::AfterCommit,
         apply_outside_refund::{apply_external_return, ensure_booked_as_paid, reduce_own_refunds},
     },
+    ids::{AccountId, AttemptId},
     ledger::{self, Kind, Posting},
     payments::{
         account, attempt, dispute,
@@ -112,7 +113,7 @@ async fn open_dispute(
 }
 
 /// Holds back the refunds of an attempt that the provider does not know yet; gives how many it may know.
-async fn hold_refunds(txn: &DatabaseTransaction, attempt_id: i64) -> Result<u64> {
+async fn hold_refunds(txn: &DatabaseTransaction, attempt_id: AttemptId) -> Result<u64> {
     refund::Entity::update_many()
         .col_expr(refund::Column::State, Expr::value(RefundProgress::Held))
         .col_expr(refund::Column::DueMs, Expr::value(Option::<i64>::None))
@@ -142,7 +143,7 @@ async fn decide_dispute(
     change.closed_ms = Set(Some(ctx.wall_ms()));
     change.update_without_returning(txn).await?;
     if state == DisputeState::Lost {
-        reduce_own_refunds(ctx, txn, sale, attempt, row.amount_minor, &format!("dispute-{}", row.id)).await?;
+        reduce_own_refunds(ctx, txn, sale, attempt, row.amount_minor, (None, &format!("dispute-{}", row.id))).await?;
     }
     // What is owed beside it goes out now.
     refund::Entity::update_many()
@@ -187,7 +188,11 @@ fn dispute_posting(ctx: &Context, sale: &sale::Model, row: &dispute::Model, kind
     Posting { currency: row.currency.clone(), ..posting(ctx, sale, kind, reference, row.amount_minor) }
 }
 
-async fn find_dispute(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<Option<dispute::Model>> {
+async fn find_dispute(
+    txn: &DatabaseTransaction,
+    account_id: AccountId,
+    number: &str,
+) -> Result<Option<dispute::Model>> {
     Ok(dispute::Entity::find()
         .filter(dispute::Column::AccountId.eq(account_id))
         .filter(dispute::Column::DisputeId.eq(number))

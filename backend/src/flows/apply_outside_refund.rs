@@ -4,6 +4,7 @@
 use crate::{
     Context, Result,
     flows::{after_commit::AfterCommit, apply_payment::attempt_paid, settle_sale::apply_event},
+    ids::{AttemptId, RefundId},
     ledger::{self, Posting},
     payments::{
         account, attempt,
@@ -64,7 +65,7 @@ pub(crate) async fn book_external_refund(
         after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {out_refund_no} is stuck"));
     }
     let cause = external.id.to_string();
-    reduce_own_refunds(ctx, txn, &sale, &attempt, external.amount_minor, &cause).await?;
+    reduce_own_refunds(ctx, txn, &sale, &attempt, external.amount_minor, (None, &cause)).await?;
     apply_external_return(ctx, txn, sale, attempt.id, after).await?;
     Ok(Outcome::Applied)
 }
@@ -75,7 +76,7 @@ pub(crate) async fn ensure_booked_as_paid(
     ctx: &Context,
     txn: &DatabaseTransaction,
     sale: sale::Model,
-    attempt_id: i64,
+    attempt_id: AttemptId,
     payment: Option<&Paid>,
     after: &mut AfterCommit,
 ) -> Result<(sale::Model, attempt::Model)> {
@@ -134,19 +135,20 @@ async fn store_external_refund(
     Ok(row.try_into_model()?)
 }
 
-/// Cuts our refunds of an attempt by what went back elsewhere. `cause` makes the posting's reference unique.
+/// Cuts our refunds of an attempt by what went back elsewhere, or by another of ours than was thought. The cause makes the
+/// posting's reference unique.
 pub(crate) async fn reduce_own_refunds(
     ctx: &Context,
     txn: &DatabaseTransaction,
     sale: &sale::Model,
     attempt: &attempt::Model,
     told_minor: i64,
-    cause: &str,
+    (told, cause): (Option<RefundId>, &str),
 ) -> Result<()> {
     let refunds = refunds_of(txn, attempt.id).await?;
     let mut asked_minor: i64 = refunds.iter().map(|refund| refund.amount_minor).sum();
     let mut told_minor = told_minor;
-    for ours in refunds.iter().filter(|refund| !refund.is_external()) {
+    for ours in refunds.iter().filter(|refund| !refund.is_external() && Some(refund.id) != told) {
         let others_minor = asked_minor - ours.amount_minor;
         let left_minor = attempt.taken_minor() - others_minor - lost_in_disputes_minor(txn, attempt.id).await?;
         let new_minor = reduced_minor(ours.state, ours.amount_minor, told_minor, left_minor);
@@ -200,7 +202,7 @@ pub(crate) async fn apply_external_return(
     ctx: &Context,
     txn: &DatabaseTransaction,
     sale: sale::Model,
-    attempt_id: i64,
+    attempt_id: AttemptId,
     after: &mut AfterCommit,
 ) -> Result<()> {
     after.sale(sale.clone());

@@ -8,6 +8,7 @@ use crate::{
         apply_dispute::disputed,
         apply_outside_refund::{apply_external_return, book_external_refund},
         apply_payment::{attempt_closed, attempt_paid},
+        correct_refund::correct_refund,
         rebuild_order::rebuild_order,
         settle_sale::apply_event,
     },
@@ -114,7 +115,10 @@ pub(crate) async fn apply_fact(
                     release_refund_number(txn, known).await?;
                     book_external_refund(ctx, txn, account, out_refund_no, *state, told, after).await
                 }
-                (Some(known), _) => refund_moved(ctx, txn, known, *state, FactSource::Notified, after).await,
+                (Some(known), told) => {
+                    let told_minor = told.as_ref().map(|told| told.amount_minor);
+                    refund_moved(ctx, txn, known, (*state, told_minor), FactSource::Notified, after).await
+                }
                 (None, Some(told)) => book_external_refund(ctx, txn, account, out_refund_no, *state, told, after).await,
                 (None, None) => {
                     after.alarm(account.operator_id, None, format!("refund {out_refund_no} fits no sale"));
@@ -126,12 +130,12 @@ pub(crate) async fn apply_fact(
     }
 }
 
-/// The provider says where a refund stands.
+/// The provider says where a refund stands, and maybe how much it is of.
 pub(crate) async fn refund_moved(
     ctx: &Context,
     txn: &DatabaseTransaction,
     known: refund::Model,
-    state: RefundState,
+    (state, told_minor): (RefundState, Option<i64>),
     heard: FactSource,
     after: &mut AfterCommit,
 ) -> Result<Outcome> {
@@ -140,6 +144,10 @@ pub(crate) async fn refund_moved(
         .one(txn)
         .await?
         .ok_or_else(|| Error::inconsistent("a refund that was just read is not there"))?;
+    let refund = match told_minor.filter(|_| state.moves_money()) {
+        Some(told_minor) => correct_refund(ctx, txn, &sale, refund, told_minor, after).await?,
+        None => refund,
+    };
     if refund.state == RefundProgress::Done {
         return done_refund_moved(ctx, txn, sale, refund, state, heard, after).await;
     }

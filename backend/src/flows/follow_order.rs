@@ -5,6 +5,7 @@
 use crate::{
     Context, Error, Result,
     flows::place_order::{Checkout, FormUse, OrderRequest, form_use, order, pay_url},
+    ids::SaleToken,
     sales::{rows::is_asking, sale},
 };
 use sea_orm::prelude::*;
@@ -79,11 +80,11 @@ pub async fn await_order(ctx: &Context, form_key: &str) -> Result<Option<Checkou
 
 /// Waits until the provider has answered a sale's order, at most [`crate::Rules::order_wait_ms`] after it was made.
 /// Gives where to pay; nothing if that is not to be had, or no longer.
-pub async fn await_pay_url(ctx: &Context, token: &str) -> Result<Option<String>> {
+pub async fn await_pay_url(ctx: &Context, token: &SaleToken) -> Result<Option<String>> {
     let mut wait_ms = LOOK_FIRST_MS;
     loop {
         let sale = sale::Entity::find()
-            .filter(sale::Column::Token.eq(token))
+            .filter(sale::Column::Token.eq(token.clone()))
             .one(ctx.db.read())
             .await?
             .ok_or(Error::NotFound("sale"))?;

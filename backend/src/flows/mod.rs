@@ -6,6 +6,7 @@ pub(crate) mod apply_outside_refund;
 pub(crate) mod apply_payment;
 pub(crate) mod apply_payment_fact;
 pub(crate) mod change_settings;
+mod correct_refund;
 pub mod follow_order;
 pub mod identify_payer;
 pub mod listen;

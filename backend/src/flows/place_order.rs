@@ -9,7 +9,7 @@ use crate::{
         scan_machine::readiness,
         settle_sale::apply_event,
     },
-    ids::PriceId,
+    ids::{PriceId, SaleToken},
     ledger,
     machines::{machine, price, rows::machine_by_code},
     modules::numbers::next_sequence,
@@ -120,7 +120,7 @@ async fn commit_order(
     let now_ms = ctx.now_ms();
     let expires_ms = now_ms + ctx.rules.order_lifetime_ms;
     let new_sale = sale::ActiveModel {
-        token: Set(clock::random_text(&*ctx.random, TOKEN_CHARS)),
+        token: Set(SaleToken(clock::random_text(&*ctx.random, TOKEN_CHARS))),
         form_key: Set(request.form_key.clone()),
         operator_id: Set(machine.operator_id),
         machine_id: Set(machine.id),
@@ -315,7 +315,7 @@ pub(crate) async fn pay_url(ctx: &Context, sale: &sale::Model) -> Result<Option<
 }
 
 /// Where a payer goes who is to be handed over: to the provider, or to the sale's page, which shows or calls what is needed.
-fn next_url(ctx: &Context, token: &str, handoff: &Handoff) -> String {
+fn next_url(ctx: &Context, token: &SaleToken, handoff: &Handoff) -> String {
     match handoff {
         Handoff::Redirect { url } => url.clone(),
         Handoff::Invoke(_) | Handoff::Code { .. } => sale_url(ctx, token),
@@ -361,7 +361,7 @@ pub struct OrderRequest {
 #[derive(Debug, Clone)]
 pub struct Checkout {
     /// The sale's public token.
-    pub token: String,
+    pub token: SaleToken,
     /// An absolute address: the provider's page, or that of the sale.
     pub next: String,
 }

@@ -6,6 +6,7 @@ use crate::{
         after_commit::{AfterCommit, publish_after_commit},
         apply_payment_fact::apply_fact,
     },
+    ids::SaleId,
     payments::{
         accounts::account,
         attempt,
@@ -50,7 +51,7 @@ pub(crate) async fn poll_attempt(ctx: &Context, attempt: attempt::Model) -> Resu
             let mut after = AfterCommit::default();
             let outcome = apply_fact(ctx, txn, account, fact, &mut after).await?;
             if outcome == Outcome::Applied {
-                tracing::info!(attempt = attempt.id, "polling found out what became of a payment");
+                tracing::info!(attempt = %attempt.id, "polling found out what became of a payment");
             } else if !AttemptState::OPEN.contains(&attempt.state) {
                 // It was closed, and asked about only because a payment was told of.
                 stop_polling(txn, attempt.id).await?;
@@ -98,7 +99,7 @@ async fn close(provider: &dyn Provider, numbers: &TradeNumbers) -> Result<CloseO
 
 fn record_failed_query(attempt: &attempt::Model, error: &ProviderError) -> Result<()> {
     metrics::counter!("coinwire_provider_errors_total").increment(1);
-    tracing::warn!(attempt = attempt.id, %error, "the provider gave no usable answer about a payment");
+    tracing::warn!(attempt = %attempt.id, %error, "the provider gave no usable answer about a payment");
     Ok(())
 }
 
@@ -127,7 +128,7 @@ async fn postpone_poll(ctx: &Context, attempt: &attempt::Model) -> Result<Option
 }
 
 /// Somebody looks at a sale that awaits payment: the provider is asked soon.
-pub(crate) async fn poll_soon(ctx: &Context, sale_id: i64) -> Result<()> {
+pub(crate) async fn poll_soon(ctx: &Context, sale_id: SaleId) -> Result<()> {
     let soon_ms = ctx.now_ms() + ctx.rules.poll_watched_ms;
     let waiting = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))

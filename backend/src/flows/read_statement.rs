@@ -10,6 +10,7 @@ use crate::{
         after_commit::alarm,
         reconcile::{StatementOutcome, reconcile},
     },
+    ids::AccountId,
     payments::{
         account,
         accounts::account,
@@ -85,7 +86,7 @@ async fn reopen_future_days(ctx: &Context, account: &account::Model, provider: &
     if statement::Entity::find().filter(doubtful.clone()).count(ctx.db.read()).await? == 0 {
         return Ok(false);
     }
-    tracing::warn!(account = account.id, "the clock was ahead: some of the provider's statements are read again");
+    tracing::warn!(account = %account.id, "the clock was ahead: some of the provider's statements are read again");
     let beginning = provider.profile().calendar.day_of(read_since_ms(ctx, account));
     ctx.db
         .write(|txn| async move {
@@ -110,8 +111,8 @@ async fn reopen_future_days(ctx: &Context, account: &account::Model, provider: &
 }
 
 /// When a day's statement is asked for first, by the process's own time.
-fn statement_due_ms(ctx: &Context, account_id: i64, day: i64, provider: &dyn Provider) -> i64 {
-    let spread_ms = (account_id.wrapping_mul(7_919) * 1_000).rem_euclid(ctx.rules.statement_spread_ms.max(1));
+fn statement_due_ms(ctx: &Context, account_id: AccountId, day: i64, provider: &dyn Provider) -> i64 {
+    let spread_ms = (account_id.0.wrapping_mul(7_919) * 1_000).rem_euclid(ctx.rules.statement_spread_ms.max(1));
     ctx.now_ms() + (provider.profile().calendar.ready_ms(day) + spread_ms - ctx.wall_ms()).max(0)
 }
 
@@ -171,7 +172,7 @@ async fn claim_statement(ctx: &Context, row: &statement::Model) -> Result<bool> 
 
 fn statement_failed(ctx: &Context, account: &account::Model, row: &statement::Model, error: &ProviderError) {
     metrics::counter!("coinwire_provider_errors_total").increment(1);
-    tracing::warn!(account = account.id, day = row.day, %error, "the provider's statement could not be had");
+    tracing::warn!(account = %account.id, day = row.day, %error, "the provider's statement could not be had");
     if (row.tries + 1) % TRIES_PER_ALARM == 0 {
         let message = format!("the payment provider's daily statement cannot be had: {error}");
         alarm(ctx, account.operator_id, None, message);

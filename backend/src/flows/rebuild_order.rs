@@ -84,7 +84,7 @@ async fn rebuild_sale(
     machine: &machine::Model,
     attachment: &OrderAttachment,
 ) -> Result<sale::Model> {
-    if let Some(known) = sale::Entity::find().filter(sale::Column::Token.eq(&attachment.token)).one(txn).await? {
+    if let Some(known) = sale::Entity::find().filter(sale::Column::Token.eq(attachment.token.clone())).one(txn).await? {
         return Ok(known);
     }
     let price = price::Entity::find()

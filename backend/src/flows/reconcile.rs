@@ -6,6 +6,7 @@ use crate::{
         after_commit::{AfterCommit, publish_after_commit},
         apply_payment_fact::apply_fact,
     },
+    ids::AccountId,
     payments::{
         account,
         accounts::accounts_of,
@@ -72,7 +73,7 @@ pub(crate) async fn reconcile(
                 Ok(news) => apply_news(ctx, account, &news, &mut reading).await?,
                 // Of this trade alone: it must not keep all that follows from being read.
                 Err(error @ (ProviderError::Refused { .. } | ProviderError::Untrusted(_))) => {
-                    tracing::warn!(account = account.id, %out_trade_no, %error, "a trade of a statement cannot be looked up");
+                    tracing::warn!(account = %account.id, %out_trade_no, %error, "a trade of a statement cannot be looked up");
                     reading.unread += news.len();
                 }
                 Err(error) => return Ok(Err(error)),
@@ -84,7 +85,7 @@ pub(crate) async fn reconcile(
 
 /// Our numbers of the payments that refunds and disputes name by the provider's own: those we know, and those that the
 /// statement itself tells.
-async fn own_numbers(ctx: &Context, account_id: i64, facts: &[Fact]) -> Result<BTreeMap<String, String>> {
+async fn own_numbers(ctx: &Context, account_id: AccountId, facts: &[Fact]) -> Result<BTreeMap<String, String>> {
     let theirs: Vec<&str> = facts
         .iter()
         .filter_map(|fact| match fact {
@@ -118,7 +119,12 @@ async fn own_numbers(ctx: &Context, account_id: i64, facts: &[Fact]) -> Result<B
 }
 
 /// What we know of some trades of an account, and which of them are of another one of its operator's `accounts`.
-async fn known_of(ctx: &Context, account_id: i64, accounts: &[i64], trades: &[(&str, Vec<&Fact>)]) -> Result<Known> {
+async fn known_of(
+    ctx: &Context,
+    account_id: AccountId,
+    accounts: &[AccountId],
+    trades: &[(&str, Vec<&Fact>)],
+) -> Result<Known> {
     // Our numbers are random: one that is another account's is that account's payment.
     let (attempts, elsewhere): (Vec<_>, Vec<_>) = attempt::Entity::find()
         .filter(attempt::Column::AccountId.is_in(accounts.iter().copied()))
@@ -143,7 +149,7 @@ async fn known_of(ctx: &Context, account_id: i64, accounts: &[i64], trades: &[(&
         attempts: attempts.iter().map(|attempt| (attempt.out_trade_no.clone(), attempt.numbers())).collect(),
         elsewhere: elsewhere.into_iter().map(|attempt| attempt.out_trade_no).collect(),
         paid: attempts.into_iter().filter(is_paid).map(|attempt| attempt.out_trade_no).collect(),
-        refunds: refunds.into_iter().map(|refund| (refund.out_refund_no, refund.state)).collect(),
+        refunds: refunds.into_iter().map(|refund| (refund.out_refund_no.clone(), refund)).collect(),
     })
 }
 
@@ -175,7 +181,7 @@ async fn refreshed(
                     out_refund_no: out_refund_no.clone(),
                     reference: told.as_ref().map(|told| told.provider_refund_id.clone()),
                 };
-                let state = match provider.query_refund(&refund).await {
+                let state = match provider.query_refund(&refund).await.map(|answer| answer.state) {
                     // A number of a form that the provider gives and does not take: its statement stands.
                     Ok(RefundState::NotFound) | Err(ProviderError::Refused { .. }) => *state,
                     answer => answer?,
@@ -233,7 +239,7 @@ async fn apply_news(
     for (fact, outcome) in news.iter().zip(outcomes) {
         if outcome == Outcome::Applied {
             reading.learned += 1;
-            tracing::info!(account = account.id, "learned by the provider's statement: {}", describe(fact));
+            tracing::info!(account = %account.id, "learned by the provider's statement: {}", describe(fact));
         }
     }
     Ok(())
@@ -247,7 +253,7 @@ fn has_own_attachment(ctx: &Context, fact: &Fact) -> bool {
     OrderAttachment::read(&ctx.attachment_key, out_trade_no, &paid.attach).is_some()
 }
 
-async fn store_orphan(ctx: &Context, txn: &DatabaseTransaction, account_id: i64, fact: &Fact) -> Result<()> {
+async fn store_orphan(ctx: &Context, txn: &DatabaseTransaction, account_id: AccountId, fact: &Fact) -> Result<()> {
     let event_id = format!("statement {}", describe(fact));
     let known = inbox::Entity::find()
         .filter(inbox::Column::AccountId.eq(account_id))
@@ -278,8 +284,8 @@ struct Known {
     paid: BTreeSet<String>,
     /// Numbers of attempts that another account has.
     elsewhere: BTreeSet<String>,
-    /// States of refunds, by their numbers.
-    refunds: BTreeMap<String, RefundProgress>,
+    /// Refunds, by their numbers.
+    refunds: BTreeMap<String, refund::Model>,
 }
 
 impl Known {
@@ -301,9 +307,12 @@ impl Known {
         match fact {
             Fact::Payment { out_trade_no, .. } => !self.paid.contains(out_trade_no),
             // One of ours that is under way is asked about until it is through.
-            Fact::Refund { out_refund_no, state, .. } => {
-                let known = self.refunds.get(out_refund_no).copied();
-                known.is_none_or(|known| known == RefundProgress::Cancelled) && *state != RefundState::Closed
+            Fact::Refund { out_refund_no, state, told } => {
+                let is_known = self.refunds.get(out_refund_no).is_some_and(|known| {
+                    let same_amount = told.as_ref().is_none_or(|told| told.amount_minor == known.amount_minor);
+                    known.state != RefundProgress::Cancelled && same_amount
+                });
+                !is_known && *state != RefundState::Closed
             }
             Fact::Dispute(_) => true,
         }

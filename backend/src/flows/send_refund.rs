@@ -110,8 +110,9 @@ async fn ask_for_refund(
         let known = provider.query_refund(&numbers).await;
         // A refund that the provider has accepted, or that was made elsewhere, is not requested again.
         let was_taken = [RefundProgress::Processing, RefundProgress::Done].contains(&refund.state);
-        if !matches!(known, Ok(RefundState::NotFound)) || was_taken || refund.is_external() {
-            return Ok(known.map(|state| RefundAnswer { state, reference: None }));
+        if !matches!(known, Ok(RefundAnswer { state: RefundState::NotFound, .. })) || was_taken || refund.is_external()
+        {
+            return Ok(known);
         }
     }
     let request = RefundRequest {
@@ -147,7 +148,8 @@ async fn refund_answered(ctx: &Context, asked: &refund::Model, answer: RefundAns
                 let change = refund::ActiveModel { id: Set(refund.id), reference, ..Default::default() };
                 change.update_without_returning(txn).await?;
             }
-            refund_moved(ctx, txn, refund, answer.state, FactSource::Queried, &mut after).await?;
+            refund_moved(ctx, txn, refund, (answer.state, answer.amount_minor), FactSource::Queried, &mut after)
+                .await?;
             Ok(after)
         })
         .await?;
@@ -205,7 +207,7 @@ fn is_conclusive_refusal(refund: &refund::Model) -> bool {
 /// The provider did not take it: it is tried again under the same number, until a person must look.
 async fn refund_refused(ctx: &Context, refund: &refund::Model, error: ProviderError) -> Result<()> {
     metrics::counter!("coinwire_provider_errors_total").increment(1);
-    tracing::warn!(refund = refund.id, %error, "a refund was not taken");
+    tracing::warn!(refund = %refund.id, %error, "a refund was not taken");
     let note: String = error.to_string().chars().take(NOTE_CHARS).collect();
     let note = &note;
     ctx.db
@@ -229,7 +231,7 @@ async fn refund_refused(ctx: &Context, refund: &refund::Model, error: ProviderEr
         ProviderError::Refused { .. }
             if refund.tries + 1 >= ctx.rules.refund_tries_max && is_conclusive_refusal(refund) =>
         {
-            refund_answered(ctx, refund, RefundAnswer { state: RefundState::Abnormal, reference: None }).await
+            refund_answered(ctx, refund, RefundState::Abnormal.into()).await
         }
         ProviderError::Refused { .. }
         | ProviderError::Unknown(_)

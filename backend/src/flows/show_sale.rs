@@ -3,15 +3,16 @@
 use crate::{
     Context, Error, Result,
     flows::poll_payment::poll_soon,
+    ids::{SaleId, SaleToken},
     payments::{accounts::account, attempt, method::Handoff, states::AttemptState},
     sales::{sale, shapes::SaleView, state::SaleState, views::with_details},
 };
 use sea_orm::{QueryOrder, prelude::*};
 
 /// A sale by its public token. While it awaits payment, the provider is asked soon what became of it.
-pub async fn sale(ctx: &Context, token: &str) -> Result<SaleView> {
+pub async fn sale(ctx: &Context, token: &SaleToken) -> Result<SaleView> {
     let sale = sale::Entity::find()
-        .filter(sale::Column::Token.eq(token))
+        .filter(sale::Column::Token.eq(token.clone()))
         .one(ctx.db.read())
         .await?
         .ok_or(Error::NotFound("sale"))?;
@@ -30,7 +31,7 @@ pub async fn sale(ctx: &Context, token: &str) -> Result<SaleView> {
 }
 
 /// A hand-off as it is to be shown now, by the provider of the attempt that it is of.
-async fn renewed(ctx: &Context, sale_id: i64, handoff: Handoff) -> Result<Option<Handoff>> {
+async fn renewed(ctx: &Context, sale_id: SaleId, handoff: Handoff) -> Result<Option<Handoff>> {
     let attempt = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
         .filter(attempt::Column::State.eq(AttemptState::Pending))

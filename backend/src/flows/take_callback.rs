@@ -6,6 +6,7 @@ use crate::{
         after_commit::{AfterCommit, publish_after_commit},
         apply_payment_fact::apply_notified_fact,
     },
+    ids::AccountId,
     payments::{
         account,
         accounts::provider,
@@ -104,13 +105,13 @@ async fn take(
             return Ok(());
         }
         CallbackContent::Foreign(whose) => {
-            tracing::warn!(account = account.id, whose, "a callback concerns another merchant");
+            tracing::warn!(account = %account.id, whose, "a callback concerns another merchant");
             Err((Outcome::Foreign, "a callback concerns another merchant"))
         }
         // The facts will come from a query or from the statement.
         CallbackContent::NotUnderstood(why) => {
             metrics::counter!("coinwire_callbacks_not_understood_total").increment(1);
-            tracing::warn!(account = account.id, why, "a callback is authentic and not understood");
+            tracing::warn!(account = %account.id, why, "a callback is authentic and not understood");
             Err((Outcome::Unreadable, "a callback of the payment provider was not understood"))
         }
     };
@@ -164,7 +165,7 @@ async fn account_by_token(ctx: &Context, token: &str) -> crate::Result<Option<ac
     Ok(account::Entity::find().filter(account::Column::Token.eq(token)).one(ctx.db.read()).await?)
 }
 
-async fn known_event(ctx: &Context, account_id: i64, event_id: &str) -> crate::Result<bool> {
+async fn known_event(ctx: &Context, account_id: AccountId, event_id: &str) -> crate::Result<bool> {
     let found = inbox::Entity::find()
         .filter(inbox::Column::AccountId.eq(account_id))
         .filter(inbox::Column::EventId.eq(event_id))
@@ -174,7 +175,7 @@ async fn known_event(ctx: &Context, account_id: i64, event_id: &str) -> crate::R
 }
 
 fn inbox_row(
-    account_id: i64,
+    account_id: AccountId,
     raw: RawCallback<'_>,
     verified: &VerifiedCallback,
     kept_headers: &[&str],

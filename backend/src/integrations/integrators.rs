@@ -122,7 +122,7 @@ pub(crate) async fn publish_pulse_to_integrators(ctx: &Context, machine: &machin
 pub(crate) async fn publish_sale_to_integrators(ctx: &Context, sale: &sale::Model) {
     let json = SaleJson {
         v: JSON_VERSION,
-        sale: &sale.token,
+        sale: &sale.token.0,
         state: sale.state.as_str(),
         reason: &sale.reason,
         at_ms: ctx.wall_ms(),

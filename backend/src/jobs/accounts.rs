@@ -14,7 +14,12 @@ where
     let most = i64::try_from(ctx.rules.account_calls_max).unwrap_or(i64::MAX).saturating_add(1);
     let rows = i64::try_from(ctx.rules.batch_rows).unwrap_or(i64::MAX);
     let sql = fair_query(entity.table_name(), busy.len());
-    let values: Vec<Value> = [ctx.now_ms()].into_iter().chain(busy).chain([most, rows]).map(Value::from).collect();
+    let values: Vec<Value> = [ctx.now_ms()]
+        .into_iter()
+        .chain(busy.into_iter().map(|account| account.0))
+        .chain([most, rows])
+        .map(Value::from)
+        .collect();
     let statement = Statement::from_sql_and_values(ctx.db.read().get_database_backend(), sql, values);
     Ok(E::Model::find_by_statement(statement).all(ctx.db.read()).await?)
 }

@@ -28,7 +28,7 @@ pub(crate) async fn due_statements(ctx: &Context) -> Result<Due> {
             let (_begun, _pass) = (begun, pass);
             let (account, day) = (statement.account_id, statement.day);
             if let Err(error) = read_statement(&backend, statement).await {
-                tracing::warn!(account, day, %error, "could not read a statement; will try again");
+                tracing::warn!(%account, day, %error, "could not read a statement; will try again");
             }
         }));
     }

@@ -26,7 +26,7 @@ pub(crate) mod txn;
 
 use crate::{
     Context, Error, Result,
-    ids::{MachineId, OperatorId},
+    ids::{MachineId, OperatorId, SaleId},
     money::Currency,
 };
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QuerySelect, prelude::*};
@@ -127,7 +127,7 @@ pub(crate) struct Posting {
     pub kind: Kind,
     pub reference: String,
     pub operator_id: OperatorId,
-    pub sale_id: Option<i64>,
+    pub sale_id: Option<SaleId>,
     pub machine_id: Option<MachineId>,
     /// Positive, in minor units; of a correction it may be negative.
     pub amount_minor: i64,

@@ -1,7 +1,7 @@
 //! A posting: entries that sum to zero.
 
 use crate::{
-    ids::{MachineId, OperatorId},
+    ids::{MachineId, OperatorId, SaleId},
     ledger::Kind,
 };
 use sea_orm::entity::prelude::*;
@@ -15,7 +15,7 @@ pub struct Model {
     pub kind: Kind,
     pub reference: String,
     pub operator_id: OperatorId,
-    pub sale_id: Option<i64>,
+    pub sale_id: Option<SaleId>,
     pub machine_id: Option<MachineId>,
     pub at_ms: i64,
 }

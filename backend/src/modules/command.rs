@@ -1,5 +1,6 @@
 //! A command to a module. Due when it is to be sent next.
 
+use crate::ids::SaleId;
 use sea_orm::entity::prelude::*;
 
 /// A command to a module. Due when it is to be sent next.
@@ -10,7 +11,7 @@ pub struct Model {
     pub id: i64,
     pub module_id: String,
     pub sequence: i64,
-    pub sale_id: Option<i64>,
+    pub sale_id: Option<SaleId>,
     pub action: String,
     pub payload: Vec<u8>,
     pub state: CommandState,

@@ -3,6 +3,7 @@
 
 use crate::{
     Context, Error, Result, clock,
+    ids::SaleId,
     modules::{
         command::{self, ActiveModel, Column, CommandState, Entity},
         module,
@@ -141,7 +142,7 @@ pub(crate) async fn open_credits(ctx: &Context, module_id: &str) -> Result<usize
 }
 
 /// Whether a sale's credit was given up because its module said nothing.
-pub(crate) async fn credit_unanswered(db: &impl ConnectionTrait, sale_id: i64) -> Result<bool> {
+pub(crate) async fn credit_unanswered(db: &impl ConnectionTrait, sale_id: SaleId) -> Result<bool> {
     let silent = Entity::find()
         .filter(Column::SaleId.eq(sale_id))
         .filter(Column::State.eq(CommandState::Silent))

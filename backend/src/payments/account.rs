@@ -1,6 +1,6 @@
 //! An operator's account with a payment provider.
 
-use crate::ids::OperatorId;
+use crate::{ids::AccountId, ids::OperatorId};
 use sea_orm::entity::prelude::*;
 
 /// An operator's account with a payment provider.
@@ -8,7 +8,7 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "merchant_accounts")]
 pub struct Model {
     #[sea_orm(primary_key)]
-    pub id: i64,
+    pub id: AccountId,
     pub operator_id: OperatorId,
     pub provider: String,
     pub token: String,

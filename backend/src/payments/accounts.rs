@@ -3,7 +3,7 @@
 use crate::{
     Context, Error, Result,
     access::{actor::Actor, operations::Operation},
-    ids::OperatorId,
+    ids::{AccountId, OperatorId},
     payments::{account, provider::Provider},
 };
 use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, prelude::*};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MerchantRow {
     /// Its number.
-    pub account_id: i64,
+    pub account_id: AccountId,
     /// The operator's number.
     pub operator_id: OperatorId,
     /// The provider's word.
@@ -78,13 +78,13 @@ pub(crate) async fn account_of_identity(
 }
 
 /// The numbers of an operator's accounts.
-pub(crate) async fn accounts_of(store: &impl ConnectionTrait, operator_id: OperatorId) -> Result<Vec<i64>> {
+pub(crate) async fn accounts_of(store: &impl ConnectionTrait, operator_id: OperatorId) -> Result<Vec<AccountId>> {
     let own = account::Entity::find().filter(account::Column::OperatorId.eq(operator_id));
     Ok(own.select_only().column(account::Column::Id).into_tuple().all(store).await?)
 }
 
 /// The account of that number, with its provider.
-pub(crate) async fn account(ctx: &Context, account_id: i64) -> Result<(account::Model, Arc<dyn Provider>)> {
+pub(crate) async fn account(ctx: &Context, account_id: AccountId) -> Result<(account::Model, Arc<dyn Provider>)> {
     let account = account::Entity::find_by_id(account_id)
         .one(ctx.db.read())
         .await?

@@ -1,6 +1,11 @@
 //! An attempt to pay a sale. Due when the provider is to be asked next.
 
-use crate::payments::{method::Handoff, provider::TradeNumbers, states::AttemptState};
+use crate::{
+    ids::AccountId,
+    ids::AttemptId,
+    ids::SaleId,
+    payments::{method::Handoff, provider::TradeNumbers, states::AttemptState},
+};
 use sea_orm::{ActiveValue::Set, entity::prelude::*};
 
 /// An attempt to pay a sale. Due when the provider is to be asked next.
@@ -8,9 +13,9 @@ use sea_orm::{ActiveValue::Set, entity::prelude::*};
 #[sea_orm(table_name = "payment_attempts")]
 pub struct Model {
     #[sea_orm(primary_key)]
-    pub id: i64,
-    pub sale_id: i64,
-    pub account_id: i64,
+    pub id: AttemptId,
+    pub sale_id: SaleId,
+    pub account_id: AccountId,
     pub out_trade_no: String,
     pub provider_txn_id: Option<String>,
     pub state: AttemptState,

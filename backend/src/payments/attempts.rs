@@ -1,10 +1,10 @@
 //! Rows of payment attempts.
 
-use crate::{Result, payments::attempt};
+use crate::{Result, ids::AttemptId, payments::attempt};
 use sea_orm::{DatabaseTransaction, prelude::*, sea_query::Expr};
 
 /// Keeps the provider's reference of an order that is known by none yet.
-pub(crate) async fn keep_reference(txn: &DatabaseTransaction, attempt_id: i64, reference: &str) -> Result<()> {
+pub(crate) async fn keep_reference(txn: &DatabaseTransaction, attempt_id: AttemptId, reference: &str) -> Result<()> {
     attempt::Entity::update_many()
         .col_expr(attempt::Column::Reference, Expr::value(reference))
         .filter(attempt::Column::Id.eq(attempt_id))
@@ -14,7 +14,7 @@ pub(crate) async fn keep_reference(txn: &DatabaseTransaction, attempt_id: i64, r
     Ok(())
 }
 
-pub(crate) async fn stop_polling(txn: &DatabaseTransaction, attempt_id: i64) -> Result<()> {
+pub(crate) async fn stop_polling(txn: &DatabaseTransaction, attempt_id: AttemptId) -> Result<()> {
     attempt::Entity::update_many()
         .col_expr(attempt::Column::DueMs, Expr::value(Option::<i64>::None))
         .filter(attempt::Column::Id.eq(attempt_id))

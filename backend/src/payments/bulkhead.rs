@@ -4,13 +4,13 @@
 use crate::{
     Rules,
     clock::Clock,
+    ids::AccountId,
     payments::{
         breaker::{Breaker, Entry},
         method::{Handoff, Method, Payer},
         provider::{
             CallbackError, CloseOutcome, Created, PaymentRequest, Profile, Provider, ProviderError, RawCallback,
-            RefundAnswer, RefundNumbers, RefundRequest, RefundState, Statement, TradeNumbers, TradeState,
-            VerifiedCallback,
+            RefundAnswer, RefundNumbers, RefundRequest, Statement, TradeNumbers, TradeState, VerifiedCallback,
         },
     },
 };
@@ -55,14 +55,14 @@ impl Inside {
 
 /// A merchant account's bulkhead.
 pub(crate) struct Bulkhead {
-    account_id: i64,
+    account_id: AccountId,
     clock: Arc<dyn Clock>,
     rules: Arc<Rules>,
     inside: Mutex<Inside>,
 }
 
 impl Bulkhead {
-    pub fn new(account_id: i64, clock: Arc<dyn Clock>, rules: Arc<Rules>) -> Self {
+    pub fn new(account_id: AccountId, clock: Arc<dyn Clock>, rules: Arc<Rules>) -> Self {
         Self { account_id, clock, rules, inside: Mutex::default() }
     }
 
@@ -112,7 +112,7 @@ impl Bulkhead {
             was_tripped
         };
         if was_tripped {
-            tracing::info!(account = self.account_id, "the payment provider of a merchant account answers again");
+            tracing::info!(account = %self.account_id, "the payment provider of a merchant account answers again");
             self.show(false);
         }
     }
@@ -121,7 +121,7 @@ impl Bulkhead {
         let opened = self.inside().breaker.failed(&self.rules, self.clock.now_ms());
         if opened {
             tracing::warn!(
-                account = self.account_id,
+                account = %self.account_id,
                 "the payment provider of a merchant account does not answer: its orders are refused until it does"
             );
             metrics::counter!("coinwire_provider_breaker_openings_total").increment(1);
@@ -240,7 +240,7 @@ impl Provider for MonitoredProvider {
         self.watch(self.provider.refund(request)).await
     }
 
-    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError> {
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundAnswer, ProviderError> {
         self.watch(self.provider.query_refund(refund)).await
     }
 

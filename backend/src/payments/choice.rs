@@ -1,7 +1,10 @@
 //! Which account takes a method's payments: at one machine, or at all of an operator's machines that have no choice of
 //! their own.
 
-use crate::ids::{MachineId, OperatorId};
+use crate::{
+    ids::AccountId,
+    ids::{MachineId, OperatorId},
+};
 use sea_orm::entity::prelude::*;
 
 /// Which account takes a method's payments.
@@ -15,7 +18,7 @@ pub struct Model {
     pub machine_id: MachineId,
     pub provider: String,
     pub method: String,
-    pub account_id: i64,
+    pub account_id: AccountId,
 }
 
 /// Stands for all of an operator's machines; no machine has this number.

@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    ids::{MachineId, OperatorId},
+    ids::{AccountId, MachineId, OperatorId},
     payments::choice,
 };
 use sea_orm::{ActiveValue::Set, Condition, DatabaseTransaction, prelude::*};
@@ -13,7 +13,7 @@ pub(crate) struct Choice<'a> {
     pub machine_id: MachineId,
     pub provider: &'a str,
     pub method: &'a str,
-    pub account_id: i64,
+    pub account_id: AccountId,
 }
 
 impl Choice<'_> {

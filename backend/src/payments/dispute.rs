@@ -1,6 +1,6 @@
 //! A dispute: the payer's bank took the money back, and somebody decides.
 
-use crate::payments::states::DisputeStanding;
+use crate::{ids::AccountId, ids::AttemptId, ids::SaleId, payments::states::DisputeStanding};
 use sea_orm::entity::prelude::*;
 
 /// A dispute: the payer's bank took the money back, and somebody decides.
@@ -9,9 +9,9 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub account_id: i64,
-    pub sale_id: i64,
-    pub attempt_id: i64,
+    pub account_id: AccountId,
+    pub sale_id: SaleId,
+    pub attempt_id: AttemptId,
     pub dispute_id: String,
     pub amount_minor: i64,
     pub fee_minor: i64,

@@ -2,11 +2,12 @@
 
 use crate::{
     Error, Result,
+    ids::{AccountId, AttemptId},
     payments::{attempt, provider::ToldTrade, refund},
 };
 use sea_orm::{Condition, DatabaseTransaction, QueryOrder, prelude::*};
 
-pub(crate) async fn find_attempt_row(txn: &DatabaseTransaction, attempt_id: i64) -> Result<attempt::Model> {
+pub(crate) async fn find_attempt_row(txn: &DatabaseTransaction, attempt_id: AttemptId) -> Result<attempt::Model> {
     attempt::Entity::find_by_id(attempt_id)
         .one(txn)
         .await?
@@ -15,7 +16,7 @@ pub(crate) async fn find_attempt_row(txn: &DatabaseTransaction, attempt_id: i64)
 
 pub(crate) async fn find_attempt(
     txn: &DatabaseTransaction,
-    account_id: i64,
+    account_id: AccountId,
     number: &str,
 ) -> Result<Option<attempt::Model>> {
     Ok(attempt::Entity::find()
@@ -28,7 +29,7 @@ pub(crate) async fn find_attempt(
 /// The attempt that a refund or a dispute names.
 pub(crate) async fn find_told_attempt(
     txn: &DatabaseTransaction,
-    account_id: i64,
+    account_id: AccountId,
     told: &ToldTrade,
 ) -> Result<Option<attempt::Model>> {
     match told {
@@ -51,7 +52,7 @@ pub(crate) fn has_number_of_theirs<'a>(numbers: impl IntoIterator<Item = &'a str
 
 pub(crate) async fn find_refund(
     txn: &DatabaseTransaction,
-    account_id: i64,
+    account_id: AccountId,
     number: &str,
 ) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()

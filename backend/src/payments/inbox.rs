@@ -1,5 +1,6 @@
 //! A callback that was believed, as it came.
 
+use crate::ids::AccountId;
 use sea_orm::entity::prelude::*;
 
 /// A callback that was believed, as it came.
@@ -8,7 +9,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub account_id: i64,
+    pub account_id: AccountId,
     pub event_id: String,
     pub outcome: String,
     pub headers: String,

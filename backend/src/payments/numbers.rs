@@ -2,6 +2,7 @@
 
 use crate::{
     Context, Result, clock,
+    ids::AccountId,
     payments::{attempt, found::find_refund, states::Cause},
 };
 use aws_lc_rs::digest;
@@ -42,7 +43,11 @@ pub(crate) async fn next_free_number(
 }
 
 /// The next number after one that cannot be used any more.
-pub(crate) async fn next_number_after(txn: &DatabaseTransaction, account_id: i64, number: &str) -> Result<String> {
+pub(crate) async fn next_number_after(
+    txn: &DatabaseTransaction,
+    account_id: AccountId,
+    number: &str,
+) -> Result<String> {
     let mut number = number_after(number);
     while find_refund(txn, account_id, &number).await?.is_some() {
         number = number_after(&number);

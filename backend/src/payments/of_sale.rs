@@ -2,6 +2,7 @@
 
 use crate::{
     Context, Result,
+    ids::{AttemptId, SaleId},
     ledger::{Kind, Posting},
     payments::{
         attempt, dispute, refund,
@@ -19,7 +20,7 @@ pub(crate) fn refund_posting(ctx: &Context, sale: &sale::Model, refund: &refund:
 
 /// The word under which a refund's cause is stored: people may give back more than once, and a refund that was taken back
 /// may be asked for again.
-pub(crate) async fn cause_word(txn: &DatabaseTransaction, attempt_id: i64, cause: Cause) -> Result<String> {
+pub(crate) async fn cause_word(txn: &DatabaseTransaction, attempt_id: AttemptId, cause: Cause) -> Result<String> {
     let before = refund::Entity::find()
         .filter(refund::Column::AttemptId.eq(attempt_id))
         .filter(refund::Column::OutsideId.eq(""))
@@ -42,7 +43,7 @@ pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
 }
 
 /// What went back, or is going back, of the sale's own payment: by us, by people, and by refunds made at the provider.
-pub(crate) async fn returning_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+pub(crate) async fn returning_minor(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<i64> {
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
@@ -53,7 +54,7 @@ pub(crate) async fn returning_minor(txn: &DatabaseTransaction, sale_id: i64) -> 
 }
 
 /// What went back, or is going back, of a sale by refunds made at the provider.
-async fn externally_refunded_minor(txn: &DatabaseTransaction, sale_id: i64) -> Result<i64> {
+async fn externally_refunded_minor(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<i64> {
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::OutsideId.ne(""))
@@ -76,7 +77,7 @@ pub(crate) async fn externally_returned_minor(txn: &DatabaseTransaction, row: &s
 
 /// The refund that the sale's way asked for: not one made elsewhere, nor that of a second payment, nor what people gave back
 /// beside it.
-pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<refund::Model>> {
+pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::OutsideId.eq(""))
@@ -88,13 +89,13 @@ pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: i64) -> Resul
 }
 
 /// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
-pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<attempt::Model>> {
+pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<Option<attempt::Model>> {
     let paid = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
         .filter(attempt::Column::State.eq(AttemptState::Paid))
         .all(txn)
         .await?;
-    let refunded: Vec<i64> = refund::Entity::find()
+    let refunded: Vec<_> = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::Cause.eq(Cause::SecondPayment.as_str()))
         .all(txn)
@@ -106,7 +107,7 @@ pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Res
 }
 
 /// An attempt's refunds that came about or may yet.
-pub(crate) async fn refunds_of(txn: &DatabaseTransaction, attempt_id: i64) -> Result<Vec<refund::Model>> {
+pub(crate) async fn refunds_of(txn: &DatabaseTransaction, attempt_id: AttemptId) -> Result<Vec<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::AttemptId.eq(attempt_id))
         .filter(refund::Column::State.ne(RefundProgress::Cancelled))
@@ -121,7 +122,7 @@ pub(crate) async fn refundable_minor(txn: &DatabaseTransaction, attempt: &attemp
 }
 
 /// What of an attempt was lost in disputes.
-pub(crate) async fn lost_in_disputes_minor(txn: &DatabaseTransaction, attempt_id: i64) -> Result<i64> {
+pub(crate) async fn lost_in_disputes_minor(txn: &DatabaseTransaction, attempt_id: AttemptId) -> Result<i64> {
     let lost = dispute::Entity::find()
         .filter(dispute::Column::AttemptId.eq(attempt_id))
         .filter(dispute::Column::State.eq(DisputeStanding::Lost))

@@ -222,13 +222,21 @@ pub struct RefundRequest {
     pub notify_url: String,
 }
 
-/// What the provider answers to a refund we asked for.
+/// What the provider answers about a refund of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundAnswer {
     /// Where it stands: some providers are through with it at once.
     pub state: RefundState,
     /// The provider's own reference of the refund, if it has one.
     pub reference: Option<String>,
+    /// How much the refund of that number is of, in minor units, if the provider says so.
+    pub amount_minor: Option<i64>,
+}
+
+impl From<RefundState> for RefundAnswer {
+    fn from(state: RefundState) -> Self {
+        Self { state, reference: None, amount_minor: None }
+    }
 }
 
 /// What the provider knows of a refund.
@@ -481,7 +489,7 @@ pub trait Provider: Send + Sync {
     /// Asks for a refund. Repeating it with the same number refunds once.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError>;
     /// Asks what became of a refund.
-    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError>;
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundAnswer, ProviderError>;
     /// Asks for the statement of a day of [`Profile::calendar`].
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError>;
     /// Proves a callback, opens it, and says what it means. `wall_ms` is our wall clock (unix milliseconds).

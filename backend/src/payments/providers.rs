@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result, Rules, clock,
+    ids::AccountId,
     payments::{
         account,
         bulkhead::{Bulkhead, Lane, MonitoredProvider},
@@ -68,7 +69,7 @@ pub(crate) struct OpenProviders {
     pub(crate) factory: Arc<dyn Providers>,
     clock: Arc<dyn clock::Clock>,
     rules: Arc<Rules>,
-    known: Mutex<BTreeMap<i64, Known>>,
+    known: Mutex<BTreeMap<AccountId, Known>>,
 }
 
 struct Known {
@@ -103,7 +104,7 @@ impl OpenProviders {
                 Err(error) => {
                     if !is_tried {
                         let (account, operator) = (account.id, account.operator_id.0);
-                        tracing::error!(account, operator, %error, "a merchant account cannot be used; store it anew");
+                        tracing::error!(%account, operator, %error, "a merchant account cannot be used; store it anew");
                     }
                     known.opened = Some((account.config_sealed.clone(), None));
                     Err(error)
@@ -118,7 +119,7 @@ impl OpenProviders {
         self.factory.open(&account.provider, &config)
     }
 
-    fn with<T>(&self, account_id: i64, look: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, account_id: AccountId, look: impl FnOnce(&mut Known) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         look(known.entry(account_id).or_insert_with(|| {
             let bulkhead = Bulkhead::new(account_id, self.clock.clone(), self.rules.clone());
@@ -127,12 +128,12 @@ impl OpenProviders {
     }
 
     /// An account's bulkhead.
-    pub fn bulkhead(&self, account_id: i64) -> Arc<Bulkhead> {
+    pub fn bulkhead(&self, account_id: AccountId) -> Arc<Bulkhead> {
         self.with(account_id, |known| known.bulkhead.clone())
     }
 
     /// The accounts that take no more work of that lane now.
-    pub fn saturated_accounts(&self, lane: Lane) -> Vec<i64> {
+    pub fn saturated_accounts(&self, lane: Lane) -> Vec<AccountId> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().filter(|(_, known)| !known.bulkhead.has_room(lane)).map(|(id, _)| *id).collect()
     }

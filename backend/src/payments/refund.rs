@@ -1,8 +1,14 @@
 //! A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.
 
-use crate::payments::{
-    provider::{RefundNumbers, TradeNumbers},
-    states::{Cause, RefundProgress},
+use crate::{
+    ids::AccountId,
+    ids::AttemptId,
+    ids::RefundId,
+    ids::SaleId,
+    payments::{
+        provider::{RefundNumbers, TradeNumbers},
+        states::{Cause, RefundProgress},
+    },
 };
 use sea_orm::entity::prelude::*;
 
@@ -11,10 +17,10 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "refunds")]
 pub struct Model {
     #[sea_orm(primary_key)]
-    pub id: i64,
-    pub sale_id: i64,
-    pub attempt_id: i64,
-    pub account_id: i64,
+    pub id: RefundId,
+    pub sale_id: SaleId,
+    pub attempt_id: AttemptId,
+    pub account_id: AccountId,
     pub out_refund_no: String,
     pub cause: String,
     pub amount_minor: i64,

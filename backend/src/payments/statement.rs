@@ -1,6 +1,6 @@
 //! A provider's statement of a day, to be read once. Due when it is to be asked for next.
 
-use crate::payments::states::StatementState;
+use crate::{ids::AccountId, payments::states::StatementState};
 use sea_orm::entity::prelude::*;
 
 /// A provider's statement of a day, to be read once. Due when it is to be asked for next.
@@ -9,7 +9,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub account_id: i64,
+    pub account_id: AccountId,
     /// By the provider's calendar, from 1970; 0 stands for the first one, whichever that is.
     pub day: i64,
     pub state: StatementState,

@@ -1,14 +1,17 @@
 //! Rows of daily statements.
 
-use crate::payments::{statement, states::StatementState};
+use crate::{
+    ids::AccountId,
+    payments::{statement, states::StatementState},
+};
 use sea_orm::ActiveValue::Set;
 
 /// The first row of an account: the first day follows from it.
-pub(crate) fn initial_statement(account_id: i64) -> statement::ActiveModel {
+pub(crate) fn initial_statement(account_id: AccountId) -> statement::ActiveModel {
     row(account_id, 0, 0)
 }
 
-pub(crate) fn row(account_id: i64, day: i64, due_ms: i64) -> statement::ActiveModel {
+pub(crate) fn row(account_id: AccountId, day: i64, due_ms: i64) -> statement::ActiveModel {
     statement::ActiveModel {
         account_id: Set(account_id),
         day: Set(day),

@@ -133,7 +133,7 @@ mod tests {
 
     fn choice(machine_id: i64, provider: &str, method: &str, account_id: i64) -> Choice {
         let (provider, method) = (provider.to_owned(), method.to_owned());
-        let (operator_id, machine_id) = (OperatorId(1), MachineId(machine_id));
+        let (operator_id, machine_id, account_id) = (OperatorId(1), MachineId(machine_id), AccountId(account_id));
         (choice::Model { id: 0, operator_id, machine_id, provider, method, account_id }, None)
     }
 
@@ -145,7 +145,7 @@ mod tests {
         for order in [[&all[..], &own[..]].concat(), [&own[..], &all[..]].concat()] {
             let decided = decide(order);
             let decided: Vec<_> =
-                decided.iter().map(|(choice, _)| (&*choice.provider, &*choice.method, choice.account_id)).collect();
+                decided.iter().map(|(choice, _)| (&*choice.provider, &*choice.method, choice.account_id.0)).collect();
             assert_eq!(decided, expected);
         }
     }

@@ -1,5 +1,6 @@
 //! What a person did about a sale, and why. One row a request: its key makes a repeat harmless.
 
+use crate::ids::SaleId;
 use sea_orm::entity::prelude::*;
 
 /// What a person did about a sale, and why.
@@ -8,7 +9,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    pub sale_id: i64,
+    pub sale_id: SaleId,
     pub request_key: String,
     pub action: String,
     /// What went back by it, in minor units.

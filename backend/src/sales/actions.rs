@@ -3,6 +3,7 @@
 use crate::{
     Context, Result,
     access::{actor::Actor, operations::Operation},
+    ids::SaleToken,
     sales::{action, views::permitted_sale},
 };
 use sea_orm::{QueryOrder, prelude::*};
@@ -28,7 +29,7 @@ pub struct ActionRow {
 /// # Errors
 ///
 /// `NotFound`, `Forbidden`, `Store`.
-pub async fn sale_actions(ctx: &Context, actor: &Actor, token: &str) -> Result<Vec<ActionRow>> {
+pub async fn sale_actions(ctx: &Context, actor: &Actor, token: &SaleToken) -> Result<Vec<ActionRow>> {
     let (sale, _) = permitted_sale(ctx, actor, Operation::ViewSales, token).await?;
     let actions = action::Entity::find()
         .filter(action::Column::SaleId.eq(sale.id))

@@ -2,7 +2,7 @@
 //! the payment, so that a payment of an order that the store has lost (restored from a backup) is still recognised as
 //! ours.
 
-use crate::{clock::text_of, money::Currency};
+use crate::{clock::text_of, ids::SaleToken, money::Currency};
 use aws_lc_rs::hmac;
 
 /// Which form of mark this is.
@@ -34,7 +34,7 @@ pub(crate) struct OrderAttachment {
     /// The machine's scan code.
     pub code: String,
     /// The sale's token.
-    pub token: String,
+    pub token: SaleToken,
     pub pulses: i32,
     pub amount_minor: i64,
     pub currency: Currency,
@@ -68,7 +68,7 @@ impl OrderAttachment {
         let attachment = Self {
             module_id: next()?.to_owned(),
             code: next()?.to_owned(),
-            token: next()?.to_owned(),
+            token: SaleToken(next()?.to_owned()),
             pulses: next()?.parse().ok()?,
             amount_minor: next()?.parse().ok()?,
             currency: Currency::parse(next()?)?,
@@ -87,7 +87,7 @@ mod tests {
         OrderAttachment {
             module_id: "0123456789".into(),
             code: "ABCDEFGH".into(),
-            token: "ABCDEFGHJKMNPQRSTVWX".into(),
+            token: SaleToken("ABCDEFGHJKMNPQRSTVWX".into()),
             pulses: 200,
             amount_minor: 1_000_000,
             currency: Currency::Cny,

@@ -2,17 +2,18 @@
 
 use crate::{
     Context, Error, Result,
+    ids::{SaleId, SaleToken},
     ledger::{Kind, Posting},
     sales::{sale, state::SaleState},
 };
 use sea_orm::{DatabaseTransaction, QuerySelect, prelude::*};
 
-pub(crate) fn sale_url(ctx: &Context, token: &str) -> String {
+pub(crate) fn sale_url(ctx: &Context, token: &SaleToken) -> String {
     format!("{}/sale/{token}", ctx.public_url)
 }
 
 /// Reads a sale to change it: until the transaction ends nobody else does.
-pub(crate) async fn lock_sale(txn: &DatabaseTransaction, sale_id: i64) -> Result<sale::Model> {
+pub(crate) async fn lock_sale(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<sale::Model> {
     sale::Entity::find_by_id(sale_id)
         .lock_exclusive()
         .one(txn)
@@ -21,7 +22,7 @@ pub(crate) async fn lock_sale(txn: &DatabaseTransaction, sale_id: i64) -> Result
 }
 
 /// A sale by its number.
-pub(crate) async fn sale_row(ctx: &Context, sale_id: i64) -> Result<sale::Model> {
+pub(crate) async fn sale_row(ctx: &Context, sale_id: SaleId) -> Result<sale::Model> {
     sale::Entity::find_by_id(sale_id)
         .one(ctx.db.read())
         .await?

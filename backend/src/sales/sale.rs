@@ -1,7 +1,7 @@
 //! A sale, with the price as it was when it was made.
 
 use crate::{
-    ids::{MachineId, OperatorId},
+    ids::{MachineId, OperatorId, SaleId, SaleToken},
     payments::states::DisputeStanding,
     sales::state::SaleState,
 };
@@ -12,8 +12,8 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "sales")]
 pub struct Model {
     #[sea_orm(primary_key)]
-    pub id: i64,
-    pub token: String,
+    pub id: SaleId,
+    pub token: SaleToken,
     pub form_key: String,
     pub operator_id: OperatorId,
     pub machine_id: MachineId,

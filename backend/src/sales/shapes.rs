@@ -1,7 +1,7 @@
 //! What pages are told of sales.
 
 use crate::{
-    ids::{MachineId, PriceId},
+    ids::{MachineId, PriceId, SaleToken},
     money::{Money, PaidMoney},
     payments::{
         method::{Handoff, HandoffKind, PayerApp},
@@ -76,7 +76,7 @@ pub struct PriceView {
 #[derive(Debug, Clone, Serialize)]
 pub struct SaleView {
     /// The sale's public token.
-    pub token: String,
+    pub token: SaleToken,
     /// Where it stands.
     pub state: SaleState,
     /// Why it failed, one of [`REASONS`](crate::sales::state::REASONS), or empty. A word for programs: pages have texts for each.
@@ -141,7 +141,7 @@ pub struct SalesFilter {
     /// In this state only.
     pub state: Option<SaleState>,
     /// Older than the sale of this token (for the next page).
-    pub before_token: Option<String>,
+    pub before_token: Option<SaleToken>,
 }
 
 impl SalesFilter {

@@ -7,7 +7,7 @@ use crate::{
         operations::Operation,
         operator,
     },
-    ids::{MachineId, OperatorId},
+    ids::{MachineId, OperatorId, SaleToken},
     ledger,
     machines::machine,
     money::{Money, PaidMoney},
@@ -40,7 +40,7 @@ pub async fn sales(ctx: &Context, actor: &Actor, operator_id: OperatorId, filter
     }
     if let Some(token) = &filter.before_token {
         let before = sale::Entity::find()
-            .filter(sale::Column::Token.eq(token))
+            .filter(sale::Column::Token.eq(token.clone()))
             .filter(sale::Column::OperatorId.eq(operator_id))
             .one(ctx.db.read())
             .await?
@@ -56,7 +56,7 @@ pub async fn sales(ctx: &Context, actor: &Actor, operator_id: OperatorId, filter
 /// # Errors
 ///
 /// `NotFound`, `Forbidden`, `Store`.
-pub async fn operator_sale(ctx: &Context, actor: &Actor, token: &str) -> Result<SaleRow> {
+pub async fn operator_sale(ctx: &Context, actor: &Actor, token: &SaleToken) -> Result<SaleRow> {
     let (sale, _) = permitted_sale(ctx, actor, Operation::ViewSales, token).await?;
     with_details(ctx, vec![sale]).await?.into_iter().next().ok_or(Error::NotFound("sale"))
 }
@@ -70,16 +70,16 @@ pub(crate) async fn permitted_sale<'a>(
     ctx: &Context,
     actor: &'a Actor,
     operation: Operation,
-    token: &str,
+    token: &SaleToken,
 ) -> Result<(sale::Model, Permit<'a>)> {
-    let found = sale::Entity::find().filter(sale::Column::Token.eq(token)).one(ctx.db.read()).await?;
+    let found = sale::Entity::find().filter(sale::Column::Token.eq(token.clone())).one(ctx.db.read()).await?;
     let sale = found.ok_or(Error::NotFound("sale"))?;
     let permit = actor.permit(operation, sale.operator_id, "sale")?;
     Ok((sale, permit))
 }
 
 pub(crate) async fn with_details(ctx: &Context, sales: Vec<sale::Model>) -> Result<Vec<SaleRow>> {
-    let ids: Vec<i64> = sales.iter().map(|sale| sale.id).collect();
+    let ids: Vec<_> = sales.iter().map(|sale| sale.id).collect();
     let machine_ids: Vec<MachineId> = sales.iter().map(|sale| sale.machine_id).collect();
     let machines: BTreeMap<MachineId, (machine::Model, Option<operator::Model>)> = machine::Entity::find()
         .filter(machine::Column::Id.is_in(machine_ids))
@@ -89,7 +89,7 @@ pub(crate) async fn with_details(ctx: &Context, sales: Vec<sale::Model>) -> Resu
         .into_iter()
         .map(|(machine, operator)| (machine.id, (machine, operator)))
         .collect();
-    let mut attempts: BTreeMap<i64, Vec<attempt::Model>> = BTreeMap::new();
+    let mut attempts: BTreeMap<_, Vec<attempt::Model>> = BTreeMap::new();
     let found = attempt::Entity::find()
         .filter(attempt::Column::SaleId.is_in(ids.iter().copied()))
         .order_by_asc(attempt::Column::Id)
@@ -98,7 +98,7 @@ pub(crate) async fn with_details(ctx: &Context, sales: Vec<sale::Model>) -> Resu
     for attempt in found {
         attempts.entry(attempt.sale_id).or_default().push(attempt);
     }
-    let mut refunds: BTreeMap<i64, Vec<refund::Model>> = BTreeMap::new();
+    let mut refunds: BTreeMap<_, Vec<refund::Model>> = BTreeMap::new();
     let found = refund::Entity::find()
         .filter(refund::Column::SaleId.is_in(ids))
         .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))

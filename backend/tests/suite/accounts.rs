@@ -21,7 +21,7 @@ use backend::{
         probe_module,
         take_callback::CallbackFailure,
     },
-    ids::{MachineId, PriceId},
+    ids::{AccountId, MachineId, PriceId, SaleToken},
     machines::{fleet, shapes::PriceChange},
     payments::accounts,
     sales::readiness::Readiness,
@@ -95,18 +95,18 @@ async fn one_that_cannot_be_read_is_named_and_harms_nobody_else() {
 }
 
 /// Which account a sale's payment is with, by its number.
-async fn account_of(app: &TestApp, token: &str) -> i64 {
+async fn account_of(app: &TestApp, token: &SaleToken) -> AccountId {
     let number = app.number(token).await;
-    app.number_of(&format!("SELECT account_id FROM payment_attempts WHERE out_trade_no = '{number}'")).await
+    AccountId(app.number_of(&format!("SELECT account_id FROM payment_attempts WHERE out_trade_no = '{number}'")).await)
 }
 
-async fn order_at(app: &TestApp, code: &str, price_id: PriceId) -> backend::Result<String> {
+async fn order_at(app: &TestApp, code: &str, price_id: PriceId) -> backend::Result<SaleToken> {
     let form = OrderRequest { code: code.into(), price_id, ..app.form(&app.shop) };
     place_order::order(&app.backend, form).await.map(|checkout| checkout.token)
 }
 
 /// Stores an account of another merchant; gives its number and token.
-async fn another_merchant(app: &TestApp, config: &Config) -> (i64, String) {
+async fn another_merchant(app: &TestApp, config: &Config) -> (AccountId, String) {
     let operator_id = app.shop.operator_id;
     let token =
         merchant::set_merchant_account(&app.backend, &system(), operator_id, "bank", &json(config)).await.unwrap();

@@ -26,7 +26,7 @@ use backend::{
         price, register_module,
         sale::{self, ManualActionRequest},
     },
-    ids::{ManufacturerId, MemberId, OperatorId},
+    ids::{ManufacturerId, MemberId, OperatorId, SaleToken},
     machines::{fleet, shapes::PriceChange},
     modules::{ModuleSettings, RemoteAction, registry},
     money::Currency,
@@ -38,7 +38,7 @@ use serde_json::json;
 use strum::IntoEnumIterator;
 
 /// Asks for an operation on what a shop has. Whatever it gives is dropped; refusals are what is looked at.
-async fn ask(app: &TestApp, actor: &Actor, operation: Operation, shop: &Shop, token: &str) -> Result<()> {
+async fn ask(app: &TestApp, actor: &Actor, operation: Operation, shop: &Shop, token: &SaleToken) -> Result<()> {
     let (ctx, operator, machine) = (&app.backend, shop.operator_id, shop.machine_id);
     let price = || PriceChange { label: "one".into(), amount_minor: 100, pulses: 1 };
     match operation {
@@ -115,7 +115,7 @@ async fn ask(app: &TestApp, actor: &Actor, operation: Operation, shop: &Shop, to
         Operation::DecideSale => {
             let (key, act) = ("k".into(), ManualAction::Refund { amount_minor: Some(1) });
             let request =
-                ManualActionRequest { token: token.into(), key, act, reason: "why not".into(), decided_by: None };
+                ManualActionRequest { token: token.clone(), key, act, reason: "why not".into(), decided_by: None };
             sale::perform_manual_action(ctx, actor, request).await.map(drop)
         }
     }

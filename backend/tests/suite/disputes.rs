@@ -5,12 +5,13 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES},
     done, failed,
 };
+use backend::ids::SaleToken;
 use protocol::messages::Reason;
 
 /// The fee of a dispute, in minor units.
 const FEE_MINOR: i64 = 150;
 
-async fn dispute(app: &TestApp, token: &str, fee_minor: i64, state: Standing) {
+async fn dispute(app: &TestApp, token: &SaleToken, fee_minor: i64, state: Standing) {
     let trade = app.number(token).await;
     let taken_minor = if state == Standing::Won { 0 } else { PRICE_MINOR };
     app.bank.dispute("D1", taken_minor, fee_minor);
@@ -18,14 +19,14 @@ async fn dispute(app: &TestApp, token: &str, fee_minor: i64, state: Standing) {
     app.callback(&app.notice("D1", what)).await.unwrap();
 }
 
-async fn credited_sale(app: &TestApp) -> String {
+async fn credited_sale(app: &TestApp) -> SaleToken {
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(app);
     app.deliver(&app.shop.module.ack(app, &credit, done(PRICE_PULSES))).await;
     token
 }
 
-async fn shown(app: &TestApp, token: &str) -> (&'static str, String) {
+async fn shown(app: &TestApp, token: &SaleToken) -> (&'static str, String) {
     let view = app.row(token).await.view;
     (view.state.as_str(), view.dispute.as_str().to_owned())
 }

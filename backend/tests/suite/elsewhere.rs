@@ -6,11 +6,11 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES, callback_to},
     done, failed, paid, stage,
 };
-use backend::{payments::provider::RefundState, sales::takings};
+use backend::{ids::SaleToken, payments::provider::RefundState, sales::takings};
 use protocol::messages::{Reason, Stage};
 
 /// A sale that is paid, its refund pending: its module failed. Nothing is submitted yet.
-async fn failed_sale(app: &TestApp) -> String {
+async fn failed_sale(app: &TestApp) -> SaleToken {
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(app);
     app.deliver(&app.shop.module.ack(app, &credit, failed(0, Reason::Fault))).await;
@@ -18,7 +18,7 @@ async fn failed_sale(app: &TestApp) -> String {
     token
 }
 
-async fn credited_sale(app: &TestApp) -> String {
+async fn credited_sale(app: &TestApp) -> SaleToken {
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(app);
     app.deliver(&app.shop.module.ack(app, &credit, done(PRICE_PULSES))).await;
@@ -27,13 +27,13 @@ async fn credited_sale(app: &TestApp) -> String {
 }
 
 /// Somebody gives back a part of a sale, and the provider tells.
-async fn refund(app: &TestApp, token: &str, number: &str, amount_minor: i64) {
+async fn refund(app: &TestApp, token: &SaleToken, number: &str, amount_minor: i64) {
     let trade = app.number(token).await;
     let what = app.bank.refund_outside(&trade, number, amount_minor, app.now_ms());
     app.callback(&app.notice(number, what)).await.unwrap();
 }
 
-async fn elsewhere(app: &TestApp, token: &str) -> (&'static str, Option<String>) {
+async fn elsewhere(app: &TestApp, token: &SaleToken) -> (&'static str, Option<String>) {
     let view = app.row(token).await.view;
     (view.state.as_str(), paid(&view.refunded_elsewhere))
 }

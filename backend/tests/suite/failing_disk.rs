@@ -12,6 +12,7 @@ use ::failing_disk::{After, Disk, Fault};
 use backend::{
     Error,
     flows::{place_order, take_callback::CallbackFailure, take_message},
+    ids::SaleToken,
     jobs,
     sales::{shapes::SaleRow, views},
 };
@@ -51,7 +52,7 @@ async fn assert_kept(disk: &Disk, sale: usize, states: &[&str], told: &str) {
 }
 
 /// Orders with one form until it is answered.
-async fn order(app: &TestApp) -> String {
+async fn order(app: &TestApp) -> SaleToken {
     let form = app.form(&app.shop);
     for _ in 0..TRIES {
         match place_order::order(&app.backend, form.clone()).await {
@@ -63,7 +64,7 @@ async fn order(app: &TestApp) -> String {
 }
 
 /// The provider calls back until it is answered.
-async fn pay(app: &TestApp, token: &str) {
+async fn pay(app: &TestApp, token: &SaleToken) {
     let number = look(app, token).await.out_trade_no.unwrap();
     let what = app.bank.pay(&number, app.now_ms());
     let callback = app.notice(&number, what);
@@ -77,7 +78,7 @@ async fn pay(app: &TestApp, token: &str) {
 }
 
 /// The sale as its operator sees it.
-async fn look(app: &TestApp, token: &str) -> SaleRow {
+async fn look(app: &TestApp, token: &SaleToken) -> SaleRow {
     until_answered(app, async || views::operator_sale(&app.backend, &acting_for(app.shop.operator_id), token).await)
         .await
 }
@@ -165,6 +166,9 @@ async fn calls_of_two_sales(fault: Fault) -> u64 {
     disk.calls(fault) - before
 }
 
+/// Two runs read alike but for so many calls: what SQLite finds in its memory depends on which of its connections was faster.
+const FEWER_CALLS: u64 = 5;
+
 /// Has the fault at every few calls, once; and at fewer of them, several times in a row.
 async fn at_each_call(fault: Fault, every: usize, in_a_row: u64, rows_every: usize) {
     let calls = calls_of_two_sales(fault).await;
@@ -179,7 +183,7 @@ async fn at_each_call(fault: Fault, every: usize, in_a_row: u64, rows_every: usi
         let app = app_on(&disk).await;
         disk.fail(fault, skip, times);
         two_sales(&app, &disk, &told).await;
-        assert!(disk.failed() > 0, "{told}: it did not happen");
+        assert!(disk.failed() > 0 || skip + FEWER_CALLS >= calls, "{told}: it did not happen");
         disk.mend();
         assert_ended_well(&app, &disk, &told).await;
     }

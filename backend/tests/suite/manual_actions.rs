@@ -9,6 +9,7 @@ use crate::support::{
 use backend::{
     Error,
     flows::operate::sale::{self, ManualActionRequest},
+    ids::SaleToken,
     jobs,
     payments::provider::RefundState,
     sales::{ManualAction, Settlement, actions, shapes::SaleRow, takings},
@@ -18,8 +19,8 @@ use protocol::messages::{Command, Reason};
 /// Another amount than the shop asks.
 const OTHER_MINOR: i64 = 400;
 
-fn request(token: &str, key: &str, act: ManualAction) -> ManualActionRequest {
-    let (token, key) = (token.to_owned(), key.to_owned());
+fn request(token: &SaleToken, key: &str, act: ManualAction) -> ManualActionRequest {
+    let (token, key) = (token.clone(), key.to_owned());
     ManualActionRequest { token, key, act, reason: "the ride stuck".into(), decided_by: None }
 }
 
@@ -27,12 +28,12 @@ fn refund(amount_minor: Option<i64>) -> ManualAction {
     ManualAction::Refund { amount_minor }
 }
 
-async fn act(app: &TestApp, token: &str, key: &str, act: ManualAction) -> Result<SaleRow, Error> {
+async fn act(app: &TestApp, token: &SaleToken, key: &str, act: ManualAction) -> Result<SaleRow, Error> {
     sale::perform_manual_action(&app.backend, &acting_for(app.shop.operator_id), request(token, key, act)).await
 }
 
 /// A sale that was paid and credited.
-async fn credited(app: &TestApp) -> (String, Command) {
+async fn credited(app: &TestApp) -> (SaleToken, Command) {
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(app);
     app.deliver(&app.shop.module.ack(app, &credit, done(PRICE_PULSES))).await;
@@ -41,7 +42,7 @@ async fn credited(app: &TestApp) -> (String, Command) {
 }
 
 /// A sale whose payment has another amount than asked.
-async fn paid_wrong(app: &TestApp, amount_minor: i64) -> String {
+async fn paid_wrong(app: &TestApp, amount_minor: i64) -> SaleToken {
     let token = app.order().await;
     let number = app.number(&token).await;
     let what = app.bank.pay_other(&number, amount_minor, app.now_ms());

@@ -5,6 +5,7 @@ use crate::support::{Call, Options, Shop, TestApp, app::PRICE_PULSES, done, fail
 use backend::{
     Error, Rules,
     flows::place_order::{self, OrderRequest},
+    ids::SaleToken,
     jobs::{self, in_progress::Job},
     payments::provider::TradeState,
     sales::readiness::Readiness,
@@ -39,7 +40,7 @@ async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
     panic!("waited in vain for {what}");
 }
 
-async fn order_at(app: &TestApp, shop: &Shop) -> Result<String, Error> {
+async fn order_at(app: &TestApp, shop: &Shop) -> Result<SaleToken, Error> {
     app.make_ready(shop).await;
     let request: OrderRequest = app.form(shop);
     place_order::order(&app.backend, request).await.map(|checkout| checkout.token)

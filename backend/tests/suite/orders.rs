@@ -15,7 +15,7 @@ use backend::{
         },
         place_order,
     },
-    ids::PriceId,
+    ids::{PriceId, SaleToken},
     machines::{fleet, shapes::PriceChange},
     sales::readiness::Readiness,
 };
@@ -195,7 +195,7 @@ async fn an_unknown_code_is_no_machine() {
         assert!(matches!(place_order::order(&app.backend, form).await, Err(Error::NotFound("machine"))), "{code}");
     }
     assert!(matches!(
-        backend::flows::show_sale::sale(&app.backend, "no such token").await,
+        backend::flows::show_sale::sale(&app.backend, &SaleToken("no such token".into())).await,
         Err(Error::NotFound("sale"))
     ));
     assert_no_order(&app).await;

@@ -7,13 +7,14 @@ use crate::support::{
 };
 use backend::{
     Error,
+    ids::SaleToken,
     payments::provider::{ProviderError, TradeState},
 };
 use protocol::messages::Stage;
 use sea_orm::ConnectionTrait;
 
 /// An order whose creation at the provider met a fault: gives the sale's token.
-async fn order_meeting(app: &TestApp, fault: Fault) -> (String, ProviderError) {
+async fn order_meeting(app: &TestApp, fault: Fault) -> (SaleToken, ProviderError) {
     app.bank.fault(Call::Create, [fault]);
     let Err(Error::Provider(error)) = app.try_order().await else { panic!("the provider's trouble is told") };
     (app.only_token().await, error)
@@ -224,7 +225,7 @@ async fn refunded_at_the_provider_before_we_knew_is_put_before_a_person_until_th
     assert_eq!(app.books().await["provider_clearing"], i128::from(PRICE_MINOR), "it was paid");
     let alarms = app.alarms();
     assert_eq!(alarms.len(), 1, "{alarms:?}");
-    assert!(alarms[0].contains(&token));
+    assert!(alarms[0].contains(&token.0));
     assert!(app.shop.module.credits(&app).is_empty());
     app.next_statement().await;
     let row = app.row(&token).await;

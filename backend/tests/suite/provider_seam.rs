@@ -17,6 +17,7 @@ use backend::{
         show_sale,
         take_callback::{self, CallbackFailure, Rejected},
     },
+    ids::SaleToken,
     payments::{
         accounts,
         method::{Handoff, Payer, PayerApp},
@@ -48,7 +49,7 @@ async fn try_order(app: &TestApp, method: &str, seen_in: PayerApp, payer: Option
     place_order::order(&app.backend, OrderRequest { app: seen_in, way, payer, ..app.form(&app.shop) }).await
 }
 
-async fn order(app: &TestApp) -> String {
+async fn order(app: &TestApp) -> SaleToken {
     try_order(app, "checkout", PayerApp::Browser, None).await.unwrap().token
 }
 
@@ -57,7 +58,7 @@ async fn told(app: &TestApp, token: &str, callback: &Callback) -> Result<Callbac
 }
 
 /// A sale that was paid at the kiosk; gives its token and our number.
-async fn paid(app: &TestApp, account: &str) -> (String, String) {
+async fn paid(app: &TestApp, account: &str) -> (SaleToken, String) {
     let token = order(app).await;
     let number = app.number(&token).await;
     let callback = app.kiosk.pay(&config(), &number, app.now_ms());

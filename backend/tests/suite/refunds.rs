@@ -6,11 +6,11 @@ use crate::support::{
     app::{PRICE_MINOR, PRICE_PULSES},
     done, duplicate, failed, paid, stage,
 };
-use backend::{Rules, flows::place_order, jobs, payments::provider::RefundState, sales::takings};
+use backend::{Rules, flows::place_order, ids::SaleToken, jobs, payments::provider::RefundState, sales::takings};
 use protocol::messages::{Reason, Stage};
 
 /// A sale that is paid and to be refunded: its module failed. Nothing is submitted yet.
-async fn failed_sale(app: &TestApp) -> String {
+async fn failed_sale(app: &TestApp) -> SaleToken {
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(app);
     app.deliver(&app.shop.module.ack(app, &credit, failed(0, Reason::Fault))).await;

@@ -11,6 +11,7 @@ use crate::support::{
 use backend::{
     Rules,
     flows::operate::module,
+    ids::SaleToken,
     machines::remote,
     modules::ModuleSettings,
     payments::provider::{Fact, RefundDetails, RefundRequest, RefundState, ToldTrade, TradeState},
@@ -21,7 +22,7 @@ use sea_orm::ConnectionTrait;
 const HOUR_MS: i64 = 3_600_000;
 
 /// The credit is given, and its module says so.
-async fn serve(app: &TestApp, token: &str) -> Command {
+async fn serve(app: &TestApp, token: &SaleToken) -> Command {
     let credit = app.shop.module.credit(app);
     app.deliver(&app.shop.module.ack(app, &credit, done(PRICE_PULSES))).await;
     assert_eq!(app.state(token).await, "credited");
@@ -41,7 +42,7 @@ async fn restore(app: &mut TestApp, last: u32) {
 }
 
 /// A sale is served after the copy, which knows its order, and the copy is put back.
-async fn served_and_put_back(app: &mut TestApp) -> (String, Command) {
+async fn served_and_put_back(app: &mut TestApp) -> (SaleToken, Command) {
     let token = app.order().await;
     app.copy_store().await;
     let callback = app.pay(&token).await;
@@ -103,7 +104,7 @@ async fn a_served_sale_whose_order_is_forgotten_is_rebuilt_from_its_mark() {
 
     app.callback(&callback).await.unwrap();
     let alarms = app.alarms();
-    assert!(alarms.iter().any(|alarm| alarm.contains(&token) && alarm.contains("rebuilt")), "{alarms:?}");
+    assert!(alarms.iter().any(|alarm| alarm.contains(&token.0) && alarm.contains("rebuilt")), "{alarms:?}");
     app.pass_ms(400).await;
     let row = app.row(&token).await;
     assert_eq!((row.view.state.as_str(), row.view.label.as_str(), row.view.pulses), ("paid", "One ride", 5));
@@ -202,6 +203,32 @@ async fn a_refund_that_was_forgotten_is_not_made_twice() {
     let asked: Vec<String> = app.bank.called(Call::Refund);
     assert_eq!(asked, [number.clone(), number], "under the number that follows from the payment");
     assert_eq!(app.bank.refunds().len(), 1);
+    app.assert_books().await;
+}
+
+/// All of a payment went back for its module's silence, and after the copy was put back only the rest of it is owed: the
+/// module tells that it gave a part. Both are one refund at the provider, of what was asked for first.
+#[tokio::test]
+async fn a_refund_that_was_forgotten_and_is_decided_anew_over_less_is_booked_as_it_was() {
+    let mut app = TestApp::start_with(Options { refund_remainder: true, ..Options::default() }).await;
+    let token = app.order().await;
+    app.copy_store().await;
+    let callback = app.pay(&token).await;
+    app.callback(&callback).await.unwrap();
+    app.pass_ms(31_000).await;
+    assert_eq!(app.state(&token).await, "refunded");
+    app.bank.hide_returns();
+    restore(&mut app, 0).await;
+    app.pass_ms(400).await;
+    let asked = app.shop.module.credits(&app).pop().unwrap();
+    app.deliver(&app.shop.module.ack(&app, &asked, failed(2, Reason::PowerLost))).await;
+    assert_eq!(app.state(&token).await, "refund_pending");
+    app.alarms();
+    app.pass_ms(60_000).await;
+    let row = app.row(&token).await.view;
+    assert_eq!((row.state.as_str(), paid(&row.refunded).as_deref()), ("refunded", Some("5.00")));
+    assert_eq!(app.books().await["operator_payable"], 0);
+    assert_eq!(app.bank.net_minor(), 0);
     app.assert_books().await;
 }
 

@@ -15,7 +15,7 @@ async fn is_ordered_paid_credited_and_booked() {
     let module = &app.shop.module;
 
     let checkout = app.try_order().await.unwrap();
-    let token = checkout.token.as_str();
+    let token = &checkout.token;
     let number = app.number(token).await;
     assert_eq!(checkout.next, format!("https://bank.test/pay/{number}"));
     assert_eq!(app.state(token).await, "awaiting_payment");
@@ -89,7 +89,7 @@ async fn is_told_to_pages_and_integrators_step_by_step() {
     let states: Vec<&str> = json.iter().map(|json| json["state"].as_str().unwrap()).collect();
     assert_eq!(states, told);
     let last = json.last().unwrap();
-    assert_eq!((last["v"].as_i64(), last["sale"].as_str()), (Some(1), Some(token.as_str())));
+    assert_eq!((last["v"].as_i64(), last["sale"].as_str()), (Some(1), Some(token.0.as_str())));
     assert_eq!((last["amount_minor"].as_i64(), last["currency"].as_str()), (Some(500), Some("CNY")));
     assert_eq!((last["pulses"].as_i64(), last["pulses_given"].as_i64()), (Some(5), Some(5)));
     assert!(messages.iter().all(|message| !message.retain));

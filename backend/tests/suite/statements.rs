@@ -7,6 +7,7 @@ use crate::support::{
     done, paid, stage,
 };
 use backend::{
+    ids::SaleToken,
     jobs,
     money::{Currency, Money},
     payments::provider::{Fact, Paid, RefundDetails, RefundState, ToldTrade, TradeState},
@@ -20,7 +21,7 @@ async fn run_sql(app: &TestApp, sql: &str) {
     app.db.read().execute_unprepared(sql).await.unwrap();
 }
 
-async fn credited_sale(app: &TestApp) -> String {
+async fn credited_sale(app: &TestApp) -> SaleToken {
     let token = app.paid_sale().await;
     let credit = app.shop.module.credit(app);
     app.deliver(&app.shop.module.ack(app, &credit, done(PRICE_PULSES))).await;

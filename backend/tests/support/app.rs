@@ -25,7 +25,7 @@ use backend::{
         take_callback::{self, CallbackFailure},
         take_message,
     },
-    ids::{MachineId, OperatorId, PriceId},
+    ids::{MachineId, OperatorId, PriceId, SaleToken},
     jobs,
     live::{LiveEvent, LiveKind},
     machines::{fleet, shapes::PriceChange},
@@ -243,28 +243,28 @@ impl TestApp {
     }
 
     /// As [`TestApp::try_order`]; gives the sale's token.
-    pub async fn order(&self) -> String {
+    pub async fn order(&self) -> SaleToken {
         self.try_order().await.unwrap().token
     }
 
     /// The only sale of the shop.
-    pub async fn only_token(&self) -> String {
+    pub async fn only_token(&self) -> SaleToken {
         let sales = views::sales(&self.backend, &system(), self.shop.operator_id, Default::default()).await.unwrap();
         assert_eq!(sales.len(), 1);
         sales[0].view.token.clone()
     }
 
     /// A sale of the shop, as its operator sees it.
-    pub async fn row(&self, token: &str) -> SaleRow {
+    pub async fn row(&self, token: &SaleToken) -> SaleRow {
         views::operator_sale(&self.backend, &acting_for(self.shop.operator_id), token).await.unwrap()
     }
 
-    pub async fn state(&self, token: &str) -> &'static str {
+    pub async fn state(&self, token: &SaleToken) -> &'static str {
         self.row(token).await.view.state.as_str()
     }
 
     /// The number of a sale's attempt at the provider.
-    pub async fn number(&self, token: &str) -> String {
+    pub async fn number(&self, token: &SaleToken) -> String {
         self.row(token).await.out_trade_no.unwrap()
     }
 
@@ -274,7 +274,7 @@ impl TestApp {
     }
 
     /// The consumer pays. Gives the callback on its way.
-    pub async fn pay(&self, token: &str) -> Callback {
+    pub async fn pay(&self, token: &SaleToken) -> Callback {
         let number = self.number(token).await;
         let what = self.bank.pay(&number, self.now_ms());
         self.notice(&number, what)
@@ -291,7 +291,7 @@ impl TestApp {
     }
 
     /// Orders and pays, the callback arrives: gives the sale's token.
-    pub async fn paid_sale(&self) -> String {
+    pub async fn paid_sale(&self) -> SaleToken {
         let token = self.order().await;
         let callback = self.pay(&token).await;
         self.callback(&callback).await.unwrap();

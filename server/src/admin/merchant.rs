@@ -3,7 +3,12 @@
 use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result};
-use backend::{access::actor::Actor, flows::operate::merchant, ids::OperatorId, payments::accounts};
+use backend::{
+    access::actor::Actor,
+    flows::operate::merchant,
+    ids::{AccountId, OperatorId},
+    payments::accounts,
+};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +28,7 @@ pub enum Merchant {
     /// Have an account take new payments: at all of its operator's machines, or at one.
     Choose {
         /// The account's number.
-        account: i64,
+        account: AccountId,
         /// Only at this machine: its number or scan code.
         #[arg(long)]
         machine: Option<String>,
@@ -39,12 +44,12 @@ pub enum Merchant {
     /// Have an account take no new orders. Its callbacks, questions, refunds and statements go on.
     Disable {
         /// The account's number.
-        account: i64,
+        account: AccountId,
     },
     /// Have an account take orders again.
     Enable {
         /// The account's number.
-        account: i64,
+        account: AccountId,
     },
     /// List merchant accounts, without their secrets.
     List {

@@ -7,6 +7,7 @@ use backend::{
     access::actor::Actor,
     clock::{SystemRandom, random_text},
     flows::operate::sale::{self, ManualActionRequest},
+    ids::SaleToken,
     sales::{
         ActionRow, ManualAction, Settlement, actions,
         shapes::{SaleRow, SalesFilter},
@@ -27,14 +28,14 @@ pub enum Sale {
         state: Option<String>,
         /// Only those older than the sale with this token: the next page.
         #[arg(long, value_name = "TOKEN")]
-        before: Option<String>,
+        before: Option<SaleToken>,
         #[command(flatten)]
         form: print::Form,
     },
     /// Give money of a sale back, all that is left of it or a part, through the payment provider.
     Refund {
         /// The sale's token, as in the address of its page.
-        token: String,
+        token: SaleToken,
         /// How much, in minor units (fen, cents). Without it, all that is left.
         #[arg(long)]
         amount_minor: Option<i64>,
@@ -44,7 +45,7 @@ pub enum Sale {
     /// End a review: decide about a payment of another amount than asked, or a refund that is stuck at the provider.
     Settle {
         /// The sale's token, as in the address of its page.
-        token: String,
+        token: SaleToken,
         /// What shall become of it.
         #[arg(value_enum)]
         how: How,
@@ -54,7 +55,7 @@ pub enum Sale {
     /// Show a sale, and what people decided about it.
     Show {
         /// The sale's token, as in the address of its page.
-        token: String,
+        token: SaleToken,
         #[command(flatten)]
         form: print::Form,
     },
@@ -101,7 +102,7 @@ const KEY_CHARS: usize = 26;
 async fn decide(
     backend: &backend::Context,
     actor: &Actor,
-    token: String,
+    token: SaleToken,
     act: ManualAction,
     why: Justification,
 ) -> Result<()> {
@@ -126,7 +127,7 @@ impl Execute for Sale {
                 form.rows(&views::sales(backend, actor, operator, filter).await?, heads, |row| {
                     let view = &row.view;
                     [
-                        view.token.clone(),
+                        view.token.to_string(),
                         print::time(Some(view.created_ms)),
                         view.machine.clone(),
                         print::money(&view.amount),
@@ -164,7 +165,7 @@ struct Shown {
 fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
     let (row, view) = (&shown.row, &shown.row.view);
     let mut facts = vec![
-        ("sale", view.token.clone()),
+        ("sale", view.token.to_string()),
         ("when", print::time(Some(view.created_ms))),
         ("machine", format!("{} {}, {}", row.machine_id, view.machine, view.site)),
         ("bought", format!("{}, {} pulses", view.label, view.pulses)),

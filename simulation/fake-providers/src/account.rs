@@ -12,8 +12,8 @@ use backend::{
         method::{Handoff, HandoffKind, Method, PayerApp},
         provider::{
             CallbackAnswer, CallbackError, CallbackRules, CloseOutcome, Created, PaymentRequest, Profile, Provider,
-            ProviderError, RawCallback, RefundAnswer, RefundNumbers, RefundRequest, RefundState, Statement,
-            TradeNumbers, TradeState, VerifiedCallback,
+            ProviderError, RawCallback, RefundAnswer, RefundNumbers, RefundRequest, Statement, TradeNumbers,
+            TradeState, VerifiedCallback,
         },
     },
 };
@@ -141,13 +141,12 @@ impl<C: Conduct> Provider for Account<C> {
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
-        let state = self.meet(Asked::Refund(request), |book| book.refund(request)).await??;
-        Ok(RefundAnswer { state, reference: None })
+        self.meet(Asked::Refund(request), |book| book.refund(request)).await?
     }
 
-    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError> {
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundAnswer, ProviderError> {
         let number = &refund.out_refund_no;
-        self.meet(Asked::QueryRefund(number), |book| book.refund_state(number)).await
+        self.meet(Asked::QueryRefund(number), |book| book.refund_answer(number)).await
     }
 
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {

@@ -1,8 +1,8 @@
 //! What a provider took and gave back. How calls fail is not its matter.
 
 use backend::payments::provider::{
-    Calendar, CloseOutcome, Fact, Paid, PaymentRequest, ProviderError, RefundDetails, RefundRequest, RefundState,
-    Statement, ToldTrade, TradeState,
+    Calendar, CloseOutcome, Fact, Paid, PaymentRequest, ProviderError, RefundAnswer, RefundDetails, RefundRequest,
+    RefundState, Statement, ToldTrade, TradeState,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -160,12 +160,12 @@ impl Book {
     ///
     /// # Errors
     /// If it is another than was asked for under that number, or more than is left.
-    pub fn refund(&mut self, request: &RefundRequest) -> Result<RefundState, ProviderError> {
+    pub fn refund(&mut self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
         let (trade, number) = (&request.numbers.trade.out_trade_no, &request.numbers.out_refund_no);
         if let Some(known) = self.refunds.get(number) {
             let same = RefundRequest { numbers: known.request.numbers.clone(), ..request.clone() };
             return if known.request == same && known.request.numbers.trade.out_trade_no == *trade {
-                Ok(known.state)
+                Ok(known.answer())
             } else {
                 Err(refused("PARAM", "this number asked for something else"))
             };
@@ -180,15 +180,17 @@ impl Book {
         }
         let state = self.refund_states.pop_front().unwrap_or(RefundState::Done);
         let day = self.now_ms.map_or(0, |now_ms| self.habits.calendar.day_of(now_ms));
-        self.refunds.insert(number.clone(), Refund { request: request.clone(), state, day });
-        Ok(state)
+        let refund = Refund { request: request.clone(), state, day };
+        let answer = refund.answer();
+        self.refunds.insert(number.clone(), refund);
+        Ok(answer)
     }
 
     /// What is said of a refund, whoever made it.
-    pub fn refund_state(&self, number: &str) -> RefundState {
-        let ours = self.refunds.get(number).map(|refund| refund.state);
-        let outside = self.outside.get(number).map(|refund| refund.state);
-        outside.or(ours).unwrap_or(RefundState::NotFound)
+    pub fn refund_answer(&self, number: &str) -> RefundAnswer {
+        let ours = self.refunds.get(number).map(Refund::answer);
+        let outside = self.outside.get(number).map(|refund| amounting(refund.state, refund.amount_minor));
+        outside.or(ours).unwrap_or(RefundState::NotFound.into())
     }
 
     /// Somebody begins to give money back at the counter.
@@ -275,11 +277,19 @@ impl Refund {
     fn trade(&self) -> &str {
         &self.request.numbers.trade.out_trade_no
     }
+
+    fn answer(&self) -> RefundAnswer {
+        amounting(self.state, self.request.refund_minor)
+    }
 }
 
 fn begun(number: &str, trade: &str, amount_minor: i64) -> Fact {
     let told = Some(details(number, trade, amount_minor));
     Fact::Refund { out_refund_no: number.to_owned(), state: RefundState::Processing, told }
+}
+
+fn amounting(state: RefundState, amount_minor: i64) -> RefundAnswer {
+    RefundAnswer { amount_minor: Some(amount_minor), ..state.into() }
 }
 
 /// What is told of a refund beside its number.

@@ -374,21 +374,24 @@ impl Provider for Account {
         let payment = request.numbers.trade.provider_txn_id.clone().ok_or_else(|| refused("PAYMENT"))?;
         let ours = Some(request.numbers.out_refund_no.clone());
         let reference = self.call(Call::Refund, &payment, |book| {
-            if let Some((known, _)) = book.refunds.iter().find(|(_, refund)| refund.out_refund_no == ours) {
-                return Some(known.clone());
+            if let Some((known, refund)) = book.refunds.iter().find(|(_, refund)| refund.out_refund_no == ours) {
+                return Some((known.clone(), refund.amount_minor));
             }
             let order = book.orders.keys().find(|order| payment_of(order) == payment)?.clone();
             let paid_at_ms = book.orders[&order].paid_at_ms?;
             let day = CALENDAR.day_of(paid_at_ms);
-            Some(book.add_refund(Refund { order, out_refund_no: ours, amount_minor: request.refund_minor, day }))
+            let amount_minor = request.refund_minor;
+            Some((book.add_refund(Refund { order, out_refund_no: ours, amount_minor, day }), amount_minor))
         })?;
-        Ok(RefundAnswer { state: RefundState::Done, reference: Some(reference.ok_or_else(|| refused("PAYMENT"))?) })
+        Ok(answer(reference.ok_or_else(|| refused("PAYMENT"))?))
     }
 
-    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError> {
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundAnswer, ProviderError> {
         let reference = refund.reference.as_deref().unwrap_or_default();
-        let is_known = self.call(Call::QueryRefund, reference, |book| book.refunds.contains_key(reference))?;
-        Ok(if is_known { RefundState::Done } else { RefundState::NotFound })
+        let known = self.call(Call::QueryRefund, reference, |book| {
+            book.refunds.get(reference).map(|refund| (reference.to_owned(), refund.amount_minor))
+        })?;
+        Ok(known.map_or(RefundState::NotFound.into(), answer))
     }
 
     /// Refunds only, as the kiosk sees them: by its own numbers, and the shop's of those that the shop asked for.
@@ -442,6 +445,10 @@ impl Provider for Account {
         let event_id = if field("event").is_empty() { id_of_body(raw.body) } else { field("event").to_owned() };
         Ok(VerifiedCallback { event_id, content, plaintext: String::from_utf8_lossy(raw.body).into_owned() })
     }
+}
+
+fn answer((reference, amount_minor): (String, i64)) -> RefundAnswer {
+    RefundAnswer { state: RefundState::Done, reference: Some(reference), amount_minor: Some(amount_minor) }
 }
 
 fn refund_fact(reference: &str, refund: &Refund) -> Fact {

@@ -11,6 +11,7 @@ use crate::{
 };
 use backend::{
     flows::{follow_order, show_sale},
+    ids::SaleToken,
     live::LiveKind,
     payments::method::Handoff,
     sales::{
@@ -128,8 +129,8 @@ pub(crate) fn context(view: &SaleView) -> Result<Context, Failure> {
     Ok(context)
 }
 
-async fn look_up(page: &Page, token: &str) -> Result<SaleView, Failure> {
-    if token.chars().count() > TOKEN_CHARS {
+async fn look_up(page: &Page, token: &SaleToken) -> Result<SaleView, Failure> {
+    if token.0.chars().count() > TOKEN_CHARS {
         return Err(backend::Error::NotFound("sale").into());
     }
     Ok(show_sale::sale(&page.app.backend, token).await?)
@@ -137,7 +138,11 @@ async fn look_up(page: &Page, token: &str) -> Result<SaleView, Failure> {
 
 /// `GET /sale/{token}`
 #[handler]
-pub(crate) async fn show(page: Page, Path(token): Path<String>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
+pub(crate) async fn show(
+    page: Page,
+    Path(token): Path<SaleToken>,
+    ClientIp(ip): ClientIp,
+) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     let view = look_up(&page, &token).await?;
     page.render("sale.html", context(&view)?)
@@ -146,7 +151,7 @@ pub(crate) async fn show(page: Page, Path(token): Path<String>, ClientIp(ip): Cl
 /// `GET /sale/{token}/pay`: waits until the provider has taken the order, and leads there; else back to the sale's page,
 /// which says how it is.
 #[handler]
-pub(crate) async fn pay(page: Page, Path(token): Path<String>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
+pub(crate) async fn pay(page: Page, Path(token): Path<SaleToken>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     let sale_page = format!("/sale/{}", look_up(&page, &token).await?.token);
     let url = follow_order::await_pay_url(&page.app.backend, &token).await?;
@@ -155,7 +160,11 @@ pub(crate) async fn pay(page: Page, Path(token): Path<String>, ClientIp(ip): Cli
 
 /// `GET /sale/{token}/events`
 #[handler]
-pub(crate) async fn events(page: Page, Path(token): Path<String>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
+pub(crate) async fn events(
+    page: Page,
+    Path(token): Path<SaleToken>,
+    ClientIp(ip): ClientIp,
+) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     // Not found here is an answer; later it would end a stream.
     look_up(&page, &token).await?;
@@ -163,8 +172,8 @@ pub(crate) async fn events(page: Page, Path(token): Path<String>, ClientIp(ip): 
     let rendering = page.clone().for_everybody();
     live::shared_fragments(
         &page,
-        &token.clone(),
-        StreamOwner::Sale(token.clone()),
+        &token.0.clone(),
+        StreamOwner::Sale(token.0.clone()),
         PACE,
         move |event| matches!(&event.what, LiveKind::Sale { token, .. } if *token == mine),
         move || {

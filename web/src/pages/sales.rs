@@ -10,7 +10,7 @@ use crate::{
 };
 use backend::{
     access::{operations::Operation, signed_in::Member},
-    ids::MachineId,
+    ids::{MachineId, SaleToken},
     machines::{fleet, shapes::FleetRow},
     sales::{
         shapes::{SaleRow, SalesFilter},
@@ -39,7 +39,7 @@ pub(crate) struct Shown {
     pub(crate) state: Option<SaleState>,
     pub(crate) machine_id: Option<MachineId>,
     /// Not the newest page.
-    pub(crate) before: Option<String>,
+    pub(crate) before: Option<SaleToken>,
 }
 
 impl Shown {
@@ -47,7 +47,7 @@ impl Shown {
         Self {
             state: SaleState::parse(&asked.state),
             machine_id: asked.machine.parse().ok(),
-            before: (!asked.before.is_empty()).then(|| asked.before.clone()),
+            before: (!asked.before.is_empty()).then(|| SaleToken(asked.before.clone())),
         }
     }
 
@@ -56,7 +56,7 @@ impl Shown {
     }
 
     /// The address's query for these, with another `before`.
-    fn query(&self, before: Option<&str>) -> String {
+    fn query(&self, before: Option<&SaleToken>) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if let Some(state) = self.state {
             query.append_pair("state", state.as_str());
@@ -65,7 +65,7 @@ impl Shown {
             query.append_pair("machine", &machine_id.to_string());
         }
         if let Some(before) = before {
-            query.append_pair("before", before);
+            query.append_pair("before", &before.0);
         }
         query.finish()
     }

@@ -19,7 +19,7 @@ use crate::{
 use async_trait::async_trait;
 use backend::{
     access::{role::Role, signed_in::Member},
-    ids::{MachineId, MemberId, OperatorId, PriceId},
+    ids::{MachineId, MemberId, OperatorId, PriceId, SaleToken},
     machines::{
         fault_names,
         shapes::{FleetRow, MachineView, ModuleView, PulseRow},
@@ -131,7 +131,7 @@ fn sale_view(state: &'static str) -> SaleView {
     };
     let has_refund = matches!(state, "refund_pending" | "refunded");
     SaleView {
-        token: "7QK2M9XW4T".into(),
+        token: SaleToken("7QK2M9XW4T".into()),
         state: SaleState::parse(state).unwrap(),
         reason: if has_refund { "module_silent".into() } else { String::new() },
         at_rest: matches!(state, "credited" | "expired" | "refunded" | "review" | "settled"),
@@ -157,7 +157,7 @@ fn sale_view(state: &'static str) -> SaleView {
 
 fn sale_row(state: &'static str) -> SaleRow {
     let mut view = sale_view(state);
-    view.token = format!("7QK2M9XW4T{state}");
+    view.token = SaleToken(format!("7QK2M9XW4T{state}"));
     SaleRow {
         finished_ms: view.at_rest.then_some(1_795_404_699_000),
         view,
@@ -434,7 +434,11 @@ fn operator_pages_full_and_empty() {
     let empty = fleet::context(&member(), &[], Some(&takings()), &[]);
     assert!(each(&templates, "fleet-empty", "fleet.html", &empty)[1].contains("No machines yet"));
 
-    let shown = sales::Shown { state: Some(SaleState::Paid), machine_id: Some(MachineId(2)), before: Some("X".into()) };
+    let shown = sales::Shown {
+        state: Some(SaleState::Paid),
+        machine_id: Some(MachineId(2)),
+        before: Some(SaleToken("X".into())),
+    };
     let mut lossy = rows.clone();
     lossy[0].view.served_and_refunded = true;
     lossy[0].view.reason = "module_silent".into();

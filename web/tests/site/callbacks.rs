@@ -1,6 +1,7 @@
 //! What providers send.
 
 use crate::support::Site;
+use backend::ids::SaleToken;
 use serde_json::Value;
 
 fn refusal(answer: &crate::support::Answer) -> (u16, String) {
@@ -17,7 +18,7 @@ async fn a_good_one_is_taken_as_often_as_it_comes() {
     for _ in 0..3 {
         assert_eq!(site.pay().await.status, 204);
     }
-    let sale = backend::flows::show_sale::sale(&site.backend, &token).await.unwrap();
+    let sale = backend::flows::show_sale::sale(&site.backend, &SaleToken(token.clone())).await.unwrap();
     assert!(["paid", "crediting", "credited"].contains(&sale.state.as_str()), "{:?}", sale.state);
 }
 
@@ -38,7 +39,7 @@ async fn what_is_not_believed_gets_a_failure_as_json() {
     assert_eq!(refusal(&long), (413, "FAIL".into()));
     assert_eq!(browser.get(&path).await.status, 405);
     assert_eq!(
-        backend::flows::show_sale::sale(&site.backend, &token).await.unwrap().state.as_str(),
+        backend::flows::show_sale::sale(&site.backend, &SaleToken(token.clone())).await.unwrap().state.as_str(),
         "awaiting_payment"
     );
 }

@@ -1,7 +1,7 @@
 //! Scan, order, pay, watch.
 
 use crate::support::{Credit, Site, system};
-use backend::{jobs, sales::views};
+use backend::{ids::SaleToken, jobs, sales::views};
 
 #[tokio::test]
 async fn a_ready_machine_shows_its_prices() {
@@ -187,7 +187,9 @@ async fn a_credit_that_fails_is_refunded_and_the_page_says_so() {
     let mut live = browser.stream(&format!("/sale/{token}/events")).await;
     assert_eq!(site.pay().await.status, 204);
     live.until("data-state=\"refund_pending\"").await;
-    while backend::flows::show_sale::sale(&site.backend, &token).await.unwrap().state.as_str() != "refunded" {
+    while backend::flows::show_sale::sale(&site.backend, &SaleToken(token.clone())).await.unwrap().state.as_str()
+        != "refunded"
+    {
         jobs::run_due(&site.backend).await.unwrap();
         tokio::task::yield_now().await;
     }

@@ -44,7 +44,7 @@ fn ours(address: &str) -> &str {
 async fn newest(site: &Site) -> (String, String) {
     let row =
         views::sales(&site.backend, &system(), site.shop.operator_id, Default::default()).await.unwrap().remove(0);
-    (row.out_trade_no.unwrap(), row.view.token)
+    (row.out_trade_no.unwrap(), row.view.token.to_string())
 }
 
 async fn tell(site: &Site, path: &str, callback: RawCallback<'_>) -> Answer {

@@ -9,7 +9,7 @@ use crate::{
         operators::operator_row,
     },
     clock,
-    ids::{MachineId, OperatorId},
+    ids::{AccountId, MachineId, OperatorId},
     machines::rows::permitted_machine,
     payments::{
         account,
@@ -105,7 +105,7 @@ pub async fn set_merchant_account(
 pub async fn choose_account(
     ctx: &Context,
     actor: &Actor,
-    account_id: i64,
+    account_id: AccountId,
     machine_id: Option<MachineId>,
     method: Option<&str>,
 ) -> Result<()> {
@@ -167,7 +167,7 @@ pub async fn forget_choices(ctx: &Context, actor: &Actor, machine_id: MachineId)
 /// # Errors
 ///
 /// `NotFound` if there is no such account, or it is another operator's; `Forbidden`, `Store`.
-pub async fn switch_account(ctx: &Context, actor: &Actor, account_id: i64, active: bool) -> Result<()> {
+pub async fn switch_account(ctx: &Context, actor: &Actor, account_id: AccountId, active: bool) -> Result<()> {
     let (account, permit) = permitted_account(ctx, actor, account_id).await?;
     let account = &account;
     ctx.db
@@ -188,7 +188,7 @@ pub async fn switch_account(ctx: &Context, actor: &Actor, account_id: i64, activ
 async fn permitted_account<'a>(
     ctx: &Context,
     actor: &'a Actor,
-    account_id: i64,
+    account_id: AccountId,
 ) -> Result<(account::Model, Permit<'a>)> {
     let found = account::Entity::find_by_id(account_id).one(ctx.db.read()).await?;
     let account = found.ok_or(Error::NotFound("merchant account"))?;

@@ -11,6 +11,7 @@ use crate::{
         after_commit::{AfterCommit, publish_after_commit},
         settle_sale::{execute, for_deciding, store_decision},
     },
+    ids::{SaleId, SaleToken},
     ledger::{self, Kind},
     modules::command,
     payments::{
@@ -41,7 +42,7 @@ const KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=64;
 #[derive(Debug, Clone)]
 pub struct ManualActionRequest {
     /// The sale's public token.
-    pub token: String,
+    pub token: SaleToken,
     /// The same request sent again has the same key, and is done once. 1 to 64 characters.
     pub key: String,
     /// What shall be done.
@@ -86,7 +87,7 @@ pub async fn perform_manual_action(ctx: &Context, actor: &Actor, request: Manual
 }
 
 /// Whether a request was done before. Another one under the same key is refused.
-async fn was_done(txn: &DatabaseTransaction, sale_id: i64, request: &ManualActionRequest) -> Result<bool> {
+async fn was_done(txn: &DatabaseTransaction, sale_id: SaleId, request: &ManualActionRequest) -> Result<bool> {
     let before = action::Entity::find()
         .filter(action::Column::SaleId.eq(sale_id))
         .filter(action::Column::RequestKey.eq(&request.key))
@@ -146,7 +147,7 @@ async fn execute_manual_action(
         "decided_by": by,
     });
     audit::record(ctx, txn, permit, ("sale", &row.token), Change::to(told)).await?;
-    tracing::info!(sale = row.token, action = request.act.as_str(), by, "a person decided about a sale");
+    tracing::info!(sale = %row.token, action = request.act.as_str(), by, "a person decided about a sale");
     let row = lock_sale(txn, row.id).await?;
     let moved = store_decision(ctx, txn, row, &decision, decision.state == SaleState::Paid).await?;
     metrics::counter!("coinwire_sale_steps_total", "state" => decision.state.as_str()).increment(1);
@@ -155,7 +156,7 @@ async fn execute_manual_action(
 }
 
 /// The attempt whose money the sale has: rightly paid, or in suspense.
-async fn own_attempt(txn: &DatabaseTransaction, sale_id: i64) -> Result<Option<attempt::Model>> {
+async fn own_attempt(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<Option<attempt::Model>> {
     if let Some(attempt) = paid_attempt(txn, sale_id).await? {
         return Ok(Some(attempt));
     }

@@ -350,12 +350,13 @@ impl WechatPay {
 }
 
 /// A refund's state, if the answer is about it.
-fn check_refund(refund: &Refund, out_refund_no: &str) -> Result<RefundState, ProviderError> {
+fn check_refund(refund: Refund, out_refund_no: &str) -> Result<RefundAnswer, ProviderError> {
     if refund.out_refund_no != out_refund_no {
         return Err(ProviderError::Untrusted("the answer is about another refund".into()));
     }
-    refund_state(&refund.status)
-        .ok_or_else(|| ProviderError::Unknown("the refund's status is not one of those documented".into()))
+    let state = refund_state(&refund.status)
+        .ok_or_else(|| ProviderError::Unknown("the refund's status is not one of those documented".into()))?;
+    Ok(RefundAnswer { state, reference: refund.refund_id, amount_minor: Some(refund.amount.refund) })
 }
 
 #[async_trait]
@@ -458,26 +459,25 @@ impl Provider for WechatPay {
             Err(failure) => return Err(failure.into_error()),
         };
         let answer: Refund = read(&answer)?;
-        let state = check_refund(&answer, out_refund_no)?;
         if answer.out_trade_no != *out_trade_no {
             return Err(ProviderError::Untrusted("the answer is about another trade".into()));
         }
-        if (answer.amount.refund, answer.amount.total) != (refund, total) {
-            return Err(ProviderError::Unknown("the answer states other amounts than the request".into()));
+        if answer.amount.total != total {
+            return Err(ProviderError::Unknown("the answer states another amount paid than the request".into()));
         }
-        Ok(RefundAnswer { state, reference: answer.refund_id })
+        check_refund(answer, out_refund_no)
     }
 
-    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundState, ProviderError> {
+    async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundAnswer, ProviderError> {
         let out_refund_no = &refund.out_refund_no;
         check_refund_no(out_refund_no)?;
         let path = format!("{REFUND_PATH}/{}", in_path(out_refund_no));
         let answer = match self.call(Method::GET, &path, None, Vec::new()).await {
             Ok(answer) => answer,
-            Err(failure) if failure.refusal() == Some("RESOURCE_NOT_EXISTS") => return Ok(RefundState::NotFound),
+            Err(failure) if failure.refusal() == Some("RESOURCE_NOT_EXISTS") => return Ok(RefundState::NotFound.into()),
             Err(failure) => return Err(failure.into_error()),
         };
-        check_refund(&read(&answer)?, out_refund_no)
+        check_refund(read(&answer)?, out_refund_no)
     }
 
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {

@@ -316,11 +316,11 @@ impl Provider for FakeProvider {
     }
 
     async fn refund(&self, _: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
-        Ok(RefundAnswer { state: RefundState::Done, reference: None })
+        Ok(RefundState::Done.into())
     }
 
-    async fn query_refund(&self, _: &RefundNumbers) -> Result<RefundState, ProviderError> {
-        Ok(RefundState::Done)
+    async fn query_refund(&self, _: &RefundNumbers) -> Result<RefundAnswer, ProviderError> {
+        Ok(RefundState::Done.into())
     }
 
     async fn statement(&self, _: i64) -> Result<Statement, ProviderError> {

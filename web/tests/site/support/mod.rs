@@ -143,7 +143,7 @@ impl Site {
         let answer = browser.submit(&page, 0).await;
         assert_eq!(answer.status, 303, "{}", answer.text);
         let sales = views::sales(&self.backend, &system(), self.shop.operator_id, Default::default()).await.unwrap();
-        sales[0].view.token.clone()
+        sales[0].view.token.to_string()
     }
 
     /// The provider calls back: the newest order is paid.

@@ -5,8 +5,8 @@ use super::*;
 use crate::money::{Currency, Money};
 use crate::payments::method::Handoff;
 use crate::payments::provider::{
-    CloseOutcome, Created, Paid, PaymentRequest, Provider, ProviderError, RefundNumbers, RefundRequest, RefundState,
-    TradeNumbers, TradeState,
+    CloseOutcome, Created, Paid, PaymentRequest, Provider, ProviderError, RefundAnswer, RefundNumbers, RefundRequest,
+    RefundState, TradeNumbers, TradeState,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -95,9 +95,9 @@ async fn close_with(reply: Reply) -> Result<CloseOutcome, ProviderError> {
     wechat(&server.url).close(&trade(TRADE)).await
 }
 
-async fn refund_with(reply: Reply) -> Result<RefundState, ProviderError> {
+async fn refund_with(reply: Reply) -> Result<RefundAnswer, ProviderError> {
     let server = Server::start(reply).await;
-    Ok(wechat(&server.url).refund(&refund()).await?.state)
+    wechat(&server.url).refund(&refund()).await
 }
 
 #[track_caller]
@@ -294,7 +294,8 @@ async fn refunds_are_asked_for_and_asked_after() {
         let wechat = wechat(&server.url);
         let answer = wechat.refund(&refund()).await.unwrap();
         assert_eq!((answer.state, answer.reference.as_deref()), (expected, Some("503000")));
-        assert_eq!(wechat.query_refund(&refund_numbers("R-1@a")).await.unwrap(), expected);
+        let known = wechat.query_refund(&refund_numbers("R-1@a")).await.unwrap();
+        assert_eq!((known.state, known.amount_minor), (expected, Some(40)));
         let asked = server.request().await;
         assert_eq!(asked.target, "/v3/refund/domestic/refunds");
         let expected = json!({
@@ -308,14 +309,17 @@ async fn refunds_are_asked_for_and_asked_after() {
         check_signature(&asked_after);
     }
     let server = Server::start(refusal(404, "RESOURCE_NOT_EXISTS")).await;
-    assert_eq!(wechat(&server.url).query_refund(&refund_numbers("R-1@a")).await.unwrap(), RefundState::NotFound);
+    assert_eq!(wechat(&server.url).query_refund(&refund_numbers("R-1@a")).await.unwrap(), RefundState::NotFound.into());
     refused_with(refund_with(refusal(404, "RESOURCE_NOT_EXISTS")).await, "RESOURCE_NOT_EXISTS");
     let short = refund_with(refusal(403, "NOT_ENOUGH")).await;
     assert!(matches!(short, Err(ProviderError::InsufficientBalance)), "{short:?}");
     let mut more = refund_answer("SUCCESS");
     more["amount"]["refund"] = json!(100);
-    let more = refund_with(signed(200, &more.to_string())).await;
-    assert!(matches!(more, Err(ProviderError::Unknown(_))), "{more:?}");
+    let answer = refund_with(signed(200, &more.to_string())).await.unwrap();
+    assert_eq!(answer.amount_minor, Some(100), "asked for before, under the same number");
+    more["amount"]["total"] = json!(200);
+    let other = refund_with(signed(200, &more.to_string())).await;
+    assert!(matches!(other, Err(ProviderError::Unknown(_))), "{other:?}");
 }
 
 #[tokio::test]
