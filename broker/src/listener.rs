@@ -175,10 +175,7 @@ where
 }
 
 fn broken(error: WebSocketError) -> io::Error {
-    match error {
-        WebSocketError::Io(error) => error,
-        other => io::Error::other(other),
-    }
+    if let WebSocketError::Io(error) = error { error } else { io::Error::other(error) }
 }
 
 /// Agrees on the subprotocol; a client that offers none of MQTT's is refused.

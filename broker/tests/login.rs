@@ -80,9 +80,8 @@ async fn an_empty_identifier_is_assigned() {
     let running = start().await;
     let at = running.address;
     let assigned = |connack: v5_0::Connack| {
-        connack.props().iter().find_map(|property| match property {
-            Property::AssignedClientIdentifier(id) => Some(id.val().to_owned()),
-            _ => None,
+        connack.props().iter().find_map(|property| {
+            if let Property::AssignedClientIdentifier(id) = property { Some(id.val().to_owned()) } else { None }
         })
     };
     let mut raw = Raw::open(at).await;

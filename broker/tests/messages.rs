@@ -20,9 +20,9 @@ fn expiry(seconds: u32) -> Property {
 }
 
 fn expiry_of(properties: &Properties) -> Option<u32> {
-    find(properties, |property| match property {
-        Property::MessageExpiryInterval(seconds) => Some(seconds.val()),
-        _ => None,
+    find(properties, |property| {
+        let Property::MessageExpiryInterval(seconds) = property else { return None };
+        Some(seconds.val())
     })
 }
 
@@ -142,9 +142,8 @@ async fn overlapping_subscriptions_bring_a_message_once_with_all_identifiers() {
                 let found: BTreeSet<u32> = publish
                     .props
                     .iter()
-                    .filter_map(|property| match property {
-                        Property::SubscriptionIdentifier(number) => Some(number.val()),
-                        _ => None,
+                    .filter_map(|property| {
+                        if let Property::SubscriptionIdentifier(number) = property { Some(number.val()) } else { None }
                     })
                     .collect();
                 identifiers = Some(found);

@@ -159,7 +159,7 @@ async fn rumqttc_of_mqtt_3_1_1_resumes_its_session() {
             match events.poll().await.unwrap() {
                 Event::Incoming(Packet::ConnAck(ack)) => assert!(ack.session_present),
                 Event::Incoming(Packet::Publish(publish)) => return publish,
-                _ => {}
+                Event::Incoming(_) | Event::Outgoing(_) => {}
             }
         }
     };

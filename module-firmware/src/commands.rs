@@ -202,7 +202,12 @@ impl Module {
             Action::Lock { .. } => self.pending.lock.map_or(self.lock.sequence, |(_, set)| set.sequence),
             Action::Reboot => self.pending.reboot.map_or(self.reboot_sequence, |(_, sequence)| sequence),
             Action::Learn(_) => self.learning.newest(),
-            _ => 0,
+            Action::Probe
+            | Action::Credit { .. }
+            | Action::Sync(_)
+            | Action::Locate
+            | Action::Diagnose
+            | Action::Unknown(_) => 0,
         };
         if command.sequence == newest && newest > 0 {
             return self.outbox.say(QueuedAck {
@@ -262,7 +267,12 @@ impl Module {
             Action::Lock { .. } => self.pending.lock.is_some(),
             Action::Reboot => self.pending.reboot.is_some(),
             Action::Learn(_) => self.learning.is_pending(),
-            _ => false,
+            Action::Probe
+            | Action::Credit { .. }
+            | Action::Sync(_)
+            | Action::Locate
+            | Action::Diagnose
+            | Action::Unknown(_) => false,
         }
     }
 

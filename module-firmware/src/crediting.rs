@@ -123,7 +123,7 @@ impl Module {
         let stepping = self.driver.as_ref().filter(|driver| self.journal.is_durable(driver.sequence()));
         let credit = stepping.and_then(|driver| match driver.step(false, now_us) {
             Step::Wait { until_us } => Some(until_us),
-            _ => None,
+            Step::Pulse | Step::Done | Step::Silent | Step::Stalled => None,
         });
         let expiry = self.waiting.front().and_then(|next| {
             let unix_ms = self.clock.unix_ms(now_us)?;

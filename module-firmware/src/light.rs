@@ -73,12 +73,11 @@ impl LightSignal {
         }
         let now_ms = now_us / 1000;
         let until = |ms: u64| Some((now_ms + ms) * 1000);
-        let (period_ms, flashing_ms) = match self {
-            LightSignal::Fault(flashes) => {
-                let flashing_ms = (on_ms + off_ms) * u64::from(flashes);
-                (flashing_ms + PAUSE_MS, flashing_ms)
-            }
-            _ => (on_ms + off_ms, on_ms + off_ms),
+        let (period_ms, flashing_ms) = if let LightSignal::Fault(flashes) = self {
+            let flashing_ms = (on_ms + off_ms) * u64::from(flashes);
+            (flashing_ms + PAUSE_MS, flashing_ms)
+        } else {
+            (on_ms + off_ms, on_ms + off_ms)
         };
         let into_ms = now_ms % period_ms;
         if into_ms >= flashing_ms {

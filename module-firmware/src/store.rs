@@ -109,10 +109,8 @@ impl core::error::Error for StoreError {}
 
 impl StoreError {
     fn from_map<E>(error: sequential_storage::Error<E>) -> Self {
-        match error {
-            sequential_storage::Error::Storage { .. } => StoreError::Flash,
-            _ => StoreError::Damaged,
-        }
+        let is_flash = matches!(error, sequential_storage::Error::Storage { .. });
+        if is_flash { StoreError::Flash } else { StoreError::Damaged }
     }
 }
 

@@ -299,6 +299,7 @@ fn minicbor_bytes(write: impl FnOnce(&mut Encoder<&mut [u8]>)) -> Vec<u8> {
 
 /// Copies one item of a body, giving every map in it unknown entries and every array unknown elements.
 fn extend(d: &mut Decoder, out: &mut Vec<u8>, key: u32, item: &[u8]) -> Result<(), decode::Error> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all else is copied as it is")]
     match d.datatype()? {
         Type::Map => {
             let count = d.map()?.unwrap();

@@ -25,7 +25,7 @@ fn move_back(value: &mut Value) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(move_back),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

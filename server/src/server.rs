@@ -243,9 +243,10 @@ async fn start_broker(
         limits: settings.broker_limits(),
     };
     let set_another = "set another mqtt_listen (or --mqtt), mqtt_tls_listen or mqtt_ws_listen, or stop what has it";
-    broker::start(config, authenticator).await.map_err(|error| match error {
-        broker::StartError::Listen { .. } => anyhow::Error::new(error).context(set_another),
-        other => other.into(),
+    broker::start(config, authenticator).await.map_err(|error| {
+        let is_listen = matches!(error, broker::StartError::Listen { .. });
+        let error = anyhow::Error::new(error);
+        if is_listen { error.context(set_another) } else { error }
     })
 }
 

@@ -134,10 +134,7 @@ impl Change {
 
 /// The fields of a JSON object; nothing else has any.
 fn fields(object: Value) -> Map<String, Value> {
-    match object {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+    if let Value::Object(fields) = object { fields } else { Map::new() }
 }
 
 /// Records what was permitted and is done by this transaction to a subject: its kind and its number.

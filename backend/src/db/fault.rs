@@ -27,6 +27,7 @@ pub enum StoreFault {
 
 impl StoreFault {
     /// The store's fault behind an error; `None` if the error is about the data that was to be stored.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the crates have many more, about the data")]
     pub fn of(error: &DbErr) -> Option<Self> {
         let error = match error {
             DbErr::Exec(RuntimeErr::SqlxError(error))

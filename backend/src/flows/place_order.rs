@@ -82,9 +82,9 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
     if scope.is_some() && request.payer.is_none() {
         return Err(Error::PayerUnknown);
     }
-    match readiness(ctx, &machine).await? {
-        Readiness::Ready => {}
-        other => return Err(Error::NotReady(other)),
+    let readiness = readiness(ctx, &machine).await?;
+    if readiness != Readiness::Ready {
+        return Err(Error::NotReady(readiness));
     }
     let silent = Error::NotReady(Readiness::ProviderSilent);
     let _pass = ctx.providers.bulkhead(way.account.id).acquire(Lane::Order).ok_or(silent)?;

@@ -44,10 +44,8 @@ pub async fn start_probe(ctx: &Context, module: ModuleId) -> Result<Option<Readi
     let last = *ctx.pending_queries.probe(module).borrow();
     if let Some((readiness, at_ms)) = last.answer {
         // A positive answer is cached for a while; a negative one only until the next probe is allowed.
-        let serves_ms = match readiness {
-            Readiness::Ready => ctx.rules.probe_fresh_ms,
-            _ => ctx.rules.probe_spacing_ms,
-        };
+        let serves_ms =
+            if readiness == Readiness::Ready { ctx.rules.probe_fresh_ms } else { ctx.rules.probe_spacing_ms };
         if (0..serves_ms).contains(&(now_ms - at_ms)) {
             return Ok(Some(readiness));
         }

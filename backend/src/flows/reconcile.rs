@@ -341,11 +341,10 @@ fn by_trade<'a>(facts: &'a [Fact], own_numbers: &'a BTreeMap<String, String>) ->
 
 /// A payment as one of which money went back.
 fn returned(fact: Fact) -> Fact {
-    match fact {
-        Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } => {
-            Fact::Payment { out_trade_no, state: TradeState::Refunded(paid) }
-        }
-        other => other,
+    if let Fact::Payment { out_trade_no, state: TradeState::Paid(paid) } = fact {
+        Fact::Payment { out_trade_no, state: TradeState::Refunded(paid) }
+    } else {
+        fact
     }
 }
 

@@ -50,11 +50,12 @@ pub async fn scan(ctx: &Context, code: &str, app: PayerApp) -> Result<ScanView> 
 pub(crate) async fn readiness(ctx: &Context, machine: &machine::Model) -> Result<Readiness> {
     match &machine.module_id {
         _ if machine.retired_ms.is_some() => Ok(Readiness::Retired),
-        Some(module_id) if machine.active => match probe(ctx, module_id).await? {
+        Some(module_id) if machine.active => {
+            let readiness = probe(ctx, module_id).await?;
             // Its answer may be some seconds old, and credits that were paid meanwhile may not have reached it.
-            Readiness::Ready if open_credits(ctx, module_id).await? >= CREDITS_WAITING_MAX => Ok(Readiness::Busy),
-            readiness => Ok(readiness),
-        },
+            let is_busy = readiness == Readiness::Ready && open_credits(ctx, module_id).await? >= CREDITS_WAITING_MAX;
+            Ok(if is_busy { Readiness::Busy } else { readiness })
+        }
         _ => Ok(Readiness::Closed),
     }
 }

@@ -53,18 +53,24 @@ pub(crate) async fn apply_event(
 pub(crate) async fn for_deciding(txn: &DatabaseTransaction, row: &sale::Model, event: Option<Event>) -> Result<Sale> {
     let state = row.state;
     let may_give_back = matches!(event, Some(Event::CreditDone { .. } | Event::CreditFailed { .. }));
+    let awaits_credit = matches!(state, SaleState::Paid | SaleState::Crediting);
     let refund_remainder = may_give_back
-        && matches!(state, SaleState::Paid | SaleState::Crediting)
+        && awaits_credit
         && operator::Entity::find_by_id(row.operator_id).one(txn).await?.is_some_and(|o| o.refund_remainder);
-    let elsewhere_minor = match state {
-        SaleState::Paid | SaleState::Crediting if event.is_some_and(|event| may_return_money(event, row.pulses)) => {
-            externally_returned_minor(txn, row).await?
-        }
-        _ => 0,
+    let elsewhere_minor = if awaits_credit && event.is_some_and(|event| may_return_money(event, row.pulses)) {
+        externally_returned_minor(txn, row).await?
+    } else {
+        0
     };
     let refund = match state {
         SaleState::RefundPending | SaleState::Refunded | SaleState::Review => own_refund(txn, row.id).await?,
-        _ => None,
+        SaleState::Created
+        | SaleState::AwaitingPayment
+        | SaleState::Paid
+        | SaleState::Crediting
+        | SaleState::Credited
+        | SaleState::Expired
+        | SaleState::Settled => None,
     };
     Ok(Sale {
         state,
@@ -256,6 +262,18 @@ async fn accept_suspense(
 fn may_return_money(event: Event, bought: i32) -> bool {
     match event {
         Event::CreditDone { pulses } => pulses < bought,
-        other => matches!(other, Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent),
+        Event::CreditFailed { .. } | Event::CreditExpired | Event::CreditSilent => true,
+        Event::HandedOff
+        | Event::OrderRefused
+        | Event::OrderUnanswered
+        | Event::Paid { .. }
+        | Event::PaidWrong
+        | Event::PaidReturned
+        | Event::ReturnedExternally { .. }
+        | Event::RefundReversed
+        | Event::Unpayable
+        | Event::CreditTaken
+        | Event::RefundDone
+        | Event::RefundStuck => false,
     }
 }

@@ -181,9 +181,9 @@ async fn tells(app: &TestApp, version: u32, learned: Learned) {
 }
 
 fn settings_sent(app: &TestApp) -> Vec<(u32, CoinProfile)> {
-    let settings = |command: Command| match command.action {
-        Action::Settings(settings) => (settings.version, settings.profile),
-        _ => unreachable!(),
+    let settings = |command: Command| {
+        let Action::Settings(settings) = command.action else { unreachable!() };
+        (settings.version, settings.profile)
     };
     take(app, "settings").into_iter().map(settings).collect()
 }

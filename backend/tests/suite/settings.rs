@@ -39,9 +39,9 @@ async fn want(app: &TestApp, since_version: i64, settings: ModuleSettings) -> Re
 
 fn sent(app: &TestApp) -> Vec<(Command, Settings)> {
     let all = app.shop.module.take(app, |action| matches!(action, Action::Settings(_)));
-    let settings = |command: Command| match command.action {
-        Action::Settings(settings) => (command, settings),
-        _ => unreachable!(),
+    let settings = |command: Command| {
+        let Action::Settings(settings) = command.action else { unreachable!() };
+        (command, settings)
     };
     all.into_iter().map(settings).collect()
 }

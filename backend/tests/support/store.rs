@@ -134,9 +134,10 @@ pub async fn rows(db: &DatabaseConnection, sql: &str) -> Vec<QueryResult> {
 
 /// Tables of the store, copies left out.
 async fn tables(db: &DatabaseConnection) -> Vec<String> {
-    let sql = match db.get_database_backend() {
-        DbBackend::MySql => "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
-        _ => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+    let sql = if db.get_database_backend() == DbBackend::MySql {
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+    } else {
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     };
     let names = rows(db, sql).await.into_iter().map(|row| row.try_get_by_index(0).unwrap());
     names.filter(|name: &String| !name.starts_with("copy_")).collect()

@@ -78,10 +78,8 @@ impl Client {
             }
         }
         client.flush().await?;
-        match client.packet().await? {
-            Packet::Welcome => Ok(client),
-            _ => bail!("{id} was not let in"),
-        }
+        let Packet::Welcome = client.packet().await? else { bail!("{id} was not let in") };
+        Ok(client)
     }
 
     /// Subscribes, and waits for the answer.
@@ -201,6 +199,7 @@ enum Packet {
 
 impl From<v4::Packet> for Packet {
     fn from(packet: v4::Packet) -> Self {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "rumqttc has many more")]
         match packet {
             v4::Packet::ConnAck(ack) if ack.code == v4::ConnectReturnCode::Success => Packet::Welcome,
             v4::Packet::SubAck(_) => Packet::SubAck,
@@ -213,6 +212,7 @@ impl From<v4::Packet> for Packet {
 
 impl From<v5::Packet> for Packet {
     fn from(packet: v5::Packet) -> Self {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "rumqttc has many more")]
         match packet {
             v5::Packet::ConnAck(ack) if ack.code == v5::ConnectReturnCode::Success => Packet::Welcome,
             v5::Packet::SubAck(_) => Packet::SubAck,

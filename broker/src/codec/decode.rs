@@ -106,6 +106,7 @@ fn connect_v5(packet: v5_0::Connect) -> Connect {
         extended_auth: false,
     };
     for property in packet.props() {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the codec's crate has many more")]
         match property {
             Property::SessionExpiryInterval(seconds) => connect.session_expiry_s = seconds.val(),
             Property::ReceiveMaximum(maximum) => connect.receive_maximum = maximum.val(),
@@ -125,6 +126,7 @@ fn connect_v5(packet: v5_0::Connect) -> Connect {
             properties: Properties::new(),
         };
         for property in packet.will_props.iter().cloned() {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the codec's crate has many more")]
             match property {
                 Property::WillDelayInterval(seconds) => will.delay_s = seconds.val(),
                 Property::MessageExpiryInterval(seconds) => will.expiry_s = Some(seconds.val()),
@@ -186,7 +188,13 @@ pub(crate) fn inbound(
     let id_missing = match &packet {
         Inbound::Publish(publish) => publish.id == 0 && publish.qos != Qos::AtMostOnce,
         Inbound::Subscribe { id, .. } | Inbound::Unsubscribe { id, .. } => *id == 0,
-        _ => false,
+        // The library refuses these with 0 itself, or they have none.
+        Inbound::PubAck { .. }
+        | Inbound::PubRec { .. }
+        | Inbound::PubRel { .. }
+        | Inbound::PubComp { .. }
+        | Inbound::PingReq
+        | Inbound::Disconnect { .. } => false,
     };
     if id_missing {
         return Err(DisconnectReasonCode::MalformedPacket);
@@ -194,6 +202,7 @@ pub(crate) fn inbound(
     Ok(packet)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the codec's crate has many more")]
 fn reason(error: MqttError) -> DisconnectReasonCode {
     match error {
         MqttError::ProtocolError => DisconnectReasonCode::ProtocolError,
@@ -260,9 +269,8 @@ fn inbound_v5(raw: &RawPacket, properties_max: usize) -> Result<Inbound, Disconn
         PUBCOMP => Inbound::PubComp { id: raw.parse_exact(v5_0::Pubcomp::parse).map_err(reason)?.packet_id() },
         SUBSCRIBE => {
             let packet = raw.parse_exact(v5_0::Subscribe::parse).map_err(reason)?;
-            let mut identifiers = packet.props().iter().filter_map(|property| match property {
-                Property::SubscriptionIdentifier(identifier) => Some(identifier.val()),
-                _ => None,
+            let mut identifiers = packet.props().iter().filter_map(|property| {
+                if let Property::SubscriptionIdentifier(identifier) = property { Some(identifier.val()) } else { None }
             });
             let identifier = identifiers.next();
             if identifier == Some(0) || identifiers.next().is_some() || packet.props().len() > properties_max {
@@ -282,9 +290,8 @@ fn inbound_v5(raw: &RawPacket, properties_max: usize) -> Result<Inbound, Disconn
         PINGREQ => raw.parse_exact(v5_0::Pingreq::parse).map(|_| Inbound::PingReq).map_err(reason)?,
         DISCONNECT => {
             let packet = raw.parse_exact(v5_0::Disconnect::parse).map_err(reason)?;
-            let session_expiry_s = packet.props().iter().flatten().find_map(|property| match property {
-                Property::SessionExpiryInterval(seconds) => Some(seconds.val()),
-                _ => None,
+            let session_expiry_s = packet.props().iter().flatten().find_map(|property| {
+                if let Property::SessionExpiryInterval(seconds) = property { Some(seconds.val()) } else { None }
             });
             let code = packet.reason_code().unwrap_or(DisconnectReasonCode::NormalDisconnection);
             Inbound::Disconnect { publish_will: code != DisconnectReasonCode::NormalDisconnection, session_expiry_s }
@@ -311,6 +318,7 @@ fn publish_v5(raw: &RawPacket, properties_max: usize) -> Result<InboundPublish, 
         properties: Properties::new(),
     };
     for property in std::mem::take(&mut packet.props) {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the codec's crate has many more")]
         match property {
             Property::TopicAlias(alias) => publish.alias = Some(alias.val()),
             Property::MessageExpiryInterval(seconds) => publish.expiry_s = Some(seconds.val()),

@@ -73,6 +73,7 @@ pub(crate) fn connack_refused(out: &mut Vec<u8>, version: Version, code: Connect
             out.extend_from_slice(&packet.to_continuous_buffer());
         }
         Version::V311 => {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the codec's crate has many more")]
             let code = match code {
                 ConnectReasonCode::UnsupportedProtocolVersion => ConnectReturnCode::UnacceptableProtocolVersion,
                 ConnectReasonCode::ClientIdentifierNotValid => ConnectReturnCode::IdentifierRejected,
@@ -188,6 +189,7 @@ pub(crate) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: Vec<Su
             v5_0::Suback::builder().packet_id(id).reason_codes(codes).build().expect(VALID).to_continuous_buffer()
         }
         Version::V311 => {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "every other code is a refusal")]
             let codes = codes.into_iter().map(|code| match code {
                 SubackReasonCode::GrantedQos0 => SubackReturnCode::SuccessMaximumQos0,
                 SubackReasonCode::GrantedQos1 => SubackReturnCode::SuccessMaximumQos1,

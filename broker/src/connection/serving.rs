@@ -48,6 +48,7 @@ impl End {
             End::Client { .. } => "client",
             End::Lost => "lost",
             End::Stalled => "write_stall",
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the codec's crate has many more")]
             End::Server(code) => match code {
                 DisconnectReasonCode::KeepAliveTimeout => "keep_alive",
                 DisconnectReasonCode::SessionTakenOver => "taken_over",

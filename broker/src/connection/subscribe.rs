@@ -194,6 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the codec's crate has many more")]
 fn refusal(code: SubackReasonCode) -> &'static str {
     match code {
         SubackReasonCode::NotAuthorized => "not_authorized",

@@ -128,7 +128,11 @@ impl Board for HostBoard {
                 Input::Edge { at_us, level_high } => {
                     Input::Edge { at_us: at_us.saturating_sub(self.booted_us), level_high }
                 }
-                other => other,
+                other @ (Input::Sense { .. }
+                | Input::Button { .. }
+                | Input::Health(_)
+                | Input::Settings(_)
+                | Input::Tell) => other,
             });
         }
         let running = time::now_us() < self.wires.machine().runs_until_us();

@@ -109,9 +109,9 @@ impl Tool {
     }
 
     async fn info<T>(&mut self, read: impl Fn(Info<'_>) -> T) -> T {
-        let read = |reply: Reply<'_>| match reply {
-            Reply::Info(info) => read(info),
-            other => panic!("{other:?}"),
+        let read = |reply: Reply<'_>| {
+            let Reply::Info(info) = reply else { panic!("{reply:?}") };
+            read(info)
         };
         self.ask(&Request::Info, read).await
     }
@@ -141,7 +141,7 @@ impl Board {
                     match input {
                         Input::Settings(settings) => module.take_settings(settings),
                         Input::Tell => mailbox.tell(&module.info(1_000)),
-                        _ => {}
+                        Input::Edge { .. } | Input::Sense { .. } | Input::Button { .. } | Input::Health(_) => {}
                     }
                     while module.poll(1_000) <= 1_000 || module.write_next(&mut store, 1_000).await {}
                 }

@@ -308,9 +308,8 @@ impl Learner {
             }
         };
         // Medians cost some sorting: only once all is sampled.
-        let sampled = |of: fn(&Meter) -> Option<Spread>| match stage {
-            LearnStage::Confirming => of(&self.meter),
-            _ => None,
+        let sampled = |of: fn(&Meter) -> Option<Spread>| {
+            if stage == LearnStage::Confirming { of(&self.meter) } else { None }
         };
         Learned {
             stage,

@@ -92,11 +92,11 @@ impl Relay {
 
     /// The coin pulse ended; `counted` says whether it was one by the profile.
     pub fn coin_ends(&mut self, now_us: u64, width_us: u64, counted: bool) {
-        match self.line {
+        if let Line::Coin { since_us } = self.line {
             // The output keeps the input's width even if the beginning was late.
-            Line::Coin { since_us } => self.line = Line::CoinEnd { until_us: now_us.max(since_us + width_us) },
-            _ if self.held && counted => self.owed = self.owed.saturating_add(1),
-            _ => {}
+            self.line = Line::CoinEnd { until_us: now_us.max(since_us + width_us) };
+        } else if self.held && counted {
+            self.owed = self.owed.saturating_add(1);
         }
         self.held = false;
     }
@@ -143,7 +143,7 @@ impl Relay {
             Line::Rest if self.owed > 0 && now_us >= self.own_free_us => {
                 self.line = Line::Owed { until_us: now_us + self.width_us };
             }
-            _ => {}
+            Line::Rest | Line::Coin { .. } | Line::CoinEnd { .. } | Line::Owed { .. } | Line::Credit { .. } => {}
         }
         None
     }

@@ -173,7 +173,7 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
             let mut prompt = |said: &DigestResult<'_>| match said {
                 DigestResult::Prompt(_) => Taken::Answer(Ok(())),
                 DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
-                _ => Taken::No,
+                DigestResult::Response(Ok(_)) | DigestResult::Urc(_) | DigestResult::None => Taken::No,
             };
             let prompt = self.await_answer(PROMPT_MS, &mut prompt).await;
             self.digester.prompt_expected = false;
@@ -198,7 +198,9 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
                 if answer.is_some() { Taken::Answer(Ok(())) } else { Taken::No }
             }
             DigestResult::Response(Err(error)) => Taken::Answer(Err(error.clone().into())),
-            _ => Taken::No,
+            DigestResult::Response(Ok(_)) | DigestResult::Urc(_) | DigestResult::Prompt(_) | DigestResult::None => {
+                Taken::No
+            }
         })
         .await?;
         answer.ok_or(Error::Parse)
@@ -324,7 +326,10 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
                         self.news.out_of_step = true;
                         swallowed
                     }
-                    _ => 0,
+                    DigestResult::Response(Err(_))
+                    | DigestResult::Urc(_)
+                    | DigestResult::Prompt(_)
+                    | DigestResult::None => 0,
                 };
                 if swallowed == 0 { Digested::Nothing } else { Digested::Something }
             }

@@ -209,23 +209,23 @@ impl Provider {
 
     /// The callback's content, changed where a fault asks for it.
     fn callback_content(&self, notification: &Notification, name: &str) -> String {
-        let lies = [Fault::WrongAppid, Fault::WrongMchid, Fault::WrongAmount]
-            .map(|fault| (fault, self.faults.is_hit(fault, name)));
-        if !lies.iter().any(|(_, strikes)| *strikes) {
+        let [wrong_appid, wrong_mchid, wrong_amount] =
+            [Fault::WrongAppid, Fault::WrongMchid, Fault::WrongAmount].map(|fault| self.faults.is_hit(fault, name));
+        if !(wrong_appid || wrong_mchid || wrong_amount) {
             return notification.plaintext.clone();
         }
         let Ok(mut told) = serde_json::from_str::<Value>(&notification.plaintext) else {
             return notification.plaintext.clone();
         };
-        for (fault, _) in lies.iter().filter(|(_, strikes)| *strikes) {
-            match fault {
-                Fault::WrongAppid => told["appid"] = json!("wx0000000000000bad"),
-                Fault::WrongMchid => told["mchid"] = json!("1999999999"),
-                _ => {
-                    let total = told["amount"]["total"].as_i64().unwrap_or(0);
-                    told["amount"]["total"] = json!(total + 1);
-                }
-            }
+        if wrong_appid {
+            told["appid"] = json!("wx0000000000000bad");
+        }
+        if wrong_mchid {
+            told["mchid"] = json!("1999999999");
+        }
+        if wrong_amount {
+            let total = told["amount"]["total"].as_i64().unwrap_or(0);
+            told["amount"]["total"] = json!(total + 1);
         }
         told.to_string()
     }

@@ -207,7 +207,10 @@ impl Bank {
             .values()
             .map(|trade| match &trade.state {
                 TradeState::Paid(paid) | TradeState::Refunded(paid) => paid.amount.amount_minor,
-                _ => 0,
+                TradeState::NotPaid
+                | TradeState::NotFound
+                | TradeState::Closed
+                | TradeState::PaidUnknownCurrency(_) => 0,
             })
             .sum();
         let disputed: i64 = book.disputes.values().map(|dispute| dispute.taken_minor + dispute.fee_minor).sum();

@@ -126,9 +126,10 @@ impl Book {
             ToldReturned::Taken => self.asked_back_minor(number, true) + self.asked_back_minor(number, false) > 0,
             ToldReturned::Never => false,
         };
-        match &trade.state {
-            TradeState::Paid(paid) if returned => TradeState::Refunded(paid.clone()),
-            state => state.clone(),
+        if returned && let TradeState::Paid(paid) = &trade.state {
+            TradeState::Refunded(paid.clone())
+        } else {
+            trade.state.clone()
         }
     }
 
@@ -249,11 +250,10 @@ impl Book {
         if self.now_ms.is_some_and(|now_ms| self.habits.calendar.day_of(now_ms) <= day) {
             return Statement::NotYet;
         }
-        let paid = self.trades.iter().filter_map(|(number, trade)| match &trade.state {
-            TradeState::Paid(paid) if self.habits.calendar.day_of(paid.paid_at_ms) == day => {
-                Some(Fact::Payment { out_trade_no: number.clone(), state: TradeState::Paid(paid.clone()) })
-            }
-            _ => None,
+        let paid = self.trades.iter().filter_map(|(number, trade)| {
+            let TradeState::Paid(paid) = &trade.state else { return None };
+            let is_of_day = self.habits.calendar.day_of(paid.paid_at_ms) == day;
+            is_of_day.then(|| Fact::Payment { out_trade_no: number.clone(), state: TradeState::Paid(paid.clone()) })
         });
         let of_day = |refund: &Refund| self.habits.states_own_refunds && refund.day == day;
         let ours = self

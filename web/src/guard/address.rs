@@ -24,9 +24,10 @@ pub(crate) struct Unreadable {
 
 /// The peer's address. A unix socket, or a test's client, is this machine.
 pub(crate) fn peer_ip(request: &Request) -> IpAddr {
-    match &request.remote_addr().0 {
-        Addr::SocketAddr(address) => address.ip().to_canonical(),
-        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    if let Addr::SocketAddr(address) = &request.remote_addr().0 {
+        address.ip().to_canonical()
+    } else {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     pages::resend,
     shared::App,
 };
-use poem::{Endpoint, FromRequest, IntoResponse, Request, Response, http::Method};
+use poem::{Endpoint, FromRequest, IntoResponse, Request, Response, error::ReadBodyError, http::Method};
 use std::{sync::Arc, time::Duration};
 
 const HEADER: &str = "x-csrf-token";
@@ -64,9 +64,9 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
     let body = tokio::time::timeout(FORM_TIMEOUT, request.take_body().into_bytes_limit(FORM_BYTES))
         .await
         .map_err(|_| Failure::TooSlow)?
-        .map_err(|error| match error {
-            poem::error::ReadBodyError::PayloadTooLarge => Failure::TooLarge,
-            _ => Failure::Malformed("the body broke off"),
+        .map_err(|error| {
+            let is_too_large = matches!(error, ReadBodyError::PayloadTooLarge);
+            if is_too_large { Failure::TooLarge } else { Failure::Malformed("the body broke off") }
         })?;
     let fields: Vec<(String, String)> = url::form_urlencoded::parse(&body).into_owned().collect();
     let field = fields.iter().find(|(name, _)| name == FIELD).map(|(_, value)| value.clone());

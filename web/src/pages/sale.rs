@@ -52,12 +52,9 @@ pub(crate) enum Said {
 impl Said {
     /// What is said of a sale as it stands.
     pub(crate) fn of(view: &SaleView) -> Self {
-        let is_asked = view.asking_s.is_some();
-        match view.state {
-            SaleState::Created if !is_asked => Self::NotTaken,
-            SaleState::Expired if view.reason == "order_refused" => Self::NotTaken,
-            state => Self::State(state),
-        }
+        let is_unanswered = view.state == SaleState::Created && view.asking_s.is_none();
+        let is_refused = view.state == SaleState::Expired && view.reason == "order_refused";
+        if is_unanswered || is_refused { Self::NotTaken } else { Self::State(view.state) }
     }
 
     /// `sale-<word>` in the locales.

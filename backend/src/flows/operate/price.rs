@@ -38,10 +38,8 @@ pub async fn change_price(ctx: &Context, actor: &Actor, price_id: PriceId, chang
     let change = change.checked()?;
     let price = price::Entity::find_by_id(price_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("price"))?;
     let permitted = permitted_machine(ctx, actor, Operation::ChangePrices, price.machine_id).await;
-    let (machine, permit) = permitted.map_err(|error| match error {
-        Error::NotFound(_) => Error::NotFound("price"),
-        other => other,
-    })?;
+    let (machine, permit) = permitted
+        .map_err(|error| if matches!(error, Error::NotFound(_)) { Error::NotFound("price") } else { error })?;
     if let Some(module_id) = &machine.module_id {
         check_module_allows(ctx, module_id, change.pulses).await?;
     }

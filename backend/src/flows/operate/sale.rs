@@ -123,11 +123,11 @@ async fn execute_manual_action(
         let paid = attempt.as_ref().map(|attempt| (attempt, payment.taken_minor));
         execute(ctx, txn, &row, *effect, paid, after).await?;
     }
-    let given_back = decision.effects.iter().filter_map(|effect| match effect {
-        Effect::Refund { amount_minor, .. } => Some(*amount_minor),
-        _ => None,
-    });
-    let given_back_minor: i64 = given_back.sum();
+    let given_back_minor: i64 = decision
+        .effects
+        .iter()
+        .filter_map(|effect| if let Effect::Refund { amount_minor, .. } = effect { Some(*amount_minor) } else { None })
+        .sum();
     let by = request.decided_by.as_deref().unwrap_or(permit.actor().name());
     let done = action::ActiveModel {
         sale_id: Set(row.id),

@@ -219,7 +219,7 @@ impl CallFailure {
     pub(super) fn refusal(&self) -> Option<&str> {
         match self {
             Self::Rejected { status, code, .. } if status.is_client_error() => Some(code),
-            _ => None,
+            Self::Rejected { .. } | Self::Error(_) => None,
         }
     }
 }

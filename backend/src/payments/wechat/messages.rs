@@ -103,10 +103,10 @@ impl Transaction {
     pub fn state(&self) -> Result<TradeState, String> {
         match self.trade_state.as_str() {
             "SUCCESS" => self.paid(),
-            "REFUND" => Ok(match self.paid()? {
-                TradeState::Paid(paid) => TradeState::Refunded(paid),
-                other => other,
-            }),
+            "REFUND" => {
+                let state = self.paid()?;
+                Ok(if let TradeState::Paid(paid) = state { TradeState::Refunded(paid) } else { state })
+            }
             // The last two belong to payment by scanning the payer; if they come up, the trade may still be paid.
             "NOTPAY" | "USERPAYING" | "PAYERROR" => Ok(TradeState::NotPaid),
             "CLOSED" | "REVOKED" => Ok(TradeState::Closed),
@@ -261,7 +261,7 @@ pub(super) fn json_fault(error: &serde_json::Error) -> String {
     let kind = match error.classify() {
         serde_json::error::Category::Eof => "ends too early",
         serde_json::error::Category::Data => "lacks a field or has one of another type",
-        _ => "is not JSON",
+        serde_json::error::Category::Io | serde_json::error::Category::Syntax => "is not JSON",
     };
     format!("{kind} (line {}, column {})", error.line(), error.column())
 }

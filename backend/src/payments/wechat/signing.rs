@@ -57,6 +57,7 @@ pub struct Signer {
 impl Signer {
     /// Reads an RSA private key (PKCS#8 or PKCS#1 PEM). `None`: there is none of at least 2048 bits in it.
     pub fn from_pem(mchid: &str, serial: &str, pem: &str) -> Option<Self> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "any other kind of key is not RSA")]
         let key = match PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok()? {
             PrivateKeyDer::Pkcs8(der) => KeyPair::from_pkcs8(der.secret_pkcs8_der()).ok()?,
             PrivateKeyDer::Pkcs1(der) => KeyPair::from_der(der.secret_pkcs1_der()).ok()?,
@@ -104,6 +105,7 @@ impl VerifyingKey {
         if sections.next().is_some() {
             return None;
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "no other section holds a public key")]
         match kind {
             SectionKind::PublicKey => Some((Self::from_spki(&der)?, None)),
             SectionKind::Certificate => {

@@ -54,7 +54,9 @@ impl Core {
             }
             ("+IPADDR", Form::Run) => match self.bearer {
                 Bearer::Active | Bearer::Addressed => Reply::info("+IPADDR: 10.64.0.7"),
-                _ => self.refusal(&["+IP ERROR: Network not opened", "ERROR"]),
+                Bearer::Down | Bearer::Named | Bearer::Lost => {
+                    self.refusal(&["+IP ERROR: Network not opened", "ERROR"])
+                }
             },
             ("+CIPOPEN", Form::Set(values)) => {
                 let [socket, kind, host, port, ..] = values.as_slice() else { return Some(self.error(50)) };

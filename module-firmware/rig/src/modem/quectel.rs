@@ -48,18 +48,15 @@ impl Core {
                 _ => self.error(50),
             },
             ("+QIGETERROR", Form::Run) => Reply::info("+QIGETERROR: 0,operate successfully"),
-            ("+QISTATE", Form::Run | Form::Read | Form::Set(_)) => match self.socket {
-                Socket::Idle => Reply::ok(),
-                socket => {
-                    let state = match socket {
-                        Socket::Idle => 0,
-                        Socket::Opening => 1,
-                        Socket::Open => 2,
-                        Socket::Closed => 4,
-                    };
-                    Reply::info(&format!("+QISTATE: 0,\"TCP\",\"10.0.0.1\",1883,0,{state},1,0,0,\"uart1\""))
-                }
-            },
+            ("+QISTATE", Form::Run | Form::Read | Form::Set(_)) => {
+                let state = match self.socket {
+                    Socket::Idle => return Some(Reply::ok()),
+                    Socket::Opening => 1,
+                    Socket::Open => 2,
+                    Socket::Closed => 4,
+                };
+                Reply::info(&format!("+QISTATE: 0,\"TCP\",\"10.0.0.1\",1883,0,{state},1,0,0,\"uart1\""))
+            }
             ("+QIOPEN", Form::Set(values)) => return self.quectel_open(values),
             ("+QISEND", Form::Set(_)) => match command.form.numbers()?.as_slice() {
                 [0, 0] if self.socket == Socket::Open => Reply::info("+QISEND: 0,0,0"),

@@ -165,7 +165,7 @@ impl Server {
                     Said::Status(status) if status.online && status.at_ms.is_some() => return,
                     // The sync is answered; a status follows only when one is due.
                     Said::Ack(ack) if ack.at_ms.is_some() => return,
-                    _ => {}
+                    Said::Status(_) | Said::Pulse | Said::Ack(_) => {}
                 }
             }
         };

@@ -101,6 +101,6 @@ fn take(said: Said, done: &mut BTreeMap<u32, u32>, duplicates: &mut usize) {
         Stage::Received => {}
         Stage::Done => *done.entry(ack.sequence).or_default() += 1,
         Stage::Duplicate => *duplicates += 1,
-        _ => panic!("{ack:?}"),
+        Stage::Failed | Stage::Expired | Stage::Clock | Stage::Unknown(_) => panic!("{ack:?}"),
     }
 }

@@ -117,7 +117,7 @@ impl Demo {
                             return;
                         }
                     }
-                    _ => {}
+                    Event::Incoming(_) | Event::Outgoing(_) => {}
                 }
             }
         });

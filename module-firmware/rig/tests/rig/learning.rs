@@ -103,7 +103,7 @@ async fn until_stored(server: &mut Server, bench: &TestBench, acceptor: &Accepto
             }
             LearnStage::Stored => return learned,
             LearnStage::Failed => panic!("{}: {learned:?}", acceptor.name),
-            _ => sampling = true,
+            LearnStage::Sampling | LearnStage::Confirming | LearnStage::Unknown(_) => sampling = true,
         }
     }
 }
@@ -128,7 +128,9 @@ async fn the_button_begins_learning_and_the_sense_input_confirms_the_pulses() {
         match stage {
             LearnStage::Sampling => insert(&bench, acceptor),
             LearnStage::Confirming => run_on(&bench, &mut seen).await,
-            _ => tokio::time::sleep(Duration::from_secs(1)).await,
+            LearnStage::Quiet | LearnStage::Stored | LearnStage::Failed | LearnStage::Unknown(_) => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
         }
         let learned = bench.console.info().await.unwrap().learned;
         match learned {

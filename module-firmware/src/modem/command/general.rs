@@ -65,6 +65,7 @@ pub(super) fn sim_state(line: &[u8]) -> Option<SimState> {
 impl SimState {
     /// What an error means that was the answer; `None` if it says nothing of the SIM.
     pub fn of_error(error: &Error) -> Option<Self> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "atat has many more")]
         match error {
             Error::CmeError(CmeError::SimNotInserted) => Some(Self::Absent),
             Error::CmeError(CmeError::SimPin | CmeError::SimPuk | CmeError::PhSimPin) => Some(Self::Locked),

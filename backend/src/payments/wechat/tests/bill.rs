@@ -170,7 +170,7 @@ fn the_public_vector_is_read() {
                 );
                 assert_eq!(told.amount_minor, expected["refund_fen"].as_i64().unwrap());
             }
-            other => panic!("{other:?}"),
+            Fact::Payment { .. } | Fact::Refund { .. } | Fact::Dispute(_) => panic!("{fact:?}"),
         }
     }
 }

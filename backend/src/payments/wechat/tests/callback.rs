@@ -68,10 +68,9 @@ fn content_fault(body: &str) -> String {
 }
 
 fn only_fact(verified: VerifiedCallback) -> Fact {
-    match verified.content {
-        CallbackContent::Facts(mut facts) if facts.len() == 1 => facts.remove(0),
-        other => panic!("{other:?}"),
-    }
+    let CallbackContent::Facts(mut facts) = verified.content else { panic!("{verified:?}") };
+    assert_eq!(facts.len(), 1, "{facts:?}");
+    facts.remove(0)
 }
 
 #[test]
