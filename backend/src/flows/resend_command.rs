@@ -7,7 +7,6 @@ use crate::{
         publish_command::send_command,
         settle_sale::apply_event,
     },
-    ids::SaleId,
     modules::{
         command::{self, ActiveModel, Column, CommandState, Entity},
         commands::{as_query, on_wire},
@@ -199,6 +198,7 @@ pub(crate) async fn send_pending(ctx: &Context, module: ModuleId) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::SaleId;
 
     #[test]
     fn waits_for_a_module_that_keeps_saying_it_is_at_work() {

@@ -129,7 +129,7 @@ fn decide(choices: Vec<Choice>) -> Vec<Choice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{MachineId, OperatorId};
+    use crate::ids::{AccountId, MachineId, OperatorId};
 
     fn choice(machine_id: i64, provider: &str, method: &str, account_id: i64) -> Choice {
         let (provider, method) = (provider.to_owned(), method.to_owned());
