@@ -186,7 +186,6 @@ reason-not_paid = No payment arrived in time.
 reason-order_refused = The payment provider did not accept the order.
 reason-provider_silent = The payment provider did not answer in time.
 reason-refunded_elsewhere = The operator gave money back before the payment was known here.
-reason-other = Something went wrong on the way.
 receipt = Receipt
 receipt-machine = Machine
 receipt-what = Bought

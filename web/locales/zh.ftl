@@ -177,7 +177,6 @@ reason-not_paid = 未及时收到付款。
 reason-order_refused = 支付平台未接受此订单。
 reason-provider_silent = 支付平台未及时应答。
 reason-refunded_elsewhere = 系统得知付款之前，商家已退款。
-reason-other = 过程中出现了问题。
 receipt = 收据
 receipt-machine = 设备
 receipt-what = 项目

@@ -16,7 +16,11 @@ use crate::{
         refund,
         states::{AttemptState, Cause, RefundProgress},
     },
-    sales::{rows::lock_sale, sale, state::Event},
+    sales::{
+        rows::lock_sale,
+        sale,
+        state::{Event, SaleReason},
+    },
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
 
@@ -210,7 +214,7 @@ pub(crate) async fn apply_external_return(
     let is_own = match attempt.state {
         AttemptState::Paid => paid_attempt(txn, sale.id).await?.is_some_and(|own| own.id == attempt.id),
         // Of a wrong amount, and nothing else paid it.
-        AttemptState::PaidWrong => sale.reason == WRONG_AMOUNT,
+        AttemptState::PaidWrong => sale.reason == SaleReason::WrongAmount,
         AttemptState::Created | AttemptState::Pending | AttemptState::Closed => false,
     };
     if !is_own {
@@ -220,13 +224,10 @@ pub(crate) async fn apply_external_return(
     let event = Event::ReturnedExternally {
         open: refunds.iter().any(|refund| refund.state != RefundProgress::Done),
         left_minor: refundable_minor(txn, &attempt).await?,
-        refund_rest: sale.reason == Cause::Elsewhere.as_str(),
+        refund_rest: sale.reason == SaleReason::RefundedElsewhere,
     };
     apply_event(ctx, txn, sale, event, Some((&attempt, attempt.taken_minor())), after).await
 }
-
-/// The reason of a sale whose payment has another amount or currency than asked.
-const WRONG_AMOUNT: &str = "wrong_amount";
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,7 @@ use crate::{
         readiness::Readiness,
         rows::{is_asking, lock_sale, sale_url},
         sale,
-        state::{Event, SaleState},
+        state::{Event, SaleReason, SaleState},
     },
 };
 use sea_orm::{ActiveValue::Set, QueryOrder, TryIntoModel, prelude::*};
@@ -131,7 +131,7 @@ async fn commit_order(
         pulses: Set(price.pulses),
         pulses_given: Set(0),
         state: Set(SaleState::Created),
-        reason: Set(String::new()),
+        reason: Set(SaleReason::None),
         served_and_refunded: Set(false),
         version: Set(0),
         created_ms: Set(ctx.wall_ms()),

@@ -11,7 +11,11 @@ use crate::{
         attempt,
         states::{AttemptState, DisputeStanding},
     },
-    sales::{order_attachment::OrderAttachment, sale, state::SaleState},
+    sales::{
+        order_attachment::OrderAttachment,
+        sale,
+        state::{SaleReason, SaleState},
+    },
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
 
@@ -107,7 +111,7 @@ async fn rebuild_sale(
         pulses: Set(attachment.pulses),
         pulses_given: Set(0),
         state: Set(SaleState::AwaitingPayment),
-        reason: Set(String::new()),
+        reason: Set(SaleReason::None),
         served_and_refunded: Set(false),
         version: Set(0),
         created_ms: Set(created_ms),

@@ -19,7 +19,7 @@ use crate::{
     sales::{
         rows::posting,
         sale,
-        state::{Decision, Effect, Event, RefundStage, Sale, SaleState, decide},
+        state::{Decision, Effect, Event, RefundStage, Sale, SaleReason, SaleState, decide},
     },
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
@@ -106,7 +106,7 @@ pub(crate) async fn store_decision(
     change.credit_asked = Set(decision.asked);
     change.version = Set(row.version + 1);
     if let Some(reason) = decision.reason {
-        change.reason = Set(reason.into());
+        change.reason = Set(reason);
     }
     if paid_now && row.paid_ms.is_none() {
         change.paid_ms = Set(Some(now_ms));
@@ -115,7 +115,7 @@ pub(crate) async fn store_decision(
         change.finished_ms = Set(Some(now_ms));
     }
     if decision.state == SaleState::Credited {
-        change.reason = Set(String::new());
+        change.reason = Set(SaleReason::None);
     }
     let changed = change.clone().try_into_model()?;
     change.update_without_returning(txn).await?;

@@ -124,7 +124,7 @@ pub(crate) async fn publish_sale_to_integrators(ctx: &Context, sale: &sale::Mode
         v: JSON_VERSION,
         sale: &sale.token.0,
         state: sale.state.as_str(),
-        reason: &sale.reason,
+        reason: sale.reason.as_str(),
         at_ms: ctx.wall_ms(),
         created_ms: sale.created_ms,
         amount_minor: sale.amount_minor,

@@ -4,7 +4,10 @@ use crate::{
     Context, Error, Result,
     ids::{SaleId, SaleToken},
     ledger::{Kind, Posting},
-    sales::{sale, state::SaleState},
+    sales::{
+        sale,
+        state::{SaleReason, SaleState},
+    },
 };
 use sea_orm::{DatabaseTransaction, QuerySelect, prelude::*};
 
@@ -47,5 +50,7 @@ pub(crate) fn posting(ctx: &Context, row: &sale::Model, kind: Kind, reference: S
 pub(crate) fn is_asking(ctx: &Context, sale: &sale::Model) -> bool {
     let longest_ms = i64::try_from(ctx.rules.order_wait_ms).unwrap_or(i64::MAX);
     let begun_ms = sale.expires_ms - ctx.rules.order_lifetime_ms;
-    sale.state == SaleState::Created && sale.reason.is_empty() && (0..longest_ms).contains(&(ctx.now_ms() - begun_ms))
+    sale.state == SaleState::Created
+        && sale.reason == SaleReason::None
+        && (0..longest_ms).contains(&(ctx.now_ms() - begun_ms))
 }

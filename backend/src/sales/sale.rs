@@ -3,7 +3,7 @@
 use crate::{
     ids::{MachineId, OperatorId, SaleId, SaleToken},
     payments::states::DisputeStanding,
-    sales::state::SaleState,
+    sales::state::{SaleReason, SaleState},
 };
 use sea_orm::entity::prelude::*;
 
@@ -24,7 +24,7 @@ pub struct Model {
     pub pulses: i32,
     pub pulses_given: i32,
     pub state: SaleState,
-    pub reason: String,
+    pub reason: SaleReason,
     pub served_and_refunded: bool,
     pub version: i32,
     pub created_ms: i64,

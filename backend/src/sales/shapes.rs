@@ -8,7 +8,10 @@ use crate::{
         states::DisputeStanding,
         ways::Way,
     },
-    sales::{readiness::Readiness, state::SaleState},
+    sales::{
+        readiness::Readiness,
+        state::{SaleReason, SaleState},
+    },
 };
 use serde::Serialize;
 
@@ -79,8 +82,8 @@ pub struct SaleView {
     pub token: SaleToken,
     /// Where it stands.
     pub state: SaleState,
-    /// Why it failed, one of [`REASONS`](crate::sales::state::REASONS), or empty. A word for programs: pages have texts for each.
-    pub reason: String,
+    /// Why it did not simply go through.
+    pub reason: SaleReason,
     /// Whether nothing more is expected to happen.
     pub at_rest: bool,
     /// The machine's code.

@@ -13,20 +13,66 @@ use sea_orm::entity::prelude::*;
 use serde::Serialize;
 use strum::IntoStaticStr;
 
-/// The words for why a sale did not simply go through, as [`decide`] gives them. They are for programs; pages have texts
-/// in each language for all of them.
-pub const REASONS: [&str; 10] = [
-    "order_refused",
-    "provider_silent",
-    "not_paid",
-    "late",
-    "wrong_amount",
-    "module_failed",
-    "module_expired",
-    "module_silent",
-    "module_forgot",
-    "refunded_elsewhere",
-];
+/// Why a sale did not simply go through, as [`decide`] gives it. Its words are for programs; pages have texts in each
+/// language for all of them.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    EnumIter,
+    DeriveActiveEnum,
+    IntoStaticStr,
+    Serialize,
+)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(32))", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum SaleReason {
+    /// Nothing is to be said.
+    #[default]
+    #[sea_orm(string_value = "")]
+    #[serde(rename = "")]
+    #[strum(serialize = "")]
+    None,
+    /// The provider did not take the order.
+    OrderRefused,
+    /// The provider did not answer in time.
+    ProviderSilent,
+    /// Nobody paid in time.
+    NotPaid,
+    /// Paid after expiry, or known too late.
+    Late,
+    /// Another amount or currency was paid.
+    WrongAmount,
+    /// The module failed to give all pulses.
+    ModuleFailed,
+    /// The credit reached the module too late.
+    ModuleExpired,
+    /// The module did not answer.
+    ModuleSilent,
+    /// The module no longer knows whether it gave the credit.
+    ModuleForgot,
+    /// Money went back at the provider.
+    RefundedElsewhere,
+}
+
+impl SaleReason {
+    /// The word for it, as stored and told to programs; empty for none.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        <Self as sea_orm::Iterable>::iter()
+    }
+}
 
 /// Where a sale stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, IntoStaticStr, Serialize)]
@@ -218,7 +264,7 @@ pub struct Decision {
     /// Pulses known to be given, from now on.
     pub pulses_given: i32,
     /// Why it did not go through, a word for the pages.
-    pub reason: Option<&'static str>,
+    pub reason: Option<SaleReason>,
     /// Credited, and the money went back all the same.
     pub served_and_refunded: bool,
     /// The credit is only asked about.
@@ -252,10 +298,12 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
     let to = |state: SaleState, effects: Vec<Effect>| Decision { state, effects, ..stay.clone() };
     match (event, sale.state) {
         (Event::HandedOff, Created) => to(AwaitingPayment, vec![]),
-        (Event::OrderRefused, Created) => Decision { reason: Some("order_refused"), ..to(Expired, vec![]) },
+        (Event::OrderRefused, Created) => Decision { reason: Some(SaleReason::OrderRefused), ..to(Expired, vec![]) },
         // Asking again tells what became of it; the payer need not wait for that.
-        (Event::OrderUnanswered, Created) => Decision { reason: Some("provider_silent"), ..stay },
-        (Event::Unpayable, Created | AwaitingPayment) => Decision { reason: Some("not_paid"), ..to(Expired, vec![]) },
+        (Event::OrderUnanswered, Created) => Decision { reason: Some(SaleReason::ProviderSilent), ..stay },
+        (Event::Unpayable, Created | AwaitingPayment) => {
+            Decision { reason: Some(SaleReason::NotPaid), ..to(Expired, vec![]) }
+        }
 
         (Event::Paid { late: false, .. }, Created | AwaitingPayment) => {
             to(Paid, vec![Effect::PostPayment, Effect::QueueCredit])
@@ -263,7 +311,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         // The payer is gone by now. But this store may have been restored from a backup and may have lost that the
         // credit was given: the module is asked first.
         (Event::Paid { .. }, Created | AwaitingPayment | Expired) => Decision {
-            reason: Some(Cause::Late.as_str()),
+            reason: Some(SaleReason::Late),
             asked: true,
             ..to(Paid, vec![Effect::PostPayment, Effect::AskCredit])
         },
@@ -273,7 +321,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled,
         ) => to(sale.state, vec![Effect::PostPayment, Effect::Refund { cause: Cause::SecondPayment, amount_minor }]),
         (Event::PaidWrong, Created | AwaitingPayment | Expired) => Decision {
-            reason: Some("wrong_amount"),
+            reason: Some(SaleReason::WrongAmount),
             ..to(Review, vec![Effect::PostSuspense, Effect::Alarm("a payment has another amount than asked")])
         },
         (Event::PaidWrong, Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled) => {
@@ -282,7 +330,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
 
         // How much went back is told later, with the refund itself. Until then a person can look.
         (Event::PaidReturned, Created | AwaitingPayment | Expired) => Decision {
-            reason: Some(Cause::Elsewhere.as_str()),
+            reason: Some(SaleReason::RefundedElsewhere),
             ..to(Review, vec![Effect::PostPayment, Effect::Alarm(RETURNED_EARLY)])
         },
         (Event::PaidReturned, Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled) => {
@@ -295,7 +343,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
         // The rest is owed if the credit was not given. This store may have lost that it was (restored from a backup),
         // so the module is asked first, as for any payment that becomes known late.
         (Event::ReturnedExternally { open: false, refund_rest: true, .. }, Review) => {
-            Decision { reason: Some(Cause::Late.as_str()), asked: true, ..to(Paid, vec![Effect::AskCredit]) }
+            Decision { reason: Some(SaleReason::Late), asked: true, ..to(Paid, vec![Effect::AskCredit]) }
         }
         (Event::RefundReversed, RefundPending | Refunded) => {
             to(Review, vec![Effect::Alarm("a refund that had gone through failed: a person must act at the provider")])
@@ -381,6 +429,19 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
 
 const RETURNED_EARLY: &str = "money went back at the provider before we knew that it was paid";
 
+/// What the sale says whose money went back for it. Of what a person gave back, and of a second payment, nothing is to be
+/// said there.
+fn reason_of(cause: Cause) -> SaleReason {
+    match cause {
+        Cause::Late => SaleReason::Late,
+        Cause::ModuleFailed => SaleReason::ModuleFailed,
+        Cause::ModuleExpired => SaleReason::ModuleExpired,
+        Cause::ModuleSilent => SaleReason::ModuleSilent,
+        Cause::ModuleForgot => SaleReason::ModuleForgot,
+        Cause::Elsewhere => SaleReason::RefundedElsewhere,
+        Cause::SecondPayment | Cause::Manual | Cause::Settled => SaleReason::None,
+    }
+}
 fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
     let pulses_given = pulses_given.clamp(0, sale.pulses);
     let owed_minor = if sale.refund_remainder && pulses_given > 0 {
@@ -388,7 +449,7 @@ fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
     } else {
         sale.amount_minor
     };
-    let reason = Some(cause.as_str());
+    let reason = Some(reason_of(cause));
     // What the operator gave back already counts.
     let amount_minor = (owed_minor - sale.elsewhere_minor).max(0);
     // All pulses known to be given although the module calls it failed, and the rule is to keep what was served.
@@ -531,7 +592,11 @@ mod tests {
             Event::CreditFailed { pulses: 0, reason: Some(Reason::Invalid) },
         ] {
             let decision = decide(&asked, event);
-            assert_eq!((decision.state, decision.reason), (SaleState::RefundPending, Some("late")), "{event:?}");
+            assert_eq!(
+                (decision.state, decision.reason),
+                (SaleState::RefundPending, Some(SaleReason::Late)),
+                "{event:?}"
+            );
             assert_eq!(decision.effects, [refund(Cause::Late)], "{event:?}");
         }
         let cut = decide(&asked, Event::CreditFailed { pulses: 2, reason: Some(Reason::PowerLost) });
@@ -553,7 +618,7 @@ mod tests {
     #[test]
     fn an_order_that_was_not_answered_can_still_turn_out_paid_or_be_closed() {
         let unanswered = decide(&sale(SaleState::Created), Event::OrderUnanswered);
-        assert_eq!((unanswered.state, unanswered.reason), (SaleState::Created, Some("provider_silent")));
+        assert_eq!((unanswered.state, unanswered.reason), (SaleState::Created, Some(SaleReason::ProviderSilent)));
         assert!(!unanswered.is_noop(&sale(SaleState::Created)), "the reason is stored");
         for state in SaleState::ALL.into_iter().filter(|state| *state != SaleState::Created) {
             assert!(decide(&sale(state), Event::OrderUnanswered).is_noop(&sale(state)), "{state:?}");
@@ -629,7 +694,7 @@ mod tests {
         for state in SaleState::ALL {
             given.extend(events.iter().filter_map(|event| decide(&sale(state), *event).reason));
         }
-        assert_eq!(given, REASONS.into_iter().collect());
+        assert_eq!(given, SaleReason::all().filter(|reason| *reason != SaleReason::None).collect());
     }
 
     #[test]

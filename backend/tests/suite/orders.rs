@@ -114,7 +114,7 @@ async fn a_form_sent_again_after_the_provider_failed_is_a_new_order() {
     assert!(matches!(place_order::order(&app.backend, form.clone()).await, Err(Error::Provider(_))));
     // The payer was never sent to that one: it is found out and closed in time.
     let failed = app.only_token().await;
-    assert_eq!(app.row(&failed).await.view.reason, "provider_silent");
+    assert_eq!(app.row(&failed).await.view.reason.as_str(), "provider_silent");
     let again = place_order::order(&app.backend, form.clone()).await.unwrap();
     assert_ne!(again.token, failed);
     assert_eq!(

@@ -132,7 +132,7 @@ impl Execute for Sale {
                         view.machine.clone(),
                         print::money(&view.amount),
                         view.state.as_str().to_owned(),
-                        view.reason.clone(),
+                        view.reason.as_str().to_owned(),
                         print::or_dash(&view.refunded.as_ref().map(print::paid)),
                     ]
                 })
@@ -171,7 +171,7 @@ fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
         ("bought", format!("{}, {} pulses", view.label, view.pulses)),
         ("amount", print::money(&view.amount)),
         ("state", view.state.as_str().to_owned()),
-        ("reason", view.reason.clone()),
+        ("reason", view.reason.as_str().to_owned()),
         ("pulses given", view.pulses_given.to_string()),
         ("refunded", print::or_dash(&view.refunded.as_ref().map(print::paid))),
         ("our number", print::or_dash(&row.out_trade_no)),

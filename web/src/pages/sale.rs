@@ -16,7 +16,7 @@ use backend::{
     payments::method::Handoff,
     sales::{
         shapes::SaleView,
-        state::{REASONS, SaleState},
+        state::{SaleReason, SaleState},
     },
 };
 use poem::{Response, handler, web::Path};
@@ -53,7 +53,7 @@ impl Said {
     /// What is said of a sale as it stands.
     pub(crate) fn of(view: &SaleView) -> Self {
         let is_unanswered = view.state == SaleState::Created && view.asking_s.is_none();
-        let is_refused = view.state == SaleState::Expired && view.reason == "order_refused";
+        let is_refused = view.state == SaleState::Expired && view.reason == SaleReason::OrderRefused;
         if is_unanswered || is_refused { Self::NotTaken } else { Self::State(view.state) }
     }
 
@@ -94,16 +94,6 @@ impl Said {
     }
 }
 
-/// Why it did not end with a credit: `reason-<word>` in the locales. A reason without words of its own is shown as
-/// `other`, none as empty.
-pub(crate) fn reason_word(reason: &str) -> &'static str {
-    match REASONS.into_iter().find(|word| *word == reason) {
-        Some(word) => word,
-        None if reason.is_empty() => "",
-        None => "other",
-    }
-}
-
 /// What the templates name.
 pub(crate) fn context(view: &SaleView) -> Result<Context, Failure> {
     let mut context = Context::new();
@@ -120,7 +110,7 @@ pub(crate) fn context(view: &SaleView) -> Result<Context, Failure> {
     let said = Said::of(view);
     context.insert("said", said.word());
     context.insert("steps", &said.steps());
-    context.insert("reason", reason_word(&view.reason));
+    context.insert("reason", view.reason.as_str());
     context.insert("again", &said.again());
     context.insert("contact_href", &contact::href(&view.contact));
     Ok(context)

@@ -5,7 +5,7 @@ use crate::{
     guard::{session::Signed, streams::StreamOwner},
     live,
     page::Page,
-    pages::{fleet::PACE, member_context::member_context, sale::reason_word},
+    pages::{fleet::PACE, member_context::member_context},
     rendering::Fragment,
 };
 use backend::{
@@ -71,14 +71,6 @@ impl Shown {
     }
 }
 
-/// A sale with a reason that has a text.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(flatten)]
-    row: &'a SaleRow,
-    reason_word: &'static str,
-}
-
 /// What the templates name.
 pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], shown: &Shown) -> Context {
     let mut context = member_context(member);
@@ -93,9 +85,7 @@ pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], sh
 
 fn rows_context(sales: &[SaleRow], shown: &Shown) -> Context {
     let mut context = Context::new();
-    let lines: Vec<Line<'_>> =
-        sales.iter().map(|row| Line { row, reason_word: reason_word(&row.view.reason) }).collect();
-    context.insert("sales", &lines);
+    context.insert("sales", sales);
     context.insert("shown", shown);
     let full = sales.len() as u64 >= SalesFilter::PAGE_ROWS;
     let older = sales.last().filter(|_| full).map(|last| shown.query(Some(&last.view.token)));

@@ -33,7 +33,7 @@ use backend::{
         SaleState,
         readiness::Readiness,
         shapes::{PriceView, SaleRow, SaleView, ScanView, WayView},
-        state::REASONS,
+        state::SaleReason,
         takings::Takings,
     },
 };
@@ -133,7 +133,7 @@ fn sale_view(state: &'static str) -> SaleView {
     SaleView {
         token: SaleToken("7QK2M9XW4T".into()),
         state: SaleState::parse(state).unwrap(),
-        reason: if has_refund { "module_silent".into() } else { String::new() },
+        reason: if has_refund { SaleReason::ModuleSilent } else { SaleReason::None },
         at_rest: matches!(state, "credited" | "expired" | "refunded" | "review" | "settled"),
         code: "K3J9".into(),
         machine: "Carousel".into(),
@@ -340,10 +340,17 @@ fn a_payer_is_handed_over_as_the_provider_wants_it() {
 #[test]
 fn a_provider_that_does_not_take_the_order_is_told_of_at_once() {
     let templates = templates();
-    for (state, reason) in [("created", "provider_silent"), ("created", ""), ("expired", "order_refused")] {
-        let view = SaleView { asking_s: None, reason: reason.into(), ..sale_view(state) };
-        let html = each(&templates, &format!("sale-not-taken-{reason}"), "sale.html", &sale::context(&view).unwrap());
-        assert!(html[1].contains("No money was taken") && html[1].contains("Choose again"), "{state} {reason}");
+    for (state, reason) in
+        [("created", SaleReason::ProviderSilent), ("created", SaleReason::None), ("expired", SaleReason::OrderRefused)]
+    {
+        let view = SaleView { asking_s: None, reason, ..sale_view(state) };
+        let html = each(
+            &templates,
+            &format!("sale-not-taken-{}", reason.as_str()),
+            "sale.html",
+            &sale::context(&view).unwrap(),
+        );
+        assert!(html[1].contains("No money was taken") && html[1].contains("Choose again"), "{state} {reason:?}");
         assert!(!html[1].contains("0;url="), "nothing more is waited for");
     }
 }
@@ -366,9 +373,10 @@ fn whom_to_turn_to_is_said_with_and_without_a_contact() {
 #[test]
 fn sale_page_says_why() {
     let templates = templates();
-    for reason in REASONS.into_iter().chain(["something_new"]) {
-        let view = SaleView { reason: reason.into(), served_and_refunded: true, ..sale_view("refunded") };
-        let html = each(&templates, &format!("sale-reason-{reason}"), "sale.html", &sale::context(&view).unwrap());
+    for reason in SaleReason::all() {
+        let view = SaleView { reason, served_and_refunded: true, ..sale_view("refunded") };
+        let html =
+            each(&templates, &format!("sale-reason-{}", reason.as_str()), "sale.html", &sale::context(&view).unwrap());
         assert!(html[1].contains("You owe nothing"));
     }
 }
@@ -377,10 +385,10 @@ fn sale_page_says_why() {
 #[test]
 fn reasons_are_words_on_every_page() {
     let templates = templates();
-    for reason in REASONS {
-        assert_eq!(sale::reason_word(reason), reason, "{reason} has no text of its own");
+    for reason in SaleReason::all().filter(|reason| *reason != SaleReason::None) {
         let mut row = sale_row("refunded");
-        row.view.reason = reason.into();
+        row.view.reason = reason;
+        let reason = reason.as_str();
         let payers = each(&templates, "reason", "sale.html", &sale::context(&row.view).unwrap());
         let listed = sales::context(&member(), &fleet_rows(), &[row], &sales::Shown::default());
         let operators = each(&templates, "reason-listed", "sales.html", &listed);
@@ -389,7 +397,6 @@ fn reasons_are_words_on_every_page() {
             assert!(!is_shown, "{reason} is shown as it is");
         }
     }
-    assert_eq!(sale::reason_word("something_new"), "other");
     let faults = fault_names(i64::MAX);
     let faulty = ModuleView { faults: faults.clone(), ..module(true) };
     let fleet = fleet::context(&member(), &[fleet_row(1, "Carousel", Some(faulty))], Some(&takings()), &[]);
@@ -441,7 +448,7 @@ fn operator_pages_full_and_empty() {
     };
     let mut lossy = rows.clone();
     lossy[0].view.served_and_refunded = true;
-    lossy[0].view.reason = "module_silent".into();
+    lossy[0].view.reason = SaleReason::ModuleSilent;
     let html = each(&templates, "sales", "sales.html", &sales::context(&member(), &fleet_rows(), &lossy, &shown));
     assert!(html[1].contains("<option value=\"paid\" selected>") && html[1].contains("<option value=\"2\" selected>"));
     assert!(html[1].contains("/operator/sales?state=paid&amp;machine=2\""));
