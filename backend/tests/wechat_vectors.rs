@@ -116,6 +116,10 @@ fn sdk_notification_signature() {
             id: text(&vector, "serial").to_lowercase(),
             pem: text(&vector, "cert_pem").into(),
         }],
+        app_secret: None,
+        sub_mchid: None,
+        methods: None,
+        domain_file: None,
     };
     let make = |account: Account| WechatPay::new(account, http_client().unwrap(), Arc::new(|| 0), Arc::new(|| [0; 16]));
     let mut renamed = account.clone();

@@ -271,6 +271,10 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
         merchant_private_key_pem: merchant.merchant_private_key_pem,
         api_v3_key: merchant.api_v3_key,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
+        app_secret: None,
+        sub_mchid: None,
+        methods: None,
+        domain_file: None,
     };
     merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &serde_json::to_string(&account)?)
         .await?;

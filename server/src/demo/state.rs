@@ -229,6 +229,10 @@ fn account(sandbox: &sandbox::Sandbox) -> Result<String> {
         merchant_private_key_pem: merchant.merchant_private_key_pem,
         api_v3_key: merchant.api_v3_key,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
+        app_secret: None,
+        sub_mchid: None,
+        methods: None,
+        domain_file: None,
     };
     Ok(serde_json::to_string(&account)?)
 }

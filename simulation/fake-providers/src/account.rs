@@ -97,6 +97,7 @@ impl<C: Conduct> Account<C> {
             finds_by_our_number: true,
             attach_max_bytes: 128,
             calendar: habits.calendar,
+            domain_file: None,
             callbacks: CallbackRules {
                 kept_headers: &[notice::SIGNATURE],
                 taken: || CallbackAnswer { status: 204, content_type: "", body: String::new() },

@@ -248,6 +248,7 @@ pub fn open(kiosk: Arc<Kiosk>, config: &str) -> Result<Arc<dyn Provider>> {
         finds_by_our_number: false,
         attach_max_bytes: 0,
         calendar: CALENDAR,
+        domain_file: None,
         callbacks: CallbackRules {
             kept_headers: &[REQUEST_ID],
             taken: || word("thanks"),

@@ -194,3 +194,14 @@ async fn callbacks_are_answered_in_the_providers_manner_at_its_own_address() {
         assert_eq!(tell(&site, &elsewhere, callback.raw()).await.status, 404, "{elsewhere}");
     }
 }
+
+#[tokio::test]
+async fn a_merchants_domain_file_is_served_and_no_other() {
+    let site = Site::open().await;
+    let browser = site.browser();
+    let answer = browser.get("/MP_verify_a1B2.txt").await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, "a1B2"));
+    for other in ["/MP_verify_other.txt", "/MP_verify_.txt", "/MP_verify_a1B2.txt.bak", "/mp_verify_a1B2.txt"] {
+        assert_eq!(browser.get(other).await.status, 404, "{other}");
+    }
+}
