@@ -200,6 +200,9 @@ impl ServerUnderTest {
             }
         }
         println!("all modules connected and answering after {:.1} s", begun.elapsed().as_secs_f64());
+        // A module gives no credit before its coin line has settled after the start.
+        let settled = Duration::from_millis(u64::from(protocol::limits::SETTLE_DEFAULT_MS) + 500);
+        tokio::time::sleep(settled).await;
         Ok(())
     }
 
