@@ -1,4 +1,4 @@
-//! What the provider knows: orders, refunds and the callbacks it owes. Kept in memory, and written ahead to a journal of
+//! What the provider knows: orders, refunds, the callbacks it owes, and who its users are to each app. Kept in memory, and written ahead to a journal of
 //! JSON lines, so that a second start on the same folder goes on where the first stopped, however that one ended.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ use crate::wechat::requests::{CreateRequest, RefundRequest, TradeKind};
 
 /// Orders one sandbox holds at most.
 pub(crate) const MAX_ORDERS: usize = 5_000_000;
+/// Openids one sandbox holds at most.
+pub(crate) const MAX_OPENIDS: usize = 1_000_000;
 
 /// A merchant's number and a number of the merchant's own: what orders and refunds are known by.
 pub(crate) type Key = (String, String);
@@ -137,12 +139,22 @@ pub(crate) enum NotificationState {
     GivenUp,
 }
 
+/// What one user is called towards one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Openid {
+    pub(crate) openid: String,
+    pub(crate) appid: String,
+    /// Who it is: what the browser's cookie holds.
+    pub(crate) person: String,
+}
+
 /// One line of the journal: the whole new value of one thing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Record {
     Order(Box<Order>),
     Refund(Box<Refund>),
     Notification(Box<Notification>),
+    Openid(Box<Openid>),
 }
 
 /// All of it, and its journal if there is one.
@@ -151,6 +163,10 @@ pub(crate) struct Book {
     pub(crate) orders: BTreeMap<Key, Order>,
     pub(crate) refunds: BTreeMap<Key, Refund>,
     pub(crate) notifications: BTreeMap<String, Notification>,
+    /// By openid.
+    openids: BTreeMap<String, Openid>,
+    /// What a person's openid is for an app: by both.
+    openids_of_people: BTreeMap<(String, String), String>,
     /// Where a prepay number leads.
     prepays: BTreeMap<String, Key>,
     /// Where a transaction number leads.
@@ -223,7 +239,8 @@ impl Book {
         let orders = self.orders.values().map(|order| Record::Order(Box::new(order.clone())));
         let refunds = self.refunds.values().map(|refund| Record::Refund(Box::new(refund.clone())));
         let notifications = self.notifications.values().map(|one| Record::Notification(Box::new(one.clone())));
-        for record in orders.chain(refunds).chain(notifications) {
+        let openids = self.openids.values().map(|one| Record::Openid(Box::new(one.clone())));
+        for record in orders.chain(refunds).chain(notifications).chain(openids) {
             serde_json::to_writer(&mut file, &record)?;
             file.write_all(b"\n")?;
         }
@@ -273,11 +290,29 @@ impl Book {
             Record::Notification(notification) => {
                 self.notifications.insert(notification.id.clone(), *notification);
             }
+            Record::Openid(one) => {
+                self.openids_of_people.insert((one.person.clone(), one.appid.clone()), one.openid.clone());
+                self.openids.insert(one.openid.clone(), *one);
+            }
         }
     }
 
     pub(crate) fn order_of_prepay(&self, prepay_id: &str) -> Option<&Order> {
         self.orders.get(self.prepays.get(prepay_id)?)
+    }
+
+    /// Who that is, if this provider gave out the openid.
+    pub(crate) fn openid(&self, openid: &str) -> Option<&Openid> {
+        self.openids.get(openid)
+    }
+
+    /// What a person is called towards an app, if the person was there before.
+    pub(crate) fn openid_of(&self, person: &str, appid: &str) -> Option<&str> {
+        self.openids_of_people.get(&(person.to_owned(), appid.to_owned())).map(String::as_str)
+    }
+
+    pub(crate) fn openid_count(&self) -> usize {
+        self.openids.len()
     }
 
     pub(crate) fn order_of_transaction(&self, transaction_id: &str) -> Option<&Order> {

@@ -1,4 +1,5 @@
-//! WeChat Pay, API v3: what `api.mch.weixin.qq.com` does for a merchant, and the payment page that a payer sees.
+//! WeChat Pay, API v3: what `api.mch.weixin.qq.com` does for a merchant, what `open.weixin.qq.com` and
+//! `api.weixin.qq.com` say of who a payer is, and the payment page that a payer sees.
 
 pub(crate) mod account;
 mod answers;
@@ -9,6 +10,7 @@ pub(crate) mod book;
 pub(crate) mod callbacks;
 mod console;
 mod errors;
+mod oauth;
 mod page;
 pub(crate) mod requests;
 pub(crate) mod trades;
@@ -29,6 +31,8 @@ use account::Account;
 use authorization::Nonces;
 use book::{Book, Key, NotificationState, RefundStatus};
 use callbacks::Tally;
+use oauth::Oauth;
+pub(crate) use oauth::new_person;
 use trades::PayError;
 
 /// How long a refund is PROCESSING, before the speed divides it.
@@ -52,6 +56,7 @@ pub(crate) struct Provider {
     speed: f64,
     book: Mutex<Book>,
     nonces: Nonces,
+    pub(crate) oauth: Oauth,
     client: reqwest::Client,
     in_flight: Semaphore,
     tasks: TaskTracker,
@@ -85,6 +90,7 @@ impl Provider {
             speed: config.speed,
             book: Mutex::new(book),
             nonces: Nonces::default(),
+            oauth: Oauth::default(),
             client: callbacks::client()?,
             in_flight: Semaphore::new(MAX_CALLBACKS_IN_FLIGHT),
             tasks: TaskTracker::new(),
@@ -97,9 +103,12 @@ impl Provider {
         let api = self.clone();
         let page = self.clone();
         let console = self.clone();
+        let (authorize, exchange) = (self.clone(), self.clone());
         Route::new()
             .at("/v3/*path", make(move |request| api::answer(api.clone(), request)))
             .at("/h5/pay", make(move |request| page::answer(page.clone(), request)))
+            .at("/connect/oauth2/authorize", make(move |request| oauth::authorize(authorize.clone(), request)))
+            .at("/sns/oauth2/access_token", make(move |request| oauth::exchange(exchange.clone(), request)))
             .at("/console", make(move |request| console::answer(console.clone(), request)))
             .at("/", poem::get(page::about))
     }
@@ -123,6 +132,15 @@ impl Provider {
 
     pub(crate) fn account_of(&self, mchid: &str) -> Option<&Account> {
         [Some(&self.account), self.second_account.get()].into_iter().flatten().find(|account| account.mchid() == mchid)
+    }
+
+    pub(crate) fn account_of_app(&self, appid: &str) -> Option<&Account> {
+        [Some(&self.account), self.second_account.get()].into_iter().flatten().find(|account| account.appid() == appid)
+    }
+
+    /// What a person is called towards an app: made up the first time, and kept.
+    pub(crate) fn openid(&self, person: &str, appid: &str) -> Result<String, errors::ApiError> {
+        trades::openid(&mut self.book(), person, appid)
     }
 
     /// The payer pays; the callback leaves.

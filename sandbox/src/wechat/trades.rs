@@ -5,7 +5,8 @@ use crate::clock::china_day;
 use crate::crypto::{ALPHANUMERIC, CryptoError, DIGITS, random_text};
 use crate::wechat::answers;
 use crate::wechat::book::{
-    Book, Key, MAX_ORDERS, Notification, NotificationState, Order, OrderState, Payment, Record, Refund, RefundStatus,
+    Book, Key, MAX_OPENIDS, MAX_ORDERS, Notification, NotificationState, Openid, Order, OrderState, Payment, Record,
+    Refund, RefundStatus,
 };
 use crate::wechat::errors::ApiError;
 use crate::wechat::requests::{CreateRequest, RefundAmount, RefundRequest, TradeKind};
@@ -75,6 +76,20 @@ impl Order {
     }
 }
 
+/// What a person is called towards an app: made up the first time, and kept.
+pub(crate) fn openid(book: &mut Book, person: &str, appid: &str) -> Result<String, ApiError> {
+    if let Some(openid) = book.openid_of(person, appid) {
+        return Ok(openid.to_owned());
+    }
+    if book.openid_count() >= MAX_OPENIDS {
+        return Err(ApiError::system("the sandbox is full"));
+    }
+    let openid = format!("oUpF8u{}", random(ALPHANUMERIC, 22)?);
+    let record = Openid { openid: openid.clone(), appid: appid.to_owned(), person: person.to_owned() };
+    commit(book, vec![Record::Openid(Box::new(record))])?;
+    Ok(openid)
+}
+
 /// Makes an order, or answers again for the same one; its prepay number.
 pub(crate) fn create(
     book: &mut Book,
@@ -89,6 +104,13 @@ pub(crate) fn create(
     }
     if request.appid != appid {
         return Err(ApiError::appid_mchid_not_match());
+    }
+    if let Some(payer) = &request.payer {
+        let known =
+            book.openid(&payer.openid).ok_or_else(|| ApiError::param("无效的openid (there is no such openid)"))?;
+        if known.appid != appid {
+            return Err(ApiError::openid_mismatch());
+        }
     }
     let expires_ms = request.expires_ms()?.unwrap_or(now_ms + MAX_LIFE_MS);
     if expires_ms <= now_ms || expires_ms > now_ms + MAX_LIFE_MS {

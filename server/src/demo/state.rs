@@ -230,5 +230,7 @@ fn account(sandbox: &sandbox::Sandbox) -> Result<String> {
         api_v3_key: merchant.api_v3_key,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
     };
-    Ok(serde_json::to_string(&account)?)
+    let mut account = serde_json::to_value(&account)?;
+    account["app_secret"] = merchant.app_secret.into();
+    Ok(account.to_string())
 }
