@@ -66,6 +66,8 @@ pub enum Fault {
     OauthBusy,
     /// The browser comes back with a code that was exchanged before, as it does when WeChat repeats a redirect.
     OauthCodeUsed,
+    /// The payer pays in the app, and the page is told that the payer cancelled.
+    BridgeSaysCancel,
 }
 
 /// How often a fault strikes.

@@ -26,6 +26,9 @@ pub(crate) struct Order {
     pub(crate) request: CreateRequest,
     pub(crate) prepay_id: String,
     pub(crate) prepay_made_ms: i64,
+    /// The prepay numbers before that one that can still be used, oldest first, and when they were made.
+    #[serde(default)]
+    pub(crate) earlier_prepays: Vec<(String, i64)>,
     pub(crate) created_ms: i64,
     pub(crate) expires_ms: i64,
     pub(crate) state: OrderState,
@@ -40,6 +43,12 @@ pub(crate) struct Order {
 impl Order {
     pub(crate) fn key(&self) -> Key {
         (self.request.mchid.clone(), self.request.out_trade_no.clone())
+    }
+
+    /// All prepay numbers that lead to it, and when they were made.
+    pub(crate) fn prepays(&self) -> impl Iterator<Item = (&str, i64)> {
+        let earlier = self.earlier_prepays.iter().map(|(prepay_id, made_ms)| (prepay_id.as_str(), *made_ms));
+        earlier.chain([(self.prepay_id.as_str(), self.prepay_made_ms)])
     }
 }
 
@@ -273,16 +282,16 @@ impl Book {
         match record {
             Record::Order(order) => {
                 let key = order.key();
-                self.prepays.insert(order.prepay_id.clone(), key.clone());
+                if let Some(earlier) = self.orders.get(&key) {
+                    for (prepay_id, _) in earlier.prepays() {
+                        self.prepays.remove(prepay_id);
+                    }
+                }
+                self.prepays.extend(order.prepays().map(|(prepay_id, _)| (prepay_id.to_owned(), key.clone())));
                 if let OrderState::Paid(payment) = &order.state {
                     self.transactions.insert(payment.transaction_id.clone(), key.clone());
                 }
-                let prepay_id = order.prepay_id.clone();
-                if let Some(earlier) = self.orders.insert(key, *order)
-                    && earlier.prepay_id != prepay_id
-                {
-                    self.prepays.remove(&earlier.prepay_id);
-                }
+                self.orders.insert(key, *order);
             }
             Record::Refund(refund) => {
                 self.refunds.insert(refund.key(), *refund);

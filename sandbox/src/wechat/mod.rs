@@ -7,6 +7,7 @@ mod api;
 mod authorization;
 mod bill;
 pub(crate) mod book;
+mod bridge;
 pub(crate) mod callbacks;
 mod console;
 mod errors;
@@ -103,12 +104,15 @@ impl Provider {
         let api = self.clone();
         let page = self.clone();
         let console = self.clone();
+        let bridge = self.clone();
         let (authorize, exchange) = (self.clone(), self.clone());
         Route::new()
             .at("/v3/*path", make(move |request| api::answer(api.clone(), request)))
             .at("/h5/pay", make(move |request| page::answer(page.clone(), request)))
             .at("/connect/oauth2/authorize", make(move |request| oauth::authorize(authorize.clone(), request)))
             .at("/sns/oauth2/access_token", make(move |request| oauth::exchange(exchange.clone(), request)))
+            .at("/bridge/wechat.js", poem::get(bridge::script))
+            .at("/bridge/pay", make(move |request| bridge::answer(bridge.clone(), request)))
             .at("/console", make(move |request| console::answer(console.clone(), request)))
             .at("/", poem::get(page::about))
     }

@@ -73,7 +73,7 @@ fn decision(bytes: &[u8]) -> Option<Decision> {
 fn show(provider: &Provider, prepay_id: &str, redirect_url: Option<&str>) -> Response {
     let back = redirect_url.and_then(web_address);
     let order = provider.book().order_of_prepay(prepay_id).cloned();
-    let Some(order) = order.filter(|order| order.kind != TradeKind::Native) else {
+    let Some(order) = order.filter(|order| order.kind == TradeKind::H5) else {
         return refusal(PayError::NotFound, back.as_deref());
     };
     let now_ms = now_ms();
@@ -83,7 +83,7 @@ fn show(provider: &Provider, prepay_id: &str, redirect_url: Option<&str>) -> Res
     if order.is_closed(now_ms) {
         return refusal(PayError::Closed, back.as_deref());
     }
-    if !order.prepay_is_fresh(now_ms) {
+    if !order.prepay_is_fresh(prepay_id, now_ms) {
         return refusal(PayError::LinkExpired, back.as_deref());
     }
     let fen = order.request.amount.total;
@@ -115,8 +115,8 @@ fn decide(provider: &Arc<Provider>, form: &Decision) -> Response {
     let found = {
         let book = provider.book();
         book.order_of_prepay(&form.prepay_id)
-            .filter(|order| order.kind != TradeKind::Native)
-            .map(|order| (order.key(), order.prepay_is_fresh(now_ms())))
+            .filter(|order| order.kind == TradeKind::H5)
+            .map(|order| (order.key(), order.prepay_is_fresh(&form.prepay_id, now_ms())))
     };
     let decided = match (found, form.decision.as_str()) {
         (None, _) => Err(PayError::NotFound),

@@ -17,6 +17,8 @@ const MAX_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
 pub(crate) const H5_LINK_MS: i64 = 5 * 60 * 1000;
 /// How long a prepay number of the other kinds can be used.
 const PREPAY_MS: i64 = 2 * 3600 * 1000;
+/// Prepay numbers of one order that can be used beside the newest.
+const MAX_EARLIER_PREPAYS: usize = 20;
 /// How long after payment a refund may be asked for.
 const REFUND_WITHIN_MS: i64 = 365 * 24 * 3600 * 1000;
 /// Refunds of one order.
@@ -71,8 +73,10 @@ impl Order {
         }
     }
 
-    pub(crate) fn prepay_is_fresh(&self, now_ms: i64) -> bool {
-        now_ms < self.prepay_made_ms + self.prepay_life_ms()
+    /// Whether one of its prepay numbers can still be used.
+    pub(crate) fn prepay_is_fresh(&self, prepay_id: &str, now_ms: i64) -> bool {
+        let life_ms = self.prepay_life_ms();
+        self.prepays().any(|(one, made_ms)| one == prepay_id && now_ms < made_ms + life_ms)
     }
 }
 
@@ -125,6 +129,7 @@ pub(crate) fn create(
         request,
         prepay_id: prepay_id.clone(),
         prepay_made_ms: now_ms,
+        earlier_prepays: Vec::new(),
         created_ms: now_ms,
         expires_ms,
         state: OrderState::NotPaid,
@@ -152,12 +157,24 @@ fn create_again(
     if order.is_closed(now_ms) {
         return Err(ApiError::order_closed());
     }
-    if !order.prepay_is_fresh(now_ms) {
-        order.prepay_id = new_prepay_id(now_ms)?;
-        order.prepay_made_ms = now_ms;
-        commit(book, vec![Record::Order(Box::new(order.clone()))])?;
+    let keeps_link = match kind {
+        TradeKind::H5 => order.prepay_is_fresh(&order.prepay_id, now_ms),
+        TradeKind::Native | TradeKind::Jsapi => false,
+    };
+    if keeps_link {
+        return Ok(order.prepay_id);
     }
-    Ok(order.prepay_id)
+    // A page that shows an earlier number may still be open: each lives as long as it was said to.
+    let oldest_ms = now_ms - order.prepay_life_ms();
+    let earlier = std::mem::replace(&mut order.prepay_id, new_prepay_id(now_ms)?);
+    order.earlier_prepays.push((earlier, order.prepay_made_ms));
+    order.earlier_prepays.retain(|(_, made_ms)| *made_ms > oldest_ms);
+    let too_many = order.earlier_prepays.len().saturating_sub(MAX_EARLIER_PREPAYS);
+    order.earlier_prepays.drain(..too_many);
+    order.prepay_made_ms = now_ms;
+    let prepay_id = order.prepay_id.clone();
+    commit(book, vec![Record::Order(Box::new(order))])?;
+    Ok(prepay_id)
 }
 
 fn new_prepay_id(now_ms: i64) -> Result<String, ApiError> {
