@@ -16,7 +16,7 @@ use crate::wechat::book::{Book, Order, RefundStatus};
 use crate::wechat::errors::ApiError;
 use crate::wechat::requests::{CloseRequest, CreateRequest, RefundRequest, TradeKind, decode};
 use crate::wechat::trades::{self, RefundPlan};
-use crate::wechat::{Provider, REFUND_SETTLES_MS, answers, bill};
+use crate::wechat::{Provider, REFUND_SETTLES_MS, answers, bill, page};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const MAX_USER_AGENT_LEN: usize = 1024;
@@ -275,7 +275,7 @@ async fn create(
     }
     Ok(Outcome::Json(match kind {
         TradeKind::H5 => json!({"h5_url": format!("{}/h5/pay?prepay_id={prepay_id}", provider.public_url)}),
-        TradeKind::Native => json!({"code_url": format!("weixin://wxpay/bizpayurl?pr={}", &prepay_id[10..])}),
+        TradeKind::Native => json!({"code_url": page::code_url(&prepay_id)}),
         TradeKind::Jsapi => json!({"prepay_id": prepay_id}),
     }))
 }

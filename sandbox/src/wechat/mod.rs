@@ -104,13 +104,14 @@ impl Provider {
         let api = self.clone();
         let page = self.clone();
         let console = self.clone();
-        let bridge = self.clone();
+        let (bridge, scan) = (self.clone(), self.clone());
         let (authorize, exchange) = (self.clone(), self.clone());
         Route::new()
             .at("/v3/*path", make(move |request| api::answer(api.clone(), request)))
             .at("/h5/pay", make(move |request| page::answer(page.clone(), request)))
             .at("/connect/oauth2/authorize", make(move |request| oauth::authorize(authorize.clone(), request)))
             .at("/sns/oauth2/access_token", make(move |request| oauth::exchange(exchange.clone(), request)))
+            .at("/native/scan", make(move |request| page::scan(scan.clone(), request)))
             .at("/bridge/wechat.js", poem::get(bridge::script))
             .at("/bridge/pay", make(move |request| bridge::answer(bridge.clone(), request)))
             .at("/console", make(move |request| console::answer(console.clone(), request)))
