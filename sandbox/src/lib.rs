@@ -127,6 +127,8 @@ pub struct Sandbox {
 pub struct OrderView {
     /// The merchant's number of the order.
     pub out_trade_no: String,
+    /// For whom, if the merchant made it as a service provider.
+    pub sub_mchid: Option<String>,
     /// How it is to be paid.
     pub kind: TradeKind,
     /// What it costs, in fen.
@@ -246,6 +248,11 @@ impl Sandbox {
         self.provider.oauth.set_domains(domains);
     }
 
+    /// The sub-merchants for whom the merchants may sell as service providers; 1900000001 to 1900000003 at first.
+    pub fn set_sub_merchants(&self, mchids: &[&str]) {
+        self.provider.set_sub_merchants(mchids);
+    }
+
     /// A new person's openid for the first merchant's app, as if that person had opened a page of the merchant's in
     /// WeChat.
     ///
@@ -347,6 +354,7 @@ fn order_view(book: &wechat::book::Book, order: &Order) -> OrderView {
     };
     OrderView {
         out_trade_no: order.request.out_trade_no.clone(),
+        sub_mchid: order.sub_mchid().map(str::to_owned),
         kind: order.kind,
         total_fen: order.request.amount.total,
         trade_state,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::StartError;
-use crate::wechat::requests::{CreateRequest, RefundRequest, TradeKind};
+use crate::wechat::requests::{CreateRequest, RefundRequest, SubMerchant, TradeKind};
 
 /// Orders one sandbox holds at most.
 pub(crate) const MAX_ORDERS: usize = 5_000_000;
@@ -24,6 +24,9 @@ pub(crate) type Key = (String, String);
 pub(crate) struct Order {
     pub(crate) kind: TradeKind,
     pub(crate) request: CreateRequest,
+    /// For whom, if the merchant made it as a service provider.
+    #[serde(default)]
+    pub(crate) sub: Option<SubMerchant>,
     pub(crate) prepay_id: String,
     pub(crate) prepay_made_ms: i64,
     /// The prepay numbers before that one that can still be used, oldest first, and when they were made.
@@ -43,6 +46,15 @@ pub(crate) struct Order {
 impl Order {
     pub(crate) fn key(&self) -> Key {
         (self.request.mchid.clone(), self.request.out_trade_no.clone())
+    }
+
+    pub(crate) fn sub_mchid(&self) -> Option<&str> {
+        self.sub.as_ref().map(|sub| sub.mchid.as_str())
+    }
+
+    /// Who gets the money, as the payer is shown.
+    pub(crate) fn payee(&self) -> &str {
+        self.sub_mchid().unwrap_or(&self.request.mchid)
     }
 
     /// All prepay numbers that lead to it, and when they were made.

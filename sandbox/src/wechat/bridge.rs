@@ -179,7 +179,7 @@ fn payable(provider: &Provider, invocation: &Invocation<'_>, person: Option<&str
         return Err("the order is another user's".to_owned());
     }
     let cashier = json!({
-        "mchid": order.request.mchid,
+        "mchid": order.payee(),
         "out_trade_no": order.request.out_trade_no,
         "description": order.request.description,
         "total_fen": order.request.amount.total,

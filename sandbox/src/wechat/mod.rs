@@ -13,6 +13,7 @@ mod console;
 mod errors;
 mod oauth;
 mod page;
+mod partner;
 pub(crate) mod requests;
 pub(crate) mod trades;
 
@@ -38,6 +39,8 @@ use trades::PayError;
 
 /// How long a refund is PROCESSING, before the speed divides it.
 const REFUND_SETTLES_MS: f64 = 3_000.0;
+/// The sub-merchants at first.
+const SUB_MERCHANTS: [&str; 3] = ["1900000001", "1900000002", "1900000003"];
 /// Callbacks on their way at once.
 const MAX_CALLBACKS_IN_FLIGHT: usize = 256;
 
@@ -58,6 +61,8 @@ pub(crate) struct Provider {
     book: Mutex<Book>,
     nonces: Nonces,
     pub(crate) oauth: Oauth,
+    /// The sub-merchants for whom every merchant here may sell, as a service provider.
+    sub_merchants: Mutex<Vec<String>>,
     client: reqwest::Client,
     in_flight: Semaphore,
     tasks: TaskTracker,
@@ -92,6 +97,7 @@ impl Provider {
             book: Mutex::new(book),
             nonces: Nonces::default(),
             oauth: Oauth::default(),
+            sub_merchants: Mutex::new(SUB_MERCHANTS.map(str::to_owned).to_vec()),
             client: callbacks::client()?,
             in_flight: Semaphore::new(MAX_CALLBACKS_IN_FLIGHT),
             tasks: TaskTracker::new(),
@@ -137,6 +143,17 @@ impl Provider {
 
     pub(crate) fn account_of(&self, mchid: &str) -> Option<&Account> {
         [Some(&self.account), self.second_account.get()].into_iter().flatten().find(|account| account.mchid() == mchid)
+    }
+
+    pub(crate) fn set_sub_merchants(&self, mchids: &[&str]) {
+        let mut known = self.sub_merchants.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = mchids.iter().map(|&mchid| mchid.to_owned()).collect();
+    }
+
+    /// Refuses a sub-merchant that no service provider here sells for.
+    pub(crate) fn check_sub_merchant(&self, mchid: &str) -> Result<(), errors::ApiError> {
+        let known = self.sub_merchants.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.iter().any(|one| one == mchid) { Ok(()) } else { Err(errors::ApiError::no_auth()) }
     }
 
     pub(crate) fn account_of_app(&self, appid: &str) -> Option<&Account> {

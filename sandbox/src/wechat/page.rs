@@ -155,7 +155,7 @@ fn show(provider: &Provider, kind: TradeKind, prepay_id: &str, redirect_url: Opt
 <button class="no" name="decision" value="decline">取消 <span lang="en">Cancel</span></button>
 </form>
 <p class="number">{number}</p>"#,
-        mchid = escape(&order.request.mchid),
+        mchid = escape(order.payee()),
         what = escape(&order.request.description),
         yuan = fen / 100,
         cents = fen % 100,

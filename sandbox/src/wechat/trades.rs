@@ -9,7 +9,7 @@ use crate::wechat::book::{
     Refund, RefundStatus,
 };
 use crate::wechat::errors::ApiError;
-use crate::wechat::requests::{CreateRequest, RefundAmount, RefundRequest, TradeKind};
+use crate::wechat::requests::{CreateRequest, RefundAmount, RefundRequest, SubMerchant, TradeKind};
 
 /// How long an order can be paid when it does not say: the provider's seven days, also the longest it may say.
 const MAX_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -100,11 +100,15 @@ pub(crate) fn create(
     appid: &str,
     kind: TradeKind,
     request: CreateRequest,
+    sub: Option<SubMerchant>,
     now_ms: i64,
 ) -> Result<String, ApiError> {
     let key = (request.mchid.clone(), request.out_trade_no.clone());
     if let Some(order) = book.orders.get(&key) {
-        return create_again(book, order.clone(), kind, &request, now_ms);
+        if order.kind != kind || order.request != request || order.sub != sub {
+            return Err(ApiError::out_trade_no_used());
+        }
+        return create_again(book, order.clone(), now_ms);
     }
     if request.appid != appid {
         return Err(ApiError::appid_mchid_not_match());
@@ -127,6 +131,7 @@ pub(crate) fn create(
     let order = Order {
         kind,
         request,
+        sub,
         prepay_id: prepay_id.clone(),
         prepay_made_ms: now_ms,
         earlier_prepays: Vec::new(),
@@ -141,23 +146,14 @@ pub(crate) fn create(
     Ok(prepay_id)
 }
 
-fn create_again(
-    book: &mut Book,
-    mut order: Order,
-    kind: TradeKind,
-    request: &CreateRequest,
-    now_ms: i64,
-) -> Result<String, ApiError> {
-    if order.kind != kind || order.request != *request {
-        return Err(ApiError::out_trade_no_used());
-    }
+fn create_again(book: &mut Book, mut order: Order, now_ms: i64) -> Result<String, ApiError> {
     if matches!(order.state, OrderState::Paid(_)) {
         return Err(ApiError::order_paid());
     }
     if order.is_closed(now_ms) {
         return Err(ApiError::order_closed());
     }
-    let keeps_link = match kind {
+    let keeps_link = match order.kind {
         TradeKind::H5 => order.prepay_is_fresh(&order.prepay_id, now_ms),
         TradeKind::Native | TradeKind::Jsapi => false,
     };
@@ -237,8 +233,9 @@ pub(crate) fn decline(book: &mut Book, key: &Key, now_ms: i64) -> Result<(), Pay
 }
 
 /// The merchant closes an order; closing it again is no error.
-pub(crate) fn close(book: &mut Book, key: &Key) -> Result<(), ApiError> {
-    let mut order = book.orders.get(key).ok_or_else(ApiError::order_not_exist)?.clone();
+pub(crate) fn close(book: &mut Book, key: &Key, sub_mchid: Option<&str>) -> Result<(), ApiError> {
+    let order = book.orders.get(key).filter(|order| order.sub_mchid() == sub_mchid);
+    let mut order = order.ok_or_else(ApiError::order_not_exist)?.clone();
     match order.state {
         OrderState::Paid(_) => Err(ApiError::order_paid()),
         OrderState::Closed => Ok(()),
@@ -315,6 +312,7 @@ pub(crate) fn refund_in_console(
         return Err(ApiError::invalid("订单未支付,无法退款 (the order is not paid)"));
     };
     let request = RefundRequest {
+        sub_mchid: order.sub_mchid().map(str::to_owned),
         transaction_id: None,
         out_trade_no: Some(key.1.clone()),
         out_refund_no: format!("REF{}{}", payment.transaction_id, random(DIGITS, 6)?),
@@ -341,6 +339,7 @@ fn refundable_order(
         }
         (None, None) => None,
     };
+    let order = order.filter(|order| order.sub_mchid() == request.sub_mchid.as_deref());
     let order = order.ok_or_else(|| ApiError::not_exists("no such order"))?;
     let OrderState::Paid(payment) = &order.state else {
         return Err(ApiError::invalid("订单未支付,无法退款 (the order is not paid)"));
