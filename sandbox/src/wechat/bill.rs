@@ -213,7 +213,7 @@ fn line(
         time.to_owned(),
         request.appid.clone(),
         request.mchid.clone(),
-        "0".to_owned(),
+        order.sub_mchid().unwrap_or("0").to_owned(),
         String::new(),
         payment.transaction_id.clone(),
         request.out_trade_no.clone(),

@@ -234,5 +234,7 @@ fn account(sandbox: &sandbox::Sandbox) -> Result<String> {
         methods: None,
         domain_file: None,
     };
-    Ok(serde_json::to_string(&account)?)
+    let mut account = serde_json::to_value(&account)?;
+    account["app_secret"] = merchant.app_secret.into();
+    Ok(account.to_string())
 }
