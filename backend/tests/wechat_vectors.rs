@@ -119,6 +119,7 @@ fn sdk_notification_signature() {
         app_secret: None,
         sub_mchid: None,
         methods: None,
+        authorize_base_url: None,
         domain_file: None,
     };
     let make = |account: Account| WechatPay::new(account, http_client().unwrap(), Arc::new(|| 0), Arc::new(|| [0; 16]));

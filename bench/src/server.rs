@@ -277,6 +277,7 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
         app_secret: None,
         sub_mchid: None,
         methods: None,
+        authorize_base_url: None,
         domain_file: None,
     };
     merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &serde_json::to_string(&account)?)

@@ -229,12 +229,11 @@ fn account(sandbox: &sandbox::Sandbox) -> Result<String> {
         merchant_private_key_pem: merchant.merchant_private_key_pem,
         api_v3_key: merchant.api_v3_key,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
-        app_secret: None,
+        app_secret: Some(merchant.app_secret),
         sub_mchid: None,
         methods: None,
+        authorize_base_url: Some(sandbox.public_url().into()),
         domain_file: None,
     };
-    let mut account = serde_json::to_value(&account)?;
-    account["app_secret"] = merchant.app_secret.into();
-    Ok(account.to_string())
+    Ok(serde_json::to_string(&account)?)
 }

@@ -48,6 +48,10 @@ pub struct Account {
     /// Which of `jsapi`, `h5` and `native` the merchant has been granted; all if it is not said.
     #[serde(default)]
     pub methods: Option<Vec<String>>,
+    /// Where browsers are asked who pays, if it is neither WeChat's own place nor `base_url`: a sandbox that phones reach by
+    /// another name.
+    #[serde(default)]
+    pub authorize_base_url: Option<String>,
     /// The name of the file by which the service account's owner proves that our domain may ask for its payers:
     /// `MP_verify_<word>.txt`, which says that word.
     #[serde(default)]
@@ -96,6 +100,10 @@ fn wrong<T>(field: impl Into<String>, advice: impl Into<String>) -> Result<T, Ac
 /// A checked account: keys parsed, ids known to be safe in headers and paths.
 pub(super) struct Credentials {
     pub base_url: Url,
+    /// Where browsers are asked who pays.
+    pub authorize_base_url: Url,
+    /// Where what they come back with is exchanged.
+    pub exchange_base_url: Url,
     pub appid: String,
     pub mchid: String,
     pub signer: Signer,
@@ -112,6 +120,7 @@ impl Credentials {
     /// Checks every field of an account.
     pub fn parse(account: &Account) -> Result<Self, AccountError> {
         let base_url = base_url(&account.base_url)?;
+        let (authorize_base_url, exchange_base_url) = identity_hosts(account, &base_url)?;
         identifier("appid", &account.appid)?;
         identifier("mchid", &account.mchid)?;
         let Some(serial) = serial(&account.merchant_serial) else {
@@ -159,6 +168,8 @@ impl Credentials {
         let domain_word = account.domain_file.as_deref().map(domain_word).transpose()?;
         Ok(Self {
             base_url,
+            authorize_base_url,
+            exchange_base_url,
             appid: account.appid.clone(),
             mchid: account.mchid.clone(),
             signer,
@@ -180,18 +191,23 @@ impl Credentials {
         let other = expected.into_iter().find(|(_, named, ours)| named.as_ref() != Some(ours));
         other.map(|(field, named, _)| (field, named.clone().unwrap_or_default()))
     }
+}
 
-    /// Where payers are asked who they are, and where that is exchanged: hosts of their own at the real service, and the same
-    /// as all else in a sandbox.
-    pub fn identity_hosts(&self) -> (Url, Url) {
-        let real = self.base_url.host_str().is_some_and(|host| host.ends_with(".mch.weixin.qq.com"));
-        let parse = |text: &str| Url::parse(text).unwrap_or_else(|_| self.base_url.clone());
-        if real {
-            (parse("https://open.weixin.qq.com"), parse("https://api.weixin.qq.com"))
-        } else {
-            (self.base_url.clone(), self.base_url.clone())
+/// Where payers are asked who they are, and where that is exchanged: hosts of their own at the real service, and the same as
+/// all else in a sandbox.
+fn identity_hosts(account: &Account, base_url: &Url) -> Result<(Url, Url), AccountError> {
+    const FIELD: &str = "authorize_base_url";
+    let is_real = base_url.host_str().is_some_and(|host| host.ends_with(".mch.weixin.qq.com"));
+    let host =
+        |real: &str| if is_real { Url::parse(real).unwrap_or_else(|_| base_url.clone()) } else { base_url.clone() };
+    let authorize = match account.authorize_base_url.as_deref().map(Url::parse) {
+        None => host("https://open.weixin.qq.com"),
+        Some(Ok(url)) if url.scheme() == "https" || (url.scheme() == "http" && base_url.scheme() == "http") => url,
+        Some(_) => {
+            return wrong(FIELD, "leave it out: it is needed only for a sandbox that phones reach by another name");
         }
-    }
+    };
+    Ok((authorize, host("https://api.weixin.qq.com")))
 }
 
 fn is_app_secret(secret: &str) -> bool {

@@ -32,7 +32,7 @@ pub(super) fn authorize_url(account: &Credentials, method: &Method, return_url: 
     if method.word != JSAPI {
         return None;
     }
-    let (mut url, _) = account.identity_hosts();
+    let mut url = account.authorize_base_url.clone();
     url.set_path("/connect/oauth2/authorize");
     // In this order: WeChat compares it as text.
     url.query_pairs_mut()
@@ -58,7 +58,7 @@ pub(super) async fn exchange(
     let code = code
         .filter(|code| (1..=MAX_CODE_BYTES).contains(&code.len()))
         .ok_or_else(|| refused("NO_CODE", "the browser came back without a code"))?;
-    let (_, mut url) = account.identity_hosts();
+    let mut url = account.exchange_base_url.clone();
     url.set_path("/sns/oauth2/access_token");
     url.query_pairs_mut()
         .append_pair("appid", &account.appid)

@@ -72,6 +72,7 @@ fn account(base_url: &str) -> Account {
         app_secret: None,
         sub_mchid: None,
         methods: None,
+        authorize_base_url: None,
         domain_file: None,
     }
 }
