@@ -6,6 +6,7 @@ use crate::{
     payments::{
         account,
         bulkhead::{Bulkhead, Lane, MonitoredProvider},
+        http,
         provider::Provider,
         wechat,
     },
@@ -32,8 +33,8 @@ pub struct RealProviders {
 impl RealProviders {
     /// Providers reached over HTTPS with one connection pool.
     pub fn new(clock: Arc<dyn clock::Clock>, random: Arc<dyn clock::Random>) -> Result<Self> {
-        let http = wechat::http_client()
-            .map_err(|error| Error::Config { setting: "http client", message: error.to_string() })?;
+        let http =
+            http::client().map_err(|error| Error::Config { setting: "http client", message: error.to_string() })?;
         Ok(Self { http, clock, random })
     }
 }
