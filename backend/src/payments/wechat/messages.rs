@@ -200,6 +200,7 @@ impl RefundNotice {
             trade: ToldTrade::Ours(short(&self.out_trade_no)?),
             provider_refund_id: short(&self.refund_id)?,
             amount_minor: amount.refund,
+            is_total: false,
             payment,
         })
     }
