@@ -5,6 +5,7 @@
 
 pub(crate) mod account;
 pub mod accounts;
+pub mod alipay;
 pub(crate) mod attempt;
 pub(crate) mod attempts;
 pub(crate) mod breaker;

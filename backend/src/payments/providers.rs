@@ -4,7 +4,7 @@ use crate::{
     Error, Result, Rules, clock,
     ids::AccountId,
     payments::{
-        account,
+        account, alipay,
         bulkhead::{Bulkhead, Lane, MonitoredProvider},
         http,
         provider::Provider,
@@ -60,7 +60,14 @@ impl Providers for RealProviders {
                 .map_err(|error| wrong(error.to_string()))?;
                 Ok(Arc::new(pay))
             }
-            other => Err(wrong(format!("{other:?} is no provider; known: wechat"))),
+            "alipay" => {
+                let account = serde_json::from_str(config).map_err(|error| wrong(error.to_string()))?;
+                let clock = self.clock.clone();
+                let pay = alipay::Alipay::new(&account, self.http.clone(), Arc::new(move || clock.wall_ms()))
+                    .map_err(|error| wrong(error.to_string()))?;
+                Ok(Arc::new(pay))
+            }
+            other => Err(wrong(format!("{other:?} is no provider; known: alipay, wechat"))),
         }
     }
 }
