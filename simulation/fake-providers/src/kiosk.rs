@@ -39,6 +39,7 @@ pub struct Config {
     /// The app within which payers have ids.
     pub app: String,
     pub key: String,
+    pub has_statements: bool,
 }
 
 impl Config {
@@ -247,7 +248,7 @@ pub fn open(kiosk: Arc<Kiosk>, config: &str) -> Result<Arc<dyn Provider>> {
         currencies: &[Currency::Cny],
         finds_by_our_number: false,
         attach_max_bytes: 0,
-        has_statements: true,
+        has_statements: config.has_statements,
         calendar: CALENDAR,
         callbacks: CallbackRules {
             kept_headers: &[REQUEST_ID],

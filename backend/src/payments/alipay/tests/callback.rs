@@ -109,10 +109,9 @@ fn refunded(number: &str, amount_minor: i64) -> CallbackContent {
 
 #[track_caller]
 fn not_understood(fields: &Fields) -> String {
-    match content(fields) {
-        CallbackContent::NotUnderstood(why) => why,
-        other => panic!("{other:?}"),
-    }
+    let content = content(fields);
+    let CallbackContent::NotUnderstood(why) = content else { panic!("{content:?}") };
+    why
 }
 
 #[test]
