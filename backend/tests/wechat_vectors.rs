@@ -3,11 +3,12 @@
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
+use backend::payments::http::client as http_client;
 use backend::payments::provider::{CallbackError, Provider, RawCallback};
 use backend::payments::wechat::signing::{
     ApiV3Key, Signer, VerifyingKey, pay_sign_message, platform_message, request_message,
 };
-use backend::payments::wechat::{Account, PlatformKey, WechatPay, http_client};
+use backend::payments::wechat::{Account, PlatformKey, WechatPay};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;

@@ -78,6 +78,7 @@ confirm-disconnect-do = Disconnect now
 ## Scan page
 scan-choose = What would you like?
 scan-other-ways = Other ways to pay
+pay-by-alipay = Alipay
 pay-by-wechat = WeChat Pay
 pay-by-other = Another payment provider
 pay-by-code = with a code to scan

@@ -75,6 +75,7 @@ confirm-disconnect-do = 立即断开
 ## 扫码页
 scan-choose = 请选择
 scan-other-ways = 其他支付方式
+pay-by-alipay = 支付宝
 pay-by-wechat = 微信支付
 pay-by-other = 其他支付平台
 pay-by-code = 扫码支付

@@ -57,6 +57,12 @@ pub(crate) async fn book_external_refund(
         return Ok(Outcome::Unchanged);
     }
     let (sale, attempt) = ensure_booked_as_paid(ctx, txn, sale, known.id, told.payment.as_ref(), after).await?;
+    let amount_minor = amount_of(txn, &attempt, told).await?;
+    // Told late: what went back is booked by what was told of a refund after this one.
+    if amount_minor <= 0 {
+        return Ok(Outcome::Unchanged);
+    }
+    let told = &RefundDetails { amount_minor, ..told.clone() };
     let external = store_external_refund(ctx, txn, &attempt, out_refund_no, state, told).await?;
     let (kind, _) = refund_kinds(&attempt);
     ledger::post(txn, refund_posting(ctx, &sale, &external, kind)).await?;
@@ -72,6 +78,16 @@ pub(crate) async fn book_external_refund(
     reduce_own_refunds(ctx, txn, &sale, &attempt, external.amount_minor, (None, &cause)).await?;
     apply_external_return(ctx, txn, sale, attempt.id, after).await?;
     Ok(Outcome::Applied)
+}
+
+/// What a refund made elsewhere is of. Of an amount of all refunds together, what is known to have gone back is not its.
+async fn amount_of(txn: &DatabaseTransaction, attempt: &attempt::Model, told: &RefundDetails) -> Result<i64> {
+    if !told.is_total {
+        return Ok(told.amount_minor);
+    }
+    let refunds = refunds_of(txn, attempt.id).await?;
+    let done = refunds.iter().filter(|refund| refund.state == RefundProgress::Done);
+    Ok(told.amount_minor - done.map(|refund| refund.amount_minor).sum::<i64>())
 }
 
 /// Books an attempt as paid that is not known to be: only what was paid can be refunded or disputed. What was paid is what

@@ -116,7 +116,9 @@ pub(crate) async fn apply_fact(
                     book_external_refund(ctx, txn, account, out_refund_no, *state, told, after).await
                 }
                 (Some(known), told) => {
-                    let told_minor = told.as_ref().map(|told| told.amount_minor);
+                    // An amount of all refunds together says nothing of this one.
+                    let own = told.as_ref().filter(|told| !told.is_total);
+                    let told_minor = own.map(|told| told.amount_minor);
                     refund_moved(ctx, txn, known, (*state, told_minor), FactSource::Notified, after).await
                 }
                 (None, Some(told)) => book_external_refund(ctx, txn, account, out_refund_no, *state, told, after).await,

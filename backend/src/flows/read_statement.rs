@@ -47,6 +47,10 @@ pub(crate) async fn read_statement(ctx: &Context, row: statement::Model) -> Resu
         return Ok(());
     }
     let (account, provider) = account(ctx, row.account_id).await?;
+    // The row stays due, so that a version that reads them begins with it.
+    if !provider.profile().has_statements {
+        return Ok(());
+    }
     if row.day == 0 {
         let first = provider.profile().calendar.day_of(read_since_ms(ctx, &account));
         return end_statement(ctx, &row, StatementState::Read, &StatementOutcome::default(), first, &*provider).await;

@@ -5,6 +5,7 @@
 
 pub(crate) mod account;
 pub mod accounts;
+pub mod alipay;
 pub(crate) mod attempt;
 pub(crate) mod attempts;
 pub(crate) mod breaker;
@@ -12,7 +13,9 @@ pub(crate) mod bulkhead;
 pub(crate) mod choice;
 pub(crate) mod choices;
 pub(crate) mod dispute;
+pub mod entered;
 pub(crate) mod found;
+pub mod http;
 pub(crate) mod inbox;
 pub mod method;
 pub(crate) mod numbers;

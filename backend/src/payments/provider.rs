@@ -25,6 +25,8 @@ pub struct Profile {
     pub finds_by_our_number: bool,
     /// How much an order can carry for us, in bytes.
     pub attach_max_bytes: usize,
+    /// Whether it has daily statements. If not, lost callbacks are found by polling alone.
+    pub has_statements: bool,
     /// The provider's calendar.
     pub calendar: Calendar,
     /// How its callbacks are kept and answered.
@@ -302,6 +304,8 @@ pub struct RefundDetails {
     pub provider_refund_id: String,
     /// What goes back, in minor units of what was paid.
     pub amount_minor: i64,
+    /// Set if the amount is of all refunds of the payment together, up to this one: a provider may tell nothing else.
+    pub is_total: bool,
     /// The payment, where the message tells of it too.
     pub payment: Option<Paid>,
 }
@@ -423,6 +427,9 @@ pub enum CallbackError {
     /// A header is missing or not of its form.
     #[error("callback header {0} is missing or malformed")]
     Header(&'static str),
+    /// The body is not of the form in which there is a signature to check.
+    #[error("callback body is not of its form: {0}")]
+    Body(&'static str),
     /// Its time stamp is too far from ours.
     #[error("callback is stale: signed {skew_s} s away from now")]
     Stale {

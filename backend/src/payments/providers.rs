@@ -4,8 +4,9 @@ use crate::{
     Error, Result, Rules, clock,
     ids::AccountId,
     payments::{
-        account,
+        account, alipay,
         bulkhead::{Bulkhead, Lane, MonitoredProvider},
+        http,
         provider::Provider,
         wechat,
     },
@@ -32,8 +33,8 @@ pub struct RealProviders {
 impl RealProviders {
     /// Providers reached over HTTPS with one connection pool.
     pub fn new(clock: Arc<dyn clock::Clock>, random: Arc<dyn clock::Random>) -> Result<Self> {
-        let http = wechat::http_client()
-            .map_err(|error| Error::Config { setting: "http client", message: error.to_string() })?;
+        let http =
+            http::client().map_err(|error| Error::Config { setting: "http client", message: error.to_string() })?;
         Ok(Self { http, clock, random })
     }
 }
@@ -59,7 +60,14 @@ impl Providers for RealProviders {
                 .map_err(|error| wrong(error.to_string()))?;
                 Ok(Arc::new(pay))
             }
-            other => Err(wrong(format!("{other:?} is no provider; known: wechat"))),
+            "alipay" => {
+                let account = serde_json::from_str(config).map_err(|error| wrong(error.to_string()))?;
+                let clock = self.clock.clone();
+                let pay = alipay::Alipay::new(&account, self.http.clone(), Arc::new(move || clock.wall_ms()))
+                    .map_err(|error| wrong(error.to_string()))?;
+                Ok(Arc::new(pay))
+            }
+            other => Err(wrong(format!("{other:?} is no provider; known: alipay, wechat"))),
         }
     }
 }

@@ -64,6 +64,48 @@ async fn of_a_credited_sale_are_booked_and_shown_and_it_stays_credited() {
     assert!(app.bank.called(Call::Refund).is_empty());
 }
 
+/// A provider that tells of each refund what went back of the payment in all.
+#[tokio::test]
+async fn that_are_told_by_their_sum_are_booked_by_what_each_added() {
+    let app = TestApp::start().await;
+    let token = credited_sale(&app).await;
+    let trade = &app.number(&token).await;
+    app.bank.refund_outside(trade, "C1", 100, app.now_ms());
+    let told = async |number, sum_minor, booked: &str| {
+        let what = What::ReturnedInAll { trade: trade.clone(), amount_minor: sum_minor };
+        app.callback(&app.notice(number, what)).await.unwrap();
+        assert_eq!(elsewhere(&app, &token).await, ("credited", Some(booked.into())), "{number}");
+        app.assert_books().await;
+    };
+    app.bank.refund_outside(trade, "C2", 100, app.now_ms());
+    told("C2", 200, "2.00").await;
+    app.bank.refund_outside(trade, "C3", 300, app.now_ms());
+    told("C3", 500, "5.00").await;
+    // Told again, and told late: what it says is in what came after it.
+    told("C2", 500, "5.00").await;
+    told("C1", 100, "5.00").await;
+    assert_eq!(app.books().await["operator_payable"], 0);
+}
+
+#[tokio::test]
+async fn ours_keeps_its_amount_if_a_sum_is_told_with_its_number() {
+    let app = TestApp::start().await;
+    let token = app.paid_sale().await;
+    let trade = app.number(&token).await;
+    let in_all = |amount_minor| What::ReturnedInAll { trade: trade.clone(), amount_minor };
+    app.bank.refund_outside(&trade, "C1", 200, app.now_ms());
+    app.callback(&app.notice("C1", in_all(200))).await.unwrap();
+    let credit = app.shop.module.credit(&app);
+    app.deliver(&app.shop.module.ack(&app, &credit, failed(0, Reason::Fault))).await;
+    app.pass_ms(1_000).await;
+    let ours = app.bank.refunds()[0].request.clone();
+    assert_eq!(ours.refund_minor, 300);
+    app.callback(&app.notice(&ours.numbers.out_refund_no, in_all(PRICE_MINOR))).await.unwrap();
+    let row = app.row(&token).await.view;
+    assert_eq!((paid(&row.refunded), paid(&row.refunded_elsewhere)), (Some("3.00".into()), Some("2.00".into())));
+    app.assert_books().await;
+}
+
 #[tokio::test]
 async fn while_the_credit_is_on_its_way_do_not_stop_it() {
     let app = TestApp::start().await;

@@ -29,7 +29,12 @@ use fake_providers::bank::Callback;
 use protocol::messages::Reason;
 
 fn config() -> kiosk::Config {
-    kiosk::Config { shop: "shop of acme".into(), app: "app of acme".into(), key: "key of acme".into() }
+    kiosk::Config {
+        shop: "shop of acme".into(),
+        app: "app of acme".into(),
+        key: "key of acme".into(),
+        has_statements: true,
+    }
 }
 
 /// An application whose shop has an account at the kiosk too; gives its token.
@@ -221,6 +226,20 @@ async fn a_statement_that_names_payments_by_the_providers_numbers_is_understood(
     assert_eq!(paid_text(&app.row(&token).await.view.refunded_elsewhere).as_deref(), Some("2.00"));
     assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox WHERE outcome = 'orphan'").await, 0);
     app.assert_books().await;
+}
+
+#[tokio::test]
+async fn a_provider_without_statements_is_asked_for_none_until_it_has_them() {
+    let app = TestApp::start().await;
+    for has_statements in [false, true] {
+        let config = kiosk::Config { has_statements, ..config() }.json();
+        let operator_id = app.shop.operator_id;
+        merchant::set_merchant_account(&app.backend, &system(), operator_id, "kiosk", &config).await.unwrap();
+        for _ in 0..16 {
+            app.skip_ms(3 * 3_600_000).await;
+        }
+        assert_eq!(!app.kiosk.called(Call::Statement).is_empty(), has_statements);
+    }
 }
 
 #[tokio::test]

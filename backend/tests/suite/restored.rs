@@ -261,6 +261,7 @@ fn refund_line(made: &RefundRequest) -> Fact {
         trade: ToldTrade::Ours(made.numbers.trade.out_trade_no.clone()),
         provider_refund_id: format!("B{}", made.numbers.out_refund_no),
         amount_minor: made.refund_minor,
+        is_total: false,
         payment: None,
     };
     Fact::Refund { out_refund_no: made.numbers.out_refund_no.clone(), state: RefundState::Processing, told: Some(told) }

@@ -139,6 +139,7 @@ async fn keep_what_fits_no_order_and_alarm_once() {
         trade: ToldTrade::Ours("X1".into()),
         provider_refund_id: "B1".into(),
         amount_minor: 100,
+        is_total: false,
         payment: None,
     };
     let refund = Fact::Refund { out_refund_no: "R1".into(), state: RefundState::Done, told: Some(told) };

@@ -60,7 +60,7 @@ pub enum Add {
     Merchant {
         /// The operator's number or short name.
         operator: String,
-        /// The provider: wechat.
+        /// The provider: alipay or wechat.
         provider: String,
         /// The file with the account's fields.
         file: PathBuf,

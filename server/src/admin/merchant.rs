@@ -22,7 +22,7 @@ pub enum Merchant {
     Add {
         /// The operator's number or short name.
         operator: String,
-        /// The provider: wechat.
+        /// The provider: alipay or wechat.
         provider: String,
         /// The file with the account's fields. Delete it afterwards: they are stored encrypted.
         file: PathBuf,

@@ -96,6 +96,7 @@ impl<C: Conduct> Account<C> {
             currencies: &Currency::ALL,
             finds_by_our_number: true,
             attach_max_bytes: 128,
+            has_statements: true,
             calendar: habits.calendar,
             domain_file: None,
             callbacks: CallbackRules {

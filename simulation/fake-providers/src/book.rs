@@ -298,6 +298,7 @@ pub fn details(number: &str, trade: &str, amount_minor: i64) -> RefundDetails {
         trade: ToldTrade::Ours(trade.to_owned()),
         provider_refund_id: format!("B{number}"),
         amount_minor,
+        is_total: false,
         payment: None,
     }
 }

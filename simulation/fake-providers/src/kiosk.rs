@@ -39,6 +39,7 @@ pub struct Config {
     /// The app within which payers have ids.
     pub app: String,
     pub key: String,
+    pub has_statements: bool,
 }
 
 impl Config {
@@ -247,6 +248,7 @@ pub fn open(kiosk: Arc<Kiosk>, config: &str) -> Result<Arc<dyn Provider>> {
         currencies: &[Currency::Cny],
         finds_by_our_number: false,
         attach_max_bytes: 0,
+        has_statements: config.has_statements,
         calendar: CALENDAR,
         domain_file: None,
         callbacks: CallbackRules {
@@ -427,8 +429,13 @@ impl Provider for Account {
             }
             "refunded" => {
                 let number = field("refund").to_owned();
-                let told =
-                    RefundDetails { trade: theirs(), provider_refund_id: number.clone(), amount_minor, payment: None };
+                let told = RefundDetails {
+                    trade: theirs(),
+                    provider_refund_id: number.clone(),
+                    amount_minor,
+                    is_total: false,
+                    payment: None,
+                };
                 let (state, told) = (RefundState::Done, Some(told));
                 CallbackContent::Facts(vec![Fact::Refund { out_refund_no: number, state, told }])
             }
@@ -460,6 +467,7 @@ fn refund_fact(reference: &str, refund: &Refund) -> Fact {
             trade: ToldTrade::Theirs(payment_of(&refund.order)),
             provider_refund_id: reference.to_owned(),
             amount_minor: refund.amount_minor,
+            is_total: false,
             payment: None,
         }),
     }

@@ -5,8 +5,8 @@ use aws_lc_rs::hmac;
 use backend::{
     money::{Currency, Money},
     payments::provider::{
-        CallbackContent, CallbackError, DisputeDetails, DisputeState, Fact, Paid, RawCallback, RefundState, ToldTrade,
-        TradeState, UnknownCurrencyPayment, VerifiedCallback, id_of_body,
+        CallbackContent, CallbackError, DisputeDetails, DisputeState, Fact, Paid, RawCallback, RefundDetails,
+        RefundState, ToldTrade, TradeState, UnknownCurrencyPayment, VerifiedCallback, id_of_body,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,11 @@ pub enum What {
         trade: String,
         amount_minor: i64,
         state: Standing,
+    },
+    /// A refund, told by what went back of the payment in all.
+    ReturnedInAll {
+        trade: String,
+        amount_minor: i64,
     },
     /// Paid in a currency that nobody here knows.
     PaidUnknownCurrency {
@@ -172,6 +177,10 @@ fn content(config: &Config, notice: Notice) -> CallbackContent {
         What::Outside { trade, amount_minor, state } => {
             let told = Some(details(&number, &trade, amount_minor));
             Fact::Refund { out_refund_no: number, state: state.of_refund(), told }
+        }
+        What::ReturnedInAll { trade, amount_minor } => {
+            let told = Some(RefundDetails { is_total: true, ..details(&number, &trade, amount_minor) });
+            Fact::Refund { out_refund_no: number, state: RefundState::Done, told }
         }
         What::Dispute { trade, amount_minor, fee_minor, state } => Fact::Dispute(DisputeDetails {
             dispute_id: number,

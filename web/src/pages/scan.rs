@@ -56,7 +56,7 @@ impl Notice {
 }
 
 /// Providers that the pages have a name for, `pay-by-<word>` in the locales. Others are named `other`.
-const NAMED_PROVIDERS: [&str; 1] = ["wechat"];
+const NAMED_PROVIDERS: [&str; 2] = ["alipay", "wechat"];
 
 /// Another way to pay, to be picked.
 #[derive(Serialize)]

@@ -3,14 +3,16 @@
 use super::messages::NamedMerchant;
 use super::profile;
 use super::signing::{ApiV3Key, PlatformKeys, Signer, VerifyingKey, same_key_id};
+use crate::payments::entered::{AccountError, base_url, identifier, wrong};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use url::{Host, Url};
+use url::Url;
+
+/// Where the API is.
+const API: &str = "https://api.mch.weixin.qq.com";
 
 /// Most platform keys an account may list. A migration needs two certificates and a public key at once.
 const MAX_PLATFORM_KEYS: usize = 16;
-/// Longest appid and mchid the API takes, in characters.
-const MAX_ID_CHARS: usize = 32;
 /// Longest certificate serial number, in hexadecimal digits (X.509 allows 20 bytes; some headroom).
 const MAX_SERIAL_DIGITS: usize = 64;
 /// Longest PEM text read, in bytes.
@@ -83,20 +85,6 @@ impl fmt::Debug for Account {
     }
 }
 
-/// A field of an [`Account`] that can not work, in words for the person who enters it. Quotes no secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {advice}")]
-pub struct AccountError {
-    /// The field, such as `api_v3_key` or `platform_keys[0].pem`.
-    pub field: String,
-    /// What is wrong with it and what to do.
-    pub advice: String,
-}
-
-fn wrong<T>(field: impl Into<String>, advice: impl Into<String>) -> Result<T, AccountError> {
-    Err(AccountError { field: field.into(), advice: advice.into() })
-}
-
 /// A checked account: keys parsed, ids known to be safe in headers and paths.
 pub(super) struct Credentials {
     pub base_url: Url,
@@ -119,7 +107,7 @@ pub(super) struct Credentials {
 impl Credentials {
     /// Checks every field of an account.
     pub fn parse(account: &Account) -> Result<Self, AccountError> {
-        let base_url = base_url(&account.base_url)?;
+        let base_url = base_url("base_url", &account.base_url, API)?;
         let (authorize_base_url, exchange_base_url) = identity_hosts(account, &base_url)?;
         identifier("appid", &account.appid)?;
         identifier("mchid", &account.mchid)?;
@@ -250,36 +238,6 @@ fn domain_word(file: &str) -> Result<String, AccountError> {
         "domain_file",
         "enter the name of the file that mp.weixin.qq.com gives for the web authorisation domain: MP_verify_....txt",
     )
-}
-
-fn base_url(text: &str) -> Result<Url, AccountError> {
-    const FIELD: &str = "base_url";
-    let Ok(url) = Url::parse(text) else {
-        return wrong(FIELD, "enter an address such as https://api.mch.weixin.qq.com");
-    };
-    let here = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => return wrong(FIELD, "the address has no host: enter one such as https://api.mch.weixin.qq.com"),
-    };
-    if !(url.scheme() == "https" || (url.scheme() == "http" && here)) {
-        return wrong(FIELD, "the address must begin with https:// (http:// only for a sandbox on this machine)");
-    }
-    let bare = url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    if !bare {
-        return wrong(FIELD, "enter scheme and host only: the paths of the API are signed as they are");
-    }
-    Ok(url)
-}
-
-fn identifier(field: &'static str, text: &str) -> Result<(), AccountError> {
-    let good = (1..=MAX_ID_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    if good { Ok(()) } else { wrong(field, format!("enter 1 to {MAX_ID_CHARS} letters and digits, without blanks")) }
 }
 
 /// A certificate's serial number the way WeChat Pay writes it: upper case hexadecimal.

@@ -133,6 +133,7 @@ fn read_line(columns: &Columns, line: &str, mchid: &str, sub_mchid: Option<&str>
                 trade: ToldTrade::Ours(out_trade_no),
                 provider_refund_id: number(columns.refund_id)?.to_owned(),
                 amount_minor: fen(value(columns.refund)?).filter(|fen| *fen > 0)?,
+                is_total: false,
                 payment: None,
             }),
         },

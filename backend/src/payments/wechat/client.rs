@@ -1,6 +1,6 @@
 //! The HTTP side: each call is built, signed, sent once, and its answer verified.
 
-use super::account::{Account, AccountError, Credentials};
+use super::account::{Account, Credentials};
 use super::callback;
 use super::messages::{
     CloseOrder, ErrorBody, H5Answer, H5Info, JsapiAnswer, Merchant, NativeAnswer, Order, OrderAmount, OrderPayer,
@@ -11,6 +11,8 @@ use super::profile::{self, H5, JSAPI, MAX_ATTACH_BYTES, NATIVE};
 use super::signing::verify_platform_signature;
 use super::{identity, invocation};
 use crate::money::Currency;
+use crate::payments::entered::AccountError;
+use crate::payments::http::{self, CALL_TIMEOUT};
 use crate::payments::method::{self, Handoff, Payer};
 use crate::payments::provider::{
     CallbackError, CloseOutcome, Created, PaymentRequest, Profile, Provider, ProviderError, RawCallback, RefundAnswer,
@@ -24,10 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// How long a whole call may take, from connecting to the answer's last byte.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long connecting may take within that.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// Largest answer read, in bytes. Real ones have about 2 KiB.
 pub const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// Code of [`ProviderError::Refused`] when a request breaks a documented limit and was never sent.
@@ -48,7 +46,6 @@ const MAX_AMOUNT_FEN: i64 = i32::MAX as i64;
 /// How much of the provider's code and message an error repeats, in bytes.
 const MAX_ERROR_TEXT_BYTES: usize = 256;
 
-const AGENT: &str = concat!("coinwire/", env!("CARGO_PKG_VERSION"));
 /// Longest prepay id and code, in bytes: documented are 64.
 const MAX_PREPAY_BYTES: usize = 256;
 const REFUND_PATH: &str = "/v3/refund/domestic/refunds";
@@ -57,20 +54,6 @@ const REFUND_PATH: &str = "/v3/refund/domestic/refunds";
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// Gives random bytes, never the same twice: each request's signature needs them fresh.
 pub type NonceSource = Arc<dyn Fn() -> [u8; 16] + Send + Sync>;
-
-/// The HTTP client that [`WechatPay::new`] expects; one serves all accounts. It follows no redirects, which would
-/// carry a signed request elsewhere, and takes no proxy from the environment.
-///
-/// # Errors
-/// The TLS library can not be set up on this machine.
-pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .build()
-}
 
 /// WeChat Pay for one merchant account. Cheap to share behind an `Arc`; calls may run at the same time.
 pub struct WechatPay {
@@ -97,7 +80,7 @@ pub(super) enum CallFailure {
 }
 
 impl WechatPay {
-    /// Checks an account and makes its client. `http` comes from [`http_client`].
+    /// Checks an account and makes its client. `http` comes from [`http::client`].
     ///
     /// # Errors
     /// Names the account's first field that can not work.
@@ -163,14 +146,14 @@ impl WechatPay {
             .timeout(timeout)
             .header(AUTHORIZATION, authorization)
             .header(ACCEPT, "application/json")
-            .header(USER_AGENT, AGENT);
+            .header(USER_AGENT, http::AGENT);
         if let Some(id) = self.account.platform_keys.public_key_id() {
             request = request.header("Wechatpay-Serial", id);
         }
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        let response = request.send().await.map_err(|error| unknown(transport_fault(&error)))?;
+        let response = request.send().await.map_err(|error| unknown(http::fault(&error)))?;
         if *response.url() != url {
             return Err(unknown("the answer came from another address".into()));
         }
@@ -232,7 +215,7 @@ impl From<ProviderError> for CallFailure {
     }
 }
 
-pub(super) fn unknown(why: String) -> CallFailure {
+fn unknown(why: String) -> CallFailure {
     CallFailure::Error(ProviderError::Unknown(why))
 }
 
@@ -244,34 +227,8 @@ fn ensure(good: bool, why: &str) -> Result<(), ProviderError> {
     if good { Ok(()) } else { Err(not_sent(why)) }
 }
 
-/// What went wrong on the way, without the URL.
-pub(super) fn transport_fault(error: &reqwest::Error) -> String {
-    let kind = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "no connection"
-    } else {
-        "the connection broke"
-    };
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(deeper) = cause.and_then(std::error::Error::source) {
-        cause = Some(deeper);
-    }
-    match cause {
-        Some(cause) => format!("{kind}: {cause}"),
-        None => kind.to_owned(),
-    }
-}
-
 pub(super) async fn read_limited(response: &mut reqwest::Response, limit: usize) -> Result<Vec<u8>, CallFailure> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unknown(transport_fault(&error)))? {
-        if body.len() + chunk.len() > limit {
-            return Err(unknown(format!("the answer has more than {limit} bytes")));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+    http::read_limited(response, limit).await.map_err(unknown)
 }
 
 pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {

@@ -2,10 +2,10 @@
 //! (developers.weixin.qq.com/doc/service/guide/h5/auth.html).
 
 use super::account::Credentials;
-use super::client::{CallFailure, read_limited, transport_fault, unknown};
-use super::messages::{OpenidAnswer, json_fault, truncated};
+use super::messages::OpenidAnswer;
 use super::profile::JSAPI;
 use crate::payments::{
+    http::{fault, json_fault, read_limited, truncated},
     method::{Method, Payer},
     provider::ProviderError,
 };
@@ -67,11 +67,11 @@ pub(super) async fn exchange(
         .append_pair("grant_type", "authorization_code");
     let sent = http.get(url).timeout(timeout).send().await;
     // The error's own text has the address, and that has the secret.
-    let mut response = sent.map_err(|error| unknown(transport_fault(&error)).into_error())?;
+    let mut response = sent.map_err(|error| ProviderError::Unknown(fault(&error)))?;
     if response.status() != StatusCode::OK {
         return Err(ProviderError::Unknown(format!("HTTP status {}", response.status().as_u16())));
     }
-    let body = read_limited(&mut response, MAX_ANSWER_BYTES).await.map_err(CallFailure::into_error)?;
+    let body = read_limited(&mut response, MAX_ANSWER_BYTES).await.map_err(ProviderError::Unknown)?;
     let id = openid(&body)?;
     Ok(Payer { scope: account.appid.clone(), id })
 }

@@ -3,6 +3,7 @@
 //! Fields we do not use are not listed: the provider adds new ones at any time.
 
 use crate::money::{Currency, Money};
+pub(super) use crate::payments::http::{json_fault, truncated};
 use crate::payments::provider::{Paid, RefundDetails, RefundState, ToldTrade, TradeState, UnknownCurrencyPayment};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -264,6 +265,7 @@ impl RefundNotice {
             trade: ToldTrade::Ours(short(&self.out_trade_no)?),
             provider_refund_id: short(&self.refund_id)?,
             amount_minor: amount.refund,
+            is_total: false,
             payment,
         })
     }
@@ -321,25 +323,10 @@ pub(super) struct ErrorBody {
     pub message: String,
 }
 
-/// Where and how a JSON text is broken, without quoting from it (it may hold payers' data).
-pub(super) fn json_fault(error: &serde_json::Error) -> String {
-    let kind = match error.classify() {
-        serde_json::error::Category::Eof => "ends too early",
-        serde_json::error::Category::Data => "lacks a field or has one of another type",
-        serde_json::error::Category::Io | serde_json::error::Category::Syntax => "is not JSON",
-    };
-    format!("{kind} (line {}, column {})", error.line(), error.column())
-}
-
 /// A time the way the API takes it, to the second below: `2026-11-23T11:04:05+08:00`. `None`: past the year 9999.
 pub(super) fn china_time(unix_ms: i64) -> Option<String> {
     const LAST_MS: i64 = 253_402_271_999_999; // 9999-12-31T23:59:59.999+08:00
     let zone = FixedOffset::east_opt(CHINA_OFFSET_S).expect("eight hours are an offset");
     let time = DateTime::from_timestamp_millis(unix_ms).filter(|_| (0..=LAST_MS).contains(&unix_ms))?;
     Some(time.with_timezone(&zone).format("%Y-%m-%dT%H:%M:%S+08:00").to_string())
-}
-
-/// The longest beginning of a text that fits into `limit` bytes and cuts no character.
-pub(super) fn truncated(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
 }

@@ -27,7 +27,5 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-pub use account::{Account, AccountError, PlatformKey};
-pub use client::{
-    CALL_TIMEOUT, CONNECT_TIMEOUT, Clock, MAX_RESPONSE_BYTES, NOT_SENT, NonceSource, WechatPay, http_client,
-};
+pub use account::{Account, PlatformKey};
+pub use client::{Clock, MAX_RESPONSE_BYTES, NOT_SENT, NonceSource, WechatPay};

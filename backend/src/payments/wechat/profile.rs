@@ -35,6 +35,7 @@ pub(super) fn of(account: &Credentials) -> Profile {
         currencies: &[Currency::Cny],
         finds_by_our_number: true,
         attach_max_bytes: MAX_ATTACH_BYTES,
+        has_statements: true,
         calendar: CALENDAR,
         callbacks: CALLBACKS,
         domain_file: account

@@ -270,6 +270,7 @@ impl Providers for Field {
             currencies: &Currency::ALL,
             finds_by_our_number: true,
             attach_max_bytes: 128,
+            has_statements: true,
             calendar: Calendar { ahead_ms: 0, day_ms: DAY_MS, ready_after_ms: 0 },
             domain_file: Some(DomainFile { name: "MP_verify_a1B2.txt".into(), text: "a1B2".into() }),
             callbacks: CallbackRules {
@@ -352,7 +353,7 @@ fn event(body: &Value) -> (String, Fact) {
     if let Some(amount_minor) = body["refunded_minor"].as_i64() {
         let number = format!("console-{amount_minor}");
         let (trade, provider_refund_id) = (ToldTrade::Ours(out_trade_no), number.clone());
-        let told = RefundDetails { trade, provider_refund_id, amount_minor, payment: None };
+        let told = RefundDetails { trade, provider_refund_id, amount_minor, is_total: false, payment: None };
         let event_id = format!("event-{number}");
         return (event_id, Fact::Refund { out_refund_no: number, state: RefundState::Done, told: Some(told) });
     }

@@ -66,6 +66,7 @@ fn refund(state: RefundState) -> Fact {
         trade: ToldTrade::Ours("S0001".into()),
         provider_refund_id: "503000".into(),
         amount_minor: 50,
+        is_total: false,
         payment: None,
     };
     Fact::Refund { out_refund_no: "REF0001".into(), state, told: Some(told) }

@@ -104,6 +104,7 @@ fn refunds_are_understood() {
             trade: ToldTrade::Ours("CW2026112312345678".into()),
             provider_refund_id: "503000".into(),
             amount_minor: 100,
+            is_total: false,
             payment: Some(payment),
         };
         let fact = Fact::Refund { out_refund_no: "R-1".into(), state, told: Some(told) };

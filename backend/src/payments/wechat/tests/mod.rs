@@ -10,6 +10,10 @@ mod orders;
 mod server;
 
 use super::*;
+use crate::payments::{
+    entered::AccountError,
+    http::{CALL_TIMEOUT, client as http_client},
+};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
