@@ -113,6 +113,7 @@ fn sdk_notification_signature() {
         merchant_serial: "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB".into(),
         merchant_private_key_pem: merchant_pem(),
         api_v3_key: "0123456789abcdefghijklmnopqrstuv".into(),
+        previous_api_v3_key: None,
         platform_keys: vec![PlatformKey {
             id: text(&vector, "serial").to_lowercase(),
             pem: text(&vector, "cert_pem").into(),

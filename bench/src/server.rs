@@ -273,6 +273,7 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
         merchant_serial: merchant.merchant_serial,
         merchant_private_key_pem: merchant.merchant_private_key_pem,
         api_v3_key: merchant.api_v3_key,
+        previous_api_v3_key: None,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
         app_secret: None,
         sub_mchid: None,

@@ -39,6 +39,9 @@ pub struct Account {
     pub merchant_private_key_pem: String,
     /// The 32 character key that callbacks are encrypted with.
     pub api_v3_key: String,
+    /// The API v3 key before this one: callbacks of before the change are encrypted with it. Leave it out a day later.
+    #[serde(default)]
+    pub previous_api_v3_key: Option<String>,
     /// The keys that WeChat Pay may sign with. During a change of keys, the old and the new.
     pub platform_keys: Vec<PlatformKey>,
     /// The secret of the service account `appid`: with it WeChat tells who pays, and people can pay within WeChat.
@@ -95,7 +98,8 @@ pub(super) struct Credentials {
     pub appid: String,
     pub mchid: String,
     pub signer: Signer,
-    pub api_v3_key: ApiV3Key,
+    /// The one in force, and the one before it while that may still be met.
+    pub api_v3_keys: Vec<ApiV3Key>,
     pub platform_keys: PlatformKeys,
     pub app_secret: Option<String>,
     pub sub_mchid: Option<String>,
@@ -127,16 +131,13 @@ impl Credentials {
                  without a passphrase, with its BEGIN and END lines",
             );
         };
-        let Some(api_v3_key) = ApiV3Key::new(account.api_v3_key.as_bytes()) else {
-            return wrong(
-                "api_v3_key",
-                format!(
-                    "the API v3 key has exactly 32 characters, this has {} bytes: \
-                     copy it again, without blanks, or set a new one on the merchant platform",
-                    account.api_v3_key.len()
-                ),
-            );
-        };
+        let entered =
+            [("api_v3_key", Some(&account.api_v3_key)), ("previous_api_v3_key", account.previous_api_v3_key.as_ref())];
+        let mut api_v3_keys = vec![];
+        for (field, key) in entered {
+            let Some(key) = key else { continue };
+            api_v3_keys.push(api_v3_key(field, key)?);
+        }
         let platform_keys = platform_keys(&account.platform_keys)?;
         if let Some(secret) = &account.app_secret
             && !is_app_secret(secret)
@@ -161,7 +162,7 @@ impl Credentials {
             appid: account.appid.clone(),
             mchid: account.mchid.clone(),
             signer,
-            api_v3_key,
+            api_v3_keys,
             platform_keys,
             app_secret: account.app_secret.clone(),
             sub_mchid: account.sub_mchid.clone(),
@@ -196,6 +197,15 @@ fn identity_hosts(account: &Account, base_url: &Url) -> Result<(Url, Url), Accou
         }
     };
     Ok((authorize, host("https://api.weixin.qq.com")))
+}
+
+fn api_v3_key(field: &'static str, key: &str) -> Result<ApiV3Key, AccountError> {
+    let advice = format!(
+        "the API v3 key has exactly 32 characters, this has {} bytes: copy it again, without blanks, or set a new one on the \
+         merchant platform",
+        key.len()
+    );
+    ApiV3Key::new(key.as_bytes()).map_or_else(|| wrong(field, advice), Ok)
 }
 
 fn is_app_secret(secret: &str) -> bool {

@@ -113,10 +113,9 @@ fn open(account: &Credentials, resource: &Resource) -> Result<String, Fault> {
         return content("resource.ciphertext is not base64");
     };
     let associated_data = resource.associated_data.as_deref().unwrap_or_default();
-    let plaintext = account
-        .api_v3_key
-        .open(resource.nonce.as_bytes(), associated_data.as_bytes(), &ciphertext)
-        .ok_or(Fault::Sealed)?;
+    let nonce = resource.nonce.as_bytes();
+    let opened = account.api_v3_keys.iter().find_map(|key| key.open(nonce, associated_data.as_bytes(), &ciphertext));
+    let plaintext = opened.ok_or(Fault::Sealed)?;
     String::from_utf8(plaintext).or_else(|_| content("the decrypted resource is not UTF-8"))
 }
 

@@ -12,6 +12,7 @@ fn wrong_field(change: impl FnOnce(&mut Account)) -> String {
         account.api_v3_key.clone(),
         account.merchant_private_key_pem.clone(),
         account.app_secret.clone().unwrap_or_default(),
+        account.previous_api_v3_key.clone().unwrap_or_default(),
     ];
     let error = wechat_of(account).err().expect("the account is wrong");
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
@@ -79,6 +80,7 @@ fn debug_shows_no_secret_and_serde_keeps_all() {
 fn what_paying_within_wechat_needs_is_checked() {
     let secret = || Some("0123456789abcdef0123456789abcdef".to_owned());
     assert_eq!(wrong_field(|a| a.app_secret = Some("0123456789abcdef 123456789abcde".into())), "app_secret");
+    assert_eq!(wrong_field(|a| a.previous_api_v3_key = Some("too short".into())), "previous_api_v3_key");
     assert_eq!(wrong_field(|a| a.methods = Some(vec!["jsapi".into()])), "app_secret");
     assert_eq!(wrong_field(|a| a.methods = Some(vec![])), "methods");
     assert_eq!(wrong_field(|a| a.methods = Some(vec!["h5".into(), "H5".into()])), "methods");

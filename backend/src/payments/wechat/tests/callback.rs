@@ -409,3 +409,19 @@ fn a_partners_callbacks_name_its_merchant() {
     // And what is for one with an account of its own is none of a partner's.
     assert!(!matches!(content("TRANSACTION.SUCCESS", &transaction()), CallbackContent::Facts(_)));
 }
+
+#[test]
+fn while_the_api_v3_key_changes_both_open_callbacks() {
+    const BEFORE: &str = "before-56789abcdefghijklmnopqrst";
+    let url = "https://api.mch.weixin.qq.com";
+    let (aad, text) = ("transaction", transaction().to_string());
+    let is_opened = |account: Account, key: &str| {
+        let body = body_of("TRANSACTION.SUCCESS", aad, &seal(key, RESOURCE_NONCE, aad, text.as_bytes()));
+        let headers = platform_headers(&keys().platform, PLATFORM_KEY_ID, NOW_S, body.as_bytes());
+        let raw = RawCallback { headers: &headers, body: body.as_bytes() };
+        wechat_of(account).unwrap().verify_callback(raw, NOW_MS).is_ok()
+    };
+    let both = || Account { previous_api_v3_key: Some(BEFORE.into()), ..account(url) };
+    assert!(is_opened(both(), API_V3_KEY) && is_opened(both(), BEFORE));
+    assert!(is_opened(account(url), API_V3_KEY) && !is_opened(account(url), BEFORE));
+}
