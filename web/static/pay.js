@@ -6,6 +6,8 @@
   const BRIDGE_AFTER_MS = 5000;
   /** So long is waited for the server to know of a payment before the button is shown again, in ms. */
   const CONFIRMING_MS = 15000;
+  /** An app that says nothing for so long did not open the payment, in ms. It may be that a person is paying all the time. */
+  const SILENT_MS = 20000;
   let busy = false;
 
   function bridge(name) {
@@ -28,7 +30,12 @@
       busy = false;
       return say("no-app");
     }
+    const silent = setTimeout(() => {
+      busy = false;
+      say("no-app");
+    }, SILENT_MS);
     window[call.bridge][call.function](call.action, call.parameters, () => {
+      clearTimeout(silent);
       busy = false;
       say("confirming");
       setTimeout(() => say(""), CONFIRMING_MS);

@@ -57,12 +57,7 @@ pub(crate) async fn book_external_refund(
         return Ok(Outcome::Unchanged);
     }
     let (sale, attempt) = ensure_booked_as_paid(ctx, txn, sale, known.id, told.payment.as_ref(), after).await?;
-    let amount_minor = amount_of(txn, &attempt, told).await?;
-    // Told late: what went back is booked by what was told of a refund after this one.
-    if amount_minor <= 0 {
-        return Ok(Outcome::Unchanged);
-    }
-    let told = &RefundDetails { amount_minor, ..told.clone() };
+    let told = &RefundDetails { amount_minor: amount_of(txn, &attempt, told).await?, ..told.clone() };
     let external = store_external_refund(ctx, txn, &attempt, out_refund_no, state, told).await?;
     let (kind, _) = refund_kinds(&attempt);
     ledger::post(txn, refund_posting(ctx, &sale, &external, kind)).await?;
@@ -80,14 +75,16 @@ pub(crate) async fn book_external_refund(
     Ok(Outcome::Applied)
 }
 
-/// What a refund made elsewhere is of. Of an amount of all refunds together, what is known to have gone back is not its.
+/// What a refund made elsewhere is of. Of an amount of all refunds together this is what no other refund explains: a guess, since
+/// they are told late, twice and in another order. The provider is asked about it, and then it is corrected.
 async fn amount_of(txn: &DatabaseTransaction, attempt: &attempt::Model, told: &RefundDetails) -> Result<i64> {
     if !told.is_total {
         return Ok(told.amount_minor);
     }
+    let not_told = [RefundProgress::Pending, RefundProgress::Held];
     let refunds = refunds_of(txn, attempt.id).await?;
-    let done = refunds.iter().filter(|refund| refund.state == RefundProgress::Done);
-    Ok(told.amount_minor - done.map(|refund| refund.amount_minor).sum::<i64>())
+    let others = refunds.iter().filter(|refund| !not_told.contains(&refund.state));
+    Ok((told.amount_minor - others.map(|refund| refund.amount_minor).sum::<i64>()).max(1))
 }
 
 /// Books an attempt as paid that is not known to be: only what was paid can be refunded or disputed. What was paid is what
@@ -127,7 +124,7 @@ async fn store_external_refund(
     told: &RefundDetails,
 ) -> Result<refund::Model> {
     let (state, due_ms) = match state {
-        RefundState::Done => (RefundProgress::Done, None),
+        RefundState::Done => (RefundProgress::Done, told.is_total.then(|| ctx.now_ms())),
         RefundState::Abnormal => (RefundProgress::Stuck, None),
         RefundState::Processing | RefundState::Closed | RefundState::NotFound => {
             (RefundProgress::Processing, Some(ctx.now_ms() + ctx.rules.refund_first_ms))

@@ -309,7 +309,8 @@ impl Known {
             // One of ours that is under way is asked about until it is through.
             Fact::Refund { out_refund_no, state, told } => {
                 let is_known = self.refunds.get(out_refund_no).is_some_and(|known| {
-                    let same_amount = told.as_ref().is_none_or(|told| told.amount_minor == known.amount_minor);
+                    let same_amount =
+                        told.as_ref().is_none_or(|told| told.is_total || told.amount_minor == known.amount_minor);
                     known.state != RefundProgress::Cancelled && same_amount
                 });
                 !is_known && *state != RefundState::Closed

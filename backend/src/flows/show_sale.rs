@@ -9,6 +9,9 @@ use crate::{
 };
 use sea_orm::{QueryOrder, prelude::*};
 
+/// A hand-over is signed anew this often: a page that is shown live is not to change each time that it is looked at.
+const RENEWED_EACH_MS: i64 = 60_000;
+
 /// A sale by its public token. While it awaits payment, the provider is asked soon what became of it.
 pub async fn sale(ctx: &Context, token: &SaleToken) -> Result<SaleView> {
     let sale = sale::Entity::find()
@@ -25,7 +28,11 @@ pub async fn sale(ctx: &Context, token: &SaleToken) -> Result<SaleView> {
     let rows = with_details(ctx, vec![sale]).await?;
     let mut view = rows.into_iter().next().map(|row| row.view).ok_or(Error::NotFound("sale"))?;
     if let Some(handoff @ Handoff::Invoke(_)) = view.handoff {
-        view.handoff = renewed(ctx, sale_id, handoff).await?;
+        view.handoff = renewed(ctx, sale_id, handoff).await.unwrap_or_else(|error| {
+            // Who has paid already wants to know how it goes on.
+            tracing::warn!(%error, "a hand-over cannot be shown");
+            None
+        });
     }
     Ok(view)
 }
@@ -40,5 +47,5 @@ async fn renewed(ctx: &Context, sale_id: SaleId, handoff: Handoff) -> Result<Opt
         .await?;
     let Some(attempt) = attempt else { return Ok(None) };
     let (_, provider) = account(ctx, attempt.account_id).await?;
-    Ok(Some(provider.renew(handoff, ctx.wall_ms())))
+    Ok(Some(provider.renew(handoff, ctx.wall_ms().div_euclid(RENEWED_EACH_MS) * RENEWED_EACH_MS)))
 }

@@ -109,8 +109,8 @@ pub(crate) async fn ways_of(ctx: &Context, machine: &machine::Model, currency: C
             ways.all.push(Way { account, provider, method });
         }
     }
-    // Stable: of those that hand over alike, in the order of their words.
-    ways.all.sort_by_key(|way| way.method.handoff);
+    // Of those that hand over alike the account that was there first: another one beside it changes nothing for payers.
+    ways.all.sort_by_key(|way| (way.method.handoff, way.account.id));
     Ok(ways)
 }
 

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum Merchant {
-    /// Add an operator's merchant account, or change the keys of one it has. The provider of a new one is asked a harmless
-    /// question, and one that it refuses is switched off. The configuration (JSON) is read from a file;
+    /// Add an operator's merchant account, or change the keys of one it has. The provider is asked a harmless question
+    /// first; what it refuses is not stored. The configuration (JSON) is read from a file;
     /// the README has an example. Another merchant is another account: it takes new payments, and the one before goes on
     /// for what it began. Prints the address that the provider reports to.
     Add {
@@ -72,17 +72,12 @@ impl Execute for Merchant {
         match self {
             Merchant::Add { operator, provider, file } => {
                 let operator = input::operator(backend, actor, &operator).await?;
-                let known = numbers(backend, actor, operator).await?;
-                add(backend, actor, settings, operator, &provider, &file).await?;
-                let new = numbers(backend, actor, operator).await?.into_iter().find(|number| !known.contains(number));
-                match new {
-                    Some(account) => check_new(backend, actor, account).await,
-                    None => Ok(()),
-                }
+                check_file(backend, actor, operator, &provider, &file).await?;
+                add(backend, actor, settings, operator, &provider, &file).await
             }
             Merchant::Check { account } => {
                 check_merchant::check_account(backend, actor, account).await?;
-                println!("account {account} works: the provider took our signature, and its answer is its own");
+                println!("account {account} works: the provider took our signature");
                 Ok(())
             }
             Merchant::Choose { account, machine, method } => {
@@ -120,29 +115,34 @@ impl Execute for Merchant {
     }
 }
 
-/// The numbers of an operator's accounts.
-async fn numbers(backend: &backend::Context, actor: &Actor, operator: OperatorId) -> Result<Vec<AccountId>> {
-    let rows = accounts::merchant_accounts(backend, actor, Some(operator)).await?;
-    Ok(rows.into_iter().map(|row| row.account_id).collect())
-}
-
-/// Has the provider prove a new account. One that the provider refuses takes no orders: nobody could pay.
-async fn check_new(backend: &backend::Context, actor: &Actor, account: AccountId) -> Result<()> {
-    match check_merchant::check_account(backend, actor, account).await {
-        Ok(()) => println!("account {account} works"),
+/// Has the provider prove an account before it is stored: with one that it refuses nobody could pay, and it would take the place of
+/// one that works.
+async fn check_file(
+    backend: &backend::Context,
+    actor: &Actor,
+    operator: OperatorId,
+    provider: &str,
+    file: &Path,
+) -> Result<()> {
+    match check_merchant::check_config(backend, actor, operator, provider, &text_of(file)?).await {
+        Ok(true) => println!("the provider takes this account"),
+        Ok(false) => {}
         Err(error @ Error::Provider(ProviderError::Refused { .. } | ProviderError::Untrusted(_))) => {
-            merchant::switch_account(backend, actor, account, false).await?;
-            let advice = format!(
-                "account {account} is stored and switched off: the provider does not take it. Correct the file, add it again, \
-                 and then `coinwire merchant check {account}` and `coinwire merchant enable {account}`"
-            );
+            let advice = "nothing was stored: the provider does not take this account. Compare the file with what the provider shows";
             return Err(anyhow::Error::new(error).context(advice));
         }
-        Err(error) => {
-            println!("account {account} could not be checked ({error}); `coinwire merchant check {account}` later")
+        Err(Error::Provider(error)) => {
+            println!(
+                "the account could not be checked ({error}); it is stored. `coinwire merchant check` its number later"
+            );
         }
+        Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+fn text_of(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// Stores an account from a file, and prints where the provider reports to.
@@ -154,8 +154,7 @@ pub async fn add(
     provider: &str,
     file: &Path,
 ) -> Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let token = merchant::set_merchant_account(backend, actor, operator, provider, &text).await?;
+    let token = merchant::set_merchant_account(backend, actor, operator, provider, &text_of(file)?).await?;
     println!("callbacks {}/callbacks/{provider}/{token}", settings.public_url);
     Ok(())
 }

@@ -21,6 +21,8 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 /// `form-action` too.
 const CHECKOUT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'self' https: http:; frame-ancestors 'none'";
+/// What the apps that show a sale's page need: they send by frames of their own schemes.
+const APP_FRAMES: &str = "; frame-src weixin: weixinping: alipay: alipays:";
 /// A year.
 const HSTS: &str = "max-age=31536000; includeSubDomains";
 
@@ -42,6 +44,7 @@ pub(crate) async fn envelope<E: Endpoint>(
     notice_unknown_proxy(&app, &request);
     let method = request.method().clone();
     let is_checkout = request.uri().path().starts_with("/s/");
+    let is_sale = request.uri().path().starts_with("/sale/");
     request.extensions_mut().insert(page.clone());
     // The path stays out of the log: it carries sale tokens and account tokens.
     let span = tracing::info_span!("request", id = %request_id, %method);
@@ -59,7 +62,7 @@ pub(crate) async fn envelope<E: Endpoint>(
         Err(_) => (error_page::from_panic(&page, &asked).instrument(span).await, None),
     };
     count(&method, pattern.as_deref(), response.status(), started);
-    add_headers(&app, &mut response, is_checkout, &request_id);
+    add_headers(&app, &mut response, (is_checkout, is_sale), &request_id);
     Ok(response)
 }
 
@@ -92,11 +95,24 @@ fn notice_unknown_proxy(app: &App, request: &Request) {
     }
 }
 
-fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id: &str) {
-    let headers = response.headers_mut();
+/// What a page may load, call and send.
+fn policy(app: &App, is_checkout: bool, is_sale: bool) -> String {
     let policy = if is_checkout { CHECKOUT_POLICY } else { CONTENT_POLICY };
+    if !is_sale {
+        return policy.to_owned();
+    }
+    let policy = format!("{policy}{APP_FRAMES}");
+    // In a demo the sandbox's script stands for the app.
+    let Some(sandbox) = app.config.sandbox_url() else { return policy };
+    let sources = ["script-src", "connect-src"];
+    sources.iter().fold(policy, |policy, source| {
+        policy.replace(&format!("{source} 'self'"), &format!("{source} 'self' {sandbox}"))
+    })
+}
+
+fn add_headers(app: &App, response: &mut Response, (is_checkout, is_sale): (bool, bool), request_id: &str) {
+    let headers = response.headers_mut();
     let fixed = [
-        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         // WeChat's H5 payment requires the origin in the Referer header; no site gets more than the origin.
@@ -107,14 +123,8 @@ fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if let Some(sandbox) = app.config.sandbox_url() {
-        let from_sandbox = |source: &str| format!("{source} 'self' {sandbox}");
-        let policy = ["script-src", "connect-src"].iter().fold(policy.to_owned(), |policy, source| {
-            policy.replace(&format!("{source} 'self'"), &from_sandbox(source))
-        });
-        if let Ok(value) = HeaderValue::from_str(&policy) {
-            headers.insert(header::CONTENT_SECURITY_POLICY, value);
-        }
+    if let Ok(value) = HeaderValue::from_str(&policy(app, is_checkout, is_sale)) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, value);
     }
     if app.config.public_url.starts_with("https://") {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));

@@ -140,10 +140,12 @@ impl<'a> Refund<'a> {
         Ok(is_one.then_some(Self { number, total_fen }))
     }
 
-    /// The fact, if the notice names the refund and an amount.
+    /// The fact. A refund without a number or an amount is for a person: nothing else would tell of it.
     fn fact(&self, out_trade_no: &str, state: &TradeState) -> Option<Result<Fact, Fault>> {
-        let (number, total_fen) = (self.number?, self.total_fen?);
         let TradeState::Refunded(paid) = state else { return None };
+        let (Some(number), Some(total_fen)) = (self.number, self.total_fen) else {
+            return Some(content("money went back, and out_biz_no or refund_fee is missing"));
+        };
         if number.len() > MAX_NUMBER_BYTES {
             return Some(content("out_biz_no is too long"));
         }

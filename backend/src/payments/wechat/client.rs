@@ -172,6 +172,13 @@ impl WechatPay {
                 Err(fault) => Err(CallFailure::Error(ProviderError::Untrusted(fault.to_string()))),
             };
         }
+        // Refusals may come unsigned. Where one is signed, the signature counts.
+        let headers = response.headers();
+        if headers.contains_key("wechatpay-signature") {
+            let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+            verify_platform_signature(&self.account.platform_keys, header, &body, (self.clock)())
+                .map_err(|fault| CallFailure::Error(ProviderError::Untrusted(fault.to_string())))?;
+        }
         match serde_json::from_slice::<ErrorBody>(&body) {
             Ok(said) if !said.code.is_empty() => Err(CallFailure::Rejected {
                 status,
@@ -404,7 +411,7 @@ impl Provider for WechatPay {
 
     /// Signed at each view: the page may be opened long after the order was made.
     fn renew(&self, handoff: Handoff, wall_ms: i64) -> Handoff {
-        invocation::signed(&self.account, handoff, wall_ms, &hex::encode((self.nonces)()))
+        invocation::signed(&self.account, handoff, wall_ms)
     }
 
     /// Makes an order. The same number with the same content gives a fresh hand-off (an H5 address lives five minutes, a

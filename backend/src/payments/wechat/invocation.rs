@@ -3,7 +3,10 @@
 use super::account::Credentials;
 use super::signing::pay_sign_message;
 use crate::payments::method::{Handoff, Invocation};
+use aws_lc_rs::digest;
 
+/// Bytes of a nonce; it has 32 characters at most.
+const NONCE_BYTES: usize = 16;
 /// What the call's package is called, in what is stored and in what is called.
 const PACKAGE: &str = "package";
 
@@ -18,11 +21,14 @@ pub(super) fn unsigned(prepay_id: &str) -> Handoff {
     })
 }
 
-/// The call as it is shown now. Other hand-offs are as they are.
-pub(super) fn signed(account: &Credentials, handoff: Handoff, wall_ms: i64, nonce: &str) -> Handoff {
+/// The call as it is shown at a time, and always the same for that. Other hand-offs are as they are.
+pub(super) fn signed(account: &Credentials, handoff: Handoff, wall_ms: i64) -> Handoff {
     let Handoff::Invoke(mut call) = handoff else { return handoff };
     let package = call.parameters.get(PACKAGE).cloned().unwrap_or_default();
     let timestamp_s = wall_ms.div_euclid(1000);
+    // It need not be secret, only another for each order and time.
+    let digest = digest::digest(&digest::SHA256, format!("{package} {timestamp_s}").as_bytes());
+    let nonce = &hex::encode(&digest.as_ref()[..NONCE_BYTES]);
     let message = pay_sign_message(&account.appid, timestamp_s, nonce, &package);
     // Only a broken library fails to sign; WeChat then says no, and the page offers to choose again.
     let signature = account.signer.sign(&message).unwrap_or_default();
