@@ -13,7 +13,8 @@ const IN_ALIPAY: &str = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Mobi
 const IN_WECHAT: &str = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Mobile MicroMessenger/8.0.50";
 
 fn config() -> Config {
-    Config { shop: "sunny".into(), app: "app of sunny".into(), key: "key of sunny".into() }
+    let (shop, app, key) = ("sunny".into(), "app of sunny".into(), "key of sunny".into());
+    Config { shop, app, key, has_statements: true }
 }
 
 /// A site whose operator has an account at the kiosk too; gives the account's token.
