@@ -200,6 +200,9 @@ impl ServerUnderTest {
             }
         }
         println!("all modules connected and answering after {:.1} s", begun.elapsed().as_secs_f64());
+        // A module gives no credit before its coin line has settled after the start.
+        let settled = Duration::from_millis(u64::from(protocol::limits::SETTLE_DEFAULT_MS) + 500);
+        tokio::time::sleep(settled).await;
         Ok(())
     }
 
@@ -270,7 +273,13 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
         merchant_serial: merchant.merchant_serial,
         merchant_private_key_pem: merchant.merchant_private_key_pem,
         api_v3_key: merchant.api_v3_key,
+        previous_api_v3_key: None,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
+        app_secret: None,
+        sub_mchid: None,
+        methods: None,
+        authorize_base_url: None,
+        domain_file: None,
     };
     merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &serde_json::to_string(&account)?)
         .await?;

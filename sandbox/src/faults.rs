@@ -58,6 +58,16 @@ pub enum Fault {
     FrequencyLimited,
     /// A successful answer carries a signature that does not verify.
     ForgedAnswer,
+    /// The exchange of a code for an openid waits for up to [`FaultPlan::set_max_delay`] before it is answered.
+    OauthDelay,
+    /// The code is used up, and its exchange is never answered.
+    OauthTimeout,
+    /// The exchange is answered -1, "system error", and the code stays good.
+    OauthBusy,
+    /// The browser comes back with a code that was exchanged before, as it does when WeChat repeats a redirect.
+    OauthCodeUsed,
+    /// The payer pays in the app, and the page is told that the payer cancelled.
+    BridgeSaysCancel,
 }
 
 /// How often a fault strikes.
@@ -118,13 +128,13 @@ impl FaultPlan {
         self.lock().duplicates = count.clamp(2, MAX_DUPLICATES);
     }
 
-    /// The longest wait of [`Fault::DelayCallback`]: one second at first. It is not divided by the speed.
+    /// The longest wait of [`Fault::DelayCallback`] and [`Fault::OauthDelay`]: one second at first. It is not divided by the speed.
     pub fn set_max_delay(&self, max_delay: Duration) {
         self.lock().max_delay = max_delay;
     }
 
-    /// How long [`Fault::CreateTimeout`] and [`Fault::RefundTimeout`] keep the connection silent before it is given up:
-    /// 30 seconds at first. It is not divided by the speed.
+    /// How long [`Fault::CreateTimeout`], [`Fault::RefundTimeout`] and [`Fault::OauthTimeout`] keep the connection silent
+    /// before it is given up: 30 seconds at first. It is not divided by the speed.
     pub fn set_answer_hold(&self, hold: Duration) {
         self.lock().answer_hold = hold;
     }

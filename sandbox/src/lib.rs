@@ -1,7 +1,7 @@
 //! The payment providers' side, simulated strictly: at present WeChat Pay, API v3.
 //!
 //! What it is: an HTTP server that makes its own keys, verifies each request as the provider does, keeps orders and
-//! refunds, shows the payer a payment page, sends signed and sealed callbacks until they are accepted, and writes daily
+//! refunds, tells a merchant who a payer is, shows the payer a payment page, sends signed and sealed callbacks until they are accepted, and writes daily
 //! bills. Only the base address and the keys differ from production, so that nothing on the product's side needs a way
 //! around verification.
 //!
@@ -63,7 +63,7 @@ pub struct Config {
     /// Divides the callbacks' retry schedule and the time a refund takes: 1.0 is as in life. An order's own
     /// `time_expire`, the life of a payment link and the 5 seconds for an answer are not divided.
     pub speed: f64,
-    /// Decides the names of the merchants and which things a probable fault strikes. Keys and numbers are random.
+    /// Decides the names of the merchants, their apps' secrets, and which things a probable fault strikes. Keys and numbers are random.
     pub seed: u64,
 }
 
@@ -127,6 +127,8 @@ pub struct Sandbox {
 pub struct OrderView {
     /// The merchant's number of the order.
     pub out_trade_no: String,
+    /// For whom, if the merchant made it as a service provider.
+    pub sub_mchid: Option<String>,
     /// How it is to be paid.
     pub kind: TradeKind,
     /// What it costs, in fen.
@@ -200,12 +202,12 @@ fn within_machine(address: SocketAddr) -> SocketAddr {
 }
 
 impl Sandbox {
-    /// Where the provider's API is: what stands for `https://api.mch.weixin.qq.com`.
+    /// Where the provider's API is: what stands for `https://api.mch.weixin.qq.com` and `https://api.weixin.qq.com`.
     pub fn base_url(&self) -> &str {
         &self.provider.base_url
     }
 
-    /// Where payers find its pages.
+    /// Where payers find its pages: what stands for `https://open.weixin.qq.com`.
     pub fn public_url(&self) -> &str {
         &self.provider.public_url
     }
@@ -238,6 +240,27 @@ impl Sandbox {
     /// public key signs at first. A request that names a key in `Wechatpay-Serial` is answered with that one.
     pub fn select_signing_key(&self, name: &str) -> bool {
         self.provider.account.select_signing_key(name)
+    }
+
+    /// The domains to which OAuth sends a browser back, as an operator sets them in production. None at first, and with
+    /// none any domain is taken.
+    pub fn set_oauth_domains(&self, domains: &[&str]) {
+        self.provider.oauth.set_domains(domains);
+    }
+
+    /// The sub-merchants for whom the merchants may sell as service providers; 1900000001 to 1900000003 at first.
+    pub fn set_sub_merchants(&self, mchids: &[&str]) {
+        self.provider.set_sub_merchants(mchids);
+    }
+
+    /// A new person's openid for the first merchant's app, as if that person had opened a page of the merchant's in
+    /// WeChat.
+    ///
+    /// # Errors
+    /// Says why the provider has none.
+    pub fn new_openid(&self) -> Result<String, String> {
+        let openid = wechat::new_person().and_then(|person| self.provider.openid(&person, &self.merchant().appid));
+        openid.map_err(|error| error.message)
     }
 
     /// The payer pays an order of the first merchant, as on the payment page.
@@ -331,6 +354,7 @@ fn order_view(book: &wechat::book::Book, order: &Order) -> OrderView {
     };
     OrderView {
         out_trade_no: order.request.out_trade_no.clone(),
+        sub_mchid: order.sub_mchid().map(str::to_owned),
         kind: order.kind,
         total_fen: order.request.amount.total,
         trade_state,

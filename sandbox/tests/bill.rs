@@ -107,6 +107,16 @@ async fn the_bill_of_a_past_day_tells_payments_and_refunds_in_yuan() {
     let (_, refunds) = bytes(&client, &path_of(&refunds, &client)).await;
     assert_eq!(String::from_utf8(refunds).unwrap().lines().count(), 1 + 1 + 2);
 
+    let path = format!("/v3/bill/tradebill?bill_date={day}&bill_type=ALL&sub_mchid=1900000001");
+    let of_sub_merchant = client.call("GET", &path, None).await;
+    let (_, of_sub_merchant) = bytes(&client, &path_of(&of_sub_merchant, &client)).await;
+    assert_eq!(
+        String::from_utf8(of_sub_merchant).unwrap().lines().count(),
+        1 + 2,
+        "all were sold by the merchant itself"
+    );
+    client.call("GET", &path.replace("1900000001", "x"), None).await.refused(400, "PARAM_ERROR");
+
     for query in ["", "?bill_date=2018-6-8", "?bill_date=2018-13-01", &format!("?bill_date={day}&bill_type=SOME")] {
         client.call("GET", &format!("/v3/bill/tradebill{query}"), None).await.refused(400, "PARAM_ERROR");
     }

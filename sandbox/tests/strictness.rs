@@ -186,7 +186,15 @@ async fn the_other_kinds_have_their_own_fields_and_answers() {
     assert!(native.json()["code_url"].as_str().unwrap().starts_with("weixin://wxpay/bizpayurl?pr="));
     order["out_trade_no"] = json!("strict0002");
     client.call("POST", "/v3/pay/transactions/jsapi", Some(order.clone())).await.refused(400, "PARAM_ERROR");
+    // An openid is taken only if this provider gave it out for this app.
     order["payer"] = json!({"openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"});
+    client.call("POST", "/v3/pay/transactions/jsapi", Some(order.clone())).await.refused(400, "PARAM_ERROR");
+    let other = Client::of(sandbox.second_merchant().unwrap(), &sandbox);
+    order["payer"] = json!({"openid": sandbox.new_openid().unwrap()});
+    let mut others = order.clone();
+    others["appid"] = json!(other.merchant.appid);
+    others["mchid"] = json!(other.merchant.mchid);
+    other.call("POST", "/v3/pay/transactions/jsapi", Some(others)).await.refused(400, "OPENID_MISMATCH");
     let jsapi = client.call("POST", "/v3/pay/transactions/jsapi", Some(order.clone())).await;
     assert!(jsapi.json()["prepay_id"].as_str().unwrap().starts_with("wx"));
     sandbox.approve("strict0002").unwrap();

@@ -57,6 +57,7 @@ fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/sale/:token/pay", get(sale::pay))
         .at("/sale/:token/events", get(sale::events))
         .at("/identity", get(identity::come_back))
+        .at("/:name<MP_verify_[0-9A-Za-z]+\\.txt>", get(identity::domain_file))
         .at("/callbacks/:provider/:account", post(callbacks::take))
         .at("/static/:name", get(health::asset))
         .at("/healthz", get(health::healthz))

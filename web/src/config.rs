@@ -49,6 +49,16 @@ impl fmt::Debug for WebConfig {
     }
 }
 
+impl WebConfig {
+    /// Where the sandbox's pages are, in a demo: its script stands for the app that shows our page.
+    pub(crate) fn sandbox_url(&self) -> Option<&str> {
+        #[cfg(feature = "demo")]
+        return self.demo.as_ref().map(|demo| demo.sandbox_url.as_str());
+        #[cfg(not(feature = "demo"))]
+        None
+    }
+}
+
 /// A demo's panel: without the feature `demo` there is none.
 #[cfg(not(feature = "demo"))]
 #[derive(Clone)]

@@ -22,6 +22,7 @@ pub(crate) mod resend_command;
 pub mod scan_machine;
 pub(crate) mod send_refund;
 pub(crate) mod settle_sale;
+pub mod show_domain_file;
 pub mod show_sale;
 pub(crate) mod take_ack;
 pub mod take_callback;

@@ -31,6 +31,17 @@ pub struct Profile {
     pub calendar: Calendar,
     /// How its callbacks are kept and answered.
     pub callbacks: CallbackRules,
+    /// The file at our root that proves to the provider that our domain is the merchant's to name.
+    pub domain_file: Option<DomainFile>,
+}
+
+/// A file by which a merchant proves to a provider that it may name our domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainFile {
+    /// Its name, at our root.
+    pub name: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// A provider's days, and when their statements are to be had. Days are counted from 1970.

@@ -20,6 +20,8 @@ const CERTIFICATE_YEARS: (i32, i32) = (2026, 2036);
 pub struct Merchant {
     /// The app the merchant's orders are made for, `wx` and 16 characters.
     pub appid: String,
+    /// The app's secret, with which a code of OAuth is exchanged: 32 hexadecimal digits.
+    pub app_secret: String,
     /// The merchant's number, ten digits.
     pub mchid: String,
     /// The serial number of the merchant's API certificate, upper-case hexadecimal.
@@ -46,6 +48,9 @@ impl std::fmt::Debug for Merchant {
 #[derive(Serialize, Deserialize)]
 struct Secrets {
     appid: String,
+    /// Empty in a file from before apps had secrets.
+    #[serde(default)]
+    app_secret: String,
     mchid: String,
     merchant_serial: String,
     merchant_private_key_pem: String,
@@ -77,8 +82,12 @@ impl Account {
         };
         if path.exists() {
             let text = std::fs::read(&path).map_err(|source| StartError::Data { path: path.clone(), source })?;
-            let secrets = serde_json::from_slice(&text)
+            let mut secrets: Secrets = serde_json::from_slice(&text)
                 .map_err(|error| StartError::Malformed { path: path.clone(), line: error.line() })?;
+            if secrets.app_secret.is_empty() {
+                secrets.app_secret = app_secret(seed, number);
+                write_private(&path, &secrets).map_err(|source| StartError::Data { path, source })?;
+            }
             return Ok(Self::ready(secrets)?);
         }
         let secrets = Secrets::create(seed, number)?;
@@ -106,6 +115,10 @@ impl Account {
         &self.secrets.appid
     }
 
+    pub(crate) fn app_secret(&self) -> &str {
+        &self.secrets.app_secret
+    }
+
     pub(crate) fn mchid(&self) -> &str {
         &self.secrets.mchid
     }
@@ -126,6 +139,7 @@ impl Account {
         let secrets = &self.secrets;
         Merchant {
             appid: secrets.appid.clone(),
+            app_secret: secrets.app_secret.clone(),
             mchid: secrets.mchid.clone(),
             merchant_serial: secrets.merchant_serial.clone(),
             merchant_private_key_pem: secrets.merchant_private_key_pem.clone(),
@@ -191,6 +205,7 @@ impl Secrets {
         let (merchant_key, certificate_key, public_key) = (merchant_key?, certificate_key?, public_key?);
         Ok(Self {
             appid: format!("wx{names:016x}"),
+            app_secret: app_secret(seed, number),
             merchant_serial: random_serial()?,
             merchant_private_key_pem: merchant_key.serialize_pem(),
             merchant_public_key_pem: merchant_key.public_key_pem(),
@@ -203,6 +218,12 @@ impl Secrets {
             mchid,
         })
     }
+}
+
+/// By the seed, as the appid is: an account that was stored before gets the same one at each start.
+fn app_secret(seed: u64, number: u32) -> String {
+    let half = |which: u32| hash(seed, &format!("app secret {number}, half {which}"));
+    format!("{:016x}{:016x}", half(0), half(1))
 }
 
 fn platform_certificate(key: &KeyPair) -> Result<String, CryptoError> {

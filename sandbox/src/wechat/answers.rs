@@ -10,12 +10,24 @@ use crate::wechat::book::{Order, OrderState, Payment, Refund, RefundStatus};
 pub(crate) fn trade(order: &Order, refunded: bool, now_ms: i64) -> Value {
     let request = &order.request;
     let mut trade = json!({
-        "appid": request.appid,
-        "mchid": request.mchid,
         "out_trade_no": request.out_trade_no,
         "promotion_detail": [],
         "amount": {"total": request.amount.total, "currency": "CNY"},
     });
+    match &order.sub {
+        None => {
+            trade["appid"] = json!(request.appid);
+            trade["mchid"] = json!(request.mchid);
+        }
+        Some(sub) => {
+            trade["sp_appid"] = json!(request.appid);
+            trade["sp_mchid"] = json!(request.mchid);
+            trade["sub_mchid"] = json!(sub.mchid);
+            if let Some(appid) = &sub.appid {
+                trade["sub_appid"] = json!(appid);
+            }
+        }
+    }
     if let Some(attach) = &request.attach {
         trade["attach"] = json!(attach);
     }
@@ -39,7 +51,8 @@ fn add_payment(trade: &mut Value, order: &Order, payment: &Payment) {
     trade["trade_type"] = json!(order.kind.trade_type());
     trade["bank_type"] = json!("OTHERS");
     trade["success_time"] = json!(china_rfc3339(payment.paid_ms));
-    trade["payer"] = json!({"openid": payment.openid});
+    let openid = if order.sub.is_some() { "sp_openid" } else { "openid" };
+    trade["payer"] = json!({openid: payment.openid});
     trade["amount"] = json!({
         "total": total,
         "payer_total": total - payment.coupon_fen,
@@ -97,7 +110,6 @@ pub(crate) fn refund(order: &Order, refund: &Refund) -> Value {
 /// The sealed content of a refund's callback: here the state is called `refund_status`.
 pub(crate) fn refund_notice(order: &Order, refund: &Refund) -> Value {
     let mut notice = json!({
-        "mchid": refund.mchid,
         "out_trade_no": refund.out_trade_no,
         "transaction_id": refund.transaction_id,
         "out_refund_no": refund.request.out_refund_no,
@@ -107,6 +119,13 @@ pub(crate) fn refund_notice(order: &Order, refund: &Refund) -> Value {
         "amount": refund_amount(order, refund),
         "a_field_of_next_year": "100% + 额外",
     });
+    match order.sub_mchid() {
+        None => notice["mchid"] = json!(refund.mchid),
+        Some(sub_mchid) => {
+            notice["sp_mchid"] = json!(refund.mchid);
+            notice["sub_mchid"] = json!(sub_mchid);
+        }
+    }
     add_success_time(&mut notice, refund);
     notice
 }

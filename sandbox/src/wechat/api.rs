@@ -14,16 +14,16 @@ use crate::wechat::account::Account;
 use crate::wechat::authorization::{Authorization, SignedRequest};
 use crate::wechat::book::{Book, Order, RefundStatus};
 use crate::wechat::errors::ApiError;
-use crate::wechat::requests::{CloseRequest, CreateRequest, RefundRequest, TradeKind, decode};
+use crate::wechat::requests::{CloseRequest, CreateRequest, RefundRequest, SubMerchant, TradeKind, decode};
 use crate::wechat::trades::{self, RefundPlan};
-use crate::wechat::{Provider, REFUND_SETTLES_MS, answers, bill};
+use crate::wechat::{Provider, REFUND_SETTLES_MS, answers, bill, page, partner};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const MAX_USER_AGENT_LEN: usize = 1024;
 const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
 
 /// What a call comes to.
-enum Outcome {
+pub(super) enum Outcome {
     Json(Value),
     NoContent,
     /// A bill, which the provider does not sign.
@@ -33,12 +33,12 @@ enum Outcome {
 }
 
 /// One call, taken apart.
-struct Call<'a> {
-    method: &'a str,
+pub(super) struct Call<'a> {
+    pub(super) method: &'a str,
     /// The path's parts after `/v3/`, decoded.
     path: Vec<String>,
-    query: Vec<(String, String)>,
-    body: &'a [u8],
+    pub(super) query: Vec<(String, String)>,
+    pub(super) body: &'a [u8],
 }
 
 /// Answers one call of the API.
@@ -162,11 +162,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn no_parameters(&self) -> Result<(), ApiError> {
+    pub(super) fn no_parameters(&self) -> Result<(), ApiError> {
         if self.query.is_empty() { Ok(()) } else { Err(ApiError::param("there must be no query")) }
     }
 
-    fn no_body(&self) -> Result<(), ApiError> {
+    pub(super) fn no_body(&self) -> Result<(), ApiError> {
         if self.body.is_empty() { Ok(()) } else { Err(ApiError::param("there must be no body")) }
     }
 }
@@ -216,14 +216,19 @@ async fn dispatch(
             call.no_parameters()?;
             let request: CloseRequest = decode(call.body)?;
             same_merchant(account, &request.mchid)?;
-            trades::close(&mut provider.book(), &(request.mchid, (*number).to_owned()))?;
+            trades::close(&mut provider.book(), &(request.mchid, (*number).to_owned()), None)?;
             Ok(Outcome::NoContent)
         }
+        (_, ["pay", "partner", "transactions", rest @ ..]) => partner::dispatch(provider, account, call, rest).await,
         ("POST", ["refund", "domestic", "refunds"]) => refund(provider, account, call),
         ("GET", ["refund", "domestic", "refunds", number]) => {
-            call.no_parameters()?;
             call.no_body()?;
-            refund_answer(provider, account, number)
+            let sub_mchid = match call.query.as_slice() {
+                [] => None,
+                _ => Some(call.only_parameter("sub_mchid")?),
+            };
+            sub_mchid.map_or(Ok(()), |sub_mchid| provider.check_sub_merchant(sub_mchid))?;
+            refund_answer(provider, account, number, sub_mchid)
         }
         ("GET", ["certificates"]) => {
             call.no_parameters()?;
@@ -244,7 +249,7 @@ async fn dispatch(
     }
 }
 
-fn same_merchant(account: &Account, mchid: &str) -> Result<(), ApiError> {
+pub(super) fn same_merchant(account: &Account, mchid: &str) -> Result<(), ApiError> {
     if mchid == account.mchid() {
         Ok(())
     } else {
@@ -259,11 +264,21 @@ async fn create(
     kind: TradeKind,
 ) -> Result<Outcome, ApiError> {
     call.no_parameters()?;
-    let request: CreateRequest = decode(call.body)?;
+    make_order(provider, account, kind, decode(call.body)?, None).await
+}
+
+/// Makes an order, or answers again for the same one.
+pub(super) async fn make_order(
+    provider: &Arc<Provider>,
+    account: &Account,
+    kind: TradeKind,
+    request: CreateRequest,
+    sub: Option<SubMerchant>,
+) -> Result<Outcome, ApiError> {
     same_merchant(account, &request.mchid)?;
     request.check(kind)?;
     let key = (request.mchid.clone(), request.out_trade_no.clone());
-    let prepay_id = trades::create(&mut provider.book(), account.appid(), kind, request, now_ms())?;
+    let prepay_id = trades::create(&mut provider.book(), account.appid(), kind, request, sub, now_ms())?;
     if provider.faults.is_hit(Fault::CallbackBeforeCreateResponse, &key.1)
         && let Ok(id) = provider.record_payment(&key)
     {
@@ -275,7 +290,7 @@ async fn create(
     }
     Ok(Outcome::Json(match kind {
         TradeKind::H5 => json!({"h5_url": format!("{}/h5/pay?prepay_id={prepay_id}", provider.public_url)}),
-        TradeKind::Native => json!({"code_url": format!("weixin://wxpay/bizpayurl?pr={}", &prepay_id[10..])}),
+        TradeKind::Native => json!({"code_url": page::code_url(&prepay_id)}),
         TradeKind::Jsapi => json!({"prepay_id": prepay_id}),
     }))
 }
@@ -283,6 +298,10 @@ async fn create(
 fn query(account: &Account, call: &Call<'_>, order: Option<&Order>, book: &Book) -> Result<Outcome, ApiError> {
     call.no_body()?;
     same_merchant(account, call.only_parameter("mchid")?)?;
+    query_answer(order.filter(|order| order.sub.is_none()), book)
+}
+
+pub(super) fn query_answer(order: Option<&Order>, book: &Book) -> Result<Outcome, ApiError> {
     let order = order.ok_or_else(ApiError::order_not_exist)?;
     let refunded = trades::refunded_fen(book, order) > 0;
     Ok(Outcome::Json(answers::trade(order, refunded, now_ms())))
@@ -292,7 +311,8 @@ fn refund(provider: &Arc<Provider>, account: &Account, call: &Call<'_>) -> Resul
     call.no_parameters()?;
     let request: RefundRequest = decode(call.body)?;
     request.check()?;
-    let number = request.out_refund_no.clone();
+    request.sub_mchid.as_deref().map_or(Ok(()), |sub_mchid| provider.check_sub_merchant(sub_mchid))?;
+    let (number, sub_mchid) = (request.out_refund_no.clone(), request.sub_mchid.clone());
     let now_ms = now_ms();
     let plan = |order: &Order| {
         // A merchant's retry may come under another number, so the order's is what a seed goes by.
@@ -317,13 +337,19 @@ fn refund(provider: &Arc<Provider>, account: &Account, call: &Call<'_>) -> Resul
             return Ok(Outcome::Silence);
         }
     }
-    refund_answer(provider, account, &number)
+    refund_answer(provider, account, &number, sub_mchid.as_deref())
 }
 
-fn refund_answer(provider: &Provider, account: &Account, number: &str) -> Result<Outcome, ApiError> {
+fn refund_answer(
+    provider: &Provider,
+    account: &Account,
+    number: &str,
+    sub_mchid: Option<&str>,
+) -> Result<Outcome, ApiError> {
     let mchid = account.mchid();
     let book = provider.book();
-    let found = book.refunds.get(&(mchid.to_owned(), number.to_owned())).and_then(|refund| {
+    let refund = book.refunds.get(&(mchid.to_owned(), number.to_owned()));
+    let found = refund.filter(|refund| refund.request.sub_mchid.as_deref() == sub_mchid).and_then(|refund| {
         let order = book.orders.get(&(mchid.to_owned(), refund.out_trade_no.clone()))?;
         Some(answers::refund(order, refund))
     });

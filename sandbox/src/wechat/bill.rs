@@ -39,6 +39,8 @@ pub(crate) struct BillQuery {
     date: NaiveDate,
     lines: Lines,
     gzip: bool,
+    /// Only the lines of this sub-merchant.
+    sub_mchid: Option<u64>,
 }
 
 impl BillQuery {
@@ -47,6 +49,7 @@ impl BillQuery {
         let mut date = None;
         let mut lines = Lines::All;
         let mut gzip = false;
+        let mut sub_mchid = None;
         for (name, value) in query {
             match (name.as_str(), value.as_str()) {
                 ("bill_date", text) if text.len() == 10 => {
@@ -56,11 +59,12 @@ impl BillQuery {
                 ("bill_type", "SUCCESS") => lines = Lines::Paid,
                 ("bill_type", "REFUND") => lines = Lines::Refunded,
                 ("tar_type", "GZIP") => gzip = true,
+                ("sub_mchid", digits) if digits.parse::<u64>().is_ok() => sub_mchid = digits.parse().ok(),
                 _ => return Err(ApiError::param(format!("the query's {name} is unknown or malformed"))),
             }
         }
         let date = date.ok_or_else(|| ApiError::param("bill_date must be a day: 2018-06-08"))?;
-        Ok(Self { date, lines, gzip })
+        Ok(Self { date, lines, gzip, sub_mchid })
     }
 
     /// Reads the token that [`BillQuery::address`] wrote.
@@ -78,7 +82,11 @@ impl BillQuery {
             "TEXT" => false,
             _ => return None,
         };
-        parts.next().is_none().then_some(Self { date, lines, gzip })
+        let sub_mchid = match parts.next() {
+            Some(digits) => Some(digits.parse().ok()?),
+            None => None,
+        };
+        parts.next().is_none().then_some(Self { date, lines, gzip, sub_mchid })
     }
 
     fn address(self, base_url: &str) -> String {
@@ -88,7 +96,8 @@ impl BillQuery {
             Lines::Refunded => "REFUND",
         };
         let form = if self.gzip { "GZIP" } else { "TEXT" };
-        format!("{base_url}/v3/billdownload/file?token={}.{lines}.{form}", self.date)
+        let of_whom = self.sub_mchid.map(|sub_mchid| format!(".{sub_mchid}")).unwrap_or_default();
+        format!("{base_url}/v3/billdownload/file?token={}.{lines}.{form}{of_whom}", self.date)
     }
 }
 
@@ -134,7 +143,9 @@ fn text(book: &Book, mchid: &str, wanted: BillQuery, now_ms: i64) -> Result<Stri
     }
     let mut text = format!("\u{feff}{COLUMNS}\r\n");
     let mut sums = Sums::default();
-    for (order, payment) in paid_orders(book, mchid) {
+    let of_whom = wanted.sub_mchid.map(|sub_mchid| sub_mchid.to_string());
+    let is_wanted = |order: &Order| of_whom.is_none() || order.sub_mchid() == of_whom.as_deref();
+    for (order, payment) in paid_orders(book, mchid).filter(|(order, _)| is_wanted(order)) {
         if wanted.lines != Lines::Refunded && day.contains(&payment.paid_ms) {
             payment_line(&mut text, &mut sums, order, payment);
         }
@@ -213,7 +224,7 @@ fn line(
         time.to_owned(),
         request.appid.clone(),
         request.mchid.clone(),
-        "0".to_owned(),
+        order.sub_mchid().unwrap_or("0").to_owned(),
         String::new(),
         payment.transaction_id.clone(),
         request.out_trade_no.clone(),

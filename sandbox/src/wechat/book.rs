@@ -1,4 +1,4 @@
-//! What the provider knows: orders, refunds and the callbacks it owes. Kept in memory, and written ahead to a journal of
+//! What the provider knows: orders, refunds, the callbacks it owes, and who its users are to each app. Kept in memory, and written ahead to a journal of
 //! JSON lines, so that a second start on the same folder goes on where the first stopped, however that one ended.
 
 use std::collections::BTreeMap;
@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::StartError;
-use crate::wechat::requests::{CreateRequest, RefundRequest, TradeKind};
+use crate::wechat::requests::{CreateRequest, RefundRequest, SubMerchant, TradeKind};
 
 /// Orders one sandbox holds at most.
 pub(crate) const MAX_ORDERS: usize = 5_000_000;
+/// Openids one sandbox holds at most.
+pub(crate) const MAX_OPENIDS: usize = 1_000_000;
 
 /// A merchant's number and a number of the merchant's own: what orders and refunds are known by.
 pub(crate) type Key = (String, String);
@@ -22,8 +24,14 @@ pub(crate) type Key = (String, String);
 pub(crate) struct Order {
     pub(crate) kind: TradeKind,
     pub(crate) request: CreateRequest,
+    /// For whom, if the merchant made it as a service provider.
+    #[serde(default)]
+    pub(crate) sub: Option<SubMerchant>,
     pub(crate) prepay_id: String,
     pub(crate) prepay_made_ms: i64,
+    /// The prepay numbers before that one that can still be used, oldest first, and when they were made.
+    #[serde(default)]
+    pub(crate) earlier_prepays: Vec<(String, i64)>,
     pub(crate) created_ms: i64,
     pub(crate) expires_ms: i64,
     pub(crate) state: OrderState,
@@ -38,6 +46,21 @@ pub(crate) struct Order {
 impl Order {
     pub(crate) fn key(&self) -> Key {
         (self.request.mchid.clone(), self.request.out_trade_no.clone())
+    }
+
+    pub(crate) fn sub_mchid(&self) -> Option<&str> {
+        self.sub.as_ref().map(|sub| sub.mchid.as_str())
+    }
+
+    /// Who gets the money, as the payer is shown.
+    pub(crate) fn payee(&self) -> &str {
+        self.sub_mchid().unwrap_or(&self.request.mchid)
+    }
+
+    /// All prepay numbers that lead to it, and when they were made.
+    pub(crate) fn prepays(&self) -> impl Iterator<Item = (&str, i64)> {
+        let earlier = self.earlier_prepays.iter().map(|(prepay_id, made_ms)| (prepay_id.as_str(), *made_ms));
+        earlier.chain([(self.prepay_id.as_str(), self.prepay_made_ms)])
     }
 }
 
@@ -137,12 +160,22 @@ pub(crate) enum NotificationState {
     GivenUp,
 }
 
+/// What one user is called towards one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Openid {
+    pub(crate) openid: String,
+    pub(crate) appid: String,
+    /// Who it is: what the browser's cookie holds.
+    pub(crate) person: String,
+}
+
 /// One line of the journal: the whole new value of one thing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Record {
     Order(Box<Order>),
     Refund(Box<Refund>),
     Notification(Box<Notification>),
+    Openid(Box<Openid>),
 }
 
 /// All of it, and its journal if there is one.
@@ -151,6 +184,10 @@ pub(crate) struct Book {
     pub(crate) orders: BTreeMap<Key, Order>,
     pub(crate) refunds: BTreeMap<Key, Refund>,
     pub(crate) notifications: BTreeMap<String, Notification>,
+    /// By openid.
+    openids: BTreeMap<String, Openid>,
+    /// What a person's openid is for an app: by both.
+    openids_of_people: BTreeMap<(String, String), String>,
     /// Where a prepay number leads.
     prepays: BTreeMap<String, Key>,
     /// Where a transaction number leads.
@@ -223,7 +260,8 @@ impl Book {
         let orders = self.orders.values().map(|order| Record::Order(Box::new(order.clone())));
         let refunds = self.refunds.values().map(|refund| Record::Refund(Box::new(refund.clone())));
         let notifications = self.notifications.values().map(|one| Record::Notification(Box::new(one.clone())));
-        for record in orders.chain(refunds).chain(notifications) {
+        let openids = self.openids.values().map(|one| Record::Openid(Box::new(one.clone())));
+        for record in orders.chain(refunds).chain(notifications).chain(openids) {
             serde_json::to_writer(&mut file, &record)?;
             file.write_all(b"\n")?;
         }
@@ -256,16 +294,16 @@ impl Book {
         match record {
             Record::Order(order) => {
                 let key = order.key();
-                self.prepays.insert(order.prepay_id.clone(), key.clone());
+                if let Some(earlier) = self.orders.get(&key) {
+                    for (prepay_id, _) in earlier.prepays() {
+                        self.prepays.remove(prepay_id);
+                    }
+                }
+                self.prepays.extend(order.prepays().map(|(prepay_id, _)| (prepay_id.to_owned(), key.clone())));
                 if let OrderState::Paid(payment) = &order.state {
                     self.transactions.insert(payment.transaction_id.clone(), key.clone());
                 }
-                let prepay_id = order.prepay_id.clone();
-                if let Some(earlier) = self.orders.insert(key, *order)
-                    && earlier.prepay_id != prepay_id
-                {
-                    self.prepays.remove(&earlier.prepay_id);
-                }
+                self.orders.insert(key, *order);
             }
             Record::Refund(refund) => {
                 self.refunds.insert(refund.key(), *refund);
@@ -273,11 +311,29 @@ impl Book {
             Record::Notification(notification) => {
                 self.notifications.insert(notification.id.clone(), *notification);
             }
+            Record::Openid(one) => {
+                self.openids_of_people.insert((one.person.clone(), one.appid.clone()), one.openid.clone());
+                self.openids.insert(one.openid.clone(), *one);
+            }
         }
     }
 
     pub(crate) fn order_of_prepay(&self, prepay_id: &str) -> Option<&Order> {
         self.orders.get(self.prepays.get(prepay_id)?)
+    }
+
+    /// Who that is, if this provider gave out the openid.
+    pub(crate) fn openid(&self, openid: &str) -> Option<&Openid> {
+        self.openids.get(openid)
+    }
+
+    /// What a person is called towards an app, if the person was there before.
+    pub(crate) fn openid_of(&self, person: &str, appid: &str) -> Option<&str> {
+        self.openids_of_people.get(&(person.to_owned(), appid.to_owned())).map(String::as_str)
+    }
+
+    pub(crate) fn openid_count(&self) -> usize {
+        self.openids.len()
     }
 
     pub(crate) fn order_of_transaction(&self, transaction_id: &str) -> Option<&Order> {

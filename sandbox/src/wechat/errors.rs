@@ -29,6 +29,14 @@ impl ApiError {
         Self::new(400, "APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配 (the appid is not bound to this merchant)")
     }
 
+    pub(crate) fn openid_mismatch() -> Self {
+        Self::new(400, "OPENID_MISMATCH", "openid和appid不匹配 (the openid is another app's)")
+    }
+
+    pub(crate) fn no_auth() -> Self {
+        Self::new(403, "NO_AUTH", "服务商与特约商户没有受理关系 (the sub-merchant is none of this service provider's)")
+    }
+
     pub(crate) fn out_trade_no_used() -> Self {
         Self::new(403, "OUT_TRADE_NO_USED", "商户订单号重复 (this out_trade_no was used with other parameters)")
     }

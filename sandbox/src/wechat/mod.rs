@@ -1,4 +1,5 @@
-//! WeChat Pay, API v3: what `api.mch.weixin.qq.com` does for a merchant, and the payment page that a payer sees.
+//! WeChat Pay, API v3: what `api.mch.weixin.qq.com` does for a merchant, what `open.weixin.qq.com` and
+//! `api.weixin.qq.com` say of who a payer is, and the payment page that a payer sees.
 
 pub(crate) mod account;
 mod answers;
@@ -6,10 +7,13 @@ mod api;
 mod authorization;
 mod bill;
 pub(crate) mod book;
+mod bridge;
 pub(crate) mod callbacks;
 mod console;
 mod errors;
+mod oauth;
 mod page;
+mod partner;
 pub(crate) mod requests;
 pub(crate) mod trades;
 
@@ -29,10 +33,14 @@ use account::Account;
 use authorization::Nonces;
 use book::{Book, Key, NotificationState, RefundStatus};
 use callbacks::Tally;
+use oauth::Oauth;
+pub(crate) use oauth::new_person;
 use trades::PayError;
 
 /// How long a refund is PROCESSING, before the speed divides it.
 const REFUND_SETTLES_MS: f64 = 3_000.0;
+/// The sub-merchants at first.
+const SUB_MERCHANTS: [&str; 3] = ["1900000001", "1900000002", "1900000003"];
 /// Callbacks on their way at once.
 const MAX_CALLBACKS_IN_FLIGHT: usize = 256;
 
@@ -52,6 +60,9 @@ pub(crate) struct Provider {
     speed: f64,
     book: Mutex<Book>,
     nonces: Nonces,
+    pub(crate) oauth: Oauth,
+    /// The sub-merchants for whom every merchant here may sell, as a service provider.
+    sub_merchants: Mutex<Vec<String>>,
     client: reqwest::Client,
     in_flight: Semaphore,
     tasks: TaskTracker,
@@ -85,6 +96,8 @@ impl Provider {
             speed: config.speed,
             book: Mutex::new(book),
             nonces: Nonces::default(),
+            oauth: Oauth::default(),
+            sub_merchants: Mutex::new(SUB_MERCHANTS.map(str::to_owned).to_vec()),
             client: callbacks::client()?,
             in_flight: Semaphore::new(MAX_CALLBACKS_IN_FLIGHT),
             tasks: TaskTracker::new(),
@@ -97,9 +110,16 @@ impl Provider {
         let api = self.clone();
         let page = self.clone();
         let console = self.clone();
+        let (bridge, scan) = (self.clone(), self.clone());
+        let (authorize, exchange) = (self.clone(), self.clone());
         Route::new()
             .at("/v3/*path", make(move |request| api::answer(api.clone(), request)))
             .at("/h5/pay", make(move |request| page::answer(page.clone(), request)))
+            .at("/connect/oauth2/authorize", make(move |request| oauth::authorize(authorize.clone(), request)))
+            .at("/sns/oauth2/access_token", make(move |request| oauth::exchange(exchange.clone(), request)))
+            .at("/native/scan", make(move |request| page::scan(scan.clone(), request)))
+            .at("/bridge/wechat.js", poem::get(bridge::script))
+            .at("/bridge/pay", make(move |request| bridge::answer(bridge.clone(), request)))
             .at("/console", make(move |request| console::answer(console.clone(), request)))
             .at("/", poem::get(page::about))
     }
@@ -123,6 +143,26 @@ impl Provider {
 
     pub(crate) fn account_of(&self, mchid: &str) -> Option<&Account> {
         [Some(&self.account), self.second_account.get()].into_iter().flatten().find(|account| account.mchid() == mchid)
+    }
+
+    pub(crate) fn set_sub_merchants(&self, mchids: &[&str]) {
+        let mut known = self.sub_merchants.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = mchids.iter().map(|&mchid| mchid.to_owned()).collect();
+    }
+
+    /// Refuses a sub-merchant that no service provider here sells for.
+    pub(crate) fn check_sub_merchant(&self, mchid: &str) -> Result<(), errors::ApiError> {
+        let known = self.sub_merchants.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.iter().any(|one| one == mchid) { Ok(()) } else { Err(errors::ApiError::no_auth()) }
+    }
+
+    pub(crate) fn account_of_app(&self, appid: &str) -> Option<&Account> {
+        [Some(&self.account), self.second_account.get()].into_iter().flatten().find(|account| account.appid() == appid)
+    }
+
+    /// What a person is called towards an app: made up the first time, and kept.
+    pub(crate) fn openid(&self, person: &str, appid: &str) -> Result<String, errors::ApiError> {
+        trades::openid(&mut self.book(), person, appid)
     }
 
     /// The payer pays; the callback leaves.

@@ -1,5 +1,6 @@
-//! The page a payer sees after the merchant sent the browser to `h5_url`: what is to be paid and to whom, and two plain
-//! forms to approve or decline. It works without JavaScript, and says plainly that no money moves.
+//! The page a payer sees after the merchant sent the browser to `h5_url`, or after a scan of a `code_url`: what is to be
+//! paid and to whom, and a plain form to approve or decline. It works without JavaScript, and says plainly that no money
+//! moves.
 
 use std::sync::Arc;
 
@@ -16,6 +17,11 @@ use crate::wechat::trades::{self, PayError};
 pub(crate) const MAX_FORM_BYTES: usize = 16 * 1024;
 const STYLE: &str = include_str!("page.css");
 
+/// How every `code_url` begins.
+const CODE_URL: &str = "weixin://wxpay/bizpayurl?pr=";
+/// How every prepay number begins; a `code_url` has the rest of it.
+const PREPAY: &str = "wx";
+
 #[derive(Deserialize)]
 struct Link {
     prepay_id: String,
@@ -24,10 +30,30 @@ struct Link {
 }
 
 #[derive(Deserialize)]
+struct Scan {
+    /// The text of the QR code.
+    code: Option<String>,
+}
+
 struct Decision {
     prepay_id: String,
     redirect_url: Option<String>,
     decision: String,
+}
+
+/// The text for a QR code that leads to an order.
+pub(crate) fn code_url(prepay_id: &str) -> String {
+    format!("{CODE_URL}{}", prepay_id.strip_prefix(PREPAY).unwrap_or(prepay_id))
+}
+
+/// Where the pages of an order's kind are.
+fn place(kind: TradeKind) -> &'static str {
+    match kind {
+        TradeKind::H5 => "/h5/pay",
+        TradeKind::Native => "/native/scan",
+        // It is paid over the bridge, on the merchant's own page.
+        TradeKind::Jsapi => "/",
+    }
 }
 
 /// Shows the page, or takes the payer's decision.
@@ -39,17 +65,45 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
     }
     if *request.method() == Method::GET {
         return Ok(match request.params::<Link>() {
-            Ok(link) => show(&provider, &link.prepay_id, link.redirect_url.as_deref()),
+            Ok(link) => show(&provider, TradeKind::H5, &link.prepay_id, link.redirect_url.as_deref()),
             Err(_) => notice(StatusCode::BAD_REQUEST, "链接不完整", "The link is incomplete.", None),
         });
     }
+    take_decision(&provider, TradeKind::H5, request).await
+}
+
+/// What stands for the app's scanner: a QR code's text leads to the page of its order.
+pub(crate) async fn scan(provider: Arc<Provider>, request: Request) -> poem::Result<Response> {
+    if *request.method() != Method::GET {
+        return take_decision(&provider, TradeKind::Native, request).await;
+    }
+    let Ok(Scan { code: Some(code) }) = request.params::<Scan>() else {
+        return Ok(scanner());
+    };
+    Ok(match code.trim().strip_prefix(CODE_URL) {
+        Some(rest) => show(&provider, TradeKind::Native, &format!("{PREPAY}{rest}"), None),
+        None => notice(StatusCode::BAD_REQUEST, "无法识别", "This is no QR code of WeChat Pay.", Some("/native/scan")),
+    })
+}
+
+fn scanner() -> Response {
+    let main = format!(
+        r#"<h1>扫一扫 <span lang="en">Scan</span></h1>
+<form method="get" action="/native/scan">
+<p><label>二维码内容 <span lang="en">The QR code's text</span> <input type="text" name="code" placeholder="{CODE_URL}.." required></label></p>
+<button class="yes">打开 <span lang="en">Open</span></button></form>"#
+    );
+    page(StatusCode::OK, "扫一扫 · Scan", &main)
+}
+
+async fn take_decision(provider: &Arc<Provider>, kind: TradeKind, request: Request) -> poem::Result<Response> {
     if *request.method() != Method::POST {
         return Ok(StatusCode::METHOD_NOT_ALLOWED.into());
     }
     let (_, body) = request.into_parts();
     let form = body.into_bytes_limit(MAX_FORM_BYTES).await.ok().and_then(|bytes| decision(&bytes));
     Ok(match form {
-        Some(form) => decide(&provider, &form),
+        Some(form) => decide(provider, kind, &form),
         None => notice(StatusCode::BAD_REQUEST, "表单不完整", "The form is incomplete.", None),
     })
 }
@@ -59,7 +113,8 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
 pub(crate) fn about() -> Response {
     let main = r#"<h1>支付沙箱</h1>
 <p lang="en">A payment provider's sandbox: it answers like WeChat Pay, and moves no money.</p>
-<a class="yes" href="/console">商户平台 <span lang="en">Merchant console</span></a>"#;
+<a class="yes" href="/console">商户平台 <span lang="en">Merchant console</span></a>
+<a class="yes" href="/native/scan">扫一扫 <span lang="en">Scan a QR code</span></a>"#;
     page(StatusCode::OK, "支付沙箱", main)
 }
 
@@ -70,10 +125,10 @@ fn decision(bytes: &[u8]) -> Option<Decision> {
     Some(Decision { prepay_id: field("prepay_id")?, redirect_url: field("redirect_url"), decision: field("decision")? })
 }
 
-fn show(provider: &Provider, prepay_id: &str, redirect_url: Option<&str>) -> Response {
+fn show(provider: &Provider, kind: TradeKind, prepay_id: &str, redirect_url: Option<&str>) -> Response {
     let back = redirect_url.and_then(web_address);
     let order = provider.book().order_of_prepay(prepay_id).cloned();
-    let Some(order) = order.filter(|order| order.kind != TradeKind::Native) else {
+    let Some(order) = order.filter(|order| order.kind == kind) else {
         return refusal(PayError::NotFound, back.as_deref());
     };
     let now_ms = now_ms();
@@ -83,7 +138,7 @@ fn show(provider: &Provider, prepay_id: &str, redirect_url: Option<&str>) -> Res
     if order.is_closed(now_ms) {
         return refusal(PayError::Closed, back.as_deref());
     }
-    if !order.prepay_is_fresh(now_ms) {
+    if !order.prepay_is_fresh(prepay_id, now_ms) {
         return refusal(PayError::LinkExpired, back.as_deref());
     }
     let fen = order.request.amount.total;
@@ -94,29 +149,30 @@ fn show(provider: &Provider, prepay_id: &str, redirect_url: Option<&str>) -> Res
         r#"<h1 class="to">付款给商户 <span lang="en">Pay to merchant</span> <b>{mchid}</b></h1>
 <p class="what">{what}</p>
 <p class="sum"><small>¥</small>{yuan}.{cents:02}</p>
-<form method="post" action="/h5/pay">
+<form method="post" action="{place}">
 <input type="hidden" name="prepay_id" value="{prepay}">{hidden_back}
 <button class="yes" name="decision" value="approve">确认支付 <span lang="en">Approve</span></button>
 <button class="no" name="decision" value="decline">取消 <span lang="en">Cancel</span></button>
 </form>
 <p class="number">{number}</p>"#,
-        mchid = escape(&order.request.mchid),
+        mchid = escape(order.payee()),
         what = escape(&order.request.description),
         yuan = fen / 100,
         cents = fen % 100,
+        place = place(kind),
         prepay = escape(prepay_id),
         number = escape(&order.request.out_trade_no),
     );
     page(StatusCode::OK, "支付 · Pay", &main)
 }
 
-fn decide(provider: &Arc<Provider>, form: &Decision) -> Response {
+fn decide(provider: &Arc<Provider>, kind: TradeKind, form: &Decision) -> Response {
     let back = form.redirect_url.as_deref().and_then(web_address);
     let found = {
         let book = provider.book();
         book.order_of_prepay(&form.prepay_id)
-            .filter(|order| order.kind != TradeKind::Native)
-            .map(|order| (order.key(), order.prepay_is_fresh(now_ms())))
+            .filter(|order| order.kind == kind)
+            .map(|order| (order.key(), order.prepay_is_fresh(&form.prepay_id, now_ms())))
     };
     let decided = match (found, form.decision.as_str()) {
         (None, _) => Err(PayError::NotFound),

@@ -54,6 +54,41 @@ pub(crate) struct CreateRequest {
     pub(crate) settle_info: Option<SettleInfo>,
 }
 
+/// `POST /v3/pay/partner/transactions/{h5,native,jsapi}`: a service provider's order for one of its sub-merchants.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartnerCreateRequest {
+    sp_appid: String,
+    sp_mchid: String,
+    sub_appid: Option<String>,
+    sub_mchid: String,
+    description: String,
+    out_trade_no: String,
+    time_expire: Option<String>,
+    attach: Option<String>,
+    notify_url: String,
+    goods_tag: Option<String>,
+    support_fapiao: Option<bool>,
+    amount: CreateAmount,
+    payer: Option<PartnerPayer>,
+    scene_info: Option<SceneInfo>,
+    settle_info: Option<SettleInfo>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartnerPayer {
+    sp_openid: Option<String>,
+    sub_openid: Option<String>,
+}
+
+/// For whom a service provider made an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SubMerchant {
+    pub(crate) mchid: String,
+    pub(crate) appid: Option<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateAmount {
@@ -108,10 +143,20 @@ pub(crate) struct CloseRequest {
     pub(crate) mchid: String,
 }
 
+/// `POST ../close` of a service provider.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartnerCloseRequest {
+    pub(crate) sp_mchid: String,
+    pub(crate) sub_mchid: String,
+}
+
 /// `POST /v3/refund/domestic/refunds`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefundRequest {
+    /// Of whose order, where a service provider made it.
+    pub(crate) sub_mchid: Option<String>,
     pub(crate) transaction_id: Option<String>,
     pub(crate) out_trade_no: Option<String>,
     pub(crate) out_refund_no: String,
@@ -204,6 +249,35 @@ impl CreateRequest {
         }
         let time = DateTime::parse_from_rfc3339(text).map_err(|_| malformed())?;
         Ok(Some(time.timestamp_millis()))
+    }
+}
+
+impl PartnerCreateRequest {
+    /// The same order, as the service provider's own, and for whom it is.
+    pub(crate) fn split(self) -> Result<(CreateRequest, SubMerchant), ApiError> {
+        let payer = match self.payer {
+            None => None,
+            Some(PartnerPayer { sp_openid: Some(openid), sub_openid: None }) => Some(Payer { openid }),
+            Some(_) => {
+                return Err(ApiError::param("payer must hold sp_openid: no sub-merchant here has an app of its own"));
+            }
+        };
+        let request = CreateRequest {
+            appid: self.sp_appid,
+            mchid: self.sp_mchid,
+            description: self.description,
+            out_trade_no: self.out_trade_no,
+            time_expire: self.time_expire,
+            attach: self.attach,
+            notify_url: self.notify_url,
+            goods_tag: self.goods_tag,
+            support_fapiao: self.support_fapiao,
+            amount: self.amount,
+            payer,
+            scene_info: self.scene_info,
+            settle_info: self.settle_info,
+        };
+        Ok((request, SubMerchant { mchid: self.sub_mchid, appid: self.sub_appid }))
     }
 }
 

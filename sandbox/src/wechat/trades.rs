@@ -5,10 +5,11 @@ use crate::clock::china_day;
 use crate::crypto::{ALPHANUMERIC, CryptoError, DIGITS, random_text};
 use crate::wechat::answers;
 use crate::wechat::book::{
-    Book, Key, MAX_ORDERS, Notification, NotificationState, Order, OrderState, Payment, Record, Refund, RefundStatus,
+    Book, Key, MAX_OPENIDS, MAX_ORDERS, Notification, NotificationState, Openid, Order, OrderState, Payment, Record,
+    Refund, RefundStatus,
 };
 use crate::wechat::errors::ApiError;
-use crate::wechat::requests::{CreateRequest, RefundAmount, RefundRequest, TradeKind};
+use crate::wechat::requests::{CreateRequest, RefundAmount, RefundRequest, SubMerchant, TradeKind};
 
 /// How long an order can be paid when it does not say: the provider's seven days, also the longest it may say.
 const MAX_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -16,6 +17,8 @@ const MAX_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
 pub(crate) const H5_LINK_MS: i64 = 5 * 60 * 1000;
 /// How long a prepay number of the other kinds can be used.
 const PREPAY_MS: i64 = 2 * 3600 * 1000;
+/// Prepay numbers of one order that can be used beside the newest.
+const MAX_EARLIER_PREPAYS: usize = 20;
 /// How long after payment a refund may be asked for.
 const REFUND_WITHIN_MS: i64 = 365 * 24 * 3600 * 1000;
 /// Refunds of one order.
@@ -70,9 +73,25 @@ impl Order {
         }
     }
 
-    pub(crate) fn prepay_is_fresh(&self, now_ms: i64) -> bool {
-        now_ms < self.prepay_made_ms + self.prepay_life_ms()
+    /// Whether one of its prepay numbers can still be used.
+    pub(crate) fn prepay_is_fresh(&self, prepay_id: &str, now_ms: i64) -> bool {
+        let life_ms = self.prepay_life_ms();
+        self.prepays().any(|(one, made_ms)| one == prepay_id && now_ms < made_ms + life_ms)
     }
+}
+
+/// What a person is called towards an app: made up the first time, and kept.
+pub(crate) fn openid(book: &mut Book, person: &str, appid: &str) -> Result<String, ApiError> {
+    if let Some(openid) = book.openid_of(person, appid) {
+        return Ok(openid.to_owned());
+    }
+    if book.openid_count() >= MAX_OPENIDS {
+        return Err(ApiError::system("the sandbox is full"));
+    }
+    let openid = format!("oUpF8u{}", random(ALPHANUMERIC, 22)?);
+    let record = Openid { openid: openid.clone(), appid: appid.to_owned(), person: person.to_owned() };
+    commit(book, vec![Record::Openid(Box::new(record))])?;
+    Ok(openid)
 }
 
 /// Makes an order, or answers again for the same one; its prepay number.
@@ -81,14 +100,25 @@ pub(crate) fn create(
     appid: &str,
     kind: TradeKind,
     request: CreateRequest,
+    sub: Option<SubMerchant>,
     now_ms: i64,
 ) -> Result<String, ApiError> {
     let key = (request.mchid.clone(), request.out_trade_no.clone());
     if let Some(order) = book.orders.get(&key) {
-        return create_again(book, order.clone(), kind, &request, now_ms);
+        if order.kind != kind || order.request != request || order.sub != sub {
+            return Err(ApiError::out_trade_no_used());
+        }
+        return create_again(book, order.clone(), now_ms);
     }
     if request.appid != appid {
         return Err(ApiError::appid_mchid_not_match());
+    }
+    if let Some(payer) = &request.payer {
+        let known =
+            book.openid(&payer.openid).ok_or_else(|| ApiError::param("无效的openid (there is no such openid)"))?;
+        if known.appid != appid {
+            return Err(ApiError::openid_mismatch());
+        }
     }
     let expires_ms = request.expires_ms()?.unwrap_or(now_ms + MAX_LIFE_MS);
     if expires_ms <= now_ms || expires_ms > now_ms + MAX_LIFE_MS {
@@ -101,8 +131,10 @@ pub(crate) fn create(
     let order = Order {
         kind,
         request,
+        sub,
         prepay_id: prepay_id.clone(),
         prepay_made_ms: now_ms,
+        earlier_prepays: Vec::new(),
         created_ms: now_ms,
         expires_ms,
         state: OrderState::NotPaid,
@@ -114,28 +146,31 @@ pub(crate) fn create(
     Ok(prepay_id)
 }
 
-fn create_again(
-    book: &mut Book,
-    mut order: Order,
-    kind: TradeKind,
-    request: &CreateRequest,
-    now_ms: i64,
-) -> Result<String, ApiError> {
-    if order.kind != kind || order.request != *request {
-        return Err(ApiError::out_trade_no_used());
-    }
+fn create_again(book: &mut Book, mut order: Order, now_ms: i64) -> Result<String, ApiError> {
     if matches!(order.state, OrderState::Paid(_)) {
         return Err(ApiError::order_paid());
     }
     if order.is_closed(now_ms) {
         return Err(ApiError::order_closed());
     }
-    if !order.prepay_is_fresh(now_ms) {
-        order.prepay_id = new_prepay_id(now_ms)?;
-        order.prepay_made_ms = now_ms;
-        commit(book, vec![Record::Order(Box::new(order.clone()))])?;
+    let keeps_link = match order.kind {
+        TradeKind::H5 => order.prepay_is_fresh(&order.prepay_id, now_ms),
+        TradeKind::Native | TradeKind::Jsapi => false,
+    };
+    if keeps_link {
+        return Ok(order.prepay_id);
     }
-    Ok(order.prepay_id)
+    // A page that shows an earlier number may still be open: each lives as long as it was said to.
+    let oldest_ms = now_ms - order.prepay_life_ms();
+    let earlier = std::mem::replace(&mut order.prepay_id, new_prepay_id(now_ms)?);
+    order.earlier_prepays.push((earlier, order.prepay_made_ms));
+    order.earlier_prepays.retain(|(_, made_ms)| *made_ms > oldest_ms);
+    let too_many = order.earlier_prepays.len().saturating_sub(MAX_EARLIER_PREPAYS);
+    order.earlier_prepays.drain(..too_many);
+    order.prepay_made_ms = now_ms;
+    let prepay_id = order.prepay_id.clone();
+    commit(book, vec![Record::Order(Box::new(order))])?;
+    Ok(prepay_id)
 }
 
 fn new_prepay_id(now_ms: i64) -> Result<String, ApiError> {
@@ -198,8 +233,9 @@ pub(crate) fn decline(book: &mut Book, key: &Key, now_ms: i64) -> Result<(), Pay
 }
 
 /// The merchant closes an order; closing it again is no error.
-pub(crate) fn close(book: &mut Book, key: &Key) -> Result<(), ApiError> {
-    let mut order = book.orders.get(key).ok_or_else(ApiError::order_not_exist)?.clone();
+pub(crate) fn close(book: &mut Book, key: &Key, sub_mchid: Option<&str>) -> Result<(), ApiError> {
+    let order = book.orders.get(key).filter(|order| order.sub_mchid() == sub_mchid);
+    let mut order = order.ok_or_else(ApiError::order_not_exist)?.clone();
     match order.state {
         OrderState::Paid(_) => Err(ApiError::order_paid()),
         OrderState::Closed => Ok(()),
@@ -276,6 +312,7 @@ pub(crate) fn refund_in_console(
         return Err(ApiError::invalid("订单未支付,无法退款 (the order is not paid)"));
     };
     let request = RefundRequest {
+        sub_mchid: order.sub_mchid().map(str::to_owned),
         transaction_id: None,
         out_trade_no: Some(key.1.clone()),
         out_refund_no: format!("REF{}{}", payment.transaction_id, random(DIGITS, 6)?),
@@ -302,6 +339,7 @@ fn refundable_order(
         }
         (None, None) => None,
     };
+    let order = order.filter(|order| order.sub_mchid() == request.sub_mchid.as_deref());
     let order = order.ok_or_else(|| ApiError::not_exists("no such order"))?;
     let OrderState::Paid(payment) = &order.state else {
         return Err(ApiError::invalid("订单未支付,无法退款 (the order is not paid)"));

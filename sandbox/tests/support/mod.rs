@@ -117,12 +117,17 @@ impl Client {
         }
     }
 
+    /// A signature by the merchant's API certificate.
+    pub fn sign(&self, message: &str) -> String {
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+        BASE64.encode(signature)
+    }
+
     pub fn request(&self, draft: &Draft) -> reqwest::RequestBuilder {
         let message =
             format!("{}\n{}\n{}\n{}\n{}\n", draft.method, draft.path, draft.timestamp, draft.nonce, draft.body);
-        let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
-        let signature = draft.signature.clone().unwrap_or_else(|| BASE64.encode(signature));
+        let signature = draft.signature.clone().unwrap_or_else(|| self.sign(&message));
         let authorization = format!(
             r#"{} mchid="{}",nonce_str="{}",timestamp="{}",serial_no="{}",signature="{signature}""#,
             draft.scheme, draft.mchid, draft.nonce, draft.timestamp, draft.serial

@@ -4,17 +4,19 @@ use super::{Execute, input, print};
 use crate::config::Settings;
 use anyhow::{Context, Result};
 use backend::{
+    Error,
     access::actor::Actor,
-    flows::operate::merchant,
+    flows::operate::{check_merchant, merchant},
     ids::{AccountId, OperatorId},
-    payments::accounts,
+    payments::{accounts, provider::ProviderError},
 };
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum Merchant {
-    /// Add an operator's merchant account, or change the keys of one it has. The configuration (JSON) is read from a file;
+    /// Add an operator's merchant account, or change the keys of one it has. The provider of a new one is asked a harmless
+    /// question, and one that it refuses is switched off. The configuration (JSON) is read from a file;
     /// the README has an example. Another merchant is another account: it takes new payments, and the one before goes on
     /// for what it began. Prints the address that the provider reports to.
     Add {
@@ -24,6 +26,11 @@ pub enum Merchant {
         provider: String,
         /// The file with the account's fields. Delete it afterwards: they are stored encrypted.
         file: PathBuf,
+    },
+    /// Ask the provider of an account a harmless question, to prove that its keys are right. No money moves.
+    Check {
+        /// The account's number.
+        account: AccountId,
     },
     /// Have an account take new payments: at all of its operator's machines, or at one.
     Choose {
@@ -65,7 +72,18 @@ impl Execute for Merchant {
         match self {
             Merchant::Add { operator, provider, file } => {
                 let operator = input::operator(backend, actor, &operator).await?;
-                add(backend, actor, settings, operator, &provider, &file).await
+                let known = numbers(backend, actor, operator).await?;
+                add(backend, actor, settings, operator, &provider, &file).await?;
+                let new = numbers(backend, actor, operator).await?.into_iter().find(|number| !known.contains(number));
+                match new {
+                    Some(account) => check_new(backend, actor, account).await,
+                    None => Ok(()),
+                }
+            }
+            Merchant::Check { account } => {
+                check_merchant::check_account(backend, actor, account).await?;
+                println!("account {account} works: the provider took our signature, and its answer is its own");
+                Ok(())
             }
             Merchant::Choose { account, machine, method } => {
                 let machine = match machine {
@@ -100,6 +118,31 @@ impl Execute for Merchant {
             }
         }
     }
+}
+
+/// The numbers of an operator's accounts.
+async fn numbers(backend: &backend::Context, actor: &Actor, operator: OperatorId) -> Result<Vec<AccountId>> {
+    let rows = accounts::merchant_accounts(backend, actor, Some(operator)).await?;
+    Ok(rows.into_iter().map(|row| row.account_id).collect())
+}
+
+/// Has the provider prove a new account. One that the provider refuses takes no orders: nobody could pay.
+async fn check_new(backend: &backend::Context, actor: &Actor, account: AccountId) -> Result<()> {
+    match check_merchant::check_account(backend, actor, account).await {
+        Ok(()) => println!("account {account} works"),
+        Err(error @ Error::Provider(ProviderError::Refused { .. } | ProviderError::Untrusted(_))) => {
+            merchant::switch_account(backend, actor, account, false).await?;
+            let advice = format!(
+                "account {account} is stored and switched off: the provider does not take it. Correct the file, add it again, \
+                 and then `coinwire merchant check {account}` and `coinwire merchant enable {account}`"
+            );
+            return Err(anyhow::Error::new(error).context(advice));
+        }
+        Err(error) => {
+            println!("account {account} could not be checked ({error}); `coinwire merchant check {account}` later")
+        }
+    }
+    Ok(())
 }
 
 /// Stores an account from a file, and prints where the provider reports to.

@@ -98,6 +98,7 @@ impl<C: Conduct> Account<C> {
             attach_max_bytes: 128,
             has_statements: true,
             calendar: habits.calendar,
+            domain_file: None,
             callbacks: CallbackRules {
                 kept_headers: &[notice::SIGNATURE],
                 taken: || CallbackAnswer { status: 204, content_type: "", body: String::new() },

@@ -250,6 +250,7 @@ pub fn open(kiosk: Arc<Kiosk>, config: &str) -> Result<Arc<dyn Provider>> {
         attach_max_bytes: 0,
         has_statements: config.has_statements,
         calendar: CALENDAR,
+        domain_file: None,
         callbacks: CallbackRules {
             kept_headers: &[REQUEST_ID],
             taken: || word("thanks"),

@@ -107,6 +107,15 @@ fn add_headers(app: &App, response: &mut Response, is_checkout: bool, request_id
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    if let Some(sandbox) = app.config.sandbox_url() {
+        let from_sandbox = |source: &str| format!("{source} 'self' {sandbox}");
+        let policy = ["script-src", "connect-src"].iter().fold(policy.to_owned(), |policy, source| {
+            policy.replace(&format!("{source} 'self'"), &from_sandbox(source))
+        });
+        if let Ok(value) = HeaderValue::from_str(&policy) {
+            headers.insert(header::CONTENT_SECURITY_POLICY, value);
+        }
+    }
     if app.config.public_url.starts_with("https://") {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     }

@@ -10,10 +10,14 @@ use crate::{
 };
 use backend::{
     clock::{SystemRandom, random_text},
-    flows::identify_payer,
+    flows::{identify_payer, show_domain_file},
     payments::method::Payer,
 };
-use poem::{Response, handler, web::Query, web::cookie::CookieJar};
+use poem::{
+    Response, handler,
+    web::cookie::CookieJar,
+    web::{Path, Query},
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -77,6 +81,18 @@ pub(crate) async fn come_back(
             Ok(see_other(&machine_page(&asked.code, None)))
         }
     }
+}
+
+/// `GET /MP_verify_{word}.txt`: how WeChat is shown that a service account may send browsers here.
+#[handler]
+pub(crate) async fn domain_file(
+    page: Page,
+    ClientIp(ip): ClientIp,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    page.app.limits.scans.check(&limit_key(ip))?;
+    let text = show_domain_file::domain_file(&page.app.backend, &name).await?;
+    Ok(Response::builder().content_type("text/plain; charset=utf-8").body(text))
 }
 
 /// The machine's page: with the way that is paid by, or else as one that does not ask again by itself.

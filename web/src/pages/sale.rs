@@ -132,7 +132,10 @@ pub(crate) async fn show(
 ) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     let view = look_up(&page, &token).await?;
-    page.render("sale.html", context(&view)?)
+    let mut context = context(&view)?;
+    let script = page.app.config.sandbox_url().map(|sandbox| format!("{sandbox}/bridge/wechat.js"));
+    context.insert("sandbox_script", &script);
+    page.render("sale.html", context)
 }
 
 /// `GET /sale/{token}/pay`: waits until the provider has taken the order, and leads there; else back to the sale's page,

@@ -13,8 +13,7 @@ const IN_ALIPAY: &str = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Mobi
 const IN_WECHAT: &str = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Mobile MicroMessenger/8.0.50";
 
 fn config() -> Config {
-    let (shop, app, key) = ("sunny".into(), "app of sunny".into(), "key of sunny".into());
-    Config { shop, app, key, has_statements: true }
+    Config { has_statements: true, shop: "sunny".into(), app: "app of sunny".into(), key: "key of sunny".into() }
 }
 
 /// A site whose operator has an account at the kiosk too; gives the account's token.
@@ -193,5 +192,16 @@ async fn callbacks_are_answered_in_the_providers_manner_at_its_own_address() {
     assert_eq!((refused.status, &*refused.text), (200, "pardon"));
     for elsewhere in [format!("/callbacks/wechat/{account}"), format!("/callbacks/kiosk/{}", site.shop.account)] {
         assert_eq!(tell(&site, &elsewhere, callback.raw()).await.status, 404, "{elsewhere}");
+    }
+}
+
+#[tokio::test]
+async fn a_merchants_domain_file_is_served_and_no_other() {
+    let site = Site::open().await;
+    let browser = site.browser();
+    let answer = browser.get("/MP_verify_a1B2.txt").await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, "a1B2"));
+    for other in ["/MP_verify_other.txt", "/MP_verify_.txt", "/MP_verify_a1B2.txt.bak", "/mp_verify_a1B2.txt"] {
+        assert_eq!(browser.get(other).await.status, 404, "{other}");
     }
 }

@@ -185,7 +185,7 @@ pub async fn switch_account(ctx: &Context, actor: &Actor, account_id: AccountId,
 }
 
 /// An account, and the permit to change it.
-async fn permitted_account<'a>(
+pub(super) async fn permitted_account<'a>(
     ctx: &Context,
     actor: &'a Actor,
     account_id: AccountId,

@@ -1,6 +1,7 @@
 //! What people do, a file for each thing they act on. Each begins by asking whether the actor may, and records what was
 //! done in the same transaction.
 
+pub mod check_merchant;
 pub mod coins;
 pub mod disable_module;
 pub(crate) mod learning;

@@ -48,6 +48,7 @@ pub(super) fn of(account: &Credentials) -> Profile {
         attach_max_bytes: MAX_ATTACH_BYTES,
         has_statements: false,
         calendar: CALENDAR,
+        domain_file: None,
         callbacks: CALLBACKS,
     }
 }

@@ -1,5 +1,7 @@
 //! What a merchant enters, and its check: a wrong field is named before the account is used.
 
+use super::messages::NamedMerchant;
+use super::profile;
 use super::signing::{ApiV3Key, PlatformKeys, Signer, VerifyingKey, same_key_id};
 use crate::payments::entered::{AccountError, base_url, identifier, wrong};
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,10 @@ const MAX_PLATFORM_KEYS: usize = 16;
 const MAX_SERIAL_DIGITS: usize = 64;
 /// Longest PEM text read, in bytes.
 const MAX_PEM_BYTES: usize = 16 * 1024;
+/// Length of a service account's secret, in characters.
+const APP_SECRET_CHARS: usize = 32;
+/// Longest word that proves a domain, in characters; real ones have 16.
+const MAX_DOMAIN_WORD_CHARS: usize = 64;
 /// How the ids of WeChat Pay's public keys begin.
 const PUBLIC_KEY_ID_PREFIX: &str = "PUB_KEY_ID_";
 
@@ -33,8 +39,28 @@ pub struct Account {
     pub merchant_private_key_pem: String,
     /// The 32 character key that callbacks are encrypted with.
     pub api_v3_key: String,
+    /// The API v3 key before this one: callbacks of before the change are encrypted with it. Leave it out a day later.
+    #[serde(default)]
+    pub previous_api_v3_key: Option<String>,
     /// The keys that WeChat Pay may sign with. During a change of keys, the old and the new.
     pub platform_keys: Vec<PlatformKey>,
+    /// The secret of the service account `appid`: with it WeChat tells who pays, and people can pay within WeChat.
+    #[serde(default)]
+    pub app_secret: Option<String>,
+    /// In partner mode, whose money it is: all that is above is the partner's own, and serves all its merchants.
+    #[serde(default)]
+    pub sub_mchid: Option<String>,
+    /// Which of `jsapi`, `h5` and `native` the merchant has been granted; all if it is not said.
+    #[serde(default)]
+    pub methods: Option<Vec<String>>,
+    /// Where browsers are asked who pays, if it is neither WeChat's own place nor `base_url`: a sandbox that phones reach by
+    /// another name.
+    #[serde(default)]
+    pub authorize_base_url: Option<String>,
+    /// The name of the file by which the service account's owner proves that our domain may ask for its payers:
+    /// `MP_verify_<word>.txt`, which says that word.
+    #[serde(default)]
+    pub domain_file: Option<String>,
 }
 
 /// A key that WeChat Pay signs answers and callbacks with.
@@ -55,6 +81,9 @@ impl fmt::Debug for Account {
             .field("mchid", &self.mchid)
             .field("merchant_serial", &self.merchant_serial)
             .field("platform_keys", &key_ids)
+            .field("sub_mchid", &self.sub_mchid)
+            .field("methods", &self.methods)
+            .field("domain_file", &self.domain_file)
             .finish_non_exhaustive()
     }
 }
@@ -62,17 +91,28 @@ impl fmt::Debug for Account {
 /// A checked account: keys parsed, ids known to be safe in headers and paths.
 pub(super) struct Credentials {
     pub base_url: Url,
+    /// Where browsers are asked who pays.
+    pub authorize_base_url: Url,
+    /// Where what they come back with is exchanged.
+    pub exchange_base_url: Url,
     pub appid: String,
     pub mchid: String,
     pub signer: Signer,
-    pub api_v3_key: ApiV3Key,
+    /// The one in force, and the one before it while that may still be met.
+    pub api_v3_keys: Vec<ApiV3Key>,
     pub platform_keys: PlatformKeys,
+    pub app_secret: Option<String>,
+    pub sub_mchid: Option<String>,
+    pub methods: Vec<&'static str>,
+    /// The word of the domain's file.
+    pub domain_word: Option<String>,
 }
 
 impl Credentials {
     /// Checks every field of an account.
     pub fn parse(account: &Account) -> Result<Self, AccountError> {
         let base_url = base_url("base_url", &account.base_url, API)?;
+        let (authorize_base_url, exchange_base_url) = identity_hosts(account, &base_url)?;
         identifier("appid", &account.appid)?;
         identifier("mchid", &account.mchid)?;
         let Some(serial) = serial(&account.merchant_serial) else {
@@ -91,26 +131,123 @@ impl Credentials {
                  without a passphrase, with its BEGIN and END lines",
             );
         };
-        let Some(api_v3_key) = ApiV3Key::new(account.api_v3_key.as_bytes()) else {
+        let entered =
+            [("api_v3_key", Some(&account.api_v3_key)), ("previous_api_v3_key", account.previous_api_v3_key.as_ref())];
+        let mut api_v3_keys = vec![];
+        for (field, key) in entered {
+            let Some(key) = key else { continue };
+            api_v3_keys.push(api_v3_key(field, key)?);
+        }
+        let platform_keys = platform_keys(&account.platform_keys)?;
+        if let Some(secret) = &account.app_secret
+            && !is_app_secret(secret)
+        {
             return wrong(
-                "api_v3_key",
+                "app_secret",
                 format!(
-                    "the API v3 key has exactly 32 characters, this has {} bytes: \
-                     copy it again, without blanks, or set a new one on the merchant platform",
-                    account.api_v3_key.len()
+                    "the app secret has {APP_SECRET_CHARS} letters and digits: copy it from the service account's settings \
+                     (mp.weixin.qq.com), or leave it out if nobody shall pay within WeChat",
                 ),
             );
-        };
-        let platform_keys = platform_keys(&account.platform_keys)?;
+        }
+        if let Some(sub_mchid) = &account.sub_mchid {
+            identifier("sub_mchid", sub_mchid)?;
+        }
+        let methods = methods(account)?;
+        let domain_word = account.domain_file.as_deref().map(domain_word).transpose()?;
         Ok(Self {
             base_url,
+            authorize_base_url,
+            exchange_base_url,
             appid: account.appid.clone(),
             mchid: account.mchid.clone(),
             signer,
-            api_v3_key,
+            api_v3_keys,
             platform_keys,
+            app_secret: account.app_secret.clone(),
+            sub_mchid: account.sub_mchid.clone(),
+            methods,
+            domain_word,
         })
     }
+
+    /// What is not this account's of what a message names: the merchant, and in partner mode whose money it is.
+    pub fn foreign_merchant(&self, named: &NamedMerchant) -> Option<(&'static str, String)> {
+        let expected = match &self.sub_mchid {
+            None => vec![("mchid", &named.mchid, &self.mchid)],
+            Some(sub) => vec![("sp_mchid", &named.sp_mchid, &self.mchid), ("sub_mchid", &named.sub_mchid, sub)],
+        };
+        let other = expected.into_iter().find(|(_, named, ours)| named.as_ref() != Some(ours));
+        other.map(|(field, named, _)| (field, named.clone().unwrap_or_default()))
+    }
+}
+
+/// Where payers are asked who they are, and where that is exchanged: hosts of their own at the real service, and the same as
+/// all else in a sandbox.
+fn identity_hosts(account: &Account, base_url: &Url) -> Result<(Url, Url), AccountError> {
+    const FIELD: &str = "authorize_base_url";
+    let is_real = base_url.host_str().is_some_and(|host| host.ends_with(".mch.weixin.qq.com"));
+    let host =
+        |real: &str| if is_real { Url::parse(real).unwrap_or_else(|_| base_url.clone()) } else { base_url.clone() };
+    let authorize = match account.authorize_base_url.as_deref().map(Url::parse) {
+        None => host("https://open.weixin.qq.com"),
+        Some(Ok(url)) if url.scheme() == "https" || (url.scheme() == "http" && base_url.scheme() == "http") => url,
+        Some(_) => {
+            return wrong(FIELD, "leave it out: it is needed only for a sandbox that phones reach by another name");
+        }
+    };
+    Ok((authorize, host("https://api.weixin.qq.com")))
+}
+
+fn api_v3_key(field: &'static str, key: &str) -> Result<ApiV3Key, AccountError> {
+    let advice = format!(
+        "the API v3 key has exactly 32 characters, this has {} bytes: copy it again, without blanks, or set a new one on the \
+         merchant platform",
+        key.len()
+    );
+    ApiV3Key::new(key.as_bytes()).map_or_else(|| wrong(field, advice), Ok)
+}
+
+fn is_app_secret(secret: &str) -> bool {
+    secret.len() == APP_SECRET_CHARS && secret.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The ways to pay that an account offers.
+fn methods(account: &Account) -> Result<Vec<&'static str>, AccountError> {
+    const FIELD: &str = "methods";
+    let known = [profile::JSAPI, profile::H5, profile::NATIVE];
+    let Some(granted) = &account.methods else {
+        let without_secret = |method: &&str| account.app_secret.is_some() || *method != profile::JSAPI;
+        return Ok(known.into_iter().filter(without_secret).collect());
+    };
+    if let Some(other) = granted.iter().find(|method| !known.contains(&method.as_str())) {
+        return wrong(
+            FIELD,
+            format!("{other:?} is none of jsapi, h5 and native: name those that the merchant was granted"),
+        );
+    }
+    if granted.is_empty() {
+        return wrong(FIELD, "name at least one of jsapi, h5 and native, or leave it out to offer them all");
+    }
+    if account.app_secret.is_none() && granted.iter().any(|method| method == profile::JSAPI) {
+        return wrong(
+            "app_secret",
+            "jsapi needs to know who pays: enter the service account's app secret, or take jsapi off the methods",
+        );
+    }
+    Ok(known.into_iter().filter(|method| granted.iter().any(|name| name == method)).collect())
+}
+
+/// The word in the name of the file that proves the domain.
+fn domain_word(file: &str) -> Result<String, AccountError> {
+    let word = file.strip_prefix("MP_verify_").and_then(|rest| rest.strip_suffix(".txt")).unwrap_or_default();
+    if (1..=MAX_DOMAIN_WORD_CHARS).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(word.to_owned());
+    }
+    wrong(
+        "domain_file",
+        "enter the name of the file that mp.weixin.qq.com gives for the web authorisation domain: MP_verify_....txt",
+    )
 }
 
 /// A certificate's serial number the way WeChat Pay writes it: upper case hexadecimal.

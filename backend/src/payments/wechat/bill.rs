@@ -30,6 +30,7 @@ pub(super) struct Bill {
 struct Columns {
     time: usize,
     mchid: usize,
+    sub_mchid: usize,
     transaction_id: usize,
     out_trade_no: usize,
     state: usize,
@@ -51,6 +52,7 @@ impl Columns {
         Ok(Self {
             time: at("交易时间")?,
             mchid: at("商户号")?,
+            sub_mchid: at("特约商户号")?,
             transaction_id: at("微信订单号")?,
             out_trade_no: at("商户订单号")?,
             state: at("交易状态")?,
@@ -69,13 +71,13 @@ impl Columns {
 ///
 /// # Errors
 /// Names the column that is missing: it is no bill of the kind we ask for.
-pub(super) fn read(text: &str, mchid: &str) -> Result<Bill, String> {
+pub(super) fn read(text: &str, mchid: &str, sub_mchid: Option<&str>) -> Result<Bill, String> {
     let mut lines = text.trim_start_matches('\u{feff}').lines();
     let columns = Columns::of(lines.next().unwrap_or_default())?;
     let mut bill = Bill::default();
     // The names of the sums have no back-tick.
     for line in lines.take_while(|line| line.starts_with('`')) {
-        match read_line(&columns, line, mchid) {
+        match read_line(&columns, line, mchid, sub_mchid) {
             Some(Line::Fact(fact)) => bill.facts.push(fact),
             Some(Line::Other) => {}
             None => bill.unread += 1,
@@ -90,11 +92,16 @@ enum Line {
     Other,
 }
 
-fn read_line(columns: &Columns, line: &str, mchid: &str) -> Option<Line> {
+fn read_line(columns: &Columns, line: &str, mchid: &str, sub_mchid: Option<&str>) -> Option<Line> {
     let values: Vec<&str> = line.strip_prefix('`')?.split(",`").map(str::trim).collect();
     let value = |column: usize| values.get(column).copied();
     let number = |column: usize| value(column).filter(|id| (1..=MAX_NUMBER_BYTES).contains(&id.len()));
     if value(columns.mchid)? != mchid {
+        return None;
+    }
+    if let Some(sub_mchid) = sub_mchid
+        && value(columns.sub_mchid)? != sub_mchid
+    {
         return None;
     }
     let out_trade_no = number(columns.out_trade_no)?.to_owned();

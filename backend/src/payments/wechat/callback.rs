@@ -4,7 +4,9 @@
 //! its resource opened, and the content held against the account.
 
 use super::account::Credentials;
-use super::messages::{Notification, RefundNotice, Resource, Transaction, json_fault, refund_state, truncated};
+use super::messages::{
+    NamedMerchant, Notification, RefundNotice, Resource, Transaction, json_fault, refund_state, truncated,
+};
 use super::signing::{RESOURCE_NONCE_BYTES, SignatureFault, base64_decode, verify_platform_signature};
 use crate::payments::provider::{
     CallbackContent, CallbackError, Fact, RawCallback, TradeState, VerifiedCallback, id_of_body,
@@ -111,20 +113,23 @@ fn open(account: &Credentials, resource: &Resource) -> Result<String, Fault> {
         return content("resource.ciphertext is not base64");
     };
     let associated_data = resource.associated_data.as_deref().unwrap_or_default();
-    let plaintext = account
-        .api_v3_key
-        .open(resource.nonce.as_bytes(), associated_data.as_bytes(), &ciphertext)
-        .ok_or(Fault::Sealed)?;
+    let nonce = resource.nonce.as_bytes();
+    let opened = account.api_v3_keys.iter().find_map(|key| key.open(nonce, associated_data.as_bytes(), &ciphertext));
+    let plaintext = opened.ok_or(Fault::Sealed)?;
     String::from_utf8(plaintext).or_else(|_| content("the decrypted resource is not UTF-8"))
 }
 
 fn payment_fact(account: &Credentials, plaintext: &str) -> Result<Fact, Fault> {
     let transaction: Transaction = parse("the decrypted resource", plaintext.as_bytes())?;
-    let Some(appid) = &transaction.appid else {
-        return content("appid is missing");
+    let (field, appid) = match &account.sub_mchid {
+        None => ("appid", &transaction.appid),
+        Some(_) => ("sp_appid", &transaction.sp_appid),
     };
-    same("appid", appid, &account.appid)?;
-    same("mchid", &transaction.mchid, &account.mchid)?;
+    let Some(appid) = appid else {
+        return content(format!("{field} is missing"));
+    };
+    same(field, appid, &account.appid)?;
+    same_merchant(account, &transaction.merchant)?;
     number("out_trade_no", &transaction.out_trade_no)?;
     match transaction.state().map_err(Fault::Content)? {
         state @ (TradeState::Paid(_) | TradeState::PaidUnknownCurrency(_) | TradeState::Refunded(_)) => {
@@ -138,7 +143,7 @@ fn payment_fact(account: &Credentials, plaintext: &str) -> Result<Fact, Fault> {
 
 fn refund_fact(account: &Credentials, event_type: &str, plaintext: &str) -> Result<Fact, Fault> {
     let notice: RefundNotice = parse("the decrypted resource", plaintext.as_bytes())?;
-    same("mchid", &notice.mchid, &account.mchid)?;
+    same_merchant(account, &notice.merchant)?;
     number("out_refund_no", &notice.out_refund_no)?;
     let Some(state) = refund_state(&notice.refund_status) else {
         return content("refund_status is not one of those documented");
@@ -150,11 +155,23 @@ fn refund_fact(account: &Credentials, event_type: &str, plaintext: &str) -> Resu
     Ok(Fact::Refund { out_refund_no: notice.out_refund_no, state, told })
 }
 
+fn same_merchant(account: &Credentials, named: &NamedMerchant) -> Result<(), Fault> {
+    match account.foreign_merchant(named) {
+        None => Ok(()),
+        Some((field, theirs)) if theirs.is_empty() => content(format!("{field} is missing")),
+        Some((field, theirs)) => foreign(field, &theirs),
+    }
+}
+
+fn foreign(field: &str, theirs: &str) -> Result<(), Fault> {
+    Err(Fault::Foreign(format!("{field} {:?}", truncated(theirs, MAX_QUOTE_BYTES))))
+}
+
 fn same(field: &str, theirs: &str, ours: &str) -> Result<(), Fault> {
     if theirs == ours {
         return Ok(());
     }
-    Err(Fault::Foreign(format!("{field} {:?}", truncated(theirs, MAX_QUOTE_BYTES))))
+    foreign(field, theirs)
 }
 
 fn number(field: &str, value: &str) -> Result<(), Fault> {

@@ -3,15 +3,17 @@
 use super::account::{Account, Credentials};
 use super::callback;
 use super::messages::{
-    CloseOrder, ErrorBody, H5Answer, H5Info, H5Order, OrderAmount, Refund, RefundOrder, RefundOrderAmount, SceneInfo,
-    Transaction, china_time, json_fault, refund_state, truncated,
+    CloseOrder, ErrorBody, H5Answer, H5Info, JsapiAnswer, Merchant, NativeAnswer, Order, OrderAmount, OrderPayer,
+    Parties, Refund, RefundOrder, RefundOrderAmount, SceneInfo, Transaction, china_time, json_fault, refund_state,
+    truncated,
 };
-use super::profile::{self, H5, MAX_ATTACH_BYTES};
+use super::profile::{self, H5, JSAPI, MAX_ATTACH_BYTES, NATIVE};
 use super::signing::verify_platform_signature;
+use super::{identity, invocation};
 use crate::money::Currency;
 use crate::payments::entered::AccountError;
 use crate::payments::http::{self, CALL_TIMEOUT};
-use crate::payments::method::Handoff;
+use crate::payments::method::{self, Handoff, Payer};
 use crate::payments::provider::{
     CallbackError, CloseOutcome, Created, PaymentRequest, Profile, Provider, ProviderError, RawCallback, RefundAnswer,
     RefundNumbers, RefundRequest, RefundState, Statement, TradeNumbers, TradeState, VerifiedCallback,
@@ -44,8 +46,8 @@ const MAX_AMOUNT_FEN: i64 = i32::MAX as i64;
 /// How much of the provider's code and message an error repeats, in bytes.
 const MAX_ERROR_TEXT_BYTES: usize = 256;
 
-const H5_PATH: &str = "/v3/pay/transactions/h5";
-const TRADE_PATH: &str = "/v3/pay/transactions/out-trade-no/";
+/// Longest prepay id and code, in bytes: documented are 64.
+const MAX_PREPAY_BYTES: usize = 256;
 const REFUND_PATH: &str = "/v3/refund/domestic/refunds";
 
 /// Tells the time in unix milliseconds.
@@ -273,7 +275,10 @@ impl WechatPay {
 
     fn check_order(&self, request: &PaymentRequest) -> Result<(), ProviderError> {
         check_trade_no(&request.out_trade_no)?;
-        ensure(request.method == H5, "WeChat Pay is asked for a method that this account does not offer")?;
+        ensure(
+            self.account.methods.iter().any(|method| *method == request.method),
+            "WeChat Pay is asked for a method that this account does not offer",
+        )?;
         check_currency(request.amount.currency)?;
         let amount = request.amount.amount_minor;
         ensure((1..=MAX_AMOUNT_FEN).contains(&amount), "the amount must be positive and fit 32 bits")?;
@@ -285,6 +290,68 @@ impl WechatPay {
             Url::parse(&request.return_url).is_ok_and(|url| self.is_safe_redirect(&url)),
             "return_url must be an absolute https:// address",
         )
+    }
+
+    /// The path of a trade, or of an order's method.
+    fn trade_path(&self, rest: &str) -> String {
+        let partner = if self.account.sub_mchid.is_some() { "/partner" } else { "" };
+        format!("/v3/pay{partner}/transactions/{rest}")
+    }
+
+    fn merchant(&self) -> Merchant<'_> {
+        let mchid = &self.account.mchid;
+        match &self.account.sub_mchid {
+            None => Merchant::Own { mchid },
+            Some(sub_mchid) => Merchant::Partner { sp_mchid: mchid, sub_mchid },
+        }
+    }
+
+    fn parties(&self) -> Parties<'_> {
+        let (appid, mchid) = (&self.account.appid, &self.account.mchid);
+        match &self.account.sub_mchid {
+            None => Parties::Own { appid, mchid },
+            Some(sub_mchid) => Parties::Partner { sp_appid: appid, sp_mchid: mchid, sub_mchid },
+        }
+    }
+
+    /// Who pays, if the method needs to say so.
+    fn order_payer<'a>(&self, request: &'a PaymentRequest) -> Result<Option<OrderPayer<'a>>, ProviderError> {
+        if request.method != JSAPI {
+            return Ok(None);
+        }
+        let payer = request.payer.as_ref().filter(|payer| payer.scope == self.account.appid);
+        let openid = payer.map(|payer| payer.id.as_str()).filter(|openid| identity::is_openid(openid));
+        let openid = openid.ok_or_else(|| not_sent("jsapi needs the payer's openid with this service account"))?;
+        Ok(Some(match &self.account.sub_mchid {
+            None => OrderPayer::Own { openid },
+            Some(_) => OrderPayer::Partner { sp_openid: openid },
+        }))
+    }
+
+    /// How the payer of an order gets to WeChat.
+    fn handoff(&self, request: &PaymentRequest, answer: &Answer) -> Result<Handoff, ProviderError> {
+        match request.method.as_str() {
+            JSAPI => {
+                let prepay_id = read::<JsapiAnswer>(answer)?.prepay_id;
+                let good = (1..=MAX_PREPAY_BYTES).contains(&prepay_id.len())
+                    && prepay_id.bytes().all(|byte| byte.is_ascii_graphic());
+                if !good {
+                    return Err(ProviderError::Unknown("prepay_id is empty, too long or has blanks".into()));
+                }
+                Ok(invocation::unsigned(&prepay_id))
+            }
+            NATIVE => {
+                let text = read::<NativeAnswer>(answer)?.code_url;
+                if !text.starts_with("weixin://") || text.len() > MAX_PREPAY_BYTES {
+                    return Err(ProviderError::Unknown("code_url is not a weixin:// address".into()));
+                }
+                Ok(Handoff::Code { text })
+            }
+            _ => {
+                let h5_url = read::<H5Answer>(answer)?.h5_url;
+                Ok(Handoff::Redirect { url: self.payer_url(&h5_url, &request.return_url)? })
+            }
+        }
     }
 
     /// The address to send the payer to, with the way back to us.
@@ -299,9 +366,10 @@ impl WechatPay {
 
     /// A query's answer must be about what was asked: signatures do not bind an answer to its request.
     fn check_trade(&self, transaction: &Transaction, out_trade_no: &str) -> Result<(), ProviderError> {
+        let appid = if self.account.sub_mchid.is_some() { &transaction.sp_appid } else { &transaction.appid };
         let ours = transaction.out_trade_no == out_trade_no
-            && transaction.mchid == self.account.mchid
-            && transaction.appid.as_ref().is_none_or(|appid| *appid == self.account.appid);
+            && self.account.foreign_merchant(&transaction.merchant).is_none()
+            && appid.as_ref().is_none_or(|appid| *appid == self.account.appid);
         if ours { Ok(()) } else { Err(ProviderError::Untrusted("the answer is about another trade".into())) }
     }
 }
@@ -322,29 +390,46 @@ impl Provider for WechatPay {
         &self.profile
     }
 
-    /// Makes an H5 order. The same number with the same content gives a fresh address (each lives five minutes);
-    /// with other content it is refused. The provider moves an expiry of less than a minute from now to one minute.
+    fn identity_url(&self, method: &method::Method, return_url: &str, state: &str) -> Option<String> {
+        identity::authorize_url(&self.account, method, return_url, state)
+    }
+
+    async fn exchange_identity(
+        &self,
+        _: &method::Method,
+        parameters: &[(String, String)],
+    ) -> Result<Payer, ProviderError> {
+        identity::exchange(&self.account, &self.http, self.call_timeout, parameters).await
+    }
+
+    /// Signed at each view: the page may be opened long after the order was made.
+    fn renew(&self, handoff: Handoff, wall_ms: i64) -> Handoff {
+        invocation::signed(&self.account, handoff, wall_ms, &hex::encode((self.nonces)()))
+    }
+
+    /// Makes an order. The same number with the same content gives a fresh hand-off (an H5 address lives five minutes, a
+    /// prepay id and a code two hours); with other content it is refused. The provider moves an expiry of less than a minute
+    /// from now to one minute.
     async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError> {
         self.check_order(request)?;
         let time_expire =
             china_time(request.expires_at_ms).ok_or_else(|| not_sent("the expiry is too far in the future"))?;
-        let order = H5Order {
-            appid: &self.account.appid,
-            mchid: &self.account.mchid,
+        let order = Order {
+            parties: self.parties(),
             description: truncated(&request.description, MAX_DESCRIPTION_BYTES),
             out_trade_no: &request.out_trade_no,
             time_expire: &time_expire,
             notify_url: &request.notify_url,
             amount: OrderAmount { total: request.amount.amount_minor, currency: request.amount.currency.code() },
-            scene_info: SceneInfo {
+            scene_info: (request.method == H5).then(|| SceneInfo {
                 payer_client_ip: request.payer_ip.to_canonical().to_string(),
                 h5_info: H5Info { kind: "Wap" },
-            },
+            }),
+            payer: self.order_payer(request)?,
             attach: &request.attach,
         };
-        let answer = self.post(H5_PATH, &order).await.map_err(CallFailure::into_error)?;
-        let answer: H5Answer = read(&answer)?;
-        let handoff = Handoff::Redirect { url: self.payer_url(&answer.h5_url, &request.return_url)? };
+        let answer = self.post(&self.trade_path(&request.method), &order).await.map_err(CallFailure::into_error)?;
+        let handoff = self.handoff(request, &answer)?;
         // Orders are known by our number alone.
         Ok(Created { handoff, reference: None })
     }
@@ -352,8 +437,11 @@ impl Provider for WechatPay {
     async fn query(&self, trade: &TradeNumbers) -> Result<TradeState, ProviderError> {
         let out_trade_no = &trade.out_trade_no;
         check_trade_no(out_trade_no)?;
-        let path = format!("{TRADE_PATH}{}", in_path(out_trade_no));
-        let query = format!("mchid={}", self.account.mchid);
+        let path = self.trade_path(&format!("out-trade-no/{}", in_path(out_trade_no)));
+        let query = match self.merchant() {
+            Merchant::Own { mchid } => format!("mchid={mchid}"),
+            Merchant::Partner { sp_mchid, sub_mchid } => format!("sp_mchid={sp_mchid}&sub_mchid={sub_mchid}"),
+        };
         let answer = match self.call(Method::GET, &path, Some(&query), Vec::new()).await {
             Ok(answer) => answer,
             Err(failure) if matches!(failure.refusal(), Some("ORDER_NOT_EXIST" | "ORDERNOTEXIST")) => {
@@ -372,8 +460,8 @@ impl Provider for WechatPay {
     async fn close(&self, trade: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
         let out_trade_no = &trade.out_trade_no;
         check_trade_no(out_trade_no)?;
-        let path = format!("{TRADE_PATH}{}/close", in_path(out_trade_no));
-        let answer = match self.post(&path, &CloseOrder { mchid: &self.account.mchid }).await {
+        let path = self.trade_path(&format!("out-trade-no/{}/close", in_path(out_trade_no)));
+        let answer = match self.post(&path, &CloseOrder { merchant: self.merchant() }).await {
             Ok(answer) => answer,
             Err(failure) => {
                 return match failure.refusal() {
@@ -402,6 +490,7 @@ impl Provider for WechatPay {
         ensure((1..=total).contains(&refund), "the refund must be positive and at most what was paid")?;
         self.check_notify_url(&request.notify_url)?;
         let order = RefundOrder {
+            sub_mchid: self.account.sub_mchid.as_deref(),
             out_trade_no,
             out_refund_no,
             reason: truncated(&request.reason, MAX_REASON_BYTES),
@@ -429,7 +518,8 @@ impl Provider for WechatPay {
         let out_refund_no = &refund.out_refund_no;
         check_refund_no(out_refund_no)?;
         let path = format!("{REFUND_PATH}/{}", in_path(out_refund_no));
-        let answer = match self.call(Method::GET, &path, None, Vec::new()).await {
+        let query = self.account.sub_mchid.as_ref().map(|sub_mchid| format!("sub_mchid={sub_mchid}"));
+        let answer = match self.call(Method::GET, &path, query.as_deref(), Vec::new()).await {
             Ok(answer) => answer,
             Err(failure) if failure.refusal() == Some("RESOURCE_NOT_EXISTS") => return Ok(RefundState::NotFound.into()),
             Err(failure) => return Err(failure.into_error()),

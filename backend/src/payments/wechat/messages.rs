@@ -11,19 +11,48 @@ use serde::{Deserialize, Serialize};
 /// Offset of the time zone that the API's times are written in (China has one), in seconds.
 const CHINA_OFFSET_S: i32 = 8 * 3600;
 
-/// `POST /v3/pay/transactions/h5`
+/// Who takes a payment. A partner's orders are the partner's, for one of its merchants.
 #[derive(Serialize)]
-pub(super) struct H5Order<'a> {
-    pub appid: &'a str,
-    pub mchid: &'a str,
+#[serde(untagged)]
+pub(super) enum Parties<'a> {
+    Own { appid: &'a str, mchid: &'a str },
+    Partner { sp_appid: &'a str, sp_mchid: &'a str, sub_mchid: &'a str },
+}
+
+/// Whose trade is meant.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Merchant<'a> {
+    Own { mchid: &'a str },
+    Partner { sp_mchid: &'a str, sub_mchid: &'a str },
+}
+
+/// `POST /v3/pay/transactions/jsapi`, `h5` and `native`, and the same under `/v3/pay/partner/transactions/`
+#[derive(Serialize)]
+pub(super) struct Order<'a> {
+    #[serde(flatten)]
+    pub parties: Parties<'a>,
     pub description: &'a str,
     pub out_trade_no: &'a str,
     pub time_expire: &'a str,
     pub notify_url: &'a str,
     pub amount: OrderAmount,
-    pub scene_info: SceneInfo,
+    /// H5 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scene_info: Option<SceneInfo>,
+    /// JSAPI only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payer: Option<OrderPayer<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub attach: &'a str,
+}
+
+/// Who pays, by the service account that asked.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum OrderPayer<'a> {
+    Own { openid: &'a str },
+    Partner { sp_openid: &'a str },
 }
 
 #[derive(Serialize)]
@@ -45,21 +74,45 @@ pub(super) struct H5Info {
     pub kind: &'static str,
 }
 
-/// Answer to [`H5Order`].
+/// Answer to an H5 order.
 #[derive(Deserialize)]
 pub(super) struct H5Answer {
     pub h5_url: String,
 }
 
+/// Answer to a JSAPI order.
+#[derive(Deserialize)]
+pub(super) struct JsapiAnswer {
+    pub prepay_id: String,
+}
+
+/// Answer to a native order.
+#[derive(Deserialize)]
+pub(super) struct NativeAnswer {
+    pub code_url: String,
+}
+
+/// Answer of `/sns/oauth2/access_token`: an openid, or an error's number. The HTTP status is 200 both ways.
+#[derive(Deserialize)]
+pub(super) struct OpenidAnswer {
+    pub openid: Option<String>,
+    pub errcode: Option<i64>,
+    pub errmsg: Option<String>,
+}
+
 /// `POST /v3/pay/transactions/out-trade-no/{out_trade_no}/close`
 #[derive(Serialize)]
 pub(super) struct CloseOrder<'a> {
-    pub mchid: &'a str,
+    #[serde(flatten)]
+    pub merchant: Merchant<'a>,
 }
 
 /// `POST /v3/refund/domestic/refunds`
 #[derive(Serialize)]
 pub(super) struct RefundOrder<'a> {
+    /// In partner mode, whose money goes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub_mchid: Option<&'a str>,
     pub out_trade_no: &'a str,
     pub out_refund_no: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -77,12 +130,23 @@ pub(super) struct RefundOrderAmount {
     pub currency: &'static str,
 }
 
+/// The merchant that a message is about: `mchid` of one with an account of its own, the others in partner mode.
+#[derive(Deserialize)]
+pub(super) struct NamedMerchant {
+    pub mchid: Option<String>,
+    pub sp_mchid: Option<String>,
+    pub sub_mchid: Option<String>,
+}
+
 /// A trade, as the query answers it and as payment callbacks contain it.
 #[derive(Deserialize)]
 pub(super) struct Transaction {
-    /// Absent only from queries.
+    /// Absent only from queries, and in partner mode.
     pub appid: Option<String>,
-    pub mchid: String,
+    /// In partner mode.
+    pub sp_appid: Option<String>,
+    #[serde(flatten)]
+    pub merchant: NamedMerchant,
     pub out_trade_no: String,
     pub transaction_id: Option<String>,
     pub trade_state: String,
@@ -168,7 +232,8 @@ pub(super) struct Refund {
 /// A refund, as callbacks contain it: no appid, and the state by another name.
 #[derive(Deserialize)]
 pub(super) struct RefundNotice {
-    pub mchid: String,
+    #[serde(flatten)]
+    pub merchant: NamedMerchant,
     pub out_refund_no: String,
     pub refund_status: String,
     /// What follows is not asked for of refunds that we know.

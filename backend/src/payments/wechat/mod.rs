@@ -1,5 +1,5 @@
-//! WeChat Pay, API v3, for a merchant's own account: H5 payments, query, close, refund, their callbacks, and the daily
-//! bill.
+//! WeChat Pay, API v3, for a merchant's own account and for one of a partner's: payments within WeChat (JSAPI), in a browser
+//! (H5) and by a code (native), query, close, refund, their callbacks, and the daily bill.
 //!
 //! Enter at [`WechatPay`], made from an [`Account`]. Only the base URL and the keys differ between the real
 //! service and a sandbox: nothing here can switch verification off.
@@ -17,6 +17,8 @@ mod account;
 mod bill;
 mod callback;
 mod client;
+mod identity;
+mod invocation;
 mod messages;
 mod profile;
 pub mod signing;

@@ -5,12 +5,16 @@ use crate::{
     money::Currency,
     payments::{
         method::{HandoffKind, Method, PayerApp},
-        provider::{Calendar, CallbackAnswer, CallbackRules, Profile},
+        provider::{Calendar, CallbackAnswer, CallbackRules, DomainFile, Profile},
     },
 };
 
-/// The one way to pay so far: outside WeChat, in the phone's browser, which opens WeChat.
+/// Within WeChat: the page calls it.
+pub(super) const JSAPI: &str = "jsapi";
+/// Outside WeChat, in the phone's browser, which opens WeChat.
 pub(super) const H5: &str = "h5";
+/// A code on a screen, which WeChat's camera reads.
+pub(super) const NATIVE: &str = "native";
 /// Longest text that an order carries, in bytes.
 pub(super) const MAX_ATTACH_BYTES: usize = 128;
 
@@ -24,19 +28,29 @@ const CALLBACKS: CallbackRules = CallbackRules {
 };
 
 pub(super) fn of(account: &Credentials) -> Profile {
+    let own = format!("{} {}", account.mchid, account.appid);
     Profile {
-        identity: format!("{} {}", account.mchid, account.appid),
-        methods: vec![Method {
-            word: H5,
-            apps: &[PayerApp::Browser],
-            handoff: HandoffKind::Redirect,
-            payer_scope: None,
-        }],
+        identity: account.sub_mchid.as_ref().map_or(own.clone(), |sub_mchid| format!("{own} {sub_mchid}")),
+        methods: account.methods.iter().map(|word| method(word, account)).collect(),
         currencies: &[Currency::Cny],
         finds_by_our_number: true,
         attach_max_bytes: MAX_ATTACH_BYTES,
         has_statements: true,
         calendar: CALENDAR,
         callbacks: CALLBACKS,
+        domain_file: account
+            .domain_word
+            .as_ref()
+            .map(|word| DomainFile { name: format!("MP_verify_{word}.txt"), text: word.clone() }),
     }
+}
+
+fn method(word: &'static str, account: &Credentials) -> Method {
+    let (apps, handoff): (&[PayerApp], _) = match word {
+        JSAPI => (&[PayerApp::Wechat], HandoffKind::Invoke),
+        NATIVE => (&[PayerApp::Browser], HandoffKind::Code),
+        _ => (&[PayerApp::Browser], HandoffKind::Redirect),
+    };
+    // An openid is valid with its service account.
+    Method { word, apps, handoff, payer_scope: (word == JSAPI).then(|| account.appid.clone()) }
 }

@@ -44,7 +44,9 @@ impl WechatPay {
             .ok()
             .and_then(|days| NaiveDate::default().checked_add_days(Days::new(days)))
             .ok_or_else(|| not_sent("there is no such day"))?;
-        let query = format!("bill_date={date}&bill_type=ALL");
+        let sub_mchid = self.account.sub_mchid.as_deref();
+        let of_whom = sub_mchid.map(|sub_mchid| format!("&sub_mchid={sub_mchid}")).unwrap_or_default();
+        let query = format!("bill_date={date}&bill_type=ALL{of_whom}");
         let answer = match self.call(Method::GET, BILL_PATH, Some(&query), Vec::new()).await {
             Ok(answer) => answer,
             Err(failure) => {
@@ -61,7 +63,7 @@ impl WechatPay {
         }
         let body = self.download(&answer.download_url, &answer.hash_value).await?;
         let text = String::from_utf8(body).map_err(|_| ProviderError::Unknown("the bill is not UTF-8".into()))?;
-        let bill = bill::read(&text, &self.account.mchid).map_err(ProviderError::Unknown)?;
+        let bill = bill::read(&text, &self.account.mchid, sub_mchid).map_err(ProviderError::Unknown)?;
         Ok(Statement::Facts { facts: bill.facts, unread: bill.unread })
     }
 }

@@ -10,9 +10,10 @@ use backend::{
         Providers,
         method::{Handoff, HandoffKind, Method, PayerApp},
         provider::{
-            Calendar, CallbackAnswer, CallbackContent, CallbackError, CallbackRules, CloseOutcome, Created, Fact, Paid,
-            PaymentRequest, Profile, Provider, ProviderError, RawCallback, RefundAnswer, RefundDetails, RefundNumbers,
-            RefundRequest, RefundState, Statement, ToldTrade, TradeNumbers, TradeState, VerifiedCallback, id_of_body,
+            Calendar, CallbackAnswer, CallbackContent, CallbackError, CallbackRules, CloseOutcome, Created, DomainFile,
+            Fact, Paid, PaymentRequest, Profile, Provider, ProviderError, RawCallback, RefundAnswer, RefundDetails,
+            RefundNumbers, RefundRequest, RefundState, Statement, ToldTrade, TradeNumbers, TradeState,
+            VerifiedCallback, id_of_body,
         },
     },
 };
@@ -271,6 +272,7 @@ impl Providers for Field {
             attach_max_bytes: 128,
             has_statements: true,
             calendar: Calendar { ahead_ms: 0, day_ms: DAY_MS, ready_after_ms: 0 },
+            domain_file: Some(DomainFile { name: "MP_verify_a1B2.txt".into(), text: "a1B2".into() }),
             callbacks: CallbackRules {
                 kept_headers: &[],
                 taken: || CallbackAnswer { status: 204, content_type: "", body: String::new() },

@@ -1,13 +1,19 @@
 //! An account that can not work is told so, field by field, and keeps its secrets.
 
 use super::*;
+use crate::payments::provider::Provider;
 
 const URL: &str = "https://api.mch.weixin.qq.com";
 
 fn wrong_field(change: impl FnOnce(&mut Account)) -> String {
     let mut account = account(URL);
     change(&mut account);
-    let secrets = [account.api_v3_key.clone(), account.merchant_private_key_pem.clone()];
+    let secrets = [
+        account.api_v3_key.clone(),
+        account.merchant_private_key_pem.clone(),
+        account.app_secret.clone().unwrap_or_default(),
+        account.previous_api_v3_key.clone().unwrap_or_default(),
+    ];
     let error = wechat_of(account).err().expect("the account is wrong");
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         assert!(!error.to_string().contains(secret), "an error quotes a secret");
@@ -68,4 +74,31 @@ fn debug_shows_no_secret_and_serde_keeps_all() {
     assert_eq!(kept.merchant_private_key_pem, account.merchant_private_key_pem);
     assert_eq!(kept.api_v3_key, account.api_v3_key);
     assert_eq!(kept.platform_keys, account.platform_keys);
+}
+
+#[test]
+fn what_paying_within_wechat_needs_is_checked() {
+    let secret = || Some("0123456789abcdef0123456789abcdef".to_owned());
+    assert_eq!(wrong_field(|a| a.app_secret = Some("0123456789abcdef 123456789abcde".into())), "app_secret");
+    assert_eq!(wrong_field(|a| a.previous_api_v3_key = Some("too short".into())), "previous_api_v3_key");
+    assert_eq!(wrong_field(|a| a.methods = Some(vec!["jsapi".into()])), "app_secret");
+    assert_eq!(wrong_field(|a| a.methods = Some(vec![])), "methods");
+    assert_eq!(wrong_field(|a| a.methods = Some(vec!["h5".into(), "H5".into()])), "methods");
+    assert_eq!(wrong_field(|a| (a.app_secret, a.sub_mchid) = (secret(), Some("1900&x=1".into()))), "sub_mchid");
+    for bad in ["", "MP_verify_.txt", "MP_verify_a/b.txt", "verify_abc.txt", "MP_verify_abc.html"] {
+        assert_eq!(wrong_field(|a| a.domain_file = Some(bad.into())), "domain_file", "{bad}");
+    }
+    let shown = Account { app_secret: secret(), ..account(URL) };
+    assert!(!format!("{shown:?}").contains(&secret().unwrap()), "Debug shows a secret");
+    let file = wechat_of(Account { domain_file: Some("MP_verify_a1B2.txt".into()), ..account(URL) });
+    let file = file.unwrap().profile().domain_file.clone().unwrap();
+    assert_eq!((file.name.as_str(), file.text.as_str()), ("MP_verify_a1B2.txt", "a1B2"));
+    assert_eq!(wechat_of(account(URL)).unwrap().profile().domain_file, None);
+    // A file of an account from before these fields.
+    let mut old = serde_json::to_value(account(URL)).unwrap();
+    for field in ["app_secret", "sub_mchid", "methods", "domain_file"] {
+        old.as_object_mut().unwrap().remove(field);
+    }
+    let old: Account = serde_json::from_value(old).unwrap();
+    assert_eq!(wechat_of(old).unwrap().profile().identity, wechat_of(account(URL)).unwrap().profile().identity);
 }

@@ -77,7 +77,7 @@ fn whole() -> String {
 }
 
 fn read(text: &str) -> Bill {
-    bill::read(text, MCHID).unwrap()
+    bill::read(text, MCHID, None).unwrap()
 }
 
 fn sha1(bytes: &[u8]) -> String {
@@ -119,7 +119,7 @@ fn payments_and_refunds_are_read_by_the_columns_names() {
 #[test]
 fn a_bill_without_a_column_we_need_is_none() {
     for text in ["", "{}", "<html>", &whole().replace("商户退款单号", "退款单号")] {
-        assert!(bill::read(text, MCHID).is_err());
+        assert!(bill::read(text, MCHID, None).is_err());
     }
 }
 
@@ -152,7 +152,7 @@ fn the_public_vector_is_read() {
     let vector = &vectors["wechat_bill_all"];
     let bytes = BASE64.decode(vector["text_b64"].as_str().unwrap()).unwrap();
     assert_eq!(sha1(&bytes).to_lowercase(), vector["sha1_of_uncompressed"].as_str().unwrap());
-    let bill = bill::read(std::str::from_utf8(&bytes).unwrap(), "1921000401").unwrap();
+    let bill = bill::read(std::str::from_utf8(&bytes).unwrap(), "1921000401", None).unwrap();
     let parsed = vector["parsed"].as_array().unwrap();
     assert_eq!((bill.facts.len(), bill.unread), (parsed.len(), 0));
     for (fact, expected) in bill.facts.iter().zip(parsed) {
@@ -243,6 +243,16 @@ proptest! {
         let text = whole();
         let at = text.floor_char_boundary(at.index(text.len()));
         let rest = if cut { "" } else { &text[at..] };
-        let _ = bill::read(&format!("{}{with}{rest}", &text[..at]), MCHID);
+        let _ = bill::read(&format!("{}{with}{rest}", &text[..at]), MCHID, None);
     }
+}
+
+#[test]
+fn a_partner_reads_the_lines_of_its_merchant_only() {
+    let text = whole();
+    let line = text.lines().nth(1).unwrap();
+    let sub_mchid = line.split(",`").nth(3).unwrap().trim();
+    let of = |sub_mchid: &str| bill::read(&format!("{HEADER}\n{line}"), MCHID, Some(sub_mchid)).unwrap();
+    assert_eq!((of(sub_mchid).facts.len(), of(sub_mchid).unread), (1, 0));
+    assert_eq!((of("1900000110").facts.len(), of("1900000110").unread), (0, 1), "another's is told of");
 }

@@ -370,3 +370,58 @@ proptest! {
         let _ = verify_signed(body_of(event, "", &seal(API_V3_KEY, RESOURCE_NONCE, "", &bytes)).as_bytes());
     }
 }
+
+#[test]
+fn a_partners_callbacks_name_its_merchant() {
+    let sub_mchid = "1900000109";
+    let url = "https://api.mch.weixin.qq.com";
+    let partner = wechat_of(Account { sub_mchid: Some(sub_mchid.into()), ..account(url) }).unwrap();
+    let content = |event_type: &str, plaintext: &Value| {
+        let body = body(event_type, plaintext);
+        let headers = platform_headers(&keys().platform, PLATFORM_KEY_ID, NOW_S, body.as_bytes());
+        partner.verify_callback(RawCallback { headers: &headers, body: body.as_bytes() }, NOW_MS).unwrap().content
+    };
+    let parties = |mut plaintext: Value, appid: bool| {
+        let object = plaintext.as_object_mut().unwrap();
+        object.remove("appid");
+        object.remove("mchid");
+        if appid {
+            object.insert("sp_appid".into(), json!(APPID));
+        }
+        object.insert("sp_mchid".into(), json!(MCHID));
+        object.insert("sub_mchid".into(), json!(sub_mchid));
+        plaintext
+    };
+    let paid = parties(transaction(), true);
+    let back = parties(refund("SUCCESS"), false);
+    assert!(matches!(content("TRANSACTION.SUCCESS", &paid), CallbackContent::Facts(_)));
+    assert!(matches!(content("REFUND.SUCCESS", &back), CallbackContent::Facts(_)));
+    for field in ["sp_appid", "sp_mchid", "sub_mchid"] {
+        let mut other = paid.clone();
+        other[field] = json!("1900000110");
+        assert!(matches!(content("TRANSACTION.SUCCESS", &other), CallbackContent::Foreign(_)), "{field}");
+        other.as_object_mut().unwrap().remove(field);
+        assert!(matches!(content("TRANSACTION.SUCCESS", &other), CallbackContent::NotUnderstood(_)), "{field}");
+    }
+    let mut other = back;
+    other["sub_mchid"] = json!("1900000110");
+    assert!(matches!(content("REFUND.SUCCESS", &other), CallbackContent::Foreign(_)));
+    // And what is for one with an account of its own is none of a partner's.
+    assert!(!matches!(content("TRANSACTION.SUCCESS", &transaction()), CallbackContent::Facts(_)));
+}
+
+#[test]
+fn while_the_api_v3_key_changes_both_open_callbacks() {
+    const BEFORE: &str = "before-56789abcdefghijklmnopqrst";
+    let url = "https://api.mch.weixin.qq.com";
+    let (aad, text) = ("transaction", transaction().to_string());
+    let is_opened = |account: Account, key: &str| {
+        let body = body_of("TRANSACTION.SUCCESS", aad, &seal(key, RESOURCE_NONCE, aad, text.as_bytes()));
+        let headers = platform_headers(&keys().platform, PLATFORM_KEY_ID, NOW_S, body.as_bytes());
+        let raw = RawCallback { headers: &headers, body: body.as_bytes() };
+        wechat_of(account).unwrap().verify_callback(raw, NOW_MS).is_ok()
+    };
+    let both = || Account { previous_api_v3_key: Some(BEFORE.into()), ..account(url) };
+    assert!(is_opened(both(), API_V3_KEY) && is_opened(both(), BEFORE));
+    assert!(is_opened(account(url), API_V3_KEY) && !is_opened(account(url), BEFORE));
+}

@@ -11,11 +11,11 @@ use crate::payments::provider::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const TRADE: &str = "CW2026112312345678";
+pub(super) const TRADE: &str = "CW2026112312345678";
 const H5_URL: &str =
     "https://wx.tenpay.com/cgi-bin/mmpayweb-bin/checkmweb?prepay_id=wx2016121516420242444321&package=1";
 
-fn payment() -> PaymentRequest {
+pub(super) fn payment() -> PaymentRequest {
     PaymentRequest {
         out_trade_no: TRADE.into(),
         method: "h5".into(),
@@ -30,15 +30,15 @@ fn payment() -> PaymentRequest {
     }
 }
 
-fn trade(out_trade_no: &str) -> TradeNumbers {
+pub(super) fn trade(out_trade_no: &str) -> TradeNumbers {
     TradeNumbers { out_trade_no: out_trade_no.into(), reference: None, provider_txn_id: None }
 }
 
-fn refund_numbers(out_refund_no: &str) -> RefundNumbers {
+pub(super) fn refund_numbers(out_refund_no: &str) -> RefundNumbers {
     RefundNumbers { trade: trade(TRADE), out_refund_no: out_refund_no.into(), reference: None }
 }
 
-fn refund() -> RefundRequest {
+pub(super) fn refund() -> RefundRequest {
     RefundRequest {
         numbers: refund_numbers("R-1@a"),
         refund_minor: 40,
@@ -58,7 +58,7 @@ fn transaction(state: &str) -> Value {
     })
 }
 
-fn refund_answer(status: &str) -> Value {
+pub(super) fn refund_answer(status: &str) -> Value {
     json!({
         "refund_id": "503000", "out_refund_no": "R-1@a", "transaction_id": "4200001", "out_trade_no": TRADE,
         "channel": "ORIGINAL", "status": status, "amount": {"total": 100, "refund": 40, "currency": "CNY"},
@@ -66,7 +66,7 @@ fn refund_answer(status: &str) -> Value {
 }
 
 /// Checks a request's signature as the provider does, and gives its body.
-fn check_signature(request: &Received) -> Value {
+pub(super) fn check_signature(request: &Received) -> Value {
     let authorization = request.header("authorization").unwrap();
     let fields = authorization.strip_prefix("WECHATPAY2-SHA256-RSA2048 ").unwrap();
     let field = |name: &str| {
@@ -101,7 +101,7 @@ async fn refund_with(reply: Reply) -> Result<RefundAnswer, ProviderError> {
 }
 
 #[track_caller]
-fn refused_with<T: std::fmt::Debug>(answer: Result<T, ProviderError>, expected: &str) {
+pub(super) fn refused_with<T: std::fmt::Debug>(answer: Result<T, ProviderError>, expected: &str) {
     match answer {
         Err(ProviderError::Refused { code, .. }) => assert_eq!(code, expected),
         other => panic!("{other:?}"),

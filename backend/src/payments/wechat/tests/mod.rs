@@ -6,6 +6,7 @@ mod account;
 mod bill;
 mod callback;
 mod client;
+mod orders;
 mod server;
 
 use super::*;
@@ -71,7 +72,13 @@ fn account(base_url: &str) -> Account {
         merchant_serial: MERCHANT_SERIAL.into(),
         merchant_private_key_pem: private_pem(&keys().merchant),
         api_v3_key: API_V3_KEY.into(),
+        previous_api_v3_key: None,
         platform_keys: vec![PlatformKey { id: PLATFORM_KEY_ID.into(), pem: public_pem(&keys().platform) }],
+        app_secret: None,
+        sub_mchid: None,
+        methods: None,
+        authorize_base_url: None,
+        domain_file: None,
     }
 }
 
