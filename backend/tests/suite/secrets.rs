@@ -171,10 +171,16 @@ async fn a_merchant_account_that_cannot_work_is_refused_by_field() {
         assert!(sentence.contains(field), "{field}: {sentence}");
         assert!(!sentence.contains("secret words") && !sentence.contains("0123456789abcdef"), "{sentence}");
     }
-    for (provider, config) in [("wechat", "no json"), ("paypal", "{}"), ("", "")] {
+    for (provider, config, part) in [
+        ("wechat", "no json", "line 1"),
+        ("alipay", "{}", "base_url"),
+        ("paypal", "{}", "known: alipay, wechat"),
+        ("", "", "known: alipay, wechat"),
+    ] {
         let refused =
             merchant::set_merchant_account(&app.backend, &system(), app.shop.operator_id, provider, config).await;
-        assert!(matches!(refused, Err(Error::Invalid { field: "merchant account", .. })), "{provider}");
+        let Err(error @ Error::Invalid { field: "merchant account", .. }) = refused else { panic!("{refused:?}") };
+        assert!(error.to_string().contains(part), "{provider}: {error}");
     }
     assert_eq!(app.number_of("SELECT COUNT(*) FROM merchant_accounts").await, 1);
     // The account there was still takes payments.
