@@ -1,7 +1,7 @@
 //! What a merchant enters, and its check: a wrong field is named before the account is used.
 
 use super::messages::NamedMerchant;
-use super::profile;
+use super::methods::{H5, JSAPI, NATIVE};
 use super::signing::{ApiV3Key, PlatformKeys, Signer, VerifyingKey, same_key_id};
 use crate::payments::entered::{AccountError, base_url, identifier, wrong};
 use serde::{Deserialize, Serialize};
@@ -216,9 +216,9 @@ fn is_app_secret(secret: &str) -> bool {
 /// The ways to pay that an account offers.
 fn methods(account: &Account) -> Result<Vec<&'static str>, AccountError> {
     const FIELD: &str = "methods";
-    let known = [profile::JSAPI, profile::H5, profile::NATIVE];
+    let known = [JSAPI, H5, NATIVE];
     let Some(granted) = &account.methods else {
-        let without_secret = |method: &&str| account.app_secret.is_some() || *method != profile::JSAPI;
+        let without_secret = |method: &&str| account.app_secret.is_some() || *method != JSAPI;
         return Ok(known.into_iter().filter(without_secret).collect());
     };
     if let Some(other) = granted.iter().find(|method| !known.contains(&method.as_str())) {
@@ -230,7 +230,7 @@ fn methods(account: &Account) -> Result<Vec<&'static str>, AccountError> {
     if granted.is_empty() {
         return wrong(FIELD, "name at least one of jsapi, h5 and native, or leave it out to offer them all");
     }
-    if account.app_secret.is_none() && granted.iter().any(|method| method == profile::JSAPI) {
+    if account.app_secret.is_none() && granted.iter().any(|method| method == JSAPI) {
         return wrong(
             "app_secret",
             "jsapi needs to know who pays: enter the service account's app secret, or take jsapi off the methods",

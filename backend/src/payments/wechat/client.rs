@@ -7,7 +7,8 @@ use super::messages::{
     Parties, Refund, RefundOrder, RefundOrderAmount, SceneInfo, Transaction, china_time, json_fault, refund_state,
     truncated,
 };
-use super::profile::{self, H5, JSAPI, MAX_ATTACH_BYTES, NATIVE};
+use super::methods::{H5, JSAPI, NATIVE};
+use super::profile::{self, MAX_ATTACH_BYTES};
 use super::signing::verify_platform_signature;
 use super::{identity, invocation};
 use crate::money::Currency;

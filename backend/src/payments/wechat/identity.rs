@@ -3,7 +3,7 @@
 
 use super::account::Credentials;
 use super::messages::OpenidAnswer;
-use super::profile::JSAPI;
+use super::methods::JSAPI;
 use crate::payments::{
     http::{fault, json_fault, read_limited, truncated},
     method::{Method, Payer},

@@ -20,6 +20,7 @@ mod client;
 mod identity;
 mod invocation;
 mod messages;
+mod methods;
 mod profile;
 pub mod signing;
 mod statement;

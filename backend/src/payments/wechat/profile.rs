@@ -1,6 +1,7 @@
 //! What holds of every WeChat Pay account, and of one.
 
 use super::account::Credentials;
+use super::methods::{JSAPI, NATIVE};
 use crate::{
     money::Currency,
     payments::{
@@ -9,12 +10,6 @@ use crate::{
     },
 };
 
-/// Within WeChat: the page calls it.
-pub(super) const JSAPI: &str = "jsapi";
-/// Outside WeChat, in the phone's browser, which opens WeChat.
-pub(super) const H5: &str = "h5";
-/// A code on a screen, which WeChat's camera reads.
-pub(super) const NATIVE: &str = "native";
 /// Longest text that an order carries, in bytes.
 pub(super) const MAX_ATTACH_BYTES: usize = 128;
 
