@@ -109,8 +109,9 @@ pub(crate) async fn ways_of(ctx: &Context, machine: &machine::Model, currency: C
             ways.all.push(Way { account, provider, method });
         }
     }
-    // Stable: of those that hand over alike, in the order of their words.
-    ways.all.sort_by_key(|way| way.method.handoff);
+    // Stable: of those that hand over alike, the account that was there first, so that another one changes nothing for who
+    // does not choose; then in the order of their words.
+    ways.all.sort_by_key(|way| (way.method.handoff, way.account.id));
     Ok(ways)
 }
 
