@@ -1,7 +1,7 @@
 //! The only place of this crate that reads the wall clock. Times are Unix milliseconds; what goes on the wire is
 //! RFC 3339 in China's time, whole seconds, as WeChat Pay writes it.
 
-use chrono::{DateTime, FixedOffset, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 
 const CHINA_OFFSET_S: i32 = 8 * 3600;
 
@@ -20,9 +20,21 @@ pub(crate) fn china_day(unix_ms: i64) -> String {
     china(unix_ms).format("%Y%m%d").to_string()
 }
 
-/// A time as bills write it: `2018-06-08 10:34:56`.
+/// A time as bills and Alipay write it: `2018-06-08 10:34:56`.
 pub(crate) fn china_text(unix_ms: i64) -> String {
     china(unix_ms).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A time with milliseconds, `2018-06-08 10:34:56.789`, as Alipay writes that of a refund.
+pub(crate) fn china_millis(unix_ms: i64) -> String {
+    china(unix_ms).format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+/// Reads what [`china_text`] writes, and nothing else; in Unix milliseconds.
+pub(crate) fn china_moment_of(text: &str) -> Option<i64> {
+    let moment = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?;
+    let unix_ms = moment.and_utc().timestamp_millis().checked_sub(i64::from(CHINA_OFFSET_S) * 1000)?;
+    (china_text(unix_ms) == text).then_some(unix_ms)
 }
 
 /// The first moment of a day in China, in Unix milliseconds.

@@ -1,4 +1,4 @@
-//! The payment providers' side, simulated strictly: at present WeChat Pay, API v3.
+//! The payment providers' side, simulated strictly: WeChat Pay, API v3, and Alipay.
 //!
 //! What it is: an HTTP server that makes its own keys, verifies each request as the provider does, keeps orders and
 //! refunds, tells a merchant who a payer is, shows the payer a payment page, sends signed and sealed callbacks until they are accepted, and writes daily
@@ -19,6 +19,7 @@
 //! - No lock is held over an await.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod alipay;
 mod clock;
 pub mod crypto;
 mod faults;
@@ -36,6 +37,8 @@ use poem::web::{LocalAddr, RemoteAddr};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+pub use alipay::AlipayTradeView;
+pub use alipay::account::AlipayAccount;
 pub use faults::{Fault, FaultFrequency, FaultPlan, MAX_DUPLICATES};
 pub use wechat::account::Merchant;
 pub use wechat::book::RefundStatus;
@@ -43,6 +46,7 @@ pub use wechat::callbacks::CallbackCounts;
 pub use wechat::requests::TradeKind;
 pub use wechat::trades::PayError;
 
+use alipay::Alipay;
 use clock::now_ms;
 use wechat::Provider;
 use wechat::book::{Order, OrderState, Refund};
@@ -118,6 +122,7 @@ pub enum StartError {
 /// A running sandbox. Dropped without [`Sandbox::shutdown`], it ends all the same, only less politely.
 pub struct Sandbox {
     provider: Arc<Provider>,
+    alipay: Arc<Alipay>,
     local_addr: SocketAddr,
     server: JoinHandle<()>,
 }
@@ -176,10 +181,14 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
         Some(host) => format!("http://{host}:{}", local_addr.port()),
         None => base_url.clone(),
     };
-    let opening = tokio::task::spawn_blocking(move || Provider::open(&config, base_url, public_url));
-    let provider = Arc::new(opening.await.map_err(|_| StartError::Runtime)??);
+    let opening = tokio::task::spawn_blocking(move || {
+        let provider = Provider::open(&config, base_url, public_url)?;
+        let alipay = Alipay::open(&config, &provider)?;
+        Ok::<_, StartError>((Arc::new(provider), Arc::new(alipay)))
+    });
+    let (provider, alipay) = opening.await.map_err(|_| StartError::Runtime)??;
     let stop = provider.stopping();
-    let app = provider.routes();
+    let app = alipay.add_to(provider.routes());
     let server = Server::new_with_acceptor(PromptAcceptor { listener, local_addr });
     let server = tokio::spawn(async move {
         let stopped = async move { stop.cancelled().await };
@@ -188,7 +197,8 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
         }
     });
     provider.resume();
-    Ok(Sandbox { provider, local_addr, server })
+    alipay.resume();
+    Ok(Sandbox { provider, alipay, local_addr, server })
 }
 
 /// Where this machine reaches an address that listens everywhere.
@@ -220,6 +230,49 @@ impl Sandbox {
     /// The merchant this sandbox serves.
     pub fn merchant(&self) -> Merchant {
         self.provider.account.merchant()
+    }
+
+    /// The merchant's app with Alipay.
+    pub fn alipay(&self) -> AlipayAccount {
+        self.alipay.account.handed_out(self.base_url())
+    }
+
+    /// The payer pays by Alipay, as on the cashier's page: an order whose page was opened or whose code was made.
+    ///
+    /// # Errors
+    /// See [`PayError`].
+    pub fn approve_alipay(&self, out_trade_no: &str) -> Result<(), PayError> {
+        self.alipay.pay(out_trade_no)
+    }
+
+    /// The payer declines, as on the cashier's page: from then on there is a trade, and it stays payable.
+    ///
+    /// # Errors
+    /// See [`PayError`].
+    pub fn decline_alipay(&self, out_trade_no: &str) -> Result<(), PayError> {
+        alipay::trades::decline(&mut self.alipay.book(), out_trade_no, now_ms())
+    }
+
+    /// Somebody gives back a part of a trade, or all of it, in Alipay's console: past the merchant's server, which is told
+    /// by a notice. Gives the number that Alipay makes up for it.
+    ///
+    /// # Errors
+    /// Says why Alipay refuses.
+    pub fn refund_alipay_in_console(&self, out_trade_no: &str, refund_fen: i64) -> Result<String, String> {
+        self.alipay.refund_in_console(out_trade_no, refund_fen).map_err(|error| error.sub_msg)
+    }
+
+    /// The time for refunds of a paid trade has passed: it becomes TRADE_FINISHED, and a notice tells so.
+    ///
+    /// # Errors
+    /// Says why it cannot.
+    pub fn finish_alipay(&self, out_trade_no: &str) -> Result<(), String> {
+        self.alipay.finish(out_trade_no).map_err(|error| error.sub_msg)
+    }
+
+    /// One trade of Alipay's, or the offer of one.
+    pub fn alipay_trade(&self, out_trade_no: &str) -> Option<AlipayTradeView> {
+        self.alipay.view(out_trade_no)
     }
 
     /// Another merchant of the same provider, whose callbacks are foreign to the first. Its keys are made at the first

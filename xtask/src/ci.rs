@@ -151,7 +151,14 @@ pub fn browser(files: &[&str]) -> Result<()> {
     let dir = setup::browser_tests();
     let screenshots = target().join("screenshots");
     fs::create_dir_all(&screenshots).with_context(|| format!("cannot make {}", screenshots.display()))?;
-    let all = ["consumer.test.mjs", "wechat.test.mjs", "module.test.mjs", "operator.test.mjs", "outage.test.mjs"];
+    let all = [
+        "consumer.test.mjs",
+        "wechat.test.mjs",
+        "alipay.test.mjs",
+        "module.test.mjs",
+        "operator.test.mjs",
+        "outage.test.mjs",
+    ];
     Program::new("node")
         // One file after another: each has a demo and a browser of its own.
         .args(&["--test", "--test-reporter=spec", "--test-concurrency=1"])

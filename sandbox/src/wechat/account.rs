@@ -248,7 +248,7 @@ fn random_serial() -> Result<String, CryptoError> {
 }
 
 /// Writes to a new file that only its owner may read, whole or not at all.
-fn write_private(path: &Path, secrets: &Secrets) -> std::io::Result<()> {
+pub(crate) fn write_private(path: &Path, secrets: &impl Serialize) -> std::io::Result<()> {
     let part = path.with_extension("part");
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);

@@ -342,7 +342,7 @@ impl Book {
 }
 
 /// Makes a file that only its owner may read, empty.
-fn create_private(path: &Path) -> std::io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

@@ -12,7 +12,7 @@ pub(crate) mod callbacks;
 mod console;
 mod errors;
 mod oauth;
-mod page;
+pub(crate) mod page;
 mod partner;
 pub(crate) mod requests;
 pub(crate) mod trades;
@@ -49,7 +49,7 @@ pub(crate) struct Provider {
     pub(crate) base_url: String,
     /// Where payers find the pages.
     pub(crate) public_url: String,
-    pub(crate) faults: FaultPlan,
+    pub(crate) faults: Arc<FaultPlan>,
     pub(crate) account: Account,
     pub(crate) tally: Tally,
     /// Made when it is first needed: its keys take as long as all the rest of a start.
@@ -86,7 +86,7 @@ impl Provider {
         Ok(Self {
             base_url,
             public_url,
-            faults: FaultPlan::new(config.seed),
+            faults: Arc::new(FaultPlan::new(config.seed)),
             account,
             tally: Tally::default(),
             second_account,
@@ -273,6 +273,11 @@ impl Provider {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// What runs in the background until [`Provider::stop`].
+    pub(crate) fn tasks(&self) -> TaskTracker {
+        self.tasks.clone()
     }
 
     pub(crate) fn stopping(&self) -> CancellationToken {

@@ -112,9 +112,11 @@ async fn take_decision(provider: &Arc<Provider>, kind: TradeKind, request: Reque
 #[poem::handler]
 pub(crate) fn about() -> Response {
     let main = r#"<h1>支付沙箱</h1>
-<p lang="en">A payment provider's sandbox: it answers like WeChat Pay, and moves no money.</p>
+<p lang="en">A payment provider's sandbox: it answers like WeChat Pay and Alipay, and moves no money.</p>
 <a class="yes" href="/console">商户平台 <span lang="en">Merchant console</span></a>
-<a class="yes" href="/native/scan">扫一扫 <span lang="en">Scan a QR code</span></a>"#;
+<a class="yes" href="/native/scan">扫一扫 <span lang="en">Scan a QR code</span></a>
+<a class="yes" href="/alipay/console">支付宝商家平台 <span lang="en">Alipay merchant console</span></a>
+<a class="yes" href="/alipay/scan">支付宝扫一扫 <span lang="en">Scan with Alipay</span></a>"#;
     page(StatusCode::OK, "支付沙箱", main)
 }
 
@@ -193,7 +195,7 @@ fn decide(provider: &Arc<Provider>, kind: TradeKind, form: &Decision) -> Respons
     }
 }
 
-fn refusal(error: PayError, back: Option<&str>) -> Response {
+pub(crate) fn refusal(error: PayError, back: Option<&str>) -> Response {
     let (status, zh, en) = match error {
         PayError::NotFound => (StatusCode::NOT_FOUND, "没有这笔订单", "There is no such order."),
         PayError::AlreadyPaid => (StatusCode::OK, "订单已支付", "This order is paid already."),
@@ -237,7 +239,7 @@ pub(crate) fn page(status: StatusCode, title: &str, main: &str) -> Response {
 }
 
 /// The address, if a browser may be sent there: http or https, whole.
-fn web_address(address: &str) -> Option<String> {
+pub(crate) fn web_address(address: &str) -> Option<String> {
     let url = reqwest::Url::parse(address).ok()?;
     ["http", "https"].contains(&url.scheme()).then(|| url.to_string())
 }

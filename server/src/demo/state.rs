@@ -14,11 +14,12 @@ use backend::{
     ids::OperatorId,
     machines::shapes::PriceChange,
     money::Currency,
-    payments::wechat,
+    payments::{accounts::merchant_accounts, wechat},
     zones::Zone,
 };
 use protocol::{ModuleId, ModuleSecret};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::path::Path;
 
 /// Who sets the demo up.
@@ -137,6 +138,7 @@ impl State {
             }
         };
         merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &account(sandbox)?).await?;
+        set_alipay(backend, operator_id, sandbox).await?;
         let mut machines = vec![];
         for (number, identity) in self.modules.iter().enumerate() {
             let (name, site, prices) = machine(number);
@@ -216,6 +218,29 @@ async fn add_machine(
     )
     .await?;
     Ok(code)
+}
+
+/// An account with Alipay, too, where payers are on this machine: their browsers go to the same address as our calls, and to
+/// that of a sandbox no others get. An earlier demo's account is switched off then.
+async fn set_alipay(backend: &backend::Context, operator_id: OperatorId, sandbox: &sandbox::Sandbox) -> Result<()> {
+    let is_reached = sandbox.public_url() == sandbox.base_url();
+    if is_reached {
+        let account = sandbox.alipay();
+        let account = json!({
+            "base_url": account.base_url,
+            "app_id": account.app_id,
+            "seller_id": account.seller_id,
+            "app_private_key_pem": account.app_private_key_pem,
+            "alipay_public_keys": [account.alipay_public_key_pem],
+        });
+        merchant::set_merchant_account(backend, &system(), operator_id, "alipay", &account.to_string()).await?;
+    }
+    for known in merchant_accounts(backend, &system(), Some(operator_id)).await? {
+        if known.provider == "alipay" && known.active != is_reached {
+            merchant::switch_account(backend, &system(), known.account_id, is_reached).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The provider's side hands out an account; ours takes it as an operator would enter it.

@@ -1,0 +1,127 @@
+//! The merchant's app with Alipay: what open.alipay.com hands out, and the keys of both sides.
+
+use std::path::Path;
+
+use rcgen::{KeyPair, PKCS_RSA_SHA256};
+use serde::{Deserialize, Serialize};
+
+use crate::StartError;
+use crate::crypto::{CryptoError, Signer, Verifier};
+use crate::faults::hash;
+use crate::wechat::account::write_private;
+
+const FILE: &str = "alipay-app.json";
+
+/// What a merchant enters of its app with Alipay, and nothing more.
+#[derive(Clone)]
+pub struct AlipayAccount {
+    /// Where the gateway is, for the merchant's server and for payers' browsers: what stands for
+    /// `https://openapi.alipay.com`.
+    pub base_url: String,
+    /// The app: 16 digits that begin with 2021.
+    pub app_id: String,
+    /// The merchant: 16 digits that begin with 2088.
+    pub seller_id: String,
+    /// The app's private key, PKCS #8 in PEM.
+    pub app_private_key_pem: String,
+    /// The key that Alipay signs with, a `PUBLIC KEY` in PEM.
+    pub alipay_public_key_pem: String,
+}
+
+impl std::fmt::Debug for AlipayAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AlipayAccount")
+            .field("base_url", &self.base_url)
+            .field("app_id", &self.app_id)
+            .field("seller_id", &self.seller_id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Secrets {
+    app_id: String,
+    seller_id: String,
+    app_private_key_pem: String,
+    app_public_key_pem: String,
+    alipay_private_key_pem: String,
+    alipay_public_key_pem: String,
+}
+
+/// The app, with the keys ready to use.
+pub(crate) struct Account {
+    secrets: Secrets,
+    pub(crate) app_verifier: Verifier,
+    pub(crate) alipay_signer: Signer,
+    /// Signs what Alipay did not: the app's key is one that is none of Alipay's.
+    pub(crate) other_signer: Signer,
+}
+
+impl Account {
+    /// Reads the app from `dir`, or makes it (and writes it there). Blocking: two RSA keys are made.
+    pub(crate) fn load_or_create(dir: Option<&Path>, seed: u64) -> Result<Self, StartError> {
+        let Some(path) = dir.map(|dir| dir.join(FILE)) else {
+            return Ok(Self::ready(Secrets::create(seed)?)?);
+        };
+        if path.exists() {
+            let text = std::fs::read(&path).map_err(|source| StartError::Data { path: path.clone(), source })?;
+            let secrets = serde_json::from_slice(&text)
+                .map_err(|error| StartError::Malformed { path: path.clone(), line: error.line() })?;
+            return Ok(Self::ready(secrets)?);
+        }
+        let secrets = Secrets::create(seed)?;
+        write_private(&path, &secrets).map_err(|source| StartError::Data { path, source })?;
+        Ok(Self::ready(secrets)?)
+    }
+
+    fn ready(secrets: Secrets) -> Result<Self, CryptoError> {
+        Ok(Self {
+            app_verifier: Verifier::from_public_key_pem(&secrets.app_public_key_pem)?,
+            alipay_signer: Signer::from_pkcs8_pem(&secrets.alipay_private_key_pem)?,
+            other_signer: Signer::from_pkcs8_pem(&secrets.app_private_key_pem)?,
+            secrets,
+        })
+    }
+
+    pub(crate) fn app_id(&self) -> &str {
+        &self.secrets.app_id
+    }
+
+    pub(crate) fn seller_id(&self) -> &str {
+        &self.secrets.seller_id
+    }
+
+    pub(crate) fn handed_out(&self, base_url: &str) -> AlipayAccount {
+        let secrets = &self.secrets;
+        AlipayAccount {
+            base_url: base_url.to_owned(),
+            app_id: secrets.app_id.clone(),
+            seller_id: secrets.seller_id.clone(),
+            app_private_key_pem: secrets.app_private_key_pem.clone(),
+            alipay_public_key_pem: secrets.alipay_public_key_pem.clone(),
+        }
+    }
+}
+
+impl Secrets {
+    fn create(seed: u64) -> Result<Self, CryptoError> {
+        let digits = |what: &str| hash(seed, what) % 1_000_000_000_000;
+        let keys = std::thread::scope(|scope| {
+            let makers = [(); 2].map(|()| scope.spawn(|| KeyPair::generate_for(&PKCS_RSA_SHA256)));
+            makers.map(|maker| match maker.join() {
+                Ok(Ok(key)) => Ok(key),
+                _ => Err(CryptoError::System("RSA key generation")),
+            })
+        });
+        let [app_key, alipay_key] = keys;
+        let (app_key, alipay_key) = (app_key?, alipay_key?);
+        Ok(Self {
+            app_id: format!("2021{:012}", digits("alipay app")),
+            seller_id: format!("2088{:012}", digits("alipay seller")),
+            app_private_key_pem: app_key.serialize_pem(),
+            app_public_key_pem: app_key.public_key_pem(),
+            alipay_private_key_pem: alipay_key.serialize_pem(),
+            alipay_public_key_pem: alipay_key.public_key_pem(),
+        })
+    }
+}
