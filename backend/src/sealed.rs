@@ -20,6 +20,9 @@ pub enum KeyCheck {
 
 /// Holds a key against what is sealed in a store, which need not be migrated. To be asked before a key is made, and before
 /// anything is sealed with it.
+///
+/// # Errors
+/// `Store`.
 pub async fn check_key(db: &Db, key: Option<[u8; 32]>) -> Result<KeyCheck> {
     let Some((purpose, sealed)) = anything_sealed(db).await? else { return Ok(KeyCheck::NothingSealed) };
     let Some(key) = key else { return Ok(KeyCheck::Missing) };
@@ -65,6 +68,9 @@ impl Seal {
     }
 
     /// Opens what [`Seal::seal`] made for the same purpose.
+    ///
+    /// # Errors
+    /// `Sealed` if it was sealed with another key or for another purpose, or is damaged.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(Error::Sealed)?;
         let mut plain = sealed.to_vec();

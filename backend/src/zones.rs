@@ -36,6 +36,9 @@ pub enum Period {
 
 impl Zone {
     /// Reads an IANA name like `Europe/Berlin`. The error names zones that may have been meant.
+    ///
+    /// # Errors
+    /// `Invalid` as said.
     pub fn parse(name: &str) -> Result<Self> {
         // The database reads names in any case; stored is how it writes them.
         let found = TimeZone::get(name.trim()).ok().filter(|zone| zone.iana_name().is_some() && !zone.is_unknown());

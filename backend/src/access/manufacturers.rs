@@ -49,6 +49,9 @@ pub async fn manufacturers(ctx: &Context, actor: &Actor) -> Result<Vec<Manufactu
 }
 
 /// Checks the MQTT password of a manufacturer's tool; gives what it may read. `None` if it is wrong.
+///
+/// # Errors
+/// `Store`; `Busy` if too many passwords are being checked.
 pub async fn manufacturers_tool(ctx: &Context, slug: &str, password: &str) -> Result<Option<MqttReading>> {
     let found = Entity::find().filter(Column::Slug.eq(slug)).one(ctx.db.read()).await?;
     // As for integrators: of exactly this one.

@@ -63,6 +63,9 @@ pub async fn find_member(ctx: &Context, actor: &Actor, operator_id: OperatorId, 
 
 /// Emits a live event for each operator whose members changed since the last call, in any process. To be called
 /// periodically.
+///
+/// # Errors
+/// `Store`.
 pub async fn broadcast_member_changes(ctx: &Context, seen: &mut MemberVersionsSeen) -> Result<()> {
     let now: BTreeMap<OperatorId, i64> = operator::Entity::find()
         .select_only()

@@ -29,6 +29,9 @@ pub enum Relation {}
 
 impl Model {
     /// Where its days begin.
+    ///
+    /// # Errors
+    /// `Unknown` if the stored name is no time zone of this version's.
     pub fn zone(&self) -> Result<Zone> {
         Zone::parse(&self.time_zone).map_err(|_| Error::Unknown { what: "time zone", value: self.time_zone.clone() })
     }

@@ -78,6 +78,9 @@ fn topics_of(slug: &str) -> String {
 }
 
 /// Checks e-mail and password, at the same cost whether or not the member exists. `NotFound("member")` if wrong.
+///
+/// # Errors
+/// `NotFound` as said; `Busy` if too many passwords are being checked; `Store`.
 pub async fn sign_in(ctx: &Context, email: &str, password: &str) -> Result<Member> {
     let email = email.trim().to_lowercase();
     let found = member::Entity::find().filter(member::Column::Email.eq(&email)).one(ctx.db.read()).await?;
@@ -91,6 +94,9 @@ pub async fn sign_in(ctx: &Context, email: &str, password: &str) -> Result<Membe
 }
 
 /// A member by number (from a session); `NotFound` once the member is gone.
+///
+/// # Errors
+/// `NotFound` as said; `Store`.
 pub async fn member(ctx: &Context, member_id: MemberId) -> Result<Member> {
     let member = member::Entity::find_by_id(member_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("member"))?;
     member_of_row(ctx, member).await
@@ -112,6 +118,9 @@ async fn member_of_row(ctx: &Context, member: member::Model) -> Result<Member> {
 }
 
 /// Checks a member's e-mail and password at the MQTT broker; gives what the member may read. `None` if they are wrong.
+///
+/// # Errors
+/// `Busy` if too many passwords are being checked; `Store`.
 pub async fn mqtt_member(ctx: &Context, email: &str, password: &str) -> Result<Option<MqttMember>> {
     let member = match sign_in(ctx, email, password).await {
         Ok(member) => member,
@@ -136,6 +145,9 @@ fn topics_for(member: &Member) -> Vec<String> {
 }
 
 /// The fingerprints that some passwords have now, without the owners who have none.
+///
+/// # Errors
+/// `Store`.
 pub async fn fingerprints(ctx: &Context, of: PasswordOwners) -> Result<Fingerprints> {
     let operators =
         operator::Entity::find().filter(operator::Column::Slug.is_in(of.integrators)).all(ctx.db.read()).await?;
@@ -153,6 +165,9 @@ pub async fn fingerprints(ctx: &Context, of: PasswordOwners) -> Result<Fingerpri
 }
 
 /// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
+///
+/// # Errors
+/// `Busy` if too many passwords are being checked; `Store`.
 pub async fn integrator(ctx: &Context, slug: &str, password: &str) -> Result<Option<MqttReading>> {
     MqttReading::of(password, integrator_hash(ctx, slug).await?, topics_of(slug)).await
 }
@@ -165,6 +180,9 @@ async fn integrator_hash(ctx: &Context, slug: &str) -> Result<Option<String>> {
 }
 
 /// A web session's data, if it is there and not expired.
+///
+/// # Errors
+/// `Store`.
 pub async fn load_session(ctx: &Context, id: &str) -> Result<Option<String>> {
     Ok(session::Entity::find_by_id(id).filter(not_expired(ctx)).one(ctx.db.read()).await?.map(|session| session.data))
 }
@@ -179,6 +197,9 @@ fn not_expired(ctx: &Context) -> sea_orm::Condition {
 }
 
 /// Stores a web session's data (JSON) until `expires_ms`. Also drops sessions that expired.
+///
+/// # Errors
+/// `Store`.
 pub async fn save_session(ctx: &Context, id: &str, data: &str, expires_ms: i64) -> Result<()> {
     let now_ms = ctx.now_ms();
     ctx.db
@@ -200,6 +221,9 @@ pub async fn save_session(ctx: &Context, id: &str, data: &str, expires_ms: i64) 
 }
 
 /// Prolongs a web session without changing its data. False if it is gone or expired.
+///
+/// # Errors
+/// `Store`.
 pub async fn touch_session(ctx: &Context, id: &str, expires_ms: i64) -> Result<bool> {
     let not_expired = &not_expired(ctx);
     ctx.db
@@ -217,6 +241,9 @@ pub async fn touch_session(ctx: &Context, id: &str, expires_ms: i64) -> Result<b
 }
 
 /// Drops a web session.
+///
+/// # Errors
+/// `Store`.
 pub async fn remove_session(ctx: &Context, id: &str) -> Result<()> {
     ctx.db
         .write(|txn| async move {

@@ -33,6 +33,9 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// A tunnel to a broker whose certificate is checked against the operating system's roots. It forwards connections
     /// while [`Tunnel::run`] is polled.
+    ///
+    /// # Errors
+    /// `Bus` if the host is no name for a certificate, or no port is to be had on this machine.
     pub fn new(host: &str, port: u16) -> Result<Self> {
         let config = trusting_the_system().map_err(|error| Error::Bus(format!("TLS cannot be set up: {error}")))?;
         Self::with(config, host, port)

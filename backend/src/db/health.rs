@@ -56,6 +56,9 @@ impl Health {
 impl Db {
     /// Proves by a durable write that the store can be written to, at most once in two seconds however often it is
     /// asked; else what is wrong.
+    ///
+    /// # Errors
+    /// What is wrong with the store, and what to do.
     pub async fn prove_writable(&self) -> Result<(), StoreFault> {
         let mut proof = self.health.proof.lock().await;
         let fault = match *proof {

@@ -53,6 +53,9 @@ pub struct Db {
 
 impl Db {
     /// Opens `sqlite://path?mode=rwc`, `sqlite::memory:` or `mysql://user:password@host/database`.
+    ///
+    /// # Errors
+    /// `Invalid` if the address is of no known store; `Store` if it cannot be opened.
     pub async fn open(url: &str) -> Result<Self> {
         let (writer, mut files) = (Writer::default(), None);
         let (read, write) = if url.starts_with("mysql:") {
@@ -78,6 +81,9 @@ impl Db {
     }
 
     /// Brings the tables up to date.
+    ///
+    /// # Errors
+    /// `Store`; the step that failed is done again at the next try.
     pub async fn migrate(&self) -> Result<()> {
         let is_mysql = self.write.get_database_backend() == DbBackend::MySql;
         if is_mysql {
@@ -94,6 +100,9 @@ impl Db {
     }
 
     /// Migrations not applied yet.
+    ///
+    /// # Errors
+    /// `Store`.
     pub async fn pending_migrations(&self) -> Result<usize> {
         let _permit = self.writer.permit_commits();
         Ok(migration::Migrator::get_pending_migrations(&self.write).await?.len())
@@ -119,6 +128,9 @@ impl Db {
     ///
     /// An error of the store does not prove that nothing was written: a COMMIT may have been done and not answered. So
     /// each write must be harmless when its caller repeats it.
+    ///
+    /// # Errors
+    /// Those of `work`, and `Store`.
     pub async fn write<T, F>(&self, work: impl Fn(Txn) -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,

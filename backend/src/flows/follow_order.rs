@@ -24,6 +24,9 @@ const COMMIT_WAIT_MS: u64 = 2_000;
 
 /// As [`place_order::order`](crate::flows::place_order::order), but answered within [`crate::Rules::order_answer_ms`]: where that is too short, with the sale's
 /// page, or with nothing if there is no sale yet. The order goes on meanwhile, also if nobody waits for it any more.
+///
+/// # Errors
+/// As those of `order`.
 pub async fn order_soon(ctx: &Context, request: OrderRequest) -> Result<Option<Checkout>> {
     let backend = ctx.clone();
     let form_key = request.form_key.clone();
@@ -59,6 +62,9 @@ async fn answer_time(ctx: &Context) {
 
 /// Waits until a form's order is committed, as long as its machine may take to answer a probe. Nothing if there is no
 /// such order then: the machine's page says why.
+///
+/// # Errors
+/// `Store`.
 pub async fn await_order(ctx: &Context, form_key: &str) -> Result<Option<Checkout>> {
     let give_up = ctx.clock.sleep_ms(ctx.rules.probe_wait_ms + COMMIT_WAIT_MS);
     let look = async {
@@ -80,6 +86,9 @@ pub async fn await_order(ctx: &Context, form_key: &str) -> Result<Option<Checkou
 
 /// Waits until the provider has answered a sale's order, at most [`crate::Rules::order_wait_ms`] after it was made.
 /// Gives where to pay; nothing if that is not to be had, or no longer.
+///
+/// # Errors
+/// `Store`.
 pub async fn await_pay_url(ctx: &Context, token: &SaleToken) -> Result<Option<String>> {
     let mut wait_ms = LOOK_FIRST_MS;
     loop {

@@ -55,6 +55,11 @@ pub(crate) enum FormUse {
 
 /// Makes an order and an attempt, commits both, and asks the provider to take the payment. The same form sent again
 /// gives the same sale while that one can be paid or is on its way; once it is over, a new one.
+///
+/// # Errors
+/// `NotFound` if there is no such machine; `Conflict` if the price or the way to pay is another by now; `NotReady` says why the machine
+/// sells nothing just now; `PayerUnknown` if the way needs to know who pays; `Provider` if it did not take the order;
+/// `Invalid`, `Store`.
 pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout> {
     if !FORM_KEY_CHARS.contains(&request.form_key.len()) || !request.form_key.is_ascii() {
         return Err(Error::invalid("form_key", "is not of a form we made; open the page again"));

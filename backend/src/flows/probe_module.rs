@@ -39,6 +39,9 @@ pub(crate) async fn probe(ctx: &Context, module_id: &str) -> Result<Readiness> {
 }
 
 /// Sends a probe if one is needed and none was sent just now; gives the last answer if it still serves.
+///
+/// # Errors
+/// `Store`.
 pub async fn start_probe(ctx: &Context, module: ModuleId) -> Result<Option<Readiness>> {
     let now_ms = ctx.now_ms();
     let last = *ctx.pending_queries.probe(module).borrow();

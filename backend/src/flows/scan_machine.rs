@@ -20,6 +20,9 @@ use protocol::limits::CREDITS_WAITING_MAX;
 
 /// The scan page of a machine, in an app: looks it up, and probes its module if the last answer is too old and the payer
 /// could pay here.
+///
+/// # Errors
+/// `NotFound` if there is no such machine; `Store`.
 pub async fn scan(ctx: &Context, code: &str, app: PayerApp) -> Result<ScanView> {
     let machine = machine_by_code(ctx, code).await?;
     let operator = operator_row(ctx, machine.operator_id).await?;

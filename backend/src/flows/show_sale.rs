@@ -13,6 +13,9 @@ use sea_orm::{QueryOrder, prelude::*};
 const RENEWED_EACH_MS: i64 = 60_000;
 
 /// A sale by its public token. While it awaits payment, the provider is asked soon what became of it.
+///
+/// # Errors
+/// `NotFound` if there is no such sale; `Store`.
 pub async fn sale(ctx: &Context, token: &SaleToken) -> Result<SaleView> {
     let sale = sale::Entity::find()
         .filter(sale::Column::Token.eq(token.clone()))

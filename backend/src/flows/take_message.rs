@@ -15,6 +15,9 @@ use protocol::{
 
 /// Takes a message of a module's, as it came from the bus. A message without a valid signature is counted and
 /// dropped. An error is the store's; the module will repeat what it reported.
+///
+/// # Errors
+/// `Store`.
 pub async fn on_message(ctx: &Context, topic: &str, payload: &[u8]) -> Result<()> {
     let Some((module, kind)) = topics::parse(topic) else {
         return count_dropped("topic");

@@ -36,6 +36,9 @@ use tokio::task::JoinSet;
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Takes what is due of a job, as far as there is room for it. The work is done by whoever polls it.
+///
+/// # Errors
+/// `Store`.
 pub async fn due(ctx: &Context, job: Job) -> Result<Due> {
     reschedule_after_rollback(ctx, job).await?;
     match job {
@@ -73,6 +76,9 @@ pub async fn run_job(ctx: &Context, job: Job) {
 }
 
 /// Does what is due now, one job after the other, and returns when all of it is done.
+///
+/// # Errors
+/// `Store`.
 pub async fn run_due(ctx: &Context) -> Result<()> {
     for job in Job::ALL {
         loop {

@@ -185,6 +185,9 @@ pub struct Balance {
 }
 
 /// An operator's balances. Their sum is zero for each currency.
+///
+/// # Errors
+/// `Store`.
 pub async fn balances(ctx: &Context, operator_id: OperatorId) -> Result<Vec<Balance>> {
     let balances = entry::Entity::find()
         .select_only()

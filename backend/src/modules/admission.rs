@@ -28,6 +28,9 @@ pub struct Disabled {
 }
 
 /// Whether a module may connect with this MQTT password. Compared in constant time.
+///
+/// # Errors
+/// `Store`.
 pub async fn admit_module(ctx: &Context, module: ModuleId, password: &[u8]) -> Result<Admission> {
     let Some(row) = module::Entity::find_by_id(module.as_str()).one(ctx.db.read()).await? else {
         return Ok(Admission::Unknown);
@@ -42,6 +45,9 @@ pub async fn admit_module(ctx: &Context, module: ModuleId, password: &[u8]) -> R
 }
 
 /// All modules whose credentials are disabled.
+///
+/// # Errors
+/// `Store`.
 pub async fn disabled_modules(ctx: &Context) -> Result<Vec<Disabled>> {
     let rows: Vec<(String, i64)> = module::Entity::find()
         .select_only()

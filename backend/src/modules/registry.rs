@@ -78,6 +78,9 @@ pub async fn spare_modules(ctx: &Context, actor: &Actor, operator_id: OperatorId
 }
 
 /// Marks all modules offline until they report: to be called once at start, before the bus is read.
+///
+/// # Errors
+/// `Store`.
 pub async fn mark_modules_offline(ctx: &Context) -> Result<()> {
     ctx.db
         .write(|txn| async move {

@@ -43,6 +43,9 @@ pub(crate) struct Ways {
 
 impl Ways {
     /// Those that a payer can use, and whose provider answers. If there are none, why.
+    ///
+    /// # Errors
+    /// Why there are none.
     pub fn usable(&self, ctx: &Context, app: PayerApp) -> Result<Vec<&Way>, Readiness> {
         let here: Vec<&Way> = self.all.iter().filter(|way| way.method.apps.contains(&app)).collect();
         if here.is_empty() {

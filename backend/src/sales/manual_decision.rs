@@ -58,6 +58,9 @@ pub struct Payment {
 }
 
 /// Decides what a person asks for. The error is a sentence for that person; nothing is done then.
+///
+/// # Errors
+/// The sentence.
 pub fn decide_manual_action(sale: &Sale, payment: &Payment, act: ManualAction) -> Result<Decision, String> {
     match act {
         ManualAction::Refund { amount_minor } => give_back(sale, payment, amount_minor),

@@ -181,6 +181,9 @@ pub enum SignatureFault {
 
 /// Checks that a body was signed by WeChat Pay about now: headers, probe, age, key, signature, in this order.
 /// `header` finds a header by its lower case name; `now_ms` is unix milliseconds.
+///
+/// # Errors
+/// The first of them that is not right.
 pub fn verify_platform_signature<'h>(
     keys: &PlatformKeys,
     header: impl Fn(&str) -> Option<&'h str>,
