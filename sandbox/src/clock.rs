@@ -1,13 +1,27 @@
 //! The only place of this crate that reads the wall clock. Times are Unix milliseconds; what goes on the wire is
 //! RFC 3339 in China's time, whole seconds, as WeChat Pay writes it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+use tokio_util::sync::CancellationToken;
 
 const CHINA_OFFSET_S: i32 = 8 * 3600;
 
 /// Now, in Unix milliseconds.
 pub(crate) fn now_ms() -> i64 {
     Utc::now().timestamp_millis()
+}
+
+/// Waits; false if the sandbox shuts down before.
+pub(crate) async fn wait(time: Duration, stop: &CancellationToken) -> bool {
+    if time.is_zero() {
+        return !stop.is_cancelled();
+    }
+    tokio::select! {
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(time) => true,
+    }
 }
 
 /// A time as WeChat Pay writes it: `2018-06-08T10:34:56+08:00`.

@@ -1,5 +1,6 @@
-//! A refund of ours has another amount at the provider than here: the store was put back from a copy that is older than the
-//! refund, and decided it anew, under the same number, over another part of the payment.
+//! A refund has another amount at the provider than here. One of ours: the store was put back from a copy that is older than the
+//! refund, and decided it anew, under the same number, over another part of the payment. One made elsewhere: it was told by
+//! the sum of all, and what was booked is a guess.
 
 use crate::{
     Context, Result,

@@ -1,8 +1,16 @@
 //! What clients of payment providers over HTTP share: the connections, and what is said of an answer that did not come or
 //! can not be read.
 
-use std::time::Duration;
+use super::provider::ProviderError;
+use std::{sync::Arc, time::Duration};
 
+/// Tells the time in unix milliseconds.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Largest answer read, in bytes. Real ones have about 2 KiB.
+pub const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// Code of [`ProviderError::Refused`] when a request breaks a documented limit and was never sent.
+pub const NOT_SENT: &str = "NOT_SENT";
 /// How long a whole call may take, from connecting to the answer's last byte.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connecting may take within that.
@@ -22,6 +30,16 @@ pub fn client() -> Result<reqwest::Client, reqwest::Error> {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .build()
+}
+
+/// A request that breaks a limit, and was not sent.
+pub(super) fn not_sent(why: &str) -> ProviderError {
+    ProviderError::Refused { code: NOT_SENT.into(), message: why.into() }
+}
+
+/// Holds a request against a documented limit before it is sent.
+pub(super) fn ensure(good: bool, why: &str) -> Result<(), ProviderError> {
+    if good { Ok(()) } else { Err(not_sent(why)) }
 }
 
 /// What went wrong on the way, without the URL.

@@ -52,6 +52,21 @@ async fn served_and_put_back(app: &mut TestApp) -> (SaleToken, Command) {
     (token, credit)
 }
 
+/// A sale is paid after the copy and goes back for its module's silence; then the copy is put back, and the provider does not say
+/// (yet) that the money went back.
+async fn refunded_and_forgotten(app: &mut TestApp) -> SaleToken {
+    let token = app.order().await;
+    app.copy_store().await;
+    let callback = app.pay(&token).await;
+    app.callback(&callback).await.unwrap();
+    app.pass_ms(31_000).await;
+    assert_eq!(app.state(&token).await, "refunded");
+    app.bank.hide_returns();
+    restore(app, 0).await;
+    app.pass_ms(400).await;
+    token
+}
+
 /// The question about a payment: its credit under the same numbers, expired already.
 fn question(app: &TestApp, credit: &Command) -> Command {
     let question = app.shop.module.credits(app).remove(0);
@@ -185,17 +200,9 @@ async fn a_module_that_is_away_is_waited_for_longer_and_asked_again_when_it_retu
 #[tokio::test]
 async fn a_refund_that_was_forgotten_is_not_made_twice() {
     let mut app = TestApp::start().await;
-    let token = app.order().await;
-    app.copy_store().await;
-    let callback = app.pay(&token).await;
-    app.callback(&callback).await.unwrap();
-    app.pass_ms(31_000).await;
-    assert_eq!(app.state(&token).await, "refunded");
+    let token = refunded_and_forgotten(&mut app).await;
     let number = app.bank.refunds()[0].request.numbers.out_refund_no.clone();
-    app.bank.hide_returns();
-    restore(&mut app, 0).await;
-    app.pass_ms(400).await;
-    // The provider does not say (yet) that it went back; its module knows nothing of it.
+    // Its module knows nothing of it.
     let asked = app.shop.module.credits(&app).pop().unwrap();
     app.deliver(&app.shop.module.ack(&app, &asked, stage(Stage::Expired))).await;
     app.pass_ms(1_000).await;
@@ -211,15 +218,7 @@ async fn a_refund_that_was_forgotten_is_not_made_twice() {
 #[tokio::test]
 async fn a_refund_that_was_forgotten_and_is_decided_anew_over_less_is_booked_as_it_was() {
     let mut app = TestApp::start_with(Options { refund_remainder: true, ..Options::default() }).await;
-    let token = app.order().await;
-    app.copy_store().await;
-    let callback = app.pay(&token).await;
-    app.callback(&callback).await.unwrap();
-    app.pass_ms(31_000).await;
-    assert_eq!(app.state(&token).await, "refunded");
-    app.bank.hide_returns();
-    restore(&mut app, 0).await;
-    app.pass_ms(400).await;
+    let token = refunded_and_forgotten(&mut app).await;
     let asked = app.shop.module.credits(&app).pop().unwrap();
     app.deliver(&app.shop.module.ack(&app, &asked, failed(2, Reason::PowerLost))).await;
     assert_eq!(app.state(&token).await, "refund_pending");

@@ -17,7 +17,7 @@ use poem::{Route, endpoint::make};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{china_day, now_ms};
+use crate::clock::{self, china_day, now_ms};
 use crate::crypto::{DIGITS, random_text};
 use crate::faults::{Fault, FaultPlan};
 use crate::wechat::book::NotificationState;
@@ -152,13 +152,7 @@ impl Alipay {
 
     /// Waits; false if the sandbox shuts down before.
     async fn wait(&self, time: Duration) -> bool {
-        if time.is_zero() {
-            return !self.stop.is_cancelled();
-        }
-        tokio::select! {
-            () = self.stop.cancelled() => false,
-            () = tokio::time::sleep(time) => true,
-        }
+        clock::wait(time, &self.stop).await
     }
 
     /// Takes up the notices that an earlier run owed.

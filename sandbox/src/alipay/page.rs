@@ -12,7 +12,7 @@ use crate::alipay::form::{self, Parameters};
 use crate::alipay::requests::{fen, yuan};
 use crate::alipay::{Alipay, trades};
 use crate::clock::{china_text, now_ms};
-use crate::wechat::page::{MAX_FORM_BYTES, escape, notice, page, refusal, web_address};
+use crate::wechat::page::{MAX_FORM_BYTES, escape, notice, page, refusal, scanner, web_address};
 use crate::wechat::trades::PayError;
 
 /// How every code begins.
@@ -39,7 +39,7 @@ pub(crate) fn opened(alipay: &Alipay, offered: Result<String, ApiError>) -> Resp
 /// What stands for the app's scanner: a QR code's text leads to the cashier. From the scan on there is a trade.
 pub(crate) async fn scan(alipay: Arc<Alipay>, request: Request) -> poem::Result<Response> {
     let query = form::decoded(request.uri().query().unwrap_or_default()).unwrap_or_default();
-    let Some(text) = query.get("code") else { return Ok(scanner()) };
+    let Some(text) = query.get("code") else { return Ok(scanner("/alipay/scan", QR_CODE)) };
     let Some(code) = text.trim().strip_prefix(QR_CODE) else {
         let (zh, en) = ("无法识别", "This is no QR code of Alipay.");
         return Ok(notice(StatusCode::BAD_REQUEST, zh, en, Some("/alipay/scan")));
@@ -50,16 +50,6 @@ pub(crate) async fn scan(alipay: Arc<Alipay>, request: Request) -> poem::Result<
         Ok(cashier(&trade, code))
     });
     Ok(scanned.unwrap_or_else(|error| refusal(error, None)))
-}
-
-fn scanner() -> Response {
-    let main = format!(
-        r#"<h1>扫一扫 <span lang="en">Scan</span></h1>
-<form method="get" action="/alipay/scan">
-<p><label>二维码内容 <span lang="en">The QR code's text</span> <input type="text" name="code" placeholder="{QR_CODE}.." required></label></p>
-<button class="yes">打开 <span lang="en">Open</span></button></form>"#
-    );
-    page(StatusCode::OK, "扫一扫 · Scan", &main)
 }
 
 /// Where a payer goes who does not pay.

@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::now_ms;
+use crate::clock::{self, now_ms};
 use crate::faults::{Fault, FaultPlan};
 use crate::{Config, StartError};
 use account::Account;
@@ -235,13 +235,7 @@ impl Provider {
     }
 
     async fn wait(&self, time: Duration) -> bool {
-        if time.is_zero() {
-            return !self.stop.is_cancelled();
-        }
-        tokio::select! {
-            () = self.stop.cancelled() => false,
-            () = tokio::time::sleep(time) => true,
-        }
+        clock::wait(time, &self.stop).await
     }
 
     /// Takes up what an earlier run left: callbacks owed and refunds under way.

@@ -78,7 +78,7 @@ pub(crate) async fn scan(provider: Arc<Provider>, request: Request) -> poem::Res
         return take_decision(&provider, TradeKind::Native, request).await;
     }
     let Ok(Scan { code: Some(code) }) = request.params::<Scan>() else {
-        return Ok(scanner());
+        return Ok(scanner("/native/scan", CODE_URL));
     };
     Ok(match code.trim().strip_prefix(CODE_URL) {
         Some(rest) => show(&provider, TradeKind::Native, &format!("{PREPAY}{rest}"), None),
@@ -86,11 +86,12 @@ pub(crate) async fn scan(provider: Arc<Provider>, request: Request) -> poem::Res
     })
 }
 
-fn scanner() -> Response {
+/// Stands for an app's scanner: asks for the text of a code, of which it says the beginning.
+pub(crate) fn scanner(action: &str, beginning: &str) -> Response {
     let main = format!(
         r#"<h1>扫一扫 <span lang="en">Scan</span></h1>
-<form method="get" action="/native/scan">
-<p><label>二维码内容 <span lang="en">The QR code's text</span> <input type="text" name="code" placeholder="{CODE_URL}.." required></label></p>
+<form method="get" action="{action}">
+<p><label>二维码内容 <span lang="en">The QR code's text</span> <input type="text" name="code" placeholder="{beginning}.." required></label></p>
 <button class="yes">打开 <span lang="en">Open</span></button></form>"#
     );
     page(StatusCode::OK, "扫一扫 · Scan", &main)

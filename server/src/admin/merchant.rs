@@ -72,8 +72,9 @@ impl Execute for Merchant {
         match self {
             Merchant::Add { operator, provider, file } => {
                 let operator = input::operator(backend, actor, &operator).await?;
-                check_file(backend, actor, operator, &provider, &file).await?;
-                add(backend, actor, settings, operator, &provider, &file).await
+                let config = read(&file)?;
+                check(backend, actor, operator, &provider, &config).await?;
+                store(backend, actor, settings, operator, &provider, &config).await
             }
             Merchant::Check { account } => {
                 check_merchant::check_account(backend, actor, account).await?;
@@ -117,14 +118,14 @@ impl Execute for Merchant {
 
 /// Has the provider prove an account before it is stored: with one that it refuses nobody could pay, and it would take the place of
 /// one that works.
-async fn check_file(
+async fn check(
     backend: &backend::Context,
     actor: &Actor,
     operator: OperatorId,
     provider: &str,
-    file: &Path,
+    config: &str,
 ) -> Result<()> {
-    match check_merchant::check_config(backend, actor, operator, provider, &text_of(file)?).await {
+    match check_merchant::check_config(backend, actor, operator, provider, config).await {
         Ok(true) => println!("the provider takes this account"),
         Ok(false) => {}
         Err(error @ Error::Provider(ProviderError::Refused { .. } | ProviderError::Untrusted(_))) => {
@@ -141,11 +142,25 @@ async fn check_file(
     Ok(())
 }
 
-fn text_of(file: &Path) -> Result<String> {
+fn read(file: &Path) -> Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// Stores an account from a file, and prints where the provider reports to.
+/// Stores an account, and prints where the provider reports to.
+async fn store(
+    backend: &backend::Context,
+    actor: &Actor,
+    settings: &Settings,
+    operator: OperatorId,
+    provider: &str,
+    config: &str,
+) -> Result<()> {
+    let token = merchant::set_merchant_account(backend, actor, operator, provider, config).await?;
+    println!("callbacks {}/callbacks/{provider}/{token}", settings.public_url);
+    Ok(())
+}
+
+/// Stores an account from a file without asking its provider, and prints where that reports to.
 pub async fn add(
     backend: &backend::Context,
     actor: &Actor,
@@ -154,7 +169,5 @@ pub async fn add(
     provider: &str,
     file: &Path,
 ) -> Result<()> {
-    let token = merchant::set_merchant_account(backend, actor, operator, provider, &text_of(file)?).await?;
-    println!("callbacks {}/callbacks/{provider}/{token}", settings.public_url);
-    Ok(())
+    store(backend, actor, settings, operator, provider, &read(file)?).await
 }

@@ -12,7 +12,7 @@ use super::profile::{self, BRIDGE, CODE, MAX_ATTACH_BYTES, WAP};
 use super::signing::{SIGN_TYPE, request_message};
 use crate::money::Currency;
 use crate::payments::entered::AccountError;
-use crate::payments::http::{self, CALL_TIMEOUT, json_fault, truncated};
+use crate::payments::http::{self, CALL_TIMEOUT, Clock, MAX_RESPONSE_BYTES, ensure, json_fault, not_sent, truncated};
 use crate::payments::method::{Handoff, Invocation, Method, Payer};
 use crate::payments::provider::{
     CallbackError, CloseOutcome, Created, PaymentRequest, Profile, Provider, ProviderError, RawCallback, RefundAnswer,
@@ -23,14 +23,8 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
-
-/// Largest answer read, in bytes. Real ones have about 2 KiB.
-pub const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// Code of [`ProviderError::Refused`] when a request breaks a documented limit and was never sent.
-pub const NOT_SENT: &str = "NOT_SENT";
 
 /// Longest title of an order, in bytes (256 characters by the documentation); longer ones are cut.
 const MAX_SUBJECT_BYTES: usize = 256;
@@ -53,9 +47,6 @@ const CHARSET_QUERY: &str = "charset=utf-8";
 const AUTH_PATH: &str = "/oauth2/publicAppAuthorize.htm";
 const OAUTH: &str = "alipay.system.oauth.token";
 const QUERY: &str = "alipay.trade.query";
-
-/// Tells the time in unix milliseconds.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Alipay for one merchant account. Cheap to share behind an `Arc`; calls may run at the same time.
 pub struct Alipay {
@@ -150,14 +141,6 @@ fn unknown(why: impl Into<String>) -> CallFailure {
 
 fn untrusted(why: &str) -> ProviderError {
     ProviderError::Untrusted(why.into())
-}
-
-fn not_sent(why: &str) -> ProviderError {
-    ProviderError::Refused { code: NOT_SENT.into(), message: why.into() }
-}
-
-fn ensure(good: bool, why: &str) -> Result<(), ProviderError> {
-    if good { Ok(()) } else { Err(not_sent(why)) }
 }
 
 fn json(content: &impl Serialize) -> Result<String, ProviderError> {

@@ -28,4 +28,4 @@ pub mod signing;
 mod tests;
 
 pub use account::Account;
-pub use client::{Alipay, Clock, MAX_RESPONSE_BYTES, NOT_SENT};
+pub use client::Alipay;

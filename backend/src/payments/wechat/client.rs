@@ -13,7 +13,7 @@ use super::signing::verify_platform_signature;
 use super::{identity, invocation};
 use crate::money::Currency;
 use crate::payments::entered::AccountError;
-use crate::payments::http::{self, CALL_TIMEOUT};
+use crate::payments::http::{self, CALL_TIMEOUT, Clock, MAX_RESPONSE_BYTES, ensure, not_sent};
 use crate::payments::method::{self, Handoff, Payer};
 use crate::payments::provider::{
     CallbackError, CloseOutcome, Created, PaymentRequest, Profile, Provider, ProviderError, RawCallback, RefundAnswer,
@@ -26,11 +26,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
-
-/// Largest answer read, in bytes. Real ones have about 2 KiB.
-pub const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// Code of [`ProviderError::Refused`] when a request breaks a documented limit and was never sent.
-pub const NOT_SENT: &str = "NOT_SENT";
 
 /// Longest description, in bytes; longer ones are cut.
 const MAX_DESCRIPTION_BYTES: usize = 127;
@@ -51,8 +46,6 @@ const MAX_ERROR_TEXT_BYTES: usize = 256;
 const MAX_PREPAY_BYTES: usize = 256;
 const REFUND_PATH: &str = "/v3/refund/domestic/refunds";
 
-/// Tells the time in unix milliseconds.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// Gives random bytes, never the same twice: each request's signature needs them fresh.
 pub type NonceSource = Arc<dyn Fn() -> [u8; 16] + Send + Sync>;
 
@@ -225,14 +218,6 @@ impl From<ProviderError> for CallFailure {
 
 fn unknown(why: String) -> CallFailure {
     CallFailure::Error(ProviderError::Unknown(why))
-}
-
-pub(super) fn not_sent(why: &str) -> ProviderError {
-    ProviderError::Refused { code: NOT_SENT.into(), message: why.into() }
-}
-
-fn ensure(good: bool, why: &str) -> Result<(), ProviderError> {
-    if good { Ok(()) } else { Err(not_sent(why)) }
 }
 
 pub(super) async fn read_limited(response: &mut reqwest::Response, limit: usize) -> Result<Vec<u8>, CallFailure> {

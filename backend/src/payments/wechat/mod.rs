@@ -29,4 +29,4 @@ mod statement;
 mod tests;
 
 pub use account::{Account, PlatformKey};
-pub use client::{Clock, MAX_RESPONSE_BYTES, NOT_SENT, NonceSource, WechatPay};
+pub use client::{NonceSource, WechatPay};

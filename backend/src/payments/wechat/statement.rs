@@ -1,8 +1,9 @@
 //! The daily statement: asked for, fetched where the signed answer says, held against its hash, and read by `bill`.
 
 use super::bill;
-use super::client::{CallFailure, WechatPay, not_sent, read, read_limited};
+use super::client::{CallFailure, WechatPay, read, read_limited};
 use super::messages::BillAnswer;
+use crate::payments::http::not_sent;
 use crate::payments::provider::{ProviderError, Statement};
 use aws_lc_rs::digest;
 use chrono::{Days, NaiveDate};

@@ -10,6 +10,7 @@ mod server;
 mod vectors;
 
 use super::*;
+use crate::payments::http::{MAX_RESPONSE_BYTES, NOT_SENT};
 use crate::payments::{entered::AccountError, http::client as http_client};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};

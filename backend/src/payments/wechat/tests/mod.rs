@@ -10,6 +10,7 @@ mod orders;
 mod server;
 
 use super::*;
+use crate::payments::http::{MAX_RESPONSE_BYTES, NOT_SENT};
 use crate::payments::{
     entered::AccountError,
     http::{CALL_TIMEOUT, client as http_client},
