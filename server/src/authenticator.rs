@@ -123,14 +123,14 @@ async fn module_grants(backend: &backend::Context, module: ModuleId, password: &
 
 async fn integrator_grants(backend: &backend::Context, slug: &str, password: &str) -> Result<Grants, Refusal> {
     let found = sign_in::integrator(backend, slug, password).await.map_err(unavailable)?;
-    let MqttReading { filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
-    Ok(reader(&Credential::Integrator { slug: slug.into(), fingerprint }, [filter]))
+    let MqttReading { filters, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
+    Ok(reader(&Credential::Integrator { slug: slug.into(), fingerprint }, filters))
 }
 
 async fn tool_grants(backend: &backend::Context, slug: &str, password: &str) -> Result<Grants, Refusal> {
     let found = manufacturers::manufacturers_tool(backend, slug, password).await.map_err(unavailable)?;
-    let MqttReading { filter, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
-    Ok(reader(&Credential::Tool { slug: slug.into(), fingerprint }, [filter]))
+    let MqttReading { filters, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
+    Ok(reader(&Credential::Tool { slug: slug.into(), fingerprint }, filters))
 }
 
 /// What who only reads is granted.

@@ -9,6 +9,7 @@ use crate::{
     world::{COIN_MINOR, Checked, Violation},
 };
 use backend::{
+    access::actor::Actor,
     ids::{MachineId, OperatorId},
     ledger::{self, Account},
     machines::fleet,
@@ -188,7 +189,7 @@ impl Checker {
             let fallen_minor = i64::try_from(machine.coins.fallen).unwrap_or(i64::MAX) * COIN_MINOR;
             hold!(booked <= fallen_minor, "coins: {booked} booked, {fallen_minor} fell");
             let Some(backend) = backend else { continue };
-            let balances = ledger::balances(backend, known.operator_id).await?;
+            let balances = ledger::balances(backend, &Actor::system("the checkers"), known.operator_id).await?;
             let sum: i64 = balances.iter().map(|balance| balance.amount_minor).sum();
             hold!(sum == 0, "the ledger of operator {} sums to {sum}: {balances:?}", known.operator_id);
         }
@@ -240,7 +241,7 @@ impl Checker {
         let Some(backend) = backend else { return Err(Violation("at rest without a server".into())) };
         let rows = self.store.sales().await?;
         for (known, machine) in self.known.iter().zip(machines) {
-            let balances = ledger::balances(backend, known.operator_id).await?;
+            let balances = ledger::balances(backend, &Actor::system("the checkers"), known.operator_id).await?;
             let balance = |account: Account| {
                 balances.iter().filter(|balance| balance.account == account).map(|balance| balance.amount_minor).sum()
             };

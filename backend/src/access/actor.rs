@@ -149,8 +149,8 @@ impl<'a> Permit<'a> {
         self.operator
     }
 
-    /// The same for an operator that was just made by it.
-    pub fn on_new(self, operator: OperatorId) -> Self {
+    /// The same, recorded with an operator whom it concerns: one that was just made by it, or both of two.
+    pub fn concerning(self, operator: OperatorId) -> Self {
         Self { operator: Some(operator), ..self }
     }
 }

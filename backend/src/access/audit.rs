@@ -91,7 +91,7 @@ pub async fn entries(
 }
 
 /// What is done, to be recorded: what changed is told by two JSON objects, of which only the fields that differ are kept.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Change {
     before: Map<String, Value>,
     after: Map<String, Value>,

@@ -56,7 +56,7 @@ pub async fn manufacturers_tool(ctx: &Context, slug: &str, password: &str) -> Re
     let found = Entity::find().filter(Column::Slug.eq(slug)).one(ctx.db.read()).await?;
     // As for integrators: of exactly this one.
     let hash = found.filter(|row| row.slug == slug).and_then(|row| row.tool_password_hash);
-    MqttReading::of(password, hash, topics_of(slug)).await
+    MqttReading::of(password, hash, vec![topics_of(slug)]).await
 }
 
 pub(crate) async fn manufacturer_row(ctx: &Context, manufacturer_id: ManufacturerId) -> Result<Model> {

@@ -80,6 +80,8 @@ pub enum Operation {
     ViewSales,
     /// What was taken.
     ViewTakings,
+    /// The balances of the books.
+    ViewBooks,
     /// Money given back by hand, a review settled.
     DecideSale,
 }
@@ -116,7 +118,9 @@ impl Operation {
             Self::ListMembers | Self::ListAudit | Self::AddMachine | Self::RetireMachine | Self::ChangePrices => {
                 &[Owner, Manager]
             }
-            Self::ListMerchantAccounts | Self::CorrectCoins | Self::DecideSale => &[Owner, Manager, Accountant],
+            Self::ListMerchantAccounts | Self::CorrectCoins | Self::DecideSale | Self::ViewBooks => {
+                &[Owner, Manager, Accountant]
+            }
             Self::ListModules
             | Self::ViewConnections
             | Self::EndConnection

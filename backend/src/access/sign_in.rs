@@ -3,6 +3,7 @@
 use crate::{
     Context, Error, Result,
     access::{
+        actor::{Actor, Who},
         manufacturer, member,
         operations::Operation,
         operator,
@@ -24,18 +25,18 @@ use std::collections::BTreeMap;
 /// What an operator's programs, or a manufacturer's tool, may read by MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttReading {
-    /// The topic filter within which they may subscribe.
-    pub filter: String,
+    /// The topic filters within which they may subscribe.
+    pub filters: Vec<String>,
     /// Changes whenever the password does. Not a secret.
     pub fingerprint: String,
 }
 
 impl MqttReading {
-    /// What lies within `filter`, if the password is that of the hash. It takes as long without a hash.
-    pub(crate) async fn of(password: &str, hash: Option<String>, filter: String) -> Result<Option<Self>> {
+    /// What lies within `filters`, if the password is that of the hash. It takes as long without a hash.
+    pub(crate) async fn of(password: &str, hash: Option<String>, filters: Vec<String>) -> Result<Option<Self>> {
         let fingerprint = hash.as_deref().map(fingerprint);
         let verified = verify(password, hash).await?;
-        Ok(fingerprint.filter(|_| verified).map(|fingerprint| Self { filter, fingerprint }))
+        Ok(fingerprint.filter(|_| verified).map(|fingerprint| Self { filters, fingerprint }))
     }
 }
 
@@ -70,11 +71,6 @@ pub struct Fingerprints {
     pub members: BTreeMap<MemberId, String>,
     /// Of manufacturers' tools, by the manufacturer's short name.
     pub tools: BTreeMap<String, String>,
-}
-
-/// An operator's topics for its own programs and people.
-fn topics_of(slug: &str) -> String {
-    format!("v1/{slug}/#")
 }
 
 /// Checks e-mail and password, at the same cost whether or not the member exists. `NotFound("member")` if wrong.
@@ -127,17 +123,17 @@ pub async fn mqtt_member(ctx: &Context, email: &str, password: &str) -> Result<O
         Err(Error::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let (filters, fingerprint) = (topics_for(&member), member.fingerprint.clone());
+    let (filters, fingerprint) = (topics_for(&member.actor(None), &member.slug), member.fingerprint.clone());
     Ok(Some(MqttMember { filters, fingerprint, member }))
 }
 
-/// The topics of an operator that a member may read: statuses and coin pulses with the machines, sales as on the pages.
-fn topics_for(member: &Member) -> Vec<String> {
-    let actor = member.actor(None);
+/// The topics of an operator that one of its people or programs may read: statuses and coin pulses with the machines, sales
+/// as on the pages.
+fn topics_for(actor: &Actor, slug: &str) -> Vec<String> {
     let (machines, sales) = (actor.may(Operation::ViewMachines), actor.may(Operation::ViewSales));
-    let of_kind = |kind: &str| format!("v1/{}/+/{kind}", member.slug);
+    let of_kind = |kind: &str| format!("v1/{slug}/+/{kind}");
     match (machines, sales) {
-        (true, true) => vec![topics_of(&member.slug)],
+        (true, true) => vec![format!("v1/{slug}/#")],
         (true, false) => vec![of_kind("status"), of_kind("pulse")],
         (false, true) => vec![of_kind("sale")],
         (false, false) => vec![],
@@ -169,14 +165,13 @@ pub async fn fingerprints(ctx: &Context, of: PasswordOwners) -> Result<Fingerpri
 /// # Errors
 /// `Busy` if too many passwords are being checked; `Store`.
 pub async fn integrator(ctx: &Context, slug: &str, password: &str) -> Result<Option<MqttReading>> {
-    MqttReading::of(password, integrator_hash(ctx, slug).await?, topics_of(slug)).await
-}
-
-async fn integrator_hash(ctx: &Context, slug: &str) -> Result<Option<String>> {
     let found = operator::Entity::find().filter(operator::Column::Slug.eq(slug)).one(ctx.db.read()).await?;
     // MySQL compares without trailing blanks; what follows must be of exactly this operator.
     let found = found.filter(|operator| operator.slug == slug);
-    Ok(found.and_then(|operator| operator.integrator_password_hash))
+    let filters = found.as_ref().map_or_else(Vec::new, |operator| {
+        topics_for(&Actor { who: Who::Integrator(operator.id), address: None }, slug)
+    });
+    MqttReading::of(password, found.and_then(|operator| operator.integrator_password_hash), filters).await
 }
 
 /// A web session's data, if it is there and not expired.

@@ -14,7 +14,7 @@ use crate::{
         outcome::{Outcome, PaymentDetails},
         provider::{Paid, RefundDetails, RefundState},
         refund,
-        states::{AttemptState, Cause, RefundProgress},
+        states::{AttemptState, Cause, RefundCause, RefundProgress},
     },
     sales::{
         rows::lock_sale,
@@ -135,7 +135,7 @@ async fn store_external_refund(
         attempt_id: Set(attempt.id),
         account_id: Set(attempt.account_id),
         out_refund_no: Set(out_refund_no.to_owned()),
-        cause: Set(Cause::Elsewhere.as_str().into()),
+        cause: Set(RefundCause::only(Cause::Elsewhere)),
         amount_minor: Set(told.amount_minor),
         currency: Set(attempt.taken_currency().to_owned()),
         state: Set(state),

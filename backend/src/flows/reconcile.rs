@@ -266,7 +266,7 @@ async fn store_orphan(ctx: &Context, txn: &DatabaseTransaction, account_id: Acco
     let row = inbox::ActiveModel {
         account_id: Set(account_id),
         event_id: Set(event_id),
-        outcome: Set(Outcome::Orphan.as_str().into()),
+        outcome: Set(Outcome::Orphan),
         headers: Set(String::new()),
         body: Set(vec![]),
         plaintext: Set(format!("{fact:?}")),

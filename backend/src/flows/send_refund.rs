@@ -28,9 +28,9 @@ const REASON_BY_HAND: &str = "商家退款 (refund by the operator)";
 /// A note is cut to this many characters.
 const NOTE_CHARS: usize = 180;
 
-/// What the payer reads, by the cause's stored word.
-fn reason(cause: &str) -> &'static str {
-    let by_hand = cause.starts_with(Cause::Manual.as_str()) || cause.starts_with(Cause::Settled.as_str());
+/// What the payer reads.
+fn reason(cause: Cause) -> &'static str {
+    let by_hand = matches!(cause, Cause::Manual | Cause::Settled);
     if by_hand { REASON_BY_HAND } else { REASON }
 }
 
@@ -120,7 +120,7 @@ async fn ask_for_refund(
         numbers,
         refund_minor: refund.amount_minor,
         currency: ledger::currency(&refund.currency)?,
-        reason: reason(&refund.cause).into(),
+        reason: reason(refund.cause.cause).into(),
         notify_url: notify_url(ctx, account),
     };
     Ok(provider.refund(&request).await)

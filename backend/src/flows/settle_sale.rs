@@ -10,7 +10,7 @@ use crate::{
     payments::{
         attempt, numbers,
         of_sale::{
-            cause_word, externally_returned_minor, own_refund, paid_attempt, refund_kinds, refundable_minor,
+            externally_returned_minor, next_cause, own_refund, paid_attempt, refund_kinds, refundable_minor,
             refunds_of, returning_minor,
         },
         refund,
@@ -209,13 +209,13 @@ pub(crate) async fn start_refund(
         return Err(Error::Conflict("what is left to refund"));
     }
     let held = row.dispute == DisputeStanding::Opened;
-    let cause_word = cause_word(txn, attempt.id, cause).await?;
+    let cause = next_cause(txn, attempt.id, cause).await?;
     let refund = refund::ActiveModel {
         sale_id: Set(row.id),
         attempt_id: Set(attempt.id),
         account_id: Set(attempt.account_id),
-        out_refund_no: Set(numbers::next_free_number(txn, attempt, &cause_word).await?),
-        cause: Set(cause_word),
+        out_refund_no: Set(numbers::next_free_number(txn, attempt, cause).await?),
+        cause: Set(cause),
         amount_minor: Set(amount_minor),
         currency: Set(attempt.taken_currency().into()),
         state: Set(if held { RefundProgress::Held } else { RefundProgress::Pending }),

@@ -15,7 +15,7 @@ use crate::{
         provider::{CallbackAnswer, CallbackContent, CallbackError, Fact, Provider, RawCallback, VerifiedCallback},
     },
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, QuerySelect, prelude::*};
 
 /// Why a callback gets a failure for an answer, so that the provider sends it again (or gives up on a forgery).
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +112,7 @@ async fn take(
         CallbackContent::NotUnderstood(why) => {
             metrics::counter!("coinwire_callbacks_not_understood_total").increment(1);
             tracing::warn!(account = %account.id, why, "a callback is authentic and not understood");
-            Err((Outcome::Unreadable, "a callback of the payment provider was not understood"))
+            Err((Outcome::NotUnderstood, "a callback of the payment provider was not understood"))
         }
     };
     let row = &inbox_row(account.id, raw, &verified, provider.profile().callbacks.kept_headers, ctx.now_ms());
@@ -129,7 +129,7 @@ async fn take(
                     *outcome
                 }
             };
-            let row = inbox::ActiveModel { outcome: Set(outcome.as_str().into()), ..row.clone() };
+            let row = inbox::ActiveModel { outcome: Set(outcome), ..row.clone() };
             inbox::Entity::insert(row).exec_without_returning(txn).await?;
             Ok(after)
         })
@@ -138,11 +138,40 @@ async fn take(
         Ok(after) => publish_after_commit(ctx, after).await,
         // The event is in the inbox already: everything that follows from it was committed then.
         Err(Error::Store(error)) if db::is_unique_violation(&error) => {
-            known_event(ctx, account.id, &verified.event_id).await?.then_some(()).ok_or(Error::Store(error))?;
+            let known = known_event(ctx, account.id, &verified.event_id).await?.ok_or(Error::Store(error))?;
             metrics::counter!("coinwire_callbacks_repeated_total").increment(1);
+            if let Ok(facts) = what {
+                take_again(ctx, account, known, facts).await?;
+            }
         }
         Err(error) => return Err(error.into()),
     }
+    Ok(())
+}
+
+/// An event that came before and could not be made use of then, since it was not understood or not this merchant's: the
+/// server may be newer by now, or the account's file mended. One that was made use of is left alone.
+async fn take_again(ctx: &Context, account: &account::Model, known: inbox::Model, facts: &[Fact]) -> crate::Result<()> {
+    let useless = |outcome: Outcome| matches!(outcome, Outcome::NotUnderstood | Outcome::Foreign);
+    if !useless(known.outcome) {
+        return Ok(());
+    }
+    let after = ctx
+        .db
+        .write(|txn| async move {
+            let txn = &*txn;
+            let mut after = AfterCommit::default();
+            // Of copies that come at once the first one takes it.
+            let row = inbox::Entity::find_by_id(known.id).lock_exclusive().one(txn).await?;
+            let Some(row) = row.filter(|row| useless(row.outcome)) else { return Ok(after) };
+            let outcome = apply_all(ctx, txn, account, facts, &mut after).await?;
+            let mut change: inbox::ActiveModel = row.into();
+            change.outcome = Set(outcome);
+            change.update_without_returning(txn).await?;
+            Ok(after)
+        })
+        .await?;
+    publish_after_commit(ctx, after).await;
     Ok(())
 }
 
@@ -165,13 +194,12 @@ async fn account_by_token(ctx: &Context, token: &str) -> crate::Result<Option<ac
     Ok(account::Entity::find().filter(account::Column::Token.eq(token)).one(ctx.db.read()).await?)
 }
 
-async fn known_event(ctx: &Context, account_id: AccountId, event_id: &str) -> crate::Result<bool> {
-    let found = inbox::Entity::find()
+async fn known_event(ctx: &Context, account_id: AccountId, event_id: &str) -> crate::Result<Option<inbox::Model>> {
+    Ok(inbox::Entity::find()
         .filter(inbox::Column::AccountId.eq(account_id))
         .filter(inbox::Column::EventId.eq(event_id))
-        .count(ctx.db.read())
-        .await?;
-    Ok(found > 0)
+        .one(ctx.db.read())
+        .await?)
 }
 
 fn inbox_row(

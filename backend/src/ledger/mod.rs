@@ -26,6 +26,7 @@ pub(crate) mod txn;
 
 use crate::{
     Context, Error, Result,
+    access::{actor::Actor, operations::Operation},
     ids::{MachineId, OperatorId, SaleId},
     money::Currency,
 };
@@ -187,8 +188,9 @@ pub struct Balance {
 /// An operator's balances. Their sum is zero for each currency.
 ///
 /// # Errors
-/// `Store`.
-pub async fn balances(ctx: &Context, operator_id: OperatorId) -> Result<Vec<Balance>> {
+/// `NotFound` if it is another operator's; `Forbidden`, `Store`.
+pub async fn balances(ctx: &Context, actor: &Actor, operator_id: OperatorId) -> Result<Vec<Balance>> {
+    actor.permit(Operation::ViewBooks, operator_id, "operator")?;
     let balances = entry::Entity::find()
         .select_only()
         .column(entry::Column::Account)

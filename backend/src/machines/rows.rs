@@ -8,6 +8,7 @@ use crate::{
     },
     ids::MachineId,
     machines::{machine, price},
+    modules::{module, rows::lock_module},
 };
 use protocol::ModuleId;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryOrder, QuerySelect, prelude::*};
@@ -60,6 +61,23 @@ pub(crate) async fn price_rows(store: &impl ConnectionTrait, machine_id: Machine
         .order_by_asc(price::Column::Position)
         .all(store)
         .await?)
+}
+
+/// Reads the module of a machine to change it, as [`lock_module`] does.
+///
+/// # Errors
+///
+/// `Conflict` if it is wired to another machine, or to none, since the permit was given: it may be another operator's now.
+pub(crate) async fn lock_wired_module(
+    txn: &DatabaseTransaction,
+    machine_id: MachineId,
+    module: ModuleId,
+) -> Result<module::Model> {
+    let machine = lock_machine(txn, machine_id).await?;
+    if machine.module_id.as_deref() != Some(module.as_str()) {
+        return Err(Error::Conflict("the module of this machine"));
+    }
+    lock_module(txn, module).await
 }
 
 /// Reads a machine to change it: until the transaction ends nobody else does.

@@ -9,7 +9,8 @@ use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, prelude::*};
 use serde::Serialize;
 
 /// Something that a module is to do once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RemoteAction {
     /// Start anew.
     Restart,
@@ -24,7 +25,7 @@ pub enum RemoteAction {
 }
 
 /// How a coin line is to be learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct LearnOptions {
     /// Coins to sample, 10 to 50.
     pub coins: u8,

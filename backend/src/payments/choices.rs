@@ -25,9 +25,9 @@ impl Choice<'_> {
             .add(choice::Column::Method.eq(self.method))
     }
 
-    /// Whether some account takes these payments.
-    pub async fn is_decided(&self, txn: &DatabaseTransaction) -> Result<bool> {
-        Ok(choice::Entity::find().filter(self.same_method()).count(txn).await? > 0)
+    /// The account that takes these payments as of now, if one is chosen.
+    pub async fn decided(&self, txn: &DatabaseTransaction) -> Result<Option<AccountId>> {
+        Ok(choice::Entity::find().filter(self.same_method()).one(txn).await?.map(|choice| choice.account_id))
     }
 
     pub async fn store(&self, txn: &DatabaseTransaction) -> Result<()> {

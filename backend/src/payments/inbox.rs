@@ -1,6 +1,6 @@
 //! A callback that was believed, as it came.
 
-use crate::ids::AccountId;
+use crate::{ids::AccountId, payments::outcome::Outcome};
 use sea_orm::entity::prelude::*;
 
 /// A callback that was believed, as it came.
@@ -11,7 +11,7 @@ pub struct Model {
     pub id: i64,
     pub account_id: AccountId,
     pub event_id: String,
-    pub outcome: String,
+    pub outcome: Outcome,
     pub headers: String,
     pub body: Vec<u8>,
     pub plaintext: String,

@@ -3,7 +3,11 @@
 use crate::{
     Context, Result, clock,
     ids::AccountId,
-    payments::{attempt, found::find_refund, states::Cause},
+    payments::{
+        attempt,
+        found::find_refund,
+        states::{Cause, RefundCause},
+    },
 };
 use aws_lc_rs::digest;
 use sea_orm::DatabaseTransaction;
@@ -18,10 +22,10 @@ pub(crate) fn number_after(number: &str) -> String {
     format!("R{}", clock::text_of(&hash.as_ref()[..NUMBER_CHARS]))
 }
 
-/// The number of a refund of a payment, by the stored word of its cause. A payment has one refund of its own, whatever its
-/// cause; those that people decided beside it have numbers of their own.
-pub(crate) fn number_of(out_trade_no: &str, cause: &str) -> String {
-    if cause.starts_with(Cause::Manual.as_str()) {
+/// The number of a refund of a payment. A payment has one refund of its own, whatever its cause; those that people decided
+/// beside it have numbers of their own.
+pub(crate) fn number_of(out_trade_no: &str, cause: RefundCause) -> String {
+    if cause.cause == Cause::Manual {
         number_after(&format!("{out_trade_no} {cause}"))
     } else {
         number_after(out_trade_no)
@@ -33,7 +37,7 @@ pub(crate) fn number_of(out_trade_no: &str, cause: &str) -> String {
 pub(crate) async fn next_free_number(
     txn: &DatabaseTransaction,
     attempt: &attempt::Model,
-    cause: &str,
+    cause: RefundCause,
 ) -> Result<String> {
     let number = number_of(&attempt.out_trade_no, cause);
     if find_refund(txn, attempt.account_id, &number).await?.is_none() {

@@ -6,7 +6,7 @@ use crate::{
     ledger::{Kind, Posting},
     payments::{
         attempt, dispute, refund,
-        states::{AttemptState, Cause, DisputeStanding, RefundProgress},
+        states::{AttemptState, Cause, DisputeStanding, RefundCause, RefundProgress},
     },
     sales::{rows::posting, sale},
 };
@@ -18,19 +18,19 @@ pub(crate) fn refund_posting(ctx: &Context, sale: &sale::Model, refund: &refund:
     Posting { currency: refund.currency.clone(), ..posting(ctx, sale, kind, reference, refund.amount_minor) }
 }
 
-/// The word under which a refund's cause is stored: people may give back more than once, and a refund that was taken back
-/// may be asked for again.
-pub(crate) async fn cause_word(txn: &DatabaseTransaction, attempt_id: AttemptId, cause: Cause) -> Result<String> {
-    let before = refund::Entity::find()
+/// Which refund of its cause the next one is: people may give back more than once, and a refund that was taken back may be
+/// asked for again.
+pub(crate) async fn next_cause(txn: &DatabaseTransaction, attempt_id: AttemptId, cause: Cause) -> Result<RefundCause> {
+    let ours = refund::Entity::find()
         .filter(refund::Column::AttemptId.eq(attempt_id))
         .filter(refund::Column::OutsideId.eq(""))
-        .filter(refund::Column::Cause.starts_with(cause.as_str()))
-        .count(txn)
+        .all(txn)
         .await?;
+    let before = ours.iter().filter(|refund| refund.cause.cause == cause).count();
     if before == 0 && cause != Cause::Manual {
-        return Ok(cause.as_str().to_owned());
+        return Ok(RefundCause::only(cause));
     }
-    Ok(format!("{}_{}", cause.as_str(), before + 1))
+    Ok(RefundCause { cause, number: u32::try_from(before + 1).ok() })
 }
 
 /// How a refund of an attempt is booked, and how it is when it does not come about.
@@ -46,11 +46,11 @@ pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
 pub(crate) async fn returning_minor(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<i64> {
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
-        .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
         .filter(refund::Column::State.ne(RefundProgress::Cancelled))
         .all(txn)
         .await?;
-    Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
+    let of_own_payment = refunds.iter().filter(|refund| refund.cause.cause != Cause::SecondPayment);
+    Ok(of_own_payment.map(|refund| refund.amount_minor).sum())
 }
 
 /// What went back, or is going back, of a sale by refunds made at the provider.
@@ -76,16 +76,17 @@ pub(crate) async fn externally_returned_minor(txn: &DatabaseTransaction, row: &s
 }
 
 /// The refund that the sale's way asked for: not one made elsewhere, nor that of a second payment, nor what people gave back
-/// beside it.
+/// beside it. Of several the one that is not done yet.
 pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
         .filter(refund::Column::OutsideId.eq(""))
-        .filter(refund::Column::Cause.ne(Cause::SecondPayment.as_str()))
-        .filter(refund::Column::Cause.not_like(format!("{}%", Cause::Manual.as_str())))
         .filter(refund::Column::State.ne(RefundProgress::Cancelled))
-        .one(txn)
-        .await?)
+        .all(txn)
+        .await?
+        .into_iter()
+        .filter(refund::Model::is_own)
+        .min_by_key(|refund| refund.state == RefundProgress::Done))
 }
 
 /// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
@@ -95,12 +96,10 @@ pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: SaleId) -> 
         .filter(attempt::Column::State.eq(AttemptState::Paid))
         .all(txn)
         .await?;
-    let refunded: Vec<_> = refund::Entity::find()
-        .filter(refund::Column::SaleId.eq(sale_id))
-        .filter(refund::Column::Cause.eq(Cause::SecondPayment.as_str()))
-        .all(txn)
-        .await?
+    let refunds = refund::Entity::find().filter(refund::Column::SaleId.eq(sale_id)).all(txn).await?;
+    let refunded: Vec<_> = refunds
         .into_iter()
+        .filter(|refund| refund.cause.cause == Cause::SecondPayment)
         .map(|refund| refund.attempt_id)
         .collect();
     Ok(paid.into_iter().find(|attempt| !refunded.contains(&attempt.id)))

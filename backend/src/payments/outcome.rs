@@ -4,36 +4,26 @@ use crate::{
     Result,
     payments::{provider::Paid, refund, states::RefundProgress},
 };
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, entity::prelude::*};
 
 /// What became of a fact, the weightiest last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(32))", rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// It said what was known.
+    #[sea_orm(string_value = "nothing_new")]
     Unchanged,
     /// It moved something.
     Applied,
     /// The provider is asked anew before it is believed.
+    #[sea_orm(string_value = "to_be_asked")]
     NeedsQuery,
     /// Nothing of ours has that number: kept, and a person is told.
     Orphan,
     /// It concerns another merchant: kept, and a person is told.
     Foreign,
     /// It is authentic, and we do not know what it says: kept, and a person is told.
-    Unreadable,
-}
-
-impl Outcome {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Applied => "applied",
-            Outcome::Unchanged => "nothing_new",
-            Outcome::Orphan => "orphan",
-            Outcome::Foreign => "foreign",
-            Outcome::NeedsQuery => "to_be_asked",
-            Outcome::Unreadable => "not_understood",
-        }
-    }
+    NotUnderstood,
 }
 
 /// Whether a refund of ours was cancelled before it was submitted, as far as this store knows.

@@ -7,7 +7,7 @@ use crate::{
     ids::SaleId,
     payments::{
         provider::{RefundNumbers, TradeNumbers},
-        states::{Cause, RefundProgress},
+        states::{Cause, RefundCause, RefundProgress},
     },
 };
 use sea_orm::entity::prelude::*;
@@ -22,7 +22,7 @@ pub struct Model {
     pub attempt_id: AttemptId,
     pub account_id: AccountId,
     pub out_refund_no: String,
-    pub cause: String,
+    pub cause: RefundCause,
     pub amount_minor: i64,
     pub currency: String,
     pub state: RefundProgress,
@@ -55,7 +55,7 @@ impl Model {
     /// Whether it is of the sale's own payment and on the sale's own way: not that of a second payment, nor what people gave
     /// back beside.
     pub fn is_own(&self) -> bool {
-        self.cause != Cause::SecondPayment.as_str() && !self.cause.starts_with(Cause::Manual.as_str())
+        !matches!(self.cause.cause, Cause::SecondPayment | Cause::Manual)
     }
 
     /// The reference of its posting of going through, new after each failure.

@@ -2,6 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 use serde::Serialize;
+use std::{fmt, str::FromStr};
 use strum::IntoStaticStr;
 
 /// What became of a statement.
@@ -19,8 +20,9 @@ pub enum StatementState {
     Missed,
 }
 
-/// Why money goes back. One refund a cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Why money goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum Cause {
     /// Paid after expiry, or known too late.
     Late,
@@ -34,28 +36,59 @@ pub enum Cause {
     ModuleSilent,
     /// The module no longer knows whether it gave the credit.
     ModuleForgot,
-    /// A person gave money back. There may be several of a payment: the stored word has a number behind it.
+    /// A person gave money back. There may be several of a payment.
+    #[strum(serialize = "by_hand")]
     Manual,
     /// A person ended a review by giving the money back.
     Settled,
     /// Somebody gave money back at the provider: that refund, or ours of what it left.
+    #[strum(serialize = "refunded_elsewhere")]
     Elsewhere,
 }
 
 impl Cause {
     /// The word for it, as stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Cause::Late => "late",
-            Cause::SecondPayment => "second_payment",
-            Cause::ModuleFailed => "module_failed",
-            Cause::ModuleExpired => "module_expired",
-            Cause::ModuleSilent => "module_silent",
-            Cause::ModuleForgot => "module_forgot",
-            Cause::Manual => "by_hand",
-            Cause::Settled => "settled",
-            Cause::Elsewhere => "refunded_elsewhere",
+        self.into()
+    }
+}
+
+/// Which refund of a payment it is: its cause, and of several of one cause the how many-th. Stored as `late`, `by_hand_2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, DeriveValueType)]
+#[sea_orm(value_type = "String")]
+pub struct RefundCause {
+    /// Why.
+    pub cause: Cause,
+    /// From 1, where it is told; a refund that is the only one of its cause has none.
+    pub number: Option<u32>,
+}
+
+impl RefundCause {
+    /// The only refund of its cause.
+    pub fn only(cause: Cause) -> Self {
+        Self { cause, number: None }
+    }
+}
+
+impl fmt::Display for RefundCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            Some(number) => write!(f, "{}_{number}", self.cause.as_str()),
+            None => f.write_str(self.cause.as_str()),
         }
+    }
+}
+
+impl FromStr for RefundCause {
+    type Err = strum::ParseError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        if let Some((cause, number)) = word.rsplit_once('_')
+            && let Ok(number) = number.parse()
+        {
+            return Ok(Self { cause: cause.parse()?, number: Some(number) });
+        }
+        Ok(Self::only(word.parse()?))
     }
 }
 
@@ -146,6 +179,19 @@ mod tests {
         for state in E::iter() {
             assert_eq!(word(state), state.to_value());
         }
+    }
+
+    #[test]
+    fn a_refunds_cause_is_read_as_it_is_stored() {
+        for cause in Cause::iter() {
+            for number in [None, Some(1), Some(12)] {
+                let stored = RefundCause { cause, number };
+                assert_eq!(stored.to_string().parse(), Ok(stored));
+            }
+        }
+        assert_eq!("by_hand_2".parse(), Ok(RefundCause { cause: Cause::Manual, number: Some(2) }));
+        assert_eq!("refunded_elsewhere".parse(), Ok(RefundCause::only(Cause::Elsewhere)));
+        assert!("generosity".parse::<RefundCause>().is_err());
     }
 
     #[test]

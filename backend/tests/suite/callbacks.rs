@@ -9,6 +9,7 @@ use backend::{
     flows::{place_order, take_callback::CallbackFailure},
     payments::provider::CallbackError,
 };
+use fake_providers::notice::{Callback, Notice};
 
 #[tokio::test]
 async fn a_repeat_changes_nothing_and_is_acknowledged() {
@@ -240,4 +241,19 @@ async fn that_are_authentic_and_not_understood_are_kept_and_acknowledged() {
     assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox WHERE outcome = 'not_understood'").await, 1);
     assert_eq!(app.alarms().len(), 1, "a repeat alarms nobody");
     assert_eq!(app.state(&token).await, "awaiting_payment");
+    // Sent once more to a server that understands it.
+    let mut understood = app.bank.notice(&app.shop.account.merchant, &number, app.bank.pay(&number, app.now_ms()));
+    understood.event = event_of(&novelty);
+    let understood = understood.signed(&app.shop.account.key);
+    for _ in 0..3 {
+        app.callback(&understood).await.unwrap();
+    }
+    assert_eq!(app.state(&token).await, "paid");
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM callback_inbox WHERE outcome = 'applied'").await, 1);
+}
+
+/// The id of an event, as a callback has it.
+fn event_of(callback: &Callback) -> String {
+    let notice: Notice = serde_json::from_slice(&callback.body).unwrap();
+    notice.event
 }

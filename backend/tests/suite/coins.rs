@@ -129,7 +129,7 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
         fleet::fleet(&app.backend, &system(), shop.operator_id).await.unwrap();
         fleet::machine(&app.backend, &acting_for(shop.operator_id), shop.machine_id).await.unwrap();
         takings::takings_today(&app.backend, &system(), shop.operator_id).await.unwrap();
-        ledger::balances(&app.backend, shop.operator_id).await.unwrap();
+        ledger::balances(&app.backend, &system(), shop.operator_id).await.unwrap();
     }
     assert_eq!(app.cash_minor().await, i128::from(2 * COIN_MINOR));
     let alarms = app.alarms();

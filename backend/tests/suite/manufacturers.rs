@@ -24,8 +24,8 @@ async fn a_tool_reads_its_manufacturers_topics_with_its_password() {
     assert_eq!(tool("boards", "").await, None, "it has no password yet");
 
     manufacturer::set_tool_password(&app.backend, &system(), boards, "a bench in Shenzhen").await.unwrap();
-    let MqttReading { filter, fingerprint } = tool("boards", "a bench in Shenzhen").await.unwrap();
-    assert_eq!(filter, "made/boards/#");
+    let MqttReading { filters, fingerprint } = tool("boards", "a bench in Shenzhen").await.unwrap();
+    assert_eq!(filters, ["made/boards/#"]);
     for (slug, password) in
         [("boards", "another bench"), ("rival", "a bench in Shenzhen"), ("nobody", ""), ("boards ", "")]
     {

@@ -14,6 +14,7 @@ use crate::{
 };
 use backend::{
     access::{operations::Operation, signed_in::Member},
+    flows::operate::connection::{self, EndedConnection},
     ids::MachineId,
     machines::{fleet, shapes::FleetRow},
 };
@@ -203,9 +204,12 @@ pub(crate) async fn end(
             Question { word: "disconnect", about, action: &action, fields: &[], back: "/operator/connections" };
         return confirm::ask(page, &signed.member, "connections", &question);
     }
-    let ended = !visible.is_empty() && gate.end_connection(number);
-    if ended {
-        tracing::info!(member = signed.member.member_id.0, number, "ended an MQTT connection");
+    let mut ended = false;
+    if let Some(row) = visible.first() {
+        let about = EndedConnection { client_id: &row.client_id, kind: row.kind, name: &row.name, peer: &row.peer };
+        connection::record_end(&page.app.backend, &signed.actor, signed.member.operator_id, about).await?;
+        ended = gate.end_connection(number);
+        tracing::info!(member = signed.member.member_id.0, number, ended, "ends an MQTT connection");
     }
     Ok(see_other(&format!("/operator/connections?done={}", if ended { "ended" } else { "gone" })))
 }

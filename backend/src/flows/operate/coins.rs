@@ -11,8 +11,8 @@ use crate::{
     ids::MachineId,
     ledger::{self, Kind, Posting},
     live::{LiveEvent, LiveKind},
-    machines::rows::permitted_machine,
-    modules::{coin_correction, coins::Coins, module, rows::lock_module},
+    machines::rows::{lock_wired_module, permitted_machine},
+    modules::{coin_correction, coins::Coins, module},
 };
 use protocol::ModuleId;
 use sea_orm::{ActiveValue::Set, prelude::*};
@@ -75,7 +75,7 @@ pub async fn correct_coins(
             let txn = &*txn;
             let module = machine.module_id.as_deref().filter(|_| correction.count_anew);
             if let Some(id) = module.and_then(|id| ModuleId::parse(id).ok()) {
-                let row = lock_module(txn, id).await?;
+                let row = lock_wired_module(txn, machine_id, id).await?;
                 let coins = Coins::of(&row).restart_count();
                 let mut change: module::ActiveModel = row.into();
                 coins.keep(&mut change);

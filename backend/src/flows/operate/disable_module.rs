@@ -1,7 +1,7 @@
 //! A module's credential is disabled or enabled again.
 
 use crate::{
-    Context, Result,
+    Context, Error, Result,
     access::{
         actor::{Actor, Permit},
         audit::{self, Change},
@@ -34,6 +34,9 @@ pub(crate) async fn disable(ctx: &Context, permit: Permit<'_>, module: ModuleId,
         .write(|txn| async move {
             let txn = &*txn;
             let row = lock_module(txn, module).await?;
+            if row.operator_id.is_some_and(|owner| permit.operator() != Some(owner)) {
+                return Err(Error::Conflict("whose module it is"));
+            }
             if row.disabled_ms.is_some() == disabled {
                 return Ok(false);
             }

@@ -10,10 +10,11 @@ use crate::{
         after_commit::{AfterCommit, publish_after_commit},
         change_settings::set_desired_settings,
     },
+    ids::MachineId,
+    machines::rows::lock_wired_module,
     modules::{
         learning_result::Verdict,
         learning_results::{acceptable, ends, learned, of_module, set_learning_verdict},
-        rows::lock_module,
         settings::{self, ModuleSettings},
     },
 };
@@ -25,7 +26,7 @@ use serde_json::json;
 pub(crate) async fn decide_learning_result(
     ctx: &Context,
     permit: Permit<'_>,
-    module: ModuleId,
+    (machine_id, module): (MachineId, ModuleId),
     heard_ms: i64,
     accept: bool,
 ) -> Result<()> {
@@ -34,7 +35,7 @@ pub(crate) async fn decide_learning_result(
         .write(|txn| async move {
             let txn = &*txn;
             let mut after = AfterCommit::default();
-            let row = lock_module(txn, module).await?;
+            let row = lock_wired_module(txn, machine_id, module).await?;
             let learning_result =
                 of_module(txn, &row.id).await?.filter(|learning_result| learning_result.heard_ms == heard_ms);
             let Some(learning_result) = learning_result else { return Err(Error::Conflict("what was learned")) };

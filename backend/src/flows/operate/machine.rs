@@ -18,7 +18,7 @@ use crate::{
     ids::{MachineId, OperatorId},
     machines::{
         machine, price,
-        rows::{lock_machine, permitted_machine},
+        rows::{lock_machine, lock_wired_module, permitted_machine, permitted_module},
         shapes::PriceChange,
     },
     modules::{commands::queue_superseding, learning_result::Verdict, module, rows::lock_module, settings},
@@ -351,22 +351,21 @@ pub async fn set_active(ctx: &Context, actor: &Actor, machine_id: MachineId, act
 ///
 /// `NotFound` if there is no such machine for this actor, or no module wired to it; `Forbidden`, `Store`.
 pub async fn set_locked(ctx: &Context, actor: &Actor, machine_id: MachineId, locked: bool) -> Result<()> {
-    let (machine, permit) = permitted_machine(ctx, actor, Operation::LockMachine, machine_id).await?;
-    let module_id = machine.module_id.ok_or(Error::NotFound("module of this machine"))?;
+    let (module, permit) = permitted_module(ctx, actor, Operation::LockMachine, machine_id).await?;
     let lifetime_ms = ctx.rules.setting_lifetime_ms;
-    let module_id = &module_id;
     let after = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
             let mut after = AfterCommit::default();
-            after.command(queue_superseding(ctx, txn, module_id, Action::Lock { locked }, lifetime_ms).await?);
-            after.module(module_id.clone());
+            let row = lock_wired_module(txn, machine_id, module).await?;
+            after.command(queue_superseding(ctx, txn, &row.id, Action::Lock { locked }, lifetime_ms).await?);
+            after.module(row.id);
             audit::record(ctx, txn, permit, ("machine", machine_id), Change::to(json!({"locked": locked}))).await?;
             Ok(after)
         })
         .await?;
-    invalidate_probe(ctx, module_id);
+    invalidate_probe(ctx, module.as_str());
     publish_after_commit(ctx, after).await;
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 use sea_orm::{ActiveValue::Set, prelude::*};
-use serde_json::json;
+use serde_json::{Map, json};
 
 /// Stores an operator's merchant account (the configuration, as JSON, is tried first). One of a known identity at the
 /// provider keeps its token and its choices; another identity is another account, which takes new payments of its methods
@@ -84,7 +84,7 @@ pub async fn set_merchant_account(
             for method in &profile.methods {
                 let (machine_id, method) = (ALL_MACHINES, method.word);
                 let chosen = Choice { operator_id, machine_id, provider, method, account_id };
-                if existing.is_none() || !chosen.is_decided(txn).await? {
+                if existing.is_none() || chosen.decided(txn).await?.is_none() {
                     chosen.store(txn).await?;
                 }
             }
@@ -133,13 +133,19 @@ pub async fn choose_account(
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
+            let (mut before, mut after) = (Map::new(), Map::new());
             for method in methods {
-                let provider = &account.provider;
-                Choice { operator_id, machine_id, provider, method, account_id }.store(txn).await?;
+                let choice = Choice { operator_id, machine_id, provider: &account.provider, method, account_id };
+                before.insert((*method).to_owned(), json!(choice.decided(txn).await?));
+                after.insert((*method).to_owned(), json!(account_id));
+                choice.store(txn).await?;
             }
-            let told =
-                Change::to(json!({ "takes": methods, "machine": (machine_id != ALL_MACHINES).then_some(machine_id) }));
-            audit::record(ctx, txn, permit, ("merchant account", account_id), told).await
+            let told = Change::between(before.into(), after.into());
+            // Where all machines are meant it is the operator's.
+            match machine_id {
+                ALL_MACHINES => audit::record_change(ctx, txn, permit, ("operator", operator_id), told).await,
+                machine => audit::record_change(ctx, txn, permit, ("machine", machine), told).await,
+            }
         })
         .await
 }
@@ -154,9 +160,11 @@ pub async fn forget_choices(ctx: &Context, actor: &Actor, machine_id: MachineId)
     ctx.db
         .write(|txn| async move {
             let txn = &*txn;
-            choice::Entity::delete_many().filter(choice::Column::MachineId.eq(machine_id)).exec(txn).await?;
-            let told = Change::to(json!({ "merchant account": "that of all machines" }));
-            audit::record(ctx, txn, permit, ("machine", machine_id), told).await
+            let own = choice::Column::MachineId.eq(machine_id);
+            let chosen = choice::Entity::find().filter(own.clone()).all(txn).await?;
+            choice::Entity::delete_many().filter(own).exec(txn).await?;
+            let before: Map<_, _> = chosen.into_iter().map(|own| (own.method, json!(own.account_id))).collect();
+            audit::record_change(ctx, txn, permit, ("machine", machine_id), Change::from(before.into())).await
         })
         .await
 }

@@ -3,6 +3,7 @@
 
 pub mod check_merchant;
 pub mod coins;
+pub mod connection;
 pub mod disable_module;
 pub(crate) mod learning;
 pub mod machine;

@@ -13,7 +13,7 @@ use crate::{
         operate::{disable_module::disable, learning::decide_learning_result, remote_action::queue_remote_action},
     },
     ids::MachineId,
-    machines::rows::{permitted_module, price_rows},
+    machines::rows::{lock_wired_module, permitted_module, price_rows},
     modules::{remote_actions::RemoteAction, settings::ModuleSettings},
 };
 use serde_json::json;
@@ -42,6 +42,7 @@ pub async fn set_settings(ctx: &Context, actor: &Actor, machine_id: MachineId, c
         .write(|txn| async move {
             let txn = &*txn;
             let mut after = AfterCommit::default();
+            lock_wired_module(txn, machine_id, module).await?;
             let changed = change_settings(ctx, txn, module, change.since_version, change.settings, &mut after).await?;
             if let Some(before) = changed {
                 // Also where they are what was wanted before: the module is sent them anew.
@@ -67,7 +68,7 @@ pub async fn order_remote_action(
     remote_action: RemoteAction,
 ) -> Result<()> {
     let (module, permit) = permitted_module(ctx, actor, Operation::OrderRemoteAction, machine_id).await?;
-    queue_remote_action(ctx, permit, module, remote_action).await
+    queue_remote_action(ctx, permit, (machine_id, module), remote_action).await
 }
 
 /// Accepts what a machine's module learned, as it was first told at `heard_ms`, or discards it.
@@ -83,7 +84,7 @@ pub async fn decide_learned(
     accept: bool,
 ) -> Result<()> {
     let (module, permit) = permitted_module(ctx, actor, Operation::JudgeLearning, machine_id).await?;
-    decide_learning_result(ctx, permit, module, heard_ms, accept).await
+    decide_learning_result(ctx, permit, (machine_id, module), heard_ms, accept).await
 }
 
 /// Disables the credential of a machine's module, for instance because it was stolen, or enables it again.

@@ -76,7 +76,7 @@ pub async fn add_operator(ctx: &Context, actor: &Actor, new: NewOperator) -> Res
             let mut told = facts(&made);
             told["slug"] = json!(made.slug);
             told["currency"] = json!(made.currency);
-            audit::record(ctx, txn, permit.on_new(made.id), ("operator", made.id), Change::to(told)).await?;
+            audit::record(ctx, txn, permit.concerning(made.id), ("operator", made.id), Change::to(told)).await?;
             Ok(made.id)
         })
         .await;

@@ -36,7 +36,7 @@ pub struct Provisioned {
 ///
 /// `Invalid` if it is wired to another operator's machine; `NotFound`, `Forbidden`, `Store`.
 pub async fn assign_module(ctx: &Context, actor: &Actor, module: ModuleId, operator_id: OperatorId) -> Result<()> {
-    let permit = actor.permit_all(Operation::AssignModule)?.on_new(operator_id);
+    let permit = actor.permit_all(Operation::AssignModule)?.concerning(operator_id);
     operator_row(ctx, operator_id).await?;
     ctx.db
         .write(|txn| async move {
@@ -45,10 +45,15 @@ pub async fn assign_module(ctx: &Context, actor: &Actor, module: ModuleId, opera
             if wired_machine(txn, module.as_str()).await?.is_some_and(|machine| machine.operator_id != operator_id) {
                 return Err(Error::invalid("module", "is wired to a machine of another operator"));
             }
-            let told = Change::between(json!({"operator": row.operator_id}), json!({"operator": operator_id}));
+            let before = row.operator_id;
+            let told = Change::between(json!({"operator": before}), json!({"operator": operator_id}));
             let mut change: module::ActiveModel = row.into();
             change.operator_id = Set(Some(operator_id));
             change.update_without_returning(txn).await?;
+            // Whoever had it finds it in the audit log as well.
+            if let Some(before) = before.filter(|before| *before != operator_id) {
+                audit::record(ctx, txn, permit.concerning(before), ("module", module), told.clone()).await?;
+            }
             audit::record_change(ctx, txn, permit, ("module", module), told).await
         })
         .await

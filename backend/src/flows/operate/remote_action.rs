@@ -7,11 +7,12 @@ use crate::{
         audit::{self, Change},
     },
     flows::after_commit::{AfterCommit, publish_after_commit},
+    ids::MachineId,
+    machines::rows::lock_wired_module,
     modules::{
         command::{self, CommandState},
         commands::queue_superseding,
         remote_actions::{RemoteAction, newest},
-        rows::lock_module,
     },
 };
 use protocol::{
@@ -20,12 +21,12 @@ use protocol::{
 };
 use serde_json::json;
 
-/// Queues a remote action. The same action again while it is in progress, or right after it, counts as a second
+/// Queues a remote action of a machine's module. The same action again while it is in progress, or right after it, counts as a second
 /// click and is ignored.
 pub(crate) async fn queue_remote_action(
     ctx: &Context,
     permit: Permit<'_>,
-    module: ModuleId,
+    (machine_id, module): (MachineId, ModuleId),
     remote_action: RemoteAction,
 ) -> Result<()> {
     let action = remote_action.action()?;
@@ -35,14 +36,14 @@ pub(crate) async fn queue_remote_action(
             let txn = &*txn;
             let mut after = AfterCommit::default();
             // So that two clicks take turns.
-            let row = lock_module(txn, module).await?;
+            let row = lock_wired_module(txn, machine_id, module).await?;
             let before = newest(txn, &row.id, action.as_str()).await?;
             if before.is_some_and(|before| is_second_click(ctx, &before, action)) {
                 return Ok(after);
             }
             after.command(queue_superseding(ctx, txn, &row.id, action, ctx.rules.remote_action_lifetime_ms).await?);
             after.module(row.id);
-            let told = json!({"action": action.as_str()});
+            let told = json!({"action": remote_action});
             audit::record(ctx, txn, permit, ("module", module), Change::to(told)).await?;
             Ok(after)
         })
