@@ -13,6 +13,7 @@
 //! - Nothing here looks at a real clock or at chance that is not the seed's; nothing iterates over a hash map.
 //! - Checkers look at what happened physically (pulses counted, money taken, coins fallen) and at what the store says;
 //!   they repeat no decision of the backend's.
+#![allow(clippy::missing_errors_doc, reason = "an error is a promise that was broken, and says which")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod backups;
@@ -123,6 +124,10 @@ impl Sales {
 }
 
 /// Runs a seed to its end, or to the first promise broken.
+///
+/// # Errors
+///
+/// The promise that was broken, with what led to it.
 pub fn run(seed: u64, options: &Options) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(world::run(seed, options))

@@ -34,7 +34,7 @@ pub fn everything() -> Result<()> {
         ("the image on the rig", || rig::run(&[])),
         ("the store's tests, on MariaDB", || run_tests_on_mariadb(Cases::Same)),
         ("pages in a browser", || browser(&[])),
-        ("the broker, fuzzed", fuzz::run_for_ci),
+        ("the broker and the callbacks, fuzzed", fuzz::run_for_ci),
         ("simulation, more seeds", || simulation("debug", &["--start", "1000000", "--seeds", EXTRA_SEEDS])),
     ])
 }

@@ -37,7 +37,8 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
     cargo xtask rig [WORD...]            run the image in an emulator with a simulated modem, against the server: all of
                                          the rig's tests, or those whose names hold a word
     cargo xtask fuzz [TARGET] [--seconds N]
-                                         fuzz the broker: before_connect, session, or both, a minute each
+                                         fuzz the broker (before_connect, session) and the callbacks (wechat_callback,
+                                         alipay_callback): one or all, a minute each
     cargo xtask fuzz TARGET FILE...      replay inputs
     cargo xtask sim [--seeds N] [...]    the simulation; what follows goes to it (--help)
     cargo xtask kill [--times N] [--mariadb]

@@ -106,6 +106,10 @@ impl Db {
     }
 
     /// Whether the database holds all that was marked. To be asked before it is migrated or written to.
+    ///
+    /// # Errors
+    ///
+    /// `Store`.
     pub async fn check_mark(&self) -> Result<CommitMark> {
         let Some(files) = &self.files else { return Ok(CommitMark::Intact) };
         // Where nothing is left, the table is gone too.

@@ -7,6 +7,7 @@ use crate::{
     ids::AccountId,
     payments::{
         breaker::{Breaker, Entry},
+        limits,
         method::{Handoff, Method, Payer},
         provider::{
             CallbackError, CloseOutcome, Created, PaymentRequest, Profile, Provider, ProviderError, RawCallback,
@@ -181,7 +182,25 @@ impl MonitoredProvider {
         Self { provider, bulkhead }
     }
 
-    async fn watch<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+    /// Waits for an answer without telling the breaker.
+    async fn unreported<T>(
+        &self,
+        wait_ms: u64,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        tokio::select! {
+            biased;
+            outcome = call => outcome,
+            () = self.bulkhead.clock.sleep_ms(wait_ms) => Err(ProviderError::Unknown(format!("no answer in {wait_ms} ms"))),
+        }
+    }
+
+    /// Waits for an answer, and does not believe one that `check` finds wrong.
+    async fn watch<T>(
+        &self,
+        call: impl Future<Output = Result<T, ProviderError>>,
+        check: impl Fn(&T) -> Result<(), String>,
+    ) -> Result<T, ProviderError> {
         let bulkhead = &*self.bulkhead;
         let wait_ms = bulkhead.rules.provider_wait_ms;
         let mut waiting = Waiting { bulkhead, since_ms: bulkhead.clock.now_ms(), is_over: false };
@@ -191,6 +210,7 @@ impl MonitoredProvider {
             () = bulkhead.clock.sleep_ms(wait_ms) => Err(ProviderError::Unknown(format!("no answer in {wait_ms} ms"))),
         };
         waiting.is_over = true;
+        let outcome = outcome.and_then(|answer| check(&answer).map(|()| answer).map_err(ProviderError::Unknown));
         match &outcome {
             Ok(_)
             | Err(ProviderError::Refused { .. } | ProviderError::InsufficientBalance | ProviderError::Busy(_)) => {
@@ -212,16 +232,19 @@ impl Provider for MonitoredProvider {
         self.provider.identity_url(method, return_url, state)
     }
 
+    /// Not reported to the breaker: whoever tells who pays is a service of its own, and other methods do without.
     async fn exchange_identity(
         &self,
         method: &Method,
         parameters: &[(String, String)],
     ) -> Result<Payer, ProviderError> {
-        self.watch(self.provider.exchange_identity(method, parameters)).await
+        let wait_ms = self.bulkhead.rules.provider_wait_ms;
+        let payer = self.unreported(wait_ms, self.provider.exchange_identity(method, parameters)).await?;
+        limits::payer(&payer).map(|()| payer).map_err(ProviderError::Unknown)
     }
 
     async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError> {
-        self.watch(self.provider.create(request)).await
+        self.watch(self.provider.create(request), limits::created).await
     }
 
     fn renew(&self, handoff: Handoff, wall_ms: i64) -> Handoff {
@@ -229,32 +252,28 @@ impl Provider for MonitoredProvider {
     }
 
     async fn query(&self, trade: &TradeNumbers) -> Result<TradeState, ProviderError> {
-        self.watch(self.provider.query(trade)).await
+        self.watch(self.provider.query(trade), limits::trade).await
     }
 
     async fn close(&self, trade: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
-        self.watch(self.provider.close(trade)).await
+        self.watch(self.provider.close(trade), |_| Ok(())).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
-        self.watch(self.provider.refund(request)).await
+        self.watch(self.provider.refund(request), limits::refund).await
     }
 
     async fn query_refund(&self, refund: &RefundNumbers) -> Result<RefundAnswer, ProviderError> {
-        self.watch(self.provider.query_refund(refund)).await
+        self.watch(self.provider.query_refund(refund), limits::refund).await
     }
 
     /// Not reported to the breaker: a late or damaged statement says nothing about whether payments can be taken.
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
         let wait_ms = self.bulkhead.rules.statement_wait_ms;
-        tokio::select! {
-            biased;
-            outcome = self.provider.statement(day) => outcome,
-            () = self.bulkhead.clock.sleep_ms(wait_ms) => Err(ProviderError::Unknown(format!("no answer in {wait_ms} ms"))),
-        }
+        self.unreported(wait_ms, self.provider.statement(day)).await.map(limits::statement)
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError> {
-        self.provider.verify_callback(raw, wall_ms)
+        self.provider.verify_callback(raw, wall_ms).map(|verified| limits::callback(raw, verified))
     }
 }

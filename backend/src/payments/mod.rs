@@ -17,6 +17,7 @@ pub mod entered;
 pub(crate) mod found;
 pub mod http;
 pub(crate) mod inbox;
+pub(crate) mod limits;
 pub mod method;
 pub(crate) mod numbers;
 pub(crate) mod of_sale;

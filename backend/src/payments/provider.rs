@@ -511,5 +511,9 @@ pub trait Provider: Send + Sync {
     /// Asks for the statement of a day of [`Profile::calendar`].
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError>;
     /// Proves a callback, opens it, and says what it means. `wall_ms` is our wall clock (unix milliseconds).
+    ///
+    /// # Errors
+    ///
+    /// What is not proven, and why. What is proven is never an error, however little of it is understood.
     fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError>;
 }

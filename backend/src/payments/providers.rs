@@ -19,7 +19,11 @@ use std::{
 
 /// Makes a provider of a merchant account's stored configuration.
 pub trait Providers: Send + Sync {
-    /// `provider` is the stored word (`wechat`), `config` the stored JSON. An error names the field that is wrong.
+    /// `provider` is the stored word (`wechat`), `config` the stored JSON.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` names the field that is wrong, or the provider that nobody knows.
     fn open(&self, provider: &str, config: &str) -> Result<Arc<dyn Provider>>;
 }
 
@@ -32,6 +36,10 @@ pub struct RealProviders {
 
 impl RealProviders {
     /// Providers reached over HTTPS with one connection pool.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the system's certificates cannot be used.
     pub fn new(clock: Arc<dyn clock::Clock>, random: Arc<dyn clock::Random>) -> Result<Self> {
         let http =
             http::client().map_err(|error| Error::Config { setting: "http client", message: error.to_string() })?;

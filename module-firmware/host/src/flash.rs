@@ -66,6 +66,10 @@ pub struct Chip(Arc<Mutex<Cells>>);
 
 impl Chip {
     /// Opens it, blank if it is new.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be opened or read.
     pub fn open(flash: &Flash) -> io::Result<Self> {
         let mut bytes = vec![0xFF; PAGE_BYTES * PAGES];
         let file = match flash {

@@ -77,6 +77,10 @@ pub struct VirtualModule {
 
 impl VirtualModule {
     /// Makes a module and switches it on.
+    ///
+    /// # Errors
+    ///
+    /// If its flash's file cannot be used.
     pub async fn start(config: Config) -> Result<Self> {
         let count = match &config.flash {
             Flash::Memory => None,

@@ -9,6 +9,7 @@
 //! What the emulator lacks is said in `docs/MODULE.md`: no watchdog, no reset cause, no flash writes. The image keeps its
 //! journal in SRAM2 there, which survives a reset, and which the rig carries over a power cut.
 
+#![allow(clippy::missing_errors_doc, reason = "for tests only: each error says what it was, and ends the test")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod board;

@@ -4,6 +4,7 @@
 
 use crate::money::{Currency, Money};
 pub(super) use crate::payments::http::{json_fault, truncated};
+use crate::payments::limits::AMOUNT_MINOR_MAX;
 use crate::payments::provider::{Paid, RefundDetails, RefundState, ToldTrade, TradeState, UnknownCurrencyPayment};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -188,8 +189,8 @@ impl Transaction {
             .ok_or("transaction_id is missing or too long")?
             .to_owned();
         let amount = self.amount.as_ref().ok_or("amount is missing")?;
-        if amount.total <= 0 {
-            return Err("amount.total is not positive".into());
+        if !(1..=AMOUNT_MINOR_MAX).contains(&amount.total) {
+            return Err("amount.total is not positive, or larger than any payment".into());
         }
         let paid_at = self.success_time.as_deref().ok_or("success_time is missing")?;
         let paid_at = DateTime::parse_from_rfc3339(paid_at).map_err(|_| "success_time is not a time")?;
@@ -250,7 +251,8 @@ impl RefundNotice {
     pub fn told(&self) -> Option<RefundDetails> {
         let short =
             |text: &Option<String>| text.clone().filter(|id| (1..=MAX_TRANSACTION_ID_BYTES).contains(&id.len()));
-        let amount = self.amount.as_ref().filter(|amount| (1..=amount.total).contains(&amount.refund))?;
+        let amount =
+            self.amount.as_ref().filter(|amount| (1..=amount.total.min(AMOUNT_MINOR_MAX)).contains(&amount.refund))?;
         let payment = short(&self.transaction_id).map(|provider_txn_id| {
             let at = self.success_time.as_deref().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
             Paid {
