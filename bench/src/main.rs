@@ -2,9 +2,10 @@
 //!
 //! `sale`: the whole way of a sale. The house (gate, backend, web), the provider's sandbox and the virtual modules all
 //! share this process and this machine's cores, as section 11 of the design wants it.
-//! `broker`: the gate beside mosquitto.
+//! `callbacks`: what providers tell, proven and committed. `broker`: the gate beside mosquitto.
 
 mod broker;
+mod callbacks;
 mod disk;
 mod load;
 mod server;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// The whole way of a sale: callback in, command out, acks, credited in the store.
     Sale(SaleOptions),
+    /// Callbacks of each provider, proven and committed.
+    Callbacks(callbacks::Options),
     /// The gate beside mosquitto: throughput, round trips, a fleet, and how others fare beside nuisances.
     Broker(broker::Options),
     /// The gate in a process of its own, for the broker benchmark.
@@ -38,18 +41,14 @@ enum Command {
 /// How the sale benchmark runs.
 #[derive(clap::Args)]
 pub struct SaleOptions {
-    /// Virtual modules.
-    #[arg(long, default_value_t = 300)]
-    modules: usize,
+    #[command(flatten)]
+    server: server::ServerOptions,
     /// Sales a second in the part that measures latency.
     #[arg(long, default_value_t = 100)]
     rate: u32,
     /// Seconds of each part.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// The store; without it SQLite in a temporary directory. `mysql://...` for MariaDB or MySQL (an empty database).
-    #[arg(long)]
-    database: Option<String>,
     /// Where the temporary directory is made: the disk whose limit counts.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -62,6 +61,7 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         match Cli::parse().command {
             Command::Sale(options) => sale(options).await,
+            Command::Callbacks(options) => callbacks::run(options).await,
             Command::Broker(options) => broker::run(options).await,
             Command::Gate => broker::serve().await,
             Command::Nuisance { kind, at, seconds } => broker::run_nuisance(kind, at, seconds).await,
@@ -76,8 +76,7 @@ async fn sale(options: SaleOptions) -> Result<()> {
     };
     let part = Duration::from_secs(options.seconds);
     let before = disk::limits(dir.path()).await?;
-    println!("{} modules, store {}", options.modules, options.database.as_deref().map_or("SQLite", |_| "MySQL"));
-    let server = Arc::new(server::ServerUnderTest::start(&options, dir.path()).await?);
+    let server = Arc::new(server::ServerUnderTest::start(&options.server, dir.path()).await?);
 
     println!("\n{} sales/s offered for {} s:", options.rate, options.seconds);
     let steady = load::open(&server, options.rate, part).await?;

@@ -1,7 +1,7 @@
 //! The house under load: as `coinwire serve` puts it together, with stopwatches at the door and on the wire.
 
 use crate::{
-    SaleOptions,
+    callbacks::Door,
     stopwatch::{ARRIVED, Callbacks, TimedBus},
 };
 use anyhow::{Context, Result};
@@ -32,16 +32,17 @@ use backend::{
 };
 use broker::{Authenticate, ClientIdRule, Grants, Lane, Login, Refusal};
 use module_host::{Config, Flash, VirtualModule};
-use poem::{Endpoint, EndpointExt, Server, listener::TcpAcceptor};
+use poem::{Endpoint, EndpointExt, Request, Server, listener::TcpAcceptor};
 use protocol::{
     ModuleId,
     topics::{Kind, topic},
 };
+use serde_json::json;
 use std::{
     collections::HashMap,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -70,15 +71,32 @@ pub const AMOUNT_MINOR: i64 = 200;
 const PULSES: i32 = 1;
 const PASSWORD: &str = "bench";
 
+/// What is started.
+#[derive(clap::Args)]
+pub struct ServerOptions {
+    /// Virtual modules.
+    #[arg(long, default_value_t = 300)]
+    modules: usize,
+    /// The store; without it SQLite in a temporary directory. `mysql://...` for MariaDB or MySQL (an empty database).
+    #[arg(long)]
+    database: Option<String>,
+}
+
 /// Everything, running.
 pub struct ServerUnderTest {
     pub backend: backend::Context,
+    /// The web's address.
+    pub http: String,
+    pub door: Arc<Door>,
+    /// Configurations of the merchant accounts, by the provider's word.
+    pub configs: HashMap<&'static str, String>,
+    operator_id: OperatorId,
     pub sandbox: sandbox::Sandbox,
     pub slots: Vec<Slot>,
     pub callbacks: Arc<Callbacks>,
     pub mqtt: SocketAddr,
     machines: HashMap<String, MachineId>,
-    modules: Vec<VirtualModule>,
+    modules: Mutex<Vec<VirtualModule>>,
     broker: broker::Broker,
     tasks: Vec<JoinHandle<()>>,
     closing: CancellationToken,
@@ -129,7 +147,8 @@ impl Authenticate for Authenticator {
 
 impl ServerUnderTest {
     /// Starts everything and waits until every module answers a probe.
-    pub async fn start(options: &SaleOptions, dir: &Path) -> Result<Self> {
+    pub async fn start(options: &ServerOptions, dir: &Path) -> Result<Self> {
+        println!("{} modules, store {}", options.modules, options.database.as_deref().map_or("SQLite", |_| "MySQL"));
         let url = match &options.database {
             Some(url) => url.clone(),
             None => format!("sqlite://{}?mode=rwc", dir.join("bench.db").display()),
@@ -174,18 +193,36 @@ impl ServerUnderTest {
         });
         let _ = authenticator.0.set(backend.clone());
         let closing = CancellationToken::new();
+        let door = Arc::new(Door::default());
         let mut tasks = vec![
             tokio::spawn(backend::flows::listen::listen(backend.clone(), reader)),
-            serve_web(listener, http, backend.clone(), closing.clone())?,
+            serve_web(listener, http.clone(), backend.clone(), closing.clone(), door.clone())?,
         ];
         for job in Job::ALL {
             let backend = backend.clone();
             tasks.push(tokio::spawn(async move { jobs::run_job(&backend, job).await }));
         }
-        let operator_id = operator(&backend, &sandbox).await?;
+        let (operator_id, config) = operator(&backend, &sandbox).await?;
+        let configs = HashMap::from([("wechat", config)]);
         let (slots, modules) = machines(&backend, operator_id, options.modules, mqtt).await?;
         let machines = slots.iter().map(|slot| (slot.module.to_string(), slot.machine_id)).collect();
-        let server = Self { backend, sandbox, slots, callbacks, mqtt, machines, modules, broker, tasks, closing };
+        let modules = Mutex::new(modules);
+        let server = Self {
+            backend,
+            http,
+            door,
+            configs,
+            operator_id,
+            sandbox,
+            slots,
+            callbacks,
+            mqtt,
+            machines,
+            modules,
+            broker,
+            tasks,
+            closing,
+        };
         server.until_ready().await?;
         Ok(server)
     }
@@ -211,12 +248,34 @@ impl ServerUnderTest {
         self.machines.get(module).copied()
     }
 
+    /// An account with Alipay beside the one with WeChat Pay.
+    pub async fn add_alipay(&mut self) -> Result<()> {
+        let account = self.sandbox.alipay();
+        let config = json!({
+            "base_url": account.base_url,
+            "app_id": account.app_id,
+            "seller_id": account.seller_id,
+            "app_private_key_pem": account.app_private_key_pem,
+            "alipay_public_keys": [account.alipay_public_key_pem],
+        });
+        let config = config.to_string();
+        merchant::set_merchant_account(&self.backend, &system(), self.operator_id, "alipay", &config).await?;
+        self.configs.insert("alipay", config);
+        Ok(())
+    }
+
+    /// Switches all modules off.
+    pub async fn switch_modules_off(&self) {
+        let modules = std::mem::take(&mut *self.modules.lock().unwrap_or_else(PoisonError::into_inner));
+        for module in modules {
+            module.shutdown().await;
+        }
+    }
+
     /// Ends everything.
     pub async fn shutdown(self) {
         self.closing.cancel();
-        for module in self.modules {
-            module.shutdown().await;
-        }
+        self.switch_modules_off().await;
         for task in self.tasks {
             task.abort();
         }
@@ -230,6 +289,7 @@ fn serve_web(
     public_url: String,
     backend: backend::Context,
     closing: CancellationToken,
+    door: Arc<Door>,
 ) -> Result<JoinHandle<()>> {
     let config = web::WebConfig {
         public_url,
@@ -243,7 +303,11 @@ fn serve_web(
         metrics: None,
     };
     let app = web::app(config, backend, closing)?
-        .around(async |inner, request| ARRIVED.scope(Instant::now(), inner.call(request)).await);
+        .around(async |inner, request| ARRIVED.scope(Instant::now(), inner.call(request)).await)
+        .around(move |inner, request: Request| {
+            let door = door.clone();
+            async move { if door.holds(&request) { door.hold(request).await } else { inner.call(request).await } }
+        });
     let acceptor = TcpAcceptor::from_tokio(listener)?;
     Ok(tokio::spawn(async move {
         if let Err(error) = Server::new_with_acceptor(acceptor).run(app).await {
@@ -252,7 +316,7 @@ fn serve_web(
     }))
 }
 
-async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Result<OperatorId> {
+async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Result<(OperatorId, String)> {
     let operator_id = operator::add_operator(
         backend,
         &system(),
@@ -281,9 +345,9 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
         authorize_base_url: None,
         domain_file: None,
     };
-    merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &serde_json::to_string(&account)?)
-        .await?;
-    Ok(operator_id)
+    let config = serde_json::to_string(&account)?;
+    merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &config).await?;
+    Ok((operator_id, config))
 }
 
 async fn machines(

@@ -47,6 +47,7 @@ Developer's commands. Tests build with the dev profile: they wait for disks and 
     cargo xtask bench coins [PULSES]     the coin line: a million pulses with bounce and noise, none lost, none invented
     cargo xtask bench sale [...]         the whole sale's speed over real sockets
     cargo xtask bench sale --mariadb     the same on a MariaDB of its own, every commit durable
+    cargo xtask bench callbacks [...]    what providers tell, proven and committed; --mariadb as above
     cargo xtask bench broker [...]       the gate beside mosquitto
 
 A test alone: cargo test --workspace --test NAME. With COINWIRE_TEST_DATABASE=mysql://root@HOST:PORT set, the
@@ -93,11 +94,11 @@ fn run(args: Vec<String>) -> Result<()> {
                 .run()?;
             Program::new(binary("release", "bench-coins")).args(rest).run()
         }
-        ["bench", "sale", "--mariadb", rest @ ..] => {
+        ["bench", what @ ("sale" | "callbacks"), "--mariadb", rest @ ..] => {
             release_binaries()?;
             let server = MariaDb::start(Commits::Durable)?;
             let database = server.new_database("bench")?;
-            Program::new(binary("release", "bench")).args(&["sale", "--database", &database]).args(rest).run()
+            Program::new(binary("release", "bench")).args(&[what, "--database", &database]).args(rest).run()
         }
         ["bench", rest @ ..] => {
             release_binaries()?;
