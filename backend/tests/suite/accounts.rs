@@ -26,6 +26,7 @@ use backend::{
     payments::accounts,
     sales::readiness::Readiness,
 };
+use fake_providers::notice::Notice;
 use protocol::messages::{Reason, Stage};
 use sea_orm::ConnectionTrait;
 
@@ -146,6 +147,27 @@ async fn another_identity_is_another_account_and_the_old_one_goes_on_for_what_it
     app.skip_ms(6 * 60_000).await;
     assert_eq!(account_of(&app, &app.order().await).await, new_account);
     assert_eq!(app.number_of("SELECT COUNT(*) FROM merchant_accounts").await, 2);
+}
+
+#[tokio::test]
+async fn an_account_gets_other_keys_and_stays_the_same_merchants() {
+    let app = TestApp::start().await;
+    let token = app.order().await;
+    let (account_id, owner) = (account_of(&app, &token).await, acting_for(app.shop.operator_id));
+    let callback = app.pay(&token).await;
+    let other = Config { merchant: "another merchant".into(), key: "a new key".into() };
+    let refused = merchant::rotate_keys(&app.backend, &owner, account_id, &json(&other)).await;
+    assert!(matches!(refused, Err(Error::Invalid { field: "merchant account", .. })), "{refused:?}");
+    let same = Config { key: "a new key".into(), ..app.shop.account.clone() };
+    let eve = acting_for(app.open_shop("eve").await.operator_id);
+    let hidden = merchant::rotate_keys(&app.backend, &eve, account_id, &json(&same)).await;
+    assert!(matches!(hidden, Err(Error::NotFound(_))), "{hidden:?}");
+    let kept = merchant::rotate_keys(&app.backend, &owner, account_id, &json(&same)).await.unwrap();
+    assert_eq!(kept, app.shop.account_token, "the provider reports to where it did");
+    assert!(app.callback(&callback).await.is_err(), "signed with the key of before");
+    let notice: Notice = serde_json::from_slice(&callback.body).unwrap();
+    app.callback(&notice.signed(&same.key)).await.unwrap();
+    assert_eq!(app.state(&token).await, "paid");
 }
 
 #[tokio::test]

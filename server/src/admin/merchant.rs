@@ -27,6 +27,14 @@ pub enum Merchant {
         /// The file with the account's fields. Delete it afterwards: they are stored encrypted.
         file: PathBuf,
     },
+    /// Give an account other keys, from a file as for `add`. The provider is asked first. Put the new key beside the old
+    /// one where the provider lets both count for a while: docs/PAYMENTS.md says for which.
+    Rotate {
+        /// The account's number.
+        account: AccountId,
+        /// The file with the account's fields. Delete it afterwards: they are stored encrypted.
+        file: PathBuf,
+    },
     /// Ask the provider of an account a harmless question, to prove that its keys are right. No money moves.
     Check {
         /// The account's number.
@@ -75,6 +83,16 @@ impl Execute for Merchant {
                 let config = read(&file)?;
                 check(backend, actor, operator, &provider, &config).await?;
                 store(backend, actor, settings, operator, &provider, &config).await
+            }
+            Merchant::Rotate { account, file } => {
+                let config = read(&file)?;
+                let known = accounts::merchant_accounts(backend, actor, None).await?;
+                let row =
+                    known.into_iter().find(|row| row.account_id == account).context("there is no such account")?;
+                check(backend, actor, row.operator_id, &row.provider, &config).await?;
+                merchant::rotate_keys(backend, actor, account, &config).await?;
+                println!("account {account} has other keys; its callbacks still come to {}", row.callbacks);
+                Ok(())
             }
             Merchant::Check { account } => {
                 check_merchant::check_account(backend, actor, account).await?;

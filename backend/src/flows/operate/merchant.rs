@@ -16,6 +16,7 @@ use crate::{
         accounts::{account_of_identity, provider},
         choice::{self, ALL_MACHINES},
         choices::Choice,
+        provider::Profile,
         providers::purpose,
         statement,
         statements::initial_statement,
@@ -41,9 +42,52 @@ pub async fn set_merchant_account(
 ) -> Result<String> {
     let permit = actor.permit(Operation::SetMerchantAccount, operator_id, "operator")?;
     let opened = ctx.providers.factory.open(provider, config)?;
-    let profile = opened.profile();
     operator_row(ctx, operator_id).await?;
-    let existing = account_of_identity(ctx, operator_id, provider, &profile.identity).await?;
+    let existing = account_of_identity(ctx, operator_id, provider, &opened.profile().identity).await?;
+    let new = NewConfig { operator_id, provider, config, profile: opened.profile() };
+    store_config(ctx, permit, new, existing).await
+}
+
+/// Stores other keys for an account. It stays the same merchant and app: another one would be another account.
+///
+/// # Errors
+///
+/// `Invalid` says what is wrong with the configuration, or that it is another merchant's; `NotFound` if there is no such
+/// account, or it is another operator's; `Forbidden`, `Store`.
+pub async fn rotate_keys(ctx: &Context, actor: &Actor, account_id: AccountId, config: &str) -> Result<String> {
+    let (account, permit) = permitted_account(ctx, actor, account_id).await?;
+    let opened = ctx.providers.factory.open(&account.provider, config)?;
+    let profile = opened.profile();
+    let known = match account.identity.as_str() {
+        // One from before identities were kept. One that cannot be opened any more is the reason to be here.
+        "" => provider(ctx, &account).ok().map(|before| before.profile().identity.clone()),
+        known => Some(known.to_owned()),
+    };
+    if let Some(known) = known.filter(|known| *known != profile.identity) {
+        let message = format!("is of {}, and account {account_id} is of {known}: add it as one more", profile.identity);
+        return Err(Error::invalid("merchant account", message));
+    }
+    let provider = account.provider.clone();
+    let new = NewConfig { operator_id: account.operator_id, provider: &provider, config, profile };
+    store_config(ctx, permit, new, Some(account)).await
+}
+
+/// A configuration that was opened, to be stored.
+struct NewConfig<'a> {
+    operator_id: OperatorId,
+    provider: &'a str,
+    config: &'a str,
+    profile: &'a Profile,
+}
+
+/// Stores a configuration, of an account that is there or of a new one. Gives the account's token.
+async fn store_config(
+    ctx: &Context,
+    permit: Permit<'_>,
+    new: NewConfig<'_>,
+    existing: Option<account::Model>,
+) -> Result<String> {
+    let NewConfig { operator_id, provider, config, profile } = new;
     let token = match &existing {
         Some(account) => account.token.clone(),
         None => clock::random_text(&*ctx.random, 26),
