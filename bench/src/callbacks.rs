@@ -165,6 +165,7 @@ async fn order(server: &ServerUnderTest, slot: &Slot, method: &str) -> Result<Sa
         app: PayerApp::Browser,
         way: Some(method.into()),
         payer: None,
+        instead_of: None,
     };
     let checkout = place_order::order(&server.backend, request).await?;
     let row = views::operator_sale(&server.backend, &system(), &checkout.token).await?;

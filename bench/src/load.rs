@@ -160,6 +160,7 @@ async fn try_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) 
             app: PayerApp::Browser,
             way: None,
             payer: None,
+            instead_of: None,
         },
     )
     .await?;

@@ -167,6 +167,7 @@ impl World {
             app: PayerApp::Browser,
             way: None,
             payer: None,
+            instead_of: None,
         };
         self.trace.note(now_us, format_args!("consumer {index}: orders {}", price.label));
         if consumer.token.is_none() {

@@ -9,6 +9,7 @@ pub(crate) mod change_settings;
 mod correct_refund;
 pub mod follow_order;
 pub mod identify_payer;
+pub(crate) mod leave_order;
 pub mod listen;
 pub mod operate;
 pub mod place_order;

@@ -6,6 +6,7 @@ use crate::{
     clock, db,
     flows::{
         after_commit::{AfterCommit, publish_after_commit},
+        leave_order::{Left, leave_order},
         scan_machine::readiness,
         settle_sale::apply_event,
     },
@@ -15,15 +16,15 @@ use crate::{
     modules::numbers::next_sequence,
     money::{Currency, Money},
     payments::{
-        accounts::notify_url,
+        accounts::{account, notify_url},
         attempt,
         bulkhead::Lane,
-        found::find_attempt_row,
+        found::{attempts_open, find_attempt_row},
         method::{Handoff, Payer, PayerApp},
         numbers::new_number,
         provider::{PaymentRequest, ProviderError},
         states::{AttemptState, DisputeStanding},
-        ways::{Way, ways_of},
+        ways::{Way, way_word, ways_of},
     },
     sales::{
         order_attachment::OrderAttachment,
@@ -54,7 +55,9 @@ pub(crate) enum FormUse {
 }
 
 /// Makes an order and an attempt, commits both, and asks the provider to take the payment. The same form sent again
-/// gives the same sale while that one can be paid or is on its way; once it is over, a new one.
+/// gives the same sale while that one can be paid or is on its way; once it is over, a new one. Sent again with another way
+/// to pay, or in place of an order that this payer left, the first is closed before there is a second; where the first is
+/// being paid, it is that one that is meant.
 ///
 /// # Errors
 /// `NotFound` if there is no such machine; `Conflict` if the price or the way to pay is another by now; `NotReady` says why the machine
@@ -65,8 +68,11 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
         return Err(Error::invalid("form_key", "is not of a form we made; open the page again"));
     }
     match form_use(ctx, &request.form_key).await? {
-        FormUse::Open(checkout) => return Ok(checkout),
-        FormUse::Free(key) => request.form_key = key,
+        FormUse::Open(checkout) if is_same_way(ctx, &checkout.token, request.way.as_deref()).await? => {
+            return Ok(checkout);
+        }
+        FormUse::Open(checkout) => request.instead_of = Some(checkout.token),
+        FormUse::Free(_) => {}
     }
     let machine = machine_by_code(ctx, &request.code).await?;
     let price = price::Entity::find_by_id(request.price_id)
@@ -90,6 +96,15 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
     let readiness = readiness(ctx, &machine).await?;
     if readiness != Readiness::Ready {
         return Err(Error::NotReady(readiness));
+    }
+    if let Some(former) = &request.instead_of
+        && leave_order(ctx, former, machine.id).await? == Left::Kept
+    {
+        return Ok(Checkout { token: former.clone(), next: sale_url(ctx, former) });
+    }
+    match form_use(ctx, &request.form_key).await? {
+        FormUse::Open(checkout) => return Ok(checkout),
+        FormUse::Free(key) => request.form_key = key,
     }
     let silent = Error::NotReady(Readiness::ProviderSilent);
     let _pass = ctx.providers.bulkhead(way.account.id).acquire(Lane::Order).ok_or(silent)?;
@@ -288,6 +303,16 @@ pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
     Err(Error::Conflict("form"))
 }
 
+/// Whether a sale is to be paid in the way that was picked, if one was.
+async fn is_same_way(ctx: &Context, token: &SaleToken, picked: Option<&str>) -> Result<bool> {
+    let Some(picked) = picked else { return Ok(true) };
+    let sale = sale::Entity::find().filter(sale::Column::Token.eq(token.clone())).one(ctx.db.read()).await?;
+    let Some(sale) = sale else { return Ok(true) };
+    let Some(attempt) = attempts_open(ctx, sale.id).await?.into_iter().next() else { return Ok(true) };
+    let (account, _) = account(ctx, attempt.account_id).await?;
+    Ok(way_word(&account.provider, &attempt.method) == picked)
+}
+
 /// Where the payer of a sale continues, while it can be paid or is in progress.
 async fn resume_checkout(ctx: &Context, sale: &sale::Model) -> Result<Option<String>> {
     let own_page = || Some(sale_url(ctx, &sale.token));
@@ -360,6 +385,8 @@ pub struct OrderRequest {
     pub way: Option<String>,
     /// Who pays, if a provider said so.
     pub payer: Option<Payer>,
+    /// The order that this payer made before. If it is of the same machine and not paid, it is left for this one.
+    pub instead_of: Option<SaleToken>,
 }
 
 /// An order that was made, and where the payer goes now.

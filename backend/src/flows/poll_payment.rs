@@ -88,11 +88,12 @@ async fn with_reference(
 }
 
 /// Asks about an attempt. One that the provider cannot be asked about is one that it does not know.
-async fn query(provider: &dyn Provider, numbers: &TradeNumbers) -> Result<TradeState, ProviderError> {
+pub(crate) async fn query(provider: &dyn Provider, numbers: &TradeNumbers) -> Result<TradeState, ProviderError> {
     if numbers.can_be_asked(provider.profile()) { provider.query(numbers).await } else { Ok(TradeState::NotFound) }
 }
 
-async fn close(provider: &dyn Provider, numbers: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
+/// Closes an attempt at its provider.
+pub(crate) async fn close(provider: &dyn Provider, numbers: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
     // Past its expiry, what the provider does not know can not be paid any more.
     if numbers.can_be_asked(provider.profile()) { provider.close(numbers).await } else { Ok(CloseOutcome::Closed) }
 }

@@ -1,9 +1,9 @@
 //! What a provider's fact is about: the attempt and the refund by any of their numbers.
 
 use crate::{
-    Error, Result,
-    ids::{AccountId, AttemptId},
-    payments::{attempt, provider::ToldTrade, refund},
+    Context, Error, Result,
+    ids::{AccountId, AttemptId, SaleId},
+    payments::{attempt, provider::ToldTrade, refund, states::AttemptState},
 };
 use sea_orm::{Condition, DatabaseTransaction, QueryOrder, prelude::*};
 
@@ -23,6 +23,16 @@ pub(crate) async fn find_attempt(
         .filter(attempt::Column::AccountId.eq(account_id))
         .filter(attempt::Column::OutTradeNo.eq(number))
         .one(txn)
+        .await?)
+}
+
+/// The attempts of a sale that may still be paid, the newest first.
+pub(crate) async fn attempts_open(ctx: &Context, sale_id: SaleId) -> Result<Vec<attempt::Model>> {
+    Ok(attempt::Entity::find()
+        .filter(attempt::Column::SaleId.eq(sale_id))
+        .filter(attempt::Column::State.is_in(AttemptState::OPEN))
+        .order_by_desc(attempt::Column::Id)
+        .all(ctx.db.read())
         .await?)
 }
 

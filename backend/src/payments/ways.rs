@@ -30,8 +30,13 @@ pub(crate) struct Way {
 impl Way {
     /// The word for it, as in a form: there is one account for a provider's method at a machine.
     pub fn word(&self) -> String {
-        format!("{}.{}", self.account.provider, self.method.word)
+        way_word(&self.account.provider, self.method.word)
     }
+}
+
+/// The word of a way to pay, of those of its provider and its method.
+pub(crate) fn way_word(provider: &str, method: &str) -> String {
+    format!("{provider}.{method}")
 }
 
 /// All ways to pay at a machine, the best first.

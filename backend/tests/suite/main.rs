@@ -35,6 +35,7 @@ mod resets;
 mod restarts;
 mod restored;
 mod sales;
+mod second_way;
 mod secrets;
 mod settings;
 mod statements;

@@ -28,7 +28,8 @@ use backend::{
 use fake_providers::bank::Callback;
 use protocol::messages::Reason;
 
-fn config() -> kiosk::Config {
+/// The shop's account at the kiosk.
+pub fn kiosk_config() -> kiosk::Config {
     kiosk::Config {
         shop: "shop of acme".into(),
         app: "app of acme".into(),
@@ -38,10 +39,10 @@ fn config() -> kiosk::Config {
 }
 
 /// An application whose shop has an account at the kiosk too; gives its token.
-async fn app_with_kiosk() -> (TestApp, String) {
+pub async fn app_with_kiosk() -> (TestApp, String) {
     let app = TestApp::start().await;
     let token =
-        merchant::set_merchant_account(&app.backend, &system(), app.shop.operator_id, "kiosk", &config().json())
+        merchant::set_merchant_account(&app.backend, &system(), app.shop.operator_id, "kiosk", &kiosk_config().json())
             .await
             .unwrap();
     (app, token)
@@ -66,7 +67,7 @@ async fn told(app: &TestApp, token: &str, callback: &Callback) -> Result<Callbac
 async fn paid(app: &TestApp, account: &str) -> (SaleToken, String) {
     let token = order(app).await;
     let number = app.number(&token).await;
-    let callback = app.kiosk.pay(&config(), &number, app.now_ms());
+    let callback = app.kiosk.pay(&kiosk_config(), &number, app.now_ms());
     assert_eq!(told(app, account, &callback).await.unwrap().body, "thanks");
     assert_eq!(app.state(&token).await, "paid");
     (token, number)
@@ -78,7 +79,7 @@ async fn a_sale_goes_its_way_and_the_answer_is_a_word() {
     let checkout = try_order(&app, "checkout", PayerApp::Browser, None).await.unwrap();
     let number = app.number(&checkout.token).await;
     assert_eq!(checkout.next, format!("https://kiosk.test/pay/{}", app.kiosk.reference(&number)));
-    let callback = app.kiosk.pay(&config(), &number, app.now_ms());
+    let callback = app.kiosk.pay(&kiosk_config(), &number, app.now_ms());
     for _ in 0..2 {
         let thanks = CallbackAnswer { status: 200, content_type: "text/plain", body: "thanks".into() };
         assert_eq!(told(&app, &account, &callback).await.unwrap(), thanks);
@@ -97,7 +98,7 @@ async fn what_is_not_believed_is_answered_in_the_providers_manner() {
     let (app, account) = app_with_kiosk().await;
     let token = order(&app).await;
     let number = app.number(&token).await;
-    let genuine = app.kiosk.pay(&config(), &number, app.now_ms());
+    let genuine = app.kiosk.pay(&kiosk_config(), &number, app.now_ms());
     let mut forged = genuine.clone();
     forged.body = String::from_utf8(forged.body).unwrap().replace("amount=500", "amount=501").into_bytes();
     let refused = told(&app, &account, &forged).await.unwrap_err();
@@ -117,9 +118,9 @@ async fn what_is_not_believed_is_answered_in_the_providers_manner() {
 async fn of_what_a_callback_says_only_what_concerns_us_is_kept() {
     let (app, account) = app_with_kiosk().await;
     app.events();
-    let newspaper = app.kiosk.event(&config(), "newspaper", &[("title", "Today")]);
-    let novelty = app.kiosk.event(&config(), "raffle", &[("prize", "a bicycle + pump")]);
-    let foreign = kiosk::Config { shop: "another shop".into(), ..config() };
+    let newspaper = app.kiosk.event(&kiosk_config(), "newspaper", &[("title", "Today")]);
+    let novelty = app.kiosk.event(&kiosk_config(), "raffle", &[("prize", "a bicycle + pump")]);
+    let foreign = kiosk::Config { shop: "another shop".into(), ..kiosk_config() };
     let foreign = app.kiosk.event(&foreign, "paid", &[("our", "S1")]);
     for callback in [&newspaper, &novelty, &foreign, &novelty, &foreign] {
         assert_eq!(told(&app, &account, callback).await.unwrap().body, "thanks");
@@ -162,7 +163,7 @@ async fn an_order_that_the_provider_takes_no_more_is_over_when_its_time_is() {
     // Paid after all, it is served.
     let token = app.only_token().await;
     let number = app.number(&token).await;
-    let callback = app.kiosk.pay(&config(), &number, app.now_ms());
+    let callback = app.kiosk.pay(&kiosk_config(), &number, app.now_ms());
     told(&app, &account, &callback).await.unwrap();
     assert_eq!(app.state(&token).await, "paid");
     app.shop.module.credit(&app);
@@ -174,7 +175,7 @@ async fn a_payment_that_nobody_told_of_is_found_by_its_reference() {
     let (app, _) = app_with_kiosk().await;
     let token = order(&app).await;
     let number = app.number(&token).await;
-    let _lost = app.kiosk.pay(&config(), &number, app.now_ms());
+    let _lost = app.kiosk.pay(&kiosk_config(), &number, app.now_ms());
     app.skip_ms(20_000).await;
     assert_eq!(app.state(&token).await, "paid");
     app.shop.module.credit(&app);
@@ -203,11 +204,11 @@ async fn refunds_and_disputes_are_known_by_the_providers_own_numbers() {
     let (token, number) = paid(&app, &account).await;
     let credit = app.shop.module.credit(&app);
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
-    let back = app.kiosk.refund_at_counter(&config(), &number, 200, app.now_ms());
+    let back = app.kiosk.refund_at_counter(&kiosk_config(), &number, 200, app.now_ms());
     told(&app, &account, &back).await.unwrap();
     assert_eq!(paid_text(&app.row(&token).await.view.refunded_elsewhere).as_deref(), Some("2.00"));
     app.assert_books().await;
-    let dispute = app.kiosk.dispute(&config(), &number, PRICE_MINOR - 200);
+    let dispute = app.kiosk.dispute(&kiosk_config(), &number, PRICE_MINOR - 200);
     told(&app, &account, &dispute).await.unwrap();
     assert_eq!(app.row(&token).await.view.dispute.as_str(), "opened");
     app.assert_books().await;
@@ -219,7 +220,7 @@ async fn a_statement_that_names_payments_by_the_providers_numbers_is_understood(
     let (token, number) = paid(&app, &account).await;
     let credit = app.shop.module.credit(&app);
     app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
-    let _nobody_tells = app.kiosk.refund_at_counter(&config(), &number, 200, app.now_ms());
+    let _nobody_tells = app.kiosk.refund_at_counter(&kiosk_config(), &number, 200, app.now_ms());
     for _ in 0..16 {
         app.skip_ms(3 * 3_600_000).await;
     }
@@ -232,7 +233,7 @@ async fn a_statement_that_names_payments_by_the_providers_numbers_is_understood(
 async fn a_provider_without_statements_is_asked_for_none_until_it_has_them() {
     let app = TestApp::start().await;
     for has_statements in [false, true] {
-        let config = kiosk::Config { has_statements, ..config() }.json();
+        let config = kiosk::Config { has_statements, ..kiosk_config() }.json();
         let operator_id = app.shop.operator_id;
         merchant::set_merchant_account(&app.backend, &system(), operator_id, "kiosk", &config).await.unwrap();
         for _ in 0..16 {
@@ -300,7 +301,7 @@ async fn who_pays_is_known_before_the_order_and_the_call_is_signed_anew_at_each_
     assert_eq!(path, "https://coinwire.test/identity");
     let parameters: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let payer = identify_payer::identify(&app.backend, &app.shop.code, way, &parameters).await.unwrap();
-    assert_eq!(payer, Payer { scope: config().app, id: "payer 7".into() });
+    assert_eq!(payer, Payer { scope: kiosk_config().app, id: "payer 7".into() });
     let twice = identify_payer::identify(&app.backend, &app.shop.code, way, &parameters).await;
     assert!(matches!(twice, Err(Error::Provider(_))), "a code is used once: {twice:?}");
 
@@ -318,7 +319,7 @@ async fn who_pays_is_known_before_the_order_and_the_call_is_signed_anew_at_each_
     let second = shown().await;
     assert_ne!(first.parameters["sum"], second.parameters["sum"]);
     // Once it is paid, who paid is forgotten.
-    let callback = app.kiosk.pay(&config(), &number, app.now_ms());
+    let callback = app.kiosk.pay(&kiosk_config(), &number, app.now_ms());
     told(&app, &account, &callback).await.unwrap();
     let open = "SELECT COUNT(*) FROM payment_attempts WHERE request IS NOT NULL OR handoff IS NOT NULL";
     assert_eq!(app.number_of(open).await, 0);
@@ -327,7 +328,7 @@ async fn who_pays_is_known_before_the_order_and_the_call_is_signed_anew_at_each_
 #[tokio::test]
 async fn an_identity_that_a_method_does_not_ask_for_goes_no_further() {
     let (app, _) = app_with_kiosk().await;
-    let payer = Some(Payer { scope: config().app, id: "payer 7".into() });
+    let payer = Some(Payer { scope: kiosk_config().app, id: "payer 7".into() });
     let token = try_order(&app, "checkout", PayerApp::Browser, payer).await.unwrap().token;
     assert_eq!(app.kiosk.request(&app.number(&token).await).payer, None);
 }

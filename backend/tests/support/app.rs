@@ -233,6 +233,7 @@ impl TestApp {
             app: PayerApp::Browser,
             way: None,
             payer: None,
+            instead_of: None,
         }
     }
 

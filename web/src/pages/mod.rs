@@ -11,6 +11,7 @@ pub(crate) mod machine;
 pub(crate) mod member_context;
 pub(crate) mod module;
 mod module_settings;
+pub(crate) mod order_cookie;
 pub(crate) mod resend;
 pub(crate) mod sale;
 pub(crate) mod sales;

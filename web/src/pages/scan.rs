@@ -6,7 +6,7 @@ use crate::{
     guard::{form_token::FormExpired, limits::limit_key},
     navigation::page_of,
     page::{ClientIp, Page, see_other},
-    pages::identity,
+    pages::{identity, order_cookie},
     payer_app::SeenIn,
 };
 use backend::{
@@ -194,9 +194,13 @@ pub(crate) async fn order(
         app,
         way: Some(way.clone()).filter(|way| !way.is_empty()),
         payer: identity::payer(&page, jar),
+        instead_of: order_cookie::read(&page, jar),
     };
     match follow_order::order_soon(&page.app.backend, request).await {
-        Ok(Some(checkout)) => Ok(see_other(&checkout.next)),
+        Ok(Some(checkout)) => {
+            order_cookie::keep(&page, jar, &checkout.token);
+            Ok(see_other(&checkout.next))
+        }
         Ok(None) => wait(page, &form_key),
         Err(Error::NotReady(readiness)) => {
             let mut view = look_up(&page, &code, app).await?;
@@ -255,12 +259,14 @@ pub(crate) struct AwaitQuery {
 pub(crate) async fn await_order(
     page: Page,
     ClientIp(ip): ClientIp,
+    jar: &CookieJar,
     Query(awaited): Query<AwaitQuery>,
 ) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
     if !awaited.form_key.is_empty()
         && let Ok(Some(checkout)) = follow_order::await_order(&page.app.backend, &awaited.form_key).await
     {
+        order_cookie::keep(&page, jar, &checkout.token);
         return Ok(see_other(&checkout.next));
     }
     Ok(see_other(&machine_page(&page)))
