@@ -3,6 +3,7 @@
 use crate::{
     callbacks,
     config::WebConfig,
+    exchanges::Exchanges,
     guard::{compression, csrf, envelope, limits::RateLimits, session, sign_ins::SignIns, streams::Streams},
     locale::Language,
     mqtt,
@@ -31,6 +32,7 @@ pub fn app(
         sign_ins: SignIns::new(&config.limits),
         streams: Arc::new(Streams::new(&config.limits)),
         shared_fragments: Arc::default(),
+        exchanges: Exchanges::default(),
         unknown_proxy: OnceLock::new(),
         backend,
         config,

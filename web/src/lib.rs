@@ -23,6 +23,7 @@ mod contact;
 mod demo;
 mod edge;
 mod error_page;
+mod exchanges;
 mod failure;
 mod guard;
 mod live;

@@ -2,6 +2,7 @@
 
 use crate::{
     config::WebConfig,
+    exchanges::Exchanges,
     guard::{limits::RateLimits, sign_ins::SignIns, streams::Streams},
     rendering,
     templates::Templates,
@@ -22,6 +23,7 @@ pub(crate) struct App {
     pub(crate) streams: Arc<Streams>,
     /// What is rendered once for all who watch it.
     pub(crate) shared_fragments: Arc<rendering::Shared>,
+    pub(crate) exchanges: Exchanges,
     /// A proxy that speaks for visitors and is not trusted.
     pub(crate) unknown_proxy: OnceLock<IpAddr>,
     pub(crate) shutdown: CancellationToken,

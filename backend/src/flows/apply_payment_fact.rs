@@ -43,6 +43,8 @@ pub(crate) async fn apply_notified_fact(
     {
         let mut change: attempt::ActiveModel = attempt.into();
         change.due_ms = Set(Some(ctx.now_ms()));
+        // A provider that does not go by our numbers is asked by this one.
+        change.provider_txn_id = Set(Some(paid.provider_txn_id.clone()));
         change.update_without_returning(txn).await?;
         return Ok(Outcome::NeedsQuery);
     }

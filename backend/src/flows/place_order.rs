@@ -164,6 +164,9 @@ async fn commit_order(
         ..Default::default()
     };
     let out_trade_no = &new_number(ctx, "S");
+    // Where our number alone says nothing, asking would send the order once more: not while the first is on its way.
+    let by_our_number = way.provider.profile().finds_by_our_number;
+    let answered_ms = if by_our_number { 0 } else { i64::try_from(ctx.rules.order_wait_ms).unwrap_or(i64::MAX) };
     let new_attempt = attempt::ActiveModel {
         account_id: Set(way.account.id),
         out_trade_no: Set(out_trade_no.clone()),
@@ -177,7 +180,7 @@ async fn commit_order(
         payer_ip: Set(Some(request.payer_ip.to_string())),
         created_ms: Set(now_ms),
         expires_ms: Set(expires_ms),
-        due_ms: Set(Some(now_ms + ctx.rules.poll_first_ms)),
+        due_ms: Set(Some(now_ms + answered_ms + ctx.rules.poll_first_ms)),
         polls: Set(0),
         paid_minor: Set(None),
         paid_currency: Set(None),

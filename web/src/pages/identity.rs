@@ -1,7 +1,8 @@
 //! Who pays, where a provider has to say so before an order: the browser goes there, and comes back here.
 //!
-//! Going and coming back are bound by a state that this browser has in a cookie. Such an answer can be used once, browsers
-//! come back twice, and people press back: then nothing is exchanged, and the machine's page shows what is known.
+//! Going and coming back are bound by a state that this browser has in a cookie. Such an answer can be used once: a browser
+//! that comes back twice at once gets what the one exchange gave, and for one that presses back later nothing is exchanged, and
+//! the machine's page shows what is known.
 
 use crate::{
     failure::Failure,
@@ -67,20 +68,20 @@ pub(crate) async fn come_back(
     let state = parameters.iter().find(|(name, _)| name == "state").map_or("", |(_, value)| value.as_str());
     let asked: Option<Asked> = signed_cookie::read(&page.app.config.csrf_key, jar, ASKED_COOKIE);
     let Some(asked) = asked.filter(|asked| asked.state == state) else {
-        return Ok(see_other(&machine_page(state.get(STATE_CHARS..).unwrap_or_default(), None)));
+        return Ok(see_other(&machine_page(state.get(STATE_CHARS..).unwrap_or_default(), None, true)));
     };
     jar.remove(ASKED_COOKIE);
-    match identify_payer::identify(&page.app.backend, &asked.code, &asked.way, &parameters).await {
-        Ok(payer) => {
-            let config = &page.app.config;
-            jar.add(signed_cookie::cookie(&config.csrf_key, PAYER_COOKIE, &payer, PAYER_AGE, config.secure_cookies));
-            Ok(see_other(&machine_page(&asked.code, Some(&asked.way))))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a provider did not say who pays");
-            Ok(see_other(&machine_page(&asked.code, None)))
-        }
+    let (backend, code, way) = (page.app.backend.clone(), asked.code.clone(), asked.way.clone());
+    let exchange = async move {
+        let told = identify_payer::identify(&backend, &code, &way, &parameters).await;
+        told.inspect_err(|error| tracing::warn!(%error, "a provider did not say who pays")).ok()
+    };
+    let payer = page.app.exchanges.once(&asked.state, exchange).await;
+    if let Some(payer) = &payer {
+        let config = &page.app.config;
+        jar.add(signed_cookie::cookie(&config.csrf_key, PAYER_COOKIE, payer, PAYER_AGE, config.secure_cookies));
     }
+    Ok(see_other(&machine_page(&asked.code, Some(&asked.way), payer.is_none())))
 }
 
 /// `GET /MP_verify_{word}.txt`: how WeChat is shown that a service account may send browsers here.
@@ -95,16 +96,19 @@ pub(crate) async fn domain_file(
     Ok(Response::builder().content_type("text/plain; charset=utf-8").body(text))
 }
 
-/// The machine's page: with the way that is paid by, or else as one that does not ask again by itself.
-fn machine_page(code: &str, way: Option<&str>) -> String {
+/// The machine's page: with the way that is paid by, if it is known; and if the provider did not say who pays, as one that does not
+/// ask again by itself.
+fn machine_page(code: &str, way: Option<&str>, untold: bool) -> String {
     if code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return "/s/".into();
     }
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    match way {
-        Some(way) => query.append_pair("way", way),
-        None => query.append_pair("asked", "1"),
-    };
+    if let Some(way) = way {
+        query.append_pair("way", way);
+    }
+    if untold {
+        query.append_pair("asked", "1");
+    }
     format!("/s/{code}?{}", query.finish())
 }
 
@@ -114,10 +118,11 @@ mod tests {
 
     #[test]
     fn leads_to_pages_of_ours_only() {
-        assert_eq!(machine_page("K3J9", Some("a.b&c")), "/s/K3J9?way=a.b%26c");
-        assert_eq!(machine_page("K3J9", None), "/s/K3J9?asked=1");
+        assert_eq!(machine_page("K3J9", Some("a.b&c"), false), "/s/K3J9?way=a.b%26c");
+        assert_eq!(machine_page("K3J9", Some("a.b"), true), "/s/K3J9?way=a.b&asked=1");
+        assert_eq!(machine_page("K3J9", None, true), "/s/K3J9?asked=1");
         for odd in ["", "/evil.example", "a/b", "a?b", "é"] {
-            assert_eq!(machine_page(odd, None), "/s/", "{odd}");
+            assert_eq!(machine_page(odd, None, true), "/s/", "{odd}");
         }
     }
 }

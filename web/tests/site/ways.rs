@@ -130,7 +130,23 @@ async fn coming_back_twice_or_unasked_exchanges_nothing_and_never_goes_in_circle
     let state = url::Url::parse(pressed.location()).unwrap();
     let state = state.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     let refused = stranger.get(&format!("/identity?kiosk_code=used&state={state}")).await;
-    assert_eq!(refused.location(), format!("/s/{code}?asked=1"));
+    assert_eq!(refused.location(), format!("/s/{code}?way=kiosk.app&asked=1"));
+}
+
+#[tokio::test]
+async fn a_browser_that_comes_back_twice_at_once_is_known_by_the_one_exchange() {
+    let (site, _) = site_with_kiosk().await;
+    let browser = browser_in(&site, IN_ALIPAY);
+    let asked = scan(&site, &browser).await;
+    let back = site.field.kiosk.say_who(asked.location(), "payer 7");
+    // The first answer is dropped: the browser has gone on to the second.
+    let cookie = browser.cookie("cw_asked").unwrap();
+    let first = browser.get(ours(&back)).await;
+    browser.set_cookie("cw_asked", &cookie);
+    browser.forget("cw_payer");
+    let second = browser.get(ours(&back)).await;
+    assert_eq!((first.location(), browser.cookie("cw_payer").is_some()), (second.location(), true));
+    assert_eq!(second.location(), format!("/s/{}?way=kiosk.app", site.shop.code));
 }
 
 #[tokio::test]
