@@ -273,6 +273,9 @@ async fn hand_off(ctx: &Context, ordered: Ordered, way: &Way) -> Result<Checkout
                 }
             } else if is_new && event == Event::OrderRefused {
                 change.close();
+            } else if is_new {
+                // Nobody waits for the answer any more.
+                change.due_ms = Set(Some(ctx.now_ms() + ctx.rules.poll_first_ms));
             }
             if change.is_changed() {
                 change.update_without_returning(txn).await?;
