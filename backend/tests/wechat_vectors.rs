@@ -120,6 +120,7 @@ fn sdk_notification_signature() {
         }],
         app_secret: None,
         sub_mchid: None,
+        profit_sharing: false,
         methods: None,
         authorize_base_url: None,
         domain_file: None,

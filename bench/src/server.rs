@@ -341,6 +341,7 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
         app_secret: None,
         sub_mchid: None,
+        profit_sharing: false,
         methods: None,
         authorize_base_url: None,
         domain_file: None,

@@ -17,6 +17,8 @@
 //! | dispute_lost | loss | held |
 //! | dispute_fee | fees | provider_clearing |
 //! | dispute_fee_returned | provider_clearing | fees |
+//! | platform_fee | platform_fees | provider_clearing |
+//! | platform_fee_returned | provider_clearing | platform_fees |
 //! | loss | loss | operator_payable |
 //! | coins | cash_box | coin_sales |
 //! | coins_corrected | cash_box | coin_sales; the other way round where it takes away |
@@ -50,6 +52,8 @@ pub enum Account {
     Held,
     /// What the provider charges.
     Fees,
+    /// The platform's share of payments that go straight to the operator.
+    PlatformFees,
     /// Credits given and refunded all the same, and disputes that were lost.
     Loss,
     /// Coins expected in the box.
@@ -90,6 +94,10 @@ pub enum Kind {
     DisputeFee,
     /// The provider gave such a charge back; the reference is the dispute and the fee so far.
     DisputeFeeReturned,
+    /// The platform's share of a payment; the reference is the attempt.
+    PlatformFee,
+    /// The platform gave its share back, of a payment that was refunded; the reference is the refund.
+    PlatformFeeReturned,
     /// Credited and refunded; the reference is the sale.
     Loss,
     /// Coins fell; the reference is module, how often it began to count, and running total.
@@ -116,6 +124,8 @@ impl Kind {
             Kind::DisputeLost => (Account::Loss, Account::Held),
             Kind::DisputeFee => (Account::Fees, Account::ProviderClearing),
             Kind::DisputeFeeReturned => (Account::ProviderClearing, Account::Fees),
+            Kind::PlatformFee => (Account::PlatformFees, Account::ProviderClearing),
+            Kind::PlatformFeeReturned => (Account::ProviderClearing, Account::PlatformFees),
             Kind::Loss => (Account::Loss, Account::OperatorPayable),
             Kind::Coins | Kind::CoinsCorrected => (Account::CashBox, Account::CoinSales),
         }

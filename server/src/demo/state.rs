@@ -257,6 +257,7 @@ fn account(sandbox: &sandbox::Sandbox) -> Result<String> {
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
         app_secret: Some(merchant.app_secret),
         sub_mchid: None,
+        profit_sharing: false,
         methods: None,
         authorize_base_url: Some(sandbox.public_url().into()),
         domain_file: None,

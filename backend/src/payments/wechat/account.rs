@@ -51,6 +51,10 @@ pub struct Account {
     /// In partner mode, whose money it is: all that is above is the partner's own, and serves all its merchants.
     #[serde(default)]
     pub sub_mchid: Option<String>,
+    /// In partner mode, whether a share of each payment may go to the platform: WeChat Pay holds the payment back until the
+    /// shares are told or it is released.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub profit_sharing: bool,
     /// Which of `jsapi`, `h5` and `native` the merchant has been granted; all if it is not said.
     #[serde(default)]
     pub methods: Option<Vec<String>>,
@@ -83,6 +87,7 @@ impl fmt::Debug for Account {
             .field("merchant_serial", &self.merchant_serial)
             .field("platform_keys", &key_ids)
             .field("sub_mchid", &self.sub_mchid)
+            .field("profit_sharing", &self.profit_sharing)
             .field("methods", &self.methods)
             .field("domain_file", &self.domain_file)
             .finish_non_exhaustive()
@@ -104,6 +109,7 @@ pub(super) struct Credentials {
     pub platform_keys: PlatformKeys,
     pub app_secret: Option<String>,
     pub sub_mchid: Option<String>,
+    pub profit_sharing: bool,
     pub methods: Vec<&'static str>,
     /// The word of the domain's file.
     pub domain_word: Option<String>,
@@ -153,6 +159,11 @@ impl Credentials {
         }
         if let Some(sub_mchid) = &account.sub_mchid {
             identifier("sub_mchid", sub_mchid)?;
+        } else if account.profit_sharing {
+            return wrong(
+                "profit_sharing",
+                "is of partner mode only: leave it out, or add the sub_mchid of whose money it is",
+            );
         }
         let methods = methods(account)?;
         let domain_word = account.domain_file.as_deref().map(domain_word).transpose()?;
@@ -167,6 +178,7 @@ impl Credentials {
             platform_keys,
             app_secret: account.app_secret.clone(),
             sub_mchid: account.sub_mchid.clone(),
+            profit_sharing: account.profit_sharing,
             methods,
             domain_word,
         })

@@ -4,8 +4,8 @@ use super::account::{Account, Credentials};
 use super::callback;
 use super::messages::{
     CloseOrder, ErrorBody, H5Answer, H5Info, JsapiAnswer, Merchant, NativeAnswer, Order, OrderAmount, OrderPayer,
-    Parties, Refund, RefundOrder, RefundOrderAmount, SceneInfo, Transaction, china_time, json_fault, refund_state,
-    truncated,
+    Parties, Refund, RefundOrder, RefundOrderAmount, SceneInfo, SettleInfo, Transaction, china_time, json_fault,
+    refund_state, truncated,
 };
 use super::methods::{H5, JSAPI, NATIVE};
 use super::profile::{self, MAX_ATTACH_BYTES};
@@ -420,6 +420,7 @@ impl Provider for WechatPay {
             }),
             payer: self.order_payer(request)?,
             attach: &request.attach,
+            settle_info: self.account.profit_sharing.then_some(SettleInfo { profit_sharing: true }),
         };
         let answer = self.post(&self.trade_path(&request.method), &order).await.map_err(CallFailure::into_error)?;
         let handoff = self.handoff(request, &answer)?;

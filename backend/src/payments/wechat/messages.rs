@@ -46,6 +46,15 @@ pub(super) struct Order<'a> {
     pub payer: Option<OrderPayer<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub attach: &'a str,
+    /// Partner mode only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle_info: Option<SettleInfo>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SettleInfo {
+    /// The payment is held back for the platform's share.
+    pub profit_sharing: bool,
 }
 
 /// Who pays, by the service account that asked.

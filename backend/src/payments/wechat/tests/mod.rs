@@ -77,6 +77,7 @@ fn account(base_url: &str) -> Account {
         platform_keys: vec![PlatformKey { id: PLATFORM_KEY_ID.into(), pem: public_pem(&keys().platform) }],
         app_secret: None,
         sub_mchid: None,
+        profit_sharing: false,
         methods: None,
         authorize_base_url: None,
         domain_file: None,

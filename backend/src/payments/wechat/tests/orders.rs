@@ -137,7 +137,15 @@ async fn a_partner_asks_for_its_merchant() {
     let parties = (&body["sp_appid"], &body["sp_mchid"], &body["sub_mchid"]);
     assert_eq!(parties, (&json!(APPID), &json!(MCHID), &json!(SUB_MCHID)));
     assert_eq!(body["payer"], json!({ "sp_openid": OPENID }));
-    assert!(body.get("appid").is_none() && body.get("mchid").is_none());
+    assert!(["appid", "mchid", "settle_info"].iter().all(|field| body.get(field).is_none()), "{body}");
+
+    let mut server = prepaid().await;
+    let sharing = Account { sub_mchid: Some(SUB_MCHID.into()), profit_sharing: true, ..account(&server.url) };
+    let with_secret = Account { app_secret: Some(SECRET.into()), ..sharing };
+    wechat_of(with_secret).unwrap().create(&jsapi()).await.unwrap();
+    assert_eq!(check_signature(&server.request().await)["settle_info"], json!({ "profit_sharing": true }));
+    let alone = wechat_of(Account { profit_sharing: true, ..account(&server.url) });
+    assert!(alone.is_err_and(|error| error.field == "profit_sharing"));
 
     let mut server = Server::start(signed(200, &partner_trade().to_string())).await;
     let state = partner(&server.url).query(&trade(TRADE)).await.unwrap();
