@@ -155,6 +155,7 @@ pub fn browser(files: &[&str]) -> Result<()> {
         "consumer.test.mjs",
         "wechat.test.mjs",
         "alipay.test.mjs",
+        "phones.test.mjs",
         "module.test.mjs",
         "operator.test.mjs",
         "outage.test.mjs",
