@@ -1,4 +1,4 @@
-//! `coinwire price`: what consumers pick on a machine's scan page.
+//! `coinwire price`: what consumers choose on a machine's scan page.
 
 use super::{Execute, input, print};
 use crate::config::Settings;
@@ -13,7 +13,7 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub enum Price {
-    /// Add a price to a machine, behind the others. Prints its number.
+    /// Add a price to a machine, after the others. Prints its number.
     Add {
         /// The machine's number or scan code.
         machine: String,
