@@ -26,7 +26,7 @@ pub enum Error {
     #[error("the machine cannot take money now: {}", .0.words())]
     NotReady(Readiness),
     /// The payment provider must first say who pays; no order was made.
-    #[error("the payment provider has to say first who pays")]
+    #[error("the payment provider must first say who pays")]
     PayerUnknown,
     /// Somebody changed it meanwhile; nothing was done.
     #[error("{0} was changed in the meantime; reload and try again")]
@@ -44,7 +44,7 @@ pub enum Error {
     #[error("database: {0}")]
     Store(#[from] sea_orm::DbErr),
     /// A stored secret cannot be opened with the configured key, or is damaged.
-    #[error("a stored secret cannot be opened: is `secret_key` the one it was stored with?")]
+    #[error("a stored secret cannot be opened: is the key in `secret_key_file` the one it was stored with?")]
     Sealed,
     /// The database holds an enumeration value that this version does not know.
     #[error("the database has {value:?} as a {what}, which this version does not know: was it written by a newer one?")]

@@ -117,7 +117,7 @@ impl Gate {
         // Stored once the core has it, and before anybody can begin a walk: see `Gate::begin`.
         let keep = || {
             if self.retained.store(&message).is_err() {
-                warn!(topic = %message.topic, "others took the room for this retained message just now");
+                warn!(topic = %message.topic, "other retained messages have just used the room for this one");
             }
         };
         self.core.publish(&message, &keep).await.map_err(PublishError::from)

@@ -195,7 +195,7 @@ impl Refusals {
                 info!(client, reason, left_out = suppressed, "{}, again", refused.as_str());
             }
             if overflowed > 0 {
-                info!(whose, left_out = overflowed, "refusals of more MQTT clients than are named here");
+                info!(whose, left_out = overflowed, "there were refusals of more MQTT clients than are listed here");
             }
         }
     }

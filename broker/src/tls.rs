@@ -111,9 +111,9 @@ impl Tls {
             match self.files.load() {
                 Ok(config) => {
                     *self.config.write() = Arc::new(config);
-                    info!(certificate = %self.files.certificate.display(), "took a new certificate");
+                    info!(certificate = %self.files.certificate.display(), "uses a new certificate");
                 }
-                Err(error) => warn!(%error, "the TLS files changed and cannot be used; the old ones stay"),
+                Err(error) => warn!(%error, "the TLS files changed and cannot be used; the old ones stay in use"),
             }
         }
     }

@@ -8,7 +8,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
     /// Empty, or a wildcard where none is allowed: violates the protocol itself.
-    #[error("empty, or a wildcard where none may stand")]
+    #[error("empty, or a wildcard where none is allowed")]
     Malformed,
     /// Valid MQTT, but outside what this broker accepts.
     #[error("only printable ASCII, within the length and level limits, not starting with '$' (filters of $SYS may)")]

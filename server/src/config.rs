@@ -145,7 +145,7 @@ impl Settings {
         let figment = figment.merge(Environment);
         for (limit, name) in NAMED_LIMITS {
             if figment.contains(&format!("{LIMITS_TABLE}.{limit}")) {
-                bail!("{LIMITS_TABLE}.{limit} is a setting by the name of {name}, outside the table: set that");
+                bail!("{LIMITS_TABLE}.{limit} is not in the table: it is the setting {name}, so set that");
             }
         }
         let settings: Self = figment.extract().context("a setting is wrong")?;
@@ -156,7 +156,7 @@ impl Settings {
             );
         }
         if settings.mqtt_listen.is_none() && (settings.mqtt_tls_listen.is_some() || settings.mqtt_ws_listen.is_some()) {
-            bail!("mqtt_tls_listen and mqtt_ws_listen are of the embedded broker, and mqtt_listen is empty");
+            bail!("mqtt_tls_listen and mqtt_ws_listen need the embedded broker, but mqtt_listen is empty");
         }
         settings.proxies()?;
         for (name, value) in [
@@ -182,9 +182,7 @@ impl Settings {
             return Ok(nearby.unwrap_or_else(web::TrustedProxies::none));
         }
         if self.trust_proxy_header {
-            bail!(
-                "trusted_proxies says more exactly what trust_proxy_header = true says: leave trust_proxy_header out"
-            );
+            bail!("trusted_proxies replaces trust_proxy_header = true: remove trust_proxy_header");
         }
         web::TrustedProxies::these(&self.trusted_proxies, header)
             .map_err(|error| anyhow::anyhow!("setting trusted_proxies: {error}"))

@@ -34,8 +34,8 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 /// Starts the log of what passes the filter. To be called once.
 pub fn begin(filter: &str) -> Result<()> {
-    let filter =
-        EnvFilter::try_new(filter).with_context(|| format!("setting log: {filter:?} is no filter like info"))?;
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("setting log: {filter:?} is not a filter such as \"info\""))?;
     let rate_limiter = Arc::new(LogRateLimiter::default());
     let queue = Queue::start(io::stderr(), rate_limiter.clone()).context("cannot start the log's thread")?;
     let queue = QUEUE.get_or_init(|| queue).clone();

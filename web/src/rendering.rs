@@ -143,7 +143,9 @@ async fn feed<R, F>(
                 show.send_replace(Frame::Gone);
                 return;
             }
-            Err(failure) => tracing::warn!(cause = %chain(&failure), "a live fragment failed; the next one will tell"),
+            Err(failure) => {
+                tracing::warn!(cause = %chain(&failure), "could not render a live fragment; will try again")
+            }
         }
         sleep_until(rendered_at + pace.gap).await;
         loop {

@@ -14,7 +14,7 @@ pub enum WebError {
         source: io::Error,
     },
     /// The public address is invalid.
-    #[error("public_url {0:?} is no http or https address without a path")]
+    #[error("public_url {0:?} must be an http or https address without a path")]
     PublicUrl(String),
     /// The embedded templates are damaged.
     #[error("templates: {0}")]

@@ -160,7 +160,7 @@ impl MqttReader {
                     Some(refused) => {
                         tracing::warn!(
                             refused,
-                            "the message broker refuses subscriptions, and modules are not heard; let the backend's user \
+                            "the message broker refuses subscriptions, so messages of modules do not arrive; let the backend's user \
                             (broker_username) subscribe to them; trying again"
                         );
                         self.connected.store(false, Ordering::Relaxed);

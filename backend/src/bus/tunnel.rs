@@ -64,7 +64,7 @@ impl Tunnel {
         let Self { listener, host, port, name, config } = self;
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
-            Err(error) => return tracing::error!(%error, "the way to the message broker cannot be opened"),
+            Err(error) => return tracing::error!(%error, "cannot open the tunnel to the message broker"),
         };
         let connector = TlsConnector::from(config);
         let mut carried = JoinSet::new();

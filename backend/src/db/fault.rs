@@ -120,7 +120,7 @@ impl StoreFault {
                 at the system's log, and make a copy of the database before anything else"
             }
             Self::Damaged => {
-                "the database is damaged, or is no database; stop the server, keep the file, and put back the last backup"
+                "the database is damaged, or is not a database; stop the server, keep the file, and put back the last backup"
             }
             Self::Gone => "the database does not answer",
             Self::Other => "the database cannot be written; the log says why",

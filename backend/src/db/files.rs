@@ -60,7 +60,7 @@ impl Files {
             if let Err(error) = restrict(&file)
                 && error.kind() != io::ErrorKind::NotFound
             {
-                tracing::warn!(%error, file = %file.display(), "others may read this file, and its mode cannot be changed");
+                tracing::warn!(%error, file = %file.display(), "other users can read this file, and its mode cannot be changed");
             }
         }
     }

@@ -142,7 +142,7 @@ async fn publish_to_integrators(ctx: &Context, machine_id: MachineId, kind: &str
         Ok(Some(topics)) => topics,
         Ok(None) => return,
         Err(error) => {
-            tracing::warn!(%error, "integrators were not told of a {kind}");
+            tracing::warn!(%error, "could not publish a {kind} for integrators");
             return;
         }
     };

@@ -38,7 +38,7 @@ pub(crate) async fn publish_status_to_manufacturer(
     let manufacturer = match manufacturer_row(ctx, manufacturer_id).await {
         Ok(manufacturer) => manufacturer,
         Err(error) => {
-            tracing::warn!(%error, "a manufacturer was not told of a status");
+            tracing::warn!(%error, "could not publish a status for a manufacturer");
             return;
         }
     };

@@ -43,7 +43,7 @@ pub(crate) async fn reschedule_after_rollback(ctx: &Context, job: Job) -> Result
         tracing::warn!(
             job = job.as_str(),
             rows = brought,
-            "the clock was set back: rows whose due time lay too far ahead are due now are due now"
+            "the clock was set back: rows whose due time was too far ahead are due now"
         );
     }
     Ok(())

@@ -429,7 +429,7 @@ pub enum CallbackError {
     #[error("callback header {0} is missing or malformed")]
     Header(&'static str),
     /// The body is malformed, so there is no signature to check.
-    #[error("callback body is not of its form: {0}")]
+    #[error("callback body is malformed: {0}")]
     Body(&'static str),
     /// Its time stamp is too far from our clock.
     #[error("callback is stale: signed {skew_s} s away from now")]
@@ -447,7 +447,7 @@ pub enum CallbackError {
     #[error("callback is the provider's signature probe")]
     SignatureProbe,
     /// Authentic, but the encrypted part cannot be opened with this account's key.
-    #[error("callback can not be decrypted with this account's key")]
+    #[error("callback cannot be decrypted with this account's key")]
     Decrypt,
 }
 

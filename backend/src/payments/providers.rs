@@ -112,7 +112,7 @@ impl OpenProviders {
                 Err(error) => {
                     if !is_tried {
                         let (account, operator) = (account.id, account.operator_id.0);
-                        tracing::error!(%account, operator, %error, "a merchant account cannot be used; store it anew");
+                        tracing::error!(%account, operator, %error, "a merchant account cannot be used; store it again");
                     }
                     known.opened = Some((account.config_sealed.clone(), None));
                     Err(error)

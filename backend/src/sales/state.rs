@@ -362,7 +362,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             let mut decision = give_back(sale, pulses, Cause::ModuleForgot);
             if sale.asked {
                 decision.effects.push(Effect::Alarm(
-                    "money goes back for a payment that became known late; its module no longer knows whether it gave the credit",
+                    "refunding a payment that became known late; its module no longer knows whether it gave the credit",
                 ));
             }
             decision

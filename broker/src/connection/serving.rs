@@ -195,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let mut state = self.session.state();
         if state.dropped > 0 {
-            warn!(client = %self.session.key.client_id, dropped = state.dropped, "messages were lost while it was away");
+            warn!(client = %self.session.key.client_id, dropped = state.dropped, "messages were lost while the client was away");
             state.dropped = 0;
         }
     }

@@ -66,7 +66,7 @@ pub fn secret(what: &str) -> Result<String> {
     read.with_context(|| format!("cannot read the {what} from standard input"))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        bail!("no {what} came in on standard input; for example: echo \"...\" | coinwire ...");
+        bail!("there was no {what} on standard input; for example: echo \"...\" | coinwire ...");
     }
     Ok(text.to_owned())
 }

@@ -115,7 +115,7 @@ async fn set(
     }
     let machine = of(backend, actor, price).await?;
     let prices = prices::prices(backend, actor, machine).await?;
-    let now = prices.into_iter().find(|row| row.id == price).context("the price was removed meanwhile")?;
+    let now = prices.into_iter().find(|row| row.id == price).context("the price was removed in the meantime")?;
     let change = PriceChange {
         label: label.unwrap_or(now.label),
         amount_minor: amount_minor.unwrap_or(now.amount.amount_minor),

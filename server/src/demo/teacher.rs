@@ -93,7 +93,7 @@ async fn play(module: &VirtualModule, watch: &LearningWatch, tell: impl Fn(DemoL
                 }
             }
             "quiet" | "sampling" | "confirming" => {}
-            unknown => bail!("the module is at a step that is not known here: {unknown}"),
+            unknown => bail!("the module reports an unknown step: {unknown}"),
         }
         sleep(LOOK_EVERY).await;
     }

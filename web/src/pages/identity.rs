@@ -79,7 +79,7 @@ pub(crate) async fn come_back(
             Ok(see_other(&machine_page(&asked.code, Some(&asked.way))))
         }
         Err(error) => {
-            tracing::warn!(%error, "a provider did not say who pays");
+            tracing::warn!(%error, "a payment provider did not say who pays");
             Ok(see_other(&machine_page(&asked.code, None)))
         }
     }

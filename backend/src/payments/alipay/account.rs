@@ -221,7 +221,7 @@ fn certificate_numbers(account: &Account, app_key: &AppKey) -> Result<Certificat
     if !app_key.is_of(&app.key) {
         return wrong(
             "app_cert_pem",
-            "this certificate is not of app_private_key_pem: enter the one that was made with that key",
+            "this certificate does not belong to app_private_key_pem: enter the one that was made with that key",
         );
     }
     let roots = account.alipay_root_cert_pem.as_deref().filter(|text| text.len() <= MAX_ROOTS_BYTES);

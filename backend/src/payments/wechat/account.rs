@@ -233,7 +233,7 @@ fn methods(account: &Account) -> Result<Vec<&'static str>, AccountError> {
     if account.app_secret.is_none() && granted.iter().any(|method| method == JSAPI) {
         return wrong(
             "app_secret",
-            "jsapi needs to know who pays: enter the service account's app secret, or take jsapi off the methods",
+            "jsapi needs to know who pays: enter the service account's app secret, or remove jsapi from the methods",
         );
     }
     Ok(known.into_iter().filter(|method| granted.iter().any(|name| name == method)).collect())
