@@ -143,9 +143,7 @@ async fn feed<R, F>(
                 show.send_replace(Frame::Gone);
                 return;
             }
-            Err(failure) => {
-                tracing::warn!(cause = %chain(&failure), "could not render a live fragment; will try again")
-            }
+            Err(failure) => tracing::warn!(cause = %chain(&failure), "a live fragment could not be rendered"),
         }
         sleep_until(rendered_at + pace.gap).await;
         loop {
