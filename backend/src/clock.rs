@@ -1,8 +1,8 @@
 //! Time and randomness, handed in: the server's are real, the simulation's come from a seed.
 //!
-//! There are two times. Everything that is due, expires or is told to modules goes by the process's own time
-//! ([`Clock::now_ms`], made by [`MonotonicClock`]), which never goes back. What people read, and what is compared with the clocks
-//! of others (the provider's signatures, when a payment was made), goes by the wall clock ([`Clock::wall_ms`]).
+//! There are two times. Everything that is due, expires or is sent to modules uses the process's own time
+//! ([`Clock::now_ms`], made by [`MonotonicClock`]), which never goes back. What people read, and what is compared with
+//! the clocks of others (the provider's signatures, when a payment was made), uses the wall clock ([`Clock::wall_ms`]).
 
 pub(crate) mod monotonic;
 
@@ -18,20 +18,20 @@ pub use monotonic::MonotonicClock;
 pub trait Clock: Send + Sync {
     /// Unix time in milliseconds, by the process's own time: it never goes back, and follows the wall clock slowly.
     fn now_ms(&self) -> i64;
-    /// Unix time in milliseconds, by the wall clock, which may be set forward and back at any moment.
+    /// Unix time in milliseconds by the wall clock, which may be set forward or back at any moment.
     fn wall_ms(&self) -> i64 {
         self.now_ms()
     }
-    /// When the process's own time was last stepped because the wall clock had been plainly wrong (given in the new
+    /// When the process's own time was last stepped because the wall clock had been obviously wrong (given in the new
     /// time). Anything older is treated as from before the start of the process.
     fn stepped_ms(&self) -> Option<i64> {
         None
     }
-    /// Completes after so many milliseconds.
+    /// Completes after the given number of milliseconds.
     fn sleep_ms(&self, ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// The machine's own clock. All of a process share one time.
+/// The computer's own clock. All instances in a process share one time.
 pub struct SystemClock;
 
 static MONOTONIC: Mutex<Option<MonotonicClock>> = Mutex::new(None);
@@ -66,7 +66,7 @@ fn wall_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Microseconds since some moment in the past, the time that the machine was suspended included.
+/// Microseconds since some moment in the past, including the time the computer was suspended.
 #[cfg(target_os = "linux")]
 fn elapsed_us() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

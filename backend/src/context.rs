@@ -1,4 +1,4 @@
-//! What flows share: the store, time, randomness, the way to modules, and what pages are told.
+//! What flows share: the store, time, randomness, the bus to modules, and the live events for pages.
 
 use crate::{
     Rules,
@@ -16,7 +16,7 @@ use crate::{
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
-/// What a backend is made of.
+/// What a backend is built from.
 pub struct Parts {
     /// The store, migrated.
     pub db: Db,
@@ -24,13 +24,13 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
-    /// The way to modules and integrators.
+    /// The bus to modules and integrators.
     pub bus: Arc<dyn Bus>,
     /// Makes providers of stored merchant accounts.
     pub providers: Arc<dyn Providers>,
-    /// Opens what is stored encrypted. Not kept in the database.
+    /// Opens encrypted values in the database. Its key is not kept in the database.
     pub secret_key: [u8; 32],
-    /// Where browsers and providers reach us, without a slash at the end.
+    /// The URL at which browsers and providers reach us, without a slash at the end.
     pub public_url: String,
     /// Times and limits.
     pub rules: Rules,
@@ -102,8 +102,8 @@ impl Context {
         self.live.watch()
     }
 
-    /// Whether the database can be written to and the bus answers: for readiness checks. A sentence for each that does
-    /// not.
+    /// For readiness checks: whether the database can be written to and the bus is connected. One sentence for each
+    /// that fails.
     pub async fn unready(&self) -> Vec<String> {
         let mut sentences = vec![];
         if let Err(trouble) = self.db.prove_writable().await {
@@ -115,7 +115,7 @@ impl Context {
         sentences
     }
 
-    /// Keeps beside a SQLite database how far it has come: see [`Db::save_mark`].
+    /// Saves next to a SQLite database how much it has committed: see [`Db::save_mark`].
     pub async fn save_store_mark(&self) {
         self.db.save_mark().await;
     }
@@ -125,7 +125,7 @@ impl Context {
         self.db.close().await;
     }
 
-    /// The process's own time (unix milliseconds): what is due and what expires goes by it.
+    /// The process's own time (unix milliseconds), used for what is due and what expires.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }
@@ -136,7 +136,7 @@ impl Context {
         self.clock.stepped_ms().map_or(self.started_ms, |stepped_ms| stepped_ms.max(self.started_ms))
     }
 
-    /// The time by the wall clock (unix milliseconds): for people, and for comparing with the clocks of others.
+    /// The wall clock's time (unix milliseconds), for people and for comparing with others' clocks.
     pub fn wall_ms(&self) -> i64 {
         self.clock.wall_ms()
     }

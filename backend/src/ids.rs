@@ -1,4 +1,4 @@
-//! Numbers and names of stored rows, a type each, so that a machine's number cannot stand where an operator's belongs.
+//! Numbers and names of stored rows. Each has its own type, so that a machine's number cannot be used as an operator's.
 
 use derive_more::{Display, FromStr};
 use sea_orm::DeriveValueType;
@@ -37,7 +37,7 @@ ids! {
     RefundId,
 }
 
-/// A sale's public name, in links, on pages and in exports: it cannot be guessed, and whoever has it may see the sale.
+/// A sale's public name, in links, on pages and in exports. It cannot be guessed; whoever has it may see the sale.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Display, FromStr, Serialize, Deserialize, DeriveValueType,
 )]

@@ -1,11 +1,11 @@
 //! Every decision and all storage of Coinwire: operators, manufacturers, machines, modules, sales, payments, the ledger.
 //!
-//! What it is not: an HTTP server or an MQTT broker. The web calls in here; modules are reached through [`bus`].
+//! It is neither an HTTP server nor an MQTT broker. The web crate calls it; modules are reached through [`bus`].
 //!
-//! What happens is in [`flows`], a file for each step: a flow opens the transaction, calls nouns and deciders, commits, and
-//! tells. What it acts on are the nouns ([`sales`], [`payments`], [`modules`], [`machines`], [`ledger`], [`access`]): rows,
-//! queries and pure deciders; they call no flow. What is due later is done by [`jobs`], through flows. All are functions
-//! over a [`Context`].
+//! [`flows`] has a file for each step: a flow opens the transaction, calls nouns and deciders, commits, and notifies.
+//! It acts on the nouns ([`sales`], [`payments`], [`modules`], [`machines`], [`ledger`], [`access`]): rows, queries and
+//! pure deciders; they call no flow. What is due later is done by [`jobs`], through flows. All are functions over a
+//! [`Context`].
 //!
 //! A sale's way: `flows::scan_machine`, `flows::place_order`, `flows::take_callback`, `flows::apply_payment_fact`,
 //! `flows::settle_sale`, `flows::publish_command`, `flows::take_ack`.
@@ -15,8 +15,8 @@
 //! - Deciders are pure; clock and randomness are handed in, so that the whole can be simulated.
 //! - Every input from outside carries a key with a unique index: doing it twice does it once.
 //! - The ledger sums to zero at every commit.
-//! - A `select!` of an answer and the end of the wait for it is `biased`: an answer that is there counts, and chance that is
-//!   not handed in decides nothing.
+//! - A `select!` of an answer and its timeout is `biased`: an answer that has arrived counts, and no chance that is
+//!   not handed in decides anything.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;

@@ -1,5 +1,5 @@
-//! Live events: what the pages and the integrators' topics show as it happens. Never the truth itself: a reader who
-//! missed one looks into the database.
+//! Live events: what the pages and the integrators' topics show as it happens. They are never the source of truth: a
+//! reader who missed one reads the database.
 
 use crate::{
     ids::{MachineId, OperatorId, SaleToken},
@@ -14,7 +14,7 @@ const BACKLOG_EVENTS: usize = 4096;
 /// Something happened.
 #[derive(Debug, Clone, Serialize)]
 pub struct LiveEvent {
-    /// Whose it is.
+    /// The operator.
     pub operator_id: OperatorId,
     /// The machine, where it has one.
     pub machine_id: Option<MachineId>,
@@ -28,16 +28,16 @@ pub struct LiveEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LiveKind {
-    /// A module's status moved: online or offline, faults, signal.
+    /// A module's status changed: online or offline, faults, signal.
     Status,
     /// A command to a module, or its acknowledgement, changed.
     Module,
-    /// Coins fell.
+    /// Coins were inserted.
     Pulse {
         /// Pulses newly counted.
         pulses: i64,
     },
-    /// A sale moved.
+    /// A sale changed its state.
     Sale {
         /// Its public token.
         token: SaleToken,
@@ -47,7 +47,7 @@ pub enum LiveKind {
     /// A member's password was changed, or a member was removed: live pages check whether their viewer may still see
     /// them.
     Members,
-    /// A person should look: an orphan payment, a refund that is stuck, a mismatch.
+    /// A person should look at it: a payment without an order, a refund that is stuck, a mismatch.
     Alarm {
         /// A sentence.
         message: String,

@@ -1,8 +1,8 @@
-//! Money: an amount in integer minor units of a currency. How it is written is for whoever shows it.
+//! Money: an amount in integer minor units of a currency. How it is written is decided where it is shown.
 
 use serde::{Deserialize, Serialize};
 
-/// A currency Coinwire can sell in. Whether a payment can be taken in it is for the payment provider.
+/// A currency Coinwire can sell in. Whether a payment in it is possible depends on the payment provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Currency {
@@ -35,7 +35,7 @@ impl Currency {
         Self::ALL.into_iter().find(|currency| currency.code() == code)
     }
 
-    /// How many decimals an amount in whole units has, by ISO 4217: one minor unit is ten to the minus so many.
+    /// How many decimals an amount in whole units has, by ISO 4217.
     pub fn decimals(self) -> u32 {
         match self {
             Currency::Jpy => 0,
@@ -73,7 +73,7 @@ impl Money {
     }
 }
 
-/// An amount in whatever currency it was paid in, which may be one that nothing is known of.
+/// An amount in the currency in which it was paid, which may be an unknown one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PaidMoney {
     /// The amount in the currency's minor units, as the provider counts them.
@@ -83,7 +83,7 @@ pub struct PaidMoney {
 }
 
 impl PaidMoney {
-    /// As money of a currency that is known.
+    /// As money, if the currency is known.
     pub fn known(&self) -> Option<Money> {
         Currency::parse(&self.currency).map(|currency| Money::new(self.amount_minor, currency))
     }

@@ -1,48 +1,49 @@
 //! Times and limits of the backend, in one place.
 
-/// Times and limits. The defaults are the product's; tests and the simulation shorten some.
+/// Times and limits. The defaults are those of the product; tests and the simulation shorten some.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// How often due work is looked for.
     pub tick_ms: u64,
-    /// A probe's answer serves so long.
+    /// How long a probe's answer is valid.
     pub probe_fresh_ms: i64,
-    /// A probe is waited for so long.
+    /// How long to wait for a probe's answer.
     pub probe_wait_ms: u64,
     /// A module is probed at most once in this time, answered or not, so that page views do not run up its data bill.
     pub probe_spacing_ms: i64,
-    /// A payer who ordered is answered after this at the latest: with where to pay, or with a page that says what is
-    /// waited for and leads on by itself.
+    /// The longest a payer waits for the answer to an order: either where to pay, or a page that says what is waited
+    /// for and continues by itself.
     pub order_answer_ms: u64,
     /// The longest a payment provider may take to accept an order. After this the payer is told that it did not answer,
     /// and can choose again.
     pub order_wait_ms: u64,
-    /// A payment can be made so long after the order. WeChat's H5 addresses live 5 minutes.
+    /// How long after the order a payment can be made. WeChat's H5 addresses live 5 minutes.
     pub order_lifetime_ms: i64,
-    /// An attempt is closed at the provider so long after its expiry.
+    /// How long after its expiry an attempt is closed at the provider.
     pub close_after_ms: i64,
-    /// A credit command lives so long.
+    /// How long a credit command lives.
     pub credit_lifetime_ms: i64,
-    /// So long after its expiry the module is asked what became of a credit, before the money goes back.
+    /// How long after its expiry the module is still asked what became of a credit, before the payment is refunded.
     pub credit_grace_ms: i64,
     /// The longest a credit may take, while its module keeps saying that it is at work.
     pub credit_longest_ms: i64,
-    /// A module that stayed silent about a credit is asked about it whenever it shows up again, so long after the order:
-    /// longer than any step of a clock that is set.
+    /// How long after the order a module that did not answer about a credit is still asked when it is heard from again.
+    /// Longer than any step of a clock that is set.
     pub credit_memory_ms: i64,
-    /// A module is given so long after our start, at least, to say what became of a credit from before.
+    /// The least time after our start that a module is given to say what became of a credit from before the start.
     pub restart_answer_ms: i64,
-    /// The longest that a module which is away is waited for, before the money goes back for a credit it is asked about.
+    /// The longest wait for an absent module that is asked about a credit, before the payment is refunded.
     pub module_return_ms: i64,
-    /// A payment that becomes known so long after it was made goes back: nobody waits for the credit any more.
+    /// A payment that becomes known later than this after it was made is refunded: nobody waits for the credit any
+    /// more.
     pub credit_patience_ms: i64,
-    /// Commands that set something live so long.
+    /// How long commands live that set something.
     pub setting_lifetime_ms: i64,
-    /// Settings that a module said it took are sent again no sooner than this, if it says that it has others.
+    /// The least time before settings that a module acknowledged are sent again, if its status then reports others.
     pub settings_again_ms: i64,
-    /// Commands that a person waits for (restart, locate, learn, diagnose) live so long.
+    /// How long commands live that a person waits for (restart, locate, learn, diagnose).
     pub remote_action_lifetime_ms: i64,
-    /// The same remote action so soon after the last is a second click.
+    /// The same remote action within this time of the last one is taken as a second click.
     pub remote_action_spacing_ms: i64,
     /// First wait before a command is sent again; doubled each time.
     pub resend_first_ms: i64,
@@ -58,37 +59,37 @@ pub struct Rules {
     pub refund_first_ms: i64,
     /// Longest wait before a refund is tried again.
     pub refund_max_ms: i64,
-    /// Refused so often, a refund is put before a person.
+    /// After this many refusals a refund is shown to a person.
     pub refund_tries_max: i32,
-    /// First wait before a statement that could not be had is asked for again; doubled each time.
+    /// First wait before a statement that was not available is asked for again; doubled each time.
     pub statement_first_ms: i64,
     /// Longest wait before a statement is asked for again.
     pub statement_max_ms: i64,
-    /// A statement, which may be long, is waited for no longer.
+    /// Longest wait for a statement's download, which may be large.
     pub statement_wait_ms: u64,
-    /// Accounts are spread over this time, so that not all ask at once for the statement of a day.
+    /// Accounts are spread over this time, so that they do not all ask for the statement of a day at once.
     pub statement_spread_ms: i64,
-    /// No statement is due later than so long from now: beside the waits it is that of a day which just began.
+    /// The longest time until a statement is due, apart from the waits above: that of a day which just began.
     pub statement_longest_ms: i64,
-    /// A module's clock may be off by so much before it is set anew.
+    /// A module's clock is set again when it is off by more than this.
     pub clock_drift_max_ms: i64,
-    /// Rows of due work taken at once, and pieces of work of a kind under way at most.
+    /// How many rows of due work are taken at once, and how many pieces of work of one kind are under way at most.
     pub batch_rows: u64,
-    /// Of each merchant account so many questions about payments, and so many refunds, are under way at most.
+    /// How many questions about payments, and how many refunds, are under way for each merchant account at most.
     pub account_calls_max: usize,
-    /// Of each merchant account so many orders are with the provider at most.
+    /// How many orders of each merchant account are with the provider at most.
     pub account_orders_max: usize,
-    /// A call to a provider is waited for no longer.
+    /// Longest wait for a provider's answer to a call.
     pub provider_wait_ms: u64,
-    /// A call that was given up by whoever waited, after this long, counts as one without an answer.
+    /// If the caller gives up after waiting at least this long, the call counts as unanswered.
     pub provider_slow_ms: i64,
-    /// So many calls without an answer in a row, and a merchant account's provider is left alone for a while.
+    /// After this many unanswered calls in a row, the provider is not called for this merchant account for a while.
     pub breaker_failures: u32,
-    /// The first such while; doubled each time the next call gets no answer either.
+    /// The first such pause; doubled each time the next call is not answered either.
     pub breaker_first_ms: i64,
-    /// The longest such while.
+    /// The longest such pause.
     pub breaker_max_ms: i64,
-    /// A session lives no longer: one that expires later was stored by a clock that ran ahead.
+    /// Longest life of a session. A session that expires later than this was stored by a clock that ran ahead.
     pub session_longest_ms: i64,
 }
 
@@ -147,8 +148,9 @@ impl Rules {
         usize::try_from(self.batch_rows).unwrap_or(usize::MAX)
     }
 
-    /// Until when a module is waited for with something from before our start that was overdue at `overdue_ms`: the longer
-    /// we were away (or the older the copy of the store is), the longer it may take to come back.
+    /// Until when to wait for a module with something from before our start that was overdue at `overdue_ms`. The
+    /// longer we were away (or the older the restored copy of the store is), the longer the module may take to come
+    /// back.
     pub(crate) fn waits_for_module_until_ms(&self, started_ms: i64, overdue_ms: i64) -> i64 {
         started_ms + (started_ms - overdue_ms).clamp(self.restart_answer_ms, self.module_return_ms)
     }

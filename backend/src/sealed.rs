@@ -5,7 +5,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use sea_orm::{ConnectionTrait, Statement};
 use sea_orm_migration::SchemaManager;
 
-/// Whether a key opens what a store holds sealed.
+/// Whether a key opens the sealed values of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyCheck {
     /// Nothing is sealed yet: any key will do.
@@ -18,8 +18,8 @@ pub enum KeyCheck {
     Wrong,
 }
 
-/// Holds a key against what is sealed in a store, which need not be migrated. To be asked before a key is made, and before
-/// anything is sealed with it.
+/// Tries a key on a sealed value of a store, which need not be migrated. To be called before a key is created, and
+/// before anything is sealed with it.
 ///
 /// # Errors
 /// `Store`.
@@ -56,7 +56,8 @@ impl Seal {
         Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).expect("the key has the cipher's length")))
     }
 
-    /// Encrypts `plain`; `purpose` binds it to its row, so that rows cannot be exchanged. Nonce first, tag last.
+    /// Encrypts `plain`. `purpose` binds it to its row, so that values cannot be exchanged between rows. Nonce first,
+    /// tag last.
     pub fn seal(&self, random: &dyn Random, purpose: &str, plain: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         random.fill(&mut nonce);

@@ -1,11 +1,11 @@
 //! Time zones: an operator's day, week and month begin at midnight where it is, summer time included.
 //!
-//! The zones are those of the IANA database, compiled in: every server counts alike, whatever its system has.
+//! The zones of the IANA database are compiled in, so that every server counts alike, whatever its system has.
 
 use crate::{Error, Result, money::Currency};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
-/// Zones named to who wrote one that does not exist.
+/// How many similar zones an error about an unknown zone names.
 const SUGGESTIONS: usize = 5;
 
 /// Zones of common offsets that are not whole hours and know no summer time, by minutes.
@@ -23,7 +23,7 @@ const PARTS_OF_HOURS: [(i32, &str); 7] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone(TimeZone);
 
-/// What takings are summed over: the one that is under way.
+/// The period over which takings are summed: always the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
     /// Since midnight.
@@ -35,18 +35,18 @@ pub enum Period {
 }
 
 impl Zone {
-    /// Reads an IANA name like `Europe/Berlin`. The error names zones that may have been meant.
+    /// Reads an IANA name like `Europe/Berlin`. The error names similar zones.
     ///
     /// # Errors
     /// `Invalid` as said.
     pub fn parse(name: &str) -> Result<Self> {
-        // The database reads names in any case; stored is how it writes them.
+        // The database accepts names in any case; we store its own spelling.
         let found = TimeZone::get(name.trim()).ok().filter(|zone| zone.iana_name().is_some() && !zone.is_unknown());
         found.map(Self).ok_or_else(|| Error::invalid("time zone", unknown(name.trim())))
     }
 
-    /// The zone of an operator that was set up with minutes before UTC, before there were zones: of its currency's area if
-    /// one there has this offset in winter, else one that knows no summer time. None if there is no such zone.
+    /// The zone of an operator that was set up with an offset in minutes, before there were zones: one in its
+    /// currency's area that has this offset in winter, else one without summer time. `None` if there is no such zone.
     pub fn of_offset(utc_offset_min: i32, currency: Currency) -> Option<Self> {
         let name = match (utc_offset_min, currency) {
             (480, Currency::Cny) => "Asia/Shanghai".to_owned(),
@@ -61,7 +61,7 @@ impl Zone {
         Self::parse(&name).ok()
     }
 
-    /// The zone of an operator that named none.
+    /// The zone of an operator that chose none.
     pub fn default_for(currency: Currency) -> Self {
         let name = match currency {
             Currency::Cny => "Asia/Shanghai",
@@ -86,21 +86,21 @@ impl Zone {
                 Period::Week => today.checked_sub(i64::from(today.weekday().to_monday_zero_offset()).days())?,
                 Period::Month => today.first_of_month()?,
             };
-            // Where summer time begins at midnight there is none: such a day begins with the first moment there is.
+            // Where summer time begins at midnight, that day has no midnight; it begins with its first existing moment.
             Ok::<_, jiff::Error>(first.start_of_day()?.timestamp().as_millisecond())
         };
-        // A time beyond the calendar has no day: nothing was sold in it.
+        // A time beyond the calendar has no day; nothing was sold then.
         start().unwrap_or(at_ms)
     }
 
-    /// A time as people of the zone write it, to the minute, and with the zone's abbreviation.
+    /// A local time in the zone, to the minute, with the zone's abbreviation.
     pub fn text(&self, at_ms: i64) -> Option<String> {
         let time = Timestamp::from_millisecond(at_ms).ok()?.to_zoned_datetime(self.0.clone());
         Some(time.strftime("%Y-%m-%d %H:%M %Z").to_string())
     }
 }
 
-/// A sentence for who wrote a name that is no zone's.
+/// The error text for a name that is not a zone.
 fn unknown(name: &str) -> String {
     let mut known: Vec<(usize, String)> =
         jiff::tz::db().available().map(|zone| (distance(name, zone.as_str()), zone.as_str().to_owned())).collect();
@@ -110,7 +110,7 @@ fn unknown(name: &str) -> String {
     format!("{name:?} is no time zone of the IANA database; did you mean {}?", near.join(", "))
 }
 
-/// How far a name is from a zone's: what stands after the last slash counts, as people write a city.
+/// How different a name is from a zone's. Only the part after the last slash counts, because people write a city.
 fn distance(name: &str, zone: &str) -> usize {
     let (name, zone) = (name.to_lowercase().replace(' ', "_"), zone.to_lowercase());
     if name.is_empty() {

@@ -1,4 +1,4 @@
-//! What the disk can do: the limit that durable commits meet.
+//! The disk's speed, which limits durable commits.
 
 use anyhow::Result;
 use sea_orm::{ConnectionTrait, Database};

@@ -30,7 +30,7 @@ use tokio::{
 
 /// Machines that sell without a pause.
 const BUSY_MACHINES: usize = 60;
-/// Who could not order tries again so much later.
+/// How long after a failed order it is tried again.
 const COMES_BACK_AFTER: Duration = Duration::from_millis(100);
 /// A sale that is not credited after this long has failed the benchmark.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,7 +47,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Sales credited a second.
+    /// Credited sales per second.
     pub fn per_s(&self) -> f64 {
         self.credited.count() as f64 / self.took.as_secs_f64()
     }
@@ -128,7 +128,7 @@ fn finish(measuring: &Measuring, took: Duration) -> Result<Figures> {
     Ok(figures)
 }
 
-/// From the order to the credit; what fails is counted.
+/// From the order to the credit; failures are counted.
 async fn one_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) {
     if let Err(error) = try_sale(server, slot, measuring).await {
         count_failure(measuring, &error);
@@ -217,7 +217,7 @@ async fn watch_the_wire(
     }))
 }
 
-/// Wakes whoever waits for a credit. The event comes after the commit.
+/// Wakes the task that waits for a credit. The event comes after the commit.
 async fn watch_credits(mut events: tokio::sync::broadcast::Receiver<LiveEvent>, waiting: Waiting) {
     loop {
         let event = match events.recv().await {

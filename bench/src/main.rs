@@ -1,8 +1,8 @@
 //! Benchmarks over real sockets, with a peer or a physical limit beside each figure in the same run.
 //!
-//! `sale`: the whole way of a sale. The house (gate, backend, web), the provider's sandbox and the virtual modules all
-//! share this process and this machine's cores, as section 11 of the design wants it.
-//! `callbacks`: what providers tell, proven and committed. `broker`: the gate beside mosquitto.
+//! `sale`: a complete sale. The server (gate, backend, web), the provider's sandbox and the virtual modules all share
+//! this process and this computer's cores. `callbacks`: what providers send, verified and committed. `broker`: the gate
+//! beside mosquitto.
 
 mod broker;
 mod callbacks;
@@ -24,16 +24,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The whole way of a sale: callback in, command out, acks, credited in the store.
+    /// A complete sale: callback in, command out, acks, credited in the store.
     Sale(SaleOptions),
-    /// Callbacks of each provider, proven and committed.
+    /// Callbacks of each provider, verified and committed.
     Callbacks(callbacks::Options),
-    /// The gate beside mosquitto: throughput, round trips, a fleet, and how others fare beside nuisances.
+    /// The gate beside mosquitto: throughput, round trips, a fleet, and how other clients are affected by nuisances.
     Broker(broker::Options),
     /// The gate in a process of its own, for the broker benchmark.
     #[command(hide = true)]
     Gate,
-    /// Clients that nobody wants, for the broker benchmark.
+    /// Nuisance clients, for the broker benchmark.
     #[command(hide = true)]
     Nuisance { kind: broker::Kind, at: std::net::SocketAddr, seconds: u64 },
 }
@@ -49,7 +49,7 @@ pub struct SaleOptions {
     /// Seconds of each part.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Where the temporary directory is made: the disk whose limit counts.
+    /// Where the temporary directory is made: on the disk whose speed is measured.
     #[arg(long)]
     dir: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The house under load: as `coinwire serve` puts it together, with stopwatches at the door and on the wire.
+//! The server under load: built as by `coinwire serve`, with stopwatches at the web's entry and on the wire.
 
 use crate::{
     callbacks::Door,
@@ -48,7 +48,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Who sets everything up.
+/// The actor that sets everything up.
 pub fn system() -> Actor {
     Actor::system("the benchmark")
 }
@@ -102,7 +102,7 @@ pub struct ServerUnderTest {
     closing: CancellationToken,
 }
 
-/// Lets in modules, the backend, and the stopwatch that reads commands on the wire.
+/// Accepts logins of modules, of the backend, and of the stopwatch that reads commands on the wire.
 struct Authenticator(OnceLock<backend::Context>);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! What the cores can sign: the limit that a provider's RSA sets, whatever the store does.
+//! How much the cores can sign: the limit set by a provider's RSA, whatever the store does.
 
 use anyhow::Result;
 use aws_lc_rs::{

@@ -1,5 +1,5 @@
-//! Times of one sale's steps, taken without touching the product: at the web's door, at the module's wire, and by the
-//! live events.
+//! Times of one sale's steps, taken without changing the product: at the web's entry, at the module's wire, and from
+//! the live events.
 
 use async_trait::async_trait;
 use backend::bus::{Bus, MqttBus};
@@ -71,7 +71,7 @@ impl Durations {
         self.0.len()
     }
 
-    /// The duration that so many percent do not exceed, in milliseconds; 0 if there is none.
+    /// The duration that the given percentage does not exceed, in milliseconds; 0 if there is none.
     pub fn percentile_ms(&self, percent: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! Who a client is and what it may do: asked of the embedding program, held against every packet here.
+//! Who a client is and what it may do. The embedding program decides; every packet is checked against the answer here.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ impl Version {
     }
 }
 
-/// What a client said of itself in its CONNECT.
+/// What a client said about itself in its CONNECT.
 #[derive(Clone)]
 pub struct Login {
     /// The client identifier; empty when the client leaves the choice to the broker.
@@ -57,10 +57,10 @@ impl fmt::Debug for Login {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Lane {
-    /// One of thousands: subscribes to single topics within [`crate::Config::device_topics`], which are found by a map, is
-    /// held to a rate of publishes, and keeps no session.
+    /// One of thousands of devices. It subscribes to single topics within [`crate::Config::device_topics`], which are
+    /// looked up in a map; its publish rate is limited, and it keeps no session.
     Device,
-    /// Everyone else: subscribes by filters, and has a session that may outlive the connection.
+    /// Everybody else. Subscribes with filters, and has a session that may outlive the connection.
     Client,
 }
 
@@ -75,9 +75,9 @@ impl Lane {
 /// the same identifier under another credential is another session, so none can be hijacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientIdRule {
-    /// This one. A client that sends none is given it.
+    /// Only this one. It is assigned to a client that sends none.
     Exactly(String),
-    /// Any that starts so. A client that sends none is given one that does.
+    /// Any that starts with this text. A client that sends none is assigned one that does.
     Prefix(String),
     /// Any.
     Any,
@@ -94,10 +94,11 @@ pub struct Grants {
     pub client_id: ClientIdRule,
     /// Filters within which it may publish.
     pub publish: Vec<String>,
-    /// Filters within which its subscriptions must lie, those behind `$share/GROUP/` too.
+    /// Filters within which its subscriptions must lie, including those behind `$share/GROUP/`.
     pub subscribe: Vec<String>,
-    /// Whether it may share subscriptions (`$share/GROUP/FILTER`) among its own clients. A group belongs to the credential:
-    /// another's group of the same name is another group, so none can take messages away from others.
+    /// Whether it may share subscriptions (`$share/GROUP/FILTER`) among its own clients. A group belongs to the
+    /// credential: another credential's group of the same name is another group, so nobody can take messages away from
+    /// others.
     pub shared: bool,
 }
 
@@ -115,19 +116,19 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// Decides on logins. Called once per connection, before anything else is let in; the time it may take is bounded by
+/// Decides on logins. Called once per connection, before anything else is accepted. It may take at most
 /// [`crate::Limits::connect_timeout`].
 #[async_trait]
 pub trait Authenticate: Send + Sync {
     /// The grants of this login.
     ///
     /// # Errors
-    /// Why it is refused, which decides what the client is told.
+    /// Why the login is refused; this decides what the client is told.
     async fn authenticate(&self, login: &Login) -> Result<Grants, Refusal>;
 
-    /// Whether the password behind this login could be guessed. A login with a password that cannot be guessed (a long
-    /// random key that is checked quickly) is always checked, whatever failed from its address; otherwise one attacker
-    /// behind a carrier's gateway could lock out everyone else behind it.
+    /// Whether the password of this login could be guessed. A login with a password that cannot be guessed (a long
+    /// random key that is checked quickly) is always checked, however many logins failed from its address. Otherwise
+    /// one attacker behind a carrier's gateway could lock out everybody else behind it.
     fn is_guessable(&self, _login: &Login) -> bool {
         true
     }

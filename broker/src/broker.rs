@@ -28,10 +28,10 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Why the broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A limit is one that nothing works with.
+    /// A limit has a value with which the broker cannot work.
     #[error("a limit of the broker is wrong: {0}")]
     Limit(#[from] LimitError),
-    /// An address cannot be listened on: taken, not this machine's, or not allowed.
+    /// The broker cannot listen on an address: it is in use, not this computer's, or not allowed.
     #[error("cannot listen for MQTT on {address}: {source}")]
     Listen {
         /// The address asked for.
@@ -42,7 +42,7 @@ pub enum StartError {
     /// A certificate or key cannot be used.
     #[error("cannot serve MQTT over TLS: {0}")]
     Tls(#[from] TlsError),
-    /// Addresses for TLS, and no certificate.
+    /// Addresses for TLS are given, but no certificate.
     #[error("cannot serve MQTT over TLS on {0}: no certificate is configured")]
     NoCertificate(SocketAddr),
     /// The filter of the devices' topics is not valid.
@@ -62,7 +62,7 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct Broker {
     gate: Arc<Gate>,
-    /// For its hooks.
+    /// For the test hooks.
     #[cfg(debug_assertions)]
     core: Arc<RumqttdCore>,
     local_addrs: Vec<SocketAddr>,
@@ -110,7 +110,7 @@ pub async fn start(config: Config, auth: Arc<dyn Authenticate>) -> Result<Broker
     Ok(broker)
 }
 
-/// A listener whose socket is taken.
+/// A listener with its open socket.
 struct Listening {
     socket: TcpListener,
     address: SocketAddr,
@@ -144,7 +144,7 @@ impl Broker {
         &self.local_addrs
     }
 
-    /// Serves MQTT on a stream that came another way, once it is ready for MQTT bytes.
+    /// Serves MQTT on a stream from another source, once it is ready for MQTT bytes.
     pub fn serve<S>(&self, stream: S, peer: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -154,9 +154,9 @@ impl Broker {
         }
     }
 
-    /// Serves MQTT on the binary messages of a WebSocket that came another way (MQTT 5 section 6: packets and messages need
-    /// not align). Bound the length of a message where they are read, by [`Broker::message_bytes_max`], and refuse whom no
-    /// subprotocol is agreed on with, by [`Broker::agree_on_subprotocol`].
+    /// Serves MQTT on the binary messages of a WebSocket from another source (MQTT 5 section 6: packets and messages
+    /// need not align). The caller must bound the length of messages to [`Broker::message_bytes_max`] when reading, and
+    /// must refuse a client for which [`Broker::agree_on_subprotocol`] finds no subprotocol.
     pub fn serve_messages<In, Out>(&self, messages: In, replies: Out, peer: SocketAddr)
     where
         In: Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static,
@@ -165,7 +165,7 @@ impl Broker {
         self.serve(listener::byte_stream(messages, replies), peer);
     }
 
-    /// [`agree_on_subprotocol`] for a WebSocket client that comes another way; who is refused is in the log.
+    /// [`agree_on_subprotocol`] for a WebSocket client from another source. A refusal is logged.
     pub fn agree_on_subprotocol(&self, offers: &[&str], peer: SocketAddr) -> Option<&'static str> {
         let agreed = agree_on_subprotocol(offers.iter().copied());
         if agreed.is_none() {
@@ -179,25 +179,25 @@ impl Broker {
         agreed
     }
 
-    /// Longest WebSocket message to be taken, in bytes: as long as a packet may be.
+    /// Longest WebSocket message to accept, in bytes: the longest packet allowed.
     pub fn message_bytes_max(&self) -> usize {
         self.gate.limits.packet_bytes as usize
     }
 
-    /// Drops all connections and sessions of a credential, and decides logins under way again; returns how many
+    /// Drops all connections and sessions of a credential, and has logins under way decided again; returns how many
     /// connections were dropped. Call it after the change that revokes the credential is in force.
     pub fn disconnect(&self, credential: &str) -> usize {
         self.gate.sessions.revoke(credential)
     }
 
-    /// Disconnects a client (reason 0x98, Administrative action); false if there is no such connection. It may come
-    /// again: see [`Broker::disconnect`] for a credential that is no longer good.
+    /// Disconnects a client (reason 0x98, Administrative action); false if there is no such connection. The client may
+    /// reconnect: use [`Broker::disconnect`] for a credential that is no longer valid.
     pub fn end_connection(&self, number: u64) -> bool {
         self.gate.sessions.end_connection(number)
     }
 
-    /// Credentials that have sessions of the client lane, connected or not: those that [`Broker::disconnect`] has to be
-    /// called for once they are good no longer.
+    /// Credentials that have sessions of the client lane, connected or not. [`Broker::disconnect`] must be called for
+    /// them once they are no longer valid.
     pub fn credentials(&self) -> Vec<Box<str>> {
         self.gate.sessions.credentials()
     }
@@ -212,13 +212,13 @@ impl Broker {
         self.gate.core.healthy()
     }
 
-    /// Kills the core, as a fault of it would; the supervisor replaces it. For tests: release builds have no such thing.
+    /// Kills the core, as a fault in it would; the supervisor replaces it. For tests only; not in release builds.
     #[cfg(debug_assertions)]
     pub fn kill_core(&self) {
         self.core.kill();
     }
 
-    /// Makes the core stick for so long, as a fault of it would; the supervisor replaces it. For tests, as above.
+    /// Blocks the core for the given time, as a fault in it would; the supervisor replaces it. For tests, as above.
     #[cfg(debug_assertions)]
     pub async fn stall_core(&self, duration: Duration) {
         self.core.stall(duration).await;

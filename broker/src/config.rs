@@ -1,4 +1,4 @@
-//! What the broker is told at its start, and every bound it holds clients to.
+//! The broker's configuration, with every limit for clients.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub struct Config {
     /// Certificate and key.
     pub tls: Option<TlsFiles>,
     /// The topics that are sent to devices, as one filter. A device may subscribe only to single topics within it (and
-    /// within its grants), which the gate serves from a map: what a message costs does not grow with the devices.
+    /// within its grants). The gate looks these up in a map, so the cost of a message does not grow with the number of
+    /// devices.
     pub device_topics: String,
     /// Bounds.
     pub limits: Limits,
@@ -39,9 +40,9 @@ impl Default for Config {
     }
 }
 
-/// Bounds. A client that exceeds one of them is disconnected with a reason, or refused; other clients are not affected.
-/// Read as settings, each has its default where it is not named, and durations are in whole seconds, under names that
-/// end in `_s`.
+/// Limits. A client that exceeds one of them is disconnected with a reason, or refused; other clients are not affected.
+/// When read from settings, a limit that is not named has its default; durations are whole seconds, with names that end
+/// in `_s`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -50,14 +51,15 @@ pub struct Limits {
     pub connections: usize,
     /// Of those, from one address. Mobile carriers put thousands of devices behind one.
     pub connections_per_address: usize,
-    /// Connections that have not logged in: beyond, and where a place is wanting, the oldest of them is closed in favour of
-    /// whoever comes.
+    /// Connections that have not logged in. Beyond that, or if no place is free, the oldest of them is closed in favour
+    /// of the new connection.
     pub arriving: usize,
-    /// Of those, from one address: beyond, the oldest from there is closed.
+    /// Of those, from one address. Beyond that, the oldest from that address is closed.
     pub arriving_per_address: usize,
     /// Client-lane sessions, connected or not.
     pub client_sessions: usize,
-    /// Of those, kept for credentials that have no session yet: so many sessions of some do not keep others out.
+    /// Of those, reserved for credentials that have no session yet, so that credentials with many sessions do not keep
+    /// others out.
     pub client_sessions_for_first: usize,
     /// Groups of shared subscriptions.
     pub shared_groups: usize,
@@ -65,24 +67,24 @@ pub struct Limits {
     pub shared_groups_per_credential: usize,
     /// Client-lane sessions of one credential.
     pub sessions_per_credential: usize,
-    /// From the accepted connection to an accepted CONNECT, authentication included; for some peers up to a quarter less, so
-    /// that many who came together do not come again together.
+    /// Longest time from the accepted connection to an accepted CONNECT, including authentication. For some peers up to
+    /// a quarter less, so that many that connected together do not reconnect together.
     #[serde(rename = "connect_timeout_s", deserialize_with = "seconds")]
     pub connect_timeout: Duration,
-    /// Failed logins from one address in a minute, those under way included; beyond that, its logins are refused
-    /// without a check until the minute is over. Not counted, and always heard, are those that nobody guesses
-    /// ([`crate::Authenticate::is_guessable`]); a user who got in from the address within a day has failures of its own
-    /// there: as many as a name.
+    /// Failed logins from one address in a minute, including those under way. Beyond that, its logins are refused
+    /// without a check until the minute is over. Logins whose password cannot be guessed
+    /// ([`crate::Authenticate::is_guessable`]) are not counted and always checked. A user who logged in from the
+    /// address within a day has a separate count there, as large as that of a name.
     pub failed_logins_per_address: u32,
-    /// Failed logins to one user name in a minute; beyond, each further failure is answered late. The right password is
-    /// always heard, so that nobody can lock another out.
+    /// Failed logins to one user name in a minute. Beyond that, each further failure is answered late. The right
+    /// password is always accepted, so that nobody can lock another user out.
     pub failed_logins_per_name: u32,
-    /// How late.
+    /// How long such an answer is delayed.
     #[serde(rename = "failed_login_delay_s", deserialize_with = "seconds")]
     pub failed_login_delay: Duration,
-    /// Publishes of a device in a minute, over all its connections, with as many at once as it saved up.
+    /// Publishes of a device in a minute, over all its connections. Unused ones of the minute may be sent at once.
     pub device_publishes_per_minute: u32,
-    /// Longest packet taken, in bytes, fixed header included.
+    /// Longest packet accepted, in bytes, including the fixed header.
     pub packet_bytes: u32,
     /// Longest user name, in bytes.
     pub user_name_bytes: usize,
@@ -98,7 +100,7 @@ pub struct Limits {
     pub properties: usize,
     /// Longest keep alive, also used where a client asked for none. A client silent for 1.5 times its keep alive is cut.
     pub keep_alive_max_s: u16,
-    /// A client that takes no byte for this long while something is to be written to it is cut.
+    /// A client that reads nothing for this long while output waits for it is cut.
     #[serde(rename = "write_stall_s", deserialize_with = "seconds")]
     pub write_stall: Duration,
     /// Publishes of QoS 2 from a client that await its release (MQTT 5 Receive Maximum).
@@ -121,8 +123,8 @@ pub struct Limits {
     pub device_queue_bytes: usize,
     /// Bytes waiting for all client-lane clients of one credential together, connected or not.
     pub credential_queue_bytes: usize,
-    /// Bytes waiting for all clients together, beyond which nothing more is kept for who is away. Connected clients
-    /// have the bounds above, and are not disconnected because of what waits for others.
+    /// Bytes waiting for all clients together. Beyond that, nothing more is kept for absent clients. Connected clients
+    /// have the limits above, and are not disconnected because of what waits for others.
     pub queued_bytes: usize,
     /// How long a session may outlive its connection; what a 3.1.1 client with a persistent session gets.
     #[serde(rename = "session_expiry_max_s", deserialize_with = "seconds")]
@@ -131,14 +133,14 @@ pub struct Limits {
     pub retained_messages: usize,
     /// Bytes of retained messages.
     pub retained_bytes: usize,
-    /// Distinct topics ever published; the core keeps a little of each for ever.
+    /// Distinct topics ever published; the core keeps a small entry for each for ever.
     #[serde(skip)]
     pub core_topics: usize,
-    /// Bytes (with 512 for each message) on their way through the core before publishers are held back. Well below what the
-    /// core's log holds (4 MiB), since it rolls on.
+    /// Bytes (with 512 added for each message) on their way through the core before publishers are held back. Well
+    /// below the size of the core's log (4 MiB), which discards its oldest messages when it is full.
     #[serde(skip)]
     pub core_window_bytes: u64,
-    /// How long a publisher is held back by a core that is busy or gone, before it is cut.
+    /// How long a publisher is held back while the core is busy or gone, before it is cut.
     #[serde(skip)]
     pub core_wait: Duration,
 }
@@ -190,7 +192,7 @@ impl Default for Limits {
     }
 }
 
-/// A limit that cannot work.
+/// A limit with an impossible value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} = {value} cannot work: it must be {must}")]
 pub struct LimitError {
@@ -198,19 +200,19 @@ pub struct LimitError {
     pub name: &'static str,
     /// What it is set to.
     pub value: u64,
-    /// What it may be: "at least 1".
+    /// The values allowed, for example "at least 1".
     pub must: String,
 }
 
-/// Longest packet that may be allowed: the core's log holds a few of them, and rolls on.
+/// The largest setting for the longest packet, so that the core's log has room for several of them.
 const PACKET_BYTES_MAX: u64 = 1024 * 1024;
-/// What a client identifier may be as long as at every broker (MQTT 5 section 3.1.3.1).
+/// Length of a client identifier that every broker must accept (MQTT 5 section 3.1.3.1).
 const CLIENT_ID_BYTES_MIN: u64 = 23;
 /// Longest text that MQTT can carry.
 const TEXT_BYTES_MAX: u64 = u16::MAX as u64;
 /// Most sessions and groups of shared subscriptions that may be allowed.
 const SESSIONS_MAX: u64 = 100_000;
-/// Longest times, so that no deadline is beyond what a clock can tell.
+/// Longest times, so that no deadline is beyond a clock's range.
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;
 const EXPIRY_MAX_S: u64 = u32::MAX as u64;
@@ -221,7 +223,7 @@ impl Limits {
     /// Whether a broker can work within them.
     ///
     /// # Errors
-    /// The first of them with which it cannot.
+    /// The first limit with which it cannot work.
     pub fn check(&self) -> Result<(), LimitError> {
         self.of_connections()?;
         self.of_clients()?;

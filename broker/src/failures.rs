@@ -1,8 +1,8 @@
-//! Failed logins, counted by address and by user name, so that guessing is slow and locks nobody out.
+//! Failed logins, counted by address and by user name, so that guessing is slow but locks nobody out.
 //!
-//! An address has so many failures in a minute. A login in progress counts as failed until it succeeds; otherwise many
-//! guesses at once would all be checked. A user who got in from an address lately has failures of its own there:
-//! somebody who guesses behind the same carrier's gateway does not lock out who is known.
+//! An address may fail a limited number of times in a minute. A login in progress counts as failed until it succeeds;
+//! otherwise many guesses at once would all be checked. A user who recently logged in from an address has a separate
+//! count there, so that an attacker behind the same carrier's gateway does not lock that user out.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,19 +14,19 @@ use parking_lot::Mutex;
 use crate::config::Limits;
 use crate::slots::limit_key;
 
-/// Failures are counted over this long from the first.
+/// The time over which failures are counted, from the first one.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How long a user is known at an address after getting in.
+/// How long a user is known at an address after a login.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
-/// Addresses, names, and users known at an address, counted at a time. Beyond, those whose time has passed make room, or
-/// the new one goes uncounted: a flood of addresses must not cost memory without end.
+/// How many addresses, names, and users known at an address are counted at a time. Beyond that, expired entries make
+/// room, or the new one is not counted, so that a flood of addresses does not use unlimited memory.
 const COUNTED_MAX: usize = 20_000;
 
 /// Counts of failed logins.
 pub(crate) struct FailedLogins {
     counts: Mutex<Counts>,
     address_max: u32,
-    /// Of a user known at an address, there.
+    /// By user known at an address.
     known_max: u32,
 }
 
@@ -41,7 +41,7 @@ struct Counts {
 
 type Known = (IpAddr, Box<str>);
 
-/// A login that is being decided: it counts as failed until it is dropped, or for good once it has [`Attempt::failed`].
+/// A login that is being decided. It counts as failed until it is dropped; after [`Attempt::failed`] it stays counted.
 pub(crate) struct Attempt<'a> {
     logins: &'a FailedLogins,
     who: Known,
@@ -76,12 +76,12 @@ impl FailedLogins {
         Some(Attempt { logins: self, who, is_known, settled: false })
     }
 
-    /// Counts a failure to a name, and gives how many there were in its window.
+    /// Counts a failure for a name, and returns how many there were in its window.
     pub fn failed_name(&self, name: &str, now: Instant) -> u32 {
         self.counts.lock().names.add(name.into(), now)
     }
 
-    /// Forgets what counts no longer.
+    /// Removes expired counts.
     pub fn sweep(&self, now: Instant) {
         let mut counts = self.counts.lock();
         counts.addresses.sweep(now);

@@ -1,4 +1,4 @@
-//! What all connections share: sessions, retained messages, the core, and the way of a message between them.
+//! What all connections share: sessions, retained messages, the core, and how messages pass between them.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -25,10 +25,10 @@ use crate::session::{Group, GroupKey, Groups, Membership, Recipient, Session, Se
 use crate::slots::ConnectionSlots;
 use crate::topic::{Filter, disjoint_cover};
 
-/// Why a publish was not taken.
+/// Why a publish was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PublishError {
-    /// A bound of the broker's is reached (retained messages, distinct topics).
+    /// A limit of the broker is reached (retained messages, distinct topics).
     Quota,
     /// The core is busy or gone.
     Unavailable,
@@ -54,11 +54,11 @@ pub(crate) struct Gate {
     /// When the broker was started.
     pub begun: Instant,
     pub device_topics: Filter,
-    /// Which session a device's topic leads to.
+    /// The session that gets each device's topic.
     devices: RwLock<HashMap<Box<str>, Arc<Session>>>,
-    /// Where messages lead to otherwise.
+    /// The routes of all other messages.
     routes: Arc<Routes<Recipient>>,
-    /// How often devices publish, by credential: connecting again gives none anew.
+    /// How often devices publish, by credential, so that reconnecting does not reset the count.
     pub publish_rates: DefaultKeyedRateLimiter<Box<str>>,
     pub meters: Meters,
     pub slots: Arc<ConnectionSlots>,
@@ -117,27 +117,27 @@ impl Gate {
         // Stored once the core has it, and before anybody can begin a walk: see `Gate::begin`.
         let keep = || {
             if self.retained.store(&message).is_err() {
-                warn!(topic = %message.topic, "others took the room for this retained message just now");
+                warn!(topic = %message.topic, "other retained messages have just used the room for this one");
             }
         };
         self.core.publish(&message, &keep).await.map_err(PublishError::from)
     }
 
-    /// Where a new subscription of a session that messages lead to already begins: the core's position, and a walk through
-    /// the retained messages. What is kept up to now comes by the walk, and what is published from now on by the core, since
-    /// none is between the core and the retained messages now.
+    /// The start of a new subscription in a session that already has its routes: the core's position, and a walk
+    /// through the retained messages. Messages retained so far come from the walk, and messages published from now on
+    /// from the core; at this moment no message is between the core and the retained messages.
     pub fn begin(&self, filter: Filter) -> (u64, RetainedCursor) {
         self.between_handovers(|position| (position, self.retained.cursor(filter)))
     }
 
-    /// Does something while no message is being handed to the core, given the position of the last one that was.
+    /// Runs a function while no message is being handed to the core, with the position of the last one that was.
     fn between_handovers<T>(&self, what: impl FnOnce(u64) -> T) -> T {
         let (mut what, mut done) = (Some(what), None);
         self.core.between_handovers(&mut |position| done = what.take().map(|what| what(position)));
         done.expect("the core calls what it is given, once")
     }
 
-    /// Publishes a will whose connection broke.
+    /// Publishes the will of a broken connection.
     pub async fn publish_will(&self, will: Will) {
         let mut message = will.message;
         message.expires_at = will.expiry.map(|life| Instant::now() + life);
@@ -152,7 +152,7 @@ impl Gate {
         self.devices.write().insert(topic.into(), session.clone());
     }
 
-    /// Routes it no longer, if it was routed to this one.
+    /// Removes the route, if it led to this device.
     pub fn unroute_device(&self, topic: &str, session: &Arc<Session>) {
         let mut devices = self.devices.write();
         if devices.get(topic).is_some_and(|routed| Arc::ptr_eq(routed, session)) {
@@ -160,7 +160,7 @@ impl Gate {
         }
     }
 
-    /// Hands the messages that come through the core to whoever wants them, until the broker ends.
+    /// Delivers the messages that come through the core to their recipients, until the broker ends.
     pub async fn serve(self: Arc<Self>) {
         let take = |position, message| self.dispatch(position, &message);
         let serving = self.core.run(&take);
@@ -191,7 +191,7 @@ impl Gate {
         }
     }
 
-    /// Hands a message, taken at that position of the core's, to a session, if one of its subscriptions matches.
+    /// Hands a message, with its position in the core, to a session if one of its subscriptions matches.
     pub fn deliver(&self, session: &Session, position: u64, message: &Arc<Message>) {
         if session.deliver(position, message) {
             self.meters.dropped.increment(1);
@@ -199,23 +199,23 @@ impl Gate {
         }
     }
 
-    /// Makes sure that all that a client-lane session may subscribe to leads to it. Messages published after this returned
-    /// reach the session if a subscription matches.
+    /// Makes sure that a client-lane session has routes for all that it may subscribe to. Messages published after this
+    /// returns reach the session if a subscription matches.
     ///
-    /// The routes are the credential's grants, joined until none overlap, and not the client's filters: so what they cost is
-    /// bounded by the grants, and an overlap of subscriptions makes no message come twice.
+    /// The routes are the credential's grants, joined until none overlap, and not the client's filters. So their cost
+    /// is bounded by the grants, and overlapping subscriptions do not deliver a message twice.
     pub fn route(&self, session: &Arc<Session>, owner: u64) {
         let filters = session_grants(session);
         let mut state = session.state();
         let is_led = state.route.as_ref().is_some_and(|route| route.has_filters(&filters));
-        // Taken over meanwhile, the session may have ended.
+        // If it was taken over in the meantime, the session may have ended.
         if is_led || state.owner != owner {
             return;
         }
         state.route = Some(self.routes.add_route(filters, &Recipient::Session(Arc::downgrade(session))));
     }
 
-    /// Makes a session a member of a group of shared subscriptions. Messages published after this returned reach one of
+    /// Makes a session a member of a group of shared subscriptions. Messages published after this returns reach one of
     /// the group's members.
     pub fn share(
         self: &Arc<Self>,
@@ -245,7 +245,7 @@ impl Gate {
 /// What a session may subscribe to: its grants, joined until none overlap.
 fn session_grants(session: &Session) -> Vec<Filter> {
     let state = session.state();
-    // The broker's own figures do not come through the core.
+    // The broker's own statistics do not pass through the core.
     let granted: Vec<_> = state.rules.subscribe_grants().iter().filter(|grant| !grant.is_system()).collect();
     disjoint_cover(&granted)
 }

@@ -1,4 +1,5 @@
-//! Where connections come from: TCP, TLS, WebSocket. A handshake is its own connection's affair and holds up no acceptor.
+//! Accepts connections: TCP, TLS, WebSocket. A handshake runs in its connection's task and does not delay other
+//! connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,18 +28,18 @@ use crate::tls::Tls;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that a WebSocket connection reads at once.
 const WEB_SOCKET_READ_BYTES: usize = 4 * 1024;
-/// The WebSocket subprotocols of MQTT: the standard's (MQTT 5 section 6), and those that libraries from before it offer. All
-/// carry the same bytes; which version of MQTT they are is said by CONNECT alone.
+/// The WebSocket subprotocols of MQTT: the standard one (MQTT 5 section 6), and those that older libraries offer. All
+/// carry the same bytes; only CONNECT says which version of MQTT is used.
 pub const SUBPROTOCOLS: [&str; 3] = ["mqtt", "mqttv3.1", "mqttv3.1.1"];
 
-/// The subprotocol agreed on with a WebSocket client: the first it offers that is MQTT's; without one it is refused.
-/// `offers` are the values of its `Sec-WebSocket-Protocol` headers.
+/// The subprotocol agreed on with a WebSocket client: the first one it offers that is one of MQTT's. Without one it is
+/// refused. `offers` are the values of its `Sec-WebSocket-Protocol` headers.
 pub fn agree_on_subprotocol<'a>(offers: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
     let mut offered = offers.into_iter().flat_map(|value| value.split(',')).map(str::trim);
     offered.find_map(|offer| SUBPROTOCOLS.into_iter().find(|known| offer.eq_ignore_ascii_case(known)))
 }
 
-/// What stands between TCP and MQTT.
+/// The layers between TCP and MQTT.
 #[derive(Clone)]
 pub(crate) enum Transport {
     Plain,
@@ -46,7 +47,7 @@ pub(crate) enum Transport {
     WebSocket,
 }
 
-/// Accepts connections until the broker ends; whatever one of them does, or fails to do, is its own task's affair.
+/// Accepts connections until the broker ends. Each is served in its own task and cannot disturb the others.
 pub(crate) async fn accept(gate: Arc<Gate>, listener: TcpListener, transport: Transport) {
     loop {
         let accepted = tokio::select! {
@@ -82,8 +83,8 @@ pub(crate) fn admit_connection(gate: &Gate, peer: SocketAddr) -> Option<Incoming
     match gate.slots.take(peer.ip()) {
         Ok((slot, displaced)) => {
             let patience = gate.limits.connect_timeout;
-            // Up to a quarter less, by the peer's port: thousands that came together are not cut together, to come again at
-            // once.
+            // Up to a quarter less, depending on the peer's port, so that thousands that connected together are not cut
+            // together and do not all return at once.
             let patience = patience.mul_f64(1.0 - f64::from(peer.port() % 64) / 256.0);
             Some(IncomingConnection { peer, deadline: Instant::now() + patience, displaced, slot })
         }
@@ -110,7 +111,7 @@ where
     });
 }
 
-/// Serves what comes out of a handshake, if it comes in time.
+/// Serves a connection after its handshake, if that is done in time.
 fn handshake<S>(
     gate: &Arc<Gate>,
     incoming: IncomingConnection,
@@ -135,7 +136,7 @@ fn handshake<S>(
     });
 }
 
-/// MQTT's bytes out of binary WebSocket messages, and into them (MQTT 5 section 6: packets and messages need not align).
+/// Converts between MQTT bytes and binary WebSocket messages (MQTT 5 section 6: packets and messages need not align).
 async fn web_socket(
     packet_bytes: u32,
     socket: TcpStream,
@@ -144,7 +145,7 @@ async fn web_socket(
     let config = WebSocketConfig::default()
         .max_message_size(size_max)
         .max_frame_size(size_max)
-        // The default is 128 KiB for each connection, kept while it idles.
+        // The default is 128 KiB for each connection, kept even while it is idle.
         .read_buffer_size(WEB_SOCKET_READ_BYTES);
     let socket = tokio_tungstenite::accept_hdr_async_with_config(socket, negotiate_subprotocol, Some(config))
         .await
@@ -154,7 +155,7 @@ async fn web_socket(
         future::ready(match frame {
             Frame::Binary(bytes) => Ok(Some(bytes)),
             Frame::Text(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a text message")),
-            // Pings are answered, and closing is carried out, by the library.
+            // The library answers pings and handles closing.
             Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::Frame(_) => Ok(None),
         })
     });

@@ -1,10 +1,10 @@
-//! Figures, through the `metrics` crate. Install a recorder before the broker starts: counters are looked up once.
+//! Metrics, through the `metrics` crate. Install a recorder before the broker starts: counters are looked up once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
-/// A counter that can be read here too: what a recorder counted cannot.
+/// A counter that can also be read here; a recorder's count cannot.
 pub(crate) struct ReadableCounter {
     counter: Counter,
     sum: AtomicU64,
@@ -25,7 +25,7 @@ impl ReadableCounter {
     }
 }
 
-/// The figures counted on the way of a message.
+/// The counters along a message's path.
 pub(crate) struct Meters {
     pub publishes_in: ReadableCounter,
     pub publishes_out: ReadableCounter,

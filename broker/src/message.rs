@@ -17,21 +17,21 @@ pub(crate) struct Message {
     pub retain: bool,
     /// Number of the publisher's session (for No Local).
     pub origin: u64,
-    /// When nobody needs it any more.
+    /// When it expires.
     pub expires_at: Option<Instant>,
     /// What is passed on unaltered: payload format, content type, response topic, correlation data, user properties.
     pub properties: Box<[Property]>,
 }
 
 impl Message {
-    /// What it is reckoned at in queues and in the retained map, in bytes.
+    /// Its size as counted in queues and in the retained map, in bytes.
     pub fn cost_bytes(&self) -> usize {
-        // The constants stand for the structs around it.
+        // The constants account for the surrounding structs.
         let properties: usize = self.properties.iter().map(|property| 64 + property.size()).sum();
         64 + self.topic.len() + self.payload.len() + properties
     }
 
-    /// Whether nobody needs it any more.
+    /// Whether it has expired.
     pub fn expired(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }

@@ -1,8 +1,7 @@
 //! Refusals in the log: what the broker did not do for a client, and why, so that a person can find out what is wrong.
 //!
-//! Whatever a client does, and however often, its refusals for one reason are one line a minute, with a count of those that
-//! were left out. Logged-in clients have a table of their own, so that unauthenticated ones cannot displace their
-//! entries.
+//! A client's refusals for one reason are logged at most once a minute, with a count of those that were left out.
+//! Logged-in clients have a separate table, so that unauthenticated ones cannot displace their entries.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +14,8 @@ use crate::slots::limit_key;
 
 /// One line for each client and reason in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// Clients and reasons remembered of those that are logged in, and of all others. What finds no room is counted together.
+/// How many pairs of client and reason are remembered, for logged-in clients and for all others. Those without room are
+/// counted together.
 const REMEMBERED_MAX: usize = 256;
 /// Characters of a client id, a user name or a detail that are logged.
 const LOGGED_CHARS: usize = 64;
@@ -31,7 +31,7 @@ pub(crate) enum Refused {
     Subscribe,
     /// A publish.
     Publish,
-    /// Going on: the broker ended the connection.
+    /// The connection itself: the broker ended it.
     Connection,
 }
 
@@ -46,7 +46,7 @@ impl Refused {
         }
     }
 
-    /// What a person may do about it; empty where the reason says all.
+    /// What a person can do about it; empty if the reason says enough.
     fn advice(self, reason: &str) -> &'static str {
         match (self, reason) {
             (Refused::Connect, "version") => "set the client to MQTT 3.1.1 or 5",
@@ -81,12 +81,12 @@ impl Refused {
     }
 }
 
-/// Who was refused, as far as it said.
+/// Who was refused, as far as the client said.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientLabel<'a> {
     /// Its client id; empty if it gave none.
     pub client: &'a str,
-    /// Its user name, or what it is known by.
+    /// Its user name, or the name of its credential.
     pub user: &'a str,
     pub peer: SocketAddr,
     /// Whether it is logged in.
@@ -100,7 +100,7 @@ impl ClientLabel<'_> {
     }
 }
 
-/// Whose refusals make one line.
+/// Identifies refusals that share one log line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Name {
     Client(Box<str>),
@@ -109,10 +109,10 @@ enum Name {
 
 type Key = (Name, Refused, &'static str);
 
-/// What becomes of a refusal.
+/// What is done with a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LogDecision {
-    /// It is logged, with how many were left out before it.
+    /// It is logged, with the number that were left out before it.
     Written { suppressed: u64 },
     /// It is counted only.
     Suppressed,
@@ -150,7 +150,7 @@ impl Table {
         LogDecision::Written { suppressed: 0 }
     }
 
-    /// Forgets whose minute is over; gives those of which some were left out, and how many found no room.
+    /// Removes entries whose minute is over. Returns those for which some were left out, and how many found no room.
     fn sweep(&mut self, now: Instant) -> (Vec<(Key, u64)>, u64) {
         let over = self.lately.extract_if(|_, lately| now >= lately.written + LOG_INTERVAL);
         let suppressed = over.filter(|(_, lately)| lately.suppressed > 0);
@@ -159,7 +159,7 @@ impl Table {
     }
 }
 
-/// What is logged of refusals.
+/// The state of refusal logging.
 #[derive(Default)]
 pub(crate) struct Refusals {
     known: Mutex<Table>,
@@ -195,7 +195,7 @@ impl Refusals {
                 info!(client, reason, left_out = suppressed, "{}, again", refused.as_str());
             }
             if overflowed > 0 {
-                info!(whose, left_out = overflowed, "refusals of more MQTT clients than are named here");
+                info!(whose, left_out = overflowed, "there were refusals of more MQTT clients than are listed here");
             }
         }
     }

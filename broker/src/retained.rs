@@ -1,4 +1,4 @@
-//! Retained messages, kept by the gate: the core would serve a new subscriber only a part of them.
+//! Retained messages, kept by the gate because the core would serve a new subscriber only a part of them.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -28,29 +28,29 @@ struct Kept {
 
 struct Entry {
     message: Arc<Message>,
-    /// It was the so many-th.
+    /// Its ordinal among the messages kept.
     number: u64,
 }
 
-/// A walk through the messages within a filter, for one subscriber. It holds none of them: each is looked up when its turn
-/// has come, so that a client that does not read costs nothing but this.
+/// A walk through the messages within a filter, for one subscriber. It holds no messages: each is looked up when its
+/// turn comes, so that a client that does not read costs no more memory than this.
 pub(crate) struct RetainedCursor {
     pub filter: Filter,
-    /// Messages kept later than this came to the subscriber as they were published.
+    /// Messages kept later than this reach the subscriber as they are published.
     up_to: u64,
-    /// The topic it has come to.
+    /// The topic it has reached.
     after: Option<Box<str>>,
 }
 
-/// What a step of a walk came to.
+/// The result of a step of a walk.
 pub(crate) enum Step {
     Message(Arc<Message>),
-    /// There may be more, but not in as many steps.
+    /// There may be more, but not within the given steps.
     Later,
     End,
 }
 
-/// The bound is reached: the message was not kept.
+/// The limit is reached: the message was not kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -68,7 +68,7 @@ impl Retained {
         message.payload.is_empty() || self.room(&self.kept.read(), message).is_some()
     }
 
-    /// What all would come to with this message in place of its topic's last, in bytes, if that is within the bounds.
+    /// The size of all messages in bytes, if this one replaced its topic's last one; `None` if that exceeds the limits.
     fn room(&self, kept: &Kept, message: &Message) -> Option<usize> {
         let replaced = kept.messages.get(&message.topic).map(|old| old.message.cost_bytes());
         let bytes = kept.bytes - replaced.unwrap_or(0) + message.cost_bytes();
@@ -98,7 +98,7 @@ impl Retained {
         RetainedCursor { filter, up_to: self.kept.read().stored, after: None }
     }
 
-    /// The next live message of a walk. Looks at no more than `steps` topics, and takes off those it looked at.
+    /// The next live message of a walk. Looks at no more than `steps` topics, and subtracts those it looked at.
     pub fn next(&self, cursor: &mut RetainedCursor, now: Instant, steps: &mut usize) -> Step {
         let kept = self.kept.read();
         let prefix = cursor.filter.literal_prefix();

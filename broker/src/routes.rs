@@ -1,5 +1,5 @@
-//! Where messages go: who may want them, by filters, found by a message's topic. What it costs does not grow with those
-//! whose filters do not match. Who a recipient is, is for others to say.
+//! Routes of messages: finds the recipients whose filters match a message's topic. The cost does not grow with filters
+//! that do not match. The type of a recipient is up to the caller.
 
 use std::collections::HashMap;
 use std::str::Split;
@@ -21,7 +21,7 @@ struct Entry<R> {
     recipient: R,
 }
 
-/// The way to a recipient; taken out when dropped.
+/// A route to a recipient; removed when dropped.
 pub(crate) struct Route<R> {
     routes: Arc<Routes<R>>,
     filters: Vec<Filter>,
@@ -35,7 +35,7 @@ impl<R> Default for Routes<R> {
 }
 
 impl<R: Clone> Routes<R> {
-    /// Leads messages within some filters, of which no two overlap, to a recipient.
+    /// Routes messages within some filters, no two of which overlap, to a recipient.
     pub fn add_route(self: &Arc<Self>, filters: Vec<Filter>, recipient: &R) -> Route<R> {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
         let mut tree = self.tree.write();
@@ -45,7 +45,7 @@ impl<R: Clone> Routes<R> {
         Route { routes: self.clone(), filters, number }
     }
 
-    /// Who may want a message of this topic: each once for each of its routes.
+    /// The possible recipients of a message with this topic: each once for each of its routes.
     pub fn recipients(&self, topic: &str) -> Vec<R> {
         let mut recipients = Vec::new();
         self.tree.read().matching(topic.split('/'), &mut |entry| recipients.push(entry.recipient.clone()));
@@ -54,7 +54,7 @@ impl<R: Clone> Routes<R> {
 }
 
 impl<R> Route<R> {
-    /// Whether it leads what is within these filters.
+    /// Whether the route has these filters.
     pub fn has_filters(&self, filters: &[Filter]) -> bool {
         self.filters == filters
     }
@@ -69,13 +69,13 @@ impl<R> Drop for Route<R> {
     }
 }
 
-/// A level of filters, and what is below.
+/// A level of filters, and the levels below.
 struct Level<T> {
-    /// By the next level's text, `+` among them: no topic has one.
+    /// By the next level's text, including `+`, which no topic contains.
     below: HashMap<Box<str>, Level<T>>,
-    /// What the filters that end here lead to.
+    /// Recipients of the filters that end here.
     here: Vec<T>,
-    /// What those lead to that end in `#` after this.
+    /// Recipients of the filters that end in `#` after this level.
     all: Vec<T>,
 }
 
@@ -116,8 +116,8 @@ impl<T> Level<T> {
         self.below.is_empty() && self.here.is_empty() && self.all.is_empty()
     }
 
-    /// Calls `found` for what the filters lead to that match a topic. Topics that begin with `$`, which a wildcard at the
-    /// first level does not mean, are the broker's own and come another way.
+    /// Calls `found` for the recipients of all filters that match a topic. Topics that begin with `$`, which a wildcard
+    /// at the first level does not match, are the broker's own and are published in another way.
     fn matching(&self, mut topic: Split<'_, char>, found: &mut impl FnMut(&T)) {
         self.all.iter().for_each(&mut *found);
         let Some(text) = topic.next() else {
@@ -154,7 +154,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// What is found is what matches, by the filters' own word, while some come and others go.
+        /// While routes are added and removed, exactly the routes are found whose filters match.
         #[test]
         fn what_is_found_is_what_matches(
             filters in proptest::collection::vec((any_filter(), any::<bool>()), 0..12),

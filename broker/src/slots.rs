@@ -1,6 +1,6 @@
-//! Places of connections: so many in all and of one address, and fewer of those that have not logged in. If there is no
-//! free slot, the connection that has waited longest for its login is closed in favour of the new one: a real client
-//! logs in within milliseconds, so any number of silent sockets keeps nobody out.
+//! Slots for connections, limited in total and per address, with lower limits for those that have not logged in. If no
+//! slot is free, the connection that has waited longest for its login is closed in favour of the new one. A real client
+//! logs in within milliseconds, so silent sockets, however many, keep nobody out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 
-/// What counts as one address: an IPv6 client owns a whole /64, and has as many addresses as it wants.
+/// What counts as one address. For IPv6 this is a /64, since a client owns a whole /64 and can use any address in it.
 pub(crate) fn limit_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -19,7 +19,7 @@ pub(crate) fn limit_key(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The places.
+/// The slots.
 pub(crate) struct ConnectionSlots {
     taken: Mutex<SlotCounts>,
     connections_max: usize,
@@ -49,7 +49,7 @@ struct PendingSlot {
     displaced: CancellationToken,
 }
 
-/// A connection's place, given back when dropped.
+/// A connection's slot, released when dropped.
 pub(crate) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
     address: IpAddr,
@@ -68,8 +68,8 @@ impl ConnectionSlots {
         }
     }
 
-    /// Takes a place for a connection; it has to be given up, too, when the token is cancelled. The error is the limit that
-    /// is reached.
+    /// Takes a slot for a connection. The slot must also be given up when the token is cancelled. The error is the
+    /// limit that is reached.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<(ConnectionSlot, CancellationToken), &'static str> {
         let address = limit_key(address);
         let mut taken = self.taken.lock();
@@ -95,7 +95,7 @@ impl ConnectionSlots {
 }
 
 impl SlotCounts {
-    /// Takes the place of the oldest of some that have not logged in.
+    /// Takes the slot of the oldest of some connections that have not logged in.
     fn displace(&mut self, of: impl Fn(&PendingSlot) -> bool) -> bool {
         let oldest = self.arriving.iter().find(|(_, arriving)| of(arriving)).map(|(number, _)| *number);
         let Some(arriving) = oldest.and_then(|number| self.arriving.remove(&number)) else { return false };
@@ -117,7 +117,7 @@ impl SlotCounts {
 }
 
 impl ConnectionSlot {
-    /// The client has logged in; false when its place was given to another.
+    /// The client has logged in; false if its slot was given to another.
     pub fn settle(&mut self) -> bool {
         let Some(number) = self.arriving else { return true };
         let mut taken = self.slots.taken.lock();

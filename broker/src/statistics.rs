@@ -1,6 +1,6 @@
-//! The broker's figures as messages, for clients that are granted `$SYS/#`. Names and units are those that mosquitto made
-//! customary. They are retained, and published every ten seconds, not through the core, which routes no topic that
-//! begins with `$`.
+//! The broker's statistics as messages, for clients that are granted `$SYS/#`. Names and units are those of mosquitto.
+//! The messages are retained and published every ten seconds; not through the core, which does not route topics that
+//! begin with `$`.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::codec::Qos;
 use crate::gate::Gate;
 use crate::message::Message;
 
-/// Says the figures to whoever subscribes to them.
+/// Publishes the statistics to their subscribers.
 pub(crate) fn publish(gate: &Gate) {
     let sessions = gate.sessions.client_lane();
     for (name, figure) in figures(gate) {

@@ -1,4 +1,4 @@
-//! What is due by the clock: sessions, wills and retained messages whose time has come, and the broker's figures.
+//! Timed work: sessions and retained messages that expire, wills that are due, and the broker's statistics.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::statistics;
 /// How often expired sessions, wills that are due and expired retained messages are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// How often the broker says its own figures.
+/// How often the broker publishes its statistics.
 const STATISTICS_EVERY: Duration = Duration::from_secs(10);
 
-/// Ends what has expired, publishes wills that are due and the figures, until the broker ends.
+/// Ends what has expired and publishes due wills and statistics, until the broker ends.
 pub(crate) async fn sweep(gate: Arc<Gate>) {
     let mut statistics_due = Instant::now();
     let sweeping = async {

@@ -1,4 +1,4 @@
-//! TLS: certificates from files, taken anew when the files change, so that a renewal needs no restart.
+//! TLS: certificates from files, reloaded when the files change, so that a renewal needs no restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The files of a TLS listener, all PEM.
@@ -23,8 +23,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The certificate's private key.
     pub key: PathBuf,
-    /// Issuers of client certificates. With it, a certificate that a client shows must be of one of them; a client may
-    /// still show none, for it is the login that decides.
+    /// Issuers of client certificates. If set, a client's certificate must be issued by one of them. A client may still
+    /// connect without a certificate, since the login decides.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -94,12 +94,12 @@ impl Tls {
         Ok(Tls { files, config })
     }
 
-    /// For the next handshake.
+    /// The configuration for the next handshake.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.config.read().clone())
     }
 
-    /// Takes the files anew whenever they change, until the broker ends. Files that cannot be used change nothing.
+    /// Reloads the files whenever they change, until the broker ends. Files that cannot be used change nothing.
     pub async fn watch_files(self: Arc<Self>, closing: CancellationToken) {
         let mut known = self.files.changed();
         while closing.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await.is_some() {
@@ -111,9 +111,9 @@ impl Tls {
             match self.files.load() {
                 Ok(config) => {
                     *self.config.write() = Arc::new(config);
-                    info!(certificate = %self.files.certificate.display(), "took a new certificate");
+                    info!(certificate = %self.files.certificate.display(), "uses a new certificate");
                 }
-                Err(error) => warn!(%error, "the TLS files changed and cannot be used; the old ones stay"),
+                Err(error) => warn!(%error, "the TLS files changed and cannot be used; the old ones stay in use"),
             }
         }
     }

@@ -1,16 +1,16 @@
-//! Topic names and filters: what is let in, what matches, what contains what.
+//! Topic names and filters: which are accepted, what matches, what contains what.
 //!
-//! The rules are those of MQTT 5 section 4.7, and stricter in three ways that keep the core safe and flat: names and
-//! filters are printable ASCII, bounded in length and levels, and never start with `$`, except filters of `$SYS`, where
-//! the gate publishes its statistics.
+//! The rules are those of MQTT 5 section 4.7, but stricter in three ways that keep the core safe: names and filters are
+//! printable ASCII, are bounded in length and levels, and never start with `$`, except filters of `$SYS`, where the
+//! gate publishes its statistics.
 
-/// Why a topic name or a filter was not let in.
+/// Why a topic name or a filter was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
-    /// Empty, or a wildcard where none may stand: against the protocol itself.
-    #[error("empty, or a wildcard where none may stand")]
+    /// Empty, or a wildcard where none is allowed: violates the protocol itself.
+    #[error("empty, or a wildcard where none is allowed")]
     Malformed,
-    /// Good MQTT, but outside what this broker takes.
+    /// Valid MQTT, but outside what this broker accepts.
     #[error("only printable ASCII, within the length and level limits, not starting with '$' (filters of $SYS may)")]
     Unsupported,
 }
@@ -24,10 +24,11 @@ pub(crate) struct TopicBounds {
     pub levels: usize,
 }
 
-/// The first level of the broker's own figures.
+/// The first level of the broker's own statistics.
 const SYSTEM: &str = "$SYS";
 
-/// The group and the filter of a shared subscription, `$share/GROUP/FILTER` (MQTT 5 section 4.8.2); `None` if it is none.
+/// The group and the filter of a shared subscription, `$share/GROUP/FILTER` (MQTT 5 section 4.8.2); `None` if it is not
+/// one.
 pub(crate) fn shared(text: &str) -> Option<Result<(&str, &str), TopicError>> {
     let rest = text.strip_prefix("$share/")?;
     let parts = rest.split_once('/').filter(|(group, _)| !group.is_empty() && !group.contains(['+', '#']));
@@ -59,7 +60,7 @@ fn check_shape(text: &str, bounds: TopicBounds) -> Result<(), TopicError> {
 pub(crate) struct Filter(Box<str>);
 
 impl Filter {
-    /// Checks and keeps a filter.
+    /// Checks a filter and stores it.
     pub fn parse(text: &str, bounds: TopicBounds) -> Result<Filter, TopicError> {
         if text.is_empty() || text.contains('\0') {
             return Err(TopicError::Malformed);
@@ -78,12 +79,12 @@ impl Filter {
         Ok(Filter(text.into()))
     }
 
-    /// Whether it means the broker's own figures, which no client publishes.
+    /// Whether it matches the broker's own statistics, which no client publishes.
     pub fn is_system(&self) -> bool {
         self.0.starts_with('$')
     }
 
-    /// A wildcard at the first level means no topic that begins with `$` (MQTT 5 section 4.7.2).
+    /// A wildcard at the first level does not match topics that begin with `$` (MQTT 5 section 4.7.2).
     fn is_blind_to(&self, other: &str) -> bool {
         self.0.starts_with(['+', '#']) && other.starts_with('$')
     }
@@ -98,11 +99,11 @@ impl Filter {
         !self.0.contains(['+', '#'])
     }
 
-    /// How every topic that matches begins.
+    /// The beginning of every matching topic.
     pub fn literal_prefix(&self) -> &str {
         let Some(at) = self.0.find(['+', '#']) else { return &self.0 };
         let (prefix, rest) = self.0.split_at(at);
-        // "x/#" also means "x".
+        // "x/#" also matches "x".
         if rest == "#" { prefix.strip_suffix('/').unwrap_or(prefix) } else { prefix }
     }
 
@@ -126,7 +127,7 @@ impl Filter {
 
     /// Whether every topic that matches `inner` matches this filter.
     pub fn contains(&self, inner: &Filter) -> bool {
-        // A topic has at least one level, so "#" alone says the same as "+/#"; elsewhere "x/#" also means "x".
+        // A topic has at least one level, so "#" alone is the same as "+/#"; elsewhere "x/#" also matches "x".
         if &*inner.0 == "#" {
             return &*self.0 == "#" || &*self.0 == "+/#";
         }
@@ -161,7 +162,7 @@ impl Filter {
         }
     }
 
-    /// A filter that contains both, as narrow as one filter can.
+    /// The narrowest single filter that contains both.
     fn join(&self, other: &Filter) -> Filter {
         let (mut ours, mut theirs) = (self.0.split('/'), other.0.split('/'));
         let mut levels = Vec::new();
@@ -179,7 +180,7 @@ impl Filter {
     }
 }
 
-/// Filters that together contain all of `filters`, and of which no two overlap: each message comes once.
+/// Filters that together contain all of `filters` and do not overlap, so that each message comes once.
 pub(crate) fn disjoint_cover(filters: &[&Filter]) -> Vec<Filter> {
     let mut cover: Vec<Filter> = Vec::with_capacity(filters.len());
     for filter in filters {

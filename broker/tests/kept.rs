@@ -140,7 +140,7 @@ async fn a_core_that_sticks_is_replaced_and_nothing_is_lost_or_comes_twice() {
         assert_eq!(reader.received5().await.topic, format!("t/{number}"));
     }
     until("it is replaced", || running.broker.healthy()).await;
-    // The old one comes to, and is heard no more.
+    // The old connection wakes up, and is not accepted any more.
     tokio::time::sleep(stuck_for).await;
     assert_eq!(writer.publish5("t/last", b"x", false, vec![]).await, 0);
     assert_eq!(reader.received5().await.topic, "t/last");

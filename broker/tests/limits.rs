@@ -141,7 +141,7 @@ async fn a_module_that_publishes_too_much_is_told_and_cut_and_no_other_notices()
     }
     module.send(b"\x30\x0f\0\x0bm/one/pulse\0x").await;
     assert_eq!(module.closed().await, Some(0x96));
-    // Connecting again gives it no more.
+    // Reconnecting does not allow more.
     let mut module = Raw::client5(at, "module-one", "one").await;
     module.send(&b"\x30\x0f\0\x0bm/one/pulse\0x".repeat(5)).await;
     assert_eq!(module.closed().await, Some(0x96));

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 const MESSAGES: &str = "COINWIRE_LOSS_MESSAGES";
 const DEFAULT_MESSAGES: usize = 100_000;
 const PUBLISHERS: usize = 4;
-/// A client is killed after so long, at random up to twice that.
+/// How long until a client is killed; at random up to twice that.
 const LIFE: Duration = Duration::from_millis(700);
 /// The core is killed each time that long has passed, and this often at least in the course of the messages.
 const CORE_DEATHS: usize = 4;
@@ -35,7 +35,7 @@ fn messages() -> usize {
     asked.map_or(DEFAULT_MESSAGES, |asked| asked.parse().expect("a number of messages"))
 }
 
-/// A session that is kept, connected anew.
+/// A persistent session, reconnected.
 fn client(at: SocketAddr, user: &str, client_id: &str) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new(client_id, at.ip().to_string(), at.port());
     options.set_credentials(user, PASSWORD);
@@ -106,7 +106,8 @@ async fn publish_all(at: SocketAddr, publisher: usize, count: usize, progress: A
     lives
 }
 
-/// Receives, and dies again and again with messages unacknowledged, until told to end. Returns its lives.
+/// Receives, and is killed again and again with unacknowledged messages, until it must end. Returns how often it
+/// started.
 async fn receive_all(
     at: SocketAddr,
     seen: Arc<Vec<Vec<AtomicUsize>>>,

@@ -127,7 +127,7 @@ async fn places_are_kept_for_credentials_that_have_no_session() {
     let third = Raw::open(running.address).await.connect5(login("ben", "3").v5()).await;
     assert_eq!(third.reason_code() as u8, 0x97);
     let _backend = Raw::client5(running.address, "backend", "backend").await;
-    // Whoever has a session may begin it anew.
+    // A client with a session may start a new one.
     let _again = Raw::client5(running.address, "ben", "2").await;
     let anna = Raw::open(running.address).await.connect5(login("anna", "a").v5()).await;
     assert_eq!(anna.reason_code() as u8, 0x97, "all are taken");

@@ -1,4 +1,5 @@
-//! Waits between attempts: doubled from a first to a longest, each drawn at random, so that a fleet does not act in step.
+//! Waits between attempts: doubled from the first up to the longest, each with a random part, so that a fleet does not
+//! act in step.
 
 /// The waits of one thing that is tried again and again.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ impl Backoff {
         Self { first_ms, longest_ms, tries: 0, random: seed | 1 }
     }
 
-    /// The next wait, between half of its whole and its whole.
+    /// The next wait: a random value between half and all of the current wait.
     pub(crate) fn next_ms(&mut self) -> u64 {
         let whole = self.first_ms.saturating_mul(1 << self.tries.min(16)).min(self.longest_ms);
         self.tries = self.tries.saturating_add(1);
@@ -27,7 +28,7 @@ impl Backoff {
         whole / 2 + self.random % (whole / 2 + 1)
     }
 
-    /// It worked: the next waits begin from the first again.
+    /// It worked: the next wait starts from the first again.
     pub(crate) fn settled(&mut self) {
         self.tries = 0;
     }

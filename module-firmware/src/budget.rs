@@ -1,7 +1,7 @@
 //! The cap on credit pulses per minute.
 //!
-//! A credit is held back before its first pulse and never in its middle. The minute slides in steps, so a cap holds over
-//! any minute, and what was begun is free again a step later at the latest.
+//! A credit is held back before its first pulse, never in the middle. The minute slides in steps: the cap holds over
+//! any minute, and pulses are freed at most one step later than a minute after they began.
 
 /// Steps of the minute.
 const STEPS: usize = 12;
@@ -34,7 +34,7 @@ impl Budget {
         spent.saturating_add(u32::from(pulses)) <= u32::from(cap)
     }
 
-    /// Notes that `pulses` begin now.
+    /// Records that `pulses` begin now.
     pub fn spend(&mut self, pulses: u16, now_us: u64) {
         *self = self.at(now_us);
         self.steps[0] = self.steps[0].saturating_add(u32::from(pulses));

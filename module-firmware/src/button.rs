@@ -2,13 +2,13 @@
 
 /// Contacts bounce for less than this after each change, in microseconds.
 const DEBOUNCE_US: u64 = 30_000;
-/// A press this long, in microseconds, is a long one; it counts while still held.
+/// A press this long, in microseconds, is a long one. It takes effect while the button is still held.
 pub const LONG_US: u64 = 3_000_000;
 
 /// What a person did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Press {
-    /// Pressed and let go.
+    /// Pressed and released.
     Short,
     /// Held for [`LONG_US`].
     Long,
@@ -18,20 +18,20 @@ pub enum Press {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Button {
     down_us: Option<u64>,
-    /// The long press was told already.
+    /// The long press was reported already.
     reported: bool,
     changed_us: u64,
 }
 
 impl Button {
-    /// Takes a change. A press is told when it is let go.
+    /// Takes a change. A short press is reported when the button is released.
     pub fn change(&mut self, pressed: bool, now_us: u64) -> Option<Press> {
         let bounced = self.changed_us > 0 && now_us.saturating_sub(self.changed_us) < DEBOUNCE_US;
         self.changed_us = now_us;
         match (self.down_us, pressed) {
             (None, true) => {
                 self.down_us = Some(now_us);
-                // The bounce of a press that ended must not become one of its own, but a press that goes on counts.
+                // The bounce of a press that ended must not count as another press; a press that continues does count.
                 self.reported &= bounced;
                 None
             }
@@ -46,7 +46,7 @@ impl Button {
         }
     }
 
-    /// Lets time pass; a press held for long is told here.
+    /// Lets time pass; a long press is reported here.
     pub fn advance(&mut self, now_us: u64) -> Option<Press> {
         let due_us = self.deadline_us()?;
         if now_us < due_us {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// Changes in milliseconds; what came of them.
+    /// Changes in milliseconds, and the resulting presses.
     fn presses(changes: &[(u64, bool)]) -> Vec<Press> {
         let mut button = Button::default();
         let mut seen = Vec::new();

@@ -2,14 +2,14 @@
 
 use protocol::{limits::SYNC_ROUND_TRIP_MAX_MS, messages::Sync};
 
-/// A command issued this far ahead of the module's clock, in milliseconds, shows the clock to be behind.
+/// A command issued this far ahead of the module's clock, in milliseconds, shows that the clock is behind.
 pub const AHEAD_MAX_MS: u64 = 10_000;
 
-/// A clock that was set so long ago, in microseconds, is beyond doubt: longer than a sync and the command that is sent
-/// again after it need.
+/// A clock that was set within this time, in microseconds, is trusted. This is longer than a sync and the repeated
+/// command after it take.
 const FRESH_US: u64 = 20_000_000;
 
-/// Unix time, once a sync was taken.
+/// Unix time, once a sync was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clock {
     boot_ms: Option<u64>,
@@ -32,7 +32,8 @@ impl Clock {
         true
     }
 
-    /// Whether it was set a moment ago. One that was not may be ahead of the server's, which was set back since.
+    /// Whether it was set a moment ago. If not, it may be ahead of the server's clock, which may have been set back
+    /// since.
     pub fn is_fresh(&self, now_us: u64) -> bool {
         self.boot_ms.is_some() && now_us.saturating_sub(self.set_us) <= FRESH_US
     }

@@ -2,17 +2,18 @@
 //!
 //! A payload not signed with the module's key is dropped, counted and never answered. Then:
 //!
-//! - A credit is given at most once, for ever. One whose id is known to the journal (or waiting, or being given) is
-//!   answered `duplicate`, whatever its sequence and the clock say. One at or below the floor, or issued before this
-//!   flash remembers, is refused as `too_old`. Any other answer but `clock` is final and is journaled, refusals too: a delayed copy of a
-//!   refused (and perhaps refunded) credit must not be given later.
-//! - `settings`, `lock`, `reboot` and `learn` each have an order of their own: older than the newest taken is `superseded`,
-//!   the newest again is `duplicate`.
-//! - Expiry is judged by the module's clock. Without one, or with one that is evidently behind the server's, a command
-//!   is answered `clock`. So is one that looks expired to a clock that was not set just now: the server's may have been set
-//!   back, and `expired` is final. `sync` needs none: the bound on its round trip stands for it. `probe` needs none: it changes
-//!   nothing, and a module that answers it will be synced before it is paid for; if the clock is known, a late probe
-//!   is answered `expired`. An action this firmware does not know is `unsupported` at any time.
+//! - A credit is given at most once, ever. If its id is in the journal (or waiting, or being given), it is answered
+//!   `duplicate`, whatever its sequence and the clock say. If its sequence is at or below the floor, or it was issued
+//!   before this flash's memory begins, it is refused as `too_old`. Every other answer except `clock` is final and
+//!   journaled, even a refusal: a delayed copy of a refused (and perhaps refunded) credit must not be given later.
+//! - `settings`, `lock`, `reboot` and `learn` are each ordered separately: a command older than the newest one taken is
+//!   `superseded`, a repeat of the newest is `duplicate`.
+//! - Expiry is judged by the module's clock. If the clock is not set, or is clearly behind the server's, a command is
+//!   answered `clock`. The same answer is given if a command looks expired but the clock was not set just now: the
+//!   server's clock may have been set back, and `expired` is final. `sync` needs no clock, since its round trip is
+//!   bounded instead. `probe` needs none either: it changes nothing, and a module that answers it is synced before
+//!   anything is paid; if the clock is known, a late probe is answered `expired`. An action that this firmware does not
+//!   know is always `unsupported`.
 
 use crate::{
     clock::{AHEAD_MAX_MS, Clock},
@@ -32,7 +33,7 @@ use protocol::{
 /// `locate` blinks for this long, in microseconds.
 pub const LOCATE_US: u64 = 60_000_000;
 
-/// How a command's time stands.
+/// The state of a command's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timing {
     Good,
@@ -41,7 +42,7 @@ enum Timing {
 }
 
 impl Module {
-    /// Takes a message that arrived at uptime `now_us`. Poll afterwards: what the answer depends on is written there.
+    /// Takes a message that arrived at uptime `now_us`. Call poll afterwards: it writes what the answer depends on.
     pub fn on_message(&mut self, now_us: u64, topic: &str, payload: &[u8]) {
         if topic != self.command_topic.as_str() {
             self.counters.bad_payloads = self.counters.bad_payloads.saturating_add(1);
@@ -102,7 +103,8 @@ impl Module {
         }
         match self.timing(now_us, command) {
             Timing::Unknown => return self.answer(command, Stage::Clock, None, now_us),
-            // Before expiry: of what was issued before this flash remembers, `expired` would say that it was not given.
+            // Checked before expiry: for a credit issued before this flash's memory begins, `expired` would wrongly say
+            // that it was not given.
             Timing::Good | Timing::Expired if command.issued_ms < self.remembers_since_ms => {
                 return self.refuse(command, Outcome::Failed(Reason::TooOld), now_us);
             }
@@ -124,8 +126,8 @@ impl Module {
         }
     }
 
-    /// Answers a credit that was seen before; false if it is new. Its id comes first: it follows from the payment, so it is
-    /// the same credit under whatever sequence a server that lost its memory gives it.
+    /// Answers a credit that was seen before; false if it is new. It is recognised by its id, which is derived from the
+    /// payment: a server that lost its memory may send the same credit with another sequence.
     fn answer_known(&mut self, now_us: u64, command: &Command) -> bool {
         let Some((outcome, given)) = self.known_by_id(command.id) else {
             let used = self.journal.find(command.sequence).is_some()
@@ -148,7 +150,7 @@ impl Module {
         true
     }
 
-    /// What came of a credit so far, and its pulses; one that waits has none.
+    /// A credit's outcome so far, and its pulses; a waiting credit has none.
     fn known_by_id(&self, id: u64) -> Option<(Outcome, u16)> {
         if let Some(record) = self.journal.find_command(id) {
             return Some((record.outcome, record.given));
@@ -156,7 +158,7 @@ impl Module {
         self.waiting.iter().any(|waiting| waiting.command == id).then_some((Outcome::Started, 0))
     }
 
-    /// Settles a credit without giving it. The journal tells it.
+    /// Settles a credit without giving it. The answer comes from the journal.
     fn refuse(&mut self, command: &Command, outcome: Outcome, now_us: u64) {
         if !self.journal.open(command.id, command.sequence, outcome, now_us) {
             self.answer(command, outcome.stage(), outcome.reason(), now_us);
@@ -194,8 +196,8 @@ impl Module {
         }
     }
 
-    /// Commands that set a state: in order, each kind by itself; applied once written (see `memory`). Order is judged
-    /// before expiry: a late repeat of what was applied is told so.
+    /// Commands that set a state: ordered within each kind; applied once written (see `memory`). Order is checked
+    /// before expiry, so that a late repeat of an applied command is answered as applied.
     fn on_state(&mut self, now_us: u64, command: &Command) {
         let newest = match command.action {
             Action::Settings(_) => self.pending.settings.map_or(self.settings.sequence, |(_, set)| set.sequence),

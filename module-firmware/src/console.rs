@@ -1,10 +1,10 @@
-//! The console's end in the module: frames in, frames out. `protocol::console` says what is said.
+//! The module's side of the console: frames in, frames out. `protocol::console` defines them.
 //!
-//! What makes no sense is counted, and never done: a person at a terminal, a boot loader's greeting or noise get nothing
-//! harmful. A request that repeats does the same again, which changes nothing.
+//! Invalid input is counted and never executed: a person at a terminal, a boot loader's greeting or noise can do no
+//! harm. Repeating a request does the same again, which changes nothing.
 //!
-//! The console runs beside the link's loop, which alone holds the running module. What it wants of that goes over the
-//! [`ConsoleMailbox`]: the board hands it to the loop as an input, and hands what the loop tells back.
+//! The console runs beside the link's loop, which alone owns the running module. Its requests to the module go through
+//! the [`ConsoleMailbox`]: the board hands them to the loop as inputs, and hands the loop's answers back.
 
 use crate::{
     link::Input,
@@ -25,7 +25,7 @@ use protocol::{
 
 /// Bytes taken from the line at once.
 const READ_BYTES: usize = 64;
-/// The link's loop runs and settings are written within this time, unless the module has a serious fault.
+/// The link's loop must run, and settings must be written, within this time; otherwise the module has a serious fault.
 const TELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where console and link's loop meet. One executor polls both: it is not for several threads.
@@ -43,7 +43,7 @@ impl Default for ConsoleMailbox {
 }
 
 impl ConsoleMailbox {
-    /// Nothing asked, nothing told.
+    /// No request and no answer.
     pub const fn new() -> Self {
         Self { settings: Cell::new(None), wants_info: Cell::new(false), asked: Signal::new(), reported: Signal::new() }
     }
@@ -73,7 +73,7 @@ impl ConsoleMailbox {
         with_timeout(TELL_TIMEOUT, self.reported.wait()).await.ok()
     }
 
-    /// Has the module take settings; true once they are in flash and in force.
+    /// Gives settings to the module; true once they are in flash and in force.
     async fn take_settings(&self, settings: Settings) -> bool {
         self.settings.set(Some(settings));
         // Told once they are written, or could not be.
@@ -96,7 +96,7 @@ impl Module {
         self.pending.local_settings.is_some()
     }
 
-    /// How the module fares; what it does not know itself is left for the board and the console to fill in.
+    /// The module's state. The board and the console fill in what the module itself does not know.
     pub fn info(&self, now_us: u64) -> Info<'static> {
         Info {
             firmware: FIRMWARE,
@@ -230,9 +230,9 @@ async fn tell<P: Read + Write, F: NorFlash>(
     bad_frames: u32,
     mailbox: &ConsoleMailbox,
 ) -> Result<(), P::Error> {
-    // A loop that does not come round is the watchdog's to see.
+    // A loop that hangs is detected by the watchdog.
     let Some(info) = mailbox.info().await else { return Ok(()) };
-    // As stored: what a restart will take up.
+    // As stored: the values used after a restart.
     let server = provision.server().await.ok().flatten();
     let hardware = Hardware { bad_frames, ..info.hardware };
     let info = Info { id, server: server.as_ref().map(ServerAddress::reported), hardware, ..info };

@@ -1,4 +1,4 @@
-//! Credits, one after another: the next that waits is opened, given pulse by pulse, and settled.
+//! Credits, one after another: the next waiting credit is opened, given pulse by pulse, and settled.
 
 use crate::{
     coinline::{
@@ -11,7 +11,7 @@ use crate::{
 use protocol::messages::{Reason, faults};
 
 impl Module {
-    /// Why no credit can be given now, but for a full queue.
+    /// Why no credit can be given now, apart from a full queue.
     pub(crate) fn credit_blocker(&self) -> Option<Reason> {
         if self.lock.value {
             Some(Reason::Locked)
@@ -31,7 +31,7 @@ impl Module {
         }
     }
 
-    /// Moves credits on; true if something changed and polling shall go on at once.
+    /// Continues the credits; true if something changed and the caller must poll again at once.
     pub(crate) fn advance_credits(&mut self, now_us: u64) -> bool {
         let Some(driver) = self.driver.as_mut() else {
             return self.next_credit(now_us) || self.advance_learning(now_us);
@@ -46,7 +46,8 @@ impl Module {
         let driver = *driver;
         let sequence = driver.sequence();
         if !self.journal.is_durable(sequence) {
-            // Flash fails: what is not journaled is not given. `write_next` sets the fault and tries again.
+            // If flash fails, the credit cannot be journaled and is not given. `write_next` sets the fault and tries
+            // again.
             if self.faults & faults::FLASH != 0 {
                 self.end_credit(sequence, Outcome::Failed(Reason::Flash), now_us);
                 return true;
@@ -118,7 +119,7 @@ impl Module {
         }
     }
 
-    /// When credits, or what is learned, go on.
+    /// When credits or learning continue.
     pub(crate) fn credits_due_us(&self, now_us: u64) -> Option<u64> {
         let stepping = self.driver.as_ref().filter(|driver| self.journal.is_durable(driver.sequence()));
         let credit = stepping.and_then(|driver| match driver.step(false, now_us) {

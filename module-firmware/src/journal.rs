@@ -1,8 +1,8 @@
-//! The credit journal: what was asked, what was given, what came of it; a window of the last credits and a floor.
+//! The credit journal: what was asked and given, and the outcome; a window of the last credits, and a floor.
 //!
-//! A slot is one value in flash, so one write changes one credit's story whole. The floor (the highest sequence ever
-//! pushed out of the window) and the running total of credit pulses ride in every record: the greatest of all slots
-//! is the truth, and it changes in the same write as the record. So a credit can never be forgotten and given again.
+//! A slot is one value in flash, so one write replaces a credit's whole record. The floor (the highest sequence ever
+//! pushed out of the window) and the running total of credit pulses are part of every record. The greatest value of all
+//! slots is valid, and it changes in the same write as the record. So a credit can never be forgotten and given again.
 
 use protocol::{
     limits::CREDIT_WINDOW,
@@ -12,24 +12,24 @@ use protocol::{
 /// Bytes of a record in flash.
 pub const RECORD_BYTES: usize = 30;
 const FORMAT: u8 = 1;
-/// So many of the newest records stay whatever came of them.
+/// How many of the newest records are kept whatever their outcome.
 const KEPT_OUT_OF_ORDER: usize = CREDIT_WINDOW / 2;
 
-/// What came of a credit.
+/// The outcome of a credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Being given.
     Started,
-    /// Given whole.
+    /// Given completely.
     Done,
-    /// Not given, or in part.
+    /// Not given, or only in part.
     Failed(Reason),
     /// Too late; not given.
     Expired,
 }
 
 impl Outcome {
-    /// The stage as said on the wire.
+    /// The stage as sent on the wire.
     pub fn stage(self) -> Stage {
         match self {
             Outcome::Started => Stage::Received,
@@ -53,7 +53,7 @@ impl Outcome {
     }
 }
 
-/// One credit's story.
+/// One credit's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     /// The command's id.
@@ -62,7 +62,7 @@ pub struct Record {
     pub sequence: u32,
     /// Pulses known to be given.
     pub given: u16,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Whether the broker has acknowledged the outcome.
     pub reported: bool,
@@ -71,7 +71,7 @@ pub struct Record {
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     record: Record,
-    /// Flash does not have this yet.
+    /// Not in flash yet.
     dirty: bool,
     /// The outcome is in flight to the server.
     reporting: bool,
@@ -79,7 +79,7 @@ struct Slot {
     at_us: u64,
 }
 
-/// The window, as in flash but for what is marked dirty.
+/// The window, as in flash except for records marked dirty.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     slots: [Option<Slot>; CREDIT_WINDOW],
@@ -139,9 +139,9 @@ impl Journal {
         self.credit_pulses_saved
     }
 
-    /// The slot to write a new record in: one that is free, or one whose credit has ended. Of the older half of the window,
-    /// what gave no pulse goes first: it would be refused all the same if it came again, and so no number of refusals can
-    /// push out what was given. The newer half stays, so that commands may come out of order.
+    /// The slot for a new record: a free one, or one whose credit has ended. In the older half of the window, credits
+    /// without a pulse are replaced first: they would be refused again anyway, and so refusals, however many, cannot
+    /// push out credits that were given. The newer half is kept, so that commands may come out of order.
     fn replaceable(&self) -> Option<usize> {
         let records = || self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?.record)));
         let is_old = |sequence| records().filter(|(_, other)| other.sequence < sequence).count() < KEPT_OUT_OF_ORDER;
@@ -153,8 +153,8 @@ impl Journal {
         self.slots.iter().position(Option::is_none).or(oldest.map(|(index, _)| index))
     }
 
-    /// Opens a record in the slot that can be spared most; the sequence that was there is at or below the floor from then
-    /// on. False if every slot is still being given, which the bound on running credits rules out.
+    /// Opens a record in the slot that is least needed; the sequence that was there is then at or below the floor.
+    /// False if every slot is still being given, which the limit on running credits rules out.
     pub fn open(&mut self, command: u64, sequence: u32, outcome: Outcome, now_us: u64) -> bool {
         let index = self.replaceable();
         let Some(place) = index.and_then(|index| self.slots.get_mut(index)) else { return false };
@@ -212,8 +212,9 @@ impl Journal {
         }
     }
 
-    /// The next outcome the server has not heard, oldest sequence first. Only what is durable is told, but for
-    /// outcomes under which nothing more can be given anyway when flash fails (`even_if_dirty`).
+    /// The next outcome that the server has not acknowledged, oldest sequence first. Only durable outcomes are
+    /// reported. The exception, when flash fails, are outcomes after which nothing more can be given anyway
+    /// (`even_if_dirty`).
     pub fn next_unreported(&self, even_if_dirty: bool) -> Option<(Record, u64)> {
         let ready = |slot: &&Slot| {
             let record = &slot.record;
@@ -241,7 +242,7 @@ impl Journal {
         }
     }
 
-    /// Notes that whatever was on its way is lost.
+    /// Notes that all messages on their way are lost.
     pub fn clear_reporting(&mut self) {
         self.slots.iter_mut().flatten().for_each(|slot| slot.reporting = false);
     }

@@ -5,28 +5,28 @@
 //! an `embedded-io-async` stream, minimq and embassy-time; [`modem`] gives such a stream over a modem's line.
 //! What it is not: a board (pins, clock, flash and line are the board's), or an executor.
 //!
-//! Enter at [`module`] for the core, [`link`] for the loop, [`modem`] for the way to the network. The way of a credit:
-//! `commands` (signature, order, expiry, dedupe) -> `crediting` (one after another) -> `journal` (written before the first
-//! pulse) -> `coinline::driver` and `coinline::relay` (the pulses) -> `journal` (after each pulse and the last) ->
-//! `report` (the ack, told until heard).
-//! The way of a learning: `learning` (begun, carried out, stored) -> `coinline::learner` (what comes next) ->
-//! `coinline::meter` (what the line does) and `coinline::trial` (what the machine takes) -> `report`.
+//! Start at [`module`] for the core, [`link`] for the loop, [`modem`] for the network. The path of a credit: `commands`
+//! (signature, order, expiry, dedupe) -> `crediting` (one after another) -> `journal` (written before the first pulse)
+//! -> `coinline::driver` and `coinline::relay` (the pulses) -> `journal` (after each pulse and the last) -> `report`
+//! (the ack, repeated until acknowledged). The path of learning: `learning` (started, carried out, stored) ->
+//! `coinline::learner` (the next step) -> `coinline::meter` (measuring the line) and `coinline::trial` (which pulses
+//! the machine accepts) -> `report`.
 //!
 //! To drive the core: read the clock; hand in all edges captured up to then; [`Module::poll`]; apply
 //! [`Module::outputs`]; if the deadline given is not in the future, do it again at once; else begin the write that
-//! [`Module::take_write`] gives, send what [`Module::outgoing`] gives, and sleep until the deadline, an edge, a message,
-//! or the end of the write. All of it goes on while flash is written: no edge waits for flash.
+//! [`Module::take_write`] gives, send what [`Module::outgoing`] gives, and sleep until the deadline, an edge, a
+//! message, or the end of the write. All this continues while flash is written: no edge waits for flash.
 //!
 //! Invariants:
-//! - A credit's sequence is given at most once, for ever, over any repeats, reordering and power cuts.
-//! - No credit pulse without its record in flash first. After a cut, the pulses known are those written after each
-//!   pulse: the pulse in progress at the cut is not among them, though the machine may have taken it. The doubt is one
-//!   pulse, in the consumer's favour.
+//! - A credit's sequence is given at most once, ever, despite any repeats, reordering and power cuts.
+//! - No credit pulse is given before its record is in flash. After a power cut, the known pulses are those written
+//!   after each pulse; the pulse in progress at the cut is not among them, though the machine may have taken it. So at
+//!   most one pulse is in doubt, and it is decided in the consumer's favour.
 //! - A coin pulse is counted when its trailing edge has settled, and written as soon as flash has its turn: a cut loses at
 //!   most the pulse in progress and those counted since the write under way began (or within a credit pulse, since no write
 //!   begins during one). None is ever counted twice: the total is one value, written whole.
-//! - Coins are relayed whatever the network, the lock or the flash do, at their time; no two output pulses touch.
-//! - No bytes from outside make it panic; nothing grows without a named limit.
+//! - Coins are relayed on time, whatever the state of network, lock or flash; no two output pulses touch.
+//! - No input from outside makes it panic; nothing grows without a named limit.
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,7 +1,7 @@
-//! What the light says: one pattern for each state, the most urgent state first.
+//! The light's patterns: one for each state, the most urgent state first.
 //!
 //! docs/MODULE.md has the table for people. A pattern is a function of the uptime alone, so it keeps no state; it says
-//! when it changes next, and the state in which a module spends its life (connected, all well) never changes.
+//! when it changes next. The normal state (connected, no fault) is constant.
 
 use protocol::messages::faults;
 
@@ -10,24 +10,24 @@ const FLASH_MS: u64 = 200;
 /// The dark after a group of flashes, in milliseconds.
 const PAUSE_MS: u64 = 1_600;
 
-/// What the light may have to say.
+/// The states that the light can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LightSignal {
     /// Somebody looks for this module.
     Locate,
-    /// Learning: the line is listened to at rest; put no coin in.
+    /// Learning: listening to the line at rest; insert no coin.
     LearnQuiet,
-    /// Learning: put the next coin in.
+    /// Learning: insert the next coin.
     LearnCoin,
     /// Learning: a coin is being read, or test pulses are given; wait.
     LearnBusy,
     /// Learning: press the button once for each credit that the machine shows.
     LearnPress,
-    /// Learning came to its end: the profile is stored.
+    /// Learning is finished: the profile is stored.
     LearnStored,
-    /// Learning came to its end without one.
+    /// Learning failed: no profile.
     LearnFailed,
-    /// So many flashes: a fault that keeps credits from being given, see [`fault_flashes`].
+    /// A number of flashes: a fault that prevents credits, see [`fault_flashes`].
     Fault(u8),
     /// A credit is being given.
     Crediting,
@@ -35,7 +35,7 @@ pub enum LightSignal {
     NoNetwork,
     /// The module is locked.
     Locked,
-    /// Connected, all well.
+    /// Connected, no fault.
     AllWell,
 }
 
@@ -47,8 +47,8 @@ pub fn fault_flashes(bits: u32) -> Option<u8> {
 }
 
 impl LightSignal {
-    /// How the light blinks: the parts of a period in milliseconds, lit and dark by turns, the first lit. A single part
-    /// is for ever.
+    /// How the light blinks: the parts of a period in milliseconds, alternately lit and dark, starting lit. A single
+    /// part lasts for ever.
     fn parts(self) -> (u64, u64) {
         match self {
             LightSignal::Locate => (100, 100),

@@ -1,16 +1,16 @@
-//! The loop of a module: it drives the core, writes what the core wants in flash, and keeps a session with the broker.
+//! The loop of a module: it drives the core, writes the core's data to flash, and keeps a session with the broker.
 //!
 //! Two futures share the core, each for the length of a call. `core_loop` takes the board's inputs, polls the core at
-//! each of its deadlines and sets the outputs, while a write to flash runs beside it; so an edge waits neither for flash
-//! nor for the network. `connection_loop` dials, says what is to be said and takes what comes.
+//! each of its deadlines and sets the outputs, while a write to flash runs in parallel; so an edge waits neither for
+//! flash nor for the network. `connection_loop` dials, publishes outgoing messages and receives incoming ones.
 //!
 //! MQTT 5 over minimq: client id and user name are the module's id, the password is derived from its secret, the will
-//! says offline. Each attempt to connect is a session of its own: nothing is left in minimq that it could send again,
-//! since the core itself says again what has to be. A command is taken into the core before the next call on the
-//! connection, which is what acknowledges it to the broker; what counts for the server is the ack, which the core gives
-//! out only when what it says is in flash.
+//! says offline. Each attempt to connect is a new session: minimq keeps nothing that it could send again, since the
+//! core itself repeats what is needed. A command is handed to the core before the next call on the connection, which
+//! acknowledges it to the broker. What counts for the server is the ack, which the core sends only when its content is
+//! in flash.
 //!
-//! minimq's calls may be cancelled where the stream's reads and writes may; [`Dial::Stream`] must see to that.
+//! minimq's calls can be cancelled if the stream's reads and writes can; [`Dial::Stream`] must ensure this.
 
 use crate::{
     backoff::Backoff,
@@ -38,18 +38,19 @@ use protocol::{
     topics::{Kind, topic},
 };
 
-/// Dialling, CONNECT and SUBSCRIBE together may take so long.
+/// How long dialling, CONNECT and SUBSCRIBE together may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
-/// A publish may be stuck in the transport so long before the connection counts as lost.
+/// How long a publish may be stuck in the transport before the connection counts as lost.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A farewell may take so long before the module restarts without.
+/// How long a farewell may take before the module restarts without it.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
-/// Nothing being heard, the connection is looked after this often, so that a write that got stuck unasked (a ping, an
+/// How often the connection is serviced while nothing is received, so that a stuck automatic write (a ping, an
 /// acknowledgement) is noticed.
 pub const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// A session of this length shows that the broker accepts the module: the backoff is reset.
 pub const STABLE_AFTER: Duration = Duration::from_secs(10);
-/// First wait before dialling again; doubled up to the longest, each drawn at random from its half to its whole.
+/// First wait before dialling again; doubled up to the longest. Each wait is a random value between its half and its
+/// whole.
 pub const BACKOFF_FIRST_MS: u64 = 500;
 /// Longest wait before dialling again.
 pub const BACKOFF_MAX_MS: u64 = 60_000;
@@ -70,21 +71,21 @@ pub enum Input {
         /// The level since.
         level_high: bool,
     },
-    /// The machine says that it runs, or no longer.
+    /// The sense input says that the machine runs, or that it stopped.
     Sense {
         /// Whether it runs.
         running: bool,
     },
-    /// The button was pressed, or let go; bounce may be in it.
+    /// The button was pressed or released; may include bounce.
     Button {
         /// Whether it is pressed.
         pressed: bool,
     },
-    /// The board or its modem has something new to tell of itself.
+    /// The board or its modem has new health data.
     Health(Health),
-    /// Settings that somebody at the board gives.
+    /// Settings given by somebody at the board.
     Settings(Settings),
-    /// Somebody at the board asks how the module fares: see [`Board::tell`]. Settings given before are written first.
+    /// Somebody at the board asks for the module's state: see [`Board::tell`]. Settings given before are written first.
     Tell,
 }
 
@@ -94,9 +95,9 @@ pub trait Board {
     fn now_us(&self) -> u64;
     /// Sets the output pins.
     fn apply(&mut self, outputs: Outputs);
-    /// The next input captured and not taken yet, in order.
+    /// The next captured input that was not taken yet, in order.
     fn take_input(&mut self) -> Option<Input>;
-    /// Takes how the module fares, asked for by [`Input::Tell`]; of no use to a board where nobody asks.
+    /// Receives the module's state, asked for by [`Input::Tell`]. Not needed by a board where nobody asks.
     fn tell(&mut self, _info: &Info<'static>) {}
     /// Waits until an input is captured, or the uptime is reached. Must be safe to cancel.
     fn wait(&mut self, until_us: u64) -> impl Future<Output = ()>;
@@ -106,7 +107,7 @@ pub trait Board {
 pub trait Dial {
     /// An established byte stream.
     type Stream: minimq::Io;
-    /// Why there is none.
+    /// Why there is no connection.
     type Error;
     /// Dials once.
     fn dial(&mut self) -> impl Future<Output = Result<Self::Stream, Self::Error>>;
@@ -119,8 +120,8 @@ pub enum Ended {
     Reboot,
 }
 
-/// Runs a module for ever, or until it is told to restart. `store` is the one that it booted from, `seed` spreads the
-/// waits of many modules.
+/// Runs a module for ever, or until it must restart. `store` is the store it booted from; `seed` spreads the waits of
+/// many modules.
 pub async fn run<F: NorFlash, B: Board, D: Dial>(
     module: &mut Module,
     store: &mut Store<F>,
@@ -154,15 +155,15 @@ pub async fn run<F: NorFlash, B: Board, D: Dial>(
 struct Node<'a> {
     /// The time driver's time of uptime zero, in microseconds.
     boot_us: u64,
-    /// Borrowed for the length of a call that awaits nothing, so never twice.
+    /// Borrowed only during calls that await nothing, so never twice at a time.
     module: RefCell<&'a mut Module>,
-    /// The core was told something from the network, and wants to be polled.
+    /// The core got something from the network and must be polled.
     told: Signal<NoopRawMutex, ()>,
-    /// The core was polled, and may have something to say.
+    /// The core was polled, and may have something to send.
     news: Signal<NoopRawMutex, ()>,
     /// The core wants a restart.
     leave: Signal<NoopRawMutex, ()>,
-    /// Somebody at the board asked how the module fares, and was not told yet.
+    /// Somebody at the board asked for the module's state and was not answered yet.
     asked: Cell<bool>,
 }
 
@@ -179,7 +180,7 @@ impl Node<'_> {
         self.told.signal(());
     }
 
-    /// What the core has to say next. It is polled first, if it was told something.
+    /// The core's next outgoing message. The core is polled first if it got something new.
     async fn outgoing(&self) -> Option<Outgoing> {
         if self.told.signaled() {
             self.news.wait().await;
@@ -190,7 +191,7 @@ impl Node<'_> {
     /// Lets the core act, and flash be written beside it.
     async fn core_loop<F: NorFlash, B: Board>(&self, store: &mut Store<F>, board: &mut B) -> Infallible {
         loop {
-            // Between settling and waiting nothing is awaited: what the core wants is never left lying.
+            // Nothing is awaited between settling and waiting, so that no wish of the core is left undone.
             let deadline_us = self.settle(board);
             let write = self.module.borrow_mut().take_write(board.now_us());
             let Some(write) = write else {
@@ -216,13 +217,14 @@ impl Node<'_> {
         }
     }
 
-    /// Takes inputs and polls the core until nothing is to be done before the uptime given back.
+    /// Takes inputs and polls the core until there is nothing to do before the returned uptime.
     fn settle<B: Board>(&self, board: &mut B) -> u64 {
         let mut module = self.module.borrow_mut();
         loop {
-            // Before the inputs are taken: one captured meanwhile must not be found older than the time polled at.
+            // Read before the inputs are taken: an input captured in between must not be older than the time of the
+            // poll.
             let now_us = board.now_us();
-            // No more at a time: a line that never stands still must not keep outputs and watchdog waiting.
+            // Limited, because a line that never rests must not delay outputs and watchdog.
             for _ in 0..INPUTS_MAX {
                 let Some(input) = board.take_input() else { break };
                 match input {
@@ -315,7 +317,7 @@ impl Node<'_> {
     ) {
         let mut on_their_way: Vec<(Token, Op), IN_FLIGHT_MAX> = Vec::new();
         loop {
-            // What minimq itself has to write (acknowledgements, pings) goes out here, where being stuck has an end.
+            // minimq's own output (acknowledgements, pings) is sent here, where a timeout applies.
             match with_timeout(WRITE_TIMEOUT, connection.drive()).await {
                 Ok(Ok(Some(message))) => self.take(&message),
                 Ok(Ok(None)) => {}
@@ -347,12 +349,12 @@ impl Node<'_> {
                 publication = publication.retain();
             }
             let Ok(Ok(Some(op))) = with_timeout(WRITE_TIMEOUT, connection.publish(publication)).await else { return };
-            // There is room: it was looked for before the core was asked.
+            // There is room; this was checked before asking the core.
             let _ = on_their_way.push((outgoing.token, op));
         }
     }
 
-    /// How long to listen for, nothing being heard and nothing to say: to the next status, where it can be said.
+    /// How long to listen when there is nothing to send: until the next status is due, if it can be sent.
     fn receive_timeout(&self, room: bool) -> Duration {
         let due_us = self.module.borrow().status_due_us().filter(|_| room);
         let wait = |due_us: u64| IDLE_CHECK_INTERVAL.min(Duration::from_micros(due_us.saturating_sub(self.now_us())));
@@ -360,12 +362,12 @@ impl Node<'_> {
     }
 
     fn take(&self, message: &InboundPublish<'_>) {
-        // Longer than any command of ours: for the core it is no command either.
+        // Longer than any command of ours; the core also drops it as an invalid command.
         let payload = message.payload().get(..=PAYLOAD_MAX_BYTES).unwrap_or(message.payload());
         self.tell(|module, now_us| module.on_message(now_us, message.topic(), payload));
     }
 
-    /// Says that the module leaves on purpose, if the connection takes it.
+    /// Publishes that the module leaves on purpose, if the connection still works.
     async fn send_farewell<S: minimq::Io>(&self, connection: &mut Connection<'_, '_, S>, id: ModuleId) {
         let farewell = self.module.borrow().farewell(self.now_us());
         let topic = topic(id, Kind::Status);

@@ -1,4 +1,4 @@
-//! What the module remembers over power cuts: taking it up at boot, and writing it down afterwards, one value a time.
+//! What the module remembers over power cuts: reading it at boot, and writing it afterwards, one value at a time.
 
 use crate::{
     journal::Journal,
@@ -44,9 +44,9 @@ impl Write {
 }
 
 impl Module {
-    /// Takes up what flash remembers. Content that makes no sense even after repair is erased: the module goes on
-    /// with nothing remembered, and refuses the credits that it may have forgotten (see `remembers_since_ms`). Flash that
-    /// cannot be read at all is left alone, and is a fault until the next boot.
+    /// Reads the flash at boot. Content that is invalid even after repair is erased: the module then continues without
+    /// memory, and refuses the credits that it may have forgotten (see `remembers_since_ms`). Flash that cannot be read
+    /// at all is not written, and is a fault until the next boot.
     pub(crate) async fn load<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) {
         let mut outcome = self.restore(store).await;
         if outcome == Err(StoreError::Damaged) {
@@ -57,7 +57,7 @@ impl Module {
             (self.coin_pulses_saved, self.noise_saved) = (0, 0);
             self.learning = Learning::default();
         }
-        // After all: which of the two profiles is in force depends on settings and learning.
+        // Last, because which of the two profiles is in force depends on settings and learning.
         self.coins.set_settle_us(self.settings.value.settle_us());
         self.coins.set_profile(&self.profile(), now_us);
         if outcome.is_err() {
@@ -87,7 +87,7 @@ impl Module {
         Ok(())
     }
 
-    /// Takes up a value; one that makes no sense is as none.
+    /// Restores a value; an invalid one counts as none.
     fn restore_value(&mut self, key: Key, bytes: &[u8]) {
         match key {
             Key::Boot => self.boot = u32_of(bytes).unwrap_or(0),
@@ -109,8 +109,8 @@ impl Module {
         }
     }
 
-    /// Whether a write may begin: one at a time, and never while an output is active, so that a supply at its limit has one
-    /// thing to do.
+    /// Whether a write may begin: one at a time, and never while an output is active, so that a weak supply has only
+    /// one load at a time.
     pub(crate) fn may_write(&self) -> bool {
         let relay = self.coins.relay();
         !self.flash_lost && !self.writing && !relay.coin_active() && !relay.credit_active()
@@ -176,13 +176,14 @@ impl Module {
                 self.flash_retry_us = now_us.saturating_add(FLASH_RETRY_US);
                 self.set_fault(faults::FLASH, true);
                 self.refuse_pending(now_us);
-                // Something to try it with again, or the fault would stay.
+                // Keep something to write for the next try, or the fault would never clear.
                 self.coins_dirty = true;
             }
         }
     }
 
-    /// Takes the next write and carries it out, where nothing has to go on meanwhile; true if there was one.
+    /// Takes the next write and carries it out, for callers with nothing else to do in the meantime; true if there was
+    /// one.
     pub async fn write_next<F: NorFlash>(&mut self, store: &mut Store<F>, now_us: u64) -> bool {
         let Some(write) = self.take_write(now_us) else { return false };
         let outcome = write.carry_out(store).await;
@@ -190,7 +191,7 @@ impl Module {
         true
     }
 
-    /// A value is in flash. What was asked for since it was taken stays to be written.
+    /// A value is in flash. Later requests still have to be written.
     fn note_written(&mut self, key: Key, bytes: &Bytes, now_us: u64) {
         match key {
             Key::Boot => self.boot_dirty = false,
@@ -249,7 +250,7 @@ impl Module {
         }
     }
 
-    /// Settings to write. Those given at the board take no place in the order of commands.
+    /// Settings to write. Settings given at the board have no place in the order of commands.
     fn pending_settings(&self) -> Option<Set<Settings>> {
         let local = self.pending.local_settings.map(|value| Set { sequence: self.settings.sequence, value });
         self.pending.settings.map(|(_, settings)| settings).or(local)

@@ -1,4 +1,4 @@
-//! The core: everything a module decides, without a clock, a network or a pin of its own.
+//! The core: all decisions of a module, without its own clock, network or pins.
 
 use crate::{
     budget::Budget,
@@ -34,7 +34,7 @@ pub const REBOOT_WAIT_MAX_US: u64 = 10_000_000;
 /// The sense input counts once it stood still for so long, in microseconds.
 pub const SENSE_SETTLE_US: u64 = 20_000;
 
-/// Who the module is, as provisioned.
+/// The module's identity, as provisioned.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its id.
@@ -43,7 +43,7 @@ pub struct Identity {
     pub secret: ModuleSecret,
 }
 
-/// What the board measures beside the coin line, and what its modem says.
+/// What the board measures besides the coin line, and what its modem reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Health {
     /// Signal as CSQ (3GPP TS 27.007), if a modem says so.
@@ -58,7 +58,7 @@ pub struct Health {
     pub modem_timeouts: u16,
     /// Commands that the modem answered with an error, since boot.
     pub modem_errors: u16,
-    /// Bytes of the modem that made no sense, since boot.
+    /// Bytes from the modem that could not be understood, since boot.
     pub modem_garbage_bytes: u32,
     /// Connections to the server that were lost, since boot.
     pub links_lost: u16,
@@ -66,23 +66,23 @@ pub struct Health {
     pub edges_lost: u32,
 }
 
-/// What the board knows of how it came to start.
+/// What the board knows about its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BootReport {
     /// Why it started, if the processor says so.
     pub reset_cause: Option<ResetCause>,
     /// The last panic on record.
     pub panic: Option<Panic>,
-    /// How long the boot before ran, in seconds, if that is on record.
+    /// How long the previous boot ran, in seconds, if recorded.
     pub uptime_before_s: Option<u32>,
 }
 
 impl BootReport {
-    /// Whether the module restarted while its supply stayed: an acceptor on the same supply did not start with it.
+    /// Whether the module restarted while its supply stayed on, so that an acceptor on the same supply did not restart.
     fn kept_power(&self) -> bool {
         match self.reset_cause {
             Some(ResetCause::ResetPin | ResetCause::Software | ResetCause::Watchdog | ResetCause::Panic) => true,
-            // Where nothing is known the acceptor may have started too.
+            // If nothing is known, the acceptor may have started too.
             Some(ResetCause::PowerOn | ResetCause::BrownOut | ResetCause::Other | ResetCause::Unknown(_)) | None => {
                 false
             }
@@ -98,7 +98,7 @@ pub struct Outputs {
     pub coin: bool,
     /// A credit pulse to the machine.
     pub credit: bool,
-    /// Coins shall not be accepted for now.
+    /// Coins must not be accepted for now.
     pub inhibit: bool,
     /// The light is lit: see [`crate::light`].
     pub light: bool,
@@ -128,7 +128,7 @@ pub(crate) struct Waiting {
     pub(crate) sequence: u32,
     /// Pulses to give.
     pub(crate) pulses: u16,
-    /// Not to begin after this unix time, in milliseconds.
+    /// Must not begin after this unix time, in milliseconds.
     pub(crate) expires_ms: u64,
     /// The cap per minute kept it waiting.
     pub(crate) held: bool,
@@ -152,7 +152,8 @@ pub struct Module {
     pub(crate) boot: u32,
     pub(crate) boot_dirty: bool,
     pub(crate) clock: Clock,
-    /// Credits issued before this unix time are refused: what this flash forgot may have been given. 0 if not known.
+    /// Credits issued before this unix time are refused, since a credit that this flash forgot may have been given. 0
+    /// if not known.
     pub(crate) remembers_since_ms: u64,
     pub(crate) remembers_since_dirty: bool,
     pub(crate) settings: Set<Settings>,
@@ -166,7 +167,7 @@ pub struct Module {
     pub(crate) coin_pulses: u64,
     pub(crate) noise_before: u64,
     pub(crate) coins_dirty: bool,
-    /// The totals as flash has them: only what cannot be forgotten any more is told, so that no total ever falls.
+    /// The totals as in flash. Only durable totals are reported, so that no total ever falls.
     pub(crate) coin_pulses_saved: u64,
     pub(crate) noise_saved: u64,
     pub(crate) outbox: Outbox,
@@ -176,7 +177,7 @@ pub struct Module {
     pub(crate) counters: Counters,
     pub(crate) last_command: u32,
     pub(crate) flash_retry_us: u64,
-    /// What flash remembers could not be read: nothing is written until the next boot.
+    /// The flash could not be read: nothing is written until the next boot.
     pub(crate) flash_lost: bool,
     /// A write was taken and its end is not known yet.
     pub(crate) writing: bool,
@@ -191,7 +192,7 @@ pub struct Module {
     pub(crate) reboot_at_us: Option<u64>,
 }
 
-/// Where the module's reports stand.
+/// The state of the module's reports.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Report {
     pub(crate) connected: bool,
@@ -203,13 +204,13 @@ pub(crate) struct Report {
     pub(crate) state_changed: bool,
     /// A total changed that the last status does not have.
     pub(crate) totals_changed: bool,
-    /// Diagnostics were asked for and not heard yet.
+    /// Diagnostics were asked for and not acknowledged yet.
     pub(crate) diagnose: bool,
-    /// What the status on its way has beside.
+    /// What the status on its way carries in addition.
     pub(crate) reporting: Option<Detail>,
 }
 
-/// What a status has beside, of which a payload takes one.
+/// Additional content of a status; a payload has room for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     Learned(Learned),
@@ -284,8 +285,8 @@ impl Module {
         self.count_coins();
     }
 
-    /// Takes a change of the sense input: `running` while the machine says that it runs. It counts once it stands still for
-    /// [`SENSE_SETTLE_US`]: a spike is no word of the machine.
+    /// Takes a change of the sense input: `running` while the machine runs. It counts once it is stable for
+    /// [`SENSE_SETTLE_US`], so that a spike is ignored.
     pub fn on_sense(&mut self, now_us: u64, running: bool) {
         self.sense_changed_us = (running != self.sense_active).then_some(now_us);
     }
@@ -319,8 +320,8 @@ impl Module {
         }
     }
 
-    /// Takes what the board knows of how it came to start, for diagnostics; hand it in before the first edge. If the supply
-    /// was there all along, so was the acceptor's: then no time to settle is waited for, and the first coin counts.
+    /// Takes what the board knows about its start, for diagnostics; hand it in before the first edge. If the supply
+    /// stayed on, so did the acceptor's: then there is no settling time, and the first coin counts.
     pub fn set_boot_report(&mut self, report: BootReport) {
         self.boot_report = report;
         if report.kept_power() {
@@ -354,7 +355,7 @@ impl Module {
         if self.outputs(now_us) != before {
             return now_us;
         }
-        // What is known is written before anything more is begun.
+        // Pending data is written before anything new is begun.
         let writes = self.writing || self.wants_write(now_us);
         if !writes && self.advance_credits(now_us) {
             return now_us;
@@ -373,8 +374,8 @@ impl Module {
         }
     }
 
-    /// Whether the acceptor shall take no coins: the machine would not get them, or they would not be read. Never for
-    /// the network, the lock or the flash: there coins go on.
+    /// Whether the acceptor must accept no coins, because the machine would not get them, or they would not be read.
+    /// Never because of the network, the lock or the flash; then coins still work.
     fn inhibits(&self, owed: u16) -> bool {
         owed >= OWED_INHIBIT
             || self.coins.is_settling()
@@ -383,7 +384,7 @@ impl Module {
             || self.learning.learner().is_some_and(Learner::wants_rest)
     }
 
-    /// What the light says at uptime `now_us`.
+    /// What the light shows at uptime `now_us`.
     pub fn sign(&self, now_us: u64) -> LightSignal {
         if now_us < self.locate_until_us {
             return LightSignal::Locate;
@@ -424,7 +425,7 @@ impl Module {
         self.writing
     }
 
-    /// Running totals as counted; what is told is what flash has of them.
+    /// Running totals as counted; the reported totals are those in flash.
     pub fn totals(&self) -> Totals {
         Totals {
             coin_pulses: self.coin_pulses,
@@ -496,7 +497,7 @@ impl Module {
     pub(crate) fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
         let Some(boot_ms) = clock.unix_ms(0) else { return };
-        // Since this boot began nothing was forgotten: a later birth was told by a clock that ran ahead.
+        // Nothing was forgotten since this boot began; a later start of memory comes from a clock that ran ahead.
         if self.remembers_since_ms == 0 || self.remembers_since_ms > boot_ms.saturating_add(AHEAD_MAX_MS) {
             self.remembers_since_ms = boot_ms;
             self.remembers_since_dirty = true;

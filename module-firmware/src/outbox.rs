@@ -1,7 +1,7 @@
-//! What the module has to say, in what order, and what of it is on its way.
+//! The module's outgoing messages, their order, and which of them are on their way.
 //!
-//! Outcomes of credits wait in the journal and coin totals in flash: they are said until heard. Other acks are said
-//! once: the server asks again if one is lost.
+//! Outcomes of credits wait in the journal and coin totals in flash: they are repeated until acknowledged. Other acks
+//! are sent once: the server asks again if one is lost.
 
 use heapless::{Deque, Vec};
 use protocol::{
@@ -14,9 +14,10 @@ use crate::coinline::sampler::Burst;
 
 /// Messages on their way at once.
 pub const IN_FLIGHT_MAX: usize = 4;
-/// Acks that wait; the oldest is dropped beyond, and the server asks again.
+/// How many acks can wait. Beyond that the oldest is dropped, and the server asks again.
 pub const ACKS_MAX: usize = 12;
-/// Bursts that wait; beyond, new pulses join the last one. The running total makes the booking right either way.
+/// How many bursts can wait. Beyond that, new pulses are added to the last one. The running total keeps the booking
+/// right.
 pub const BURSTS_MAX: usize = 8;
 
 /// A message as published.
@@ -61,7 +62,7 @@ pub struct QueuedAck {
 /// What a message on its way was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A word that is said once.
+    /// An ack that is sent once.
     Ack,
     /// The outcome of the credit with this sequence.
     Outcome(u32),
@@ -90,7 +91,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Queues a word.
+    /// Queues an ack.
     pub fn say(&mut self, queued: QueuedAck) {
         if self.acks.is_full() {
             self.acks.pop_front();
@@ -98,7 +99,7 @@ impl Outbox {
         let _ = self.acks.push_back(queued);
     }
 
-    /// Takes the next word.
+    /// Takes the next ack.
     pub fn take_ack(&mut self) -> Option<QueuedAck> {
         self.acks.pop_front()
     }
@@ -152,7 +153,7 @@ impl Outbox {
         Some(source)
     }
 
-    /// The connection is gone: what was on its way is said again, but for words that are said once.
+    /// The connection is gone: messages on their way are sent again, except acks that are sent once.
     pub fn disconnect(&mut self) {
         self.acks.clear();
         self.in_flight.clear();

@@ -1,7 +1,7 @@
-//! Who the module is and where it connects to: a store in pages of its own, written over the console, read at boot.
+//! The module's identity and its server: a store in separate pages, written over the console and read at boot.
 //!
-//! Totals and journal belong to an identity. They lie in other pages, which the running module holds; so they are held
-//! against the identity at the next boot ([`adopt`]), and erased there if they are another's.
+//! Totals and journal belong to an identity. They are in other pages, which the running module uses. So they are
+//! checked against the identity at the next boot ([`adopt`]), and erased if they belong to another one.
 
 use crate::{
     module::Identity,
@@ -31,7 +31,7 @@ pub struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// Takes what was asked for; `None` if a value is out of bounds.
+    /// From the requested values; `None` if one is out of bounds.
     pub fn new(server: &Server<'_>) -> Option<Self> {
         server.is_valid().then_some(Self {
             host: String::try_from(server.host).ok()?,
@@ -42,7 +42,7 @@ impl ServerAddress {
         })
     }
 
-    /// As it is told: without the password.
+    /// As it is reported: without the password.
     pub fn reported(&self) -> Server<'_> {
         Server { host: &self.host, port: self.port, apn: &self.apn, user: &self.user, password: "" }
     }
@@ -68,10 +68,10 @@ impl<F: NorFlash> Provision<F> {
         Ok(length.and_then(|length| Value::from_slice(value.get(..length)?).ok()))
     }
 
-    /// Who the module is; `None` if it was never told. What makes no sense counts as never told.
+    /// The module's identity; `None` if it was never set. Invalid content counts as never set.
     ///
     /// # Errors
-    /// The flash failed, or could not be made sense of.
+    /// The flash failed, or its content is invalid.
     pub async fn identity(&mut self) -> Result<Option<Identity>, StoreError> {
         Ok(self.load(Key::Identity).await?.and_then(|bytes| {
             let (id, secret) = bytes.split_first_chunk::<{ ModuleId::CHARS }>()?;
@@ -81,10 +81,10 @@ impl<F: NorFlash> Provision<F> {
         }))
     }
 
-    /// Writes who the module is.
+    /// Writes the module's identity.
     ///
     /// # Errors
-    /// The flash failed; the module is who it was, or this one.
+    /// The flash failed; the identity is the old or the new one.
     pub async fn set_identity(&mut self, identity: &Identity) -> Result<(), StoreError> {
         let mut bytes = [0; ModuleId::CHARS + SECRET_BYTES];
         bytes[..ModuleId::CHARS].copy_from_slice(identity.id.as_str().as_bytes());
@@ -92,10 +92,10 @@ impl<F: NorFlash> Provision<F> {
         self.0.write(Key::Identity, &bytes).await
     }
 
-    /// Where the server is; `None` if it was never told.
+    /// The server's address; `None` if it was never set.
     ///
     /// # Errors
-    /// The flash failed, or could not be made sense of.
+    /// The flash failed, or its content is invalid.
     pub async fn server(&mut self) -> Result<Option<ServerAddress>, StoreError> {
         let (Some(server), Some(access)) = (self.load(Key::Server).await?, self.load(Key::Access).await?) else {
             return Ok(None);
@@ -103,11 +103,11 @@ impl<F: NorFlash> Provision<F> {
         Ok(server_of(&server, &access))
     }
 
-    /// Writes where the server is. A cut in between leaves the one before, or the new access with the old host: it is
-    /// not answered then, and asked again.
+    /// Writes the server's address. A power cut in between leaves the old one, or the new access point with the old
+    /// host; the request is then not answered, and is sent again.
     ///
     /// # Errors
-    /// The flash failed: see above for what it has then.
+    /// The flash failed; see above for its content then.
     pub async fn set_server(&mut self, server: &ServerAddress) -> Result<(), StoreError> {
         let mut access = Value::new();
         for part in [&*server.apn, "\n", &*server.user, "\n", &*server.password] {
@@ -141,8 +141,8 @@ fn server_of(server: &[u8], access: &[u8]) -> Option<ServerAddress> {
     })
 }
 
-/// Sees to it that what `store` remembers is this module's, before [`crate::Module::boot`] takes it up: what is another's
-/// is erased. Flash that fails is left as it is, which the module will find for itself.
+/// Makes sure that the content of `store` belongs to this module before [`crate::Module::boot`] reads it: another
+/// identity's content is erased. Flash that fails is left as it is; the module will notice that itself.
 pub async fn adopt<F: NorFlash>(store: &mut Store<F>, id: ModuleId) {
     let mut value = [0; VALUE_MAX_BYTES];
     let owned = match store.read(Key::Owner, &mut value).await {
@@ -155,9 +155,9 @@ pub async fn adopt<F: NorFlash>(store: &mut Store<F>, id: ModuleId) {
     }
 }
 
-/// Has `store` remember nothing but whose it is.
+/// Erases `store` except for the identity it belongs to.
 pub(crate) async fn start_over<F: NorFlash>(store: &mut Store<F>, id: ModuleId) -> Result<(), StoreError> {
     store.erase().await?;
-    // Owned only once it is empty: a cut in between erases once more.
+    // The identity is written only once the store is empty; after a power cut in between, it is erased once more.
     store.write(Key::Owner, id.as_str().as_bytes()).await
 }

@@ -16,7 +16,7 @@ use protocol::{
 pub const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
 /// After a status, the next for a changed state (faults, lock, settings) waits this long, in microseconds.
 pub const STATUS_STATE_GAP_US: u64 = 1_000_000;
-/// After a status, the next for a changed total waits this long, in microseconds: pulses and acks tell it sooner.
+/// After a status, the next for a changed total waits this long, in microseconds; pulses and acks report it sooner.
 pub const STATUS_TOTALS_GAP_US: u64 = 60_000_000;
 
 impl Module {
@@ -37,7 +37,7 @@ impl Module {
         self.report.status_us = None;
     }
 
-    /// The connection is gone. What was on its way goes out again on the next one.
+    /// The connection is gone. Messages on their way are sent again on the next one.
     pub fn on_disconnected(&mut self) {
         self.report.connected = false;
         self.report.reporting = None;
@@ -98,14 +98,14 @@ impl Module {
         }
     }
 
-    /// Diagnostics go with the next status, and what was learned last with the one after it.
+    /// Diagnostics are part of the next status, and the last learning result of the one after it.
     pub(crate) fn ask_for_diagnostics(&mut self) {
         self.report.diagnose = true;
         self.learning.unreported = self.learning.reported().is_some();
         self.report.state_changed = true;
     }
 
-    /// What the next status has beside, if anything.
+    /// What the next status carries in addition, if anything.
     fn next_detail(&self) -> Option<Detail> {
         if self.report.diagnose {
             return Some(Detail::Diagnostics);
@@ -167,7 +167,7 @@ impl Module {
         self.report.status_us = Some(now_us);
         self.report.state_changed = false;
         self.report.totals_changed = false;
-        // Noise alone is written before it is told at most once a status: it must not wear out the flash.
+        // For noise alone, flash is written at most once per status, so that noise does not wear out the flash.
         self.coins_dirty |= self.totals().noise_edges != self.noise_saved;
         self.report.status_sequence = self.report.status_sequence.saturating_add(1).min(WILL_SEQUENCE - 1);
         let detail = self.next_detail();
@@ -234,7 +234,8 @@ impl Module {
         self.seal(Kind::Status, &status)
     }
 
-    /// Totals as flash has them, so that a power cut makes none fall. While flash fails they are better told as counted.
+    /// Totals as in flash, so that none is lower after a power cut. While flash fails, the counted totals are reported
+    /// instead.
     fn told_totals(&self) -> Totals {
         if self.faults & faults::FLASH != 0 {
             return self.totals();

@@ -1,4 +1,4 @@
-//! Settings and the lock as they stand in flash, each with the sequence of the command that set it.
+//! Settings and the lock as stored in flash, each with the sequence of the command that set it.
 
 use crate::store::VALUE_MAX_BYTES;
 use minicbor::{Decoder, encode::write::Cursor};

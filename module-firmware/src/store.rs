@@ -1,12 +1,12 @@
-//! What outlives a power cut: a small map in flash, wear-levelled and safe against a cut at any write.
+//! Data that survives a power cut: a small map in flash, wear-levelled and safe against a cut at any write.
 //!
-//! Keys are single bytes, values are at most [`VALUE_MAX_BYTES`]. A value written is either there whole after a cut,
-//! or the one before it is. One write is one fact: nothing here needs two values to change together.
+//! Keys are single bytes, values are at most [`VALUE_MAX_BYTES`]. After a cut, either the new value is there completely
+//! or the old one is. One write is one fact: nothing here needs two values to change together.
 //!
-//! The map beneath finds a value by reading all that was written since, and to turn a page it has to find each value of
-//! the oldest one. So where each lies is kept in RAM, and learned before anything else is done (`Store::survey`).
-//! That stands on how the map reads (a value's header, then the value, newest page first), so `tests/store.rs` holds each
-//! version of it against a model.
+//! The underlying map finds a value by reading everything written since, and to recycle a page it must find each value
+//! of the oldest page. So the position of each value is kept in RAM, and is learned before anything else is done
+//! (`Store::survey`). This depends on how the map reads (a value's header, then the value, newest page first), so
+//! `tests/store.rs` checks each version of the map against a model.
 
 use core::fmt;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
@@ -89,7 +89,7 @@ pub enum StoreError {
     Geometry,
     /// The flash itself failed.
     Flash,
-    /// What is in flash makes no sense and could not be repaired.
+    /// The content of the flash is invalid and could not be repaired.
     Damaged,
 }
 
@@ -129,7 +129,7 @@ pub struct Store<F: NorFlash> {
 }
 
 impl<F: NorFlash> Store<F> {
-    /// Takes the whole of `flash`; whatever is in it stays.
+    /// Takes the whole of `flash`; its content stays.
     ///
     /// # Errors
     /// [`StoreError::Geometry`], for a flash that can never work.
@@ -175,10 +175,10 @@ impl<F: NorFlash> Store<F> {
         self.map.fetch_item(buffer, &key).await.map_err(StoreError::from_map)
     }
 
-    /// Reads the newest value of `key` into `value`; gives its length, or `None` if there is none.
+    /// Reads the newest value of `key` into `value`; returns its length, or `None` if there is none.
     ///
     /// # Errors
-    /// The flash failed, or what is in it makes no sense.
+    /// The flash failed, or its content is invalid.
     pub async fn read(&mut self, key: Key, value: &mut [u8; VALUE_MAX_BYTES]) -> Result<Option<usize>, StoreError> {
         let mut buffer = [0; BUFFER_BYTES];
         self.survey(&mut buffer).await?;
@@ -193,7 +193,7 @@ impl<F: NorFlash> Store<F> {
     /// Writes a value; it is durable once this returns.
     ///
     /// # Errors
-    /// The flash failed, or what is in it makes no sense. The key has this value or the one before.
+    /// The flash failed, or its content is invalid. The key has this value or the one before.
     pub async fn write(&mut self, key: Key, value: &[u8]) -> Result<(), StoreError> {
         let mut buffer = [0; BUFFER_BYTES];
         self.survey(&mut buffer).await?;
@@ -201,7 +201,8 @@ impl<F: NorFlash> Store<F> {
         let outcome = self.map.store_item(&mut buffer, &key.byte(), &value).await.map_err(StoreError::from_map);
         let view = self.map.flash();
         view.meet(key.byte(), 0);
-        // The map forgets what it knows when it fails, and when it turns a page anew whose turn was cut: it erases two then.
+        // The map drops its positions when it fails, and when it recycles a page again after a cut: it then erases two
+        // pages.
         self.surveyed = outcome.is_ok() && view.erasures <= 1;
         outcome
     }
@@ -215,7 +216,7 @@ impl<F: NorFlash> Store<F> {
         self.map.erase_all().await.map_err(StoreError::from_map)
     }
 
-    /// Gives the flash back.
+    /// Returns the flash.
     pub fn into_flash(self) -> F {
         self.map.destroy().0.flash
     }

@@ -127,7 +127,7 @@ fn pulses(command: &Command) -> u64 {
     if let Action::Credit { pulses } = command.action { u64::from(pulses) } else { 0 }
 }
 
-/// Power is back: each command is sent again, and what comes of it held against what the machine got.
+/// Power is back: each command is sent again, and its outcome is compared with what the machine got.
 fn takes_up(run: &Run, moment: &Moment, flash: Flash, told: Told) {
     let mut bench = Bench::ready_at(flash, UNIX_MS + moment.now_us / 1000 + 1000);
     let sent = &run.commands[..moment.sent];

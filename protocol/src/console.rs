@@ -1,9 +1,10 @@
-//! The console: a minimal exchange over the module's serial port, for whoever sets it up on a bench. Requests go in, each
-//! is answered by one reply with its number. What is said here is not signed: whoever holds the port holds the module.
+//! The console: a minimal protocol over the module's serial port, for setting it up on a bench. Each request is
+//! answered by one reply with the same number. Nothing here is signed: whoever has access to the port controls the
+//! module.
 //!
-//! A frame is `00 ‖ COBS(body ‖ CRC-32 of body, lowest byte first) ‖ 00`. COBS (Cheshire and Baker, 1999) leaves zero bytes
-//! to the ends of frames, so that a reader finds the next one whatever came before. The CRC is that of IEEE 802.3. The
-//! body is CBOR: the array `[number, request]` or `[number, reply]`.
+//! A frame is `00 ‖ COBS(body ‖ CRC-32 of body, lowest byte first) ‖ 00`. With COBS (Cheshire and Baker, 1999), zero
+//! bytes occur only at the ends of frames, so that a reader finds the next frame whatever came before. The CRC is that
+//! of IEEE 802.3. The body is CBOR: the array `[number, request]` or `[number, reply]`.
 
 use crate::{
     ModuleId, ModuleSecret, fields,
@@ -16,9 +17,10 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode, encode::write::
 
 /// A body is at most this long, in bytes.
 pub const BODY_MAX_BYTES: usize = 640;
-/// A frame is at most this long between its zero bytes: body, CRC, and a byte of COBS for each 254 begun.
+/// A frame is at most this long between its zero bytes: body, CRC, and one byte of COBS for every 254 bytes or part of
+/// them.
 pub const FRAME_MAX_BYTES: usize = BODY_MAX_BYTES + CRC_BYTES + (BODY_MAX_BYTES + CRC_BYTES) / 254 + 1;
-/// A request's frame is at most this long: a module takes no longer ones.
+/// A request's frame is at most this long; a module does not accept longer ones.
 pub const REQUEST_MAX_BYTES: usize = 320;
 /// The server's host name is at most this long, in bytes.
 pub const HOST_MAX_BYTES: usize = 64;
@@ -28,7 +30,7 @@ pub const APN_MAX_BYTES: usize = 63;
 pub const CREDENTIAL_MAX_BYTES: usize = 32;
 
 const CRC_BYTES: usize = 4;
-/// Without a table: frames are short, and a module's flash is dear.
+/// Computed without a table: frames are short, and a module has little flash.
 const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
 /// Where the server is, and how the modem gets to the network.
@@ -92,10 +94,11 @@ impl Server<'_> {
 /// What is asked of a module.
 #[derive(Debug, Clone, PartialEq, Eq, Encode)]
 pub enum Request<'a> {
-    /// Tell what you are. Changes nothing.
+    /// Report the module's state. Changes nothing.
     #[n(0)]
     Info,
-    /// Be this module, from the next restart on. Refused if it is another one already, unless `replace`.
+    /// Use this identity from the next restart on. Refused if the module already has another identity, unless
+    /// `replace`.
     #[n(1)]
     SetIdentity {
         /// Its id.
@@ -104,14 +107,14 @@ pub enum Request<'a> {
         /// Its secret.
         #[cbor(n(1), with = "module_secret")]
         secret: ModuleSecret,
-        /// Whether to forget who it was: totals and journal are another module's then, and erased.
+        /// Whether to replace the old identity. Totals and journal belong to it and are then erased.
         #[n(2)]
         replace: bool,
     },
     /// Connect to this server, from the next restart on.
     #[n(2)]
     SetServer(#[b(0)] Server<'a>),
-    /// Take these settings; any that the server sends replace them. A learned profile stays in force.
+    /// Use these settings. Settings from the server replace them. A learned profile stays in force.
     #[n(3)]
     SetSettings(#[n(0)] Settings),
     /// Restart.
@@ -168,7 +171,7 @@ pub enum Refusal {
     /// Not a request of this firmware, or a value out of bounds.
     #[n(0)]
     Invalid,
-    /// It is another module already.
+    /// It already has another identity.
     #[n(1)]
     OtherIdentity,
     /// It needs an identity first.
@@ -191,7 +194,7 @@ impl Refusal {
     }
 }
 
-/// What a module is and how it fares. The secret is never told.
+/// A module's identity and state. The secret is never reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Info<'a> {
@@ -225,18 +228,18 @@ pub struct Info<'a> {
     /// Settings in force; their profile is the learned one where that is in force.
     #[n(9)]
     pub settings: Settings,
-    /// How far learning is, or what came of the last.
+    /// The progress of learning, or the result of the last one.
     #[n(10)]
     pub learned: Option<Learned>,
     /// Why it last started, and what it counted since.
     #[n(11)]
     pub diagnostics: Diagnostics,
-    /// What only its board knows.
+    /// Data from its board.
     #[n(12)]
     pub hardware: Hardware,
 }
 
-/// What only the board knows. Counters count since boot.
+/// Data that only the board knows. Counters count since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct Hardware {
@@ -246,7 +249,7 @@ pub struct Hardware {
     /// Bytes of the stack that were never used.
     #[n(1)]
     pub stack_unused_bytes: u32,
-    /// Words of flash that could not be read whole.
+    /// Words of flash with read errors.
     #[n(2)]
     pub flash_bad_words: u32,
     /// Times that the modem's line dropped bytes.
@@ -255,7 +258,7 @@ pub struct Hardware {
     /// Times that the console's line dropped bytes.
     #[n(4)]
     pub console_overruns: u32,
-    /// Frames on the console that made no sense.
+    /// Invalid frames on the console.
     #[n(5)]
     pub bad_frames: u32,
 }
@@ -345,7 +348,7 @@ pub fn frame<T: Encode<()>>(number: u32, message: &T) -> Result<Frame, TooLong> 
     Ok(frame)
 }
 
-/// Reads a body: the number always, if there is one, and the message if it is one.
+/// Reads a body: the number if there is one, and the message if it is valid.
 pub fn parse<'a, T: Decode<'a, ()>>(body: &'a [u8]) -> Option<(u32, Option<T>)> {
     let mut decoder = Decoder::new(body);
     if fields::count(&mut decoder).ok()? != Some(2) {
@@ -361,19 +364,19 @@ pub fn parse<'a, T: Decode<'a, ()>>(body: &'a [u8]) -> Option<(u32, Option<T>)> 
 #[derive(Debug, Clone, Default)]
 pub struct Deframer<const MAX: usize> {
     bytes: heapless::Vec<u8, MAX>,
-    /// Since the last zero byte: how many bytes came, those that found no room included.
+    /// How many bytes came since the last zero byte, including those without room.
     received: usize,
 }
 
 impl<const MAX: usize> Deframer<MAX> {
-    /// Takes a byte; gives the body of a frame that it ends, or why there is none.
+    /// Takes a byte. If it ends a frame, returns the frame's body, or why it is dropped.
     pub fn push(&mut self, byte: u8) -> Option<Result<&[u8], FrameError>> {
         if self.received == 0 {
             self.bytes.clear();
         }
         if byte != 0 {
             self.received = self.received.saturating_add(1);
-            // What finds no room makes the frame too long.
+            // A byte without room makes the frame too long.
             let _ = self.bytes.push(byte);
             return None;
         }
@@ -385,7 +388,7 @@ impl<const MAX: usize> Deframer<MAX> {
     }
 }
 
-/// Takes COBS and CRC off a frame, in place: what comes out is never longer than what was read.
+/// Removes COBS and CRC from a frame, in place; the result is never longer than the input.
 fn body_of(bytes: &mut [u8]) -> Option<&[u8]> {
     let length = cobs::decode_in_place(bytes).ok()?;
     let (body, crc) = bytes.get(..length)?.split_last_chunk::<CRC_BYTES>()?;

@@ -6,13 +6,13 @@ use minicbor::{Decode, Encode, Encoder, encode};
 open_enum! {
     /// Why the module last started.
     ResetCause {
-        /// Power came.
+        /// Power-on.
         PowerOn = 1 => "power_on",
-        /// The supply sagged.
+        /// The supply voltage dropped.
         BrownOut = 2 => "brown_out",
         /// The reset pin.
         ResetPin = 3 => "reset_pin",
-        /// The firmware restarted on purpose: commanded, or set up anew.
+        /// The firmware restarted on purpose: by a command, or after provisioning.
         Software = 4 => "software",
         /// The watchdog: the firmware hung.
         Watchdog = 5 => "watchdog",
@@ -34,8 +34,8 @@ pub struct Panic {
     pub line: u32,
 }
 
-/// What a module knows of itself. Counters count since boot and stay at their greatest value; those at 0 are left out
-/// on the wire.
+/// A module's diagnostics. Counters count since boot and stop at their greatest value; those at 0 are omitted on the
+/// wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Decode)]
 #[cbor(map)]
 pub struct Diagnostics {
@@ -51,7 +51,7 @@ pub struct Diagnostics {
     /// Payloads with a wrong tag.
     #[cbor(n(3), default)]
     pub bad_tags: u32,
-    /// Payloads that were no command, or on a foreign topic.
+    /// Payloads that were not a command, or on a foreign topic.
     #[cbor(n(4), default)]
     pub bad_payloads: u32,
     /// Writes to flash that failed.
@@ -69,7 +69,7 @@ pub struct Diagnostics {
     /// Answers of the modem that did not come in time.
     #[cbor(n(9), default)]
     pub modem_timeouts: u32,
-    /// Lines and bytes of the modem that made no sense.
+    /// Lines and bytes from the modem that could not be understood.
     #[cbor(n(10), default)]
     pub modem_garbage: u32,
     /// Edges of the coin line that found the capture queue full.

@@ -1,6 +1,6 @@
 //! The envelope: a CBOR body and behind it a tag, HMAC-SHA256 over topic, a zero byte and body, cut to 16 bytes.
 //!
-//! The topic is signed too, so that a payload cannot be played under another topic or module.
+//! The topic is signed too, so that a payload cannot be replayed under another topic or module.
 
 use crate::{
     keys::MessageKey,
@@ -23,7 +23,7 @@ pub enum SealError {
 pub enum OpenError {
     /// Shorter than a tag, or longer than [`PAYLOAD_MAX_BYTES`].
     Length,
-    /// The tag does not fit key, topic and body.
+    /// The tag does not match key, topic and body.
     Tag,
     /// Authentic, but not the message this topic carries.
     Body,
@@ -65,7 +65,7 @@ pub fn seal<T: Encode<()>>(key: &MessageKey, topic: &str, message: &T, buffer: &
 /// Verifies `payload` as published to `topic`, and decodes it.
 ///
 /// # Errors
-/// See [`OpenError`]; nothing is decoded of a payload whose tag is wrong.
+/// See [`OpenError`]; a payload with a wrong tag is not decoded at all.
 pub fn open<'a, T: Decode<'a, ()>>(key: &MessageKey, topic: &str, payload: &'a [u8]) -> Result<T, OpenError> {
     if payload.len() > PAYLOAD_MAX_BYTES {
         return Err(OpenError::Length);

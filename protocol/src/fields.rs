@@ -1,9 +1,9 @@
-//! Reading CBOR maps and arrays field by field: the loop is compiled once, where a derived `Decode` has one of its own in
-//! each type. On a small processor that is most of what decoding takes of flash.
+//! Reading CBOR maps and arrays field by field. The loop is compiled once, while a derived `Decode` has its own loop in
+//! each type; on a small processor, that is most of the flash that decoding needs.
 
 use minicbor::{Decoder, decode::Error};
 
-/// Containers within one another in a field that is passed over: none of a later version will be deeper.
+/// Deepest nesting of containers in a field that is skipped; later versions will not go deeper.
 const DEPTH_MAX: u8 = 16;
 const INDEFINITE: u8 = 31;
 const BREAK: u8 = 0xFF;
@@ -17,7 +17,7 @@ const ARRAY: u8 = 4;
 const MAP: u8 = 5;
 const TAG: u8 = 6;
 
-/// Reads the value at which the decoder stands into the field of that number.
+/// Reads the decoder's next value into the field with that number.
 pub type ReadField<'a, 'b> = dyn FnMut(u32, &mut Decoder<'b>) -> Result<(), Error> + 'a;
 
 /// Bits of the fields with these numbers.
@@ -30,15 +30,15 @@ pub const fn bits<const N: usize>(numbers: [u32; N]) -> u32 {
     bits
 }
 
-/// Reads a map with numbers for keys. Keys from `known` on (at most 32) are passed over.
+/// Reads a map with numbers as keys. Keys from `known` on (at most 32) are skipped.
 ///
 /// # Errors
-/// What is no such map; a field of `required` (see [`bits`]) that is not there; and what `read` gives.
+/// It is not such a map; a field of `required` (see [`bits`]) is missing; and errors of `read`.
 pub fn map<'b>(d: &mut Decoder<'b>, known: u32, required: u32, read: &mut ReadField<'_, 'b>) -> Result<(), Error> {
     fields(d, MAP, (known, required), read)
 }
 
-/// Reads an array, whose fields have their places for numbers. Otherwise as [`map`].
+/// Reads an array, whose fields are numbered by position. Otherwise like [`map`].
 ///
 /// # Errors
 /// As [`map`].
@@ -70,10 +70,10 @@ fn fields<'b>(
     if seen & required == required { Ok(()) } else { Err(Error::message("a field is missing")) }
 }
 
-/// Passes over one value.
+/// Skips one value.
 ///
 /// # Errors
-/// What is no CBOR, or too deep.
+/// It is not CBOR, or nested too deep.
 pub fn skip_value(d: &mut Decoder<'_>) -> Result<(), Error> {
     skip(d, DEPTH_MAX)
 }
@@ -105,10 +105,10 @@ fn skip(d: &mut Decoder<'_>, depth: u8) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads an array's beginning: how many items it has, if that is told.
+/// Reads an array's head: how many items it has, if that is given.
 ///
 /// # Errors
-/// What is no array.
+/// It is not an array.
 pub fn count(d: &mut Decoder<'_>) -> Result<Option<u64>, Error> {
     match head(d)? {
         (ARRAY, count) => Ok(count),
@@ -116,18 +116,18 @@ pub fn count(d: &mut Decoder<'_>) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Reads a number of no sign.
+/// Reads an unsigned number.
 ///
 /// # Errors
-/// What is none, or too large.
+/// It is not one, or too large.
 pub fn number<T: TryFrom<u64>>(d: &mut Decoder<'_>) -> Result<T, Error> {
     T::try_from(unsigned(d)?).map_err(|_| malformed())
 }
 
-/// Reads a value by `read`, or null.
+/// Reads a value with `read`, or null.
 ///
 /// # Errors
-/// What `read` gives.
+/// Errors of `read`.
 pub fn optional<'b, T>(
     d: &mut Decoder<'b>,
     read: impl FnOnce(&mut Decoder<'b>) -> Result<T, Error>,
@@ -142,7 +142,7 @@ fn unsigned(d: &mut Decoder<'_>) -> Result<u64, Error> {
     }
 }
 
-/// A key; one that is no field's is `u32::MAX`.
+/// A key; `u32::MAX` for a key that no field can have.
 fn key(d: &mut Decoder<'_>) -> Result<u32, Error> {
     match head(d)? {
         (UNSIGNED, Some(number)) => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
@@ -151,7 +151,7 @@ fn key(d: &mut Decoder<'_>) -> Result<u32, Error> {
     }
 }
 
-/// Takes an item's major type and its argument; none for an indefinite one (RFC 8949, 3).
+/// Reads an item's major type and its argument; `None` for an indefinite one (RFC 8949, 3).
 fn head(d: &mut Decoder<'_>) -> Result<(u8, Option<u64>), Error> {
     let head = take(d, 1)? as u8;
     let (major, info) = (head >> 5, head & 31);
@@ -163,7 +163,7 @@ fn head(d: &mut Decoder<'_>) -> Result<(u8, Option<u64>), Error> {
     }
 }
 
-/// Takes a number of so many bytes.
+/// Reads a number with the given number of bytes.
 fn take(d: &mut Decoder<'_>, bytes: usize) -> Result<u64, Error> {
     let mut number = 0;
     for _ in 0..bytes {
@@ -174,7 +174,7 @@ fn take(d: &mut Decoder<'_>, bytes: usize) -> Result<u64, Error> {
     Ok(number)
 }
 
-/// Takes the end of an indefinite container, if it is there.
+/// Reads the end of an indefinite container, if it comes next.
 fn ends(d: &mut Decoder<'_>) -> bool {
     passes(d, BREAK)
 }

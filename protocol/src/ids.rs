@@ -34,7 +34,7 @@ impl ModuleId {
     /// Characters of an id.
     pub const CHARS: usize = 10;
 
-    /// Makes an id of the low 50 bits of a random number.
+    /// Makes an id from the low 50 bits of a random number.
     pub fn from_bits(mut bits: u64) -> Self {
         let mut chars = [0; Self::CHARS];
         for c in chars.iter_mut().rev() {
@@ -47,7 +47,7 @@ impl ModuleId {
     /// Reads an id exactly as it stands in topics: upper case, no look-alikes.
     ///
     /// # Errors
-    /// The text is no such id.
+    /// The text is not such an id.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let chars: [u8; Self::CHARS] = text.as_bytes().try_into().map_err(|_| IdError::Length)?;
         if chars.iter().all(|c| ALPHABET.contains(c)) { Ok(Self(chars)) } else { Err(IdError::Character) }
@@ -56,7 +56,7 @@ impl ModuleId {
     /// Reads an id as a person types it: any case, O for 0, I and L for 1, dashes and blanks between.
     ///
     /// # Errors
-    /// The text is no id, however it is typed.
+    /// The text cannot be read as an id.
     pub fn parse_typed(text: &str) -> Result<Self, IdError> {
         let mut chars = [0; Self::CHARS];
         let mut count = 0;

@@ -1,4 +1,4 @@
-//! Learning the coin line: what is asked for, how far it is, and what came of it.
+//! Learning the coin line: its parameters, progress and result.
 
 use crate::{
     fields,
@@ -12,15 +12,15 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
-/// What a learning shall do.
+/// Parameters of learning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Learn {
     /// Coins to sample: [`LEARN_COINS_MIN`] to [`LEARN_COINS_MAX`], or 0 to end the learning in progress.
     #[n(0)]
     pub coins: u8,
-    /// Whether to confirm the pulses given by giving some: the sense input says what the machine made of them if the
-    /// settings have one, else a person does, by the button.
+    /// Whether to confirm the pulses by giving some. The sense input, if the settings have one, tells whether the
+    /// machine gave credit; otherwise a person does, with the button.
     #[n(1)]
     pub confirm: bool,
     /// Pulses that make the machine give one credit, at most [`LEARN_TEST_PULSES_MAX`]; 0 (left out on the wire) for
@@ -58,23 +58,23 @@ impl Learn {
 }
 
 open_enum! {
-    /// How far a learning is.
+    /// The stage of learning.
     LearnStage {
         /// Listening to the line at rest: no coin yet.
         Quiet = 1 => "quiet",
         /// Coins are sampled: `coins` of `coins_asked`.
         Sampling = 2 => "sampling",
-        /// The profile is derived; pulses of it are tried on the machine. `profile` has those on trial.
+        /// The profile is derived; its pulses are being tested on the machine. `profile` has the pulses being tested.
         Confirming = 3 => "confirming",
         /// The profile is in flash and in force, until other settings come.
         Stored = 4 => "stored",
-        /// Ended without: see `failure`. The profile from before is in force.
+        /// Ended without a profile: see `failure`. The previous profile is in force.
         Failed = 5 => "failed",
     }
 }
 
 open_enum! {
-    /// Why a learning failed.
+    /// Why learning failed.
     LearnFailure {
         /// Too few coins came in time.
         NoCoins = 1 => "no_coins",
@@ -82,13 +82,13 @@ open_enum! {
         LineStuck = 2 => "line_stuck",
         /// The line does not come to rest, or more noise than pulses came.
         Noise = 3 => "noise",
-        /// The pulses differ too much to be those of one acceptor.
+        /// The pulses differ too much to come from one acceptor.
         Uneven = 4 => "uneven",
-        /// None of the pulses tried made the machine credit each time. `profile` has what was derived.
+        /// None of the pulses tried made the machine give credit each time. `profile` has what was derived.
         Unconfirmed = 5 => "unconfirmed",
         /// A command, or the button, ended it.
         Cancelled = 6 => "cancelled",
-        /// The module restarted meanwhile.
+        /// The module restarted in the meantime.
         Restarted = 7 => "restarted",
         /// The module is locked, so that no pulses can be tried.
         Locked = 8 => "locked",
@@ -96,7 +96,7 @@ open_enum! {
         Fault = 9 => "fault",
         /// The result could not be written.
         Flash = 10 => "flash",
-        /// Other settings came meanwhile.
+        /// Other settings came in the meantime.
         Settings = 11 => "settings",
     }
 }
@@ -131,7 +131,7 @@ impl<'b, C> Decode<'b, C> for Spread {
     }
 }
 
-/// How far a learning is, and what it measured.
+/// The progress of learning, and what it measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Learned {
@@ -165,13 +165,13 @@ pub struct Learned {
     /// The longest bounce, in microseconds.
     #[cbor(n(9), skip_if = "is_zero")]
     pub bounce_us: u16,
-    /// Edges while no coin came and the line should have rested.
+    /// Edges while no coin came and the line should have been at rest.
     #[cbor(n(10), skip_if = "is_zero")]
     pub noise_edges: u16,
-    /// Pulses given on trial. They are no credits, and in no total.
+    /// Test pulses given. They are not credits, and not in any total.
     #[cbor(n(11), skip_if = "is_zero")]
     pub test_pulses: u16,
-    /// With `stored`: whether the machine was seen to credit on the pulses of `profile`.
+    /// With `stored`: whether the machine was seen to give credit for the pulses of `profile`.
     #[n(12)]
     pub confirmed: Option<bool>,
 }

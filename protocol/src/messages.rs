@@ -1,7 +1,7 @@
 //! The messages. CBOR maps with small numbers for keys (RFC 8949); absent optional fields are left out.
 //!
-//! Times: `uptime_ms` counts from the module's boot and is always there; `at_ms` is unix time in milliseconds and is
-//! there only once the module's clock was set by a [`Action::Sync`].
+//! Times: `uptime_ms` counts from the module's boot and is always present; `at_ms` is unix time in milliseconds and is
+//! present only after the module's clock was set by an [`Action::Sync`].
 
 use crate::{fields, limits::FIRMWARE_MAX_CHARS, open_enum::open_enum};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
@@ -57,18 +57,18 @@ pub mod faults {
     /// Payloads with a wrong tag arrived since boot.
     pub const BAD_SIGNATURES: u32 = 1 << 4;
 
-    /// The faults with which a machine cannot be trusted to credit.
+    /// The faults that prevent credits.
     pub const BLOCKING: u32 = COIN_LINE_STUCK | FLASH | MACHINE_SILENT | SUPPLY_LOW;
 }
 
-/// How a module is. Topic `m/<module>/status`, retained; also its will, with `online` false.
+/// A module's state. Topic `m/<module>/status`, retained; also its will, with `online` false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Status<'a> {
     /// Order.
     #[n(0)]
     pub mark: Mark,
-    /// False in the will only, and in a farewell.
+    /// False only in the will and in a farewell.
     #[n(1)]
     pub online: bool,
     /// Milliseconds since boot.
@@ -101,16 +101,16 @@ pub struct Status<'a> {
     /// Whether the module is locked (gives no credits).
     #[n(11)]
     pub locked: Option<bool>,
-    /// How far learning the coin line is: from each change of it until a status with it was heard, and after
-    /// [`Action::Diagnose`]. Never together with `diagnostics`: both at their largest would not fit a payload.
+    /// Progress of learning the coin line: sent from each change until a status with it was acknowledged, and after
+    /// [`Action::Diagnose`]. Never together with `diagnostics`, since both at their largest would not fit a payload.
     #[n(12)]
     pub learned: Option<Learned>,
-    /// After [`Action::Diagnose`], until heard.
+    /// After [`Action::Diagnose`], until acknowledged.
     #[n(13)]
     pub diagnostics: Option<Diagnostics>,
 }
 
-/// Cuts a version rather than refusing it: a status is worth more than its label, and storage has room for so much.
+/// Cuts a long version instead of refusing the status, since the status matters more than its label.
 fn firmware_version<'b, C>(d: &mut Decoder<'b>, _: &mut C) -> Result<&'b str, decode::Error> {
     let text = d.str()?;
     Ok(&text[..text.floor_char_boundary(FIRMWARE_MAX_CHARS)])
@@ -132,7 +132,7 @@ pub struct Pulse {
     /// Pulses in this burst.
     #[n(3)]
     pub pulses: u16,
-    /// Coin pulses in all, this burst included. What is booked is the rise of this number.
+    /// Total coin pulses, including this burst. The rise of this number is what is booked.
     #[n(4)]
     pub coin_pulses_total: u64,
     /// Measured width of a pulse, median, in milliseconds.
@@ -144,19 +144,19 @@ pub struct Pulse {
 }
 
 open_enum! {
-    /// How far a command is, by a module's acknowledgement.
+    /// The stage of a command, as a module acknowledges it.
     Stage {
-        /// Taken; executing or queued.
+        /// Received; executing or queued.
         Received = 1 => "received",
-        /// Executed whole.
+        /// Executed completely.
         Done = 2 => "done",
-        /// Not executed, or in part: see pulses and reason.
+        /// Not executed, or only in part: see pulses and reason.
         Failed = 3 => "failed",
         /// Past its expiry; not executed.
         Expired = 4 => "expired",
-        /// Seen before: `first` and `pulses` tell what came of it. Nothing was executed again.
+        /// Seen before: `first` and `pulses` give its outcome. Nothing was executed again.
         Duplicate = 5 => "duplicate",
-        /// The clock is not set, so that expiry cannot be judged; not executed, send `sync` and then again.
+        /// The clock is not set, so expiry cannot be judged. Not executed: send `sync`, then the command again.
         Clock = 6 => "clock",
     }
 }
@@ -164,7 +164,7 @@ open_enum! {
 open_enum! {
     /// Why a command failed.
     Reason {
-        /// Power was lost in mid-credit; `pulses` is what is known to have been given.
+        /// Power was lost during the credit; `pulses` is what is known to have been given.
         PowerLost = 1 => "power_lost",
         /// The module is locked.
         Locked = 2 => "locked",
@@ -174,7 +174,7 @@ open_enum! {
         Fault = 4 => "fault",
         /// The action is not known to this firmware.
         Unsupported = 5 => "unsupported",
-        /// Older than the window of remembered credits: refused unexecuted.
+        /// Older than the window of remembered credits: refused without execution.
         TooOld = 6 => "too_old",
         /// A state-setting command older than the newest applied.
         Superseded = 7 => "superseded",
@@ -184,7 +184,7 @@ open_enum! {
         MachineSilent = 9 => "machine_silent",
         /// The journal could not be written; nothing was given.
         Flash = 10 => "flash",
-        /// The round trip of a `sync` took too long to set a clock by.
+        /// The round trip of a `sync` was too long to set a clock.
         SlowSync = 11 => "slow_sync",
     }
 }
@@ -199,7 +199,7 @@ pub struct Ack {
     /// The command's sequence.
     #[n(1)]
     pub sequence: u32,
-    /// What is said.
+    /// The stage reached.
     #[n(2)]
     pub stage: Stage,
     /// Boots so far, counted in flash.
@@ -222,11 +222,11 @@ pub struct Ack {
     pub first: Option<Stage>,
 }
 
-/// What a module shall do.
+/// An instruction to a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Action {
-    /// Say whether it could credit now. Changes nothing.
+    /// Ask whether it could give a credit now. Changes nothing.
     Probe,
     /// Give this many pulses, once.
     Credit {
@@ -237,21 +237,21 @@ pub enum Action {
     Sync(Sync),
     /// Take these settings. State-setting.
     Settings(Settings),
-    /// Give no credits (true) or give them again (false). State-setting.
+    /// Stop giving credits (true) or give them again (false). State-setting.
     Lock {
         /// Whether to lock.
         locked: bool,
     },
     /// Restart the module.
     Reboot,
-    /// Show itself: blink for a while.
+    /// Blink for a while, so that it can be found.
     Locate,
     /// Learn the coin line, or stop learning it. State-setting.
     Learn(Learn),
-    /// Send diagnostics with the next status, and what was learned last with the one after.
+    /// Send diagnostics with the next status, and the last learning result with the one after it.
     Diagnose,
-    /// An action of a later version, by its code. Comes from decoding only: with the code of an action known here it
-    /// would be sent without that action's value, and refused.
+    /// An action of a later version, by its code. Made only by decoding; a known action's code in it would be sent
+    /// without that action's value, and refused.
     Unknown(u8),
 }
 
@@ -278,10 +278,10 @@ impl Action {
     }
 }
 
-/// The server's time, answering something the module said.
+/// The server's time, in answer to a message of the module.
 ///
-/// The module takes `server_ms` plus half the round trip for the time, the round trip being its uptime now less
-/// `echo_uptime_ms`; so a sync that was delayed or replayed cannot set the clock far wrong.
+/// The module sets its clock to `server_ms` plus half the round trip. The round trip is its current uptime minus
+/// `echo_uptime_ms`, so a delayed or replayed sync cannot set the clock far wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Sync {
@@ -320,14 +320,14 @@ pub struct Command {
     pub sequence: u32,
     /// The server's unix time of issue, in milliseconds.
     pub issued_ms: u64,
-    /// Not to be executed after this unix time, in milliseconds. On the wire it is a lifetime of 0 to `u32::MAX` ms
-    /// (49 days) after `issued_ms`; what lies outside is moved to the nearer end.
+    /// Not to be executed after this unix time, in milliseconds. On the wire it is a lifetime of 0 to `u32::MAX` ms (49
+    /// days) after `issued_ms`; values outside are moved to the nearer end.
     pub expires_ms: u64,
     /// What to do.
     pub action: Action,
 }
 
-/// A command's fields as they stand on the wire: the action by its code, its values beside it.
+/// A command's fields on the wire: the action's code, with its values beside it.
 #[derive(Default, Encode)]
 #[cbor(map)]
 struct CommandFields {

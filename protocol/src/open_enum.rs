@@ -1,4 +1,4 @@
-//! The one way to write an enumeration that travels as a number.
+//! The macro for enumerations that are sent as a number.
 
 /// An enumeration that a later version may extend: a code it does not know is kept as `Unknown`.
 macro_rules! open_enum {

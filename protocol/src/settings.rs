@@ -30,7 +30,7 @@ pub struct CoinProfile {
     /// Two pulses have at least this gap, in milliseconds; a shorter one is bounce.
     #[n(3)]
     pub gap_min_ms: u16,
-    /// So much quiet, in milliseconds, ends a burst.
+    /// This much rest, in milliseconds, ends a burst.
     #[n(4)]
     pub burst_end_ms: u16,
     /// Width of the pulses given, in milliseconds.
@@ -42,7 +42,7 @@ pub struct CoinProfile {
 }
 
 impl Default for CoinProfile {
-    /// The commonest acceptor: 50 ms pulses at rest high, wide bounds.
+    /// The most common acceptor: 50 ms pulses, high at rest, wide bounds.
     fn default() -> Self {
         Self {
             idle_high: true,
@@ -96,7 +96,7 @@ impl CoinProfile {
     }
 }
 
-/// A module's settings, as a whole: the newest version replaces all of an older one.
+/// A module's complete settings: a newer version replaces an older one completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub struct Settings {
@@ -115,15 +115,15 @@ pub struct Settings {
     /// Whether a sense input says that the machine runs; then `done` waits for it.
     #[n(4)]
     pub sense: bool,
-    /// No more credit pulses than this are begun within any minute; a credit beyond waits. 0 (left out on the wire)
-    /// for four times `credit_pulses_max`, and [`CREDIT_PULSES_PER_MINUTE_DEFAULT`] at least.
+    /// At most this many credit pulses are begun within any minute; further credits wait. 0 (omitted on the wire) means
+    /// four times `credit_pulses_max`, but at least [`CREDIT_PULSES_PER_MINUTE_DEFAULT`].
     #[cbor(n(5), skip_if = "is_zero")]
     pub credit_pulses_per_minute_max: u16,
-    /// MQTT keepalive, in seconds, from the next connection on. 0 (left out on the wire) for [`KEEPALIVE_DEFAULT_S`].
+    /// MQTT keepalive, in seconds, from the next connection on. 0 (omitted on the wire) means [`KEEPALIVE_DEFAULT_S`].
     #[cbor(n(6), skip_if = "is_zero")]
     pub keepalive_s: u16,
-    /// After power-on the coin line counts for nothing for so long, in milliseconds: an acceptor on the same supply starts
-    /// too, and may move it. 0 (left out on the wire) for [`SETTLE_DEFAULT_MS`].
+    /// How long after power-on the coin line is not counted, in milliseconds, because an acceptor on the same supply
+    /// starts too and may change the line. 0 (omitted on the wire) means [`SETTLE_DEFAULT_MS`].
     #[cbor(n(7), skip_if = "is_zero")]
     pub settle_ms: u16,
 }
@@ -180,7 +180,7 @@ impl Settings {
         if self.keepalive_s == 0 { KEEPALIVE_DEFAULT_S } else { self.keepalive_s }
     }
 
-    /// How long the coin line counts for nothing after power-on, in milliseconds.
+    /// How long the coin line is not counted after power-on, in milliseconds.
     pub fn settle(&self) -> u16 {
         if self.settle_ms == 0 { SETTLE_DEFAULT_MS } else { self.settle_ms }
     }
@@ -190,7 +190,7 @@ impl Settings {
         u64::from(self.settle()) * 1000
     }
 
-    /// The cap on credit pulses per minute in force. Valid settings have room in it for the largest credit.
+    /// The cap on credit pulses per minute in force. In valid settings it is large enough for the largest credit.
     pub fn credit_pulses_per_minute(&self) -> u16 {
         match self.credit_pulses_per_minute_max {
             0 => self.credit_pulses_max.saturating_mul(4).max(CREDIT_PULSES_PER_MINUTE_DEFAULT),

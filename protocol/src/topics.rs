@@ -11,7 +11,7 @@ pub type Topic = String<TOPIC_MAX_BYTES>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Kind {
-    /// From the module (and its will): how it is.
+    /// From the module (and its will): its state.
     Status,
     /// From the module: a burst of coin pulses.
     Pulse,
@@ -37,7 +37,7 @@ pub fn topic(module: ModuleId, kind: Kind) -> Topic {
     topic
 }
 
-/// Reads a module topic; `None` if it is none.
+/// Reads a module topic; `None` if it is not one.
 pub fn parse(topic: &str) -> Option<(ModuleId, Kind)> {
     let (module, kind) = topic.strip_prefix("m/")?.split_once('/')?;
     Some((ModuleId::parse(module).ok()?, kind.parse().ok()?))

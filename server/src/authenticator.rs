@@ -1,4 +1,4 @@
-//! Who may connect by MQTT, and to what: the function that the broker asks.
+//! Who may connect by MQTT, and with which grants: the function that the broker calls.
 
 use async_trait::async_trait;
 use backend::{
@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 /// The backend's own user name at the embedded broker.
 pub const BACKEND_USER: &str = "backend";
-/// The topics on which modules are sent commands: modules are the broker's devices.
+/// The topics on which modules get commands: modules are the broker's devices.
 pub const COMMAND_TOPICS: &str = "m/+/command";
-/// What the user name of a manufacturer's tool begins with, before the manufacturer's short name.
+/// Prefix of the user name of a manufacturer's tool, before the manufacturer's short name.
 pub const TOOL_PREFIX: &str = "manufacturer:";
-/// How often it is looked whose credentials were changed or disabled.
+/// How often to check for changed or disabled credentials.
 const REVOCATION_EVERY: Duration = Duration::from_millis(500);
 
 /// Authenticates modules, integrators, members and tools against the backend, and the backend itself by a password
@@ -70,7 +70,7 @@ impl Authenticate for Authenticator {
         }
     }
 
-    /// Modules and the backend have long random keys, which take no time to check.
+    /// Modules and the backend have long random keys, which can be checked quickly.
     fn is_guessable(&self, login: &Login) -> bool {
         let username = login.username.as_deref().unwrap_or_default();
         username != BACKEND_USER && ModuleId::parse(username).is_err()
@@ -94,7 +94,7 @@ impl Authenticator {
 }
 
 impl Authenticator {
-    /// A member reads what its role may see; one who runs the server reads the broker's figures too.
+    /// A member reads what its role may see; a member who runs the server also reads the broker's statistics.
     async fn member_grants(&self, backend: &backend::Context, email: &str, password: &str) -> Result<Grants, Refusal> {
         let found = sign_in::mqtt_member(backend, email, password).await.map_err(unavailable)?;
         let MqttMember { member, filters, fingerprint } = found.ok_or(Refusal::BadCredentials)?;
@@ -133,7 +133,7 @@ async fn tool_grants(backend: &backend::Context, slug: &str, password: &str) -> 
     Ok(reader(&Credential::Tool { slug: slug.into(), fingerprint }, filters))
 }
 
-/// What who only reads is granted.
+/// The grants of a client that only reads.
 fn reader(credential: &Credential, filters: impl IntoIterator<Item = String>) -> Grants {
     Grants {
         credential: credential.to_string(),
@@ -145,8 +145,8 @@ fn reader(credential: &Credential, filters: impl IntoIterator<Item = String>) ->
     }
 }
 
-/// A person's or a program's credential as the broker knows it. The password is part of it, by its fingerprint: who signs
-/// in with a new one finds no session of the old one's, and the old one's connections can be told apart.
+/// A person's or a program's credential as the broker knows it. It includes the password's fingerprint: a login with a
+/// new password finds no session of the old one, and connections made with the old password can be recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A program of the operator with this short name.
@@ -168,7 +168,7 @@ impl fmt::Display for Credential {
 }
 
 impl Credential {
-    /// Reads what `Display` wrote; `None` of anybody else's.
+    /// Parses what `Display` wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let words: Vec<&str> = text.split(' ').collect();
         match words[..] {
@@ -185,7 +185,7 @@ impl Credential {
         }
     }
 
-    /// Whether its password is still the one.
+    /// Whether its password is still the current one.
     fn is_good(&self, now: &Fingerprints) -> bool {
         let (now, then) = match self {
             Self::Integrator { slug, fingerprint } => (now.integrators.get(slug), fingerprint),
@@ -196,7 +196,7 @@ impl Credential {
     }
 }
 
-/// The fingerprints that the passwords of some credentials have now.
+/// The current fingerprints of some credentials' passwords.
 async fn fingerprints(backend: &backend::Context, of: &[(Box<str>, Credential)]) -> backend::Result<Fingerprints> {
     let mut owners = PasswordOwners::default();
     for (_, credential) in of {
@@ -209,8 +209,8 @@ async fn fingerprints(backend: &backend::Context, of: &[(Box<str>, Credential)])
     sign_in::fingerprints(backend, owners).await
 }
 
-/// Drops the connections and sessions of integrators, members and tools whose password was changed, and of modules that
-/// were disabled, by whatever process, until it is told to end.
+/// Until shutdown, drops the connections and sessions of integrators, members and tools whose password was changed, and
+/// of modules that were disabled, by any process.
 pub async fn drop_revoked(broker: Broker, backend: backend::Context, closing: CancellationToken) {
     let mut dropped = BTreeSet::new();
     while closing.run_until_cancelled(tokio::time::sleep(REVOCATION_EVERY)).await.is_some() {
@@ -234,7 +234,7 @@ pub async fn broadcast_member_changes(backend: backend::Context, closing: Cancel
     }
 }
 
-/// Drops whose password or role was changed, or who was removed.
+/// Drops those whose password or role was changed, and those that were removed.
 async fn drop_changed(broker: &Broker, backend: &backend::Context) -> backend::Result<()> {
     let parsed = |text: Box<str>| Credential::parse(&text).map(|credential| (text, credential));
     let credentials: Vec<_> = broker.credentials().into_iter().filter_map(parsed).collect();
@@ -249,7 +249,7 @@ async fn drop_changed(broker: &Broker, backend: &backend::Context) -> backend::R
     Ok(())
 }
 
-/// Drops the modules that were disabled since the last look, which had found `dropped`.
+/// Drops the modules that were disabled since the last check. `dropped` are those found then.
 async fn drop_disabled(
     broker: &Broker,
     backend: &backend::Context,

@@ -1,4 +1,4 @@
-//! Settings: `settings.toml` holds each with a comment, its default and an example; a file and the environment change
+//! Settings: `settings.toml` has each with a comment, its default and an example; a file and the environment override
 //! them.
 
 use anyhow::{Context, Result, bail};
@@ -56,7 +56,7 @@ pub struct Settings {
     mqtt_limits: broker::Limits,
 }
 
-/// Limits of the broker that are settings by a name of their own, and not of the table: by their names there and here.
+/// Limits of the broker that have their own setting outside of the table: their names there and here.
 const NAMED_LIMITS: [(&str, &str); 3] = [
     ("connections", "mqtt_connections"),
     ("connections_per_address", "mqtt_connections_per_address"),
@@ -84,13 +84,13 @@ fn address_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<
     text.parse().map(Some).map_err(|_| serde::de::Error::custom(format!("{text:?} is no address like 127.0.0.1:1883")))
 }
 
-/// The environment's settings. One whose default is a text stays a text, also where it looks like a number: a password
-/// of digits must keep its zeros, and must not come up in an error.
+/// The environment's settings. A setting whose default is a text stays a text even if it looks like a number: a
+/// password of digits must keep its zeros, and must not appear in an error.
 struct Environment;
 
 impl Environment {
     fn variables() -> Env {
-        // COINWIRE_CONFIG names the file; it is no setting. Two underscores lead into a table.
+        // COINWIRE_CONFIG names the file and is not a setting. Two underscores separate a table from its key.
         Env::prefixed("COINWIRE_").ignore(&["config"]).split("__")
     }
 }
@@ -127,7 +127,7 @@ impl Provider for Environment {
 }
 
 impl Settings {
-    /// The defaults alone.
+    /// Only the defaults.
     #[cfg(any(feature = "demo", test))]
     pub fn defaults() -> Result<Self> {
         Figment::from(Toml::string(ANNOTATED)).extract().context("the built-in settings are damaged")
@@ -145,7 +145,7 @@ impl Settings {
         let figment = figment.merge(Environment);
         for (limit, name) in NAMED_LIMITS {
             if figment.contains(&format!("{LIMITS_TABLE}.{limit}")) {
-                bail!("{LIMITS_TABLE}.{limit} is a setting by the name of {name}, outside the table: set that");
+                bail!("{LIMITS_TABLE}.{limit} is not in the table: it is the setting {name}, so set that");
             }
         }
         let settings: Self = figment.extract().context("a setting is wrong")?;
@@ -156,7 +156,7 @@ impl Settings {
             );
         }
         if settings.mqtt_listen.is_none() && (settings.mqtt_tls_listen.is_some() || settings.mqtt_ws_listen.is_some()) {
-            bail!("mqtt_tls_listen and mqtt_ws_listen are of the embedded broker, and mqtt_listen is empty");
+            bail!("mqtt_tls_listen and mqtt_ws_listen need the embedded broker, but mqtt_listen is empty");
         }
         settings.proxies()?;
         for (name, value) in [
@@ -174,7 +174,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The proxies that are believed when they tell a visitor's address.
+    /// The proxies that are trusted to give a visitor's address.
     pub fn proxies(&self) -> Result<web::TrustedProxies> {
         let header = self.proxy_header.parse().map_err(|error| anyhow::anyhow!("setting proxy_header: {error}"))?;
         if self.trusted_proxies.is_empty() {
@@ -182,9 +182,7 @@ impl Settings {
             return Ok(nearby.unwrap_or_else(web::TrustedProxies::none));
         }
         if self.trust_proxy_header {
-            bail!(
-                "trusted_proxies says more exactly what trust_proxy_header = true says: leave trust_proxy_header out"
-            );
+            bail!("trusted_proxies replaces trust_proxy_header = true: remove trust_proxy_header");
         }
         web::TrustedProxies::these(&self.trusted_proxies, header)
             .map_err(|error| anyhow::anyhow!("setting trusted_proxies: {error}"))
@@ -200,14 +198,14 @@ impl Settings {
         }
     }
 
-    /// Whether a broker can work within its limits, and the backend and modules with it.
+    /// Checks that a broker can work with its limits, and the backend and modules with the broker.
     fn check_broker_limits(&self) -> Result<()> {
         let limits = self.broker_limits();
         limits.check().map_err(|error| {
             let broker::LimitError { name, value, must } = error;
             anyhow::anyhow!("setting {} is {value}, which cannot work: it must be {must}", setting_of_limit(name))
         })?;
-        // What the backend's client and modules cannot do without, and a topic's longest name.
+        // The minimum for the backend's client and for modules, and a topic's longest name.
         for (limit, value, least) in [
             ("connections", limits.connections, 2),
             ("subscriptions", limits.subscriptions, 3),
@@ -269,7 +267,7 @@ mod tests {
     fn the_printed_limits_of_the_broker_are_its_own_and_complete() {
         let settings = Settings::defaults().unwrap();
         assert_eq!(settings.broker_limits(), broker::Limits::default());
-        // Who does not know a name is told all there are.
+        // The error for an unknown name lists all names.
         let unknown = Figment::from(Toml::string("nothing = 1")).extract::<broker::Limits>().unwrap_err();
         let Kind::UnknownField(_, limits) = unknown.kind else { panic!("{unknown}") };
         let printed = Figment::from(Toml::string(ANNOTATED));

@@ -1,4 +1,4 @@
-//! What the pages see of the embedded broker, and do with it.
+//! The pages' access to the embedded broker.
 
 use crate::authenticator::{BACKEND_USER, Credential};
 use broker::{Broker, ConnectionInfo};

@@ -1,13 +1,13 @@
-//! How many files and sockets this process may have open at once, and whose they are. If they run out, pages and
-//! database queries fail. So what strangers can hold open is limited to a share.
+//! How many files and sockets this process may have open at once, and how they are shared. If they run out, pages and
+//! database queries fail. So clients from outside may use only a share of them.
 
 use crate::config::Settings;
 use anyhow::{Context, Result};
 
-/// Kept for the store and calls to providers.
+/// Reserved for the store and for calls to providers.
 const OTHERS: u64 = 256;
 
-/// Raises the limit as far as the system lets this process, and gives it.
+/// Raises the limit as far as the system allows, and returns it.
 pub fn raise_limit() -> Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")
 }
@@ -34,25 +34,26 @@ pub fn within(limit: u64, settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     settings.mqtt_connections = settings.mqtt_connections.min(shares.mqtt_connections);
     settings.http_connections = shares.http_connections;
-    // However few there are, no single address has them all.
+    // However few there are, no single address may use them all.
     let half = shares.http_connections.div_ceil(2);
     settings.http_connections_per_address = settings.http_connections_per_address.min(half);
     settings.live_streams = shares.live_streams;
     settings
 }
 
-/// What strangers can hold open.
+/// What clients from outside can hold open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shares {
     mqtt_connections: usize,
-    /// Those of live pages are among them.
+    /// Includes those of live pages.
     http_connections: u32,
     live_streams: u32,
 }
 
 impl Shares {
-    /// As they are, if there is room for all. Otherwise HTTP, whose connections come and go, is left a quarter of what there
-    /// is for both, or what MQTT does not need of it. Of HTTP's, live pages, which do without, leave a quarter to others.
+    /// Unchanged, if there is room for all. Otherwise HTTP, whose connections are short, gets a quarter of what there
+    /// is for both, or what MQTT does not need. Live pages, which also work without a stream, leave a quarter of HTTP's
+    /// share to others.
     fn within(self, limit: u64) -> Self {
         let for_both = limit - OTHERS.min(limit / 8);
         let wanted = u64::try_from(self.mqtt_connections).unwrap_or(u64::MAX);
@@ -88,7 +89,7 @@ mod tests {
     fn limits_that_do_not_fit_are_shared_and_leave_room_for_others() {
         assert_eq!(shares(1_024, 19_000, 12_000, 9_000), (672, 224, 168));
         assert_eq!(shares(20_000, 19_000, 12_000, 9_000), (14_808, 4_936, 3_702));
-        // What one does not need, the other has.
+        // What one does not need, the other gets.
         assert_eq!(shares(20_000, 1_000, 30_000, 10_000), (1_000, 18_744, 10_000));
         assert_eq!(shares(20_000, 19_000, 100, 10_000), (19_000, 100, 75));
         assert_eq!(shares(20_000, 0, 100, 50), (0, 100, 50));

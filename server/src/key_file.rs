@@ -1,5 +1,5 @@
-//! The file with the key that opens what is stored encrypted: made once, at the first start, and never again for the same
-//! database.
+//! The file with the key that decrypts stored secrets. It is made once, at the first start, and never again for the
+//! same database.
 
 use crate::config::{Settings, write_private};
 use anyhow::{Context, Result, bail};
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Reads the key; none if the file is not there.
+/// Reads the key; `None` if the file does not exist.
 fn read(path: &Path) -> Result<Option<[u8; 32]>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -52,7 +52,7 @@ pub async fn check(settings: &Settings, db: &Db) -> Result<()> {
     }
 }
 
-/// Makes a key. The file is there whole or not at all, and never takes the place of another's.
+/// Makes a key. The file appears completely or not at all, and never replaces an existing one.
 fn make(path: &Path) -> Result<()> {
     let mut key = [0; 32];
     aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the operating system gives no randomness"))?;
@@ -61,9 +61,9 @@ fn make(path: &Path) -> Result<()> {
     let part = PathBuf::from(part);
     write_private(&part, hex::encode(key).as_bytes())?;
     let linked = match fs::hard_link(&part, path) {
-        // Another process was first: its key counts.
+        // Another process was first: its key is used.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        // A file system without links.
+        // A file system without hard links.
         Err(_) => fs::rename(&part, path),
         linked => linked,
     };
@@ -73,7 +73,7 @@ fn make(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that the folder knows the file after a power cut.
+/// Makes sure that the file is in its folder after a power cut.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     fs::File::open(folder)?.sync_all()

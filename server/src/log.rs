@@ -1,8 +1,8 @@
 //! The log, on standard error.
 //!
-//! It never holds up what it tells of: lines go into a bounded queue, and one thread writes them. Where nobody reads, lines
-//! are dropped and counted; once there is a reader again, one line tells how many are missing. And no single call site
-//! can flood it with lines that strangers provoke (`rate_limit.rs`).
+//! It never delays the program: lines go into a bounded queue, and one thread writes them. If nobody reads them, lines
+//! are dropped and counted; once there is a reader again, one line says how many are missing. And no single call site
+//! can flood the log with lines that clients provoke (`rate_limit.rs`).
 
 mod rate_limit;
 
@@ -20,11 +20,11 @@ use std::{
 };
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Lines that wait for whoever reads them.
+/// How many lines may wait to be read.
 const QUEUE_LINES: usize = 2048;
 /// The longest line; the rest is cut off.
 const LINE_BYTES: usize = 8 * 1024;
-/// How often it is told what was left out.
+/// How often omitted lines are reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the last lines to be read.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
@@ -32,16 +32,16 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// The queue, once the log has begun.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// Begins the log, of what passes the filter. To be called once.
+/// Starts the log of what passes the filter. To be called once.
 pub fn begin(filter: &str) -> Result<()> {
-    let filter =
-        EnvFilter::try_new(filter).with_context(|| format!("setting log: {filter:?} is no filter like info"))?;
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("setting log: {filter:?} is not a filter such as \"info\""))?;
     let rate_limiter = Arc::new(LogRateLimiter::default());
     let queue = Queue::start(io::stderr(), rate_limiter.clone()).context("cannot start the log's thread")?;
     let queue = QUEUE.get_or_init(|| queue).clone();
     let lines = tracing_subscriber::fmt::layer().with_writer(queue);
     tracing_subscriber::registry().with(filter).with(rate_limit::Limit(rate_limiter)).with(lines).try_init()?;
-    // Else a panic in a task would write to standard error by itself, and wait there for whoever does not read.
+    // Otherwise a panic in a task would write to standard error directly, and block there if nobody reads.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panicked: {}", panic.payload_as_str().unwrap_or("without a text"));
@@ -49,7 +49,7 @@ pub fn begin(filter: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says why the process ends, and lets the last lines out; whoever does not read them does not keep the process.
+/// Logs why the process ends, and writes the last lines; does not wait for long if nobody reads them.
 pub fn end(failure: Option<&anyhow::Error>) {
     let last = failure.map(|failure| format!("Error: {failure:?}\n")).unwrap_or_default();
     let queue = match QUEUE.get() {
@@ -64,7 +64,7 @@ pub fn end(failure: Option<&anyhow::Error>) {
 
 enum Entry {
     Line(Vec<u8>),
-    /// All before it is written; whoever holds the sender is told by its end.
+    /// Everything before it is written; the holder of the receiver notices that the sender is dropped.
     Flush(SyncSender<()>),
 }
 
@@ -84,7 +84,7 @@ impl Queue {
         Ok(Self { lines, dropped })
     }
 
-    /// Hands a line on, or counts it where there is no room.
+    /// Queues a line, or counts it if there is no room.
     fn push(&self, line: Vec<u8>) {
         if let Err(TrySendError::Full(_)) = self.lines.try_send(Entry::Line(line)) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Queue {
         }
     }
 
-    /// A last line, and all before it, within so long.
+    /// Writes a last line and all before it, within the given time.
     fn finish(&self, last: Vec<u8>, within: Duration) {
         let until = Instant::now() + within;
         let (flushed, told) = sync_channel(0);
@@ -122,7 +122,7 @@ impl<W: Write> Writing<W> {
         let mut told_at = Instant::now();
         loop {
             let entry = self.waiting.try_recv().or_else(|_| {
-                // All that found room is written: here the gap begins.
+                // Everything that found room is written; the gap begins here.
                 self.report_dropped();
                 self.waiting.recv_timeout(REPORT_INTERVAL.saturating_sub(told_at.elapsed()))
             });
@@ -167,7 +167,7 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
-/// A line being written; it is handed on when dropped.
+/// A line being written; it is queued when dropped.
 struct Line<'a> {
     queue: &'a Queue,
     bytes: Vec<u8>,
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use std::sync::{Mutex, mpsc};
 
-    /// An output that takes something only when it is let.
+    /// An output that accepts data only when it is allowed to.
     struct Gate {
         let_through: mpsc::Receiver<()>,
         seen: Arc<Mutex<String>>,

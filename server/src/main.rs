@@ -42,10 +42,10 @@ struct Cli {
 enum Command {
     /// Serve payments: broker, backend and web in one process.
     Serve(ConfigFile),
-    /// Show it all on this machine: virtual modules and machines, and a payment provider with play money.
+    /// Run a demo on this computer: virtual modules and machines, and a payment provider with play money.
     #[cfg(feature = "demo")]
     Demo(demo::Options),
-    /// What a program without the demo knows of it: that it is somewhere else.
+    /// Without the feature `demo`: only says where to find the demo.
     #[cfg(not(feature = "demo"))]
     #[command(hide = true, disable_help_flag = true)]
     Demo {
@@ -54,7 +54,7 @@ enum Command {
     },
     /// Bring the database's tables up to date, and end.
     Migrate(ConfigFile),
-    /// Print every setting with what it means and its default.
+    /// Print every setting with its meaning and its default.
     Config,
     /// Operators, the businesses that own machines: add, list, set, takings.
     Operator(StoreCommand<admin::Operator>),

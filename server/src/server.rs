@@ -52,7 +52,8 @@ pub struct ServerBuilder {
 impl ServerBuilder {
     /// Takes the HTTP address and starts collecting metrics. To be called once in a process.
     pub async fn bind(http: SocketAddr) -> Result<Self> {
-        let bound = web::bind(http).await.context("set another http_listen (or --http), or stop what has it")?;
+        let bound =
+            web::bind(http).await.context("set another http_listen (or --http), or stop the program that uses it")?;
         let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
         Ok(Self { bound, metrics })
     }
@@ -76,7 +77,7 @@ pub async fn open_store(settings: &Settings) -> Result<Db> {
             wal = wal.display(),
         );
     }
-    db.migrate().await.context("cannot bring the tables up to date")?;
+    db.migrate().await.context("cannot migrate the tables")?;
     Ok(db)
 }
 
@@ -159,7 +160,8 @@ impl Server {
         let text = metrics_text(builder.metrics);
         let metrics = match settings.metrics_listen {
             Some(address) => {
-                let bound = web::bind(address).await.context("set another metrics_listen, or stop what has it")?;
+                let bound =
+                    web::bind(address).await.context("set another metrics_listen, or stop the program that uses it")?;
                 Some(web::serve_metrics(bound, text.clone(), closing.clone()))
             }
             None => None,
@@ -175,7 +177,7 @@ impl Server {
         self.closing.cancel();
         for web in self.metrics.into_iter().chain([self.web]) {
             if let Err(error) = web.done.await {
-                tracing::warn!(%error, "the web ended badly");
+                tracing::warn!(%error, "the web server ended with an error");
             }
         }
         for task in self.tasks {
@@ -263,14 +265,14 @@ fn own_bus(address: SocketAddr, password: String) -> MqttConfig {
 }
 
 fn external_bus(settings: &Settings) -> Result<MqttConfig> {
-    let url = url::Url::parse(&settings.broker_url).context("broker_url is no address like mqtt://host:1883")?;
+    let url = url::Url::parse(&settings.broker_url).context("broker_url is not an address such as mqtt://host:1883")?;
     let tls = match url.scheme() {
         "mqtt" => false,
         "mqtts" => true,
         other => bail!("broker_url must begin with mqtt:// or mqtts://, not {other}://"),
     };
     Ok(MqttConfig {
-        host: url.host_str().context("broker_url names no host")?.to_owned(),
+        host: url.host_str().context("broker_url has no host")?.to_owned(),
         port: url.port().unwrap_or(if tls { 8883 } else { 1883 }),
         client_id: format!("{BACKEND_USER}-{}", random_text(&SystemRandom, 8)),
         username: settings.broker_username.clone(),

@@ -1,4 +1,4 @@
-//! The server's disk: it fills up, fails and is locked by others; and when the server goes down, its power may go with it.
+//! The server's disk: it fills up, fails and is locked by others; and when the server stops, power may be lost too.
 
 use crate::{
     chance::Chance,
@@ -50,7 +50,7 @@ impl World {
         for _ in 0..self.fault_rates.store_faults {
             let fault = chance.pick(&[Fault::Full, Fault::WriteError, Fault::SyncError, Fault::Locked]);
             let times = chance.pick(&[1, 2, 5, u64::MAX]);
-            // How often a lock is asked for depends on real time: it is held until the disk is mended.
+            // How often a lock is tried depends on real time, so it is held until the disk is repaired.
             let times = if fault == Fault::Locked { u64::MAX } else { times };
             let (skip, for_us) = (chance.between(0..=40), chance.between(100_000..=60_000_000));
             self.plan(chance.between(0..=busy_us), Event::DiskFails { fault, skip, times, for_us });
@@ -92,7 +92,7 @@ impl World {
         Ok(())
     }
 
-    /// What the backend did, or nothing if its store fails and it said so.
+    /// The backend's result, or `None` if its store fails and it reported that.
     pub fn unless_disk_fails<T>(&mut self, outcome: backend::Result<T>) -> Checked<Option<T>> {
         match outcome {
             Ok(value) => Ok(Some(value)),
@@ -105,12 +105,12 @@ impl World {
         }
     }
 
-    /// Whether a callback was not answered for, because the store fails.
+    /// Whether a callback was refused because the store fails.
     pub fn callback_not_stored(&self, outcome: &Result<(), CallbackFailure>) -> bool {
         self.disk.is_failing && matches!(outcome, Err(CallbackFailure::Internal(Error::Store(_))))
     }
 
-    /// Whether an order was not answered for, because the store fails.
+    /// Whether an order was refused because the store fails.
     pub fn order_not_stored(&self, outcome: &Result<Checkout, Error>) -> bool {
         self.disk.is_failing && matches!(outcome, Err(Error::Store(_)))
     }

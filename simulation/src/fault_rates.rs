@@ -29,9 +29,9 @@ pub struct FaultRates {
     pub timer_jumps: u64,
     /// Times that the operator locks each module for a while.
     pub locks: u64,
-    /// A module's crystal is off by so much at most, in parts per million.
+    /// The largest error of a module's crystal, in parts per million.
     pub drift_max_ppm: i64,
-    /// A call to the provider fails or answers oddly.
+    /// A call to the provider fails or gets a wrong answer.
     pub provider: u32,
     /// A callback is lost, late or repeated.
     pub callback: u32,
@@ -39,7 +39,7 @@ pub struct FaultRates {
     pub slow: u32,
     /// A call to the provider is never answered.
     pub silent: u32,
-    /// Times in which the provider answers one merchant account nothing at all.
+    /// Times in which the provider does not answer one merchant account at all.
     pub outages: u64,
     /// Steps of the server's wall clock, of seconds to days.
     pub clock_steps: u64,
@@ -52,7 +52,7 @@ pub struct FaultRates {
 }
 
 impl FaultRates {
-    /// The weather of a seed.
+    /// The fault rates of a seed.
     pub fn of(chance: &mut Chance) -> Self {
         let often = [0, 0, 2, 10, 30];
         Self {

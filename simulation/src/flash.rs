@@ -84,7 +84,7 @@ impl Flash {
         (chip.cut, chip.cut_after) = (false, None);
     }
 
-    /// Whether the firmware did what a real chip does not bear.
+    /// Whether the firmware did something that a real chip does not allow.
     pub fn was_misused(&self) -> bool {
         self.0.borrow().misused
     }

@@ -1,8 +1,8 @@
-//! The proof by simulation: the real backend and the real module logic in one process, on a simulated clock, network,
-//! flash and payment provider, all of it decided by a seed. Checkers hold the product's promises after every step and
-//! at rest. A seed that fails replays exactly.
+//! The simulation: the real backend and the real module logic in one process, on a simulated clock, network, flash and
+//! payment provider, all decided by a seed. Checkers verify the product's promises after every step and at rest. A
+//! failing seed can be replayed exactly.
 //!
-//! What it is not: a test of sockets, of the broker or of a database server; those have their own.
+//! It does not test sockets, the broker or a database server; those have their own tests.
 //!
 //! Enter at [`run`]. A run has three parts: busy (payers, coins, faults), healed (no more faults; everything must come
 //! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `world` is the one driver; it does one thing
@@ -39,11 +39,11 @@ pub use world::{REST_WITHIN_MS, Violation};
 /// A fault of the simulation itself, built in on purpose: it proves that the checkers can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Modules give each credit twice.
+    /// Modules give every credit twice.
     CreditsTwice,
     /// Machines miss the first pulse of each credit.
     PulsesLost,
-    /// Coins fall twice for the module, and once for the box.
+    /// Coins count twice for the module, and once for the box.
     CoinsTwice,
     /// The provider takes money and does not record it.
     ForgetsPayments,
@@ -76,7 +76,7 @@ impl Default for Options {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// The seed.

@@ -1,5 +1,5 @@
-//! A module with all that physics adds: a chip of flash, a crystal, a power supply, a coin acceptor before it and a
-//! machine behind it that counts pulses. The module's logic is the real one.
+//! A module with its physical surroundings: a flash chip, a crystal, a power supply, a coin acceptor in front of it and
+//! a machine behind it that counts pulses. The module's logic is the real one.
 
 use crate::{chance::Chance, flash::Flash};
 use backend::modules::ModuleSettings;
@@ -11,7 +11,7 @@ use module_firmware::{
 use protocol::limits::CREDIT_WINDOW;
 use std::ops::RangeInclusive;
 
-/// Polls at one moment, beyond which a module is taken to spin.
+/// Most polls at one moment; beyond that the module counts as spinning.
 const POLLS_MAX: u32 = 10_000;
 /// A coin counted within a credit pulse may not be in flash when power goes: one for each cut. So may those that were
 /// counted since flash was last at rest.
@@ -119,7 +119,7 @@ pub struct Machine {
     pub coin_busy_until_us: u64,
     /// What the operator last ordered of its lock.
     pub lock_ordered: bool,
-    /// The server was put back to before it, perhaps: the module's own lock is what counts.
+    /// The server's store may have been restored to a time before it; then the module's own lock counts.
     pub lock_forgotten: bool,
     /// What the operator last ordered of its settings.
     pub settings_ordered: Option<ModuleSettings>,
@@ -191,7 +191,7 @@ impl Machine {
         u64::try_from(us).ok()?.checked_add(self.booted_us + 1)
     }
 
-    /// Gives it power. An error if it woke up with another coin total than it may have.
+    /// Gives it power. An error if it starts with a coin total that it cannot have.
     pub async fn boot(&mut self, now_us: u64) -> Result<(), String> {
         self.powered += 1;
         (self.booted_us, self.ahead_us) = (now_us, 0);
@@ -199,7 +199,7 @@ impl Machine {
             Store::new(self.flash.clone()).map_err(|error| format!("the module refuses its flash: {error}"))?;
         let module = Module::boot(&mut store, &self.identity, !self.coin_active, 0).await;
         if self.flash.is_cut() {
-            // Power went while it started: it has not come to life.
+            // Power was lost while it started.
             return Ok(());
         }
         let total = module.totals().coin_pulses;
@@ -214,7 +214,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Takes its power. A pulse that is being given is counted by the machine, or not.
+    /// Cuts its power. The machine may or may not count a pulse that is being given.
     pub fn cut(&mut self, chance: &mut Chance) {
         let half_pulse = self.outputs.credit && chance.percent(50);
         if let Some(train) = self.train.take().and_then(|index| self.pulse_trains.get_mut(index)) {
@@ -387,7 +387,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether the module has the acceptor give coins back, as the acceptor heeds it.
+    /// Whether the module makes the acceptor return coins, if the acceptor obeys.
     pub fn is_inhibited(&self) -> bool {
         self.outputs.inhibit
     }

@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// A command arrives where a connection is; whichever connection it was sent to.
+    /// A command arrives if there is a connection, even another one than it was sent to.
     pub async fn module_hears(&mut self, machine: usize, payload: &[u8]) -> Checked {
         let now_us = self.time.now_us();
         let uptime_us = self.machines[machine].uptime_us(now_us);
@@ -68,7 +68,7 @@ impl World {
         self.poll(machine).await
     }
 
-    /// Polls a module, and puts on its way what it says.
+    /// Polls a module, and sends its messages.
     pub async fn poll(&mut self, machine: usize) -> Checked {
         let now_us = self.time.now_us();
         let polled = self.machines[machine].poll(now_us).await?;
@@ -105,7 +105,7 @@ impl World {
         if self.net.percent(self.fault_rates.link_break) {
             let after_us = self.net.between(0..=5_000_000);
             self.plan_in(after_us, Event::LinkBreaks { machine, link });
-            // Did the broker have it? The module will not know.
+            // The module cannot know whether the broker got it.
             if self.net.percent(50) {
                 return;
             }
@@ -164,7 +164,7 @@ impl World {
         self.plan_in(after_us, Event::Reconnect { machine, powered });
     }
 
-    /// The broker will find that a module is gone.
+    /// The broker will notice that a module is gone.
     pub fn miss(&mut self, machine: usize) {
         let Some((link, _)) = self.machines[machine].will else { return };
         let after_us = self.net.between(0..=MISSED_MAX_US);
@@ -191,7 +191,7 @@ impl World {
         if at.powered != powered || at.link != Link::Down || at.module.is_none() {
             return Ok(());
         }
-        // Whoever connects takes the place of an older connection, which is missed by that.
+        // A new connection replaces an older one, and the broker thereby notices that the older one is gone.
         if let Some((link, _)) = self.machines[machine].will {
             self.missed(machine, link);
         }

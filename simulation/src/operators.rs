@@ -1,4 +1,5 @@
-//! Operators: at any time they choose other settings for a module, restart it, have it blink, or ask it how it is.
+//! Operators: at any time they choose other settings for a module, restart it, make it blink, or ask for its
+//! diagnostics.
 
 use crate::{
     chance::Chance,

@@ -55,7 +55,7 @@ pub(crate) const CLOCK_STEPS_MS: [i64; 14] = [
 ];
 /// Waits before an unanswered callback is made again, in seconds; then the provider gives up.
 const CALLBACK_RETRIES_S: [u64; 7] = [15, 15, 30, 180, 600, 1200, 1800];
-/// A late callback comes so long after the fact at most, in microseconds.
+/// The longest time after the fact at which a late callback comes, in microseconds.
 const CALLBACK_LATE_MAX_US: u64 = 400_000_000;
 
 /// The bus: keeps what is published until the driver takes it.
@@ -90,7 +90,7 @@ pub(crate) struct Server {
     next_call: usize,
 }
 
-/// The product's own rules, but for statements: the provider's days are short here.
+/// The product's own rules, except for statements, because the provider's days are short here.
 pub(crate) fn rules() -> Rules {
     Rules {
         statement_first_ms: 20_000,
@@ -124,7 +124,7 @@ impl Server {
         }
     }
 
-    /// Starts a backend over the store: it knows nothing but what is stored.
+    /// Starts a backend over the store: it knows only what is stored.
     pub fn start(&mut self) -> backend::Context {
         let backend = backend::Context::new(Parts {
             db: self.db.clone(),
@@ -177,7 +177,7 @@ impl Server {
     }
 }
 
-/// What a call came to.
+/// The result of a call.
 pub(crate) enum Ended {
     /// A consumer's order.
     Order { consumer: usize, outcome: Result<Checkout, Error> },
@@ -185,7 +185,7 @@ pub(crate) enum Ended {
     Work,
 }
 
-/// How far a call came.
+/// The state of a call.
 pub(crate) enum Step {
     /// It is over.
     Done(Ended),
@@ -208,7 +208,7 @@ impl Call {
         }))
     }
 
-    /// Goes on until the call is over or waits for simulated time. What it waits for otherwise is the store alone.
+    /// Continues until the call is over or waits for simulated time. The only other thing it waits for is the store.
     pub async fn run(&mut self, time: &Time) -> Step {
         poll_fn(|context| {
             let polled = self.0.as_mut().poll(context);
@@ -246,8 +246,8 @@ impl World {
         self.go_on(call).await
     }
 
-    /// Plans when the server looks for due work next: at its next tick after something is due, and now and then if that is
-    /// far off.
+    /// Plans when the server looks for due work next: at its next tick after something is due, and from time to time if
+    /// that is a long time away.
     pub fn plan_due(&mut self, due_ms: Option<i64>) {
         let now_us = self.time.now_us();
         let tick_us = Rules::default().tick_ms * 1000;
@@ -281,7 +281,7 @@ impl World {
         Ok(())
     }
 
-    /// The server is killed: whatever it was waiting for is lost, and what is sent to it meanwhile.
+    /// The server is killed: everything it was waiting for is lost, and what is sent to it while it is down.
     pub async fn server_down(&mut self) -> Checked {
         if self.faults_stopped_us.is_some() || self.server.backend.is_none() {
             return Ok(());

@@ -68,7 +68,7 @@ impl Time {
     }
 }
 
-/// Waits for simulated time. Wakes nobody: the driver polls whatever is parked when its time has come.
+/// Waits for simulated time. It wakes nobody: the driver polls parked calls when their time has come.
 pub struct Sleep {
     time: Arc<Time>,
     number: u64,

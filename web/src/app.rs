@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// The whole site as an endpoint. Live streams end when `shutdown` is cancelled.
 ///
 /// # Errors
-/// If the public address is none, or the embedded templates are damaged.
+/// If the public address is invalid, or the embedded templates are damaged.
 pub fn app(
     mut config: WebConfig,
     backend: backend::Context,

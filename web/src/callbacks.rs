@@ -1,5 +1,5 @@
-//! What payment providers send. Proven and stored by the backend, which also says how the provider wants it answered; here
-//! it is only received.
+//! Callbacks from payment providers. They are only received here; the backend verifies and stores them, and says how
+//! the provider wants them to be answered.
 
 use crate::{failure::chain, page::Page};
 use backend::{
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The longest callback. Real ones have about 1 KiB.
 const CALLBACK_BYTES: usize = 64 * 1024;
-/// The longest time one may take to come in: the provider itself gives up after 5 s.
+/// The longest time that receiving one may take: the provider itself gives up after 5 s.
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `POST /callbacks/{provider}/{account}`
@@ -28,7 +28,7 @@ pub(crate) async fn take(
         Ok(Err(_)) => return refusal(StatusCode::BAD_REQUEST, "body broke off"),
         Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "body too slow"),
     };
-    // A header that is no text cannot be one of the provider's.
+    // A header that is not text cannot come from the provider.
     let headers: Vec<(String, String)> = request
         .headers()
         .iter()
@@ -59,7 +59,7 @@ pub(crate) async fn take(
     response(answer)
 }
 
-/// A refusal before it is known whose callback it is.
+/// A refusal before the account is known.
 fn refusal(status: StatusCode, message: &str) -> Response {
     response(CallbackAnswer::failure(status.as_u16(), message))
 }

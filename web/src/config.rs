@@ -1,4 +1,4 @@
-//! What the web is told by whoever starts it.
+//! The web's configuration, given by the program that starts it.
 
 #[cfg(feature = "demo")]
 use crate::demo::DemoPanel;
@@ -7,24 +7,24 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use std::{fmt, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-/// Gives the metrics as Prometheus text.
+/// Returns the metrics as Prometheus text.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// How the web behaves.
 #[derive(Clone)]
 pub struct WebConfig {
-    /// Where people reach it, `https://pay.example.com`, without a slash at the end. Printed as QR codes; with `https`
-    /// browsers are told to stay with it.
+    /// Its public URL, such as `https://pay.example.com`, without a slash at the end. It is printed in QR codes; with
+    /// `https`, browsers are told to use only https.
     pub public_url: String,
-    /// The proxies that are believed when they tell a visitor's address.
+    /// The proxies that are trusted to give a visitor's address.
     pub proxies: TrustedProxies,
     /// Whether cookies are sent over https only.
     pub secure_cookies: bool,
     /// Signs the tokens in forms. Random, and the same for all servers behind a load balancer.
     pub csrf_key: [u8; 32],
-    /// How much may be asked, and held open.
+    /// Limits for requests, connections and streams.
     pub limits: Limits,
-    /// The MQTT broker in this process, if there is one: `/operator/connections` and `/mqtt` are there with it.
+    /// The MQTT broker in this process, if there is one; only then are there `/operator/connections` and `/mqtt`.
     pub mqtt: Option<Arc<dyn EmbeddedBroker>>,
     /// E-mail addresses of members who run this server: they see and end everybody's connections.
     pub admins: Vec<String>,
@@ -50,7 +50,7 @@ impl fmt::Debug for WebConfig {
 }
 
 impl WebConfig {
-    /// Where the sandbox's pages are, in a demo: its script stands for the app that shows our page.
+    /// In a demo, the URL of the sandbox's pages; its script plays the app that shows our page.
     pub(crate) fn sandbox_url(&self) -> Option<&str> {
         #[cfg(feature = "demo")]
         return self.demo.as_ref().map(|demo| demo.sandbox_url.as_str());
@@ -59,7 +59,7 @@ impl WebConfig {
     }
 }
 
-/// A demo's panel: without the feature `demo` there is none.
+/// A demo's panel; does not exist without the feature `demo`.
 #[cfg(not(feature = "demo"))]
 #[derive(Clone)]
 pub enum DemoPanel {}
@@ -69,13 +69,13 @@ pub type Messages = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 /// Where binary messages of a WebSocket go out.
 pub type Replies = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
 
-/// The MQTT broker in this process: who is connected, and who comes by WebSocket.
+/// The MQTT broker in this process: its connections, and new clients over WebSocket.
 pub trait EmbeddedBroker: Send + Sync {
-    /// Whether messages pass: what routes them inside the broker answers.
+    /// Whether messages pass through the broker: its core answers.
     fn healthy(&self) -> bool;
     /// The live connections, in no order.
     fn connections(&self) -> Vec<MqttConnection>;
-    /// Tells a client to go; false if there is no such connection.
+    /// Ends a connection; false if there is no such connection.
     fn end_connection(&self, number: u64) -> bool;
     /// The subprotocol agreed on with a client, by the values of its `Sec-WebSocket-Protocol` headers; without one it is
     /// refused.
@@ -91,7 +91,7 @@ pub trait EmbeddedBroker: Send + Sync {
 pub struct MqttConnection {
     /// Unique for the life of the process.
     pub number: u64,
-    /// Who it is.
+    /// Whose login it uses.
     pub party: MqttParty,
     /// The client identifier in use.
     pub client_id: String,
@@ -122,9 +122,10 @@ pub enum MqttParty {
     Backend,
 }
 
-/// How much may be asked, and held open. A rate of 0 means no limit. Rates are a minute's, and a minute's worth may come at once.
+/// Limits for requests, connections and streams. A rate of 0 means no limit. Rates are per minute, and a whole minute's
+/// number may come at once.
 ///
-/// Phones share addresses behind their carrier, so what consumers may do is generous.
+/// Phones share addresses behind their carrier, so the limits for consumers are high.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Scan and sale pages from one address.
@@ -133,12 +134,12 @@ pub struct Limits {
     pub orders_per_minute: u32,
     /// Attempts to sign in from one address.
     pub sign_ins_per_minute: u32,
-    /// Attempts of a member at an address where the member got in lately; and failures with one e-mail address from
-    /// wherever, beyond which each is answered late.
+    /// Attempts of a member at an address from which the member signed in lately; and failures with one e-mail address
+    /// from any address, beyond which each is answered late.
     pub sign_ins_per_email_per_minute: u32,
     /// Connections by HTTP at once.
     pub connections: u32,
-    /// Connections by HTTP at once from one address that is no trusted proxy's.
+    /// Connections by HTTP at once from one address that is not a trusted proxy's.
     pub connections_per_address: u32,
     /// Live streams at once, of all pages together.
     pub live_streams: u32,

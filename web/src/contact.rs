@@ -1,9 +1,9 @@
-//! Whom a payer turns to, as a link where it is one.
+//! The contact for payers, as a link if possible.
 
-/// The fewest digits of something that is called.
+/// The fewest digits of a phone number.
 const PHONE_DIGITS_MIN: usize = 5;
 
-/// The link behind a contact: `tel:` for a phone number, `mailto:` for an e-mail address, none for other words.
+/// The link for a contact: `tel:` for a phone number, `mailto:` for an e-mail address, `None` for other words.
 pub(crate) fn href(contact: &str) -> Option<String> {
     let is_phone = contact.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | ' ' | '(' | ')'));
     let number: String = contact.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();

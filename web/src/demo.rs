@@ -21,7 +21,7 @@ pub struct DemoPanel {
     pub integrator_password: String,
     /// The integrator's topic filter.
     pub integrator_topics: String,
-    /// Where the sandbox's pages are.
+    /// The URL of the sandbox's pages.
     pub sandbox_url: String,
 }
 
@@ -38,14 +38,14 @@ pub struct DemoModule {
     pub on: bool,
     /// Pulses the virtual machine has counted, coins and credits together.
     pub pulses: u64,
-    /// How far it is with what it is taught, or how that ended.
+    /// The state of its learning, or how that ended.
     pub learning_result: Option<DemoLearning>,
 }
 
 /// A module that learns its coin line, taught from the panel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DemoLearning {
-    /// As the module says it: `quiet`, `sampling`, `confirming`, `stored`, `failed`.
+    /// As the module reports it: `quiet`, `sampling`, `confirming`, `stored`, `failed`.
     pub stage: &'static str,
     /// Whether it is over.
     pub ended: bool,
@@ -55,7 +55,7 @@ pub struct DemoLearning {
     pub coins_asked: u8,
 }
 
-/// The demo's virtual modules: what they are, and hands to move them.
+/// The demo's virtual modules: their state, and ways to control them.
 #[async_trait]
 pub trait DemoControl: Send + Sync {
     /// All modules that this process runs or could run.
@@ -64,9 +64,9 @@ pub trait DemoControl: Send + Sync {
     async fn stop(&self, id: &str);
     /// Switches a module on. Nothing happens if it is on.
     async fn start(&self, id: &str);
-    /// Drops a coin into its machine.
+    /// Inserts a coin into its machine.
     async fn coin(&self, id: &str);
-    /// Begins to play the person at its machine while it learns, which has it learn if it does not; does not wait for the
-    /// end. Nothing happens if that is going on, or if the module is off.
+    /// Plays the person at its machine while the module learns, and starts learning first if necessary. Does not wait
+    /// for the end. Nothing happens if this is already running, or if the module is off.
     async fn teach(&self, id: &str);
 }

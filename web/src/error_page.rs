@@ -1,4 +1,4 @@
-//! Errors as pages: what happened, in the reader's language, and where to go on.
+//! Errors as pages: what happened, in the reader's language, and how to continue.
 
 use crate::{
     failure::{ErrorWords, Failure, chain},
@@ -14,7 +14,7 @@ use poem::{
 };
 use tera::Context;
 
-/// What must be known of a request to answer for its failure.
+/// What must be known about a request to answer its failure.
 pub(crate) struct Asked {
     is_get: bool,
     path: String,
@@ -31,7 +31,7 @@ impl Asked {
     }
 }
 
-/// The answer to what a handler, a guard or poem refused.
+/// The answer to an error of a handler, a guard or poem.
 pub(crate) async fn from_error(page: &Page, asked: &Asked, error: poem::Error) -> Response {
     if error.is_from_response() {
         return error.into_response();
@@ -43,7 +43,7 @@ pub(crate) async fn from_error(page: &Page, asked: &Asked, error: poem::Error) -
     } else {
         tracing::debug!(status = words.status.as_u16(), %cause, "a request was refused");
     }
-    // A form's address, opened anew: a tab that came back, or a reload.
+    // A form's address opened by GET: a restored tab, or a reload.
     if words.status == StatusCode::METHOD_NOT_ALLOWED
         && asked.is_get
         && let Some(form_page) = page_of(&asked.path)
@@ -67,7 +67,7 @@ async fn answer(page: &Page, asked: &Asked, words: &ErrorWords) -> Response {
         ErrorOrigin { here: &page.look.here, is_get: asked.is_get, status: words.status, is_member: member.is_some() };
     let mut context = context(words, &place);
     let template = match &member {
-        // Consumers' pages stay theirs, whoever looks at them.
+        // Consumer pages stay consumer pages, even if a member opens them.
         Some(member) if area != Area::Consumer => {
             context.extend(member_context(member));
             context.insert("tab", "");
@@ -96,8 +96,8 @@ pub(crate) fn context(words: &ErrorWords, place: &ErrorOrigin<'_>) -> Context {
     context
 }
 
-/// The member who asks: known from the way through, or looked up where the request did not come that far. If the store is
-/// what fails, it is not asked again.
+/// The member who asks: known already, or looked up if the request failed before that. If the store itself failed, it
+/// is not asked again.
 async fn requesting_member(page: &Page, asked: &Asked, status: StatusCode) -> Option<Member> {
     if let Some(member) = page.signed.get() {
         return Some(member.clone());

@@ -1,11 +1,11 @@
-//! What goes wrong in a handler, and the page a person sees of it.
+//! Errors of handlers, and the page that a person sees for each.
 
 use poem::{error::ResponseError, http::StatusCode};
 
-/// Why a handler has no page to show. The envelope turns it into one, and logs ours.
+/// Why a handler cannot show its page. The envelope turns this into an error page, and logs it if it is our fault.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The backend did not do it.
+    /// The backend returned an error.
     #[error(transparent)]
     Backend(#[from] backend::Error),
     /// An order failed; the payer may go back to the machine's page.
@@ -19,13 +19,13 @@ pub(crate) enum Failure {
     /// A template is wrong.
     #[error("template: {}", chain(.0))]
     Template(#[from] tera::Error),
-    /// Too much asked in too short a time.
+    /// Too many requests in a short time.
     #[error("too many requests")]
     TooMany {
         /// When to try again.
         retry_after_s: u64,
     },
-    /// The form was sent from another site, or carries no token of ours where none can be given anew.
+    /// The form was sent from another site, or has no token of ours and cannot get a new one.
     #[error("form token: {0}")]
     Forged(&'static str),
     /// The body is longer than anything sent here.
@@ -34,7 +34,7 @@ pub(crate) enum Failure {
     /// The body did not come in time.
     #[error("body too slow")]
     TooSlow,
-    /// The request makes no sense.
+    /// The request is invalid.
     #[error("{0}")]
     Malformed(&'static str),
     /// There is no such page or thing.
@@ -86,7 +86,7 @@ impl ResponseError for Failure {
     }
 }
 
-/// When to come back where too many are served at once (seconds).
+/// When to try again if too many are being served (seconds).
 const BUSY_S: u64 = 5;
 
 /// All words of error pages.
@@ -108,7 +108,7 @@ impl ErrorWords {
         let status = error.status();
         let mut words = Self { status, word: status_word(status), retry_after_s: None };
         match error.downcast_ref::<Failure>() {
-            // Nobody was sent to the provider yet, so no money can have moved.
+            // The payer was not sent to the provider yet, so no money can have moved.
             Some(Failure::Order { .. }) => words.word = "order",
             Some(Failure::Backend(backend::Error::NotFound("machine"))) => words.word = "machine",
             Some(Failure::Backend(backend::Error::NotFound("sale"))) => words.word = "sale",

@@ -1,6 +1,6 @@
 //! The web: pages, provider callbacks and live events, on poem and tera.
 //!
-//! What it is not: it decides nothing and stores nothing. A handler parses, calls the backend, renders.
+//! It decides nothing and stores nothing. A handler parses, calls the backend, renders.
 //!
 //! Enter at [`bind`] and [`serve()`], or at [`app()`] to call it without a socket. `app.rs` has the routes, `pages/` a file
 //! a page, `edge/` the connections, `guard/` what every request passes through, `shared.rs` what handlers share, `rendering.rs` and
@@ -12,7 +12,7 @@
 //!   `guard::csrf` (all unsafe methods but the callbacks, which prove themselves by signature).
 //! - Everything under `/operator` passes `guard::session`, and every call made there names the member's operator.
 //! - Pages work without JavaScript; scripts only keep them fresh.
-//! - Both languages have the same texts, and a text that is missing is an error, not an empty place.
+//! - Both languages have the same texts. A missing text is an error, not an empty string.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod app;

@@ -1,7 +1,7 @@
 //! Live pages: server-sent events that carry re-rendered fragments.
 //!
-//! Events only say that something happened; the fragment is always made from what the store says now. So missed events
-//! do no lasting harm. What is the same for all who watch it is rendered once for all of them.
+//! Events only say that something happened; the fragment is always rendered from the store's current state. So missed
+//! events do no lasting harm. A fragment that is the same for all its viewers is rendered once for all of them.
 
 use crate::{
     failure::Failure,
@@ -20,19 +20,19 @@ use tokio::{sync::broadcast, time::sleep};
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
-/// What a stream of events is sent as.
+/// The content type of a stream of events.
 pub(crate) const CONTENT_TYPE: &str = "text/event-stream";
 /// Comments that keep proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A stream ends after this; the browser opens another.
 const STREAM_LIFE: Duration = Duration::from_secs(3600);
-/// How soon the browser comes back (milliseconds).
+/// How soon the browser reconnects (milliseconds).
 const RETRY_MS: u64 = 2000;
 
 /// A stream of fragments: one at once, then one whenever a `relevant` event or a tick changed what `render` gives.
 ///
 /// # Errors
-/// If all streams are taken, or all that the visitor or whoever it is for may have.
+/// If all streams are taken, or all that this visitor, member or sale may have.
 pub(crate) fn fragments<R, F>(
     page: &Page,
     whose: StreamOwner,
@@ -83,7 +83,7 @@ struct Watched {
 
 impl Watched {
     fn of(page: &Page) -> Self {
-        // Subscribed before the first look, so that nothing falls between.
+        // Subscribed before the first rendering, so that nothing is missed in between.
         Self { events: page.app.backend.watch(), shutdown: page.app.shutdown.clone() }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 const LANGUAGE_COOKIE: &str = "cw_lang";
 const LANGUAGE_COOKIE_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A language the pages speak.
+/// A language of the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
@@ -65,7 +65,7 @@ impl Language {
         self.code().parse().expect("zh and en are language identifiers")
     }
 
-    /// All texts, as poem wants them.
+    /// All texts, in the form that poem needs.
     pub(crate) fn resources() -> I18NResources {
         let mut builder = I18NResources::builder().default_language(Language::En.identifier());
         for language in Language::ALL {
@@ -74,7 +74,7 @@ impl Language {
         builder.build().expect("the embedded texts parse, as a test shows")
     }
 
-    /// The language for a request: picked in the address, picked before, or the browser's.
+    /// The language for a request: chosen in the address, chosen before, or the browser's.
     pub(crate) async fn of(request: &Request) -> Self {
         if let Some(picked) = Self::picked(request) {
             return picked;
@@ -113,7 +113,7 @@ impl Texts {
         Self(resources.negotiate_languages(&[language.identifier()]))
     }
 
-    /// The text of a key. A key that is not there, or an argument that is missing, is an error.
+    /// The text of a key. A missing key or a missing argument is an error.
     pub(crate) fn get(&self, key: &str, args: I18NArgs<'_>) -> Result<String, String> {
         let text = self.0.text_with_args(key, args).map_err(|error| format!("text {key}: {error}"))?;
         // Fluent wraps arguments in marks of direction, which no language here needs and some fonts show as boxes.

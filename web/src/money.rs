@@ -2,7 +2,7 @@
 
 use backend::money::{Currency, Money, PaidMoney};
 
-/// The sign before an amount. A yen sign alone would be taken for yuan.
+/// The sign before an amount. A plain yen sign would be read as yuan.
 fn sign(currency: Currency) -> &'static str {
     match currency {
         Currency::Cny => "¥",
@@ -12,7 +12,7 @@ fn sign(currency: Currency) -> &'static str {
     }
 }
 
-/// An amount for people: `¥1.05`, `-€0.05`. Of a currency that is not known only the provider's number can be told.
+/// An amount for people: `¥1.05`, `-€0.05`. In an unknown currency, only the provider's number can be shown.
 pub(crate) fn text(paid: &PaidMoney) -> String {
     match paid.known() {
         Some(money) => {
@@ -26,7 +26,7 @@ pub(crate) fn text(paid: &PaidMoney) -> String {
     }
 }
 
-/// What people write for an amount, with a point or a comma and at most as many decimals as the currency has.
+/// Reads an amount as people write it: with a point or a comma, and at most as many decimals as the currency has.
 pub(crate) fn parse(text: &str, currency: Currency) -> Option<Money> {
     let text = text.trim();
     let (whole, decimals) = text.split_once(['.', ',']).unwrap_or((text, "0"));

@@ -1,4 +1,4 @@
-//! `/mqtt`: the broker by WebSocket on the web's own port, for programs in browsers.
+//! `/mqtt`: the broker over WebSocket on the web's own port, for programs in browsers.
 
 use crate::{
     failure::Failure,

@@ -1,4 +1,4 @@
-//! The links on error pages, so that none is a dead end. Pure; a test covers every route.
+//! The links on error pages, so that no page is a dead end. Pure; a test covers every route.
 
 use poem::http::StatusCode;
 use serde::Serialize;
@@ -14,7 +14,7 @@ pub(crate) struct Link {
 pub(crate) struct ErrorOrigin<'a> {
     /// The address asked for: path and query.
     pub(crate) here: &'a str,
-    /// Whether it was only looked at, so that it can be asked for again.
+    /// Whether it was a GET request, which can be repeated.
     pub(crate) is_get: bool,
     pub(crate) status: StatusCode,
     /// Whether a member is signed in.
@@ -51,7 +51,7 @@ fn path_of(here: &str) -> &str {
     here.split_once('?').map_or(here, |(path, _)| path)
 }
 
-/// The page to which an address belongs that is not a page itself (of a form, a live stream, a file).
+/// The page to which an address belongs that is not itself a page (a form, a live stream, a file).
 pub(crate) fn page_of(here: &str) -> Option<String> {
     let machine = |id: &str| Some(format!("/operator/machines/{id}"));
     match segments(path_of(here)).as_slice() {

@@ -19,18 +19,18 @@ use std::{
 };
 use tera::Context;
 
-/// A page under way. Made by the envelope, one a request.
+/// The data for one request's page. Made by the envelope.
 #[derive(Clone)]
 pub(crate) struct Page {
     pub(crate) app: Arc<App>,
     pub(crate) look: Look,
-    /// The visitor's address, or why a trusted proxy does not tell it.
+    /// The visitor's address, or why a trusted proxy's header does not give it.
     pub(crate) visitor: Result<IpAddr, Unreadable>,
     /// The member who asks, once the request has come that far.
     pub(crate) signed: Arc<OnceLock<Member>>,
 }
 
-/// What templates need beside their own facts.
+/// What templates need besides their own data.
 #[derive(Clone)]
 pub(crate) struct Look {
     pub(crate) language: Language,
@@ -42,7 +42,7 @@ pub(crate) struct Look {
     pub(crate) demo: bool,
     /// Whether the MQTT broker is in this process.
     pub(crate) mqtt: bool,
-    /// The time zone of the operator whose member looks; without one, times are shown in the reader's own.
+    /// The time zone of the member's operator; without a member, times are shown in the reader's own zone.
     pub(crate) time_zone: Option<String>,
 }
 
@@ -79,14 +79,15 @@ impl Page {
         Self { app: app.clone(), look, visitor, signed: Arc::default() }
     }
 
-    /// The page as anybody sees it: what it shows has nothing of this request, and no session's form token.
+    /// The page without anything of this request and without a session's form token, so that it is the same for
+    /// everybody.
     pub(crate) fn for_everybody(mut self) -> Self {
         self.look.csrf = form_token::token(&self.app.config.csrf_key, "", self.app.backend.now_ms());
         self.look.request_id.clear();
         self
     }
 
-    /// The same page under another address: what answers a form is shown under the form's page.
+    /// The same page with another address: the answer to a form is shown under the address of the form's page.
     pub(crate) fn at(mut self, path: String) -> Self {
         self.look.here = path;
         self
@@ -122,7 +123,7 @@ pub(crate) fn see_other(location: &str) -> Response {
 }
 
 fn without_language(path: &str, query: Option<&str>) -> String {
-    // A link to `//host/` would lead to another site; browsers read `\` as `/`.
+    // A link to `//host/` would lead to another site, and browsers read `\` as `/`.
     let path = format!("/{}", path.trim_start_matches(['/', '\\']));
     let mut rest = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -148,7 +149,7 @@ impl Page {
     /// The visitor's address.
     ///
     /// # Errors
-    /// If a trusted proxy tells it in a way that cannot be read.
+    /// If it cannot be read from a trusted proxy's header.
     pub(crate) fn visitor(&self) -> Result<IpAddr, Failure> {
         self.visitor.clone().map_err(|unreadable| {
             let Unreadable { proxy, header, shape } = unreadable;

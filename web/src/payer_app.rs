@@ -1,5 +1,4 @@
-//! Where a payer looks at our pages, by what the browser says of itself. A hint: nothing but the choice of ways to pay goes
-//! by it.
+//! The app in which a payer sees our pages, by the browser's user agent. It is only a hint, used to choose ways to pay.
 
 use backend::payments::method::PayerApp;
 use poem::{FromRequest, Request, RequestBody};

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use qrcode::{EcLevel, QrCode, render::svg};
 
-/// Side of a code in SVG units at least.
+/// Least side length of a code, in SVG units.
 const SIDE: u32 = 240;
 
 /// A text as a code, for use inside a page.

@@ -26,16 +26,16 @@ pub(crate) struct Fragment {
     pub(crate) last: bool,
 }
 
-/// How often a stream renders.
+/// How often a stream is rendered.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
-    /// Not sooner than this after the last time, however much happens.
+    /// The least time between two renderings, however much happens.
     pub(crate) gap: Duration,
-    /// Also without an event, after this.
+    /// The longest time between two renderings, even without an event.
     pub(crate) tick: Duration,
 }
 
-/// What there is to show. A slow reader misses some, and sees the newest.
+/// The current fragment. A slow reader misses some, and sees the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// Nothing was rendered yet.
@@ -43,22 +43,22 @@ pub(crate) enum Frame {
     Shown(Arc<str>),
     /// Nothing will change after this.
     Last(Arc<str>),
-    /// The thing, or the right to see it, is gone: the page says so when it is loaded again.
+    /// The thing, or the right to see it, is gone. The page says so when it is reloaded.
     Gone,
 }
 
-/// A task that renders, for as long as somebody watches.
+/// A task that renders as long as there are viewers.
 pub(crate) struct Source {
     pub(crate) frames: watch::Receiver<Frame>,
     task: AbortHandle,
-    /// Where it is found by others who want to see the same.
+    /// Where other viewers of the same find it.
     listed: Option<(Arc<Shared>, SharedKey)>,
 }
 
 /// What is shown, and in which language.
 type SharedKey = (String, Language);
 
-/// The sources that several may watch.
+/// The sources that several viewers may share.
 #[derive(Default)]
 pub(crate) struct Shared(Mutex<HashMap<SharedKey, Weak<Source>>>);
 
@@ -96,7 +96,7 @@ impl Source {
 }
 
 impl Shared {
-    /// The source of this key, which is started if nobody watches it yet.
+    /// The source with this key; it is started if it has no viewers yet.
     pub(crate) fn source(self: &Arc<Self>, key: SharedKey, start: impl FnOnce() -> Source) -> Arc<Source> {
         let mut sources = self.0.lock();
         if let Some(source) = sources.get(&key).and_then(Weak::upgrade) {
@@ -143,7 +143,7 @@ async fn feed<R, F>(
                 show.send_replace(Frame::Gone);
                 return;
             }
-            Err(failure) => tracing::warn!(cause = %chain(&failure), "a live fragment failed; the next one will tell"),
+            Err(failure) => tracing::warn!(cause = %chain(&failure), "a live fragment could not be rendered"),
         }
         sleep_until(rendered_at + pace.gap).await;
         loop {

@@ -13,7 +13,7 @@ use std::{io, net::SocketAddr};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once where only metrics are served.
+/// Most connections at once if only metrics are served.
 const METRICS_CONNECTIONS: usize = 16;
 
 /// A socket that listens, but serves nothing yet: connections wait.
@@ -42,7 +42,7 @@ pub struct Web {
 /// Takes an address (port 0: any free port), so that its port is known before the backend needs the public address.
 ///
 /// # Errors
-/// If the address cannot be had.
+/// If the address cannot be used.
 pub async fn bind(address: SocketAddr) -> Result<Bound, WebError> {
     let refused = |source| WebError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(refused)?;
@@ -70,7 +70,7 @@ pub fn serve(
     Ok(start(bound, app, bounds, proxies, shutdown))
 }
 
-/// Serves metrics alone, under `/metrics`, on an address of its own, until `shutdown` is cancelled.
+/// Serves only metrics, under `/metrics`, on a separate address, until `shutdown` is cancelled.
 pub fn serve_metrics(bound: Bound, metrics: MetricsText, shutdown: CancellationToken) -> Web {
     let bounds = Bounds {
         connections: METRICS_CONNECTIONS,

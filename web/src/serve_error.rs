@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr};
 /// Why the web does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
-    /// The address is taken, or not this machine's.
+    /// The address is in use, or not this computer's.
     #[error("cannot listen for HTTP on {address}: {source}")]
     Bind {
         /// The address asked for.
@@ -13,8 +13,8 @@ pub enum WebError {
         /// Why not.
         source: io::Error,
     },
-    /// The public address is not one.
-    #[error("public_url {0:?} is no http or https address without a path")]
+    /// The public address is invalid.
+    #[error("public_url {0:?} must be an http or https address without a path")]
     PublicUrl(String),
     /// The embedded templates are damaged.
     #[error("templates: {0}")]

@@ -21,10 +21,10 @@ pub(crate) struct App {
     pub(crate) limits: RateLimits,
     pub(crate) sign_ins: SignIns,
     pub(crate) streams: Arc<Streams>,
-    /// What is rendered once for all who watch it.
+    /// Fragments that are rendered once for all viewers.
     pub(crate) shared_fragments: Arc<rendering::Shared>,
     pub(crate) exchanges: Exchanges,
-    /// A proxy that speaks for visitors and is not trusted.
+    /// A proxy that forwards visitors' requests and is not trusted.
     pub(crate) unknown_proxy: OnceLock<IpAddr>,
     pub(crate) shutdown: CancellationToken,
 }

@@ -28,7 +28,7 @@ struct StaticFiles;
 /// Hexadecimal digits of the content's hash in a static file's name.
 const HASH_DIGITS: usize = 10;
 
-/// The pages' templates, one set a language, and the static files they name.
+/// The pages' templates, one set for each language, and the static files they use.
 pub struct Templates {
     zh: Tera,
     en: Tera,
@@ -61,7 +61,7 @@ impl Templates {
     /// Renders a template.
     ///
     /// # Errors
-    /// If it names a text or a variable that is not there.
+    /// If it uses a text or a variable that does not exist.
     pub fn render(&self, language: Language, template: &str, context: &Context) -> Result<String, Error> {
         match language {
             Language::Zh => self.zh.render(template, context),
@@ -166,8 +166,8 @@ fn text(texts: &Texts, kwargs: &Kwargs) -> TeraResult<String> {
     texts.get(key, args).map_err(Error::message)
 }
 
-/// `when(ms=..)`: a time as a `<time>` element. In an operator's pages it is the time of the operator's zone, wherever its
-/// reader is; elsewhere it is in UTC, which the script turns into the reader's own time.
+/// `when(ms=..)`: a time as a `<time>` element. On an operator's pages it is in the operator's time zone, wherever the
+/// reader is; on other pages it is in UTC, which the script converts to the reader's own time.
 fn when(kwargs: &Kwargs, state: &State) -> TeraResult<Value> {
     let ms: i64 = kwargs.must_get("ms")?;
     let time = DateTime::from_timestamp_millis(ms).ok_or_else(|| Error::message(format!("{ms} ms is not a time")))?;

@@ -9,8 +9,8 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{fs, time::Instant};
 
-/// What the property tests draw their cases from. The same in each run of all checks: what a rare case breaks is no fault
-/// of the change that is checked. Other runs of the tests, and `cargo xtask fuzz`, draw anew.
+/// The seed of the property tests' cases. It is the same in each run of all checks, so that a rare failure is not
+/// blamed on the change being checked. Other runs of the tests, and `cargo xtask fuzz`, use new cases.
 const PROPERTY_SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
 /// Seeds of the simulation, from far beyond those that its own tests run.
 const EXTRA_SEEDS: &str = "100";
@@ -39,7 +39,7 @@ pub fn everything() -> Result<()> {
     ])
 }
 
-/// What tells most in least time.
+/// The most useful checks in the least time.
 pub fn inner_loop() -> Result<()> {
     in_order(&[
         ("formatting", formatting),
@@ -119,7 +119,7 @@ pub fn tests_on_mariadb() -> Result<()> {
 
 fn run_tests_on_mariadb(cases: Cases) -> Result<()> {
     let database = MariaDb::start(Commits::NotDurable)?;
-    // Chosen by target, not by package: the workspace's features stay as they are, and nothing is compiled again.
+    // Chosen by target, not by package, so that the workspace's features stay the same and nothing is compiled again.
     let mut program = Program::cargo(&["test", "--workspace"]);
     for name in store_tests()? {
         program = program.args(&["--test", &name]);

@@ -14,7 +14,7 @@ use std::{
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How often it is started: somebody else may take the port that was free just before.
+/// How often to try to start it, since another program may take the port that was free just before.
 const STARTS_MAX: usize = 3;
 
 /// The server, until it is dropped: then it is killed and its data removed.
@@ -38,7 +38,7 @@ impl Drop for Removed {
 pub enum Commits {
     /// As in production.
     Durable,
-    /// Faster. The tests ask whether the same statements mean the same, not whether the disk keeps them.
+    /// Faster. The tests check that the statements work on MariaDB, not that the disk keeps the data.
     NotDurable,
 }
 
@@ -105,7 +105,7 @@ fn install(dir: &Path) -> Program {
 }
 
 fn serve(dir: &Path, address: SocketAddr, commits: Commits) -> Program {
-    // If we are killed, so is it: a server left behind would hold its port and disk for ever.
+    // If we are killed, the server is killed too: one left behind would keep its port and disk for ever.
     let program = match exists("setpriv") {
         true => Program::new("setpriv").args(&["--pdeathsig", "KILL", &daemon()]),
         false => Program::new(daemon()),

@@ -1,5 +1,5 @@
-//! The dependencies of server and image, held against deny.toml by cargo-deny. It is not needed to build or test
-//! anything, so where it is not installed, or the list of advisories cannot be fetched, that is said and skipped.
+//! The dependencies of server and image, checked against deny.toml by cargo-deny. It is not needed to build or test
+//! anything, so if it is not installed, or the list of advisories cannot be fetched, this is reported and skipped.
 
 use crate::{
     firmware,

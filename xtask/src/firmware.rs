@@ -1,5 +1,5 @@
-//! The module's image: built by whichever compiler there is for its processor, weighed, and its ways into a panic held
-//! against a list of those that were looked at.
+//! The module's image: built with the compiler that is installed for its processor, measured, and its possible panics
+//! compared with a list of those that were reviewed.
 
 use crate::program::{Program, root};
 use anyhow::{Context, Result, bail};
@@ -21,8 +21,8 @@ const REPOSITORY: &str = "/r";
 const FIRMWARE: (&str, &str) = ("module-firmware/src", "/f");
 const CRATES: &str = "/c";
 const DEBIANS: (&str, &str) = ("/usr/lib/rustlib/src/rust", "/s");
-/// What the image may take of the processor's memories, in bytes. Its slot of flash (192 KB: `memory.x`, `facts.rs`) is
-/// larger, for what is to come and for compilers that make more of it.
+/// The image's size limits, in bytes. Its slot of flash (192 KB: `memory.x`, `facts.rs`) is larger, as room for later
+/// features and for compilers that produce more code.
 const FLASH_MAX: u64 = 160 * 1024;
 const RAM_MAX: u64 = 32 * 1024;
 
@@ -103,8 +103,8 @@ fn cargo(args: &[&str]) -> Result<Program> {
         .env("CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER", format!("{BINUTILS}-ld")))
 }
 
-/// Has the image name its sources as they are named on every machine: within the repository, or within the folder of all
-/// crates. A panic is told by a hash of its file's name, and names take room.
+/// Makes the image's source names the same on every computer: relative to the repository, or to the folder of all
+/// crates. A panic is reported by a hash of its file's name, and names take space.
 fn path_remapping_flags() -> Result<String> {
     Program::cargo(&["fetch", "--quiet", "--locked"]).inside(&board()).run()?;
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -176,8 +176,8 @@ fn symbol(image: &Path, name: &str) -> Result<u64> {
 /// A call that ends in a panic: the source file that makes it, and what it calls.
 type PanicCall = (String, String);
 
-/// Lists every place in the image that calls into a panic, by the source line it was compiled from, and holds it
-/// against the board's list: a place that is not there was not looked at.
+/// Lists every place in the image that calls into a panic, by its source line, and compares it with the board's list: a
+/// place that is not in the list was not reviewed.
 fn panics(image: &Path) -> Result<()> {
     let found = panic_calls(image)?;
     let list = board().join("panics.txt");
@@ -213,8 +213,8 @@ fn panics(image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What places are counted by: their file, or Rust's library. By which function of the library a line panics, and where
-/// in the library that is, depends on what was inlined, and that on the folder the image is built in.
+/// The key for counting places: their file, or Rust's library as a whole. The library function in which a line panics,
+/// and its place in the library, depend on inlining, and that depends on the folder in which the image is built.
 fn origin(file: &str) -> String {
     if file.starts_with("rust/") { "rust".into() } else { file.into() }
 }
@@ -233,7 +233,7 @@ fn is_panic(callee: &str) -> bool {
         || callee.contains("len_mismatch_fail")
 }
 
-/// A function of Rust's library that panics for its caller: where it is not inlined, it is the caller that is looked at.
+/// A function of Rust's library that panics for its caller. If it is not inlined, its caller counts.
 fn panics_for_its_caller(name: &str) -> bool {
     name.contains(" as core::slice::index::SliceIndex<")
         || name.contains(" as core::ops::index::Index")
@@ -325,7 +325,7 @@ fn places(text: &str) -> BTreeMap<u64, (String, String)> {
         let Some((file, number)) = place.rsplit_once(':') else { continue };
         let of_the_library = file.contains("/library/") || file.starts_with('?');
         let known: Option<&(String, String)> = places.get(&address);
-        // Until something better comes, what addr2line says last: the outermost.
+        // If there is nothing better, the last one that addr2line gives: the outermost.
         if known.is_none_or(|(known, _)| known.starts_with("rust/")) {
             let file = if of_the_library { library_file(file) } else { source_file(file) };
             places.insert(address, (file, number.to_owned()));

@@ -7,12 +7,12 @@ use crate::{
 };
 use std::net::IpAddr;
 
-/// Who acts, and from where. What is not a module's own or a payer's begins with it.
+/// Who acts, and from where. Every request that comes neither from a module nor from a payer starts with an `Actor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// Who it is.
     pub who: Who,
-    /// The visitor's address; none for what begins on the server.
+    /// The visitor's address; none if the request starts on the server itself.
     pub address: Option<IpAddr>,
 }
 
@@ -23,9 +23,9 @@ pub enum Who {
     Member {
         /// The member.
         member: MemberId,
-        /// Whose business it is.
+        /// The operator.
         operator: OperatorId,
-        /// What the member is there.
+        /// The member's role there.
         role: Role,
         /// The address the member signed in with, as the audit log keeps it.
         email: String,
@@ -36,7 +36,7 @@ pub enum Who {
     Manufacturer(ManufacturerId),
     /// The server's own command line, or the server itself.
     System {
-        /// Who it was, as far as known: a user's name, or the program's part.
+        /// Who it was, as far as known: a user's name, or the name of the part of the program.
         name: String,
     },
 }
@@ -47,7 +47,7 @@ impl Actor {
         Self { who: Who::System { name: name.into() }, address: None }
     }
 
-    /// Whether something may be done by this one where it is at home: for pages, which show only what may be done.
+    /// Whether the actor may do something for its own operator. For pages, which show only what is allowed.
     pub fn may(&self, operation: Operation) -> bool {
         let rule = operation.rule();
         match &self.who {
@@ -58,7 +58,7 @@ impl Actor {
         }
     }
 
-    /// Refuses what this one may not do where it is at home.
+    /// Refuses what the actor may not do for its own operator.
     ///
     /// # Errors
     ///
@@ -81,7 +81,8 @@ impl Actor {
     ///
     /// # Errors
     ///
-    /// `NotFound(what)` if it is another operator's: nobody learns what others have. `Forbidden` if this one may not.
+    /// `NotFound(what)` if it is another operator's, so that nobody learns what others have. `Forbidden` if the actor
+    /// may not do it.
     pub(crate) fn permit(&self, operation: Operation, operator: OperatorId, what: &'static str) -> Result<Permit<'_>> {
         let sees = match &self.who {
             Who::Member { operator: own, .. } | Who::Integrator(own) => *own == operator,
@@ -98,7 +99,7 @@ impl Actor {
     ///
     /// # Errors
     ///
-    /// `Forbidden` if this one may not, as anybody who is bound to one operator.
+    /// `Forbidden` if the actor may not do it. Nobody who is bound to one operator may.
     pub(crate) fn permit_all(&self, operation: Operation) -> Result<Permit<'_>> {
         match &self.who {
             Who::Member { .. } | Who::Integrator(_) => Err(Error::Forbidden(operation)),
@@ -106,7 +107,7 @@ impl Actor {
         }
     }
 
-    /// A permit for what one operator has, or for what all have if none is named.
+    /// A permit for what one operator has, or for what all operators have if none is named.
     ///
     /// # Errors
     ///
@@ -124,8 +125,8 @@ impl Actor {
     }
 }
 
-/// That somebody may do something with what belongs to an operator. Only [`Actor`] makes one, and what is written to the
-/// audit log needs one: nothing is recorded that was not permitted.
+/// Proof that an actor may do something with what belongs to an operator. Only [`Actor`] makes one, and writing to the
+/// audit log needs one, so nothing is recorded that was not permitted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Permit<'a> {
     actor: &'a Actor,
@@ -149,7 +150,8 @@ impl<'a> Permit<'a> {
         self.operator
     }
 
-    /// The same, recorded with an operator whom it concerns: one that was just made by it, or both of two.
+    /// The same permit, recorded under another operator that it concerns: one just created with it, or one of two
+    /// involved.
     pub fn concerning(self, operator: OperatorId) -> Self {
         Self { operator: Some(operator), ..self }
     }

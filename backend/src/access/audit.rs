@@ -27,7 +27,7 @@ pub struct AuditRow {
     pub entry_id: i64,
     /// When, by the wall clock (unix milliseconds).
     pub at_ms: i64,
-    /// Whose business it concerned, if one's.
+    /// The operator it concerned, if it concerned one.
     pub operator_id: Option<OperatorId>,
     /// Which kind of somebody acted.
     pub actor_kind: ActorKind,
@@ -49,7 +49,7 @@ pub struct AuditRow {
 
 impl AuditRow {
     fn of(row: audit_entry::Model) -> Self {
-        // What is no JSON would be shown as the text it is.
+        // Anything that is not JSON is shown as plain text.
         let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
         Self {
             entry_id: row.id,
@@ -67,7 +67,8 @@ impl AuditRow {
     }
 }
 
-/// The newest entries about an operator, or about all and everything if none is named; those before an entry if one is.
+/// The newest entries about one operator, or about all operators if none is named. If an entry is named, the entries
+/// before it.
 ///
 /// # Errors
 ///
@@ -90,7 +91,7 @@ pub async fn entries(
     Ok(query.all(ctx.db.read()).await?.into_iter().map(AuditRow::of).collect())
 }
 
-/// What is done, to be recorded: what changed is told by two JSON objects, of which only the fields that differ are kept.
+/// A change to be recorded, as two JSON objects: before and after. Only the fields that differ are kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     before: Map<String, Value>,
@@ -116,12 +117,12 @@ impl Change {
         Self { before: fields(before), after: Map::new() }
     }
 
-    /// Something whose values are nobody's to see: that it was changed is all that is told.
+    /// A change of something secret: only the fact of the change is recorded.
     pub fn secret(field: &str) -> Self {
         Self { before: Map::new(), after: Map::from_iter([(field.to_owned(), Value::from("changed"))]) }
     }
 
-    /// The same with one more field of what it is now.
+    /// Adds one more field to the state after the change.
     pub fn and(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.after.insert(field.to_owned(), value.into());
         self
@@ -132,16 +133,16 @@ impl Change {
     }
 }
 
-/// The fields of a JSON object; nothing else has any.
+/// The fields of a JSON object; empty for any other JSON value.
 fn fields(object: Value) -> Map<String, Value> {
     if let Value::Object(fields) = object { fields } else { Map::new() }
 }
 
-/// Records what was permitted and is done by this transaction to a subject: its kind and its number.
+/// Records what this transaction does, with its permit, to a subject (given by kind and number).
 ///
 /// # Errors
 ///
-/// `Store`: then nothing of the transaction is done either.
+/// `Store`: the whole transaction is then undone.
 pub(crate) async fn record(
     ctx: &Context,
     txn: &DatabaseTransaction,
@@ -173,7 +174,7 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// Records a change, if there was one: storing what is there already is not worth an entry.
+/// Records a change if there was one. Storing a value that is already there makes no entry.
 ///
 /// # Errors
 ///

@@ -11,7 +11,7 @@ pub struct Model {
     pub id: i64,
     /// By the wall clock.
     pub at_ms: i64,
-    /// Whose business it concerned.
+    /// The operator it concerned.
     pub operator_id: Option<OperatorId>,
     pub actor_kind: ActorKind,
     /// The number of the member, the operator (an integrator) or the manufacturer.

@@ -1,4 +1,4 @@
-//! Manufacturers: who provisions modules, and sees their health and no money.
+//! Manufacturers: they provision modules and see the modules' health, but no money.
 
 use crate::{
     Context, Error, Result,
@@ -48,13 +48,14 @@ pub async fn manufacturers(ctx: &Context, actor: &Actor) -> Result<Vec<Manufactu
     Ok(listed.collect())
 }
 
-/// Checks the MQTT password of a manufacturer's tool; gives what it may read. `None` if it is wrong.
+/// Checks the MQTT password of a manufacturer's tool and returns what the tool may read. `None` if the password is
+/// wrong.
 ///
 /// # Errors
 /// `Store`; `Busy` if too many passwords are being checked.
 pub async fn manufacturers_tool(ctx: &Context, slug: &str, password: &str) -> Result<Option<MqttReading>> {
     let found = Entity::find().filter(Column::Slug.eq(slug)).one(ctx.db.read()).await?;
-    // As for integrators: of exactly this one.
+    // As for integrators: it must be of exactly this manufacturer.
     let hash = found.filter(|row| row.slug == slug).and_then(|row| row.tool_password_hash);
     MqttReading::of(password, hash, vec![topics_of(slug)]).await
 }

@@ -23,7 +23,8 @@ pub struct Model {
 pub enum Relation {}
 
 impl Model {
-    /// Changes whenever the password or the role does: whatever was opened before ends. Not a secret.
+    /// Changes whenever the password or the role changes; sessions and connections opened before then end. Not a
+    /// secret.
     pub fn fingerprint(&self) -> String {
         fingerprint(&format!("{} {}", self.role.as_str(), self.password_hash))
     }

@@ -1,5 +1,6 @@
-//! Members: who signs in for an operator. Whatever changes a credential ends what it opened: web sessions carry its
-//! fingerprint, the broker's side compares those of its connections, and live pages are told to look again.
+//! Members: the people who sign in for an operator. When a credential changes, everything opened with the old one ends:
+//! web sessions carry its fingerprint, the broker's side compares the fingerprints of its connections, and live pages
+//! are told to check again.
 
 use crate::{
     Context, Error, Result,
@@ -20,13 +21,13 @@ pub struct MemberRow {
     pub operator_id: OperatorId,
     /// The address the member signs in with.
     pub email: String,
-    /// What the member is for the operator.
+    /// The member's role.
     pub role: Role,
     /// Unix milliseconds.
     pub created_ms: i64,
 }
 
-/// How often each operator's members changed, as far as was looked.
+/// How often each operator's members had changed at the last check.
 #[derive(Debug, Default)]
 pub struct MemberVersionsSeen(Option<BTreeMap<OperatorId, i64>>);
 

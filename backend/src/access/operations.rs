@@ -1,12 +1,12 @@
-//! Everything that may be asked for by somebody who is neither a module nor a payer, and who may ask for it. The one place
-//! where that is decided.
+//! All operations that somebody other than a module or a payer can ask for, and who may ask for each. This is the only
+//! place where that is decided.
 
 use crate::access::role::Role;
 use Role::{Accountant, Manager, Owner, Technician, Viewer};
 use strum::{EnumIter, IntoStaticStr};
 
-/// Something that is asked of the backend. Each public function that takes an [`Actor`](crate::access::actor::Actor)
-/// begins by asking whether it may do the one of its own.
+/// An operation of the backend. Each public function that takes an [`Actor`](crate::access::actor::Actor) first asks
+/// whether the actor may do that function's operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Operation {

@@ -9,7 +9,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: OperatorId,
-    /// Names its topics: it never changes.
+    /// Part of its topics, so it never changes.
     pub slug: String,
     pub name: String,
     pub currency: String,
@@ -18,9 +18,9 @@ pub struct Model {
     pub refund_remainder: bool,
     pub integrator_password_hash: Option<String>,
     pub created_ms: i64,
-    /// Whom payers turn to: a phone number, an e-mail address or some words; empty if nothing was given.
+    /// Where payers get help: a phone number, an e-mail address or some words; empty if nothing was given.
     pub contact: String,
-    /// Counts changes of its members' credentials, so that they are noticed.
+    /// Counts changes of its members' credentials, so that other processes notice them.
     pub members_version: i64,
 }
 
@@ -28,10 +28,10 @@ pub struct Model {
 pub enum Relation {}
 
 impl Model {
-    /// Where its days begin.
+    /// The time zone in which its days begin.
     ///
     /// # Errors
-    /// `Unknown` if the stored name is no time zone of this version's.
+    /// `Unknown` if this version does not know the stored time zone.
     pub fn zone(&self) -> Result<Zone> {
         Zone::parse(&self.time_zone).map_err(|_| Error::Unknown { what: "time zone", value: self.time_zone.clone() })
     }

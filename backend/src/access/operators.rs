@@ -13,7 +13,7 @@ pub(crate) async fn operator_row(ctx: &Context, operator_id: OperatorId) -> Resu
     operator::Entity::find_by_id(operator_id).one(ctx.db.read()).await?.ok_or(Error::NotFound("operator"))
 }
 
-/// Reads an operator to change it, or its members: until the transaction ends nobody else does.
+/// Reads and locks an operator, to change it or its members: until the transaction ends, nobody else can.
 pub(crate) async fn lock_operator(txn: &DatabaseTransaction, operator_id: OperatorId) -> Result<operator::Model> {
     let found = operator::Entity::find_by_id(operator_id).lock_exclusive().one(txn).await?;
     found.ok_or(Error::NotFound("operator"))
@@ -30,7 +30,7 @@ pub struct OperatorRow {
     pub name: String,
     /// Code of the currency of its prices.
     pub currency: String,
-    /// Name of the time zone where its days begin.
+    /// Name of the time zone in which its days begin.
     pub time_zone: String,
     /// Partly given credits: only the remainder is refunded.
     pub refund_remainder: bool,

@@ -1,8 +1,8 @@
 //! Passwords of people and programs: stored as Argon2id hashes, verified by a few threads of their own.
 //!
 //! Each hash takes a processor and 19 MiB for a while, and anybody can trigger one by guessing. So only a few are
-//! computed at a time, only a few wait, and the hashing threads reuse their memory: allocated anew for each hash, much
-//! of it was never returned to the system.
+//! computed at a time, only a few wait, and the hashing threads reuse their memory. (With a new allocation for each
+//! hash, much of the memory was never returned to the system.)
 
 use crate::{Error, Result};
 use argon2::{
@@ -23,10 +23,10 @@ use tokio::sync::oneshot;
 /// Hashes computed at a time.
 const WORKER_THREADS: usize = 2;
 
-/// Those that may wait, some seconds' worth; who comes then is told to try again.
+/// How many may wait: work for some seconds. Beyond that, callers are told to try again.
 const QUEUE_MAX: usize = 32;
 
-/// Shortest password that is taken.
+/// Shortest password that is accepted.
 const CHARS_MIN: usize = 10;
 
 /// Argon2id, off the async threads.
@@ -56,7 +56,7 @@ pub(crate) async fn verify(password: &str, hash: Option<String>) -> Result<bool>
     .await
 }
 
-/// Whether a hash is of a password; an error is a hash that is none.
+/// Whether a hash belongs to a password; an error if the hash is malformed.
 fn matches_hash(password: &[u8], hash: &str, memory: &mut Memory) -> argon2::password_hash::Result<bool> {
     let hash = PasswordHash::new(hash)?;
     let version = hash.version.map(Version::try_from).transpose()?.unwrap_or_default();
@@ -70,12 +70,12 @@ fn matches_hash(password: &[u8], hash: &str, memory: &mut Memory) -> argon2::pas
     Ok(verify_slices_are_equal(&output, expected.as_bytes()).is_ok())
 }
 
-/// What a thread computes in.
+/// The memory a thread computes in.
 type Memory = Vec<Block>;
 
 type Work = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// Has something computed by the threads for it.
+/// Lets one of the hashing threads compute something.
 async fn run_on_worker<T: Send + 'static>(work: impl FnOnce(&mut Memory) -> T + Send + 'static) -> Result<T> {
     static QUEUE: OnceLock<SyncSender<Work>> = OnceLock::new();
     let busy = || Error::Busy("a password to be checked");
@@ -93,7 +93,7 @@ async fn run_on_worker<T: Send + 'static>(work: impl FnOnce(&mut Memory) -> T + 
     answered.await.map_err(|_| busy())
 }
 
-/// Starts the threads. Where none starts, whatever is handed to them is refused.
+/// Starts the threads. If none starts, all work is refused.
 fn start() -> SyncSender<Work> {
     let (queue, waiting) = sync_channel(QUEUE_MAX);
     let waiting = Arc::new(Mutex::new(waiting));
@@ -112,7 +112,7 @@ fn worker_loop(waiting: &Mutex<Receiver<Work>>) {
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(work) = next else { return };
-        // The thread goes on; whoever waits for this is told by the end of its channel.
+        // The thread continues; the waiting caller notices that its channel ended.
         let _ = catch_unwind(AssertUnwindSafe(|| work(&mut memory)));
     }
 }
@@ -157,7 +157,7 @@ mod tests {
         }
         assert!(verify("correct horse battery", Some(hash.clone())).await.unwrap());
         assert!(!verify("correct horse battery", None).await.unwrap());
-        // One that panics takes no thread with it.
+        // A panic in one computation does not end the thread.
         for _ in 0..2 * WORKER_THREADS {
             assert!(run_on_worker::<()>(|_| panic!("the test wants it")).await.is_err());
         }

@@ -22,17 +22,17 @@ use sea_orm::{
 };
 use std::collections::BTreeMap;
 
-/// What an operator's programs, or a manufacturer's tool, may read by MQTT.
+/// What an operator's programs or a manufacturer's tool may read over MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttReading {
     /// The topic filters within which they may subscribe.
     pub filters: Vec<String>,
-    /// Changes whenever the password does. Not a secret.
+    /// Changes whenever the password changes. Not a secret.
     pub fingerprint: String,
 }
 
 impl MqttReading {
-    /// What lies within `filters`, if the password is that of the hash. It takes as long without a hash.
+    /// Access within `filters`, if the password matches the hash. Takes equally long if there is no hash.
     pub(crate) async fn of(password: &str, hash: Option<String>, filters: Vec<String>) -> Result<Option<Self>> {
         let fingerprint = hash.as_deref().map(fingerprint);
         let verified = verify(password, hash).await?;
@@ -40,18 +40,18 @@ impl MqttReading {
     }
 }
 
-/// What a member may read by MQTT.
+/// What a member may read over MQTT.
 #[derive(Debug, Clone)]
 pub struct MqttMember {
     /// Who it is.
     pub member: Member,
-    /// The topic filters within which the member may subscribe: what its role may see.
+    /// The topic filters within which the member may subscribe, by its role.
     pub filters: Vec<String>,
-    /// Changes whenever the password or the role does. Not a secret.
+    /// Changes whenever the password or the role changes. Not a secret.
     pub fingerprint: String,
 }
 
-/// Whose passwords' fingerprints are asked for.
+/// Whose fingerprints are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PasswordOwners {
     /// Integrators, by their operator's short name.
@@ -62,7 +62,7 @@ pub struct PasswordOwners {
     pub tools: Vec<String>,
 }
 
-/// What tells one password from another, of several at once.
+/// The fingerprints of several passwords at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprints {
     /// Of integrators, by their operator's short name.
@@ -73,7 +73,7 @@ pub struct Fingerprints {
     pub tools: BTreeMap<String, String>,
 }
 
-/// Checks e-mail and password, at the same cost whether or not the member exists. `NotFound("member")` if wrong.
+/// Checks e-mail and password, at the same cost whether or not the member exists. `NotFound("member")` if one is wrong.
 ///
 /// # Errors
 /// `NotFound` as said; `Busy` if too many passwords are being checked; `Store`.
@@ -113,7 +113,8 @@ async fn member_of_row(ctx: &Context, member: member::Model) -> Result<Member> {
     })
 }
 
-/// Checks a member's e-mail and password at the MQTT broker; gives what the member may read. `None` if they are wrong.
+/// Checks a member's e-mail and password at the MQTT broker and returns what the member may read. `None` if one is
+/// wrong.
 ///
 /// # Errors
 /// `Busy` if too many passwords are being checked; `Store`.
@@ -127,8 +128,8 @@ pub async fn mqtt_member(ctx: &Context, email: &str, password: &str) -> Result<O
     Ok(Some(MqttMember { filters, fingerprint, member }))
 }
 
-/// The topics of an operator that one of its people or programs may read: statuses and coin pulses with the machines, sales
-/// as on the pages.
+/// The topics that one of an operator's people or programs may read: statuses and coin pulses for those who may see
+/// machines, sales for those who may see sales.
 fn topics_for(actor: &Actor, slug: &str) -> Vec<String> {
     let (machines, sales) = (actor.may(Operation::ViewMachines), actor.may(Operation::ViewSales));
     let of_kind = |kind: &str| format!("v1/{slug}/+/{kind}");
@@ -140,7 +141,7 @@ fn topics_for(actor: &Actor, slug: &str) -> Vec<String> {
     }
 }
 
-/// The fingerprints that some passwords have now, without the owners who have none.
+/// The current fingerprints of some passwords. Owners without a password are left out.
 ///
 /// # Errors
 /// `Store`.
@@ -160,13 +161,13 @@ pub async fn fingerprints(ctx: &Context, of: PasswordOwners) -> Result<Fingerpri
     Ok(Fingerprints { integrators: integrators.collect(), members: members.collect(), tools: tools.collect() })
 }
 
-/// Checks an integrator's MQTT password; gives what it may read. `None` if it is wrong.
+/// Checks an integrator's MQTT password and returns what the integrator may read. `None` if the password is wrong.
 ///
 /// # Errors
 /// `Busy` if too many passwords are being checked; `Store`.
 pub async fn integrator(ctx: &Context, slug: &str, password: &str) -> Result<Option<MqttReading>> {
     let found = operator::Entity::find().filter(operator::Column::Slug.eq(slug)).one(ctx.db.read()).await?;
-    // MySQL compares without trailing blanks; what follows must be of exactly this operator.
+    // MySQL ignores trailing blanks when it compares; the row must be of exactly this operator.
     let found = found.filter(|operator| operator.slug == slug);
     let filters = found.as_ref().map_or_else(Vec::new, |operator| {
         topics_for(&Actor { who: Who::Integrator(operator.id), address: None }, slug)

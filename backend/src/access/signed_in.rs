@@ -1,4 +1,4 @@
-//! Whoever is signed in.
+//! The member who is signed in.
 
 use crate::{
     access::{
@@ -24,19 +24,19 @@ pub struct Member {
     pub slug: String,
     /// The address the member signs in with.
     pub email: String,
-    /// What the member is for the operator.
+    /// The member's role.
     pub role: Role,
     /// The currency of the operator's prices.
     pub currency: Currency,
     /// Name of the operator's time zone.
     pub time_zone: String,
-    /// Changes whenever the password or the role does. Not a secret.
+    /// Changes whenever the password or the role changes. Not a secret.
     #[serde(skip)]
     pub fingerprint: String,
 }
 
 impl Member {
-    /// The member as one who acts, from an address.
+    /// The member as an [`Actor`] at an address.
     pub fn actor(&self, address: Option<IpAddr>) -> Actor {
         let (member, operator, role) = (self.member_id, self.operator_id, self.role);
         Actor { who: Who::Member { member, operator, role, email: self.email.clone() }, address }

@@ -1,5 +1,5 @@
-//! The bus: MQTT, by which modules, integrators and manufacturers are reached. The backend speaks it as a client, to the
-//! embedded broker or to an external one alike.
+//! The bus: MQTT, over which modules, integrators and manufacturers are reached. The backend is an MQTT client, of the
+//! embedded broker or of an external one alike.
 
 pub(crate) mod mqtt;
 pub(crate) mod tunnel;
@@ -8,14 +8,14 @@ use crate::Result;
 use async_trait::async_trait;
 
 pub use mqtt::{BusEvent, MqttBus, MqttConfig, MqttReader};
-/// Version of the JSON objects for integrators and manufacturers: fields are added under it, never changed.
+/// Version of the JSON objects for integrators and manufacturers. Within a version fields are added, never changed.
 pub(crate) const JSON_VERSION: u8 = 1;
 
-/// The way out. What comes in is handed to [`crate::flows::take_message::on_message`].
+/// The sending side. Incoming messages go to [`crate::flows::take_message::on_message`].
 #[async_trait]
 pub trait Bus: Send + Sync {
     /// Publishes at QoS 1; `Ok` once it is queued to go out. `expiry_s` is MQTT's message expiry.
     async fn publish(&self, topic: &str, payload: Vec<u8>, retain: bool, expiry_s: Option<u32>) -> Result<()>;
-    /// Whether the broker is there.
+    /// Whether the broker is connected.
     fn connected(&self) -> bool;
 }

@@ -35,7 +35,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 const PACKET_MAX_BYTES: u32 = 64 * 1024;
 
-/// Wait before connecting again: doubled up to the longest.
+/// Wait before connecting again; doubled each time, up to the longest.
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 
 const RECONNECT_MAX: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ pub enum BusEvent {
     },
 }
 
-/// The other end of a bus: gives what happens on it.
+/// The receiving end of a bus: yields what happens on it.
 pub struct MqttReader {
     event_loop: EventLoop,
     client: AsyncClient,
@@ -92,10 +92,10 @@ pub struct MqttReader {
 }
 
 impl MqttBus {
-    /// A bus that connects once its reader is run.
+    /// A bus that connects when its reader is run.
     ///
     /// # Errors
-    /// TLS is wanted, and cannot be had.
+    /// TLS is required but cannot be set up.
     pub fn new(config: MqttConfig) -> Result<(Self, MqttReader)> {
         let tunnel = config.tls.then(|| Tunnel::new(&config.host, config.port)).transpose()?;
         let (host, port) = match &tunnel {
@@ -124,7 +124,7 @@ impl MqttBus {
 impl Bus for MqttBus {
     async fn publish(&self, topic: &str, payload: Vec<u8>, retain: bool, expiry_s: Option<u32>) -> Result<()> {
         let properties = PublishProperties { message_expiry_interval: expiry_s, ..Default::default() };
-        // Never waits: a broker that is gone must not hold up a payment. What is not sent is due again.
+        // Never waits: a payment must not be delayed because the broker is gone. What was not sent is due again.
         self.client
             .try_publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
             .map_err(|error| Error::Bus(error.to_string()))
@@ -136,7 +136,7 @@ impl Bus for MqttBus {
 }
 
 impl MqttReader {
-    /// What happens next. Connects again whenever the broker goes, and asks it for what modules say.
+    /// What happens next. Reconnects whenever the connection is lost, and subscribes to the modules' topics again.
     pub async fn next(&mut self) -> BusEvent {
         if let Some(tunnel) = self.tunnel.take() {
             self.carrying.spawn(tunnel.run());
@@ -160,7 +160,7 @@ impl MqttReader {
                     Some(refused) => {
                         tracing::warn!(
                             refused,
-                            "the message broker refuses subscriptions, and modules are not heard; let the backend's user \
+                            "the message broker refuses subscriptions, so messages of modules do not arrive; let the backend's user \
                             (broker_username) subscribe to them; trying again"
                         );
                         self.connected.store(false, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! TLS to an external broker.
 //!
-//! The MQTT client would bring TLS of its own, and with it a release of the certificate library with known flaws. So it
-//! speaks plainly to a listener of ours on loopback, and each of its connections goes on from here as TLS.
+//! The MQTT client's own TLS would bring a release of the certificate library with known flaws. So the client connects
+//! without TLS to a listener of ours on loopback, and each of its connections is forwarded from here over TLS.
 
 use crate::{Error, Result};
 use rustls::ClientConfig;
@@ -15,13 +15,13 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// A broker that does not answer is given up after so long.
+/// How long to wait for a broker that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When no connection can be taken (out of file descriptors), it is tried again this much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A way to a broker by TLS.
+/// A tunnel to a broker over TLS.
 pub(crate) struct Tunnel {
     listener: std::net::TcpListener,
     host: String,
@@ -35,7 +35,7 @@ impl Tunnel {
     /// while [`Tunnel::run`] is polled.
     ///
     /// # Errors
-    /// `Bus` if the host is no name for a certificate, or no port is to be had on this machine.
+    /// `Bus` if the host cannot be in a certificate, or if no port on this machine is free.
     pub fn new(host: &str, port: u16) -> Result<Self> {
         let config = trusting_the_system().map_err(|error| Error::Bus(format!("TLS cannot be set up: {error}")))?;
         Self::with(config, host, port)
@@ -54,7 +54,7 @@ impl Tunnel {
         Ok(Self { listener, host: host.to_owned(), port, name, config: Arc::new(config) })
     }
 
-    /// The port on loopback at which the client is taken.
+    /// The loopback port to which the client connects.
     pub fn port(&self) -> Result<u16> {
         self.listener.local_addr().map(|at| at.port()).map_err(|error| Error::Bus(error.to_string()))
     }
@@ -64,7 +64,7 @@ impl Tunnel {
         let Self { listener, host, port, name, config } = self;
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
-            Err(error) => return tracing::error!(%error, "the way to the message broker cannot be opened"),
+            Err(error) => return tracing::error!(%error, "cannot open the tunnel to the message broker"),
         };
         let connector = TlsConnector::from(config);
         let mut carried = JoinSet::new();

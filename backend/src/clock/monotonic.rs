@@ -1,7 +1,7 @@
-//! The process's own time: pure, of two readings.
+//! The process's own time: a pure function of two clock readings.
 
-/// If the wall clock is ahead by more than this, it was plainly wrong before (a machine that booted in 1970 and got the
-/// time later): the process's time is stepped to it.
+/// If the wall clock is ahead by more than this, it was obviously wrong before (a computer that booted in 1970 and got
+/// the time later), and the process's time is stepped to it.
 const STEP_THRESHOLD_US: i64 = 24 * 3_600_000_000;
 
 /// Smaller differences are slewed: the process's time runs faster or slower by one part in this many until both agree.
@@ -20,17 +20,17 @@ pub struct MonotonicClock {
 }
 
 impl MonotonicClock {
-    /// Begins at what the wall clock says.
+    /// Starts at the wall clock's time.
     pub fn new(wall_us: i64, elapsed_us: i64) -> Self {
         Self { now_us: wall_us, elapsed_us, rest_us: 0, followed_us: None }
     }
 
-    /// The time to which it jumped last, in unix milliseconds.
+    /// The time to which it was last stepped, in unix milliseconds.
     pub fn stepped_ms(&self) -> Option<i64> {
         self.followed_us.map(|us| us.div_euclid(1000))
     }
 
-    /// The time now, in unix microseconds. `elapsed_us` comes from a clock that only runs.
+    /// The time now, in unix microseconds. `elapsed_us` comes from a monotonic clock.
     pub fn at(&mut self, wall_us: i64, elapsed_us: i64) -> i64 {
         let passed_us = elapsed_us.saturating_sub(self.elapsed_us).max(0);
         self.elapsed_us = self.elapsed_us.max(elapsed_us);
@@ -58,7 +58,7 @@ mod tests {
     const HOUR: i64 = 3_600 * S;
     const START: i64 = 1_800_000_000 * S;
 
-    /// Lets time pass in small steps, with a wall clock that is off by so much.
+    /// Lets time pass in small steps, with a wall clock that is off by the given time.
     fn pass(monotonic: &mut MonotonicClock, from_us: i64, for_us: i64, off_us: i64) -> i64 {
         let mut last_us = i64::MIN;
         for elapsed_us in (from_us..=from_us + for_us).step_by(7_777_777) {

@@ -4,10 +4,10 @@
 use crate::{Error, Result};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
-/// What text is stored in, and how it compares.
+/// The character set of stored text, and how it is compared.
 const CHOICE: &str = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
-/// Makes it the database's default, for the tables that are made from now on.
+/// Makes it the database's default for tables created from now on.
 pub(super) async fn choose(connection: &DatabaseConnection) -> Result<()> {
     let other = "SELECT schema_name FROM information_schema.schemata
         WHERE schema_name = DATABASE() AND default_collation_name <> 'utf8mb4_bin'";

@@ -16,12 +16,12 @@ use std::{
 
 /// How long a released connection may take to answer before it is given up.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer is tried before it is used.
+/// A connection that was idle for longer is tested before it is used.
 const CHECK_AFTER_IDLE: Duration = Duration::from_secs(1);
 
-/// What is known of SQLite's one writing connection, beside what the driver knows.
+/// What we know about SQLite's one writing connection, in addition to what the driver knows.
 ///
-/// SQLite ends a transaction by itself on some errors (a full disk, a failed read), and the driver goes on counting it as
+/// SQLite ends a transaction by itself on some errors (a full disk, a failed read), while the driver still counts it as
 /// open. Each statement after that would commit by itself, and each later transaction would be a savepoint that nobody
 /// commits. So the connection commits only while it is permitted to, and is discarded as soon as its state is
 /// uncertain.
@@ -52,7 +52,7 @@ impl Writer {
         self.is_discarded.store(true, Ordering::SeqCst);
     }
 
-    /// A statement that is not part of a transaction any more is undone, with an error.
+    /// A statement outside of any transaction is undone, with an error.
     async fn attach(self, connection: &mut sqlx::SqliteConnection) -> Result<(), sqlx::Error> {
         self.is_discarded.store(false, Ordering::SeqCst);
         connection.lock_handle().await?.set_commit_hook(move || self.may_commit.load(Ordering::SeqCst));
@@ -62,7 +62,7 @@ impl Writer {
     /// Whether the connection is known to be outside of any transaction.
     async fn check_clean(self, connection: &mut sqlx::SqliteConnection) -> Result<bool, sqlx::Error> {
         if connection.is_in_transaction() {
-            // A rollback that is queued for it is done before this is answered.
+            // A rollback that is queued for the connection is done before this query is answered.
             connection.ping().await?;
         }
         let is_clean = !connection.is_in_transaction() && !self.is_discarded.load(Ordering::SeqCst);
@@ -130,10 +130,10 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
 }
 
 /// Makes sure that a MySQL connection can be used again. Cancelled work may leave its transaction open unnoticed, or an
-/// answer half read, so that the next user of the connection waits for ever or reads an answer that is not its own. An
-/// open transaction is rolled back. A stray answer is detected because it does not match this query, and the connection
-/// is closed. It is also closed if the driver still counts a transaction as open, since later transactions would then
-/// be savepoints.
+/// answer half read; the next user of the connection would then wait for ever or read another's answer. An open
+/// transaction is rolled back. A stray answer is detected because it does not match this query, and the connection is
+/// closed. It is also closed if the driver still counts a transaction as open, since later transactions would then be
+/// savepoints.
 async fn settle(connection: &mut sqlx::MySqlConnection) -> Result<bool, sqlx::Error> {
     static QUESTIONS: AtomicI64 = AtomicI64::new(1);
     if connection.is_in_transaction() {

@@ -11,7 +11,7 @@ const LOCK_TIMEOUT_MESSAGE: &str = "the database was locked by another program, 
 pub enum StoreFault {
     /// There is no room left.
     Full,
-    /// It may only be read.
+    /// It is read-only.
     ReadOnly,
     /// Another program holds it.
     Locked,
@@ -19,14 +19,14 @@ pub enum StoreFault {
     Disk,
     /// The file is damaged, or is no database.
     Damaged,
-    /// It, or its server, does not answer.
+    /// The store or its server does not answer.
     Gone,
     /// Something else.
     Other,
 }
 
 impl StoreFault {
-    /// The store's fault behind an error; `None` if the error is about the data that was to be stored.
+    /// The store's fault behind an error; `None` if the error is about the data to be stored.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the crates have many more, about the data")]
     pub fn of(error: &DbErr) -> Option<Self> {
         let error = match error {
@@ -59,15 +59,15 @@ impl StoreFault {
 
     /// By SQLite's extended result code.
     fn of_sqlite(code: u32) -> Option<Self> {
-        // The low byte is the kind, the rest says which.
+        // The low byte is the kind of error, the rest says which one.
         match code & 0xFF {
             13 => Some(Self::Full),
             8 => Some(Self::ReadOnly),
             5 | 6 => Some(Self::Locked),
             10 | 14 => Some(Self::Disk),
             11 | 26 => Some(Self::Damaged),
-            // A constraint: what was to be stored does not fit. Unless it is our own, by which a statement outside of a
-            // transaction is undone (SQLITE_CONSTRAINT_COMMITHOOK).
+            // A constraint: the data does not fit. The exception is our own commit hook (SQLITE_CONSTRAINT_COMMITHOOK),
+            // which undoes a statement outside of a transaction.
             19 if code != 531 => None,
             _ => Some(Self::Other),
         }
@@ -101,7 +101,7 @@ impl StoreFault {
         }
     }
 
-    /// What is wrong and what to do, for whoever runs the server.
+    /// What is wrong and what to do, for the person who runs the server.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Full => {
@@ -120,7 +120,7 @@ impl StoreFault {
                 at the system's log, and make a copy of the database before anything else"
             }
             Self::Damaged => {
-                "the database is damaged, or is no database; stop the server, keep the file, and put back the last backup"
+                "the database is damaged, or is not a database; stop the server, keep the file, and put back the last backup"
             }
             Self::Gone => "the database does not answer",
             Self::Other => "the database cannot be written; the log says why",

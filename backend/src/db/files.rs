@@ -1,9 +1,9 @@
 //! The files of a SQLite store: private, and watched for a write-ahead log that was lost.
 //!
-//! What was committed and not yet copied into the database is in the `-wal` file alone. If that file is truncated,
-//! emptied or missing, SQLite opens what remains without an error. So now and then a number is committed, and written
-//! into a file beside the database once that is done: a database that holds a lower number than the file has lost
-//! commits.
+//! Data that is committed but not yet copied into the database is in the `-wal` file alone. If that file is truncated,
+//! emptied or missing, SQLite opens what remains without an error. So from time to time a rising number is committed
+//! and then written into a file next to the database. If the database later holds a lower number than the file, it has
+//! lost commits.
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use std::{
@@ -18,26 +18,26 @@ const MARK: &str = "-mark";
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     database: PathBuf,
-    /// Whether the database is made if it is not there.
+    /// Whether the database is created if it does not exist.
     create_if_missing: bool,
 }
 
 /// What a store's mark says at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitMark {
-    /// Nothing that was marked is missing.
+    /// No marked commit is missing.
     Intact,
     /// Commits are missing: the database has a lower number than the file beside it.
     Behind {
         /// The file with the mark.
         file: PathBuf,
-        /// The write-ahead log in which the commits were.
+        /// The write-ahead log that held the commits.
         wal: PathBuf,
     },
 }
 
 impl Files {
-    /// Those of `sqlite://path?..`; none if that is no URL of a file.
+    /// The files of `sqlite://path?..`; `None` if the URL does not name a file.
     pub fn of(url: &str) -> Option<Self> {
         let options: SqliteConnectOptions = url.parse().ok()?;
         Some(Self { database: options.get_filename().to_owned(), create_if_missing: url.contains("mode=rwc") })
@@ -49,23 +49,23 @@ impl Files {
         name.into()
     }
 
-    /// Sees to it that nobody but the owner reads them, whatever the umask. SQLite gives its other files the mode of the
+    /// Makes them readable by the owner only, whatever the umask. SQLite gives its other files the mode of the
     /// database.
     pub fn make_private(&self) {
         if self.create_if_missing && !self.database.exists() {
-            // Where that fails, SQLite says why.
+            // If that fails, SQLite reports why.
             let _ = private_file().create_new(true).open(&self.database);
         }
         for file in ["", "-wal", "-shm", MARK].map(|suffix| self.beside(suffix)) {
             if let Err(error) = restrict(&file)
                 && error.kind() != io::ErrorKind::NotFound
             {
-                tracing::warn!(%error, file = %file.display(), "others may read this file, and its mode cannot be changed");
+                tracing::warn!(%error, file = %file.display(), "other users can read this file, and its mode cannot be changed");
             }
         }
     }
 
-    /// Keeps the number that was committed. It need not reach the disk: an older one is only less strict.
+    /// Saves the committed number. It need not reach the disk: an older number only makes the check less strict.
     pub fn save_mark(&self, number: i64) -> io::Result<()> {
         let file = self.beside(MARK);
         // Fixed width, so that each number overwrites the previous one completely.
@@ -92,7 +92,7 @@ fn private_file() -> fs::OpenOptions {
     options
 }
 
-/// Takes from group and others what they may do with a file.
+/// Removes all permissions of group and others from a file.
 #[cfg(unix)]
 fn restrict(file: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! Group commit for SQLite: writers that queue for its one writing connection share a transaction, so that one durable
-//! commit serves them all. Alone, a writer has a transaction of its own, and waits for nobody.
+//! Group commit for SQLite: writers that queue for the one writing connection share a transaction, so that one durable
+//! commit serves them all. A writer that is alone has its own transaction and waits for nobody.
 
 use super::{Txn, before_deadline, commit, connections::Writer, end};
 use crate::Result;
@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-/// Whoever writes takes turns, first come first served, and leaves the transaction open for those behind.
+/// Writers take turns, first come, first served; each leaves the transaction open for those that wait behind it.
 #[derive(Clone, Default)]
 pub(super) struct Group {
     turn: Arc<Mutex<Option<Open>>>,
@@ -25,8 +25,8 @@ struct Open {
 }
 
 impl Group {
-    /// Runs `work` and returns once it is committed durably; nothing if another's failure rolled it back. Its turn and a
-    /// lock are waited for until the deadline.
+    /// Runs `work` and returns once it is committed durably; `None` if another writer's failure rolled it back. Waits
+    /// for its turn and for a lock until the deadline.
     pub async fn write<T, F>(
         &self,
         connection: &DatabaseConnection,
@@ -65,7 +65,7 @@ impl Group {
             tokio::spawn(self.clone().commit(writer.clone()));
         }
         match commit.await {
-            // An error too: it may follow from what others wrote.
+            // Also if the work failed: the error may follow from what others wrote.
             Ok(Ok(())) => outcome.map(Some),
             Ok(Err(error)) => Err(error.into()),
             Err(oneshot::error::RecvError { .. }) => Ok(None),
@@ -85,8 +85,8 @@ impl Group {
 }
 
 async fn begin(connection: &DatabaseConnection) -> Result<Txn> {
-    // SQLite waits for another process's lock only where a transaction begins: one that began by reading and wants to
-    // write is refused at once.
+    // SQLite waits for another process's lock only at the start of a transaction: a transaction that began by reading
+    // and then wants to write is refused at once.
     let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
     let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
     Ok(Arc::new(connection.begin_with_options(options).await?))
@@ -107,7 +107,7 @@ where
         }
         Err(error) => match savepoint.rollback().await {
             Ok(()) => Ok(Err(error)),
-            // The database has rolled back everything by itself; why is what the work's error says.
+            // The database has rolled back everything by itself; the work's error says why.
             Err(rollback) => {
                 tracing::debug!(%rollback, "a group of writes was rolled back; its members run again");
                 Err(error)

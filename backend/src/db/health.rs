@@ -12,11 +12,11 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
-/// So long one proof serves for all who ask.
+/// How long one proof is valid for everybody who asks.
 const PROOF_VALID_FOR: Duration = Duration::from_secs(2);
-/// A proof that takes longer is none.
+/// A proof that takes longer does not count.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(6);
-/// A failing store is named in the log so often at most.
+/// The shortest time between two log lines about a failing store.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// What is known of the store's health.
@@ -37,7 +37,7 @@ struct Log {
 }
 
 impl Health {
-    /// Counts an error of the store, and names it in the log, with what to do, once in a while.
+    /// Counts an error of the store and, from time to time, logs it together with what to do.
     pub fn note_failure(&self, error: &DbErr) {
         let Some(fault) = StoreFault::of(error) else { return };
         metrics::counter!("coinwire_store_failures_total", "why" => fault.label()).increment(1);
@@ -54,8 +54,8 @@ impl Health {
 }
 
 impl Db {
-    /// Proves by a durable write that the store can be written to, at most once in two seconds however often it is
-    /// asked; else what is wrong.
+    /// Proves with a durable write that the store can be written to. The write is done at most once in two seconds,
+    /// however often it is asked for.
     ///
     /// # Errors
     /// What is wrong with the store, and what to do.
@@ -81,7 +81,7 @@ impl Db {
         fault.map_or(Ok(()), Err)
     }
 
-    /// Commits a number that is higher than the last, having seen that readers are answered.
+    /// Checks that reading works, then commits a number that is higher than the last.
     async fn write_number(&self) -> Result<i64> {
         self.read.ping().await?;
         self.write(|txn| async move {
@@ -91,8 +91,8 @@ impl Db {
         .await
     }
 
-    /// Keeps beside a SQLite database how far it has come, so that a lost write-ahead log shows at the next start. To be
-    /// called now and then.
+    /// Saves next to a SQLite database how much it has committed, so that a lost write-ahead log is noticed at the next
+    /// start. To be called from time to time.
     pub async fn save_mark(&self) {
         let Some(files) = self.files.clone() else { return };
         if self.prove_writable().await.is_err() {
@@ -105,14 +105,14 @@ impl Db {
         }
     }
 
-    /// Whether the database holds all that was marked. To be asked before it is migrated or written to.
+    /// Whether the database holds all marked commits. To be asked before it is migrated or written to.
     ///
     /// # Errors
     ///
     /// `Store`.
     pub async fn check_mark(&self) -> Result<CommitMark> {
         let Some(files) = &self.files else { return Ok(CommitMark::Intact) };
-        // Where nothing is left, the table is gone too.
+        // If nothing is left, the table is missing too.
         let is_there = sea_orm_migration::SchemaManager::new(&self.read).has_table("store_proof").await?;
         let number = if is_there { written(&self.read).await?.unwrap_or(0) } else { 0 };
         let mark = files.compare(number);

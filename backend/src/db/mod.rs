@@ -1,10 +1,10 @@
 //! The store: SQLite or MySQL, chosen by the URL at run time.
 //!
-//! One rule for SQLite's sake: all writing goes through [`Db::write`], which owns the only writing connection; readers
-//! have their own and never wait for a writer.
+//! One rule, because of SQLite: all writing goes through [`Db::write`], which owns the only writing connection; readers
+//! have their own connections and never wait for a writer.
 //!
-//! And one for both: a write counts as done only after its COMMIT succeeded. If the begin, commit, rollback or
-//! savepoint of a transaction fails, the connection is closed, because the driver and the database may then disagree
+//! And one rule for both stores: a write counts as done only after its COMMIT succeeded. If the begin, commit, rollback
+//! or savepoint of a transaction fails, the connection is closed, because the driver and the database may then disagree
 //! about whether a transaction is open, and what is "committed" inside an open transaction is not stored.
 
 mod charset;
@@ -33,7 +33,7 @@ const CONNECTIONS_MAX: u32 = 16;
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long connections are waited for at the end.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
-/// A transaction that met a deadlock or a lock is tried again this often.
+/// How often a transaction that met a deadlock or a lock is tried again.
 const CONTENTION_RETRIES: u32 = 8;
 
 /// A transaction, shared with the work that is done in it.
@@ -55,7 +55,7 @@ impl Db {
     /// Opens `sqlite://path?mode=rwc`, `sqlite::memory:` or `mysql://user:password@host/database`.
     ///
     /// # Errors
-    /// `Invalid` if the address is of no known store; `Store` if it cannot be opened.
+    /// `Invalid` if the URL names no known kind of store; `Store` if the store cannot be opened.
     pub async fn open(url: &str) -> Result<Self> {
         let (writer, mut files) = (Writer::default(), None);
         let (read, write) = if url.starts_with("mysql:") {
@@ -108,8 +108,9 @@ impl Db {
         Ok(migration::Migrator::get_pending_migrations(&self.write).await?.len())
     }
 
-    /// Closes all connections, the writing one last: SQLite then copies its write-ahead log into the database and removes
-    /// it, so that an orderly end leaves one file. What still uses a connection is waited for a moment only.
+    /// Closes all connections, the writing one last: SQLite then copies its write-ahead log into the database and
+    /// removes it, so that an orderly end leaves one file. Waits only for a moment for connections that are still in
+    /// use.
     pub async fn close(&self) {
         for pool in [&self.read, &self.write] {
             if tokio::time::timeout(CLOSE_MAX, pool.close_by_ref()).await.is_err() {
@@ -138,7 +139,7 @@ impl Db {
         let deadline = Instant::now() + WAIT_MAX;
         let mut tries = 0;
         let outcome = loop {
-            // After a lock timeout there is no retry, since other writers queue behind this one.
+            // There is no retry after a lock timeout, since other writers queue behind this one.
             let may_try_again = tries < CONTENTION_RETRIES && Instant::now() < deadline;
             match self.write_once(&work, deadline).await {
                 Ok(Some(value)) => break Ok(value),
@@ -157,7 +158,7 @@ impl Db {
         outcome
     }
 
-    /// Runs `work` once; nothing if it was rolled back for another's sake and is to be run anew.
+    /// Runs `work` once; `None` if it was rolled back because of another writer and must be run again.
     async fn write_once<T, F>(&self, work: &impl Fn(Txn) -> F, deadline: Instant) -> Result<Option<T>>
     where
         F: Future<Output = Result<T>>,
@@ -165,7 +166,8 @@ impl Db {
         if self.write.get_database_backend() != DbBackend::MySql {
             return self.group.write(&self.write, &self.writer, work, deadline).await;
         }
-        // Each statement sees what is committed; what must not change under us is compared and set by its version.
+        // Each statement sees what is committed. Where a row must not change in between, it is updated on the condition
+        // that its version is unchanged.
         let (isolation, access) = (IsolationLevel::ReadCommitted, AccessMode::ReadWrite);
         let begin = self.write.begin_with_config(Some(isolation), Some(access));
         let txn = Arc::new(before_deadline(deadline, begin).await??);
@@ -187,7 +189,7 @@ async fn end<T>(txn: Txn, writer: &Writer, outcome: Result<T>) -> Result<T> {
             commit(txn, writer).await?;
             Ok(value)
         }
-        // Why the work failed is what tells; a rollback may fail because the database did it by itself.
+        // The work's error is the one that matters; the rollback may fail because the database has already done it.
         Err(error) => {
             if let Err(rollback) = txn.rollback().await {
                 writer.discard();

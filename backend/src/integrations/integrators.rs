@@ -21,7 +21,7 @@ struct StatusJson<'a> {
     module: &'a str,
     online: bool,
     at_ms: i64,
-    /// Whether the module said it just now; else it is what was last known, as of then.
+    /// Whether the module said it just now; if not, it is the last known state.
     live: bool,
     as_of_ms: Option<i64>,
     firmware: &'a str,
@@ -79,7 +79,7 @@ pub(crate) async fn publish_status_to_integrators(ctx: &Context, machine: &machi
     publish_to_integrators(ctx, machine.id, "status", &json, true).await;
 }
 
-/// Tells what is stored of a machine and its module, if it has one.
+/// Publishes what is stored about a machine and its module, if it has one.
 pub(crate) async fn publish_last_known_to_integrators(
     ctx: &Context,
     machine: &machine::Model,
@@ -142,7 +142,7 @@ async fn publish_to_integrators(ctx: &Context, machine_id: MachineId, kind: &str
         Ok(Some(topics)) => topics,
         Ok(None) => return,
         Err(error) => {
-            tracing::warn!(%error, "integrators were not told of a {kind}");
+            tracing::warn!(%error, "could not publish a {kind} for integrators");
             return;
         }
     };

@@ -16,17 +16,17 @@ use protocol::ModuleId;
 use sea_orm::{QueryOrder, QuerySelect, prelude::*};
 use std::time::Duration;
 
-/// Rows that are read at once.
+/// Rows read at once.
 const PAGE_ROWS: u64 = 500;
 
-/// What could not be published, or read, is tried again this much later.
+/// How long after a failed read or publish it is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Publishes what is stored of a module for its manufacturer, and for the operator of the machine it is wired to. `live`
-/// says whether it still holds, or is what was last known.
+/// Publishes what is stored about a module for its manufacturer, and for the operator of the machine it is wired to.
+/// `live` says whether it is current or only the last known state.
 ///
 /// # Errors
-/// The store's or the bus's: it is to be tried again.
+/// An error of the store or the bus: try again.
 pub(crate) async fn publish_last_known(ctx: &Context, module: ModuleId, live: bool) -> Result<()> {
     let Some(row) = module::Entity::find_by_id(module.as_str()).one(ctx.db.read()).await? else { return Ok(()) };
     if let Some(manufacturer_id) = row.manufacturer_id {
@@ -50,8 +50,8 @@ async fn unwired_after(ctx: &Context, id: MachineId) -> Result<Vec<machine::Mode
     Ok(page.all(ctx.db.read()).await?)
 }
 
-/// Publishes what is last known of all: a module's by `in_lane`, which says whether it could be, or that nobody listens
-/// any more.
+/// Publishes what is last known of all machines and modules. Modules are published through `in_lane`, which says
+/// whether that worked, or that nobody listens any more.
 pub(crate) async fn publish_all_last_known<F: Future<Output = Option<bool>>>(
     backend: Context,
     in_lane: impl Fn(ModuleId) -> F,
@@ -82,7 +82,7 @@ pub(crate) async fn publish_all_last_known<F: Future<Output = Option<bool>>>(
     }
 }
 
-/// Does it until it is done.
+/// Tries until it succeeds.
 async fn retry<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> T {
     loop {
         match work().await {

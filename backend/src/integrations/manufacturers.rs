@@ -1,5 +1,5 @@
-//! Manufacturers' topics: `made/<manufacturer>/<module>/status`, plain JSON: how its modules are, and nothing of money.
-//! docs/PROTOCOL.md has the fields.
+//! Manufacturers' topics: `made/<manufacturer>/<module>/status`, plain JSON: the state of its modules, and nothing
+//! about money. docs/PROTOCOL.md has the fields.
 
 use crate::{
     Context, Result,
@@ -17,7 +17,7 @@ use serde::Serialize;
 struct HealthJson<'a> {
     v: u8,
     at_ms: i64,
-    /// Whether the module said it just now; else it is what was last known, as of then.
+    /// Whether the module said it just now; if not, it is the last known state.
     live: bool,
     as_of_ms: Option<i64>,
     online: bool,
@@ -38,7 +38,7 @@ pub(crate) async fn publish_status_to_manufacturer(
     let manufacturer = match manufacturer_row(ctx, manufacturer_id).await {
         Ok(manufacturer) => manufacturer,
         Err(error) => {
-            tracing::warn!(%error, "a manufacturer was not told of a status");
+            tracing::warn!(%error, "could not publish a status for a manufacturer");
             return;
         }
     };
@@ -59,7 +59,7 @@ pub(crate) async fn publish_status_to_manufacturer(
     publish_json(ctx, &format!("made/{}/{module}/status", manufacturer.slug), &json, true).await;
 }
 
-/// Tells what is stored of a module.
+/// Publishes what is stored about a module.
 pub(crate) async fn publish_last_known_to_manufacturer(
     ctx: &Context,
     manufacturer_id: ManufacturerId,

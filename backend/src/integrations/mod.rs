@@ -1,4 +1,4 @@
-//! Topics for integrators and manufacturers, told of what happens.
+//! Topics on which integrators and manufacturers are told what happens.
 
 pub(crate) mod integrators;
 pub(crate) mod last_known;

@@ -1,4 +1,4 @@
-//! Integrators' topics, remembered by machine.
+//! A cache of integrators' topics, by machine.
 
 use crate::ids::MachineId;
 use std::{

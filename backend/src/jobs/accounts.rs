@@ -1,16 +1,16 @@
-//! Rows that are due at payment providers, fairly by merchant account.
+//! Due rows that call payment providers, chosen fairly between merchant accounts.
 
 use crate::{Context, Result, payments::bulkhead::Lane};
 use sea_orm::{EntityTrait, FromQueryResult, Statement, Value};
 
-/// Due rows of a table that has `account_id` and `due_ms`: first the first of each account, then the second of each.
-/// Accounts that take no work of that lane now are left out, so that their rows keep nobody's from being seen.
+/// Due rows of a table that has `account_id` and `due_ms`: first the first row of each account, then the second of
+/// each. Accounts whose lane is full are left out, so that their rows do not hide others' rows.
 pub(crate) async fn due_by_account<E>(ctx: &Context, entity: E, lane: Lane) -> Result<Vec<E::Model>>
 where
     E: EntityTrait,
 {
     let busy = ctx.providers.saturated_accounts(lane);
-    // One more than can begin, to see that there is more.
+    // One more than can begin, to see whether there are more.
     let most = i64::try_from(ctx.rules.account_calls_max).unwrap_or(i64::MAX).saturating_add(1);
     let rows = i64::try_from(ctx.rules.batch_rows).unwrap_or(i64::MAX);
     let sql = fair_query(entity.table_name(), busy.len());

@@ -1,4 +1,4 @@
-//! Rows that are due later than any row can be: they were stored before the clock was set back.
+//! Rows whose due time is later than it can be: they were stored before the clock was set back.
 
 use crate::{
     Context, Result,
@@ -8,7 +8,7 @@ use crate::{
 };
 use sea_orm::{prelude::*, sea_query::Expr};
 
-/// Makes due now what is due later than the longest wait of its kind.
+/// Makes rows due now whose due time is further off than the longest wait of their kind.
 pub(crate) async fn reschedule_after_rollback(ctx: &Context, job: Job) -> Result<()> {
     let (rules, now_ms) = (&ctx.rules, ctx.now_ms());
     if !ctx.last_scans.is_time(job, now_ms) {
@@ -20,7 +20,7 @@ pub(crate) async fn reschedule_after_rollback(ctx: &Context, job: Job) -> Result
             let longest_ms = rules.resend_max_ms.max(rules.resend_first_ms);
             let brought =
                 cap_due_times::<command::Entity>(ctx, CommandColumn::DueMs, Some(open), longest_ms, now_ms).await?;
-            // Commands that were given up are remembered as long as all others.
+            // Commands that were given up are kept as long as all others.
             let memory_ms = rules.credit_memory_ms;
             cap_due_times::<command::Entity>(ctx, CommandColumn::DueMs, None, memory_ms, now_ms + memory_ms).await?;
             brought
@@ -43,13 +43,13 @@ pub(crate) async fn reschedule_after_rollback(ctx: &Context, job: Job) -> Result
         tracing::warn!(
             job = job.as_str(),
             rows = brought,
-            "the clock was set back: rows whose due time lay too far ahead are due now are due now"
+            "the clock was set back: rows whose due time was too far ahead are due now"
         );
     }
     Ok(())
 }
 
-/// Sets to `to_ms` what is due more than `longest_ms` from now; gives how many rows that were.
+/// Sets the due time to `to_ms` for rows that are due more than `longest_ms` from now; returns how many rows that were.
 async fn cap_due_times<E: EntityTrait>(
     ctx: &Context,
     due: E::Column,

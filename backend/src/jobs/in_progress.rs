@@ -1,4 +1,4 @@
-//! What is being worked on, so that nothing is begun twice.
+//! Rows that are being worked on, so that no work is begun twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,7 +40,7 @@ impl Job {
 pub(crate) struct InProgress(Arc<Mutex<BTreeSet<(Job, i64)>>>);
 
 impl InProgress {
-    /// Notes that a row is worked on; nothing if it is already, or if the job has too much under way.
+    /// Notes that a row is being worked on; `None` if it already is, or if the job has too much under way.
     pub(crate) fn begin(&self, job: Job, row: i64, most: usize) -> Option<RowGuard> {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_job = rows.range((job, i64::MIN)..=(job, i64::MAX)).count();
@@ -48,7 +48,7 @@ impl InProgress {
     }
 }
 
-/// A row that is worked on; over when dropped.
+/// A row that is being worked on, until dropped.
 pub(crate) struct RowGuard {
     rows: Arc<Mutex<BTreeSet<(Job, i64)>>>,
     row: (Job, i64),
@@ -60,10 +60,10 @@ impl Drop for RowGuard {
     }
 }
 
-/// A piece of due work. What goes wrong with it is logged, and it is due again.
+/// A piece of due work. If it fails, the error is logged and it becomes due again.
 pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What is due of a job.
+/// A job's due work.
 #[derive(Default)]
 pub struct Due {
     /// What can begin now.
@@ -72,8 +72,8 @@ pub struct Due {
     pub is_more: bool,
 }
 
-/// Rows from before the clock was set back are looked for at the start (a process's own time does not go back), and this
-/// often: another process on the same store may have another clock.
+/// Rows from before the clock was set back are looked for at the start (a process's own time does not go back) and then
+/// at this interval, because another process on the same store may have another clock.
 const SCAN_EVERY_MS: i64 = 60_000;
 
 /// When such rows were looked for last.

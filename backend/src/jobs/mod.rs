@@ -35,7 +35,7 @@ use tokio::task::JoinSet;
 /// A loop that could not look for due work looks again after this long.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Takes what is due of a job, as far as there is room for it. The work is done by whoever polls it.
+/// Takes a job's due work, as far as there is room for it. The work is done when the caller polls it.
 ///
 /// # Errors
 /// `Store`.
@@ -49,8 +49,8 @@ pub async fn due(ctx: &Context, job: Job) -> Result<Due> {
     }
 }
 
-/// Does a job for ever: looks for due work every [`crate::Rules::tick_ms`], and as soon as there is room again if there
-/// was more than could begin. Work that is under way ends when the loop is dropped.
+/// Runs a job for ever: looks for due work every [`crate::Rules::tick_ms`], or, if there was more than could begin, as
+/// soon as there is room again. Work that is under way is cancelled when the loop is dropped.
 pub async fn run_job(ctx: &Context, job: Job) {
     let mut in_progress = JoinSet::new();
     loop {

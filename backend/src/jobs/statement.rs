@@ -10,7 +10,7 @@ use crate::{
     payments::{bulkhead::Lane, statement},
 };
 
-/// So many statements are read at once; each is held in memory whole.
+/// How many statements are read at once; each is held in memory as a whole.
 const READ_AT_ONCE: usize = 2;
 
 /// Statements that are due, as far as there is room.

@@ -1,5 +1,5 @@
-//! The ledger: double entry, integer minor units, append only. Debits are positive, credits negative; each posting sums
-//! to zero, and each has a unique cause, so that posting twice is impossible.
+//! The ledger: double entry, integer minor units, append only. Debits are positive, credits negative. Each posting sums
+//! to zero and has a unique cause, so that nothing can be posted twice.
 //!
 //! | posting | debit | credit |
 //! | --- | --- | --- |
@@ -46,15 +46,15 @@ pub enum Account {
     OperatorPayable,
     /// Refunds decided and not yet confirmed.
     RefundClearing,
-    /// Money whose purpose a person must settle.
+    /// Money that waits for a person's decision.
     Suspense,
     /// Money that the provider took back while a dispute is open.
     Held,
-    /// What the provider charges.
+    /// The provider's charges.
     Fees,
     /// The platform's share of payments that go straight to the operator.
     PlatformFees,
-    /// Credits given and refunded all the same, and disputes that were lost.
+    /// Credits that were given although they were refunded, and disputes that were lost.
     Loss,
     /// Coins expected in the box.
     CashBox,
@@ -70,7 +70,7 @@ pub enum Kind {
     Payment,
     /// A payment of a wrong amount came in; the reference is the attempt.
     Suspense,
-    /// A person took a payment of a wrong amount for the sale's; the reference is the attempt.
+    /// A person accepted a payment of a wrong amount for the sale; the reference is the attempt.
     SuspenseAccepted,
     /// A refund was decided; the reference is the refund.
     Refund,
@@ -82,9 +82,9 @@ pub enum Kind {
     RefundReversed,
     /// A refund of a payment of a wrong amount; the reference is the refund.
     SuspenseRefund,
-    /// Such a refund did not come about; the reference is the refund.
+    /// Such a refund did not happen; the reference is the refund.
     SuspenseRefundCancelled,
-    /// The provider took money back, a dispute having been opened; the reference is the dispute.
+    /// The provider took money back because a dispute was opened; the reference is the dispute.
     DisputeOpened,
     /// A dispute was won: the money is back; the reference is the dispute.
     DisputeWon,
@@ -92,7 +92,7 @@ pub enum Kind {
     DisputeLost,
     /// The provider charged for a dispute; the reference is the dispute and the fee so far.
     DisputeFee,
-    /// The provider gave such a charge back; the reference is the dispute and the fee so far.
+    /// The provider returned such a charge; the reference is the dispute and the fee so far.
     DisputeFeeReturned,
     /// The platform's share of a payment; the reference is the attempt.
     PlatformFee,
@@ -100,9 +100,9 @@ pub enum Kind {
     PlatformFeeReturned,
     /// Credited and refunded; the reference is the sale.
     Loss,
-    /// Coins fell; the reference is module, how often it began to count, and running total.
+    /// Coins were inserted; the reference is the module, how often its count was restarted, and the running total.
     Coins,
-    /// A person corrected what was booked of coins; the reference is the correction.
+    /// A person corrected the booked coins; the reference is the correction.
     CoinsCorrected,
 }
 
@@ -140,13 +140,13 @@ pub(crate) struct Posting {
     pub operator_id: OperatorId,
     pub sale_id: Option<SaleId>,
     pub machine_id: Option<MachineId>,
-    /// Positive, in minor units; of a correction it may be negative.
+    /// In minor units. Positive; only a correction may be negative.
     pub amount_minor: i64,
     pub currency: String,
     pub at_ms: i64,
 }
 
-/// Books a posting. Its kind and reference being there already is an error of the caller's and undoes the transaction.
+/// Books a posting. If its kind and reference exist already, that is the caller's error and undoes the transaction.
 pub(crate) async fn post(txn: &impl ConnectionTrait, posting: Posting) -> Result<()> {
     let head = txn::ActiveModel {
         kind: Set(posting.kind),
@@ -215,8 +215,8 @@ pub async fn balances(ctx: &Context, actor: &Actor, operator_id: OperatorId) -> 
     Ok(balances)
 }
 
-/// The currency of an operator or a sale, as stored. One that is not known is an error: an amount in it must not be shown
-/// or paid as if it were another.
+/// The currency of an operator or a sale, as stored. An unknown currency is an error: an amount must not be shown or
+/// paid in another currency.
 pub(crate) fn currency(code: &str) -> Result<Currency> {
     Currency::parse(code).ok_or_else(|| Error::Unknown { what: "currency", value: code.to_owned() })
 }

@@ -22,7 +22,7 @@ use protocol::messages::faults;
 use sea_orm::{ExprTrait, FromQueryResult, QueryOrder, QuerySelect, prelude::*};
 use std::collections::BTreeMap;
 
-/// Bursts of coins on a machine's page.
+/// How many bursts of coins a machine's page shows.
 const PULSE_ROWS: u64 = 20;
 
 #[derive(FromQueryResult)]
@@ -43,7 +43,7 @@ pub async fn fleet(ctx: &Context, actor: &Actor, operator_id: OperatorId) -> Res
         .order_by_asc(machine::Column::Id)
         .all(ctx.db.read())
         .await?;
-    // What is out of service comes last.
+    // Machines out of service come last.
     let (retired, mut machines): (Vec<_>, Vec<_>) = machines.into_iter().partition(|m| m.retired_ms.is_some());
     machines.extend(retired);
     fleet_rows(ctx, actor, operator_id, machines).await
@@ -89,7 +89,7 @@ pub(crate) async fn fleet_rows(
     operator_id: OperatorId,
     machines: Vec<machine::Model>,
 ) -> Result<Vec<FleetRow>> {
-    // Not all who look after machines see the money.
+    // Not everybody who looks after machines may see the money.
     let shows_takings = actor.may(Operation::ViewTakings);
     let operator = operator_row(ctx, operator_id).await?;
     let sums = sums_today(ctx, &operator).await?;

@@ -11,7 +11,7 @@ pub struct Model {
     pub id: MachineId,
     pub operator_id: OperatorId,
     pub module_id: Option<String>,
-    /// In the addresses of its scan page and of integrators' topics: it never changes.
+    /// Part of its scan page's address and of integrators' topics, so it never changes.
     pub code: String,
     pub name: String,
     pub site: String,

@@ -1,5 +1,5 @@
-//! Machines: what a module is wired to, its code, site and prices; and the operator's view of the fleet. What people change of
-//! them is in `flows/operate`.
+//! Machines: what a module is wired to, with code, site and prices; and the operator's view of the fleet. Changes by
+//! people are in `flows/operate`.
 
 pub mod fleet;
 pub mod list;

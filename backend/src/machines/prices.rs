@@ -1,4 +1,4 @@
-//! Prices of a machine, and what a price must keep to. Sales keep the price they were made at.
+//! Prices of a machine, and the limits of a price. A sale keeps the price at which it was made.
 
 use crate::{
     Context, Error, Result,
@@ -15,7 +15,7 @@ use crate::{
 };
 use sea_orm::prelude::*;
 
-/// What a price may be, in minor units.
+/// The lowest and the highest price, in minor units.
 pub const PRICE_MINOR: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 
 impl PriceView {

@@ -22,11 +22,11 @@ pub struct RemoteView {
     /// As in the fleet.
     #[serde(flatten)]
     pub row: FleetRow,
-    /// What is wanted of it, or what is built into its firmware.
+    /// The wanted settings, or those built into its firmware.
     pub settings: ModuleSettings,
     /// When the settings were changed (unix milliseconds).
     pub settings_changed_ms: Option<i64>,
-    /// How they stand: `built_in` (none were chosen), `foreign` (none were chosen here, the module has some),
+    /// Their state: `built_in` (none were chosen), `foreign` (none were chosen here, but the module has some),
     /// `in_force`, `waiting`, `failed`.
     pub settings_standing: &'static str,
     /// The newest command of each kind.
@@ -35,12 +35,12 @@ pub struct RemoteView {
     pub learning_result: Option<LearningResultView>,
     /// What the module did that this store does not have (it was restored from a backup), if that was noticed recently.
     pub behind: Option<StaleStoreView>,
-    /// What it last told of itself.
+    /// Its last diagnostics.
     pub diagnostics: Option<DiagnosticsView>,
 }
 
-/// The module of an operator's machine, with the state of everything that was sent to it. Without settings and so
-/// on if there is no module.
+/// The module of an operator's machine, with the state of everything that was sent to it. If there is no module, all
+/// this is empty.
 ///
 /// # Errors
 ///

@@ -33,7 +33,7 @@ pub(crate) async fn permitted_module<'a>(
 ///
 /// # Errors
 ///
-/// `NotFound` if there is none of that number, or it is another operator's; `Forbidden`; `Store`.
+/// `NotFound` if there is no such machine, or it is another operator's; `Forbidden`; `Store`.
 pub(crate) async fn permitted_machine<'a>(
     ctx: &Context,
     actor: &'a Actor,
@@ -63,7 +63,7 @@ pub(crate) async fn price_rows(store: &impl ConnectionTrait, machine_id: Machine
         .await?)
 }
 
-/// Reads the module of a machine to change it, as [`lock_module`] does.
+/// Reads and locks the module of a machine, as [`lock_module`] does.
 ///
 /// # Errors
 ///
@@ -80,7 +80,7 @@ pub(crate) async fn lock_wired_module(
     lock_module(txn, module).await
 }
 
-/// Reads a machine to change it: until the transaction ends nobody else does.
+/// Reads and locks a machine: until the transaction ends, nobody else can change it.
 pub(crate) async fn lock_machine(txn: &DatabaseTransaction, machine_id: MachineId) -> Result<machine::Model> {
     let found = machine::Entity::find_by_id(machine_id).lock_exclusive().one(txn).await?;
     found.ok_or(Error::NotFound("machine"))

@@ -1,4 +1,4 @@
-//! What pages are told of machines.
+//! What pages get about machines.
 
 use crate::{ids::MachineId, money::Money, sales::shapes::PriceView};
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub struct FleetRow {
     pub site: String,
     /// Whether it is on sale.
     pub active: bool,
-    /// Since when it is out of service for good (unix milliseconds).
+    /// Since when it is permanently out of service (unix milliseconds).
     pub retired_ms: Option<i64>,
     /// The module wired to it.
     pub module: Option<ModuleView>,
@@ -35,7 +35,7 @@ pub struct ModuleView {
     pub id: String,
     /// Whether it is connected, as far as known.
     pub online: bool,
-    /// When it was last heard (unix milliseconds).
+    /// When it was last heard from (unix milliseconds).
     pub seen_ms: Option<i64>,
     /// Firmware version.
     pub firmware: String,
@@ -49,11 +49,11 @@ pub struct ModuleView {
     pub locked: bool,
     /// Since when its credential is disabled (unix milliseconds).
     pub disabled_ms: Option<i64>,
-    /// Boots so far.
+    /// Number of boots so far.
     pub boot: i64,
-    /// Coin pulses in all.
+    /// Coin pulses in total.
     pub coin_pulses: i64,
-    /// Credit pulses in all.
+    /// Credit pulses in total.
     pub credit_pulses: i64,
     /// Version of the settings in force; 0 for those built in.
     pub settings_version: i64,
@@ -93,7 +93,7 @@ pub struct PulseRow {
 /// What an operator changes on a price.
 #[derive(Debug, Clone)]
 pub struct PriceChange {
-    /// Words, 1 to 40 characters.
+    /// Its name, 1 to 40 characters.
     pub label: String,
     /// Minor units, 1 to 1,000,000.
     pub amount_minor: i64,

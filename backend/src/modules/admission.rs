@@ -7,14 +7,14 @@ use crate::{
 use protocol::ModuleId;
 use sea_orm::{QuerySelect, prelude::*};
 
-/// What a module's login comes to.
+/// The result of a module's login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// It may connect.
     Admitted,
-    /// There is no such module, or the password is another one.
+    /// There is no such module, or the password is wrong.
     Unknown,
-    /// It is the module, and its credential is disabled.
+    /// The password is right, but the module's credential is disabled.
     Disabled,
 }
 

@@ -14,16 +14,16 @@ use sea_orm::ActiveValue::Set;
 /// Largest total that is ever accepted.
 const TOTAL_MAX: i64 = 1_000_000_000_000;
 
-/// Pulses that may come at once: what a module has to tell of a moment ago, however long its messages took.
+/// Pulses that are always accepted at once: what a module may still have to report, however late its messages arrive.
 const BURST_PULSES: i64 = 300;
 
-/// For so long pulses may follow each other as fast as the acceptor's profile has them.
+/// How long pulses may follow each other as fast as the acceptor's profile allows.
 const FAST_COUNT_MS: i64 = 60_000;
 
-/// Beyond it a person puts in coins: so many pulses a second, for as long as it was.
+/// After that, a person inserts coins: at most this many pulses a second.
 const SUSTAINED_PER_S: i64 = 5;
 
-/// Shortest time from pulse to pulse that is reckoned with, in milliseconds.
+/// Shortest time from pulse to pulse used in the calculation, in milliseconds.
 const PERIOD_MIN_MS: i64 = 20;
 
 /// A total that was reported and not accepted.
@@ -33,16 +33,16 @@ struct UnconfirmedTotal {
     at_ms: i64,
 }
 
-/// What is known of a module's coins.
+/// What is known about a module's coins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Coins {
     total: i64,
-    /// When the module last told of it.
+    /// When the module last reported it.
     reported_ms: Option<i64>,
     unconfirmed: Option<UnconfirmedTotal>,
-    /// The machine that it is counted for.
+    /// The machine for which it is counted.
     machine_id: Option<MachineId>,
-    /// How often counting was restarted; totals from before may come up again.
+    /// How often counting was restarted. Totals from before may occur again.
     epoch: i64,
 }
 
@@ -50,12 +50,12 @@ pub(crate) struct Coins {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TotalReport {
     pub total: i64,
-    /// Pulses of the burst that it tells of.
+    /// Pulses of the burst that the message reports.
     pub burst: i64,
-    /// A will was written when its session began, so it does not tell when the total was reached.
+    /// Whether it is a will. A will was written when its session began, so it does not say when the total was reached.
     pub is_will: bool,
     pub machine_id: Option<MachineId>,
-    /// Time from pulse to pulse of this acceptor, at least.
+    /// Shortest time from pulse to pulse of this acceptor.
     pub period_ms: i64,
     pub now_ms: i64,
 }
@@ -63,11 +63,11 @@ pub(crate) struct TotalReport {
 /// What becomes of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CountOutcome {
-    /// So many pulses are new.
+    /// This many pulses are new.
     Increase(i64),
-    /// It is not believed, and nothing is booked; `first` unless one was doubted already.
+    /// It is not believed, and nothing is booked. `first` is false if a claim was already doubted.
     Implausible {
-        /// Whether a person is told.
+        /// Whether to tell a person.
         first: bool,
     },
 }
@@ -101,12 +101,13 @@ impl Coins {
         self.epoch
     }
 
-    /// Counts anew from the next total: the module is at another machine, has lost its memory, or a person says so.
+    /// Restarts counting from the next total: the module is at another machine, has lost its memory, or a person says
+    /// so.
     pub fn restart_count(self) -> Self {
         Self { machine_id: None, unconfirmed: None, ..self }
     }
 
-    /// The memory was lost in this boot: the total begins at 0.
+    /// The memory was lost in this boot: the total starts at 0.
     pub fn restart_count_at_zero(self) -> Self {
         Self { total: 0, unconfirmed: None, epoch: self.epoch + 1, ..self }
     }
@@ -118,7 +119,7 @@ impl Coins {
         }
         let reported_ms = if report.is_will { self.reported_ms } else { Some(report.now_ms) };
         if report.machine_id.is_none() || self.machine_id != report.machine_id {
-            // What was counted before a reset does not count. The burst in this message has just been inserted.
+            // Pulses from before a reset are not booked. The burst in this message has just been inserted, so it is.
             let burst = report.burst.clamp(0, report.total).min(BURST_PULSES);
             let epoch = self.epoch + 1;
             let begun =
@@ -129,7 +130,7 @@ impl Coins {
             (Self { total: report.total, reported_ms, unconfirmed: None, ..self }, CountOutcome::Increase(pulses))
         };
         match report.total - self.total {
-            // A message that was overtaken, or repeats what is known.
+            // A message that a newer one has overtaken, or a repeat.
             ..0 => (self, CountOutcome::Increase(0)),
             rise if rise <= report.plausible_rise(self.reported_ms) => counted(rise),
             _ => match self.unconfirmed {
@@ -151,7 +152,7 @@ impl Coins {
 }
 
 impl TotalReport {
-    /// Pulses that an acceptor can have given since then. Where it is not known since when, a minute's.
+    /// Pulses that an acceptor can have given since then; those of a minute if it is not known since when.
     fn plausible_rise(self, since_ms: Option<i64>) -> i64 {
         let passed_ms = since_ms.map_or(FAST_COUNT_MS, |since_ms| self.now_ms.saturating_sub(since_ms).max(0));
         let brisk = passed_ms.min(FAST_COUNT_MS) / self.period_ms.max(PERIOD_MIN_MS);
@@ -160,7 +161,7 @@ impl TotalReport {
     }
 }
 
-/// Time from pulse to pulse by the settings wanted of a module, at least.
+/// Shortest time from pulse to pulse, by the module's wanted settings.
 pub(crate) fn period_ms(row: &module::Model) -> i64 {
     let profile = settings::wanted(row).profile;
     i64::from(profile.width_min_ms) + i64::from(profile.gap_min_ms)

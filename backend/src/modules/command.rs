@@ -24,19 +24,19 @@ pub struct Model {
     pub due_ms: Option<i64>,
 }
 
-/// Where a command stands.
+/// The state of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
 pub enum CommandState {
     /// Waits for an acknowledgement.
     Sent,
-    /// The module took it.
+    /// The module received it.
     Received,
-    /// Executed whole.
+    /// Executed completely.
     Done,
-    /// Not executed, or in part.
+    /// Not executed, or only in part.
     Failed,
-    /// Reached the module too late.
+    /// It reached the module too late.
     Expired,
     /// Not acknowledged until the end of the grace period.
     Silent,

@@ -1,5 +1,5 @@
-//! Commands that count: numbered, and stored in the transaction that causes them. `flows/publish_command` sends them,
-//! `flows/resend_command` sends them again until the module acknowledged them, or gives them up.
+//! Stored commands: numbered, and stored in the transaction that causes them. `flows/publish_command` sends them,
+//! `flows/resend_command` repeats them until the module acknowledges them or they are given up.
 
 use crate::{
     Context, Error, Result, clock,
@@ -39,9 +39,9 @@ async fn queue_command(
     store(txn, command, &on_wire).await
 }
 
-/// Queues the credit of a sale that was paid, or the question whether it was given before: that is the same command,
-/// expired already, so that a module which does not know it can never give it. Its numbers follow from the payment and
-/// from the order.
+/// Queues the credit of a paid sale, or the question whether that credit was given before. The question is the same
+/// command, but already expired, so that a module which does not know it can never give it. Its numbers follow from the
+/// payment and the order.
 pub(crate) async fn queue_credit(
     ctx: &Context,
     txn: &DatabaseTransaction,
@@ -75,7 +75,7 @@ pub(crate) async fn queue_credit(
     store(txn, command, &on_wire).await
 }
 
-/// A credit as a question whether it was given: expired by the module's clock too, however late it was issued.
+/// A credit as a question whether it was given: also expired by the module's clock, however late it was issued.
 pub(crate) fn as_query(ctx: &Context, credit: Command, issued_ms: i64, now_ms: i64) -> Command {
     let expired_ms = issued_ms.min(now_ms - 2 * ctx.rules.clock_drift_max_ms);
     let expired_ms = u64::try_from(expired_ms).unwrap_or(0);
@@ -108,7 +108,7 @@ fn new_command(ctx: &Context, module_id: &str, id: i64, sequence: i64, action: A
 }
 
 /// Queues a command that supersedes earlier ones of the same action that are not acknowledged yet; those are not
-/// sent again. Commands that the module took already are put in order by the module.
+/// sent again. Commands that the module has already received are ordered by the module.
 pub(crate) async fn queue_superseding(
     ctx: &Context,
     txn: &DatabaseTransaction,
@@ -129,7 +129,7 @@ pub(crate) async fn queue_superseding(
     Ok(command)
 }
 
-/// How many credits a module was sent that it has not given or refused yet.
+/// How many credits were sent to a module that it has neither given nor refused yet.
 pub(crate) async fn open_credits(ctx: &Context, module_id: &str) -> Result<usize> {
     let open = Entity::find()
         .filter(Column::ModuleId.eq(module_id))
@@ -141,7 +141,7 @@ pub(crate) async fn open_credits(ctx: &Context, module_id: &str) -> Result<usize
     Ok(usize::try_from(open).unwrap_or(usize::MAX))
 }
 
-/// Whether a sale's credit was given up because its module said nothing.
+/// Whether a sale's credit was given up because the module did not answer.
 pub(crate) async fn credit_unanswered(db: &impl ConnectionTrait, sale_id: SaleId) -> Result<bool> {
     let silent = Entity::find()
         .filter(Column::SaleId.eq(sale_id))

@@ -1,8 +1,8 @@
-//! What a module last told of itself.
+//! What a module last reported about itself.
 
 use sea_orm::entity::prelude::*;
 
-/// What a module last told of itself.
+/// What a module last reported about itself.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "diagnoses")]
 pub struct Model {

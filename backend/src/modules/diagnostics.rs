@@ -1,4 +1,4 @@
-//! Diagnostics: what a module last told of itself when it was asked.
+//! Diagnostics: what a module last reported about itself when it was asked.
 
 use crate::{
     Context, Result,
@@ -8,16 +8,17 @@ use protocol::{ModuleId, messages::Diagnostics};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*};
 use serde::Serialize;
 
-/// What a module last told of itself, for its operator. Counters count since the boot they were told in.
+/// What a module last reported about itself, for its operator. Counters count from the start of the boot in which they
+/// were reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DiagnosticsView {
-    /// When it was told (unix milliseconds).
+    /// When it was reported (unix milliseconds).
     pub heard_ms: i64,
     /// The protocol's word for why the module last started.
     pub reset_cause: Option<&'static str>,
     /// Where its firmware last panicked: a hash of the file's name, and the line.
     pub panic: Option<String>,
-    /// How long the boot before ran, in seconds.
+    /// How long the previous boot ran, in seconds.
     pub uptime_before_s: Option<u32>,
     /// The counters by their protocol names, in its order.
     pub counters: Vec<(&'static str, u32)>,
@@ -48,7 +49,7 @@ impl DiagnosticsView {
     }
 }
 
-/// Keeps what a (locked) module tells of itself.
+/// Stores what a module reports about itself. Its row is locked.
 pub(crate) async fn store_diagnostics(
     ctx: &Context,
     txn: &DatabaseTransaction,
@@ -71,7 +72,7 @@ pub(crate) async fn store_diagnostics(
     Ok(())
 }
 
-/// What a module last told of itself.
+/// What a module last reported about itself.
 pub(crate) async fn diagnostics(ctx: &Context, module_id: &str) -> Result<Option<DiagnosticsView>> {
     let row = Entity::find_by_id(module_id).one(ctx.db.read()).await?;
     let told = row.and_then(|row| Some((row.heard_ms, minicbor::decode::<Diagnostics>(&row.body).ok()?)));

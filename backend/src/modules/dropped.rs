@@ -1,4 +1,4 @@
-//! Messages of modules that are not taken, counted by cause.
+//! Dropped messages of modules, counted by cause.
 
 use crate::Result;
 

@@ -1,8 +1,8 @@
-//! What a module last learned of its coin line.
+//! What a module last learned about its coin line.
 
 use sea_orm::entity::prelude::*;
 
-/// What a module last learned of its coin line.
+/// What a module last learned about its coin line.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "lessons")]
 pub struct Model {
@@ -10,12 +10,12 @@ pub struct Model {
     pub module_id: String,
     /// As the protocol writes it.
     pub body: Vec<u8>,
-    /// What the operator made of it: `open`, `accepted`, `discarded`.
+    /// The operator's decision: `open`, `accepted`, `discarded`.
     pub verdict: Verdict,
     pub heard_ms: i64,
 }
 
-/// What a person decided about what was learned.
+/// What a person decided about a learning result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]

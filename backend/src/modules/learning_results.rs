@@ -1,8 +1,8 @@
 //! Learning results: what a module learned about its coin line, as its statuses report, and the operator's decision
 //! about it.
 //!
-//! A profile that a module stored is in force there until settings come. Accepting it makes it the wanted settings'; then
-//! nothing changes for the module but the version. Discarding it sends the wanted settings again.
+//! A profile that a module stored is in force there until it gets other settings. Accepting the profile puts it into
+//! the wanted settings; for the module only the version changes. Discarding it sends the wanted settings again.
 
 use crate::{
     Context, Result,
@@ -42,13 +42,13 @@ pub struct LearningResultView {
     pub coin_pulses: Option<[u16; 3]>,
     /// The longest bounce in microseconds.
     pub bounce_us: u16,
-    /// Edges while the line should have rested.
+    /// Edges while the line should have been at rest.
     pub noise_edges: u16,
-    /// Pulses given on trial.
+    /// Pulses given as a test.
     pub test_pulses: u16,
     /// Whether the machine was seen to credit.
     pub confirmed: Option<bool>,
-    /// What the operator made of it: `open`, `accepted`, `discarded`.
+    /// The operator's decision: `open`, `accepted`, `discarded`.
     pub verdict: Verdict,
     /// Whether it can be accepted now.
     pub acceptable: bool,
@@ -65,7 +65,7 @@ pub(crate) fn ends(stage: LearnStage) -> bool {
     }
 }
 
-/// Whether the module is through with it.
+/// Whether the module has finished.
 pub(crate) fn has_ended(learning_result: &Model) -> bool {
     learned(learning_result).is_some_and(|learned| ends(learned.stage))
 }
@@ -76,7 +76,7 @@ pub(crate) fn is_in_force(learning_result: &Model) -> bool {
         && learned(learning_result).is_some_and(|learned| learned.stage == LearnStage::Stored)
 }
 
-/// The profile that can be taken from it: it is over and has one.
+/// The profile that can be accepted: learning is over and has one.
 pub(crate) fn acceptable(learned: &Learned) -> Option<CoinProfile> {
     learned.profile.filter(|profile| ends(learned.stage) && profile.is_valid())
 }
@@ -146,7 +146,7 @@ pub(crate) async fn learning_result(ctx: &Context, module_id: &str) -> Result<Op
     Ok(of_module(ctx.db.read(), module_id).await?.and_then(LearningResultView::of))
 }
 
-/// What the operator makes of an open learning result, if there is one that is over.
+/// Decides about an open learning result, if there is one that is over.
 pub(crate) async fn set_learning_verdict(txn: &DatabaseTransaction, module_id: &str, judged: Verdict) -> Result<()> {
     let learning_result = of_module(txn, module_id).await?;
     let Some(learning_result) = learning_result

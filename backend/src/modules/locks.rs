@@ -1,4 +1,4 @@
-//! Locks that were ordered and carried out.
+//! Locks that were commanded and carried out.
 
 use crate::{
     Result,
@@ -10,13 +10,13 @@ use crate::{
 use protocol::messages::{Action, Status};
 use sea_orm::{DatabaseTransaction, Select, prelude::*};
 
-/// Whether a lock was carried out that a status does not know of yet.
+/// Whether a lock was carried out that a status does not show yet.
 pub(crate) async fn lock_acked_since(
     txn: &DatabaseTransaction,
     module: &module::Model,
     status: &Status<'_>,
 ) -> Result<bool> {
-    // A module that started anew has other sequences, if its flash was erased.
+    // After a restart the sequences cannot be compared, since the flash may have been erased.
     if i64::from(status.mark.boot) != module.status_boot {
         return Ok(false);
     }

@@ -1,8 +1,9 @@
 //! Modules: their rows, keys, commands, settings, and what is known of them.
 //!
-//! `commands` queues commands and `numbers` has the numbers by which credits are known; `settings` are wanted of a module,
-//! `remote_actions` done once; `coins` says how far a total of coins is believed; `learning_results` and `diagnostics` keep what a status
-//! tells beside; `admission` says who may connect; `stale_store` notices that a module knows more credits than the store.
+//! `commands` queues commands, `numbers` derives the numbers of credits; `settings` has the wanted settings of a
+//! module, `remote_actions` what it shall do once; `coins` decides how far a total of coins is believed;
+//! `learning_results` and `diagnostics` keep what else a status reports; `admission` says who may connect;
+//! `stale_store` notices that a module knows of more credits than the store.
 
 pub mod admission;
 pub(crate) mod coin_correction;

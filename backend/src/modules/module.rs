@@ -29,12 +29,12 @@ pub struct Model {
     pub coin_pulses: i64,
     /// The machine that its coins are counted for: see `coins`.
     pub coins_machine_id: Option<MachineId>,
-    /// When it last told of its total.
+    /// When it last reported its total.
     pub coins_ms: Option<i64>,
-    /// A total that was not believed, and when it was told.
+    /// A total that was not believed, and when it was reported.
     pub coins_doubted: Option<i64>,
     pub coins_doubted_ms: Option<i64>,
-    /// How often counting began anew.
+    /// How often counting was restarted.
     pub coins_epoch: i64,
     pub credit_pulses: i64,
     pub noise_edges: i64,
@@ -49,13 +49,13 @@ pub struct Model {
     pub disabled_ms: Option<i64>,
     /// Who made it, if that is known.
     pub manufacturer_id: Option<ManufacturerId>,
-    /// Whose it is: only this operator may wire it. Nobody's yet if none.
+    /// The operator it belongs to; only this operator may wire it. `None` if it belongs to nobody yet.
     pub operator_id: Option<OperatorId>,
     /// The highest command it said it took.
     pub last_command: i64,
-    /// When it was found to have taken commands that this store never gave: see `stale_store`.
+    /// When it was found to have taken commands that this store never issued: see `stale_store`.
     pub behind_ms: Option<i64>,
-    /// Credit pulses it gave then that no sale explains so far.
+    /// Credit pulses it gave then that do not belong to any known sale so far.
     pub behind_pulses: i64,
 }
 

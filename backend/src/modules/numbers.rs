@@ -17,7 +17,7 @@ use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect, prelude::*, sea_quer
 /// newer than those it has forgotten.
 const EPOCH_MS: i64 = 1_767_225_600_000;
 
-/// A clock that is far ahead must not use the sequences up.
+/// Limit, so that a clock that is far ahead does not use up the sequences.
 const SECONDS_MAX: i64 = u32::MAX as i64 / 2;
 
 /// With this many newer commands, an order's own sequence may be older than the module's window.
@@ -32,12 +32,12 @@ pub fn credit_id(module_id: &str, out_trade_no: &str) -> u64 {
     (u64::from_be_bytes(first) & i64::MAX.unsigned_abs()).max(1)
 }
 
-/// The least that the next sequence may be at a time.
+/// The lowest next sequence allowed at a time.
 pub(crate) fn sequence_floor(now_ms: i64) -> i64 {
     ((now_ms - EPOCH_MS) / 1000).clamp(1, SECONDS_MAX)
 }
 
-/// Takes a module's next sequence: one more than the last, and no less than the seconds since the epoch.
+/// Takes a module's next sequence: one more than the last, and at least the seconds since the epoch.
 pub(crate) async fn next_sequence(txn: &DatabaseTransaction, module_id: &str, now_ms: i64) -> Result<i64> {
     let floor = sequence_floor(now_ms);
     let sequence = module::Column::CommandSequence;
@@ -65,8 +65,8 @@ pub(crate) async fn advance_sequence_past(txn: &DatabaseTransaction, module_id: 
     Ok(())
 }
 
-/// The sequence of an order, if it still serves: no other command has it, and, where the credit shall be given, so few newer
-/// ones were queued that the module surely remembers them all.
+/// The sequence of an order, if it can still be used: no other command has it and, if the credit shall be given, so few
+/// newer ones were queued that the module certainly remembers them all.
 pub(crate) async fn order_sequence(
     txn: &DatabaseTransaction,
     module_id: &str,
@@ -88,7 +88,7 @@ pub(crate) async fn order_sequence(
     Ok((newer.first() != Some(&sequence) && !is_crowded).then_some(sequence))
 }
 
-/// A column for a number that comes from outside: what does not fit is the column's largest.
+/// A number from outside as a column's value: a number that does not fit becomes the column's largest value.
 pub(crate) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -104,7 +104,7 @@ mod tests {
         assert_ne!(id, credit_id("0123456789", "S0002"));
         assert_ne!(id, credit_id("0123456788", "S0001"));
         assert!((1..=i64::MAX.unsigned_abs()).contains(&id));
-        // Written down: another version of this program must come to the same.
+        // Fixed values: another version of this program must derive the same ones.
         assert_eq!(id, 3_300_649_422_568_766_030);
     }
 

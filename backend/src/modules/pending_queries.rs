@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Modules whose probes are remembered; beyond, the oldest answers are forgotten.
+/// How many modules' probes are kept; beyond that, the oldest answers are forgotten.
 const PROBES_MAX: usize = 100_000;
 
 /// What is known of a module's probes.
@@ -36,7 +36,7 @@ pub(crate) struct PendingSync {
     pub command: u64,
     /// When it was sent (unix milliseconds).
     pub asked_ms: i64,
-    /// The boot that was known of the module, if it shall prove that it is in an earlier one.
+    /// The known boot of the module, if it must prove that it is in an earlier one.
     pub known_boot: Option<i64>,
 }
 
@@ -56,7 +56,7 @@ impl PendingQueries {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a module's probes, and how to hear more.
+    /// What is known about a module's probes, and a way to wait for more.
     pub fn probe(&self, module: ModuleId) -> watch::Receiver<Probe> {
         let mut open = self.open();
         if open.probes.len() >= PROBES_MAX && !open.probes.contains_key(&module) {
@@ -65,7 +65,7 @@ impl PendingQueries {
         open.probes.entry(module).or_insert_with(|| watch::Sender::new(Probe::default())).subscribe()
     }
 
-    /// A probe is about to be sent, unless one was sent since `not_since_ms`. True if it shall be.
+    /// Notes that a probe is sent, unless one was sent since `not_since_ms`. True if the caller shall send it.
     pub fn ask(&self, module: ModuleId, command: u64, now_ms: i64, not_since_ms: i64) -> bool {
         let mut open = self.open();
         let probe = open.probes.entry(module).or_insert_with(|| watch::Sender::new(Probe::default()));
@@ -96,7 +96,7 @@ impl PendingQueries {
         self.open().probes.remove(&module);
     }
 
-    /// A sync is about to be sent, unless one was sent since `not_since_ms`. True if it shall be.
+    /// Notes that a sync is sent, unless one was sent since `not_since_ms`. True if the caller shall send it.
     pub fn sync(&self, module: ModuleId, sync: PendingSync, not_since_ms: i64) -> bool {
         let mut open = self.open();
         let lately = |last: &PendingSync| asked_recently(last.asked_ms, sync.asked_ms, not_since_ms);
@@ -107,7 +107,7 @@ impl PendingQueries {
         true
     }
 
-    /// A module answered; gives its newest sync if this was it.
+    /// A module answered; returns its newest sync if this was the answer to it.
     pub fn synced(&self, module: ModuleId, command: u64) -> Option<PendingSync> {
         let mut open = self.open();
         open.syncs.get(&module).filter(|sync| sync.command == command)?;

@@ -1,4 +1,4 @@
-//! Modules as they are listed, and taken for offline when the server starts.
+//! Lists of modules. Also marks them offline when the server starts.
 
 use crate::{
     Context, Result,
@@ -24,15 +24,15 @@ pub struct ModuleRow {
     pub manufacturer_id: Option<ManufacturerId>,
     /// Whether it is connected, as far as known.
     pub online: bool,
-    /// When it was last heard (unix milliseconds).
+    /// When it was last heard from (unix milliseconds).
     pub seen_ms: Option<i64>,
-    /// Firmware version; empty until it was heard.
+    /// Firmware version; empty until the module was heard from.
     pub firmware: String,
     /// Since when its credential is disabled (unix milliseconds).
     pub disabled_ms: Option<i64>,
 }
 
-/// Modules, of one operator or all, by id. Those wired to no machine have none.
+/// Modules of one operator or of all, ordered by id. A module that is not wired has no machine.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ pub async fn modules(ctx: &Context, actor: &Actor, operator_id: Option<OperatorI
     Ok(listed.collect())
 }
 
-/// An operator's modules that could take the place of a broken one: wired to nothing, and not disabled.
+/// An operator's modules that could replace a broken one: not wired and not disabled.
 ///
 /// # Errors
 ///

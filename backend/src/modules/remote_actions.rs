@@ -12,7 +12,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RemoteAction {
-    /// Start anew.
+    /// Restart.
     Restart,
     /// Show where it is.
     Locate,
@@ -20,7 +20,7 @@ pub enum RemoteAction {
     Learn(LearnOptions),
     /// End the learning in progress.
     StopLearning,
-    /// Tell how it is.
+    /// Report its diagnostics.
     Diagnose,
 }
 
@@ -29,10 +29,10 @@ pub enum RemoteAction {
 pub struct LearnOptions {
     /// Coins to sample, 10 to 50.
     pub coins: u8,
-    /// Whether to try the pulses on the machine: by the sense input if the settings have one, else a person at the
-    /// module's button says what came of them.
+    /// Whether to test the pulses on the machine. The sense input, if the settings have one, tells the result;
+    /// otherwise a person at the module's button does.
     pub confirm: bool,
-    /// Pulses for which the machine gives one credit, 1 to 10; 0 for those of the smallest coin.
+    /// Pulses for which the machine gives one credit, 1 to 10; 0 means those of the smallest coin.
     pub test_pulses: u8,
 }
 
@@ -58,19 +58,19 @@ impl RemoteAction {
 /// The newest command of a kind, for its operator.
 #[derive(Debug, Clone, Serialize)]
 pub struct RemoteActionView {
-    /// The protocol's word for what was ordered: `settings`, `lock`, `learn`, `reboot`, `locate`, `diagnose`.
+    /// The protocol's word for the action: `settings`, `lock`, `learn`, `reboot`, `locate`, `diagnose`.
     pub action: &'static str,
-    /// How far it is.
+    /// Its state.
     pub state: Progress,
     /// Why it failed: the protocol's word, or empty.
     pub reason: String,
-    /// When it was ordered (unix milliseconds).
+    /// When it was requested (unix milliseconds).
     pub ordered_ms: i64,
     /// When the module last acknowledged it.
     pub heard_ms: Option<i64>,
 }
 
-/// How far something is that a module was asked to do.
+/// The state of something that a module was asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
@@ -84,7 +84,7 @@ pub enum Progress {
     Expired,
 }
 
-/// What a person may order, as the protocol calls it.
+/// What a person may request, as the protocol calls it.
 const ACTIONS: [&str; 6] = ["settings", "lock", "learn", "reboot", "locate", "diagnose"];
 
 impl RemoteActionView {
@@ -93,7 +93,7 @@ impl RemoteActionView {
             CommandState::Sent | CommandState::Received => Progress::Pending,
             CommandState::Done => Progress::Done,
             CommandState::Failed => Progress::Failed,
-            // It arrived too late, was never acknowledged, or made way for another.
+            // It arrived too late, was never acknowledged, or was replaced by another.
             CommandState::Expired | CommandState::Silent | CommandState::Superseded => Progress::Expired,
         };
         let (reason, ordered_ms, heard_ms) = (command.reason, command.issued_ms, command.heard_ms);

@@ -16,7 +16,8 @@ pub(crate) async fn module_row(ctx: &Context, module: &str) -> Result<module::Mo
     module::Entity::find_by_id(module).one(ctx.db.read()).await?.ok_or(Error::NotFound("module"))
 }
 
-/// A module by its id, and the permit to do something with it. One that is no operator's is the server's own.
+/// A module by its id, and the permit to do something with it. A module that belongs to no operator is the server's
+/// own.
 ///
 /// # Errors
 ///
@@ -35,7 +36,7 @@ pub(crate) async fn permitted_module_row<'a>(
     Ok((row, permit))
 }
 
-/// Reads a module to change it: until the transaction ends nobody else does.
+/// Reads and locks a module: until the transaction ends, nobody else can change it.
 pub(crate) async fn lock_module(txn: &DatabaseTransaction, module: ModuleId) -> Result<module::Model> {
     module::Entity::find_by_id(module.as_str()).lock_exclusive().one(txn).await?.ok_or(Error::NotFound("module"))
 }

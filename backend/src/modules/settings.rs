@@ -1,10 +1,10 @@
-//! Settings: what is wanted of a module. `flows/change_settings` brings them to it.
+//! The wanted settings of a module. `flows/change_settings` sends them to it.
 //!
-//! Wanted settings are stored with a version that counts up, and a change queues one command. What a module has in force
-//! is known by the version in its status; a module that says another than is wanted is sent them again, whether the
-//! command expired while it was away or its flash was lost. Where the module's version is the higher one (it was set up
-//! by another database, or ours was put back from a copy), ours are numbered anew above it, so that one number never
-//! stands for two contents; where nothing was ever chosen here, what it has stays.
+//! Wanted settings are stored with a version that counts up, and a change queues one command. What a module has in
+//! force is known by the version in its status. If that differs from the wanted version, the settings are sent again,
+//! whether the command expired while the module was away or its flash was lost. If the module's version is higher (it
+//! was set up with another database, or ours was restored from a copy), ours get a new version above it, so that one
+//! version never has two contents. If nothing was ever chosen here, the module keeps what it has.
 
 use crate::{
     Context, Error, Result,
@@ -23,7 +23,7 @@ use serde::Serialize;
 /// The protocol's word for the action.
 pub(crate) const SETTINGS: &str = "settings";
 
-/// What an operator chooses of a module. Times in milliseconds unless said otherwise.
+/// The settings that an operator chooses for a module. Times are in milliseconds unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ModuleSettings {
     /// How the coin line behaves.
@@ -33,18 +33,18 @@ pub struct ModuleSettings {
     pub credit_pulses_max: u16,
     /// Most credit pulses within any minute.
     pub credit_pulses_per_minute_max: u16,
-    /// Seconds between statuses at most.
+    /// Longest time between statuses, in seconds.
     pub status_period_s: u16,
-    /// Seconds of quiet after which the module shows the broker that it is there.
+    /// Seconds of silence after which the module sends the broker a sign of life.
     pub keepalive_s: u16,
-    /// After power-on the coin line counts for nothing for so long.
+    /// For this long after power-on, pulses on the coin line are not counted.
     pub settle_ms: u16,
     /// Whether a sense input says that the machine runs.
     pub sense: bool,
 }
 
 impl Default for ModuleSettings {
-    /// Those built into the firmware.
+    /// The settings built into the firmware.
     fn default() -> Self {
         Self::of(&Settings::default())
     }
@@ -76,7 +76,8 @@ impl ModuleSettings {
         }
     }
 
-    /// Whether a module would take them; an error names the field. `price_pulses_max` is the most that a price gives.
+    /// Whether a module would accept them; an error names the field. `price_pulses_max` is the most pulses that a price
+    /// gives.
     pub(crate) fn check(self, price_pulses_max: i32) -> Result<()> {
         let profile = &self.profile;
         let time = |ms: u16| (1..=2000).contains(&ms);
@@ -124,13 +125,13 @@ impl ModuleSettings {
     }
 }
 
-/// The settings wanted of a module; those built in if none were ever chosen here.
+/// The wanted settings of a module; the built-in ones if none were ever chosen here.
 pub(crate) fn wanted(module: &module::Model) -> ModuleSettings {
     let stored = module.settings_body.as_deref().and_then(|body| minicbor::decode::<Settings>(body).ok());
     ModuleSettings::of(&stored.unwrap_or_default())
 }
 
-/// How the settings of a module stand: a word for the page.
+/// The state of a module's settings, as a word for the page.
 pub(crate) fn settings_status(module: &module::Model, newest: Option<&command::Model>) -> &'static str {
     match (module.settings_wanted, module.settings_version) {
         (0, 0) => "built_in",
@@ -175,7 +176,7 @@ mod tests {
             for value in edges {
                 let mut settings = good;
                 *field(&mut settings) = value;
-                // On the wire 0 stands for the default of some; a person says what they mean.
+                // On the wire, 0 means the default for some fields; on a page the real value is entered.
                 let said =
                     settings.credit_pulses_per_minute_max > 0 && settings.keepalive_s > 0 && settings.settle_ms > 0;
                 let valid = settings.on_wire(1).is_valid() && said;

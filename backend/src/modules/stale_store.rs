@@ -1,6 +1,6 @@
-//! A store that was restored from a backup and so lacks commands that modules took since. A module tells so itself, by
-//! the number of the last command it took; the store goes on from there, the operator is told, and every payment that
-//! becomes known again is asked about before money or pulses move.
+//! A store that was restored from a backup lacks commands that modules took since then. A module's status shows this
+//! with the sequence of the last command it took. The store then continues its numbering from there, the operator is
+//! told, and for every payment that becomes known again the module is asked before money or pulses move.
 
 use crate::{
     Context, Result,
@@ -15,7 +15,8 @@ use protocol::messages::Status;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, prelude::*, sea_query::Expr};
 use serde::Serialize;
 
-/// A module that knows of commands so much newer than any we can have given is broken, and must not make us count to the end.
+/// A module that reports a sequence far beyond any we can have issued is broken, and must not make us use up the
+/// sequences.
 const SEQUENCE_LEAD_MAX: i64 = 1_000_000;
 
 /// How long a page shows that the store was restored from a backup.
@@ -28,13 +29,13 @@ pub struct StaleStoreView {
     pub since_ms: i64,
     /// Sales that were settled since by asking the module.
     pub settled: u64,
-    /// Sales whose money went back because the module no longer knew.
+    /// Sales that were refunded because the module no longer knew.
     pub unknown: u64,
-    /// Credit pulses it gave that no sale explains so far.
+    /// Credit pulses it gave that do not belong to any known sale so far.
     pub pulses: i64,
 }
 
-/// The last command reported by a status, if this server can have issued it.
+/// The last command that a status reports, if this server can have issued it.
 fn plausible_last_command(row: &module::Model, status: &Status<'_>, now_ms: i64) -> Option<i64> {
     let last = i64::from(status.last_command);
     let most = row.command_sequence.max(sequence_floor(now_ms)).saturating_add(SEQUENCE_LEAD_MAX);
@@ -61,7 +62,7 @@ pub(crate) async fn record_last_command(
         .filter(command::Column::Sequence.eq(last))
         .count(txn)
         .await?;
-    // A module that never reported before got them from another server.
+    // A module that never reported before got those commands from another server.
     if known > 0 || row.status_boot == 0 {
         return Ok(false);
     }
@@ -71,7 +72,7 @@ pub(crate) async fn record_last_command(
     Ok(true)
 }
 
-/// A credit from before the restore now has its sale: its pulses are no longer unexplained.
+/// A credit from before the restore now has its sale: its pulses are explained.
 pub(crate) async fn reduce_unexplained_pulses(txn: &DatabaseTransaction, module_id: &str, pulses: i32) -> Result<()> {
     let column = module::Column::BehindPulses;
     let left = Expr::case(column.gt(pulses), sea_orm::ExprTrait::sub(Expr::col(column), pulses)).finally(0);

@@ -15,7 +15,7 @@ pub struct Model {
     pub config_sealed: Vec<u8>,
     pub active: bool,
     pub created_ms: i64,
-    /// Whose account it is at the provider; empty if it was last stored before that was kept.
+    /// The account's identity at the provider; empty if the row was last stored before identities were kept.
     pub identity: String,
 }
 

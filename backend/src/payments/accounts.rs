@@ -19,11 +19,11 @@ pub struct MerchantRow {
     pub operator_id: OperatorId,
     /// The provider's word.
     pub provider: String,
-    /// Whose account it is, in the provider's own numbers; empty if it was last stored before that was kept.
+    /// The account's identity, in the provider's own numbers; empty if it was last stored before identities were kept.
     pub identity: String,
-    /// Whether new payments are taken by it.
+    /// Whether it takes new payments.
     pub active: bool,
-    /// Where the provider reports to.
+    /// Where the provider sends its callbacks.
     pub callbacks: String,
     /// Unix milliseconds.
     pub created_ms: i64,
@@ -57,7 +57,7 @@ pub async fn merchant_accounts(
     Ok(listed.collect())
 }
 
-/// An operator's account of that identity. One whose identity is not kept yet is opened to learn it.
+/// An operator's account with that identity. An account whose identity is not stored yet is opened to learn it.
 pub(crate) async fn account_of_identity(
     ctx: &Context,
     operator_id: OperatorId,
@@ -83,7 +83,7 @@ pub(crate) async fn accounts_of(store: &impl ConnectionTrait, operator_id: Opera
     Ok(own.select_only().column(account::Column::Id).into_tuple().all(store).await?)
 }
 
-/// The account of that number, with its provider.
+/// The account with that number, and its provider.
 pub(crate) async fn account(ctx: &Context, account_id: AccountId) -> Result<(account::Model, Arc<dyn Provider>)> {
     let account = account::Entity::find_by_id(account_id)
         .one(ctx.db.read())
@@ -97,7 +97,7 @@ pub(crate) fn provider(ctx: &Context, account: &account::Model) -> Result<Arc<dy
     ctx.providers.of(account, &ctx.seal)
 }
 
-/// Where the provider reports to for an account.
+/// Where the provider sends its callbacks for an account.
 pub(crate) fn notify_url(ctx: &Context, account: &account::Model) -> String {
     format!("{}/callbacks/{}/{}", ctx.public_url, account.provider, account.token)
 }

@@ -26,7 +26,7 @@ pub struct Model {
     pub expires_ms: i64,
     pub due_ms: Option<i64>,
     pub polls: i32,
-    /// What was paid, once it is.
+    /// What was paid, once it is paid.
     pub paid_minor: Option<i64>,
     /// In which currency.
     pub paid_currency: Option<String>,
@@ -44,7 +44,7 @@ pub struct Model {
 pub enum Relation {}
 
 impl Model {
-    /// Its numbers, as the provider is asked by them.
+    /// Its numbers, as used to ask the provider.
     pub fn numbers(&self) -> TradeNumbers {
         TradeNumbers {
             out_trade_no: self.out_trade_no.clone(),
@@ -53,30 +53,30 @@ impl Model {
         }
     }
 
-    /// How the payer gets to the provider, as stored. Nothing if a newer version of this program wrote it.
+    /// How the payer gets to the provider, as stored. `None` if a newer version of this program wrote it.
     pub fn stored_handoff(&self) -> Option<Handoff> {
         serde_json::from_str(self.handoff.as_deref()?).ok()
     }
 
-    /// What was paid, in minor units; what was asked as long as nothing is.
+    /// What was paid, in minor units; what was asked as long as it is not paid.
     pub fn taken_minor(&self) -> i64 {
         self.paid_minor.unwrap_or(self.amount_minor)
     }
 
-    /// The currency of what was paid, or was asked.
+    /// The currency of what was paid, or of what was asked.
     pub fn taken_currency(&self) -> &str {
         self.paid_currency.as_deref().unwrap_or(&self.currency)
     }
 }
 
 impl ActiveModel {
-    /// It can no longer be paid: what only an open attempt needs, the payer's data among it, is dropped.
+    /// It can no longer be paid. Data that only an open attempt needs, such as the payer's, is dropped.
     pub fn close(&mut self) {
         self.state = Set(AttemptState::Closed);
         self.forget();
     }
 
-    /// Nobody asks about it any more.
+    /// It is not asked about any more.
     pub fn forget(&mut self) {
         self.due_ms = Set(None);
         self.request = Set(None);

@@ -3,7 +3,7 @@
 use crate::{Result, ids::AttemptId, payments::attempt};
 use sea_orm::{DatabaseTransaction, prelude::*, sea_query::Expr};
 
-/// Keeps the provider's reference of an order that is known by none yet.
+/// Stores the provider's reference of an order that has none yet.
 pub(crate) async fn keep_reference(txn: &DatabaseTransaction, attempt_id: AttemptId, reference: &str) -> Result<()> {
     attempt::Entity::update_many()
         .col_expr(attempt::Column::Reference, Expr::value(reference))

@@ -1,4 +1,4 @@
-//! Whether a merchant account's provider is asked at all: one that does not answer is left alone for a while. Pure.
+//! Whether a merchant account's provider is called at all: one that does not answer is not called for a while. Pure.
 
 use crate::Rules;
 
@@ -10,7 +10,7 @@ pub(crate) struct Breaker {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Calls go through. So many in a row had no answer.
+    /// Calls go through. Counts the unanswered calls in a row.
     Closed { failures: u32 },
     /// Calls are refused until then; the next one after that is a probe.
     Open { until_ms: i64, openings: i32 },
@@ -39,7 +39,7 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => Some(Entry::Free),
             State::Open { until_ms, .. } => {
-                // What is further off than the longest wait was noted before the clock was set back.
+                // A time further off than the longest pause was stored before the clock was set back.
                 let waits = (1..=rules.breaker_max_ms).contains(&(until_ms - now_ms));
                 (!waits).then_some(Entry::Probe)
             }
@@ -54,12 +54,12 @@ impl Breaker {
         }
     }
 
-    /// The provider answered, if only to refuse.
+    /// The provider answered, even if it refused.
     pub fn answered(&mut self) {
         self.state = State::default();
     }
 
-    /// The provider gave no answer. True if calls are refused from now on, which were not before.
+    /// The provider gave no answer. True if calls are refused from now on and were not before.
     pub fn failed(&mut self, rules: &Rules, now_ms: i64) -> bool {
         let open = |openings: i32| State::Open {
             until_ms: now_ms + Rules::backoff_ms(rules.breaker_first_ms, rules.breaker_max_ms, openings),
@@ -78,7 +78,7 @@ impl Breaker {
                 self.state = open(openings.saturating_add(1));
                 false
             }
-            // A call that began before.
+            // This call began before calls were refused.
             State::Open { .. } => false,
         }
     }

@@ -21,16 +21,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Kinds of work with a provider, each with a bound of its own: an order is not kept waiting by questions and refunds.
+/// Kinds of work with a provider, each with its own bound, so that questions and refunds do not delay an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Somebody waits for an order to be taken.
+    /// Taking an order, for which a payer waits.
     Order,
-    /// What became of payments is asked.
+    /// Asking what became of payments.
     Poll,
-    /// Money goes back.
+    /// Refunding.
     Refund,
-    /// A daily statement is read.
+    /// Reading a daily statement.
     Statement,
 }
 
@@ -71,7 +71,7 @@ impl Bulkhead {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a piece of work with the provider; `None` if there is too much under way, or the provider is left alone.
+    /// Begins a piece of work with the provider; `None` if too much is under way, or the breaker refuses calls.
     pub fn acquire(self: &Arc<Self>, lane: Lane) -> Option<CallPermit> {
         let mut inside = self.inside();
         let entry = self.entry(&mut inside, lane)?;
@@ -92,14 +92,14 @@ impl Bulkhead {
             Lane::Statement => 1,
         };
         let entry = inside.breaker.entry(&self.rules, self.clock.now_ms())?;
-        // A statement is long: it is no probe of whether payments can be taken again.
+        // A statement takes long, so it is not used to test whether payments can be taken again.
         if lane == Lane::Statement && entry == Entry::Probe {
             return None;
         }
         (*inside.under_way(lane) < most).then_some(entry)
     }
 
-    /// The account has another configuration: what was learned of the old one says nothing about it.
+    /// The account has another configuration: what the breaker learned with the old one does not apply.
     pub fn forget_failures(&self) {
         self.inside().breaker = Breaker::default();
         self.show(false);
@@ -154,13 +154,13 @@ impl Drop for CallPermit {
     }
 }
 
-/// A provider that is waited for no longer than the rules say, and whose bulkhead learns whether it answers.
+/// A provider whose calls are bounded in time by the rules, and whose bulkhead learns whether it answers.
 pub(crate) struct MonitoredProvider {
     provider: Arc<dyn Provider>,
     bulkhead: Arc<Bulkhead>,
 }
 
-/// A call that is waited for.
+/// A call under way.
 struct Waiting<'a> {
     bulkhead: &'a Bulkhead,
     since_ms: i64,
@@ -168,7 +168,7 @@ struct Waiting<'a> {
 }
 
 impl Drop for Waiting<'_> {
-    /// Whoever waited gave up: a page was closed.
+    /// The caller gave up, because a page was closed.
     fn drop(&mut self) {
         let waited_ms = self.bulkhead.clock.now_ms() - self.since_ms;
         if !self.is_over && waited_ms >= self.bulkhead.rules.provider_slow_ms {

@@ -14,7 +14,8 @@ pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
     pub operator_id: OperatorId,
-    /// [`ALL_MACHINES`] for those without a choice of their own: a unique index takes no notice of what is absent.
+    /// [`ALL_MACHINES`] for machines without a choice of their own. (It is not NULL, because a unique index ignores
+    /// NULLs.)
     pub machine_id: MachineId,
     pub provider: String,
     pub method: String,

@@ -25,7 +25,7 @@ impl Choice<'_> {
             .add(choice::Column::Method.eq(self.method))
     }
 
-    /// The account that takes these payments as of now, if one is chosen.
+    /// The account that currently takes these payments, if one is chosen.
     pub async fn decided(&self, txn: &DatabaseTransaction) -> Result<Option<AccountId>> {
         Ok(choice::Entity::find().filter(self.same_method()).one(txn).await?.map(|choice| choice.account_id))
     }

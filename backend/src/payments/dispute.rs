@@ -1,9 +1,9 @@
-//! A dispute: the payer's bank took the money back, and somebody decides.
+//! A dispute: the payer's bank took the money back, and somebody has to decide.
 
 use crate::{ids::AccountId, ids::AttemptId, ids::SaleId, payments::states::DisputeStanding};
 use sea_orm::entity::prelude::*;
 
-/// A dispute: the payer's bank took the money back, and somebody decides.
+/// A dispute: the payer's bank took the money back, and somebody has to decide.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "disputes")]
 pub struct Model {

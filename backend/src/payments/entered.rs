@@ -1,12 +1,12 @@
-//! What merchants enter of their accounts, and the checks that all providers need: a wrong field is named before the account
-//! is used.
+//! Account data entered by merchants, and the checks that all providers need. A wrong field is reported before the
+//! account is used.
 
 use url::{Host, Url};
 
 /// Longest id of a merchant or an app taken, in characters.
 const MAX_ID_CHARS: usize = 32;
 
-/// A field of an account that can not work, in words for the person who enters it. Quotes no secret.
+/// A field of an account that cannot work, explained to the person who enters it. Quotes no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {advice}")]
 pub struct AccountError {
@@ -20,7 +20,7 @@ pub(super) fn wrong<T>(field: impl Into<String>, advice: impl Into<String>) -> R
     Err(AccountError { field: field.into(), advice: advice.into() })
 }
 
-/// Scheme and host of a provider's service: https, or a sandbox on this machine.
+/// Scheme and host of a provider's service: https, or a sandbox on this computer.
 pub(super) fn base_url(field: &'static str, text: &str, example: &str) -> Result<Url, AccountError> {
     let Ok(url) = Url::parse(text) else {
         return wrong(field, format!("enter an address such as {example}"));
@@ -45,7 +45,7 @@ pub(super) fn base_url(field: &'static str, text: &str, example: &str) -> Result
     Ok(url)
 }
 
-/// Checks an id of the provider's that is sent as it is.
+/// Checks an id from the provider that is sent unchanged.
 pub(super) fn identifier(field: &'static str, text: &str) -> Result<(), AccountError> {
     let good = (1..=MAX_ID_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
     if good { Ok(()) } else { wrong(field, format!("enter 1 to {MAX_ID_CHARS} letters and digits, without blanks")) }

@@ -1,4 +1,4 @@
-//! What a provider's fact is about: the attempt and the refund by any of their numbers.
+//! Finds what a provider's fact is about: the attempt and the refund, by any of their numbers.
 
 use crate::{
     Context, Error, Result,
@@ -53,7 +53,7 @@ pub(crate) async fn find_told_attempt(
     }
 }
 
-/// Attempts that the provider knows by one of its own numbers.
+/// Attempts found by one of the provider's own numbers.
 pub(crate) fn has_number_of_theirs<'a>(numbers: impl IntoIterator<Item = &'a str> + Clone) -> Condition {
     Condition::any()
         .add(attempt::Column::ProviderTxnId.is_in(numbers.clone()))

@@ -1,10 +1,10 @@
-//! What clients of payment providers over HTTP share: the connections, and what is said of an answer that did not come or
-//! can not be read.
+//! Shared by the HTTP clients of payment providers: the connections, and the errors for answers that did not come or
+//! cannot be read.
 
 use super::provider::ProviderError;
 use std::{sync::Arc, time::Duration};
 
-/// Tells the time in unix milliseconds.
+/// Returns the time in unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Largest answer read, in bytes. Real ones have about 2 KiB.
@@ -15,14 +15,14 @@ pub const NOT_SENT: &str = "NOT_SENT";
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connecting may take within that.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-/// What we call ourselves.
+/// Our user agent.
 pub(super) const AGENT: &str = concat!("coinwire/", env!("CARGO_PKG_VERSION"));
 
 /// The HTTP client that providers are made with; one serves all accounts. It follows no redirects, which would carry a
 /// signed request elsewhere, and takes no proxy from the environment.
 ///
 /// # Errors
-/// The TLS library can not be set up on this machine.
+/// The TLS library cannot be set up on this computer.
 pub fn client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -32,12 +32,12 @@ pub fn client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// A request that breaks a limit, and was not sent.
+/// The error for a request that breaks a limit and was not sent.
 pub(super) fn not_sent(why: &str) -> ProviderError {
     ProviderError::Refused { code: NOT_SENT.into(), message: why.into() }
 }
 
-/// Holds a request against a documented limit before it is sent.
+/// Checks a request against a documented limit before it is sent.
 pub(super) fn ensure(good: bool, why: &str) -> Result<(), ProviderError> {
     if good { Ok(()) } else { Err(not_sent(why)) }
 }
@@ -61,7 +61,7 @@ pub(super) fn fault(error: &reqwest::Error) -> String {
     }
 }
 
-/// The body of an answer, or why it is not to be had.
+/// The body of an answer, or why there is none.
 pub(super) async fn read_limited(response: &mut reqwest::Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error))? {

@@ -1,9 +1,9 @@
-//! A callback that was believed, as it came.
+//! A verified callback, as it came.
 
 use crate::{ids::AccountId, payments::outcome::Outcome};
 use sea_orm::entity::prelude::*;
 
-/// A callback that was believed, as it came.
+/// A verified callback, as it came.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "callback_inbox")]
 pub struct Model {

@@ -1,9 +1,11 @@
-//! Ways to pay, as data: where each works, what it needs before an order, and how the payer gets from us to the provider.
+//! Ways to pay, as data: in which apps each works, what it needs before an order, and how the payer gets from us to the
+//! provider.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Where a payer looks at our page. A hint by the browser, never proven: only the choice of methods goes by it.
+/// The app in which a payer sees our page. This is a hint from the browser, never proven, and used only to choose
+/// methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PayerApp {
@@ -11,7 +13,7 @@ pub enum PayerApp {
     Wechat,
     /// Inside Alipay.
     Alipay,
-    /// In a browser of its own.
+    /// In a normal browser.
     Browser,
 }
 
@@ -19,7 +21,7 @@ pub enum PayerApp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HandoffKind {
-    /// The app that shows our page is called by it.
+    /// Our page calls the app that shows it.
     Invoke,
     /// The browser goes to the provider's page.
     Redirect,
@@ -36,15 +38,15 @@ pub struct Method {
     pub apps: &'static [PayerApp],
     /// How the payer is handed over.
     pub handoff: HandoffKind,
-    /// Set if the provider must say who pays before there can be an order: within what such an identity is valid (the id of
-    /// an app, say).
+    /// Set if the provider must say who pays before an order is possible: the scope in which that identity is valid
+    /// (for example the id of an app).
     pub payer_scope: Option<String>,
 }
 
-/// Who pays, as a provider calls that person.
+/// Who pays, as the provider identifies that person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payer {
-    /// Within what the id is valid: that of the method it was asked for.
+    /// The scope in which the id is valid: that of the method for which it was asked.
     pub scope: String,
     /// The provider's id of the person.
     pub id: String,
@@ -63,28 +65,28 @@ pub enum Handoff {
     },
     /// The page shows this text as a code.
     Code {
-        /// What the code says.
+        /// The text of the code.
         text: String,
     },
 }
 
 impl Handoff {
-    /// It as it is stored.
+    /// The form in which it is stored.
     pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 }
 
-/// A call of the app that shows our page: `window[bridge][function](action, parameters, done)`, once the page was told of
-/// the event `<bridge>Ready`. What it answers proves nothing.
+/// A call of the app that shows our page: `window[bridge][function](action, parameters, done)`, after the page has got
+/// the event `<bridge>Ready`. The app's answer proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
-    /// The object by which the app is reached.
+    /// The object that the app provides.
     pub bridge: String,
     /// Its function.
     pub function: String,
-    /// What it is to do.
+    /// The action.
     pub action: String,
-    /// With what.
+    /// The action's parameters.
     pub parameters: BTreeMap<String, String>,
 }

@@ -1,4 +1,4 @@
-//! Payments: merchant accounts, attempts, what providers say of them, refunds.
+//! Payments: merchant accounts, attempts, facts from providers, refunds.
 //!
 //! Callback, poll and daily statement all end in `flows/apply_payment_fact`, in one transaction with what follows from the
 //! fact.

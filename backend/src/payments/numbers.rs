@@ -15,15 +15,16 @@ use sea_orm::DatabaseTransaction;
 /// Characters of a refund's number behind its letter: 125 bits.
 const NUMBER_CHARS: usize = 25;
 
-/// The number of the refund of a payment, from the payment's number; or of the next try, from the number that the provider
-/// closed. Whoever asks for it, and whatever he remembers, asks for the same refund, and the provider makes it once.
+/// The number of the refund of a payment, derived from the payment's number; or that of the next try, derived from the
+/// number that the provider closed. So even a store that forgot the refund asks for the same one, and the provider
+/// makes it once.
 pub(crate) fn number_after(number: &str) -> String {
     let hash = digest::digest(&digest::SHA256, format!("coinwire refund 1\0{number}").as_bytes());
     format!("R{}", clock::text_of(&hash.as_ref()[..NUMBER_CHARS]))
 }
 
-/// The number of a refund of a payment. A payment has one refund of its own, whatever its cause; those that people decided
-/// beside it have numbers of their own.
+/// The number of a refund of a payment. A payment has one automatic refund, whatever its cause; additional refunds
+/// decided by people have their own numbers.
 pub(crate) fn number_of(out_trade_no: &str, cause: RefundCause) -> String {
     if cause.cause == Cause::Manual {
         number_after(&format!("{out_trade_no} {cause}"))
@@ -32,8 +33,8 @@ pub(crate) fn number_of(out_trade_no: &str, cause: RefundCause) -> String {
     }
 }
 
-/// As [`number_of`], or the next after it that stands for no refund here: an earlier refund of the payment was taken back, or
-/// was told by the provider.
+/// As [`number_of`], or the next number that no refund here has: an earlier refund of the payment may have been taken
+/// back, or reported by the provider.
 pub(crate) async fn next_free_number(
     txn: &DatabaseTransaction,
     attempt: &attempt::Model,

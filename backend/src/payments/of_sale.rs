@@ -1,4 +1,4 @@
-//! What was paid and what went back of a sale or of one payment.
+//! How much was paid and refunded, for a sale or for one payment.
 
 use crate::{
     Context, Result,
@@ -12,14 +12,14 @@ use crate::{
 };
 use sea_orm::{DatabaseTransaction, prelude::*};
 
-/// A posting of all of a refund.
+/// A posting of a refund's whole amount.
 pub(crate) fn refund_posting(ctx: &Context, sale: &sale::Model, refund: &refund::Model, kind: Kind) -> Posting {
     let reference = refund.done_reference();
     Posting { currency: refund.currency.clone(), ..posting(ctx, sale, kind, reference, refund.amount_minor) }
 }
 
-/// Which refund of its cause the next one is: people may give back more than once, and a refund that was taken back may be
-/// asked for again.
+/// The ordinal of the next refund of a cause: people may refund more than once, and a refund that was taken back may be
+/// decided again.
 pub(crate) async fn next_cause(txn: &DatabaseTransaction, attempt_id: AttemptId, cause: Cause) -> Result<RefundCause> {
     let ours = refund::Entity::find()
         .filter(refund::Column::AttemptId.eq(attempt_id))
@@ -33,7 +33,7 @@ pub(crate) async fn next_cause(txn: &DatabaseTransaction, attempt_id: AttemptId,
     Ok(RefundCause { cause, number: u32::try_from(before + 1).ok() })
 }
 
-/// How a refund of an attempt is booked, and how it is when it does not come about.
+/// How a refund of an attempt is booked, and how it is booked if it does not happen.
 pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
     if attempt.state == AttemptState::PaidWrong {
         (Kind::SuspenseRefund, Kind::SuspenseRefundCancelled)
@@ -42,7 +42,7 @@ pub(crate) fn refund_kinds(attempt: &attempt::Model) -> (Kind, Kind) {
     }
 }
 
-/// What went back, or is going back, of the sale's own payment: by us, by people, and by refunds made at the provider.
+/// How much of the sale's own payment was or is being refunded: by us, by people, and by refunds made at the provider.
 pub(crate) async fn returning_minor(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<i64> {
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
@@ -53,7 +53,7 @@ pub(crate) async fn returning_minor(txn: &DatabaseTransaction, sale_id: SaleId) 
     Ok(of_own_payment.map(|refund| refund.amount_minor).sum())
 }
 
-/// What went back, or is going back, of a sale by refunds made at the provider.
+/// How much of a sale was or is being refunded at the provider.
 async fn externally_refunded_minor(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<i64> {
     let refunds = refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
@@ -64,7 +64,7 @@ async fn externally_refunded_minor(txn: &DatabaseTransaction, sale_id: SaleId) -
     Ok(refunds.iter().map(|refund| refund.amount_minor).sum())
 }
 
-/// What was returned of a sale's payment without us.
+/// How much of a sale's payment was returned without us.
 pub(crate) async fn externally_returned_minor(txn: &DatabaseTransaction, row: &sale::Model) -> Result<i64> {
     let refunded_minor = externally_refunded_minor(txn, row.id).await?;
     if row.dispute == DisputeStanding::None {
@@ -75,8 +75,8 @@ pub(crate) async fn externally_returned_minor(txn: &DatabaseTransaction, row: &s
     Ok(refunded_minor + lost.map(|dispute| dispute.amount_minor).sum::<i64>())
 }
 
-/// The refund that the sale's way asked for: not one made elsewhere, nor that of a second payment, nor what people gave back
-/// beside it. Of several the one that is not done yet.
+/// The refund that the sale's own course caused: not one made elsewhere, not that of a second payment, and not an
+/// additional one by a person. If there are several, the one that is not done yet.
 pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<Option<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::SaleId.eq(sale_id))
@@ -89,7 +89,7 @@ pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: SaleId) -> Re
         .min_by_key(|refund| refund.state == RefundProgress::Done))
 }
 
-/// The attempt that paid the sale: of several paid ones the first, the others were refunded at once.
+/// The attempt that paid the sale. If several were paid, the first; the others were refunded at once.
 pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<Option<attempt::Model>> {
     let paid = attempt::Entity::find()
         .filter(attempt::Column::SaleId.eq(sale_id))
@@ -105,7 +105,7 @@ pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: SaleId) -> 
     Ok(paid.into_iter().find(|attempt| !refunded.contains(&attempt.id)))
 }
 
-/// An attempt's refunds that came about or may yet.
+/// An attempt's refunds that are done or may still be done.
 pub(crate) async fn refunds_of(txn: &DatabaseTransaction, attempt_id: AttemptId) -> Result<Vec<refund::Model>> {
     Ok(refund::Entity::find()
         .filter(refund::Column::AttemptId.eq(attempt_id))
@@ -114,13 +114,14 @@ pub(crate) async fn refunds_of(txn: &DatabaseTransaction, attempt_id: AttemptId)
         .await?)
 }
 
-/// What of an attempt's payment is neither back nor on its way, nor lost in a dispute: no refund may be of more.
+/// How much of an attempt's payment is not refunded, not being refunded and not lost in a dispute. No refund may exceed
+/// it.
 pub(crate) async fn refundable_minor(txn: &DatabaseTransaction, attempt: &attempt::Model) -> Result<i64> {
     let returned_minor: i64 = refunds_of(txn, attempt.id).await?.iter().map(|refund| refund.amount_minor).sum();
     Ok(attempt.taken_minor() - returned_minor - lost_in_disputes_minor(txn, attempt.id).await?)
 }
 
-/// What of an attempt was lost in disputes.
+/// How much of an attempt was lost in disputes.
 pub(crate) async fn lost_in_disputes_minor(txn: &DatabaseTransaction, attempt_id: AttemptId) -> Result<i64> {
     let lost = dispute::Entity::find()
         .filter(dispute::Column::AttemptId.eq(attempt_id))

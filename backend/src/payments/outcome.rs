@@ -1,4 +1,4 @@
-//! What came of a fact that a provider told.
+//! The outcome of a fact from a provider.
 
 use crate::{
     Result,
@@ -6,23 +6,23 @@ use crate::{
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, entity::prelude::*};
 
-/// What became of a fact, the weightiest last.
+/// The outcome of a fact, ordered by importance, the most important last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(32))", rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// It said what was known.
+    /// It was known already.
     #[sea_orm(string_value = "nothing_new")]
     Unchanged,
-    /// It moved something.
+    /// It changed something.
     Applied,
-    /// The provider is asked anew before it is believed.
+    /// The provider is asked again before the fact is believed.
     #[sea_orm(string_value = "to_be_asked")]
     NeedsQuery,
-    /// Nothing of ours has that number: kept, and a person is told.
+    /// Nothing of ours has that number: stored, and a person is told.
     Orphan,
-    /// It concerns another merchant: kept, and a person is told.
+    /// It concerns another merchant: stored, and a person is told.
     Foreign,
-    /// It is authentic, and we do not know what it says: kept, and a person is told.
+    /// It is authentic, but we do not understand it: stored, and a person is told.
     NotUnderstood,
 }
 
@@ -31,8 +31,8 @@ pub(crate) fn was_cancelled_here(refund: &refund::Model) -> bool {
     refund.state == RefundProgress::Cancelled && !refund.is_external()
 }
 
-/// The provider made a refund that is cancelled here, because this store was restored from a backup that is older than
-/// the refund. The row releases its number, and the refund is booked as made elsewhere.
+/// The provider made a refund that is cancelled here, because this store was restored from a backup older than the
+/// refund. The row gives up its number, and the refund is booked as made elsewhere.
 pub(crate) async fn release_refund_number(txn: &DatabaseTransaction, taken_back: refund::Model) -> Result<()> {
     let number = format!("{} taken back", taken_back.out_refund_no);
     let mut change: refund::ActiveModel = taken_back.into();
@@ -44,12 +44,12 @@ pub(crate) async fn release_refund_number(txn: &DatabaseTransaction, taken_back:
 /// A payment as it was made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PaymentDetails<'a> {
-    /// Absent if the payment is known by its refund alone.
+    /// Absent if the payment is known only from its refund.
     pub provider_txn_id: Option<&'a str>,
     pub amount_minor: i64,
     pub currency: &'a str,
     pub paid_at_ms: i64,
-    /// Money of it went back since.
+    /// Some of it was refunded since.
     pub returned: bool,
 }
 

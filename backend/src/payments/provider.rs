@@ -1,5 +1,5 @@
-//! What a payment provider does for us, in our words: all that a new provider must supply is [`Provider`] and its
-//! [`Profile`]. docs/PROVIDERS.md leads through it.
+//! The interface to a payment provider. A new provider must supply only [`Provider`] and its [`Profile`];
+//! docs/PROVIDERS.md explains how.
 
 use crate::{
     money::{Currency, Money},
@@ -10,48 +10,48 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// What holds of a merchant account at a provider, as data.
+/// The properties of a merchant account at a provider, as data.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// Whose account it is, in the provider's own numbers (merchant, app). Keys change, this never does: another identity is
-    /// another account.
+    /// The account's identity, in the provider's own numbers (merchant, app). Keys may change, the identity never does:
+    /// another identity is another account.
     pub identity: String,
     /// The ways to pay that the account offers.
     pub methods: Vec<Method>,
-    /// What it takes.
+    /// The currencies it takes.
     pub currencies: &'static [Currency],
-    /// Whether the provider can be asked by our number alone. If not, an order whose answer was lost is repeated, to learn
-    /// the provider's reference.
+    /// Whether the provider finds an order by our number alone. If not, an order whose answer was lost is sent again,
+    /// to learn the provider's reference.
     pub finds_by_our_number: bool,
-    /// How much an order can carry for us, in bytes.
+    /// Longest text of ours that can be attached to an order, in bytes.
     pub attach_max_bytes: usize,
     /// Whether it has daily statements. If not, lost callbacks are found by polling alone.
     pub has_statements: bool,
     /// The provider's calendar.
     pub calendar: Calendar,
-    /// How its callbacks are kept and answered.
+    /// How its callbacks are stored and answered.
     pub callbacks: CallbackRules,
-    /// The file at our root that proves to the provider that our domain is the merchant's to name.
+    /// The file at our root that proves to the provider that the merchant may name our domain.
     pub domain_file: Option<DomainFile>,
 }
 
 /// A file by which a merchant proves to a provider that it may name our domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainFile {
-    /// Its name, at our root.
+    /// The file's name, at our root.
     pub name: String,
-    /// What it says.
+    /// The file's content.
     pub text: String,
 }
 
-/// A provider's days, and when their statements are to be had. Days are counted from 1970.
+/// A provider's days, and when their statements are ready. Days are counted from 1970.
 #[derive(Debug, Clone, Copy)]
 pub struct Calendar {
-    /// So far are the provider's clocks ahead of UTC, in milliseconds.
+    /// The provider's offset from UTC, in milliseconds.
     pub ahead_ms: i64,
     /// The length of a day, in milliseconds.
     pub day_ms: i64,
-    /// A day's statement is ready so long after the day's end, in milliseconds.
+    /// How long after the day's end its statement is ready, in milliseconds.
     pub ready_after_ms: i64,
 }
 
@@ -61,24 +61,24 @@ impl Calendar {
         (at_ms + self.ahead_ms).div_euclid(self.day_ms)
     }
 
-    /// When the statement of a day is to be had (unix milliseconds).
+    /// When the statement of a day is ready (unix milliseconds).
     pub fn ready_ms(&self, day: i64) -> i64 {
         (day + 1) * self.day_ms - self.ahead_ms + self.ready_after_ms
     }
 }
 
-/// How a provider's callbacks are kept and answered.
+/// How a provider's callbacks are stored and answered.
 #[derive(Debug, Clone, Copy)]
 pub struct CallbackRules {
-    /// Headers kept with a callback (lower case): what a dispute needs to verify it again.
+    /// Headers stored with a callback (lower case): needed to verify it again in a dispute.
     pub kept_headers: &'static [&'static str],
-    /// The answer that says: taken, do not send it again.
+    /// The answer for: accepted, do not send it again.
     pub taken: fn() -> CallbackAnswer,
-    /// The answer that says: not taken. Made of an HTTP status and a sentence.
+    /// Makes the answer for: not accepted, from an HTTP status and a sentence.
     pub failed: fn(u16, &str) -> CallbackAnswer,
 }
 
-/// What a callback is answered.
+/// The answer to a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallbackAnswer {
     /// The HTTP status.
@@ -90,15 +90,15 @@ pub struct CallbackAnswer {
 }
 
 impl CallbackAnswer {
-    /// A failure as JSON with a code and a sentence: as WeChat Pay has it, and where no account says how.
+    /// A failure as JSON with a code and a sentence: WeChat Pay's form, also used if no account says how.
     pub fn failure(status: u16, message: &str) -> Self {
         let body = serde_json::json!({ "code": "FAIL", "message": message }).to_string();
         Self { status, content_type: "application/json", body }
     }
 }
 
-/// A payment we ask a provider to take. Stored with the attempt as long as that is open: a repeat must be the same to the
-/// letter.
+/// A payment that we ask a provider to take. Stored with the attempt while the attempt is open, because a repeat must
+/// be identical.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRequest {
     /// Our number of the attempt, unique with the merchant account.
@@ -115,16 +115,16 @@ pub struct PaymentRequest {
     pub payer_ip: IpAddr,
     /// Who pays, where the method needs to know.
     pub payer: Option<Payer>,
-    /// Where the provider reports to, without a query string.
+    /// The URL for the provider's callbacks, without a query string.
     pub notify_url: String,
-    /// Where the payer comes back to, for display only.
+    /// The URL to which the payer comes back, for display only.
     pub return_url: String,
-    /// Kept by the provider and told with the payment; at most [`Profile::attach_max_bytes`].
+    /// Stored by the provider and returned with the payment; at most [`Profile::attach_max_bytes`].
     pub attach: String,
 }
 
 impl PaymentRequest {
-    /// It as it is stored.
+    /// The form in which it is stored.
     pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
@@ -133,7 +133,7 @@ impl PaymentRequest {
 /// An order that the provider has taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
-    /// How the payer gets there.
+    /// How the payer gets to the provider.
     pub handoff: Handoff,
     /// The provider's own reference of the order, if it has one.
     pub reference: Option<String>,
@@ -151,7 +151,7 @@ pub struct TradeNumbers {
 }
 
 impl TradeNumbers {
-    /// Whether a provider can be asked by them.
+    /// Whether a provider can be asked with them.
     pub(crate) fn can_be_asked(&self, profile: &Profile) -> bool {
         profile.finds_by_our_number || self.reference.is_some() || self.provider_txn_id.is_some()
     }
@@ -160,9 +160,9 @@ impl TradeNumbers {
 /// The numbers of a refund: ours, and the provider's as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundNumbers {
-    /// The payment that goes back.
+    /// The payment that is refunded.
     pub trade: TradeNumbers,
-    /// Our number of the refund; the provider refunds a number once.
+    /// Our number of the refund; the provider refunds each number once.
     pub out_refund_no: String,
     /// The provider's reference of the refund, as it answered when it took it.
     pub reference: Option<String>,
@@ -173,7 +173,7 @@ pub struct RefundNumbers {
 pub struct Paid {
     /// The provider's number of the payment.
     pub provider_txn_id: String,
-    /// What was paid, before the provider's own coupons.
+    /// What was paid, before deducting the provider's own coupons.
     pub amount: Money,
     /// When, by the provider's clock (unix milliseconds).
     pub paid_at_ms: i64,
@@ -181,7 +181,7 @@ pub struct Paid {
     pub attach: String,
 }
 
-/// A payment in a currency that we do not sell in, so that nothing is known of its minor units.
+/// A payment in a currency that we do not sell in, so its minor units are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownCurrencyPayment {
     /// The provider's number of the payment.
@@ -192,10 +192,10 @@ pub struct UnknownCurrencyPayment {
     pub currency: String,
 }
 
-/// What the provider knows of an attempt.
+/// What the provider knows about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TradeState {
-    /// Not paid yet; may still be.
+    /// Not paid yet; can still be paid.
     NotPaid,
     /// The provider has no such trade (yet).
     NotFound,
@@ -205,16 +205,16 @@ pub enum TradeState {
     Closed,
     /// Paid in a currency that we do not know.
     PaidUnknownCurrency(UnknownCurrencyPayment),
-    /// Paid as told here, and since then refunded in part or whole.
+    /// Paid as given here, and since then refunded partly or completely.
     Refunded(Paid),
 }
 
-/// What came of asking the provider to close an attempt.
+/// The outcome of asking the provider to close an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseOutcome {
     /// It can no longer be paid.
     Closed,
-    /// Too late: it is paid. Query for the facts.
+    /// Too late: it is paid. Query it for the facts.
     AlreadyPaid,
 }
 
@@ -223,26 +223,26 @@ pub enum CloseOutcome {
 pub struct RefundRequest {
     /// Which refund, of which payment.
     pub numbers: RefundNumbers,
-    /// What goes back, in minor units.
+    /// The amount to refund, in minor units.
     pub refund_minor: i64,
-    /// What had been paid, in minor units.
+    /// The amount that was paid, in minor units.
     pub total_minor: i64,
     /// Currency of both.
     pub currency: Currency,
     /// What the payer reads, at most 80 bytes.
     pub reason: String,
-    /// Where the provider reports to, without a query string.
+    /// The URL for the provider's callbacks, without a query string.
     pub notify_url: String,
 }
 
 /// What the provider answers about a refund of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundAnswer {
-    /// Where it stands: some providers are through with it at once.
+    /// Its state: some providers finish a refund at once.
     pub state: RefundState,
     /// The provider's own reference of the refund, if it has one.
     pub reference: Option<String>,
-    /// How much the refund of that number is of, in minor units, if the provider says so.
+    /// The amount of the refund with that number, in minor units, if the provider gives it.
     pub amount_minor: Option<i64>,
 }
 
@@ -252,14 +252,14 @@ impl From<RefundState> for RefundAnswer {
     }
 }
 
-/// What the provider knows of a refund.
+/// What the provider knows about a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefundState {
     /// Accepted, not settled.
     Processing,
-    /// The money went back.
+    /// The money was refunded.
     Done,
-    /// Closed by the provider: nothing went back; a new number is needed.
+    /// Closed by the provider: nothing was refunded; a new number is needed.
     Closed,
     /// Stuck at the provider: a person must act there.
     Abnormal,
@@ -268,7 +268,7 @@ pub enum RefundState {
 }
 
 impl RefundState {
-    /// Whether money goes back by it, now or once a person has acted.
+    /// Whether it returns money, now or once a person has acted.
     pub(crate) fn moves_money(self) -> bool {
         match self {
             Self::Done | Self::Processing | Self::Abnormal => true,
@@ -277,17 +277,17 @@ impl RefundState {
     }
 }
 
-/// Which payment a refund or a dispute is of.
+/// The payment that a refund or a dispute belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToldTrade {
     /// By our number of the attempt.
     Ours(String),
-    /// By the provider's number of the payment, or its reference of the order: it does not tell ours.
+    /// By the provider's number of the payment, or by its reference of the order, because it does not give ours.
     Theirs(String),
 }
 
 impl ToldTrade {
-    /// The number, whosever it is.
+    /// The number, ours or theirs.
     pub fn number(&self) -> &str {
         match self {
             Self::Ours(number) | Self::Theirs(number) => number,
@@ -295,25 +295,25 @@ impl ToldTrade {
     }
 }
 
-/// What the provider tells of a refund beside its number and state: enough to book one that was made elsewhere.
+/// What the provider reports about a refund besides its number and state: enough to book one that was made elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundDetails {
-    /// The payment whose money goes back.
+    /// The payment that is refunded.
     pub trade: ToldTrade,
     /// The provider's number of the refund.
     pub provider_refund_id: String,
-    /// What goes back, in minor units of what was paid.
+    /// The amount refunded, in minor units of the payment's currency.
     pub amount_minor: i64,
-    /// Set if the amount is of all refunds of the payment together, up to this one: a provider may tell nothing else.
+    /// Set if the amount is the sum of all refunds of the payment up to this one. Some providers report only that.
     pub is_total: bool,
-    /// The payment, where the message tells of it too.
+    /// The payment, if the message reports it too.
     pub payment: Option<Paid>,
 }
 
-/// Where a dispute (a chargeback) stands.
+/// The state of a dispute (a chargeback).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisputeState {
-    /// The payer's bank took the money back for now.
+    /// The payer's bank took the money back for the time being.
     Opened,
     /// It was decided for the merchant: the money is back.
     Won,
@@ -321,22 +321,22 @@ pub enum DisputeState {
     Lost,
 }
 
-/// What the provider tells of a dispute.
+/// What the provider reports about a dispute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisputeDetails {
     /// The provider's number of the dispute.
     pub dispute_id: String,
     /// The payment in dispute.
     pub trade: ToldTrade,
-    /// What is in dispute, in minor units of what was paid.
+    /// The disputed amount, in minor units of the payment's currency.
     pub amount_minor: i64,
     /// What the provider has charged for the dispute so far.
     pub fee_minor: i64,
-    /// Where it stands.
+    /// Its state.
     pub state: DisputeState,
 }
 
-/// A fact about a payment, a refund or a dispute, whichever way it is told.
+/// A fact about a payment, a refund or a dispute, however it was learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// About an attempt.
@@ -352,7 +352,7 @@ pub enum Fact {
         out_refund_no: String,
         /// The state it is in now.
         state: RefundState,
-        /// Which payment it is of, where that is told.
+        /// The payment and the amount, if reported.
         told: Option<RefundDetails>,
     },
     /// About a dispute.
@@ -362,20 +362,20 @@ pub enum Fact {
 /// The provider's statement of one of its days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Statement {
-    /// It is being made: to be asked for later.
+    /// Not ready yet: ask again later.
     NotYet,
-    /// There is none: nothing happened on that day, or it is not there yet.
+    /// There is none: nothing happened on that day, or the statement does not exist yet.
     Nothing,
     /// All payments that were made on that day, and all refunds that were begun.
     Facts {
-        /// What is said of payments and refunds.
+        /// The facts about payments and refunds.
         facts: Vec<Fact>,
         /// Lines that were not understood.
         unread: usize,
     },
 }
 
-/// A callback as it came in: nothing in it is trusted yet.
+/// A callback as received. Nothing in it is trusted yet.
 #[derive(Debug, Clone, Copy)]
 pub struct RawCallback<'a> {
     /// The HTTP headers, names in lower case.
@@ -385,7 +385,7 @@ pub struct RawCallback<'a> {
 }
 
 impl RawCallback<'_> {
-    /// The first header of that (lower case) name.
+    /// The first header with that (lower case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
@@ -394,66 +394,67 @@ impl RawCallback<'_> {
 /// A callback that is proven to come from the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedCallback {
-    /// The provider's id of the event, by which repeats are known; [`id_of_body`] where it has none.
+    /// The provider's id of the event, by which repeats are recognised; [`id_of_body`] if it has none.
     pub event_id: String,
-    /// What it says.
+    /// What it means.
     pub content: CallbackContent,
-    /// The message in clear text, kept for disputes.
+    /// The message in plain text, kept for disputes.
     pub plaintext: String,
 }
 
-/// What a proven callback says.
+/// The meaning of a proven callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallbackContent {
     /// Facts, in the order in which they are to be applied.
     Facts(Vec<Fact>),
-    /// It is of no concern here, such as other business of the same merchant. Acknowledged, counted, not kept.
+    /// It does not concern us, for example other business of the same merchant. Acknowledged, counted, not stored.
     Irrelevant,
-    /// It concerns another merchant or app, which it names. Kept, acknowledged, and a person is told.
+    /// It concerns another merchant or app, which it names. Stored, acknowledged, and a person is told.
     Foreign(String),
-    /// It is not of a form that we know, and why. Kept, acknowledged, and a person is told: a repeat would be the same.
+    /// We do not know its form; the text says why. Stored, acknowledged, and a person is told, since a repeat would be
+    /// the same.
     NotUnderstood(String),
 }
 
-/// An id for a callback that has none of its own: a repeat of the same bytes has the same.
+/// An id for a callback that has none of its own. The same bytes always give the same id.
 pub fn id_of_body(body: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, body);
     format!("body-{}", hex::encode(&hash.as_ref()[..16]))
 }
 
-/// Why a callback was not believed. Nothing is stored of it.
+/// Why a callback was not believed. Nothing of it is stored.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CallbackError {
-    /// A header is missing or not of its form.
+    /// A header is missing or malformed.
     #[error("callback header {0} is missing or malformed")]
     Header(&'static str),
-    /// The body is not of the form in which there is a signature to check.
-    #[error("callback body is not of its form: {0}")]
+    /// The body is malformed, so there is no signature to check.
+    #[error("callback body is malformed: {0}")]
     Body(&'static str),
-    /// Its time stamp is too far from ours.
+    /// Its time stamp is too far from our clock.
     #[error("callback is stale: signed {skew_s} s away from now")]
     Stale {
         /// Seconds between its time stamp and our clock.
         skew_s: i64,
     },
-    /// Signed with a key we do not hold.
+    /// Signed with a key that we do not have.
     #[error("callback is signed with key {0:?}, which this account does not know")]
     UnknownKey(String),
     /// The signature does not fit the body.
     #[error("callback signature does not match")]
     Signature,
-    /// The provider tests whether we verify: it must see a refusal.
+    /// The provider tests whether we verify signatures: it must be refused.
     #[error("callback is the provider's signature probe")]
     SignatureProbe,
-    /// Authentic, but the encrypted part can not be opened with this account's key.
-    #[error("callback can not be decrypted with this account's key")]
+    /// Authentic, but the encrypted part cannot be opened with this account's key.
+    #[error("callback cannot be decrypted with this account's key")]
     Decrypt,
 }
 
-/// Why a call to the provider gave no answer we can use, by who is at fault.
+/// Why a call to the provider gave no usable answer, by who is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// No answer, or one that proves nothing: it may or may not have happened. Ask before acting again.
+    /// No answer, or one that proves nothing: the operation may or may not have happened. Ask before acting again.
     #[error("outcome unknown: {0}")]
     Unknown(String),
     /// The provider refused, and nothing happened.
@@ -461,16 +462,16 @@ pub enum ProviderError {
     Refused {
         /// The provider's code.
         code: String,
-        /// The provider's words.
+        /// The provider's message.
         message: String,
     },
-    /// The merchant account lacks the money for a refund: the operator must act.
+    /// The merchant account does not have enough money for a refund: the operator must act.
     #[error("the merchant account's balance does not cover the refund")]
     InsufficientBalance,
-    /// The provider wants us to slow down or is not well: nothing happened, try later.
+    /// The provider is busy or has a fault: nothing happened, try later.
     #[error("provider is busy: {0}")]
     Busy(String),
-    /// The answer was not signed by the provider: treated like no answer.
+    /// The answer was not signed by the provider; treated like no answer.
     #[error("the answer's signature is not the provider's: {0}")]
     Untrusted(String),
 }
@@ -478,15 +479,15 @@ pub enum ProviderError {
 /// A payment provider, for one merchant account.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// What holds of the account: its methods, limits and habits.
+    /// The account's methods, limits and other properties.
     fn profile(&self) -> &Profile;
-    /// Where a browser goes so that the provider says who pays, for a method that needs to know. The provider sends it on to
-    /// `return_url`, with `state` as it is here (letters and digits).
+    /// The URL to which a browser goes so that the provider says who pays, for a method that needs to know. The
+    /// provider then redirects the browser to `return_url`, with `state` unchanged (letters and digits).
     fn identity_url(&self, _method: &Method, _return_url: &str, _state: &str) -> Option<String> {
         None
     }
-    /// Exchanges what the browser came back with (the parameters of its address) for who pays. Such an answer can mostly be
-    /// used once.
+    /// Exchanges the parameters of the URL with which the browser came back for the payer's identity. Usually this
+    /// works only once.
     async fn exchange_identity(
         &self,
         _method: &Method,
@@ -494,9 +495,9 @@ pub trait Provider: Send + Sync {
     ) -> Result<Payer, ProviderError> {
         Err(ProviderError::Refused { code: "NOT_NEEDED".into(), message: "no method asks who pays".into() })
     }
-    /// Asks the provider to take a payment. Repeating it with the same content is harmless, and gives the same order.
+    /// Asks the provider to take a payment. Repeating it with the same content is harmless and gives the same order.
     async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError>;
-    /// A stored hand-off as it is to be shown now: parameters that are signed with a time are signed anew.
+    /// A stored hand-off as it must be shown now: parameters that are signed with a time get a new signature.
     fn renew(&self, handoff: Handoff, _wall_ms: i64) -> Handoff {
         handoff
     }

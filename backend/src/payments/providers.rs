@@ -1,4 +1,4 @@
-//! Providers of stored merchant accounts, opened once, each in its bulkhead.
+//! Providers of stored merchant accounts. Each account is opened once and has its own bulkhead.
 
 use crate::{
     Error, Result, Rules, clock,
@@ -35,7 +35,7 @@ pub struct RealProviders {
 }
 
 impl RealProviders {
-    /// Providers reached over HTTPS with one connection pool.
+    /// Providers reached over HTTPS through one connection pool.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl Providers for RealProviders {
     }
 }
 
-/// What is known of merchant accounts: providers opened so far, and bulkheads.
+/// What is remembered about merchant accounts: providers opened so far, and bulkheads.
 pub(crate) struct OpenProviders {
     pub(crate) factory: Arc<dyn Providers>,
     clock: Arc<dyn clock::Clock>,
@@ -93,7 +93,7 @@ struct Known {
     opened: Option<Opened>,
 }
 
-/// The stored configuration a provider was made of, as it is sealed, and what it was opened to; nothing if it cannot be used.
+/// The sealed configuration a provider was made from, and the provider; `None` if the configuration cannot be used.
 type Opened = (Vec<u8>, Option<Arc<dyn Provider>>);
 
 impl OpenProviders {
@@ -101,8 +101,8 @@ impl OpenProviders {
         Self { factory, clock, rules: Arc::new(rules), known: Mutex::default() }
     }
 
-    /// The provider of a stored account. Each sealing is another, so an account that was changed, by whichever process, is
-    /// opened anew with the next call.
+    /// The provider of a stored account. Each sealing gives other bytes, so an account that was changed, by whichever
+    /// process, is opened again with the next call.
     pub(crate) fn of(&self, account: &account::Model, seal: &Seal) -> Result<Arc<dyn Provider>> {
         self.with(account.id, |known| {
             let before = known.opened.as_ref().filter(|(sealed, _)| *sealed == account.config_sealed);
@@ -120,7 +120,7 @@ impl OpenProviders {
                 Err(error) => {
                     if !is_tried {
                         let (account, operator) = (account.id, account.operator_id.0);
-                        tracing::error!(%account, operator, %error, "a merchant account cannot be used; store it anew");
+                        tracing::error!(%account, operator, %error, "a merchant account cannot be used; store it again");
                     }
                     known.opened = Some((account.config_sealed.clone(), None));
                     Err(error)
@@ -148,7 +148,7 @@ impl OpenProviders {
         self.with(account_id, |known| known.bulkhead.clone())
     }
 
-    /// The accounts that take no more work of that lane now.
+    /// The accounts whose lane is full now.
     pub fn saturated_accounts(&self, lane: Lane) -> Vec<AccountId> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().filter(|(_, known)| !known.bulkhead.has_room(lane)).map(|(id, _)| *id).collect()

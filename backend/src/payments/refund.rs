@@ -1,4 +1,4 @@
-//! A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.
+//! A refund: ours (one for each cause), or one made elsewhere. Due when it is to be worked on next.
 
 use crate::{
     ids::AccountId,
@@ -12,7 +12,7 @@ use crate::{
 };
 use sea_orm::entity::prelude::*;
 
-/// A refund: ours, one a cause; or one that was made elsewhere. Due when it is to be worked on next.
+/// A refund: ours (one for each cause), or one made elsewhere. Due when it is to be worked on next.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "refunds")]
 pub struct Model {
@@ -32,9 +32,9 @@ pub struct Model {
     pub created_ms: i64,
     /// The provider's number of a refund that was made elsewhere; empty if it is ours.
     pub outside_id: String,
-    /// So often it had gone through and failed later.
+    /// How often it was reported as done and failed later.
     pub reversals: i32,
-    /// The provider's own reference of a refund that it has taken.
+    /// The provider's own reference of a refund that it has accepted.
     pub reference: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub struct Model {
 pub enum Relation {}
 
 impl Model {
-    /// Its numbers, as the provider is asked by them.
+    /// Its numbers, as used to ask the provider.
     pub fn numbers(&self, trade: TradeNumbers) -> RefundNumbers {
         RefundNumbers { trade, out_refund_no: self.out_refund_no.clone(), reference: self.reference.clone() }
     }
@@ -52,13 +52,13 @@ impl Model {
         !self.outside_id.is_empty()
     }
 
-    /// Whether it is of the sale's own payment and on the sale's own way: not that of a second payment, nor what people gave
-    /// back beside.
+    /// Whether it is part of the sale's own course: not the refund of a second payment, and not an additional one by a
+    /// person.
     pub fn is_own(&self) -> bool {
         !matches!(self.cause.cause, Cause::SecondPayment | Cause::Manual)
     }
 
-    /// The reference of its posting of going through, new after each failure.
+    /// The reference of its posting as done; new after each failure.
     pub fn done_reference(&self) -> String {
         match self.reversals {
             0 => format!("refund-{}", self.id),

@@ -6,7 +6,7 @@ use crate::{
 };
 use sea_orm::ActiveValue::Set;
 
-/// The first row of an account: the first day follows from it.
+/// The first row of an account; it determines the first day.
 pub(crate) fn initial_statement(account_id: AccountId) -> statement::ActiveModel {
     row(account_id, 0, 0)
 }

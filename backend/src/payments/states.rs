@@ -1,11 +1,11 @@
-//! Where attempts, refunds, statements and disputes stand, and why money goes back.
+//! The states of attempts, refunds, statements and disputes, and the causes of refunds.
 
 use sea_orm::entity::prelude::*;
 use serde::Serialize;
 use std::{fmt, str::FromStr};
 use strum::IntoStaticStr;
 
-/// What became of a statement.
+/// The state of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, IntoStaticStr)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -16,11 +16,11 @@ pub enum StatementState {
     Read,
     /// There was none.
     None,
-    /// It could not be had.
+    /// It could not be fetched.
     Missed,
 }
 
-/// Why money goes back.
+/// Why money is refunded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Cause {
@@ -36,12 +36,12 @@ pub enum Cause {
     ModuleSilent,
     /// The module no longer knows whether it gave the credit.
     ModuleForgot,
-    /// A person gave money back. There may be several of a payment.
+    /// A person gave money back. A payment may have several of these.
     #[strum(serialize = "by_hand")]
     Manual,
     /// A person ended a review by giving the money back.
     Settled,
-    /// Somebody gave money back at the provider: that refund, or ours of what it left.
+    /// Somebody gave money back at the provider: either that refund, or ours of the rest.
     #[strum(serialize = "refunded_elsewhere")]
     Elsewhere,
 }
@@ -53,13 +53,14 @@ impl Cause {
     }
 }
 
-/// Which refund of a payment it is: its cause, and of several of one cause the how many-th. Stored as `late`, `by_hand_2`.
+/// Identifies a refund of a payment: its cause, and its ordinal if there are several of one cause. Stored as `late`,
+/// `by_hand_2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, DeriveValueType)]
 #[sea_orm(value_type = "String")]
 pub struct RefundCause {
     /// Why.
     pub cause: Cause,
-    /// From 1, where it is told; a refund that is the only one of its cause has none.
+    /// Counts from 1; `None` for a refund that is the only one of its cause.
     pub number: Option<u32>,
 }
 
@@ -92,7 +93,7 @@ impl FromStr for RefundCause {
     }
 }
 
-/// Where an attempt stands.
+/// The state of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
 pub enum AttemptState {
@@ -108,21 +109,21 @@ pub enum AttemptState {
     Closed,
 }
 
-/// How far a refund is, as the books have it.
+/// The state of a refund in the books.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
 pub enum RefundProgress {
     /// Decided; can be taken back.
     Pending,
-    /// Being told to the provider; the same number may be sent again.
+    /// Being submitted to the provider; the same number may be sent again.
     Submitted,
     /// The provider has it and works on it.
     Processing,
-    /// The money went back.
+    /// The money was refunded.
     Done,
-    /// Taken back before it was submitted, or never came about.
+    /// Taken back before it was submitted, or never made.
     Cancelled,
-    /// Decided, and held back while the payment is in dispute; can be taken back.
+    /// Decided, but held back while the payment is in dispute; can be taken back.
     Held,
     /// A person must act.
     Stuck,
@@ -135,7 +136,7 @@ impl AttemptState {
     pub(crate) const MONEY_CAME: [Self; 2] = [Self::Paid, Self::PaidWrong];
 }
 
-/// Where the last dispute of a sale or an attempt stands.
+/// The state of the last dispute of a sale or an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, IntoStaticStr, Serialize)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -146,7 +147,7 @@ pub enum DisputeStanding {
     #[serde(rename = "")]
     #[strum(serialize = "")]
     None,
-    /// Somebody decides.
+    /// Not decided yet.
     Opened,
     /// Decided for the merchant.
     Won,
@@ -174,7 +175,7 @@ mod tests {
     use crate::{access::role::Role, sales::SaleState};
     use sea_orm::{ActiveEnum, Iterable};
 
-    /// Two derives make the word, one for the store and one for all else.
+    /// Two derives make the word: one for the store and one for everything else.
     fn check<E: ActiveEnum<Value = String> + Iterable + Copy>(word: impl Fn(E) -> &'static str) {
         for state in E::iter() {
             assert_eq!(word(state), state.to_value());

@@ -1,4 +1,4 @@
-//! The ways to pay at a machine: which method by which account, and which of them a payer can use.
+//! The ways to pay at a machine: which method with which account, and which of them a payer can use.
 
 use crate::{
     Context, Error, Result,
@@ -28,7 +28,7 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// The word for it, as in a form: there is one account for a provider's method at a machine.
+    /// The word for it in forms. A provider's method has one account at a machine, so the word is unique there.
     pub fn word(&self) -> String {
         way_word(&self.account.provider, self.method.word)
     }
@@ -47,7 +47,7 @@ pub(crate) struct Ways {
 }
 
 impl Ways {
-    /// Those that a payer can use, and whose provider answers. If there are none, why.
+    /// The ways that a payer can use and whose provider answers; or why there are none.
     ///
     /// # Errors
     /// Why there are none.
@@ -61,17 +61,17 @@ impl Ways {
         if usable.is_empty() { Err(Readiness::ProviderSilent) } else { Ok(usable) }
     }
 
-    /// Where the ways work, each app once.
+    /// The apps in which the ways work, each once.
     pub fn apps(&self) -> Vec<PayerApp> {
         let apps: BTreeSet<PayerApp> = self.all.iter().flat_map(|way| way.method.apps).copied().collect();
         apps.into_iter().collect()
     }
 
-    /// The way of that word, or the best, for a payer to use now.
+    /// The way with that word, or else the best one, that the payer can use now.
     ///
     /// # Errors
-    /// [`Error::NotReady`] if there is none for the payer, [`Error::Conflict`] if it is another than was named, and why an
-    /// account cannot be opened if that leaves none.
+    /// [`Error::NotReady`] if there is none for the payer, [`Error::Conflict`] if the named one is not available, and
+    /// an account's own error if it cannot be opened and no other way is left.
     pub fn choose(self, ctx: &Context, app: PayerApp, word: Option<&str>) -> Result<Way> {
         let words = self.usable(ctx, app).map(|usable| usable.iter().map(|way| way.word()).collect::<Vec<_>>());
         match (words, word) {
@@ -82,7 +82,7 @@ impl Ways {
         }
     }
 
-    /// The way of that word, whoever can use it now.
+    /// The way with that word, whether or not anybody can use it now.
     ///
     /// # Errors
     /// [`Error::Conflict`] if there is none.
@@ -92,8 +92,8 @@ impl Ways {
     }
 }
 
-/// The ways to pay at a machine in a currency. A machine's own choice stands, also while its account is switched off: its
-/// payments go to nobody else.
+/// The ways to pay at a machine in a currency. A machine's own choice counts even while its account is switched off:
+/// its payments go to no other account.
 pub(crate) async fn ways_of(ctx: &Context, machine: &machine::Model, currency: Currency) -> Result<Ways> {
     let choices = choice::Entity::find()
         .filter(choice::Column::OperatorId.eq(machine.operator_id))
@@ -117,15 +117,15 @@ pub(crate) async fn ways_of(ctx: &Context, machine: &machine::Model, currency: C
             ways.all.push(Way { account, provider, method });
         }
     }
-    // Of those that hand over alike the account that was there first: another one beside it changes nothing for payers.
+    // Of accounts with the same kind of hand-off, the oldest: adding another account changes nothing for payers.
     ways.all.sort_by_key(|way| (way.method.handoff, way.account.id));
     Ok(ways)
 }
 
 type Choice = (choice::Model, Option<account::Model>);
 
-/// The choices that count at a machine: its own if it has any, else those for all machines. One for each method of each
-/// provider, in the order of their words.
+/// The choices that apply at a machine: its own if it has any, else those for all machines. One for each method of each
+/// provider, sorted by word.
 fn decide(choices: Vec<Choice>) -> Vec<Choice> {
     let has_own = choices.iter().any(|(choice, _)| choice.machine_id != ALL_MACHINES);
     let counting = choices.into_iter().filter(|(choice, _)| (choice.machine_id != ALL_MACHINES) == has_own);

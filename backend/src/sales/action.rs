@@ -12,7 +12,7 @@ pub struct Model {
     pub sale_id: SaleId,
     pub request_key: String,
     pub action: String,
-    /// What went back by it, in minor units.
+    /// The amount refunded by it, in minor units.
     pub amount_minor: i64,
     pub reason: String,
     pub done_by: String,

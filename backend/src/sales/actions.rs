@@ -14,7 +14,7 @@ use serde::Serialize;
 pub struct ActionRow {
     /// `refund`, `settle_credit`, `settle_refund` or `settle_keep`.
     pub action: String,
-    /// What went back by it, in minor units.
+    /// The amount refunded by it, in minor units.
     pub amount_minor: i64,
     /// Why.
     pub reason: String,

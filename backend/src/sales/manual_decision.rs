@@ -1,4 +1,5 @@
-//! What a person decides about a sale: giving money back, and settling one in review. Pure; `flows/operate/sale` carries it out.
+//! What a person decides about a sale: giving money back, or settling a sale in review. Pure; `flows/operate/sale`
+//! carries it out.
 
 use crate::{
     payments::states::Cause,
@@ -8,9 +9,9 @@ use crate::{
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManualAction {
-    /// Give money back: so much (minor units), or all that is left of the payment.
+    /// Give money back: an amount (in minor units), or all that is left of the payment.
     Refund {
-        /// How much; all that is left if none.
+        /// The amount; `None` for all that is left.
         amount_minor: Option<i64>,
     },
     /// End a review.
@@ -40,14 +41,14 @@ impl ManualAction {
     }
 }
 
-/// What stands of the sale's own payment.
+/// What is known of the sale's own payment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Payment {
     /// What was paid; 0 if nothing was. In minor units.
     pub taken_minor: i64,
-    /// What of it is back or on its way back.
+    /// How much of it is refunded or being refunded.
     pub returned_minor: i64,
-    /// It is booked as suspense: another amount was paid than asked.
+    /// It is booked in suspense: the amount paid differs from the amount asked.
     pub in_suspense: bool,
     /// It was paid in another currency than asked.
     pub is_foreign: bool,
@@ -101,7 +102,7 @@ fn give_back(sale: &Sale, payment: &Payment, asked_minor: Option<i64>) -> Result
         return Err(format!("cannot give that back: {left_minor} minor units are left of its payment"));
     }
     let mut decision = to(sale, sale.state, vec![Effect::Refund { cause: Cause::Manual, amount_minor }]);
-    // Given, and all of its money gone: the operator chose the loss, and the books show it.
+    // The credit was given and all of its money refunded: the operator chose the loss, and the books show it.
     if sale.state == SaleState::Credited && amount_minor == left_minor && !sale.served_and_refunded {
         decision.served_and_refunded = true;
         decision.effects.push(Effect::PostLoss);
@@ -111,7 +112,7 @@ fn give_back(sale: &Sale, payment: &Payment, asked_minor: Option<i64>) -> Result
 
 fn settle(sale: &Sale, payment: &Payment, how: Settlement) -> Result<Decision, String> {
     let left_minor = payment.taken_minor - payment.returned_minor;
-    // What was paid in another currency stays apart in the books.
+    // A payment in another currency stays separate in the books.
     let accept = (payment.in_suspense && !payment.is_foreign).then_some(Effect::AcceptSuspense);
     match how {
         Settlement::Credit | Settlement::Refund if payment.is_foreign && left_minor > 0 => Err(
@@ -192,7 +193,7 @@ mod tests {
             refund(SaleState::Credited, PAID, Some(wrong)).unwrap_err();
         }
         refund(SaleState::Credited, Payment { returned_minor: 500, ..PAID }, None).unwrap_err();
-        // What the remainder rule kept can be given back too; that is no second loss.
+        // Money kept by the remainder rule can be given back too; that is not a second loss.
         let kept = refund(SaleState::Refunded, Payment { returned_minor: 300, ..PAID }, None).unwrap();
         assert_eq!((kept.state, &kept.effects[..]), (SaleState::Refunded, &[by_hand(200)][..]));
     }

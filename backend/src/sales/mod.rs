@@ -1,7 +1,7 @@
-//! Sales: from a price picked to a credit given or money returned.
+//! Sales: from choosing a price to a given credit or a refund.
 //!
-//! [`state`] decides every step, `manual_decision` what a person may decide; `order_attachment` is what travels with the payment, so that an order
-//! can be rebuilt that a store put back from a copy has forgotten.
+//! [`state`] decides every step, `manual_decision` what a person may decide. `order_attachment` is sent along with the
+//! payment, so that an order can be rebuilt if a store restored from a copy lacks it.
 
 pub(crate) mod action;
 pub mod actions;

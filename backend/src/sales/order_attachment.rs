@@ -5,13 +5,13 @@
 use crate::{clock::text_of, ids::SaleToken, money::Currency};
 use aws_lc_rs::hmac;
 
-/// Which form of mark this is.
+/// The version of the mark's format.
 const FORM: &str = "1";
 
 /// Characters of a mark's code, five bits each.
 const TAG_CHARS: usize = 16;
 
-/// The key under which marks are made; it follows from the secret key.
+/// The key that marks are made with; derived from the secret key.
 pub(crate) struct AttachmentKey(hmac::Key);
 
 impl AttachmentKey {
@@ -27,7 +27,7 @@ impl AttachmentKey {
     }
 }
 
-/// What a mark says of its order.
+/// What a mark says about its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OrderAttachment {
     pub module_id: String,
@@ -45,7 +45,7 @@ pub(crate) struct OrderAttachment {
 }
 
 impl OrderAttachment {
-    /// The mark, about 100 characters of ASCII: providers take 128 at least.
+    /// The mark, about 100 ASCII characters; every provider accepts at least 128.
     pub fn write(&self, key: &AttachmentKey, out_trade_no: &str) -> String {
         let Self { module_id, code, token, pulses, amount_minor, currency, sequence, created_s } = self;
         let currency = currency.code();

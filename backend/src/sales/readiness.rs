@@ -20,7 +20,7 @@ pub enum Readiness {
     Busy,
     /// Taken off sale, has no module, no price or no merchant account.
     Closed,
-    /// Out of service for good.
+    /// Permanently out of service.
     Retired,
     /// The operator's payment provider does not answer.
     ProviderSilent,

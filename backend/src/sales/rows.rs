@@ -15,7 +15,7 @@ pub(crate) fn sale_url(ctx: &Context, token: &SaleToken) -> String {
     format!("{}/sale/{token}", ctx.public_url)
 }
 
-/// Reads a sale to change it: until the transaction ends nobody else does.
+/// Reads and locks a sale: until the transaction ends, nobody else can change it.
 pub(crate) async fn lock_sale(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<sale::Model> {
     sale::Entity::find_by_id(sale_id)
         .lock_exclusive()
@@ -32,7 +32,7 @@ pub(crate) async fn sale_row(ctx: &Context, sale_id: SaleId) -> Result<sale::Mod
         .ok_or_else(|| Error::inconsistent("a sale that was just read is not there"))
 }
 
-/// A posting of a sale's.
+/// A posting for a sale.
 pub(crate) fn posting(ctx: &Context, row: &sale::Model, kind: Kind, reference: String, amount_minor: i64) -> Posting {
     Posting {
         kind,

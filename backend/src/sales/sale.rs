@@ -31,13 +31,15 @@ pub struct Model {
     pub expires_ms: i64,
     pub paid_ms: Option<i64>,
     pub finished_ms: Option<i64>,
-    /// The sequence by which the module knows the credit, given with the order, so that it outlives what follows.
+    /// The sequence by which the module knows the credit. It is fixed with the order, so that a restored store has it
+    /// too.
     pub credit_sequence: Option<i64>,
-    /// The payment became known too late to give the credit: the module is only asked whether it gave it before.
+    /// The payment became known too late to give the credit: the module is only asked whether it gave the credit
+    /// before.
     pub credit_asked: bool,
-    /// When it was rebuilt from its payment, the order having been forgotten.
+    /// When it was rebuilt from its payment, because the store had lost the order.
     pub rebuilt_ms: Option<i64>,
-    /// Where its last dispute stands.
+    /// The state of its last dispute.
     pub dispute: DisputeStanding,
 }
 

@@ -1,4 +1,4 @@
-//! What pages are told of sales.
+//! What pages get about sales.
 
 use crate::{
     ids::{MachineId, PriceId, SaleToken},
@@ -24,15 +24,15 @@ pub struct ScanView {
     pub machine: String,
     /// Where it stands.
     pub site: String,
-    /// Whose it is.
+    /// The operator's name.
     pub operator: String,
-    /// Whom to turn to there: free text, or empty.
+    /// The operator's contact: free text, or empty.
     pub contact: String,
     /// Whether it can take money now.
     pub readiness: Readiness,
     /// The ways to pay that this payer can use now, the best first.
     pub ways: Vec<WayView>,
-    /// The apps in which it can be paid for.
+    /// The apps in which payment is possible.
     pub apps: Vec<PayerApp>,
     /// What can be bought; shown only if ready.
     pub prices: Vec<PriceView>,
@@ -41,13 +41,13 @@ pub struct ScanView {
 /// A way to pay on a scan page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WayView {
-    /// To name it in an order.
+    /// Names it in an order.
     pub word: String,
     /// The provider's word.
     pub provider: String,
     /// How the payer is handed over.
     pub handoff: HandoffKind,
-    /// Within what the payer must be known before an order, if at all.
+    /// The scope within which the payer must be known before an order, if at all.
     pub payer_scope: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl WayView {
 /// A price on a scan page.
 #[derive(Debug, Clone, Serialize)]
 pub struct PriceView {
-    /// To name it in an order.
+    /// Names it in an order.
     pub id: PriceId,
     /// The operator's words for it.
     pub label: String,
@@ -82,7 +82,7 @@ pub struct SaleView {
     pub token: SaleToken,
     /// Where it stands.
     pub state: SaleState,
-    /// Why it did not simply go through.
+    /// Why the sale did not go through normally.
     pub reason: SaleReason,
     /// Whether nothing more is expected to happen.
     pub at_rest: bool,
@@ -96,25 +96,25 @@ pub struct SaleView {
     pub label: String,
     /// Whose machine it is.
     pub operator: String,
-    /// Whom to turn to there: free text, or empty.
+    /// The operator's contact: free text, or empty.
     pub contact: String,
-    /// The provider is being asked to take the order: the longest that this takes, in seconds.
+    /// Set while the provider is asked to take the order: the longest that this takes, in seconds.
     pub asking_s: Option<u64>,
     /// What was to be paid.
     pub amount: Money,
     /// Pulses bought.
     pub pulses: i32,
-    /// Pulses known to be given.
+    /// Pulses known to have been given.
     pub pulses_given: i32,
-    /// What is going or went back, if anything.
+    /// The amount refunded or being refunded, if any.
     pub refunded: Option<PaidMoney>,
-    /// What the operator gave back at the provider, if anything.
+    /// The amount the operator refunded at the provider, if any.
     pub refunded_elsewhere: Option<PaidMoney>,
-    /// Where a dispute with the payer's bank stands.
+    /// The state of a dispute with the payer's bank.
     pub dispute: DisputeStanding,
     /// How the payer gets to the provider, while it awaits payment.
     pub handoff: Option<Handoff>,
-    /// The credit came although the money went back.
+    /// The credit was given although the payment was refunded.
     pub served_and_refunded: bool,
     /// Unix milliseconds.
     pub created_ms: i64,
@@ -132,7 +132,7 @@ pub struct SaleRow {
     pub out_trade_no: Option<String>,
     /// The provider's number.
     pub provider_txn_id: Option<String>,
-    /// When it came to rest (unix milliseconds).
+    /// When it ended (unix milliseconds).
     pub finished_ms: Option<i64>,
 }
 
@@ -143,7 +143,7 @@ pub struct SalesFilter {
     pub machine_id: Option<MachineId>,
     /// In this state only.
     pub state: Option<SaleState>,
-    /// Older than the sale of this token (for the next page).
+    /// Older than the sale with this token (for the next page).
     pub before_token: Option<SaleToken>,
 }
 

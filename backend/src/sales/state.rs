@@ -1,4 +1,4 @@
-//! The sale's decider: state, event, now -> state and effects. Pure; every rule of a sale's way is here.
+//! The sale's decider: state, event, time -> state and effects. Pure; every rule about the course of a sale is here.
 //!
 //! ```text
 //! created -> awaiting_payment -> paid -> crediting -> credited
@@ -13,8 +13,8 @@ use sea_orm::entity::prelude::*;
 use serde::Serialize;
 use strum::IntoStaticStr;
 
-/// Why a sale did not simply go through, as [`decide`] gives it. Its words are for programs; pages have texts in each
-/// language for all of them.
+/// Why a sale did not go through normally, as decided by [`decide`]. The words are for programs; pages have a text for
+/// each of them in every language.
 #[derive(
     Debug,
     Clone,
@@ -34,7 +34,7 @@ use strum::IntoStaticStr;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum SaleReason {
-    /// Nothing is to be said.
+    /// No reason.
     #[default]
     #[sea_orm(string_value = "")]
     #[serde(rename = "")]
@@ -58,12 +58,12 @@ pub enum SaleReason {
     ModuleSilent,
     /// The module no longer knows whether it gave the credit.
     ModuleForgot,
-    /// Money went back at the provider.
+    /// Money was refunded at the provider.
     RefundedElsewhere,
 }
 
 impl SaleReason {
-    /// The word for it, as stored and told to programs; empty for none.
+    /// The word for it, as stored and published to programs; empty for no reason.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -74,13 +74,13 @@ impl SaleReason {
     }
 }
 
-/// Where a sale stands.
+/// The state of a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, IntoStaticStr, Serialize)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(32))", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum SaleState {
-    /// Committed; the provider has not taken the order yet, as far as known.
+    /// Committed; as far as known, the provider has not taken the order yet.
     Created,
     /// The provider waits for the payer.
     AwaitingPayment,
@@ -90,15 +90,15 @@ pub enum SaleState {
     Crediting,
     /// All pulses given.
     Credited,
-    /// Never paid, and can no longer be.
+    /// Never paid, and can no longer be paid.
     Expired,
     /// Not credited; the money is on its way back.
     RefundPending,
     /// The money went back.
     Refunded,
-    /// A person decides; the money is safe meanwhile.
+    /// A person decides. The money is safe until then.
     Review,
-    /// A person decided that the operator keeps the money: it was settled in another way.
+    /// A person decided that the operator keeps the money, because the matter was settled in another way.
     Settled,
 }
 
@@ -134,37 +134,38 @@ impl SaleState {
     }
 }
 
-/// How far the refund of this sale's own payment is (not that of a second payment).
+/// The state of the refund of this sale's own payment (not of a second payment).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefundStage {
     /// There is none.
     None,
-    /// Decided, not yet told to the provider: can be taken back.
+    /// Decided, not yet submitted to the provider: can be taken back.
     Pending,
-    /// Told to the provider, or done: cannot be taken back.
+    /// Submitted to the provider, or done: cannot be taken back.
     Submitted,
 }
 
 /// What the decider knows of a sale.
 #[derive(Debug, Clone, Copy)]
 pub struct Sale {
-    /// Where it stands.
+    /// Its state.
     pub state: SaleState,
     /// What was to be paid, in minor units.
     pub amount_minor: i64,
     /// Pulses bought.
     pub pulses: i32,
-    /// Pulses known to be given.
+    /// Pulses known to have been given.
     pub pulses_given: i32,
-    /// How far its refund is.
+    /// The state of its refund.
     pub refund: RefundStage,
     /// Already known to be served and refunded.
     pub served_and_refunded: bool,
-    /// The credit is only asked about: the payment became known too late to give it.
+    /// The payment became known too late to give the credit: the module is only asked whether it gave it.
     pub asked: bool,
-    /// Partly given credits: the remainder goes back rather than all (the operator's rule).
+    /// For a partly given credit, only the remainder is refunded (the operator's rule).
     pub refund_remainder: bool,
-    /// What went back of its payment past us: refunds made at the provider, disputes that were lost. In minor units.
+    /// How much of its payment was returned without us, by refunds made at the provider and by lost disputes. In minor
+    /// units.
     pub elsewhere_minor: i64,
 }
 
@@ -175,27 +176,28 @@ pub enum Event {
     HandedOff,
     /// The provider refused the order.
     OrderRefused,
-    /// The provider gave no usable answer to the order in time: nobody was sent there to pay.
+    /// The provider gave no usable answer to the order in time, so the payer was not sent to it.
     OrderUnanswered,
-    /// The provider says an attempt of this sale was paid.
+    /// The provider reports that an attempt of this sale was paid.
     Paid {
         /// What was paid, in minor units.
         amount_minor: i64,
         /// Nobody waits for the credit any more.
         late: bool,
     },
-    /// The provider says an attempt of this sale was paid in another amount or currency than asked.
+    /// The provider reports that an attempt of this sale was paid in another amount or currency than asked.
     PaidWrong,
     /// The provider reports that an attempt of this sale was paid, and that money of it was returned before we knew of
     /// the payment.
     PaidReturned,
-    /// Money of the sale's own payment went back, or is going back, past us: refunded at the provider, or lost in a dispute.
+    /// Money of the sale's own payment was or is being returned without us: refunded at the provider, or lost in a
+    /// dispute.
     ReturnedExternally {
         /// Whether any refund of it is still under way.
         open: bool,
-        /// What of it is neither back nor on its way, in minor units.
+        /// How much of it is neither refunded nor being refunded, in minor units.
         left_minor: i64,
-        /// The sale waits for this to be known: what is left shall go back too.
+        /// The sale was waiting for this: what is left shall be refunded too.
         refund_rest: bool,
     },
     /// A refund that had gone through failed after all.
@@ -204,25 +206,25 @@ pub enum Event {
     Unpayable,
     /// The module took the credit.
     CreditTaken,
-    /// The module gave so many pulses and says it is done.
+    /// The module gave this many pulses and says it is done.
     CreditDone {
         /// Pulses given.
         pulses: i32,
     },
-    /// The module did not give the credit, or in part.
+    /// The module did not give the credit, or gave only a part.
     CreditFailed {
-        /// Pulses known to be given.
+        /// Pulses known to have been given.
         pulses: i32,
         /// Why.
         reason: Option<Reason>,
     },
-    /// The module got the command past its expiry.
+    /// The module got the command after its expiry.
     CreditExpired,
     /// No acknowledgement from the module until the end of the grace period.
     CreditSilent,
     /// The sale's own refund went through.
     RefundDone,
-    /// The provider cannot refund without a person.
+    /// The provider cannot refund unless a person acts.
     RefundStuck,
 }
 
@@ -231,28 +233,28 @@ pub enum Event {
 pub enum Effect {
     /// Book the payment that came in.
     PostPayment,
-    /// Book a payment of a wrong amount apart.
+    /// Book a payment of a wrong amount in suspense.
     PostSuspense,
     /// Queue the credit command.
     QueueCredit,
-    /// Ask the module whether it gave the credit before; it cannot give it any more.
+    /// Ask the module whether it gave the credit before. It cannot give it any more.
     AskCredit,
-    /// Ask for money back: of the attempt the event is about.
+    /// Refund money of the attempt that the event is about.
     Refund {
-        /// Why; one refund a cause.
+        /// Why. There is one refund for each cause.
         cause: Cause,
         /// How much, in minor units.
         amount_minor: i64,
     },
-    /// The refund was not submitted yet: take it back.
+    /// Take back the refund, which was not submitted yet.
     CancelRefund,
-    /// A payment in suspense becomes the sale's own.
+    /// Move a payment from suspense to the sale.
     AcceptSuspense,
-    /// The refund that is stuck is tried again.
+    /// Try the stuck refund again.
     RetryRefund,
-    /// Served and refunded: book what the operator lost.
+    /// Book the operator's loss of a sale that was both served and refunded.
     PostLoss,
-    /// A person should look.
+    /// Tell a person.
     Alarm(&'static str),
 }
 
@@ -265,9 +267,9 @@ pub struct Decision {
     pub pulses_given: i32,
     /// Why it did not go through, a word for the pages.
     pub reason: Option<SaleReason>,
-    /// Credited, and the money went back all the same.
+    /// Credited although the payment was refunded.
     pub served_and_refunded: bool,
-    /// The credit is only asked about.
+    /// The module is only asked about the credit.
     pub asked: bool,
     /// What is to be done.
     pub effects: Vec<Effect>,
@@ -284,7 +286,7 @@ impl Decision {
     }
 }
 
-/// Decides what an event means for a sale. What comes twice, late or out of order changes nothing it should not.
+/// Decides what an event means for a sale. An event that comes twice, late or out of order does no harm.
 pub fn decide(sale: &Sale, event: Event) -> Decision {
     use SaleState::*;
     let stay = Decision {
@@ -315,7 +317,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             asked: true,
             ..to(Paid, vec![Effect::PostPayment, Effect::AskCredit])
         },
-        // Another attempt was paid before: this money goes back, the sale goes its way.
+        // Another attempt was paid before: this payment is refunded, and the sale continues.
         (
             Event::Paid { amount_minor, .. },
             Paid | Crediting | Credited | RefundPending | Refunded | Review | Settled,
@@ -337,11 +339,12 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             to(sale.state, vec![Effect::PostPayment, Effect::Alarm(RETURNED_EARLY)])
         }
 
-        // What is under way goes on: a credit that was sent cannot be called back, and what it does not give is owed.
+        // What is under way continues: a credit that was sent cannot be called back, and what it does not give is
+        // refunded.
         (Event::ReturnedExternally { open: false, .. }, RefundPending) => to(Refunded, vec![]),
         (Event::ReturnedExternally { open: false, left_minor: ..=0, .. }, Review) => to(Refunded, vec![]),
-        // The rest is owed if the credit was not given. This store may have lost that it was (restored from a backup),
-        // so the module is asked first, as for any payment that becomes known late.
+        // The rest is refunded if the credit was not given. But a store restored from a backup may not know that it was
+        // given, so the module is asked first, as for any payment that becomes known late.
         (Event::ReturnedExternally { open: false, refund_rest: true, .. }, Review) => {
             Decision { reason: Some(SaleReason::Late), asked: true, ..to(Paid, vec![Effect::AskCredit]) }
         }
@@ -359,7 +362,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             let mut decision = give_back(sale, pulses, Cause::ModuleForgot);
             if sale.asked {
                 decision.effects.push(Effect::Alarm(
-                    "money goes back for a payment that became known late; its module no longer knows whether it gave the credit",
+                    "refunding a payment that became known late; its module no longer knows whether it gave the credit",
                 ));
             }
             decision
@@ -387,7 +390,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
             ..to(sale.state, vec![Effect::PostLoss, Effect::Alarm("a sale was credited after its refund")])
         },
 
-        // What it gave of a refunded sale is shown all the same.
+        // The pulses given for a refunded sale are shown too.
         (Event::CreditFailed { pulses, .. }, RefundPending | Refunded) if pulses > sale.pulses_given => {
             Decision { pulses_given: pulses.min(sale.pulses), ..stay }
         }
@@ -429,8 +432,7 @@ pub fn decide(sale: &Sale, event: Event) -> Decision {
 
 const RETURNED_EARLY: &str = "money went back at the provider before we knew that it was paid";
 
-/// What the sale says whose money went back for it. Of what a person gave back, and of a second payment, nothing is to be
-/// said there.
+/// The reason a sale shows for a refund of this cause. None for money a person gave back and for a second payment.
 fn reason_of(cause: Cause) -> SaleReason {
     match cause {
         Cause::Late => SaleReason::Late,
@@ -452,7 +454,8 @@ fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
     let reason = Some(reason_of(cause));
     // What the operator gave back already counts.
     let amount_minor = (owed_minor - sale.elsewhere_minor).max(0);
-    // All pulses known to be given although the module calls it failed, and the rule is to keep what was served.
+    // All pulses are known to be given although the module reports a failure, and by the rule the operator keeps what
+    // was served.
     if amount_minor == 0 {
         return Decision {
             state: if owed_minor == 0 { SaleState::Credited } else { SaleState::Refunded },
@@ -473,7 +476,7 @@ fn give_back(sale: &Sale, pulses_given: i32, cause: Cause) -> Decision {
     }
 }
 
-/// What the pulses not given cost, rounded up in the consumer's favour.
+/// The price of the pulses that were not given, rounded up in the consumer's favour.
 fn remainder_minor(amount_minor: i64, pulses: i32, given: i32) -> i64 {
     let missing = i128::from(pulses - given);
     let cost = (i128::from(amount_minor) * missing + i128::from(pulses) - 1) / i128::from(pulses);

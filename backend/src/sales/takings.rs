@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 pub struct Takings {
     /// Sales credited.
     pub sales: i64,
-    /// Paid by phone less what was refunded.
+    /// Paid by phone, less refunds.
     pub mobile: Money,
     /// Expected in the coin boxes.
     pub coins: Money,
-    /// Both.
+    /// The sum of both.
     pub total: Money,
     /// Refunded.
     pub refunded: Money,
@@ -68,7 +68,7 @@ pub async fn takings_today(ctx: &Context, actor: &Actor, operator_id: OperatorId
     takings(ctx, actor, operator_id, Period::Day).await
 }
 
-/// An operator's takings of the day, the week or the month that is under way in its time zone.
+/// An operator's takings of the current day, week or month in its time zone.
 ///
 /// # Errors
 ///
@@ -98,7 +98,7 @@ pub(crate) fn start_ms(ctx: &Context, operator: &operator::Model, period: Period
     Ok(operator.zone()?.start_ms(period, ctx.wall_ms()))
 }
 
-/// Today's sums by machine, and of what is booked for none.
+/// Today's sums by machine, and the sum of what is booked for no machine.
 pub(crate) async fn sums_today(
     ctx: &Context,
     operator: &operator::Model,
@@ -113,7 +113,7 @@ async fn sums_since(
     since_ms: i64,
 ) -> Result<BTreeMap<Option<MachineId>, DaySums>> {
     let mut sums: BTreeMap<Option<MachineId>, DaySums> = BTreeMap::new();
-    // Credits to what the operator earns are negative in the ledger.
+    // In the ledger, credits to the operator's earnings are negative.
     let lines = entry::Entity::find()
         .select_only()
         .column(txn::Column::MachineId)

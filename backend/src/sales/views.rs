@@ -65,7 +65,7 @@ pub async fn operator_sale(ctx: &Context, actor: &Actor, token: &SaleToken) -> R
 ///
 /// # Errors
 ///
-/// `NotFound` if there is none of that token, or it is another operator's; `Forbidden`; `Store`.
+/// `NotFound` if there is no sale with that token, or it is another operator's; `Forbidden`; `Store`.
 pub(crate) async fn permitted_sale<'a>(
     ctx: &Context,
     actor: &'a Actor,

@@ -85,7 +85,7 @@ async fn one_that_cannot_be_read_is_named_and_harms_nobody_else() {
     let polls = format!("SELECT polls FROM payment_attempts WHERE out_trade_no = '{}'", app.number(&unpaid).await);
     assert!((1..10).contains(&app.number_of(&polls).await), "it is put off, not tried at every look");
 
-    // Stored anew, it is used at once.
+    // Once stored again, it is used at once.
     let account = json(&app.shop.account);
     merchant::set_merchant_account(&app.another(SECRET_KEY), &system(), app.shop.operator_id, "bank", &account)
         .await

@@ -1,4 +1,4 @@
-//! A module's word on a credit, in every order it can come, and from whom.
+//! A module's acks of a credit, in every possible order, and from other modules.
 
 use crate::support::{
     TestApp,

@@ -1,4 +1,5 @@
-//! Who may do what: every operation by every role, held against its rule; and what was done is in the audit log.
+//! Who may do what: every operation by every role, compared with its rule; and every operation done is in the audit
+//! log.
 
 use crate::support::{
     TestApp,

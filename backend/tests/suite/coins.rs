@@ -138,7 +138,7 @@ async fn a_total_beyond_belief_is_not_booked_and_alarms() {
     // Told once, however often it is claimed.
     assert_eq!(alarms.len(), 2, "{alarms:?}");
 
-    // Once the total is a possible one again, counting goes on from what was known.
+    // Once the total is plausible again, counting continues from the known total.
     app.shop.module.reconnect(true);
     app.shop.module.set_coin_total(2);
     app.deliver(&app.shop.module.coins(&app, 3)).await;
@@ -291,7 +291,7 @@ async fn a_person_corrects_them() {
     assert_eq!(app.cash_minor().await, i128::from(10 * COIN_MINOR - 190));
     assert_eq!(takings::takings_today(&app.backend, &system(), operator).await.unwrap().coins.decimal(), "8.10");
 
-    // The total is far ahead by mistake, and was adopted: counting begins anew, at whatever total comes.
+    // The total was adopted although it is far too high: counting restarts at the next total, whatever it is.
     for _ in 0..2 {
         module.set_coin_total(1_000_000);
         app.deliver(&module.status(&app, |_| ())).await;

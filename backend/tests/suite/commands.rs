@@ -1,4 +1,4 @@
-//! Commands that count: numbered, repeated until the module had its word on them, given up after that.
+//! Stored commands: numbered, repeated until the module has acknowledged them, and given up after their expiry.
 
 use crate::support::{
     Call, TestApp,
@@ -183,7 +183,7 @@ async fn what_was_given_up_is_asked_about_when_the_module_shows_up_again_for_hal
     assert_eq!((row.view.state.as_str(), row.view.served_and_refunded), ("refunded", true));
     module.reconnect(true);
     app.deliver(&module.status(&app, |_| ())).await;
-    assert!(module.credits(&app).is_empty(), "it had its word");
+    assert!(module.credits(&app).is_empty(), "it was acknowledged");
 
     // Longer than any step of the clock, but not for ever.
     app.paid_sale().await;

@@ -166,7 +166,8 @@ async fn calls_of_two_sales(fault: Fault) -> u64 {
     disk.calls(fault) - before
 }
 
-/// Two runs read alike but for so many calls: what SQLite finds in its memory depends on which of its connections was faster.
+/// Two runs may differ in the number of reads: what SQLite has in its cache depends on which of its connections was
+/// faster.
 const FEWER_CALLS: u64 = 5;
 
 /// Has the fault at every few calls, once; and at fewer of them, several times in a row.
@@ -229,7 +230,8 @@ async fn after_a_commit_that_failed_what_is_answered_is_stored_and_the_lock_is_f
     assert_eq!(states_after(&disk, After::PowerCut).await.last().unwrap(), "paid");
 }
 
-/// While the disk is full readiness says so, and says what to do; with room again all goes on by itself.
+/// While the disk is full, readiness says so and says what to do; once there is room again, everything continues by
+/// itself.
 #[tokio::test]
 async fn a_full_disk_is_named_and_goes_by() {
     let disk = Disk::new();

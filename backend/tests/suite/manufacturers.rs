@@ -72,7 +72,7 @@ async fn it_is_told_how_its_modules_are_and_nothing_of_money() {
         status.totals.coin_pulses = 77;
     });
     app.deliver(&status).await;
-    // Said again it is no news; and another's module is none of its business.
+    // A repeat is not published again, nor is another manufacturer's module.
     app.deliver(&status).await;
     app.deliver(&app.shop.module.status(&app, |_| ())).await;
     let told = app.bus.on(&topic);

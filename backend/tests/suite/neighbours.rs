@@ -37,7 +37,7 @@ async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("waited in vain for {what}");
+    panic!("timed out waiting for {what}");
 }
 
 async fn order_at(app: &TestApp, shop: &Shop) -> Result<SaleToken, Error> {

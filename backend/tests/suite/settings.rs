@@ -236,7 +236,7 @@ async fn a_module_that_refuses_is_not_asked_again_until_a_person_does_something(
     app.pass_ms(100_000).await;
     reports(&app, 0).await;
     assert!(sent(&app).is_empty());
-    // The same again is a try anew.
+    // Saving the same settings again is a new try.
     want(&app, 1, wide()).await.unwrap();
     assert_eq!(only(&app).1.version, 2);
 }

@@ -165,7 +165,7 @@ async fn are_read_once_a_day_and_each_day() {
     let days: Vec<i64> = (first..=first + 8).collect();
     assert!(days.iter().all(|day| read.contains(day)), "{read:?}");
     assert_eq!(read.iter().filter(|day| **day == first).count(), 1, "that had something to tell");
-    // A day of which there is nothing is asked for some hours.
+    // A day without a statement is asked for during some hours.
     assert!(read.len() < 60, "{}", read.len());
     let open = "SELECT COUNT(*) FROM statements WHERE due_ms IS NOT NULL";
     assert_eq!(app.number_of(open).await, 1);

@@ -31,7 +31,7 @@ impl ManualClock {
         self.now_ms.send_modify(|now_ms| *now_ms += ms);
     }
 
-    /// Sets the wall clock forward or back while the process's own time goes on.
+    /// Sets the wall clock forward or back while the process's own time continues.
     pub fn step_wall(&self, ms: i64) {
         self.wall_ahead_ms.fetch_add(ms, Ordering::Relaxed);
     }

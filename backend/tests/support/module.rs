@@ -78,7 +78,7 @@ impl TestModule {
         Message { topic: topic.as_str().into(), payload, retain: kind == Kind::Status, expiry_s: None }
     }
 
-    /// Connects anew: a new session, or after a reboot a new life.
+    /// Reconnects: with a new session, or after a reboot with a new boot.
     pub fn reconnect(&self, rebooted: bool) {
         let mut life = self.life();
         let Mark { boot, session, .. } = life.mark;

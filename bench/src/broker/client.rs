@@ -14,7 +14,7 @@ use tokio::{
 const KEEP_ALIVE_S: u16 = 600;
 /// Longest packet taken.
 const PACKET_BYTES: u32 = 1024 * 1024;
-/// Room made in the read buffer at a time: thousands of clients share this process.
+/// How much the read buffer grows at a time; thousands of clients share this process.
 const READ_BYTES: usize = 512;
 
 /// The MQTT version a client speaks.
@@ -183,10 +183,10 @@ impl Client {
     }
 }
 
-/// What of a packet matters here, in both versions.
+/// The parts of a packet that are needed here, in both versions.
 #[derive(PartialEq)]
 enum Packet {
-    /// A CONNACK that lets in.
+    /// A CONNACK that accepts.
     Welcome,
     SubAck,
     PubAck,

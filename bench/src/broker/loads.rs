@@ -1,4 +1,4 @@
-//! What brokers are put through, one load after the other.
+//! The loads for the brokers, one after the other.
 
 use super::{
     client::{Client, Heard, Version},
@@ -23,7 +23,7 @@ const PUBLISHER_WINDOW: usize = 32;
 const UNDER_WAY: u64 = 4_000;
 /// Clients that connect at the same time.
 const CONNECTING: usize = 32;
-/// How often a module of the fleet speaks.
+/// How often a module of the fleet publishes.
 const PERIOD: Duration = Duration::from_secs(10);
 /// Bytes of a status, about.
 const STATUS_BYTES: usize = 128;
@@ -40,7 +40,7 @@ fn age(epoch: Instant, payload: &[u8]) -> Result<Duration> {
     Ok(epoch.elapsed().saturating_sub(Duration::from_nanos(u64::from_be_bytes(*sent))))
 }
 
-/// Messages a second that went from publishers to one subscriber, both at QoS 1, all acknowledged.
+/// Messages per second from publishers to one subscriber, both at QoS 1, all acknowledged.
 pub async fn throughput(
     at: SocketAddr,
     version: Version,
@@ -141,7 +141,7 @@ pub async fn round_trips(at: SocketAddr, version: Version, rate: u32, part: Dura
 pub struct Fleet(Vec<Client>);
 
 impl Fleet {
-    /// Lets more modules connect until there are so many; gives how many a second did.
+    /// Connects more modules until there are the given number; returns how many connected per second.
     pub async fn grow(&mut self, at: SocketAddr, to: usize) -> Result<f64> {
         let begun = Instant::now();
         let (from, before) = (self.0.len(), self.0.len());
@@ -176,7 +176,7 @@ impl Fleet {
 
     /// Memory of the broker for each module, in bytes.
     pub async fn cost_bytes(&self, server: &Server, empty_bytes: u64) -> Result<u64> {
-        // What was only needed to connect is given back soon, if ever.
+        // Memory that was only needed to connect is freed soon, if at all.
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(server.resident_bytes()?.saturating_sub(empty_bytes) / self.0.len() as u64)
     }

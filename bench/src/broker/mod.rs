@@ -22,8 +22,8 @@ const PUBLISHERS: [usize; 3] = [1, 10, 100];
 const PAYLOAD_BYTES: [usize; 2] = [64, 256];
 /// Round trips a second.
 const RATE: u32 = 200;
-/// Nuisances are watched for so long at least: past the gate's time to CONNECT, when it cuts those that said nothing and
-/// they come again.
+/// The least time to observe nuisances: longer than the gate's time to CONNECT, after which it cuts silent clients and
+/// they reconnect.
 const NUISANCE_MIN: Duration = Duration::from_secs(14);
 /// A fleet is watched for two of its periods at least.
 const FLEET_MIN: Duration = Duration::from_secs(20);
@@ -100,7 +100,7 @@ async fn round_trips(dir: &Path, part: Duration) -> Result<()> {
     println!("  MQTT         gate p50    p99   mosquitto p50    p99   ratio p50    p99");
     for version in VERSIONS {
         let mut took = [Durations::default(), Durations::default()];
-        // By turns, so that what disturbs the machine disturbs both.
+        // Alternately, so that a disturbance on the computer affects both.
         for _ in 0..2 {
             for (peer, took) in PEERS.into_iter().zip(&mut took) {
                 let server = Server::start(peer, dir).await?;
@@ -166,7 +166,7 @@ async fn nuisances(dir: &Path, part: Duration) -> Result<()> {
         let quiet = loads::round_trips(server.at, Version::V5, RATE, part).await?.percentile_ms(99.0);
         println!("  {:<9}  {:<40} {quiet:>8.3}", peer.as_str(), "quiet");
         for kind in KINDS {
-            // A broker of its own: what an earlier nuisance left is not this one's.
+            // A new broker each time, so that an earlier nuisance has no effect on it.
             let server = Server::start(peer, dir).await?;
             let nuisance = Nuisance::start(kind, server.at, part * 2)?;
             let p99 = loads::round_trips(server.at, Version::V5, RATE, part).await?.percentile_ms(99.0);

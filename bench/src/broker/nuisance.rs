@@ -1,5 +1,5 @@
-//! Clients that nobody wants, in a process of their own, so that they take no time from those that measure. Each kind is
-//! bounded in number, and ends with its time.
+//! Nuisance clients, in a separate process, so that they take no time from those that measure. Each kind is bounded in
+//! number and in time.
 
 use super::{
     client::{Client, Version},
@@ -19,9 +19,9 @@ use tokio::{
 
 /// Connections that say nothing, or half a CONNECT.
 const IDLE: usize = 10_000;
-/// Of these so many are opened in a row: the kernel's queue is not endless.
+/// How many of these are opened in a row, since the kernel's queue is limited.
 const OPENED_AT_ONCE: usize = 200;
-/// Logins of strangers a second.
+/// Unknown logins per second.
 const STRANGERS_PER_S: u32 = 1_000;
 /// Subscribers that never read.
 const SLOW: usize = 20;
@@ -36,7 +36,7 @@ pub enum Kind {
     Idle,
     /// As many that stop in the middle of their CONNECT.
     HalfConnect,
-    /// Strangers who guess, a thousand connections a second.
+    /// Clients that guess passwords, a thousand connections a second.
     Strangers,
     /// Subscribers that never read what is published to them.
     SlowReaders,
@@ -60,11 +60,11 @@ impl Kind {
     }
 }
 
-/// A nuisance that goes on, until this is dropped.
+/// A running nuisance, until this is dropped.
 pub struct Nuisance(Child);
 
 impl Nuisance {
-    /// Starts one, for at most so long, and waits until it is at it.
+    /// Starts one, for at most the given time, and waits until it is running.
     pub fn start(kind: Kind, at: SocketAddr, at_most: Duration) -> Result<Nuisance> {
         let program = std::env::current_exe().context("where is this program?")?;
         let mut child = Command::new(program)
@@ -89,7 +89,7 @@ impl Drop for Nuisance {
     }
 }
 
-/// Is one, for so long.
+/// Runs one, for the given time.
 pub async fn run_kind(kind: Kind, at: SocketAddr, seconds: u64) -> Result<()> {
     let ends = Instant::now() + Duration::from_secs(seconds);
     match kind {
@@ -111,7 +111,7 @@ async fn open(at: SocketAddr, number: usize) -> Result<TcpStream> {
     Ok(socket.connect(at).await?)
 }
 
-/// Opens connections, says the beginning, and opens others where they are closed.
+/// Opens connections, sends the beginning, and replaces closed connections.
 async fn hold(at: SocketAddr, beginning: &'static [u8], ends: Instant) -> Result<()> {
     let mut held = JoinSet::new();
     for number in 0..IDLE {

@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Modules' names begin so; everybody else is a client.
+/// Prefix of modules' names; everybody else is a client.
 pub const MODULE: &str = "module";
-/// Whoever is called so is refused.
+/// A client with this name is refused.
 pub const STRANGER: &str = "stranger";
 /// A process may open 20,000 files; some of them are not sockets.
 const CONNECTIONS: usize = 19_400;
-/// A broker that takes longer to start does not start.
+/// A broker that takes longer to start counts as failed.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages to a client not yet acknowledged: the gate's own default, which mosquitto is given too.
 const IN_FLIGHT: usize = 64;

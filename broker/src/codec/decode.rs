@@ -22,19 +22,19 @@ const UNSUBSCRIBE: u8 = 10;
 const PINGREQ: u8 = 12;
 const DISCONNECT: u8 = 14;
 
-/// Where the flags stand in a CONNECT of either version: after the protocol name and the version.
+/// Offset of the flags in a CONNECT of either version: after the protocol name and the version.
 const CONNECT_FLAGS_AT: usize = 7;
 
-/// Why a first packet is no CONNECT that can be served.
+/// Why a first packet is not a CONNECT that can be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadConnect {
     /// Not MQTT, or broken: there is nobody to answer.
     Malformed,
     /// MQTT 5, but broken: answered with this.
     MalformedV5,
-    /// MQTT 5 that says what it may not.
+    /// MQTT 5 with a value that is not allowed.
     ProtocolV5,
-    /// MQTT 5 with a password and no user name: good, but the library does not read it.
+    /// MQTT 5 with a password and no user name: valid, but the library cannot read it.
     NoUserName,
     /// MQTT of another version.
     Version,
@@ -67,7 +67,7 @@ pub(crate) fn connect(raw: &RawPacket, properties_max: usize) -> Result<Connect,
             Err(MqttError::UnsupportedProtocolVersion) => Err(BadConnect::Version),
             Err(_) => Err(BadConnect::Malformed),
         },
-        // The name is "MQTT" and the version 5, or the library would have said otherwise; MQTT 3.1 has another name.
+        // The name is "MQTT" and the version 5, or the library would have failed; MQTT 3.1 has another name.
         Err(MqttError::ProtocolError) if raw.data_as_slice().starts_with(b"\0\x06MQIsdp") => Err(BadConnect::Version),
         Err(_) if raw.data_as_slice().starts_with(b"\0\x04MQTT\x05") => {
             let flags = raw.data_as_slice().get(CONNECT_FLAGS_AT).copied().unwrap_or_default();
@@ -77,7 +77,7 @@ pub(crate) fn connect(raw: &RawPacket, properties_max: usize) -> Result<Connect,
     }
 }
 
-/// Whether a connection's first bytes are those of a CONNECT of MQTT 5, however long it says it is.
+/// Whether a connection's first bytes are those of a CONNECT of MQTT 5, whatever length the packet claims.
 pub(crate) fn begins_v5_connect(bytes: &[u8]) -> bool {
     let Some((first, rest)) = bytes.split_first() else { return false };
     // The remaining length: up to four bytes, all but the last with the high bit set (MQTT 5 section 1.5.5).
@@ -159,7 +159,7 @@ fn connect_v311(packet: v3_1_1::Connect) -> Connect {
         clean_start: packet.clean_session(),
         keep_alive_s: packet.keep_alive(),
         will,
-        // 3.1.1 knows no expiry: a session that is kept is kept as long as the gate keeps any.
+        // 3.1.1 has no expiry: such a session is kept as long as the gate keeps any session.
         session_expiry_s: if packet.clean_session() { 0 } else { u32::MAX },
         receive_maximum: u16::MAX,
         maximum_packet_bytes: u32::MAX,
@@ -167,7 +167,7 @@ fn connect_v311(packet: v3_1_1::Connect) -> Connect {
     }
 }
 
-/// Reads a packet of a connected client. The error is the reason to disconnect it with.
+/// Reads a packet of a connected client. The error is the reason code to disconnect it with.
 pub(crate) fn inbound(
     version: Version,
     raw: &RawPacket,
@@ -188,7 +188,7 @@ pub(crate) fn inbound(
     let id_missing = match &packet {
         Inbound::Publish(publish) => publish.id == 0 && publish.qos != Qos::AtMostOnce,
         Inbound::Subscribe { id, .. } | Inbound::Unsubscribe { id, .. } => *id == 0,
-        // The library refuses these with 0 itself, or they have none.
+        // The library itself refuses identifier 0 in these, or they have no identifier.
         Inbound::PubAck { .. }
         | Inbound::PubRec { .. }
         | Inbound::PubRel { .. }

@@ -1,6 +1,6 @@
 //! Writing packets. Each function appends one packet to `out`.
 //!
-//! Builders of the library fail on values out of range only; where ours cannot be, `expect` says why.
+//! The library's builders fail only on values out of range. Where ours cannot be out of range, `expect` says why.
 
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, MaximumPacketSize, MessageExpiryInterval, ReceiveMaximum, ServerKeepAlive,
@@ -15,11 +15,11 @@ use super::{
 use crate::auth::Version;
 use crate::message::Message;
 
-/// What an accepted MQTT 5 client is told.
+/// What an accepted MQTT 5 client is told in CONNACK.
 pub(crate) struct Welcome<'a> {
     pub session_present: bool,
     pub assigned_client_id: Option<&'a str>,
-    /// Where it differs from what was asked for.
+    /// Set where it differs from what was asked for.
     pub session_expiry_s: Option<u32>,
     pub keep_alive_s: Option<u16>,
     pub receive_maximum: u16,
@@ -97,12 +97,12 @@ pub(crate) struct Outgoing<'a> {
     pub qos: Qos,
     pub retain: bool,
     pub dup: bool,
-    /// Seconds left of the message's life, if it ends.
+    /// Seconds left of the message's life, if it has an expiry.
     pub expiry_s: Option<u32>,
     pub identifiers: &'a [u32],
 }
 
-/// PUBLISH; false (and nothing written) when it is longer than `maximum_bytes`.
+/// PUBLISH; returns false and writes nothing if it is longer than `maximum_bytes`.
 pub(crate) fn publish(out: &mut Vec<u8>, version: Version, outgoing: &Outgoing<'_>, maximum_bytes: u32) -> bool {
     const CHECKED: &str = "topic names were checked when they came in";
     let (message, id) = (outgoing.message, (outgoing.qos != Qos::AtMostOnce).then_some(outgoing.id));
@@ -147,7 +147,7 @@ pub(crate) fn publish(out: &mut Vec<u8>, version: Version, outgoing: &Outgoing<'
     fits
 }
 
-/// PUBACK. A 3.1.1 client is told no reason: whoever may not publish is disconnected instead.
+/// PUBACK. A 3.1.1 client gets no reason; one that may not publish is disconnected instead.
 pub(crate) fn puback(out: &mut Vec<u8>, version: Version, id: u16, code: PubackReasonCode) {
     acknowledgement(out, 0x40, version, id, code as u8);
 }
@@ -171,8 +171,8 @@ const SUCCESS: u8 = 0;
 /// Packet Identifier not found, of PUBREL and PUBCOMP (MQTT 5 section 2.4).
 const ID_NOT_FOUND: u8 = 0x92;
 
-/// The four acknowledgements have one shape: the packet identifier, then a reason, which 3.1.1 does not know and which may
-/// be left out where it is success (MQTT 5 sections 3.4 to 3.7).
+/// The four acknowledgements have one form: the packet identifier, then a reason. 3.1.1 has no reason, and MQTT 5 may
+/// omit it for success (MQTT 5 sections 3.4 to 3.7).
 fn acknowledgement(out: &mut Vec<u8>, first: u8, version: Version, id: u16, code: u8) {
     let [high, low] = id.to_be_bytes();
     if version == Version::V311 || code == SUCCESS {
@@ -224,7 +224,7 @@ pub(crate) fn pingresp(out: &mut Vec<u8>) {
     out.extend_from_slice(&v5_0::Pingresp::new().to_continuous_buffer());
 }
 
-/// DISCONNECT; nothing for a 3.1.1 client, which knows none from a server.
+/// DISCONNECT. Writes nothing for a 3.1.1 client, since 3.1.1 has no DISCONNECT from the server.
 pub(crate) fn disconnect(out: &mut Vec<u8>, version: Version, code: DisconnectReasonCode) {
     if version == Version::V5 {
         let packet = v5_0::Disconnect::builder().reason_code(code).build().expect(VALID);

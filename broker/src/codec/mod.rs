@@ -2,11 +2,12 @@
 //!
 //! Only the library's codec is used: its framing ([`PacketBuilder`]) and its packet types of both versions. Its
 //! connection state machine is not: it keeps a store and a dozen sets for every connection, resolves topic aliases
-//! before anyone could hold the topic against grants, and does not share state with a session that outlives it.
+//! before the topic could be checked against grants, and does not share state with a session that outlives the
+//! connection.
 //!
-//! The library reads without panicking (see the fuzz tests) and bounds a packet before it makes room for it. What it
-//! leaves unchecked is checked in [`decode`]: fixed-header flags, CONNECT flags, packet identifier 0, the number of
-//! properties.
+//! The library reads without panicking (see the fuzz tests) and checks a packet's length before it allocates memory.
+//! What it does not check is checked in [`decode`]: fixed-header flags, CONNECT flags, packet identifier 0, the number
+//! of properties.
 
 pub(crate) mod decode;
 pub(crate) mod encode;
@@ -31,7 +32,7 @@ pub(crate) struct Connect {
     pub clean_start: bool,
     pub keep_alive_s: u16,
     pub will: Option<ConnectWill>,
-    /// Seconds the session shall outlive the connection (`u32::MAX`: for ever), as asked for.
+    /// Seconds for which the session shall outlive the connection, as asked for (`u32::MAX`: for ever).
     pub session_expiry_s: u32,
     pub receive_maximum: u16,
     pub maximum_packet_bytes: u32,
@@ -74,7 +75,7 @@ pub(crate) struct InboundPublish {
     pub alias: Option<u16>,
     pub expiry_s: Option<u32>,
     pub payload: Bytes,
-    /// What is passed on.
+    /// The properties that are passed on.
     pub properties: Properties,
 }
 

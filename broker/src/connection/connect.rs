@@ -33,9 +33,9 @@ pub(super) struct Accepted {
     pub session: Arc<Session>,
     pub rules: Arc<Rules>,
     pub peer: SocketAddr,
-    /// The topic of the will that it asked for and does not have.
+    /// The topic of a will that it asked for and was refused.
     pub withheld_will_topic: Option<String>,
-    /// The connection's number: it owns the session while the session says so.
+    /// The connection's number. It owns the session as long as the session has this number.
     pub owner: u64,
     pub window: Window,
     /// Longest silence of the client.
@@ -43,14 +43,14 @@ pub(super) struct Accepted {
     /// The session's expiry as asked for: what a DISCONNECT may change.
     pub session_expiry_s: u32,
     pub session_present: bool,
-    /// The will of whoever was displaced, to be published before anything of this client.
+    /// The will of the displaced connection, to be published before anything from this client.
     pub displaced: Option<Will>,
 }
 
 /// Why a CONNECT is refused: what the client is told, and the reason in logs and metrics.
 type ConnectRefusal = (ConnectReasonCode, &'static str);
 
-/// A client that was not accepted: the reason for logs and metrics, and who it said it is.
+/// A client that was not accepted: the reason for logs and metrics, and who it claimed to be.
 pub(super) struct RefusedConnect {
     pub reason: &'static str,
     pub client: String,
@@ -64,13 +64,13 @@ impl From<&'static str> for RefusedConnect {
     }
 }
 
-/// Why a client is not waited for any longer.
+/// Why the broker stops waiting for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 enum LoginCutoff {
-    /// It, or the decision on its login, takes too long.
+    /// The client, or the decision on its login, takes too long.
     #[strum(serialize = "connect_timeout")]
     Late,
-    /// Others that come need its place.
+    /// New connections need its place.
     #[strum(serialize = "displaced")]
     Displaced,
     /// The broker is ending.
@@ -78,7 +78,7 @@ enum LoginCutoff {
     Closing,
 }
 
-/// Waits for a step of an arrival, within what an arrival is given.
+/// Waits for a step of an arrival, within the time that an arrival has.
 async fn before_deadline<T>(
     gate: &Gate,
     limits: &LoginDeadline,
@@ -91,14 +91,13 @@ async fn before_deadline<T>(
     }
 }
 
-/// How long an arrival is waited for.
+/// How long to wait for an arrival.
 struct LoginDeadline {
     deadline: tokio::time::Instant,
     displaced: CancellationToken,
 }
 
-/// Reads a CONNECT and answers it. On an error the client has been told what it may be told, once the stream's output is
-/// written.
+/// Reads a CONNECT and answers it. On an error, the answer for the client is already in the stream's output.
 pub(super) async fn accept<S>(
     gate: &Arc<Gate>,
     stream: &mut PacketStream<S>,
@@ -139,7 +138,7 @@ where
     let admitted = admitted.unwrap_or_else(|cut| {
         let code = match cut {
             LoginCutoff::Displaced => ConnectReasonCode::ServerBusy,
-            // MQTT 5 has no other for a server that ends: 0x8B is a DISCONNECT's.
+            // MQTT 5 has no other code for a server that shuts down: 0x8B is for DISCONNECT only.
             LoginCutoff::Late | LoginCutoff::Closing => ConnectReasonCode::ServerUnavailable,
         };
         Err((code, cut.into()))
@@ -245,7 +244,8 @@ async fn admit(
         if !incoming.slot.settle() {
             return Err((ConnectReasonCode::ServerBusy, LoginCutoff::Displaced.into()));
         }
-        // From here to the return nothing is awaited: a login that runs out of time cannot leave a session owned by nobody.
+        // Nothing is awaited from here to the return, so that a login that times out cannot leave a session without an
+        // owner.
         match gate.sessions.attach(attach) {
             Attached::Revoked(attach) => will = attach.will,
             Attached::Full => return Err((ConnectReasonCode::QuotaExceeded, "session_limit")),
@@ -280,7 +280,7 @@ async fn admit(
     Err((ConnectReasonCode::ServerBusy, "revocations"))
 }
 
-/// The keep alive asked for, if it is one the gate grants.
+/// The keep alive asked for, if the gate allows it.
 fn granted_keep_alive(gate: &Gate, connect: &Connect) -> Option<u16> {
     Some(connect.keep_alive_s).filter(|asked| (1..=gate.limits.keep_alive_max_s).contains(asked))
 }
@@ -309,9 +309,9 @@ fn window(gate: &Gate, connect: &Connect, lane: Lane) -> Window {
 /// The longest silence before a client is cut: 1.5 times its keep alive (MQTT 5 section 3.1.2.10).
 fn silence_max(gate: &Gate, connect: &Connect) -> Duration {
     let seconds = granted_keep_alive(gate, connect).unwrap_or(match connect.version {
-        // Told in CONNACK.
+        // The client is told in CONNACK.
         Version::V5 => gate.limits.keep_alive_max_s,
-        // Cannot be told: what it asked for stands, and the gate's bound where it asked for none.
+        // 3.1.1 clients cannot be told: what they asked for applies, or the gate's limit if they asked for none.
         Version::V311 if connect.keep_alive_s > 0 => connect.keep_alive_s,
         Version::V311 => gate.limits.keep_alive_max_s,
     });
@@ -327,7 +327,7 @@ fn check_client_id(gate: &Gate, connect: &Connect) -> Result<(), ConnectRefusal>
     Ok(())
 }
 
-/// No valid credential is longer; longer ones would only cost time and memory.
+/// No valid credential is longer; a longer one would only cost time and memory.
 fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), ConnectRefusal> {
     let user_name_bytes = connect.username.as_ref().map_or(0, String::len);
     let password_bytes = connect.password.as_ref().map_or(0, Vec::len);
@@ -337,8 +337,9 @@ fn check_credentials(gate: &Gate, connect: &Connect) -> Result<(), ConnectRefusa
     Ok(())
 }
 
-/// A will that is against the protocol refuses the CONNECT; one on a topic that nobody may publish to is left out, and comes
-/// back as that topic. Bridges and home automation bring such wills by default, and would never connect otherwise.
+/// A CONNECT with a will that violates the protocol is refused. A will on a topic that the client may not publish to is
+/// left out, and its topic is returned. Bridges and home automation send such wills by default, and could never connect
+/// otherwise.
 fn check_will(gate: &Gate, will: ConnectWill) -> Result<Result<Will, String>, ConnectRefusal> {
     match topic::check_name(&will.topic, gate.limits.topic_bounds()) {
         Ok(()) => {}
@@ -412,7 +413,7 @@ fn random_id() -> String {
     (0..ASSIGNED_CHARS).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
 }
 
-/// Devices keep no session: whoever sends to them repeats what they missed.
+/// Devices keep no session: the sender repeats what they missed.
 fn session_expiry(gate: &Gate, rules: &Rules, asked_s: u32) -> Duration {
     match rules.lane {
         Lane::Device => Duration::ZERO,

@@ -1,6 +1,6 @@
 //! One network connection, from its first byte to its last: one task each.
 //!
-//! [`serve`] takes any stream, so that TCP, TLS and WebSocket share everything below. The way of a connection:
+//! [`serve`] takes any stream, so that TCP, TLS and WebSocket share everything below. A connection's stages:
 //! [`connect`] (CONNECT, login, session) -> [`serving`] (packets in, messages out) -> its end (will, session).
 
 mod connect;
@@ -27,14 +27,14 @@ use connect::RefusedConnect;
 use serving::{Connection, End};
 use stream::PacketStream;
 
-/// How long a goodbye may take.
+/// How long saying goodbye may take.
 const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A connection that was let in, and how long it may take to say who it is.
+/// An accepted connection, and how long it may take to say who it is.
 pub(crate) struct IncomingConnection {
     pub peer: SocketAddr,
     pub deadline: Instant,
-    /// Its place was given to another, before it had said.
+    /// Cancelled if its place is given to another before it has said so.
     pub displaced: CancellationToken,
     pub slot: ConnectionSlot,
 }
@@ -46,20 +46,20 @@ where
 {
     let peer = incoming.peer;
     let mut stream = PacketStream::new(stream, gate.limits.packet_bytes);
-    // Boxed, so that what a login takes is not carried by every connection for its life.
+    // Boxed, so that the memory for a login is not held during a connection's whole life.
     let accepted = Box::pin(connect::accept(&gate, &mut stream, &mut incoming)).await;
     let mut accepted = match accepted {
         Ok(accepted) => accepted,
         Err(RefusedConnect { reason, client, user }) => {
             counter!("broker_refusals_total", "reason" => reason).increment(1);
             debug!(%peer, reason, "refused");
-            // Not a refusal: the client closed before CONNECT, or the broker is shutting down.
+            // This is not a refusal: the client closed before CONNECT, or the broker is shutting down.
             if !["closed", "shutdown"].contains(&reason) {
                 let who = ClientLabel { client: &client, user: &user, peer, known: false };
                 gate.refusals.record(Refused::Connect, who, reason, "");
             }
             if stream.waiting() == 0 {
-                // There is nothing to be told.
+                // There is nothing to tell.
                 return;
             }
             let _ = tokio::time::timeout(FINISH_TIMEOUT, stream.finish()).await;

@@ -20,7 +20,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if qos == Qos::ExactlyOnce {
             let state = self.session.state();
             if state.received.contains(&id) {
-                // A repeat of what is already on its way.
+                // A repeat of a message that is already on its way.
                 encode::pubrec(self.stream.out(), version, id, PubackReasonCode::Success);
                 return Ok(());
             }
@@ -36,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if code != PubackReasonCode::Success {
             self.gate.meters.publishes_refused.increment(1);
             if version == Version::V311 && !is_birth {
-                // 3.1.1 has no way to say so, and an acknowledgement would be a lie.
+                // 3.1.1 has no code for this, and an acknowledgement would be wrong.
                 return Err(DisconnectReasonCode::NotAuthorized);
             }
         }
@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Qos::ExactlyOnce => {
                 let mut state = self.session.state();
                 if state.owner != self.owner {
-                    // The client repeats it to the connection that took over.
+                    // The client repeats it on the connection that took over.
                     return Err(DisconnectReasonCode::SessionTakenOver);
                 }
                 if code == PubackReasonCode::Success {
@@ -64,7 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         topic: Box<str>,
         publish: InboundPublish,
     ) -> Result<PubackReasonCode, DisconnectReasonCode> {
-        // Before the other checks: refused publishes count, too.
+        // Before the other checks, because refused publishes count too.
         let is_paced = self.rules.lane == Lane::Device;
         if is_paced && self.gate.publish_rates.check_key(&self.session.key.credential).is_err() {
             return Err(DisconnectReasonCode::MessageRateTooHigh);
@@ -91,8 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             expires_at: publish.expiry_s.map(|seconds| Instant::now() + Duration::from_secs(seconds.into())),
             properties: publish.properties.into(),
         };
-        // While it waits for the core another connection may take the session over, and nothing may come after that one's
-        // first; or its credential is revoked.
+        // While it waits for the core, another connection may take over the session, and then nothing more may be
+        // published from here; or the credential may be revoked.
         let taken = tokio::select! {
             biased;
             code = self.session.disconnect_requested(self.owner) => return Err(code),
@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.aliases.resize(at + 1, None);
         }
         let topic: Box<str> = topic.into();
-        // One that is too long is refused in what follows; it is not kept, and what the alias meant before it means no more.
+        // A topic that is too long is refused below. It is not stored, and the alias loses its previous meaning.
         let kept = topic.len() <= self.gate.limits.topic_bytes;
         self.aliases[at] = kept.then(|| topic.clone());
         Ok(topic)

@@ -21,19 +21,19 @@ use crate::session::{Session, Window};
 pub(super) enum End {
     /// The client said goodbye.
     Client {
-        /// It wants its will published all the same.
+        /// Whether it still wants its will published.
         publish_will: bool,
     },
     /// The stream broke.
     Lost,
-    /// The client takes nothing.
+    /// The client does not read.
     Stalled,
     /// The broker ends it.
     Server(DisconnectReasonCode),
 }
 
 impl End {
-    /// Whether the broker ended it for what the client did, or did not do.
+    /// Whether the broker ended it because of something the client did or failed to do.
     pub fn is_refusal(self) -> bool {
         match self {
             End::Client { .. } | End::Lost => false,
@@ -69,7 +69,7 @@ impl End {
     }
 }
 
-/// Whether all was written that could be.
+/// Whether everything that could be written was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fill {
     Done,
@@ -84,7 +84,7 @@ pub(super) struct Connection<S> {
     pub session: Arc<Session>,
     pub rules: Arc<Rules>,
     peer: SocketAddr,
-    /// The topic of the will that it asked for and does not have.
+    /// The topic of a will that it asked for and was refused.
     pub withheld_will_topic: Option<String>,
     pub window: Window,
     pub owner: u64,
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return end;
                 }
             }
-            // Before the look into the session: what is queued or decided in between is not missed.
+            // Registered before the session is checked, so that nothing queued or decided in between is missed.
             let woken = session.wake.notified();
             match self.fill() {
                 Ok(Fill::Done) => {}
@@ -188,21 +188,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Takes up an earlier session: what it may have now leads to it.
+    /// Resumes an earlier session, with routes for what it may receive now.
     fn resume(&mut self) {
         if !self.session.state().subscriptions.is_empty() {
             self.gate.route(&self.session, self.owner);
         }
         let mut state = self.session.state();
         if state.dropped > 0 {
-            warn!(client = %self.session.key.client_id, dropped = state.dropped, "messages were lost while it was away");
+            warn!(client = %self.session.key.client_id, dropped = state.dropped, "messages were lost while the client was away");
             state.dropped = 0;
         }
     }
 
     async fn handle(&mut self, packet: Inbound) -> Result<(), End> {
         if let Some(code) = self.session.state().disconnect_reason(self.owner) {
-            // Nothing of this connection may come after the first of one that took over, or after it was revoked.
+            // Nothing from this connection may be handled after another connection took over, or after the credential
+            // was revoked.
             return Err(End::Server(code));
         }
         self.session.note_packet();
@@ -259,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         End::Client { publish_will }
     }
 
-    /// Writes messages that wait for this client, as far as it takes them.
+    /// Writes the messages that wait for this client, as many as it accepts.
     fn fill(&mut self) -> Result<Fill, DisconnectReasonCode> {
         let mut state = self.session.state();
         if let Some(code) = state.disconnect_reason(self.owner) {
@@ -313,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Adds what came and went since the last time to the counters.
+    /// Adds the traffic since the last call to the counters.
     pub fn count_bytes(&mut self) {
         let (bytes_in, bytes_out) = (self.stream.bytes_in, self.stream.bytes_out);
         let (counted_in, counted_out) = self.counted;

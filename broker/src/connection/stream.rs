@@ -15,13 +15,12 @@ use crate::codec::{MqttError, PacketBuildResult, PacketBuilder, RawPacket};
 
 /// Bytes read in one go, into a buffer that exists only while reading: an idle connection holds none.
 const READ_BYTES: usize = 8 * 1024;
-/// Writing is put off no longer once this much waits; reading is, while more than this waits.
+/// Output is written once this much waits. While more than this waits, nothing is read.
 pub(crate) const OUT_FULL_BYTES: usize = 32 * 1024;
 
-/// How much of a connection's beginning is remembered: enough to tell the version of a CONNECT that is too long to be read.
+/// How many first bytes of a connection are kept: enough to see the version of a CONNECT that is too long to be read.
 const FIRST_BYTES: usize = 12;
-/// Input taken after the end of our output, so that the client can read its reason before a reset. Beyond, it is not worth
-/// the time.
+/// How much input is still read after the end of our output, so that the client can read the reason before a reset.
 const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why a connection's stream ended.
@@ -47,16 +46,17 @@ pub(crate) struct PacketStream<S> {
     /// Bytes written but not flushed (TLS and WebSocket buffer).
     unflushed: bool,
     end: Option<StreamEnd>,
-    /// When a whole packet last came in: bytes of one keep nobody alive (MQTT 5 section 3.1.2.10).
+    /// When a whole packet last came in. Single bytes of a packet do not count for keep alive (MQTT 5 section
+    /// 3.1.2.10).
     pub last_read: Instant,
-    /// When the client last took bytes, or the oldest that wait for it were made.
+    /// When the client last read bytes, or when the oldest waiting bytes were produced.
     pub last_written: Instant,
     first: [u8; FIRST_BYTES],
     pub bytes_in: u64,
     pub bytes_out: u64,
 }
 
-/// What [`PacketStream::turn`] came back with.
+/// What ended a [`PacketStream::turn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Packets or the end came in, or output was written.
@@ -84,13 +84,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         }
     }
 
-    /// The connection's first bytes, as far as they came.
+    /// The connection's first bytes, as far as they have arrived.
     pub fn first_bytes(&self) -> &[u8] {
         let count = usize::try_from(self.bytes_in).unwrap_or(FIRST_BYTES);
         &self.first[..count.min(FIRST_BYTES)]
     }
 
-    /// The next whole packet that came in; an end of the stream shows only after all packets before it.
+    /// The next whole packet that came in. The end of the stream is reported only after all packets before it.
     pub fn next_packet(&mut self) -> Option<Result<RawPacket, StreamEnd>> {
         match self.inbox.pop_front() {
             Some(packet) => Some(Ok(packet)),
@@ -101,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         }
     }
 
-    /// Where to append output.
+    /// The buffer to append output to.
     pub fn out(&mut self) -> &mut Vec<u8> {
         if self.written == self.out.len() {
             self.out.clear();
@@ -170,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         }
     }
 
-    /// Writes what waits; true if everything got out, so that more may be made.
+    /// Writes waiting output; true if everything was written, so that more may be produced.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let mut drained = false;
         while self.waiting() > 0 {
@@ -208,8 +208,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         drained
     }
 
-    /// Writes what waits, then closes the stream, and takes what the client still sends until it closes too: a socket that is
-    /// closed on unread input resets the connection, and what was written may never be read.
+    /// Writes waiting output, closes the stream, and reads what the client still sends until it closes too. Closing a
+    /// socket with unread input resets the connection, and the client might never read our output.
     pub async fn finish(&mut self) -> io::Result<()> {
         use tokio::io::AsyncWriteExt;
         self.stream.write_all(&self.out[self.written..]).await?;

@@ -1,4 +1,4 @@
-//! SUBSCRIBE and UNSUBSCRIBE: filters against grants, retained messages, and where messages come from.
+//! SUBSCRIBE and UNSUBSCRIBE: checking filters against grants, retained messages, and routes.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::topic::{self, Filter};
 
 /// What a client asks for, checked.
 struct RequestedFilter {
-    /// The group it shares with.
+    /// The group of a shared subscription.
     group: Option<Box<str>>,
     filter: Filter,
 }
@@ -70,7 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if group.is_some() && filter.is_system() {
             return Err(SubackReasonCode::TopicFilterInvalid);
         }
-        // A device's messages come by a map from topic to device.
+        // A device's messages are routed by a map from topic to device.
         let served =
             self.rules.lane == Lane::Client || (filter.is_literal() && self.gate.device_topics.contains(&filter));
         if !served || !self.rules.may_subscribe(&filter) {
@@ -108,9 +108,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 },
             };
         }
-        // First, so that nothing is missed from where the subscription begins.
+        // Done first, so that no message after the start of the subscription is missed.
         match self.rules.lane {
-            // A group has a route of its own, and the broker's figures need none.
+            // A group has its own route, and the broker's statistics need none.
             Lane::Client if group.is_none() && !filter.is_system() => self.gate.route(&self.session, self.owner),
             Lane::Client | Lane::Device => {}
         }
@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut state = self.session.state();
             let known = state.subscriptions.iter_mut().find(|known| known.is(&entry.filter));
             if let Some(known) = known {
-                // What was published before this one took its place is meant for it, too.
+                // Messages published before this subscription replaced an earlier one are meant for it too.
                 subscription.since = known.since;
                 *known = subscription;
                 true
@@ -185,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Takes a device out of the map.
+    /// Removes a device from the map.
     pub(super) fn unroute_all(&self) {
         let subscriptions = self.session.state().subscriptions.clone();
         for subscription in subscriptions {

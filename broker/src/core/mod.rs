@@ -1,8 +1,8 @@
-//! The core: what carries a message from the gate's publishers to the gate's subscribers.
+//! The core carries messages from the gate's publishers to the gate's subscribers.
 //!
-//! The interface is small, so that another core (an MQTT cluster, one of a test) can stand in its place. The gate holds it
-//! as a trait object: type parameters would run through every connection, and what they would save is one allocation for
-//! each publish and one indirect call for each message handed out. The one there is runs rumqttd's router in process
+//! The interface is small, so that another core (an MQTT cluster, or one for a test) can replace it. The gate holds it
+//! as a trait object: type parameters would spread through every connection, and would save only one allocation per
+//! publish and one indirect call per message. The existing implementation runs rumqttd's router in process
 //! ([`RumqttdCore`]).
 
 mod rumqttd;
@@ -25,26 +25,26 @@ pub(crate) enum CoreError {
     TooManyTopics,
 }
 
-/// What takes the messages that come out, each with its position.
+/// Receives the messages that come out, each with its position.
 pub(crate) type Take<'a> = dyn Fn(u64, Arc<Message>) + Send + Sync + 'a;
 
-/// What carries messages. Each that it takes gets a position, greater than all before it, and comes out under it once, in
-/// that order.
+/// Carries messages. Each message it accepts gets a position greater than all before it, and comes out once with that
+/// position, in that order.
 #[async_trait]
 pub(crate) trait Core: Send + Sync {
-    /// Hands a message over, and calls `taken` when it was, before any other message is. Waits while the core is behind or
-    /// being replaced, within a bound of its own.
+    /// Hands a message to the core, and calls `taken` once it is accepted, before any other message is. While the core
+    /// is behind or being replaced it waits, for a limited time.
     ///
     /// # Errors
     /// The core did not take the message; `taken` was not called.
     async fn publish(&self, message: &Arc<Message>, taken: &(dyn Fn() + Sync)) -> Result<(), CoreError>;
 
-    /// Does something while no message is being handed over, given the position of the last one that was.
+    /// Runs a function while no message is being handed over, with the position of the last one that was.
     fn between_handovers(&self, what: &mut dyn FnMut(u64));
 
-    /// Hands every message out with its position until it is dropped. Called once.
+    /// Delivers every message with its position, until dropped. Called once.
     async fn run(&self, take: &Take<'_>);
 
-    /// Whether messages pass.
+    /// Whether messages pass through.
     fn healthy(&self) -> bool;
 }

@@ -1,4 +1,4 @@
-//! Another core in rumqttd's place: all that clients see goes on as ever.
+//! Another core in place of rumqttd's: clients see no difference.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

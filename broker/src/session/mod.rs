@@ -1,5 +1,5 @@
-//! A client's session: its subscriptions, what is on its way to it, its will. It may outlive a connection, and passes
-//! from one connection to the next.
+//! A client's session: its subscriptions, the messages on their way to it, and its will. It may outlive a connection,
+//! and passes from one connection to the next.
 
 mod outbox;
 mod registry;
@@ -46,12 +46,12 @@ pub struct ConnectionInfo {
     pub round_trip: Option<Duration>,
 }
 
-/// Who may want a message: what a route leads to.
+/// A route's recipient.
 #[derive(Debug, Clone)]
 pub(crate) enum Recipient {
     /// One of its subscriptions may match.
     Session(Weak<Session>),
-    /// So may the group's filter.
+    /// The group's filter may match.
     Group(Weak<Group>),
 }
 
@@ -63,14 +63,14 @@ pub(crate) struct Subscription {
     pub no_local: bool,
     pub retain_as_published: bool,
     pub identifier: Option<u32>,
-    /// The group it is shared with; its messages come from there.
+    /// The group of a shared subscription, through which its messages come.
     pub membership: Option<Arc<Membership>>,
-    /// The core's position when it was made. A message from before may still be on its way, and is not meant for it.
+    /// The core's position when it was made. Messages from before may still be on their way and are not meant for it.
     pub since: u64,
 }
 
 impl Subscription {
-    /// Whether it is the one of this text, as written in SUBSCRIBE and UNSUBSCRIBE.
+    /// Whether it has this text, as written in SUBSCRIBE and UNSUBSCRIBE.
     pub fn is(&self, text: &str) -> bool {
         match (&self.membership, topic::shared(text)) {
             (None, None) => self.filter.as_str() == text,
@@ -96,7 +96,7 @@ pub(crate) struct Session {
     /// Unique for the life of the process.
     pub number: u64,
     pub key: Key,
-    /// Wakes the owning connection: there is something to send, or it has to go.
+    /// Wakes the owning connection: there is something to send, or it has to end.
     pub wake: Notify,
     /// When the client last sent a packet, in milliseconds since 1970.
     last_packet_ms: AtomicU64,
@@ -108,9 +108,9 @@ pub(crate) struct State {
     /// Number of the connection that owns the session; 0 when none does.
     pub owner: u64,
     pub info: Option<ConnectionInfo>,
-    /// Why the owner has to go.
+    /// Why the owner has to end.
     pub kick: Option<DisconnectReasonCode>,
-    /// Its credential was revoked: it ends with its connection, and nobody resumes it.
+    /// Its credential was revoked: it ends with its connection and cannot be resumed.
     pub revoked: bool,
     pub rules: Arc<Rules>,
     pub subscriptions: Vec<Subscription>,
@@ -124,12 +124,12 @@ pub(crate) struct State {
     pub expiry: Duration,
     /// When it ends; set while no connection owns it.
     pub ends_at: Option<Instant>,
-    /// By which messages come, of a client-lane session that subscribed.
+    /// The routes of a client-lane session that has subscribed.
     pub route: Option<Route<Recipient>>,
     /// Messages dropped because the queue was full.
     pub dropped: u64,
-    /// The client came back to a queue that was more than half full, and has not worked it off yet. Were it cut for a queue
-    /// that fills meanwhile, it could never catch up.
+    /// The client came back to a queue that was more than half full, and has not caught up yet. It is not cut when the
+    /// queue fills up in this time; otherwise it could never catch up.
     pub catching_up: bool,
     /// How long the client took to acknowledge the last message of QoS 1.
     pub round_trip: Option<Duration>,
@@ -198,20 +198,20 @@ impl Session {
         }
     }
 
-    /// Queues a message, taken at that position of the core's, if a subscription matches; true if the queue had no room
-    /// for it. A connected client whose queue is full reads too slowly and is cut; a session without a connection loses
-    /// the message, which is counted.
+    /// Queues a message, with its position in the core, if a subscription matches; true if the queue had no room for
+    /// it. A connected client whose queue is full reads too slowly and is cut; a session without a connection loses the
+    /// message, which is counted.
     pub fn deliver(&self, position: u64, message: &Arc<Message>) -> bool {
         let mut state = self.state();
         let Some(delivery) = state.delivery(position, message, self.number) else { return false };
         if state.owner == 0 && delivery.qos == Qos::AtMostOnce {
-            // What may be lost is not kept for who is away.
+            // QoS 0 messages are not kept for absent clients.
             return false;
         }
         !self.queue(&mut state, delivery)
     }
 
-    /// Queues a delivery, if there is room; whoever is connected, is not catching up and has none is cut.
+    /// Queues a delivery if there is room. A client without room that is connected and not catching up is cut.
     fn queue(&self, state: &mut State, delivery: Delivery) -> bool {
         let presence = if state.owner == 0 { Presence::Away } else { Presence::Connected };
         let taken = state.outbox.push(delivery, presence).is_ok();
@@ -323,13 +323,13 @@ mod tests {
         assert!(deliver("t/3", Qos::AtLeastOnce), "no room");
         assert_eq!(session.state().dropped, 1);
         assert_eq!(session.state().kick, None);
-        // Back and catching up, it loses the newest still.
+        // A client that is catching up still loses the newest messages.
         session.state().owner = 9;
         session.state().catching_up = true;
         assert!(deliver("t/4", Qos::AtLeastOnce));
         assert_eq!(session.state().dropped, 2);
         assert_eq!(session.state().kick, None);
-        // Connected, it is cut for the same.
+        // A connected client is cut for the same reason.
         session.state().catching_up = false;
         assert!(deliver("t/5", Qos::AtMostOnce));
         assert_eq!(session.state().kick, Some(DisconnectReasonCode::QuotaExceeded));

@@ -1,4 +1,5 @@
-//! What is on its way to one client: retained messages for new subscriptions, the queue, and what awaits acknowledgement.
+//! Messages on their way to one client: retained messages for new subscriptions, the queue, and messages that await
+//! acknowledgement.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +14,10 @@ use crate::message::Message;
 use crate::retained::{Retained, RetainedCursor, Step};
 use crate::topic::Filter;
 
-/// Retained topics looked at in one [`Outbox::fill`], so that a wide filter takes no long turn at a time.
+/// How many retained topics one [`Outbox::fill`] looks at, so that a wide filter does not take too long at a time.
 const STEPS_MAX: usize = 1_000;
 
-/// A message and how it goes to this client.
+/// A message, and how it is sent to this client.
 pub(crate) struct Delivery {
     pub message: Arc<Message>,
     /// The lower of the publisher's and the subscription's.
@@ -24,7 +25,7 @@ pub(crate) struct Delivery {
     pub retain: bool,
     /// Identifiers of the subscriptions it matched.
     pub identifiers: Box<[u32]>,
-    /// The group whose message it is: one that this client does not take in the end goes back there.
+    /// The group of a shared message: if this client does not take the message in the end, it goes back to the group.
     pub group: Option<Weak<Group>>,
 }
 
@@ -35,7 +36,7 @@ pub(crate) struct OutboxBounds {
     pub bytes: usize,
 }
 
-/// What some queues hold together: all, or those of a credential.
+/// The total size of several queues: of all, or of one credential's.
 pub(crate) struct Queued {
     messages: AtomicUsize,
     bytes: AtomicUsize,
@@ -71,7 +72,7 @@ impl Queued {
         taken
     }
 
-    /// Counts a message for which room is made.
+    /// Counts a message for which room will be made.
     fn add(&self, bytes: usize) {
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -87,7 +88,7 @@ impl Queued {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
-/// Whether a client is there to take what is queued.
+/// Whether a client is connected to take queued messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     Connected,
@@ -109,11 +110,11 @@ pub(crate) struct Filled {
     pub sent: u64,
     /// Expired, or longer than the client takes.
     pub dropped: u64,
-    /// There are more retained topics to look at, though nothing else will say so.
+    /// There are more retained topics to look at, and no other event will report it.
     pub more: bool,
 }
 
-/// Retained messages that are to be sent for a subscription.
+/// Retained messages to be sent for a subscription.
 pub(crate) struct Replay {
     pub cursor: RetainedCursor,
     /// The subscription's.
@@ -126,14 +127,14 @@ struct InFlight {
     delivery: Delivery,
     /// QoS 2: the client has it, and a PUBREL was sent.
     released: bool,
-    /// When it, or its PUBREL, was sent on this connection; none if that is still to be done.
+    /// When it, or its PUBREL, was sent on this connection; `None` if it must still be sent.
     sent: Option<Instant>,
 }
 
 /// Messages on the way to one client, oldest first.
 pub(crate) struct Outbox {
     bounds: OutboxBounds,
-    /// Of all outboxes of the credential together; none if it has but one.
+    /// Of all outboxes of the credential together; `None` if it has only one.
     of_credential: Option<Arc<Queued>>,
     /// Of all outboxes together.
     all: Arc<Queued>,
@@ -159,14 +160,14 @@ impl Outbox {
         }
     }
 
-    /// Whether a message would be queued for who is connected.
+    /// Whether a message would be queued for a connected client.
     pub fn has_room(&self, message: &Message) -> bool {
         let bytes = message.cost_bytes();
         let fits = self.queue.len() < self.bounds.messages && self.queued_bytes + bytes <= self.bounds.bytes;
         fits && self.of_credential.as_ref().is_none_or(|own| own.has_room(bytes))
     }
 
-    /// Whether more than half of a bound is used up.
+    /// Whether more than half of a limit is used.
     pub fn is_half_full(&self) -> bool {
         self.queue.len() > self.bounds.messages / 2 || self.queued_bytes > self.bounds.bytes / 2
     }
@@ -192,13 +193,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Will send retained messages, ahead of the queue; in place of those still to be sent for the same filter.
+    /// Schedules retained messages, ahead of the queue. They replace those still to be sent for the same filter.
     pub fn replay(&mut self, replay: Replay) {
         self.keep_replays(|filter| *filter != replay.cursor.filter);
         self.replays.push_back(replay);
     }
 
-    /// Sends no retained messages of other filters any more.
+    /// Cancels retained messages of all other filters.
     pub fn keep_replays(&mut self, keep: impl Fn(&Filter) -> bool) {
         self.replays.retain(|replay| keep(&replay.cursor.filter));
     }
@@ -254,7 +255,7 @@ impl Outbox {
             }
         }
         if self.queue.is_empty() && self.replays.is_empty() {
-            // An idle client keeps no room for the burst it once had.
+            // An idle client does not keep memory for an earlier burst.
             self.queue.shrink_to(0);
             self.replays.shrink_to(0);
         }
@@ -285,13 +286,14 @@ impl Outbox {
         }
     }
 
-    /// PUBACK; gives how long it took, or `None` when nothing of QoS 1 is in flight under this identifier.
+    /// PUBACK; returns how long it took, or `None` if no QoS 1 message with this identifier is in flight.
     pub fn acknowledged(&mut self, id: u16, now: Instant) -> Option<Duration> {
         let message = self.remove(|message| message.id == id && message.delivery.qos == Qos::AtLeastOnce)?;
         message.sent.map(|sent| now.saturating_duration_since(sent))
     }
 
-    /// PUBREC. False when nothing of QoS 2 is in flight under this identifier; else a PUBREL is due unless it failed.
+    /// PUBREC. False if no QoS 2 message with this identifier is in flight; otherwise a PUBREL is due, unless it
+    /// failed.
     pub fn received(&mut self, id: u16, failed: bool, now: Instant) -> bool {
         if failed {
             return self.remove(|message| message.id == id && message.delivery.qos == Qos::ExactlyOnce).is_some();
@@ -307,7 +309,7 @@ impl Outbox {
         }
     }
 
-    /// PUBCOMP. False when nothing was released under this identifier.
+    /// PUBCOMP. False if no message with this identifier was released.
     pub fn completed(&mut self, id: u16) -> bool {
         self.remove(|message| message.id == id && message.released).is_some()
     }
@@ -317,15 +319,15 @@ impl Outbox {
         self.in_flight.remove(at)
     }
 
-    /// Another connection begins: what is in flight has to be sent again.
+    /// A new connection begins: messages in flight must be sent again.
     pub fn reconnected(&mut self) {
         for message in &mut self.in_flight {
             message.sent = None;
         }
     }
 
-    /// Writes again what was in flight when the last connection ended, as far as the window goes. Gives how much awaits its
-    /// acknowledgement once all is repeated.
+    /// Writes again what was in flight when the last connection ended, as far as the window allows. Returns how many
+    /// messages await acknowledgement once all are repeated.
     fn repeat(
         &mut self,
         out: &mut Vec<u8>,
@@ -379,7 +381,7 @@ impl Drop for Outbox {
     /// The session has ended: shared messages that it did not take go back to their groups.
     fn drop(&mut self) {
         self.give_back(self.queue.len(), self.queued_bytes);
-        // A message of QoS 2 that was sent may have arrived, and must go to no other (MQTT 5 section 4.8.2).
+        // A QoS 2 message that was sent may have arrived, and must not go to another client (MQTT 5 section 4.8.2).
         let unheard = self.in_flight.drain(..).filter(|message| message.delivery.qos == Qos::AtLeastOnce);
         for delivery in unheard.map(|message| message.delivery).chain(self.queue.drain(..)) {
             if let Some(group) = delivery.group.and_then(|group| group.upgrade()) {
@@ -390,7 +392,8 @@ impl Drop for Outbox {
 }
 
 fn write(out: &mut Vec<u8>, delivery: &Delivery, id: u16, dup: bool, window: Window, now: Instant) -> bool {
-    // What is left of its life, rounded up: never "forever" by mistake, and never zero, though it is repeated after its time.
+    // The rest of its life, rounded up, so that it is never "forever" by mistake, and never zero even if repeated too
+    // late.
     let expiry_s = delivery.message.expires_at.map(|at| {
         let left_ms = at.saturating_duration_since(now).as_millis();
         u32::try_from(left_ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX)
@@ -446,7 +449,7 @@ mod tests {
         }
         second.push(message(), Presence::Away).unwrap();
         assert_eq!(second.push(message(), Presence::Connected), Err(Overflow), "the credential has no more");
-        // Another credential's, which is away, has what is left of all: nothing.
+        // Another credential's outbox, whose client is away, has what is left of the total: nothing.
         let mut others = Outbox::new(BOUNDS, Some(Arc::new(Queued::new(3 * one))), all.clone());
         assert_eq!(others.push(message(), Presence::Away), Err(Overflow));
         others.push(message(), Presence::Connected).unwrap();

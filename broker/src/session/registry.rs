@@ -14,7 +14,7 @@ use crate::auth::{Lane, Rules};
 use crate::codec::DisconnectReasonCode;
 use crate::config::Limits;
 
-/// Whose session it is: two credentials never share one, whatever client identifiers they use.
+/// A session's owner. Two credentials never share a session, whatever client identifiers they use.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub credential: Box<str>,
@@ -28,13 +28,13 @@ pub(crate) struct Sessions {
     /// Counts revocations: a login decided before one and attached after it is decided again.
     revocations: AtomicU64,
     client_max: usize,
-    /// Of those, kept for credentials without a session.
+    /// Of those, reserved for credentials without a session.
     for_first: usize,
     credential_max: usize,
     credential_bytes: usize,
     client_bounds: OutboxBounds,
     device_bounds: OutboxBounds,
-    /// What all sessions' queues hold.
+    /// The total size of all sessions' queues.
     pub queued: Arc<Queued>,
 }
 
@@ -45,11 +45,11 @@ struct SessionTable {
     offline: HashSet<Key>,
     /// Credentials with client-lane sessions.
     client_lane: BTreeMap<Box<str>, CredentialUsage>,
-    /// Client-lane sessions in all.
+    /// Client-lane sessions in total.
     client_lane_total: usize,
 }
 
-/// What a credential's client-lane sessions hold together.
+/// The total size of a credential's client-lane queues.
 struct CredentialUsage {
     sessions: usize,
     queued: Arc<Queued>,
@@ -84,16 +84,16 @@ pub(crate) struct Attach {
     pub revocations: u64,
 }
 
-/// What became of it.
+/// The result.
 pub(crate) enum Attached {
     Ready {
         session: Arc<Session>,
-        /// The session is an earlier one.
+        /// Whether an earlier session is resumed.
         present: bool,
-        /// The will of the connection or session this one displaced, to be published before anything of the new one.
+        /// The will of the displaced connection or session, to be published before anything of the new one.
         displaced: Option<Will>,
     },
-    /// A credential was revoked meanwhile: decide the login again.
+    /// A credential was revoked in the meantime: decide the login again.
     Revoked(Box<Attach>),
     /// No room for another client-lane session.
     Full,
@@ -120,8 +120,8 @@ impl Sessions {
         self.revocations.load(Ordering::Acquire)
     }
 
-    /// Gives a connection its session: the earlier one if it may be resumed, else a new one. Whoever owned it is told to
-    /// go, and has lost it before this returns.
+    /// Gives a connection its session: the earlier one if it may be resumed, else a new one. The previous owner is told
+    /// to end, and has lost the session before this returns.
     pub fn attach(&self, attach: Attach) -> Attached {
         let key = Key {
             credential: attach.rules.credential.as_str().into(),
@@ -137,11 +137,11 @@ impl Sessions {
         let mut replaces = false;
         if let Some(earlier) = &earlier {
             let mut state = earlier.state();
-            // The second: past its time and not yet swept.
+            // The second condition: it has expired and is not yet swept.
             let ended = state.revoked || state.ends_at.is_some_and(|at| at <= Instant::now());
             let resumable = !attach.clean_start && !ended && lane == Lane::Client && state.rules.lane == Lane::Client;
             let will = state.will.take();
-            // A will with a delay is not sent if its session goes on in time.
+            // A will with a delay is not sent if its session is resumed in time.
             displaced = will.filter(|will| !resumable || (will.delay.is_zero() && state.owner != 0));
             if state.owner != 0 {
                 state.kick = Some(DisconnectReasonCode::SessionTakenOver);
@@ -175,8 +175,8 @@ impl Sessions {
         Attached::Ready { session, present: false, displaced }
     }
 
-    /// Counts another client-lane session, if there is room for it, and gives what the credential's queues hold. One that
-    /// replaces another has its place.
+    /// Counts another client-lane session, if there is room for it, and returns the credential's total queue size. A
+    /// session that replaces another takes its place.
     fn reserve(&self, table: &mut SessionTable, credential: &str, replaces: bool) -> Option<Arc<Queued>> {
         let total = table.client_lane_total;
         let has = table.client_lane.get(credential).map_or(0, |account| account.sessions);
@@ -201,7 +201,7 @@ impl Sessions {
         state.round_trip = None;
         state.outbox.reconnected();
         state.catching_up = state.outbox.is_half_full();
-        // Subscriptions are held against the grants of today.
+        // Subscriptions are checked against the current grants.
         state.subscriptions.retain(|subscription| {
             let may_share = subscription.membership.is_none() || attach.rules.shared;
             may_share && attach.rules.may_subscribe(&subscription.filter)
@@ -214,8 +214,8 @@ impl Sessions {
         state.ends_at = None;
     }
 
-    /// Takes a session back from a connection that ends, unless another has taken it over; returns the will to be
-    /// published now.
+    /// Takes a session back from a connection that ends, unless another connection has taken it over; returns the will
+    /// to be published now.
     pub fn detach(&self, session: &Arc<Session>, owner: u64, publish_will: bool) -> Option<Will> {
         let mut table = self.table.lock();
         let mut state = session.state();
@@ -225,7 +225,7 @@ impl Sessions {
         let now = Instant::now();
         state.owner = 0;
         state.info = None;
-        // A goodbye may ask for an expiry after the revocation.
+        // A DISCONNECT may ask for an expiry after the revocation.
         let ended = state.revoked || state.expiry.is_zero();
         if !publish_will {
             state.will = None;
@@ -285,7 +285,7 @@ impl Sessions {
             state.revoked = true;
             if state.owner != 0 {
                 connections += 1;
-                // The owner takes its session down itself, will and all.
+                // The owner ends its session itself, including the will.
                 state.kick = Some(DisconnectReasonCode::AdministrativeAction);
                 session.wake.notify_one();
             } else {

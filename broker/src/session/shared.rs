@@ -1,7 +1,7 @@
 //! Shared subscriptions: each message goes to one member of a group (MQTT 5 section 4.8.2).
 //!
-//! A group is a credential's, by name and filter. Messages lead to it as to one subscriber; it deals them out to its members
-//! in turn, and takes back what a member that ended had not taken.
+//! A group belongs to a credential and is identified by name and filter. It gets messages like one subscriber, deals
+//! them out to its members in turn, and takes back what a member had not taken when it ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::routes::Route;
 use crate::topic::Filter;
 
-/// What makes a group one.
+/// Identifies a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupKey {
     pub credential: Box<str>,
@@ -26,13 +26,13 @@ pub(crate) struct GroupKey {
 /// A group with at least one member.
 pub(crate) struct Group {
     key: GroupKey,
-    /// The core's position when it was made: what was published before is not meant for it.
+    /// The core's position when it was created. Messages published before are not meant for it.
     since: u64,
     /// Sessions by their numbers.
     members: Mutex<Vec<(u64, Weak<Session>)>>,
-    /// Whose turn it is. Held while messages are dealt out, so that they keep their order.
+    /// Whose turn it is. Locked while messages are dealt out, so that they keep their order.
     turn: Mutex<usize>,
-    /// Messages that members did not take in the end. Bounded by the members' queues, out of which they come.
+    /// Messages that members did not take in the end. Bounded by the members' queues, from which they come.
     returned: Mutex<VecDeque<Arc<Message>>>,
     /// Something was returned, or the group has ended.
     woken: Arc<Notify>,
@@ -40,7 +40,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// A group without members, to which nothing leads yet.
+    /// A group without members and without a route.
     fn new(key: GroupKey, since: u64) -> Group {
         Group {
             key,
@@ -59,13 +59,13 @@ impl Group {
         self.woken.notify_one();
     }
 
-    /// Takes a message, taken at that position of the core's, and deals it out. Gives how many were lost.
+    /// Deals out a message, with its position in the core. Returns how many were lost.
     pub fn take(self: &Arc<Self>, position: u64, message: &Arc<Message>) -> u64 {
         if position <= self.since {
             return 0;
         }
         let mut turn = self.turn.lock();
-        // Those that were there before go first.
+        // Messages that were returned earlier go first.
         self.redeliver_returned(&mut turn) + u64::from(!self.deliver_to_member(&mut turn, message))
     }
 
@@ -77,8 +77,8 @@ impl Group {
         }
     }
 
-    /// Gives a message to the member whose turn it is: one that is connected and has room; else one that will be back;
-    /// else one that is connected, which is then cut as every slow reader is. False when it is lost and may not be.
+    /// Gives a message to the next member that is connected and has room; else to one that will be back; else to a
+    /// connected one, which is then cut like every slow reader. False if the message is lost although it must not be.
     fn deliver_to_member(self: &Arc<Self>, turn: &mut usize, message: &Arc<Message>) -> bool {
         let candidates: Vec<Arc<Session>> = {
             let members = self.members.lock();
@@ -93,7 +93,7 @@ impl Group {
         taken.unwrap_or(false) || message.qos == Qos::AtMostOnce
     }
 
-    /// Deals out again what comes back, until the group ends; says how many were lost each time.
+    /// Deals out returned messages again, until the group ends; reports how many were lost each time.
     pub async fn redeliver_loop(self: Arc<Self>, lost: impl Fn(u64)) {
         let (woken, group) = (self.woken.clone(), Arc::downgrade(&self));
         drop(self);
@@ -111,19 +111,19 @@ impl Drop for Group {
     }
 }
 
-/// On which terms a member is offered a message.
+/// The condition for offering a message to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OfferCondition {
     /// If it is connected and has room.
     Connected,
-    /// If it has room, though it is away, or has to disconnect.
+    /// If it has room, even if it is away or has to disconnect.
     Kept,
-    /// If it is connected; it is cut for having no room.
+    /// If it is connected; it is cut because it has no room.
     Cut,
 }
 
 impl Session {
-    /// Whether it took the message; nothing if it is not offered on these terms.
+    /// Whether it took the message; `None` if the condition is not met.
     fn offer(&self, group: &Arc<Group>, message: &Arc<Message>, condition: OfferCondition) -> Option<bool> {
         let mut state = self.state();
         let shares = |membership: &Arc<Membership>| Arc::ptr_eq(&membership.group, group);
@@ -198,8 +198,8 @@ impl Groups {
         Groups { groups: Mutex::default(), limit, of_credential_max }
     }
 
-    /// Makes a session a member of a group: of one there is, or of a new one, which has to be served then. `since` is the
-    /// core's position now; `add_route` leads messages to a new one, before anybody else can join it.
+    /// Makes a session a member of a group: an existing one, or a new one, which must then be served. `since` is the
+    /// core's position now; `add_route` adds the route to a new group before anybody else can join it.
     pub fn join(
         &self,
         key: GroupKey,

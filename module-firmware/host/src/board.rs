@@ -22,7 +22,7 @@ use tokio::{
 /// Edges that wait to be taken; a coin acceptor gives a few a second.
 const INPUTS_MAX: usize = 1024;
 
-/// The wires: what is outside of the module's own board.
+/// The wires: everything outside of the module's board.
 pub struct Wires {
     inputs: Mutex<VecDeque<Input>>,
     captured: Notify,
@@ -55,7 +55,7 @@ impl Wires {
         self.captured.notify_one();
     }
 
-    /// Edges that nobody was there to capture are gone.
+    /// Edges are lost when the module is off.
     pub fn forget_inputs(&self) {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

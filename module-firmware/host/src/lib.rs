@@ -1,12 +1,12 @@
 //! The module's firmware on this machine: a virtual module over TCP, with flash in memory or a file, pins that are
 //! variables, and a simulated machine that counts the pulses it gets.
 //!
-//! What it is not: another implementation. The logic and the loop are `module-firmware`'s; only board, flash and
-//! dialling are of this machine. Thousands run in one process.
+//! It is not another implementation. The logic and the loop are those of `module-firmware`; only board, flash and
+//! dialling are specific to this computer. Thousands run in one process.
 //!
 //! Enter at [`VirtualModule`].
 //!
-//! Invariant: a power cut may strike at any await; what flash was told before it stays told.
+//! Invariant: a power cut may happen at any await; what was written to flash before it is kept.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod board;

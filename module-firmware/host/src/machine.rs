@@ -70,12 +70,12 @@ impl Machine {
         }
     }
 
-    /// Makes it take pulses and not start, or whole again.
+    /// Makes it take pulses without starting, or work normally again.
     pub fn set_faulty(&mut self, faulty: bool) {
         self.faulty = faulty;
     }
 
-    /// Until when it runs by now: what its sense output says.
+    /// Until when it runs, as its sense output shows.
     pub fn runs_until_us(&self) -> u64 {
         self.runs_until_us
     }

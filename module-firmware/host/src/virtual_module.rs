@@ -29,7 +29,7 @@ use tokio_util::task::LocalPoolHandle;
 /// The acceptor's pulses: width and gap.
 const COIN_WIDTH: Duration = Duration::from_millis(50);
 const COIN_GAP: Duration = Duration::from_millis(50);
-/// A press of the button that is no shorter begins or ends learning.
+/// A press of the button at least this long starts or ends learning.
 pub const BUTTON_LONG: Duration = Duration::from_micros(BUTTON_LONG_US);
 /// A module whose flash cannot work is tried again this much later.
 const BOOT_PAUSE: Duration = Duration::from_secs(5);
@@ -112,7 +112,7 @@ impl VirtualModule {
         }
     }
 
-    /// Cuts its power, whatever it is at. Nothing happens if it is off.
+    /// Cuts its power, whatever it is doing. Nothing happens if it is off.
     pub async fn power_off(&self) {
         let task = self.power.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
@@ -165,8 +165,8 @@ impl VirtualModule {
         self.wires.capture(Input::Button { pressed: false });
     }
 
-    /// Makes the machine take pulses and not start (true), or whole again. It shows where the module's settings have
-    /// `sense` on.
+    /// Makes the machine take pulses without starting (true), or work normally again. It has an effect only if the
+    /// module's settings have `sense` on.
     pub fn set_faulty(&self, faulty: bool) {
         self.wires.machine().set_faulty(faulty);
     }
@@ -187,12 +187,12 @@ impl VirtualModule {
         }
     }
 
-    /// Hears when power, cable or the machine's count changed; then look at [`VirtualModule::snapshot`].
+    /// Notifies when power, cable or the machine's count changed; then read [`VirtualModule::snapshot`].
     pub fn watch(&self) -> watch::Receiver<()> {
         self.wires.changed.subscribe()
     }
 
-    /// Switches it off for good.
+    /// Switches it off permanently.
     pub async fn shutdown(self) {
         self.power_off().await;
     }
@@ -212,7 +212,7 @@ fn beside(path: &std::path::Path) -> PathBuf {
     name.into()
 }
 
-/// From power-up to power-up: a module restarts when told to.
+/// Runs the module from power-up to power-up, since it restarts on command.
 async fn live(config: Config, chip: Chip, wires: Arc<Wires>) {
     let identity = Identity { id: config.id, secret: config.secret };
     let mut report = BootReport { reset_cause: Some(ResetCause::PowerOn), ..BootReport::default() };

@@ -62,7 +62,7 @@ async fn echo_server() -> SocketAddr {
     at
 }
 
-/// Dials until it is connected, then sends pieces and reads them back; begins anew when the connection is lost.
+/// Dials until it is connected, then sends pieces and reads them back; starts again when the connection is lost.
 async fn exchange(dial: &mut ModemDial<'_>) {
     loop {
         let Ok(mut stream) = dial.dial().await else { continue };

@@ -3,7 +3,7 @@
 //!
 //! The driver only counts and judges; the pulses' timing is the relay's, the record the journal's.
 
-/// A credit that cannot go on (coins without end, a stuck line) is given up after this long, in microseconds.
+/// A credit that cannot continue (endless coins, a stuck line) is given up after this long, in microseconds.
 pub const STALL_MAX_US: u64 = 30_000_000;
 /// The machine's sense input must answer within this long after the last pulse, in microseconds.
 pub const SENSE_TIMEOUT_US: u64 = 5_000_000;
@@ -18,11 +18,11 @@ pub enum Step {
         /// When to ask again at the latest, in microseconds.
         until_us: u64,
     },
-    /// All given, and the machine runs if it can say so.
+    /// All pulses given, and the machine runs, if a sense input can tell.
     Done,
-    /// All given, but the machine did not start.
+    /// All pulses given, but the machine did not start.
     Silent,
-    /// It could not go on for [`STALL_MAX_US`].
+    /// It could not continue for [`STALL_MAX_US`].
     Stalled,
 }
 
@@ -34,7 +34,7 @@ pub struct Driver {
     given: u16,
     needs_sense: bool,
     sensed: bool,
-    /// The last time something went forward.
+    /// The last time of any progress.
     moved_us: u64,
 }
 
@@ -54,7 +54,7 @@ impl Driver {
         self.given
     }
 
-    /// A pulse was given whole.
+    /// A pulse was given completely.
     pub fn pulse_given(&mut self, now_us: u64) {
         self.given += 1;
         self.moved_us = now_us;

@@ -1,9 +1,9 @@
 //! Learns a coin line: listens to it at rest, samples coins, derives a profile, and confirms the pulses given.
 //!
-//! A state machine without pins: edges, presses, the machine's word and the time come in; what it wants done is asked of
-//! [`Learner::step`]. Coins go on to the machine and into the totals meanwhile, by the profile it asks for with
-//! [`Step::Line`]: first a wide one of the resting level found, then the one derived. Nothing it finds is in force
-//! before [`Step::Stored`] is written.
+//! A state machine without pins: edges, button presses, the sense input and the time are handed in, and
+//! [`Learner::step`] says what to do next. During learning, coins still reach the machine and the totals, read by the
+//! profile given with [`Step::Line`]: first a wide one for the resting level found, then the derived one. Nothing
+//! learned is in force before [`Step::Stored`] is written.
 
 use super::{
     meter::{MeasurementFlaw, Meter, SOLID_US},
@@ -11,16 +11,16 @@ use super::{
 };
 use protocol::messages::{CoinProfile, LearnFailure, LearnStage, Learned, Spread};
 
-/// The line must rest for so long before the first coin, in microseconds.
+/// How long the line must rest before the first coin, in microseconds.
 pub const QUIET_US: u64 = 3_000_000;
 /// Edges that may come while it rests: noise.
 pub const QUIET_EDGES_MAX: u16 = 60;
-/// It has this long to come to rest, in microseconds.
+/// How long the line may take to come to rest, in microseconds.
 pub const QUIET_MAX_US: u64 = 60_000_000;
 /// The next coin must come within this long, in microseconds.
 pub const COIN_WAIT_US: u64 = 60_000_000;
 
-/// What a learning shall do.
+/// Parameters of learning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
     /// Sequence of the command; 0 for the button.
@@ -44,14 +44,14 @@ pub enum Step {
     Save,
     /// Give a test pulse.
     Pulse {
-        /// How wide, in milliseconds.
+        /// The pulse width, in milliseconds.
         width_ms: u16,
         /// How long to rest after it, in milliseconds.
         gap_ms: u16,
     },
-    /// Learned: write this profile, and have it in force once it is written.
+    /// Learned: write this profile; it is in force once it is written.
     Stored(CoinProfile),
-    /// It came to nothing.
+    /// Learning failed.
     Failed(LearnFailure),
 }
 
@@ -62,7 +62,7 @@ struct Rest {
     high: bool,
     raw_high: bool,
     raw_since_us: u64,
-    /// Since when it rests, and the edges since.
+    /// Since when the line rests, and the edges since then.
     since_us: u64,
     edges: u16,
 }
@@ -79,7 +79,7 @@ impl Rest {
 
     fn advance(&mut self, now_us: u64) {
         if self.raw_high != self.high && now_us >= self.raw_since_us + SOLID_US {
-            // It moved: the rest begins anew, at the other level.
+            // The line changed: the rest starts again, at the other level.
             (self.high, self.since_us, self.edges) = (self.raw_high, self.raw_since_us, 0);
         }
         if self.edges > QUIET_EDGES_MAX {
@@ -171,7 +171,7 @@ impl Learner {
         }
     }
 
-    /// A test pulse was given whole.
+    /// A test pulse was given completely.
     pub fn pulse_given(&mut self) {
         if let Phase::Confirming { trials, .. } = &mut self.phase {
             trials.pulse_given();
@@ -237,7 +237,7 @@ impl Learner {
         if now_us < *coin_us + COIN_WAIT_US {
             return Step::Wait;
         }
-        // A line that was active all the time looks like one at rest, until no coin moves it.
+        // A line that is always active looks like one at rest, until coins fail to change it.
         let silent = self.meter.widths_ms().is_none();
         Step::Failed(match silent && self.meter.idle_high() != self.before.idle_high {
             true => LearnFailure::LineStuck,
@@ -295,7 +295,7 @@ impl Learner {
         &self.ask
     }
 
-    /// How far it is, and what it measured.
+    /// Its progress, and what it measured.
     pub fn learned(&self) -> Learned {
         let (stage, profile, test_pulses) = match &self.phase {
             Phase::Quiet(_) => (LearnStage::Quiet, None, 0),
@@ -357,8 +357,8 @@ impl Learner {
     }
 }
 
-/// By this coins are counted and relayed while they are sampled: as the meter reads them. Coin pulses that are owed are
-/// given as before.
+/// The profile for counting and relaying coins while they are sampled, matching what the meter reads. Owed coin pulses
+/// are given as before.
 fn wide_profile(idle_high: bool, before: &CoinProfile) -> CoinProfile {
     CoinProfile { idle_high, width_min_ms: 10, width_max_ms: 1_000, gap_min_ms: 10, burst_end_ms: 1_000, ..*before }
 }

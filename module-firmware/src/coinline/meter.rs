@@ -1,28 +1,28 @@
 //! Measures pulses of an unknown acceptor: edges in; widths, gaps, pulses per coin, bounce and noise out.
 //!
-//! It knows no profile but the resting level. A pulse is what is active, with no rest of [`REST_US`] within, for at
-//! least [`WIDTH_MIN_US`], and has stood still for [`SOLID_US`] at least once; the rest is noise. So pulses and gaps from
-//! 20 ms on are told apart from bounce of up to 10 ms, and no acceptor's is longer.
+//! It knows no profile, only the resting level. A pulse is active for at least [`WIDTH_MIN_US`], without a rest of
+//! [`REST_US`] in it, and stays unchanged for [`SOLID_US`] at least once; everything else is noise. So pulses and gaps
+//! of 20 ms or more are distinguished from bounce of up to 10 ms. No acceptor bounces longer.
 
 use super::sampler::median;
 use heapless::Vec;
 use protocol::messages::{CoinProfile, Spread};
 
-/// A level that stood still for so long is no bounce by itself, in microseconds.
+/// A level that was stable for this long is not bounce by itself, in microseconds.
 pub const SOLID_US: u64 = 4_000;
 /// A rest this long ends a pulse; a shorter one is bounce, in microseconds.
 pub const REST_US: u64 = 10_000;
-/// What is active for less, bounce included, is no pulse, in microseconds.
+/// Anything active for less than this, bounce included, is not a pulse, in microseconds.
 pub const WIDTH_MIN_US: u64 = 10_000;
-/// What is active for longer is a stuck line, in microseconds.
+/// A line active for longer than this is stuck, in microseconds.
 pub const WIDTH_MAX_US: u64 = 1_000_000;
-/// A rest of so many widths of the last pulse ends a coin, within the two bounds that follow.
+/// A rest of this many widths of the last pulse ends a coin, within the two bounds that follow.
 const COIN_END_WIDTHS: u64 = 8;
 /// A rest shorter than this is within a coin, in microseconds.
 const COIN_END_MIN_US: u64 = 300_000;
 /// A rest longer than this ends a coin, in microseconds.
 pub const COIN_END_MAX_US: u64 = 1_000_000;
-/// Pulses of one coin; more is no coin.
+/// Most pulses of one coin.
 pub const COIN_PULSES_MAX: u16 = 200;
 /// Samples kept for a median; the least and the greatest are of all.
 const SAMPLES_MAX: usize = 128;
@@ -35,7 +35,7 @@ const WIDTH_LEAST_MS: u16 = 5;
 /// The gap of the pulses given, if the acceptor shows none, in milliseconds.
 const CREDIT_GAP_MS: u16 = 100;
 
-/// Why what was measured is no acceptor's.
+/// Why the measurements cannot come from an acceptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MeasurementFlaw {
     /// Pulses differ too much.
@@ -56,7 +56,7 @@ impl<const N: usize> Samples<N> {
     fn push(&mut self, sample: u16) {
         self.min = if self.kept.is_empty() { sample } else { self.min.min(sample) };
         self.max = self.max.max(sample);
-        // Past the room they are left out: the median of the first is as good.
+        // Samples beyond the capacity are left out: the median of the first ones is as good.
         let _ = self.kept.push(sample);
     }
 
@@ -71,7 +71,7 @@ impl<const N: usize> Samples<N> {
 struct Candidate {
     start_us: u64,
     end_us: u64,
-    /// The first and the last time it stood still.
+    /// The first and the last time it was stable.
     solid: Option<(u64, u64)>,
     edges: u16,
 }
@@ -164,7 +164,7 @@ impl Meter {
             return;
         };
         let bounce_us = (first_us - candidate.start_us).max(candidate.end_us - last_us);
-        // From the first contact to where it broke for good: bounce belongs to neither width nor gap.
+        // From the first contact to the final break: bounce belongs to neither width nor gap.
         let width_us = last_us - candidate.start_us;
         self.bounce_us = self.bounce_us.max(u16::try_from(bounce_us).unwrap_or(u16::MAX));
         self.widths_ms.push(ms(width_us));
@@ -200,7 +200,7 @@ impl Meter {
         self.candidate.is_some() || self.last.is_some()
     }
 
-    /// Whether what comes in is more than any coin.
+    /// Whether more pulses have come in than any coin has.
     pub fn is_flooded(&self) -> bool {
         self.coin_pulses > COIN_PULSES_MAX
     }
@@ -210,7 +210,7 @@ impl Meter {
         self.idle_high
     }
 
-    /// Coins seen whole.
+    /// Coins seen completely.
     pub fn coins(&self) -> u8 {
         self.coins_seen
     }
@@ -244,7 +244,7 @@ impl Meter {
     /// coins may show one end only), and the medians to replay.
     ///
     /// # Errors
-    /// What was measured is no acceptor's; [`MeasurementFlaw::Uneven`] also if nothing was.
+    /// The measurements cannot come from an acceptor; [`MeasurementFlaw::Uneven`] also if nothing was measured.
     pub fn profile(&self) -> Result<CoinProfile, MeasurementFlaw> {
         if self.noise_edges > self.pulses.saturating_mul(NOISE_PER_PULSE_MAX) {
             return Err(MeasurementFlaw::Noise);
@@ -259,8 +259,8 @@ impl Meter {
         if u64::from(self.bounce_us) > REST_US {
             return Err(MeasurementFlaw::Noise);
         }
-        // The sampler begins a pulse where it stood still and ends it at the last edge: bounce may take from a gap, and
-        // from a width or add to it.
+        // The sampler starts a pulse when it is stable and ends it at the last edge, so bounce can shorten a gap, and
+        // can shorten or lengthen a width.
         let shortest = gaps.map_or(widths.min, |gaps| gaps.min).saturating_sub(bounce_ms);
         let gap_min_ms = (shortest / 2).clamp(8, 50).max(bounce_ms + 2);
         if gaps.is_some_and(|gaps| gaps.min <= gap_min_ms) {

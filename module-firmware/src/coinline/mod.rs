@@ -1,5 +1,6 @@
-//! The coin line: [`sampler`] reads it once it has [settled](settling), [`relay`] passes it on to the machine, [`driver`]
-//! gives credits between; [`learner`] finds out how it behaves ([`meter`]) and what the machine takes ([`trial`]).
+//! The coin line: [`sampler`] reads it once it has [settled](settling), [`relay`] passes it on to the machine,
+//! [`driver`] gives credits in between; [`learner`] learns how it behaves ([`meter`]) and which pulses the machine
+//! accepts ([`trial`]).
 
 pub mod driver;
 pub mod learner;
@@ -15,7 +16,7 @@ use relay::{Relay, RelayEvent};
 use sampler::{Burst, LineEvent, Sampler};
 use settling::Settling;
 
-/// Finished bursts that can wait for the core to take them; it takes them at each call.
+/// How many finished bursts can wait for the core, which takes them at each call.
 const BURSTS_MAX: usize = 4;
 
 /// Sampler and relay together.
@@ -26,8 +27,8 @@ pub struct CoinLine {
     settling: Option<Settling>,
     sampler: Sampler,
     relay: Relay,
-    /// The line was active when it began to be read: that is not passed on as it comes, for it may be no coin but a line
-    /// read wrong. If it proves to be a coin, it is owed.
+    /// The line was active when reading began. Such a pulse is not passed on directly, because it may be a wrongly read
+    /// line and not a coin. If it proves to be a coin, it is owed.
     missed: bool,
     counted: u32,
     bursts: Deque<Burst, BURSTS_MAX>,
@@ -36,7 +37,7 @@ pub struct CoinLine {
 }
 
 impl CoinLine {
-    /// Begins at power-on, with the coin line's present level: it counts nothing for `settle_us`.
+    /// Starts at power-on, with the coin line's current level. Nothing is counted for `settle_us`.
     pub fn new(profile: &CoinProfile, settle_us: u64, level_high: bool, now_us: u64) -> Self {
         Self {
             profile: *profile,
@@ -51,8 +52,8 @@ impl CoinLine {
         }
     }
 
-    /// Takes a new profile. A pulse in progress is read anew by it, and goes on to the machine if it was on its way; what
-    /// was counted and what is owed stays.
+    /// Takes a new profile. A pulse in progress is read again by it, and continues to the machine if it was being
+    /// passed. Counts and owed pulses are kept.
     pub fn set_profile(&mut self, profile: &CoinProfile, now_us: u64) {
         if *profile == self.profile {
             return;
@@ -79,14 +80,14 @@ impl CoinLine {
         }
     }
 
-    /// The acceptor had power before this module started: its line can be believed from the beginning on.
+    /// The acceptor had power before this module started, so its line can be trusted from the start.
     pub fn skip_settling(&mut self) {
         if let Some(settling) = self.settling.take() {
             self.start_reading(&settling, settling.level_since_us());
         }
     }
 
-    /// Whether the line counts for nothing yet, so shortly after power-on.
+    /// Whether the line is not counted yet, because it is still settling after power-on.
     pub fn is_settling(&self) -> bool {
         self.settling.is_some()
     }
@@ -120,7 +121,7 @@ impl CoinLine {
         self.run(at_us, |sampler, event| sampler.edge(at_us, level_high, event));
     }
 
-    /// Lets time pass; tells of a credit pulse that was given whole.
+    /// Lets time pass; reports when a credit pulse was given completely.
     pub fn advance(&mut self, now_us: u64) -> Option<RelayEvent> {
         self.settle(now_us);
         if self.settling.is_none() {
@@ -142,7 +143,7 @@ impl CoinLine {
             }
             LineEvent::BurstEnd(burst) => {
                 if bursts.is_full() {
-                    // Only the event is lost, which the running total makes up.
+                    // Only the event is lost; the running total still includes it.
                     bursts.pop_front();
                 }
                 let _ = bursts.push_back(burst);
@@ -185,7 +186,7 @@ impl CoinLine {
         self.relay.give_test_pulse(width_ms, gap_ms, now_us);
     }
 
-    /// The line's present level as last handed in.
+    /// The line's level as last handed in.
     pub fn level_high(&self) -> bool {
         self.settling.map_or(self.sampler.level_high(), |settling| settling.level_high())
     }

@@ -1,18 +1,18 @@
 //! The line to the machine's coin input, shared by coins and credits.
 //!
-//! A coin pulse is passed on as it comes when the line is free. When a credit pulse (or the gap after it) is in the
-//! way, the coin pulse is owed and given later by the profile's credit width and gap. Coins come first: no credit
-//! pulse starts while a coin pulse is passed or owed. No two pulses ever touch.
+//! A coin pulse is passed on directly when the line is free. When a credit pulse (or the gap after it) is in the way,
+//! the coin pulse is owed and given later with the profile's credit width and gap. Coins come first: no credit pulse
+//! starts while a coin pulse is passed or owed. No two pulses ever touch.
 
 use protocol::messages::CoinProfile;
 
-/// Owed coin pulses from which on the acceptor is inhibited until the machine has caught up.
+/// With this many owed coin pulses the acceptor is inhibited until the machine has caught up.
 pub const OWED_INHIBIT: u16 = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Rest,
-    /// A coin pulse passes; it has begun on the output at `since_us`.
+    /// A coin pulse is being passed; it began on the output at `since_us`.
     Coin {
         since_us: u64,
     },
@@ -24,7 +24,7 @@ enum Line {
     Owed {
         until_us: u64,
     },
-    /// A credit pulse is given, or a test pulse: the rest after it is its own.
+    /// A credit pulse is given, or a test pulse, which has its own rest after it.
     Credit {
         until_us: u64,
         gap_us: u64,
@@ -34,7 +34,7 @@ enum Line {
 /// What the relay finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelayEvent {
-    /// A credit pulse was given whole.
+    /// A credit pulse was given completely.
     CreditPulse,
 }
 
@@ -85,7 +85,7 @@ impl Relay {
         }
     }
 
-    /// A coin pulse that may be none is not passed as it comes: once it counts, it is owed.
+    /// A pulse that may not be a coin is not passed directly; if it counts in the end, it is owed.
     pub fn hold(&mut self) {
         self.held = true;
     }

@@ -1,12 +1,12 @@
 //! Edges in, coin pulses out.
 //!
-//! A level counts once it has stood still for the settling time (a quarter of the shortest width or gap of the
-//! profile, 4 ms at most): bounce and glitches shorter than that never show. What settled is then held against the
-//! profile. All times are the edges' own, so a late caller changes nothing.
+//! A level counts once it has been stable for the settling time (a quarter of the shortest width or gap of the profile,
+//! 4 ms at most), so bounce and glitches shorter than that are ignored. Settled levels are then checked against the
+//! profile. All times are those of the edges, so a late caller changes nothing.
 
 use protocol::messages::CoinProfile;
 
-/// A level is believed after standing still this long at most, in microseconds: coins are relayed within 5 ms.
+/// Longest settling time, in microseconds, so that coins are relayed within 5 ms.
 pub const SETTLE_MAX_US: u64 = 4_000;
 /// Shortest settling time, in microseconds.
 pub const SETTLE_MIN_US: u64 = 250;
@@ -30,7 +30,7 @@ pub enum LineEvent {
         /// Whether it now counts as a coin pulse.
         counted: bool,
     },
-    /// So long without a pulse that the burst is over.
+    /// The burst is over, after the time without a pulse that ends it.
     BurstEnd(Burst),
     /// The line has been active for longer than any pulse.
     Stuck,
@@ -38,7 +38,7 @@ pub enum LineEvent {
     Freed,
 }
 
-/// Coin pulses that came together: one coin, or a few put in quickly.
+/// Coin pulses that came together: one coin, or a few inserted quickly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Burst {
     /// Pulses counted.
@@ -129,7 +129,7 @@ impl Sampler {
         }
     }
 
-    /// Begins anew by another profile, with what the line did last.
+    /// Restarts with another profile, keeping the line's last state.
     pub fn restarted(&self, profile: &CoinProfile) -> Self {
         let mut anew = Self::new(profile, self.level_high(), self.now_us);
         let begun_us = self.candidate.filter(|candidate| self.active && !candidate.counted).map(|c| c.start_us);
@@ -137,8 +137,8 @@ impl Sampler {
         anew
     }
 
-    /// Takes an edge: the line has `level_high` from `at_us` on. Edges come in order; one from the past is taken as
-    /// of now.
+    /// Takes an edge: the line has `level_high` from `at_us` on. Edges come in order; one from the past is treated as
+    /// if it came now.
     pub fn edge(&mut self, at_us: u64, level_high: bool, event: &mut dyn FnMut(LineEvent)) {
         let at_us = at_us.max(self.now_us);
         self.advance(at_us, event);
@@ -217,7 +217,7 @@ impl Sampler {
         if counted {
             self.gather(start_us, at_us, previous_end_us, event);
         } else if let Some(gathering) = self.gathering.as_mut() {
-            // A bounce of a counted pulse puts the burst's end off.
+            // A bounce of a counted pulse delays the burst's end.
             gathering.ended_us = at_us;
         }
     }
@@ -231,7 +231,7 @@ impl Sampler {
             Some(gathering) => {
                 gathering.pulses += 1;
                 gathering.ended_us = end_us;
-                // Samples past the room are left out: the median of the first is as good.
+                // Samples beyond the capacity are left out: the median of the first ones is as good.
                 let _ = gathering.widths_ms.push(ms(end_us - start_us));
                 let _ = gathering.gaps_ms.push(ms(start_us.saturating_sub(previous_end_us)));
             }
@@ -271,7 +271,7 @@ impl Sampler {
         [settle, stuck, burst, noise].into_iter().flatten().min()
     }
 
-    /// Whether the line rests and no burst is under way, so that a credit disturbs no coin.
+    /// Whether the line is at rest and no burst is under way, so that a credit does not disturb a coin.
     pub fn is_quiet(&self) -> bool {
         !self.raw_active && !self.active && self.gathering.is_none()
     }
@@ -293,7 +293,7 @@ impl Sampler {
 }
 
 pub(crate) fn median(samples_ms: &mut [u16]) -> u16 {
-    // A few values: insertion, in a tenth of the code that the library's sort brings.
+    // Only a few values, so insertion sort is enough, with a tenth of the code of the library's sort.
     for end in 1..samples_ms.len() {
         for at in (1..=end).rev() {
             if samples_ms.get(at) >= samples_ms.get(at - 1) {

@@ -1,8 +1,8 @@
-//! The time after power-on in which the coin line says nothing: an acceptor that shares the module's supply starts too,
-//! and moves its line while it does. What the line does then is no coin, however long it takes.
+//! The time after power-on in which the coin line is not counted. An acceptor on the same supply starts at the same
+//! time and changes its line while starting. Such changes are not coins, however long they take.
 //!
-//! It lasts for the time that the settings give, and on until the line has been at rest for [`REST_US`]: a pulse that
-//! began in it is over before the first one counts. So a coin is never counted in part.
+//! It lasts for the time in the settings, and then until the line has been at rest for [`REST_US`], so that a pulse
+//! that began in this time is over before the first one counts. So a coin is never counted in part.
 
 use protocol::messages::CoinProfile;
 
@@ -11,7 +11,7 @@ pub const REST_US: u64 = 500_000;
 /// unless the line finds no such rest for so long beyond the time that was set: then any rest will do.
 pub const RESTLESS_MAX_US: u64 = 30_000_000;
 
-/// A coin line that is not believed yet.
+/// A coin line that is not trusted yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Settling {
     from_us: u64,
@@ -22,12 +22,12 @@ pub struct Settling {
 }
 
 impl Settling {
-    /// Begins with the line's present level.
+    /// Starts with the line's current level.
     pub fn new(lasts_us: u64, level_high: bool, now_us: u64) -> Self {
         Self { from_us: now_us, lasts_us, level_high, level_since_us: now_us, edges: 0 }
     }
 
-    /// Takes another duration, counted from the same beginning.
+    /// Takes another duration, counted from the same start.
     pub fn set_duration(&mut self, lasts_us: u64) {
         self.lasts_us = lasts_us;
     }

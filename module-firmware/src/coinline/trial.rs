@@ -5,12 +5,12 @@
 //! tried too. A sense input only says that the machine runs: there the machine is started [`TIMES`] times, and with
 //! machines that run on a single pulse only the width is tried.
 //!
-//! Test pulses are counted before they are given. A credit or a coin that comes in between breaks a burst off; it is
-//! begun anew afterwards.
+//! Test pulses are counted before they are given. A credit or a coin that comes in between aborts a burst; the burst is
+//! restarted afterwards.
 
 use protocol::messages::CoinProfile;
 
-/// A pair must make the machine credit so many times of so many.
+/// How many times in a row a pair must make the machine give credit.
 pub const TIMES: u8 = 3;
 /// Test pulses of one learning, at most.
 pub const TEST_PULSES_MAX: u16 = 360;
@@ -18,7 +18,8 @@ pub const TEST_PULSES_MAX: u16 = 360;
 pub const TRIALS_MAX_US: u64 = 1_800_000_000;
 /// A person has this long after a burst to press, in microseconds.
 pub const PRESS_WINDOW_US: u64 = 15_000_000;
-/// After the last press that was expected, one more shows the machine to credit too much; in microseconds.
+/// After the last expected press, how long to wait for one more, which would show that the machine credits too much; in
+/// microseconds.
 pub const PRESS_REST_US: u64 = 3_000_000;
 /// The sense input must answer within this long after the last pulse, in microseconds.
 pub const SENSE_WINDOW_US: u64 = 5_000_000;
@@ -164,7 +165,7 @@ impl Trials {
         }
     }
 
-    /// Something else credits the machine: what this burst shows is worth nothing.
+    /// Something else credits the machine, so this burst's result is meaningless.
     pub fn interrupt(&mut self) {
         self.stage = Stage::Resting;
     }

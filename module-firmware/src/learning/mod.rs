@@ -1,12 +1,14 @@
-//! Learning, in the core: begun by a command or the button, its steps carried out, its result in flash and in the status.
+//! Learning, in the core: a command or the button starts it, its steps are carried out, and its result goes to flash
+//! and into the status.
 //!
-//! One value in flash has it all: the newest learn command, how far it came, and the profile in force with the settings
-//! it belongs to. So a stored profile is in force exactly until other settings are taken, and a cut at any write leaves
-//! either the state before or the one after. A learning does not outlive a restart: it is `failed`, `restarted` then.
+//! One value in flash has everything: the newest learn command, its progress, and the profile in force with the
+//! settings it belongs to. So a stored profile is in force exactly until other settings are taken, and a power cut at
+//! any write leaves either the state before or the state after. Learning does not survive a restart: it is then
+//! `failed`, `restarted`.
 //!
-//! Test pulses are no credits: they are in no total and no journal, have no part in the cap per minute, and whatever the
-//! machine makes of them is no fault. Their count is written before they are given. A credit that comes meanwhile goes
-//! first, and the burst on trial is begun anew.
+//! Test pulses are not credits: they are in no total and no journal and do not count for the cap per minute, and the
+//! machine's reaction to them is never a fault. Their count is written before they are given. A credit that comes in
+//! between goes first, and the test burst is then restarted.
 
 pub(crate) mod state;
 
@@ -25,12 +27,12 @@ use protocol::{
 use state::{AfterWrite, Record};
 
 impl Module {
-    /// The coin profile in force: the one learned last, if no settings came since; else that of the settings.
+    /// The coin profile in force: the one learned last, if no settings came since then; otherwise that of the settings.
     pub fn profile(&self) -> CoinProfile {
         self.learning.profile(self.settings.sequence).unwrap_or(self.settings.value.profile)
     }
 
-    /// Takes a learn command that is new and in time.
+    /// Takes a learn command that is new and not expired.
     pub(crate) fn on_learn(&mut self, now_us: u64, command: &Command, learn: &Learn) {
         let refusal = match self.learn_obstacle(learn.confirm) {
             _ if !learn.is_valid() => Some(Reason::Invalid),
@@ -94,7 +96,8 @@ impl Module {
         Record { sequence, settings: self.settings.sequence, profile, learned: None }
     }
 
-    /// Why no learning can go on. What it may mend (a line read wrong, a silent machine) is no obstacle.
+    /// Why learning cannot continue. Faults that learning may repair (a wrongly read line, a silent machine) are no
+    /// obstacle.
     fn learn_obstacle(&self, tries_pulses: bool) -> Option<LearnFailure> {
         if tries_pulses && self.lock.value {
             Some(LearnFailure::Locked)
@@ -105,7 +108,7 @@ impl Module {
         }
     }
 
-    /// Carries learning on; true if something changed and polling shall go on at once.
+    /// Continues learning; true if something changed and the caller must poll again at once.
     pub(crate) fn advance_learning(&mut self, now_us: u64) -> bool {
         if self.learning.staged.is_some() {
             return false;
@@ -134,7 +137,7 @@ impl Module {
             Step::Failed(failure) => self.fail_learning(failure, now_us),
         }
         if step == Step::Wait {
-            // Coins are told as they come, and pairs as they are tried; bounce and noise alone are not news.
+            // Coins are reported as they come, and pairs as they are tried; bounce and noise alone are not reported.
             let progress = |l: &Learned| (l.stage, l.coins, l.profile, l.test_pulses);
             if self.learning.reported.as_ref().map(progress) != Some(progress(&learned)) {
                 self.tell_learned(learned);
@@ -180,7 +183,7 @@ impl Module {
     /// A record is in flash.
     pub(crate) fn learning_written(&mut self, bytes: &[u8], now_us: u64) {
         let written = |staged: &mut (Record, AfterWrite)| staged.0.to_bytes().is_some_and(|staged| staged == bytes);
-        // Another took its place meanwhile, and is written next.
+        // Another record replaced it in the meantime, and is written next.
         let Some((record, then)) = self.learning.staged.take_if(written) else { return };
         self.learning.record = Some(record);
         let ask = match then {

@@ -1,4 +1,4 @@
-//! Where learning stands: in flash, in memory, on the light.
+//! The state of learning: in flash, in memory, on the light.
 
 use crate::{
     coinline::learner::{Ask, Learner},
@@ -11,23 +11,23 @@ use protocol::{
     messages::{CoinProfile, LearnFailure, LearnStage, Learned},
 };
 
-/// The light says how a learning ended for so long, in microseconds.
+/// How long the light shows how learning ended, in microseconds.
 pub const RESULT_SHOWN_US: u64 = 10_000_000;
 
-/// Learning as it stands in flash.
+/// The state of learning in flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode)]
 #[cbor(map)]
 pub(crate) struct Record {
     /// Sequence of the newest learn command.
     #[n(0)]
     pub(crate) sequence: u32,
-    /// Sequence of the settings that `profile` takes the place of.
+    /// Sequence of the settings whose profile `profile` replaces.
     #[n(1)]
     pub(super) settings: u32,
     /// A profile that was learned.
     #[n(2)]
     pub(super) profile: Option<CoinProfile>,
-    /// How far it is, or how it ended; none if a command ended what was not begun.
+    /// Its progress, or how it ended; none if a command stopped learning that had not begun.
     #[n(3)]
     pub(super) learned: Option<Learned>,
 }
@@ -57,7 +57,7 @@ impl Record {
     }
 }
 
-/// What becomes of a record once it is written.
+/// What to do once a record is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum AfterWrite {
     /// A command is answered, and a learning begins or ends.
@@ -70,7 +70,7 @@ pub(super) enum AfterWrite {
     End,
 }
 
-/// Where learning stands.
+/// The state of learning.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Learning {
     pub(super) record: Option<Record>,
@@ -78,13 +78,13 @@ pub(crate) struct Learning {
     pub(super) learner: Option<Learner>,
     /// What the status says of it.
     pub(super) reported: Option<Learned>,
-    /// No status with it was heard yet.
+    /// No status with it was acknowledged yet.
     pub(crate) unreported: bool,
     pub(super) ended_us: Option<u64>,
 }
 
 impl Learning {
-    /// Takes up what flash has; a learning that was in progress ended with the restart.
+    /// Restores the state from flash; learning that was in progress ended with the restart.
     pub(crate) fn restore(&mut self, bytes: &[u8]) {
         let Some(mut record) = Record::from_bytes(bytes) else { return };
         if let Some(learned) = record.learned.as_mut()

@@ -22,11 +22,11 @@ use embassy_time::{Duration, Instant, Timer};
 use embedded_hal::digital::OutputPin;
 use embedded_io_async::{Read, Write};
 
-/// A modem that does not answer this often in a row is stuck.
+/// After this many unanswered commands in a row a modem counts as stuck.
 const UNANSWERED_MAX: u8 = 5;
-/// Attaching may fail so often in a row before the modem is switched off and on.
+/// How often attaching may fail in a row before the modem is switched off and on.
 const ATTACH_FAILURES_MAX: u32 = 5;
-/// Connecting may fail so often in a row before the modem attaches anew.
+/// How often connecting may fail in a row before the modem attaches again.
 const OPEN_FAILURES_ATTACH: u32 = 3;
 /// .. before it is switched off and on; doubled each time, since the server may be what is down.
 const OPEN_FAILURES_CYCLE: u32 = 10;
@@ -94,7 +94,7 @@ struct Actor<'a, R, W, K, P> {
 
 impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     async fn live(&mut self) -> Infallible {
-        // This processor's restart is none of the modem's: it may be on.
+        // This processor restarted but not the modem, so the modem may be on.
         let mut there = self.answers(self.timeouts().probe_ms.into()).await;
         loop {
             while !there {
@@ -107,7 +107,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
             self.modem.set_state(State::Silent);
             self.modem.set_signal(None);
             if self.line.news.stopped {
-                // It is off, which is seldom known.
+                // It is known to be off, which is rare.
                 (self.was_on, self.silences) = (false, 0);
                 there = false;
             } else {
@@ -198,7 +198,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         Err(End::Stuck)
     }
 
-    /// Listens for so long; the modem's end, if it ends meanwhile.
+    /// Listens for the given time; returns the modem's end, if it ends in that time.
     async fn pause(&mut self, pause_ms: u64) -> Result<(), End> {
         let until = Instant::now() + Duration::from_millis(pause_ms);
         if self.line.listen(until, false, &|news| news.restarted).await { Err(End::Restarted) } else { Ok(()) }
@@ -333,7 +333,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
     /// Waits until a connection is wanted; `None` if the network is lost.
     async fn wait_for_dial(&mut self) -> Result<Option<Number>, End> {
         loop {
-            // Before any wish: it could not be fulfilled.
+            // Checked before any request, which could not be fulfilled.
             match (self.line.news.restarted, self.line.news.network_lost) {
                 (true, _) => return Err(End::Restarted),
                 (_, true) => return Ok(None),
@@ -421,7 +421,7 @@ impl<R: Read, W: Write, K: OutputPin, P: OutputPin> Actor<'_, R, W, K, P> {
         }
     }
 
-    /// Looks at the signal without giving the connection up for an answer that does not come.
+    /// Checks the signal. A missing answer does not end the connection.
     async fn look_at_signal_meanwhile(&mut self) -> Result<(), Error> {
         self.look_at_signal().await.map_err(|_| Error::Timeout)
     }

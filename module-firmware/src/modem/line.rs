@@ -1,4 +1,4 @@
-//! The line to the modem: one command at a time, and an ear for what is said unasked.
+//! The line to the modem: one command at a time, while also listening for unsolicited messages.
 //!
 //! atat's clients do not fit here: their time-outs are constants of the types, their first answer is the answer
 //! whatever it says, and they have no ear while nothing is asked, or keep a second copy of each answer. So the errors, and
@@ -250,7 +250,7 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
         }
     }
 
-    /// What was said up to now is no answer to what is asked next; what is being said is let finish.
+    /// Drops what was received up to now, which cannot answer the next command; lets a message in progress finish.
     async fn drain_pending(&mut self) {
         for _ in 0..READS_BEFORE_COMMAND {
             self.digest_all();
@@ -292,7 +292,7 @@ impl<'a, R: Read, W: Write> Line<'a, R, W> {
                 Timer::after(READ_RETRY).await;
             }
         }
-        // A modem that never stops talking must not keep the coins waiting.
+        // A modem that never stops sending must not delay the coins.
         yield_now().await;
     }
 

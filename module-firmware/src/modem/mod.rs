@@ -18,8 +18,9 @@
 //!
 //! Invariants:
 //! - Bytes of a connection reach the stream in order, without a gap and each once, or the connection ends.
-//! - Whatever the modem says, or does not, the actor comes back to asking it, and switches it off and on if it must.
-//! - That the modem took bytes (`SEND OK`) is not that the server has them: what counts is the server's word over MQTT.
+//! - Whatever the modem says or does not say, the actor always asks it again, and switches it off and on if necessary.
+//! - If the modem took bytes (`SEND OK`), the server may still not have them: only the server's answer over MQTT
+//!   counts.
 
 mod actor;
 mod command;
@@ -55,7 +56,7 @@ pub const LINE_BYTES: usize = RECEIVE_MAX_BYTES + 128;
 /// A supply counts as low for so long after the modem said so; it repeats it (A76XX V1.09, 11.2.1: every 10 s).
 pub const SUPPLY_LOW_KEPT: Duration = Duration::from_secs(60);
 
-/// Where the modem stands.
+/// The modem's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
     /// It does not answer yet, or any more.
@@ -65,13 +66,13 @@ pub enum State {
     Unknown,
     /// There is no SIM card.
     NoSim,
-    /// The SIM card asks for a code, which is for a person to take off.
+    /// The SIM card asks for a code, which a person must remove.
     SimLocked,
     /// The SIM card is not ready.
     SimNotReady,
     /// It looks for a network.
     Searching,
-    /// The network does not want the SIM card.
+    /// The network rejects the SIM card.
     Denied,
     /// It is registered, and attaches to the access point.
     Attaching,
@@ -84,7 +85,7 @@ pub enum State {
 /// Counters for diagnosis, since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Bytes that made no sense.
+    /// Bytes that could not be understood.
     pub garbage_bytes: u32,
     /// Commands not answered in time.
     pub timeouts: u16,
@@ -99,7 +100,7 @@ pub struct Counters {
 /// Which connection is meant: each has a number of its own, and 0 is none.
 type Number = u32;
 
-/// How a connection stands.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectionState {
     /// There was none yet, or it was not reached.
@@ -185,7 +186,7 @@ impl Modem {
         self.family.get()
     }
 
-    /// What the core is to know. The supply's voltage is the board's to add; `supply_low` is what the modem says of it.
+    /// The health data for the core. The board adds the supply's voltage; `supply_low` is what the modem reports.
     pub fn health(&self) -> Health {
         let counters = self.counters.get();
         Health {
@@ -267,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_low_supply_is_over_by_the_clock_alone() {
-        // Nobody runs it: it says nothing more, as one without a SIM card or without power.
+        // Nobody runs the modem: it says nothing more, like a modem without a SIM card or without power.
         let modem = Modem::new();
         let told = Instant::from_secs(100);
         modem.supply_low.set(Some(told));

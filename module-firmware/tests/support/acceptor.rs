@@ -29,7 +29,7 @@ pub struct Acceptor {
     pub width_us: u64,
     pub tolerance_percent: u64,
     pub gap_us: u64,
-    /// Contacts bounce for so long after each change, at most.
+    /// The longest bounce of contacts after each change.
     pub bounce_us: u64,
     /// Spikes within the second before each coin, each up to 2 ms.
     pub spikes: u64,

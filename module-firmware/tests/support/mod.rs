@@ -425,7 +425,7 @@ impl Bench {
         self.send(&command);
     }
 
-    /// The button is pressed for so long, and a while passes.
+    /// Presses the button for the given time, and lets a while pass.
     pub fn press_ms(&mut self, ms: u64) {
         self.module.on_button(self.now_us, true);
         self.run_ms(ms);

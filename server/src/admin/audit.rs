@@ -13,7 +13,7 @@ pub enum Audit {
     List {
         /// Only what concerned this operator: its number or short name.
         operator: Option<String>,
-        /// Only what was done before the entry of this number: the next page.
+        /// Only entries before the entry with this number: the next page.
         #[arg(long, value_name = "NUMBER")]
         before: Option<i64>,
         /// How many at most, up to 500.

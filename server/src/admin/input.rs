@@ -1,4 +1,4 @@
-//! What people type: read, or refused with a word about what was wrong.
+//! Parses what people type, or refuses it with the reason.
 
 use anyhow::{Context, Result, bail};
 use backend::{
@@ -11,16 +11,16 @@ use backend::{
 use protocol::ModuleId;
 use std::io::Read;
 
-/// Bytes of a password or a secret at most.
+/// Most bytes of a password or a secret.
 const SECRET_BYTES_MAX: u64 = 1024;
 
-/// The number of an operator that was named by number or short name.
+/// The number of an operator given by number or short name.
 pub async fn operator(backend: &backend::Context, actor: &Actor, named: &str) -> Result<OperatorId> {
     let found = operators::find_operator(backend, actor, named).await;
     Ok(found.with_context(|| format!("{named:?}: see `coinwire operator list`"))?.operator_id)
 }
 
-/// A machine that was named by number or scan code.
+/// A machine given by number or scan code.
 pub async fn machine(backend: &backend::Context, actor: &Actor, named: &str) -> Result<MachineRow> {
     list::find_machine(backend, actor, named).await.with_context(|| format!("{named:?}: see `coinwire machine list`"))
 }
@@ -66,7 +66,7 @@ pub fn secret(what: &str) -> Result<String> {
     read.with_context(|| format!("cannot read the {what} from standard input"))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        bail!("no {what} came in on standard input; for example: echo \"...\" | coinwire ...");
+        bail!("there was no {what} on standard input; for example: echo \"...\" | coinwire ...");
     }
     Ok(text.to_owned())
 }

@@ -1,4 +1,4 @@
-//! `coinwire add`: the older form of what each noun's `add` does now. Scripts that use it go on working.
+//! `coinwire add`: the older form of each noun's `add`. Scripts that use it still work.
 
 use super::{Execute, input, machine, manufacturer, merchant, module, operator};
 use crate::config::Settings;
@@ -43,13 +43,13 @@ pub enum Add {
         /// The manufacturer's number.
         manufacturer: ManufacturerId,
     },
-    /// A module's identity. Without a secret a new one is made. Prints what has to go into the module. Now
+    /// A module's identity. Without a secret, a new one is made. Prints what must be stored in the module. Now
     /// `coinwire module add`.
     Module {
         /// The number of who made it.
         #[arg(long)]
         manufacturer: Option<ManufacturerId>,
-        /// The id and the secret (64 hexadecimal digits) of a module that has them already.
+        /// The id and the secret (64 hexadecimal digits) of a module that already has them.
         #[arg(long, num_args = 2, value_names = ["ID", "SECRET"])]
         existing: Option<Vec<String>>,
     },
@@ -96,7 +96,7 @@ impl Execute for Add {
     }
 }
 
-/// Adds a member, or gives one who is there another password.
+/// Adds a member, or sets another password for an existing member.
 async fn member(backend: &backend::Context, actor: &Actor, operator: &str, email: &str) -> Result<()> {
     let operator = input::operator(backend, actor, operator).await?;
     let password = input::secret("password")?;

@@ -42,11 +42,12 @@ pub enum Machine {
         on_sale: Option<bool>,
     },
     /// Wire another module to a machine, for instance because the old one broke. Scan code, books, prices and settings
-    /// stay; a sale under way ends with the old module. Coins that the old one had not told are not booked: count the box.
+    /// stay; a sale under way ends with the old module. Coins that the old module had not reported are not booked:
+    /// count the box.
     ReplaceModule {
         /// The machine's number or scan code.
         machine: String,
-        /// The id of the new module, registered and wired to nothing.
+        /// The id of the new module, which must be registered and not wired.
         #[arg(required_unless_present = "none")]
         module: Option<String>,
         /// Wire no module to it.
@@ -63,11 +64,12 @@ pub enum Machine {
         /// Why, as the books keep it.
         #[arg(long)]
         reason: String,
-        /// Count anew from the next total that the module reports, and book nothing for it.
+        /// Restart counting from the next total that the module reports, and book nothing for it.
         #[arg(long)]
         count_anew: bool,
     },
-    /// Take a machine out of service for good. Its history stays, its module is free, its scan page says that it is gone.
+    /// Take a machine permanently out of service. Its history stays, its module becomes free, its scan page says that
+    /// it is out of service.
     Retire {
         /// Its number or scan code.
         machine: String,
@@ -79,7 +81,7 @@ pub enum Machine {
     },
 }
 
-/// A new machine, as typed.
+/// The arguments for a new machine.
 #[derive(Args)]
 pub struct AddArgs {
     /// The operator's number or short name.
@@ -100,7 +102,7 @@ pub struct AddArgs {
 }
 
 impl AddArgs {
-    /// Adds it, and prints how it is reached.
+    /// Adds it, and prints its number, scan code and scan page.
     pub async fn add(self, backend: &backend::Context, actor: &Actor, settings: &Settings) -> Result<()> {
         let module = self.module.as_deref().map(input::module).transpose().context("--module")?;
         let prices = self.prices.iter().map(|price| input::price(price)).collect::<Result<Vec<_>>>()?;

@@ -18,7 +18,7 @@ pub enum Member {
         operator: String,
         /// The address to sign in with.
         email: String,
-        /// What the member is for the operator, and so may do.
+        /// The member's role, which decides what the member may do.
         #[arg(long, value_enum, default_value = "owner")]
         role: RoleArg,
     },
@@ -37,17 +37,17 @@ pub enum Member {
         /// The address the member signs in with.
         email: String,
     },
-    /// Give a member another role, who has to sign in again.
+    /// Give a member another role. The member has to sign in again.
     SetRole {
         /// The operator's number or short name.
         operator: String,
         /// The address the member signs in with.
         email: String,
-        /// What the member is for the operator, and so may do.
+        /// The member's role, which decides what the member may do.
         #[arg(value_enum)]
         role: RoleArg,
     },
-    /// Remove a member, who is signed out everywhere within a second.
+    /// Remove a member. The member is signed out everywhere within a second.
     Remove {
         /// The operator's number or short name.
         operator: String,
@@ -56,7 +56,7 @@ pub enum Member {
     },
 }
 
-/// What a member is for an operator.
+/// A member's role.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum RoleArg {
     /// May do everything.

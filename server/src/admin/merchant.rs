@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 #[derive(Subcommand)]
 pub enum Merchant {
     /// Add an operator's merchant account, or change the keys of one it has. The provider is asked a harmless question
-    /// first; what it refuses is not stored. The configuration (JSON) is read from a file;
-    /// the README has an example. Another merchant is another account: it takes new payments, and the one before goes on
-    /// for what it began. Prints the address that the provider reports to.
+    /// first; what it refuses is not stored. The configuration (JSON) is read from a file; the README has an example.
+    /// Another merchant is another account: it takes new payments, and the previous account finishes what it began.
+    /// Prints the address for the provider's callbacks.
     Add {
         /// The operator's number or short name.
         operator: String,
@@ -51,12 +51,12 @@ pub enum Merchant {
         #[arg(long)]
         method: Option<String>,
     },
-    /// Take a machine's own choice of accounts away: those for all machines take its payments.
+    /// Remove a machine's own choice of accounts, so that the accounts for all machines take its payments.
     Forget {
         /// The machine's number or scan code.
         machine: String,
     },
-    /// Have an account take no new orders. Its callbacks, questions, refunds and statements go on.
+    /// Stop an account from taking new orders. Its callbacks, queries, refunds and statements continue.
     Disable {
         /// The account's number.
         account: AccountId,
@@ -134,8 +134,8 @@ impl Execute for Merchant {
     }
 }
 
-/// Has the provider prove an account before it is stored: with one that it refuses nobody could pay, and it would take the place of
-/// one that works.
+/// Has the provider check an account before it is stored: nobody could pay with an account that the provider refuses,
+/// and it would replace one that works.
 async fn check(
     backend: &backend::Context,
     actor: &Actor,
@@ -164,7 +164,7 @@ fn read(file: &Path) -> Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// Stores an account, and prints where the provider reports to.
+/// Stores an account, and prints the address for the provider's callbacks.
 async fn store(
     backend: &backend::Context,
     actor: &Actor,
@@ -178,7 +178,7 @@ async fn store(
     Ok(())
 }
 
-/// Stores an account from a file without asking its provider, and prints where that reports to.
+/// Stores an account from a file without asking its provider, and prints the address for the provider's callbacks.
 pub async fn add(
     backend: &backend::Context,
     actor: &Actor,

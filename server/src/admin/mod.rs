@@ -1,8 +1,8 @@
-//! Administration, noun first: `coinwire machine add`, `coinwire member list`. Each command opens the store beside a
-//! server that may be running, does one thing, and ends; the server notices by itself.
+//! Administration, noun first: `coinwire machine add`, `coinwire member list`. Each command opens the store, even while
+//! a server is running on it, does one thing, and ends; the server notices the change by itself.
 //!
-//! Ends with 0 when it is done, with 1 when it was refused or failed (the reason is on standard error), and with 2 when
-//! the words make no sense. Secrets come in on standard input, and go out once, on standard output.
+//! The exit code is 0 if it is done, 1 if it was refused or failed (the reason is on standard error), and 2 if the
+//! arguments are invalid. Secrets are read from standard input, and printed once, on standard output.
 
 mod audit;
 mod input;
@@ -56,7 +56,7 @@ impl<Verb: Subcommand + Execute> StoreCommand<Verb> {
     }
 }
 
-/// Whoever uses this shell, as far as the environment tells: kept with what is done.
+/// The user of this shell, as far as the environment tells; recorded with what is done.
 fn shell_user() -> Actor {
     let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     Actor::system(user.map_or_else(|| "command line".to_owned(), |user| format!("command line, {user}")))

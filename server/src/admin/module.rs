@@ -1,4 +1,4 @@
-//! `coinwire module`: identities of cloud modules. Where one is wired to a machine, its page does much of the same.
+//! `coinwire module`: identities of cloud modules. For a wired module, its page can do much of the same.
 
 use super::{Execute, input, print};
 use crate::config::Settings;
@@ -17,15 +17,16 @@ use protocol::{ModuleId, ModuleSecret};
 
 #[derive(Subcommand)]
 pub enum Module {
-    /// Register a module. Makes a new identity, and prints what has to go into the module: the secret is shown only now.
+    /// Register a module. Makes a new identity, and prints what must be stored in the module; the secret is shown only
+    /// now.
     Add {
-        /// The operator who may wire it: its number or short name. Without one, the first who wires it.
+        /// The operator that may wire it: its number or short name. Without this, the first operator that wires it.
         #[arg(long)]
         operator: Option<String>,
         /// The number of who made it.
         #[arg(long)]
         manufacturer: Option<ManufacturerId>,
-        /// The id of a module that has an identity already. Its secret (64 hexadecimal digits) is read from standard
+        /// The id of a module that already has an identity. Its secret (64 hexadecimal digits) is read from standard
         /// input.
         #[arg(long, value_name = "ID")]
         existing: Option<String>,
@@ -41,15 +42,15 @@ pub enum Module {
         #[command(flatten)]
         form: print::Form,
     },
-    /// Say whose a module is: only that operator may wire it from then on.
+    /// Assign a module to an operator: from then on only that operator may wire it.
     Give {
         /// The module's id.
         id: String,
         /// The operator's number or short name.
         operator: String,
     },
-    /// Disable its credential, for instance because it was stolen: a running server ends its connection within a second,
-    /// and refuses it from then on.
+    /// Disable a module's credential, for instance because the module was stolen: a running server ends its connection
+    /// within a second, and refuses it from then on.
     Disable {
         /// The module's id.
         id: String,
@@ -116,7 +117,7 @@ impl Execute for Module {
     }
 }
 
-/// Registers an identity, a new one if none is given, and prints what has to go into the module.
+/// Registers an identity, a new one if none is given, and prints what must be stored in the module.
 pub async fn add(
     backend: &backend::Context,
     actor: &Actor,

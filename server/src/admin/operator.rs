@@ -25,13 +25,14 @@ pub enum Operator {
         /// The name consumers read.
         #[arg(long)]
         name: Option<String>,
-        /// Whom payers turn to, shown on scan and sale pages: a phone number, an e-mail address or some words; empty for none.
+        /// Contact for payers, shown on scan and sale pages: a phone number, an e-mail address or some words; empty for
+        /// none.
         #[arg(long)]
         contact: Option<String>,
         /// Its time zone by IANA name, for example Europe/Berlin: its days begin there at midnight.
         #[arg(long, value_name = "NAME")]
         time_zone: Option<String>,
-        /// Where a credit was given in part: refund only the rest (true), or all (false).
+        /// If only a part of a credit was given: refund only the rest (true), or all (false).
         #[arg(long, value_name = "true|false")]
         refund_remainder: Option<bool>,
     },
@@ -61,10 +62,10 @@ pub struct AddArgs {
     /// for CNY, Europe/Berlin for EUR, Asia/Tokyo for JPY and Asia/Kuwait for KWD.
     #[arg(long, value_name = "NAME")]
     time_zone: Option<String>,
-    /// Older form: minutes that its clocks are before UTC in winter. Becomes a time zone.
+    /// Older form: minutes by which its clocks are ahead of UTC in winter. Becomes a time zone.
     #[arg(long, value_name = "MINUTES", conflicts_with = "time_zone", allow_negative_numbers = true, hide = true)]
     utc_offset_min: Option<i32>,
-    /// Refund only what was not given, where a credit was given in part.
+    /// If only a part of a credit was given, refund only the rest.
     #[arg(long)]
     refund_remainder: bool,
 }

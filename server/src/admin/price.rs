@@ -1,4 +1,4 @@
-//! `coinwire price`: what consumers pick on a machine's scan page.
+//! `coinwire price`: what consumers choose on a machine's scan page.
 
 use super::{Execute, input, print};
 use crate::config::Settings;
@@ -13,7 +13,7 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub enum Price {
-    /// Add a price to a machine, behind the others. Prints its number.
+    /// Add a price to a machine, after the others. Prints its number.
     Add {
         /// The machine's number or scan code.
         machine: String,
@@ -115,7 +115,7 @@ async fn set(
     }
     let machine = of(backend, actor, price).await?;
     let prices = prices::prices(backend, actor, machine).await?;
-    let now = prices.into_iter().find(|row| row.id == price).context("the price was removed meanwhile")?;
+    let now = prices.into_iter().find(|row| row.id == price).context("the price was removed in the meantime")?;
     let change = PriceChange {
         label: label.unwrap_or(now.label),
         amount_minor: amount_minor.unwrap_or(now.amount.amount_minor),

@@ -1,4 +1,4 @@
-//! What commands print: tables for people, JSON for programs.
+//! Output of commands: tables for people, JSON for programs.
 
 use anyhow::{Context, Result};
 use backend::{
@@ -37,7 +37,7 @@ impl Form {
         Ok(())
     }
 
-    /// Prints one thing: a line a fact, or as JSON.
+    /// Prints one thing: one line per fact, or as JSON.
     pub fn one<T: Serialize>(&self, thing: &T, facts: impl Fn(&T) -> Vec<(&'static str, String)>) -> Result<()> {
         if self.json {
             println!("{}", serde_json::to_string_pretty(thing).context("cannot print it as JSON")?);
@@ -74,7 +74,7 @@ pub fn money(money: &Money) -> String {
     format!("{} {}", money.decimal(), money.currency.code())
 }
 
-/// An amount in whatever currency it was paid in. Of one that is not known only the provider's number can be told.
+/// An amount in the currency in which it was paid. For an unknown currency, only the provider's number can be shown.
 pub fn paid(paid: &PaidMoney) -> String {
     match paid.known() {
         Some(known) => money(&known),

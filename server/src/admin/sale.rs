@@ -1,4 +1,4 @@
-//! `coinwire sale`: sales as they are, and what a person decides about them.
+//! `coinwire sale`: shows sales, and what a person decides about them.
 
 use super::{Execute, input, print};
 use crate::config::Settings;
@@ -32,11 +32,11 @@ pub enum Sale {
         #[command(flatten)]
         form: print::Form,
     },
-    /// Give money of a sale back, all that is left of it or a part, through the payment provider.
+    /// Refund a sale through the payment provider: all that is left, or a part.
     Refund {
         /// The sale's token, as in the address of its page.
         token: SaleToken,
-        /// How much, in minor units (fen, cents). Without it, all that is left.
+        /// The amount, in minor units (fen, cents). Without it, all that is left.
         #[arg(long)]
         amount_minor: Option<i64>,
         #[command(flatten)]
@@ -46,7 +46,7 @@ pub enum Sale {
     Settle {
         /// The sale's token, as in the address of its page.
         token: SaleToken,
-        /// What shall become of it.
+        /// How to end it.
         #[arg(value_enum)]
         how: How,
         #[command(flatten)]
@@ -67,10 +67,11 @@ pub struct Justification {
     /// Why, in your words. Kept with the sale.
     #[arg(long)]
     reason: String,
-    /// Who decided it, kept with the sale, where that is another than the user of this shell.
+    /// Who decided it, if not the user of this shell. Kept with the sale.
     #[arg(long)]
     by: Option<String>,
-    /// Give a key of your own (1 to 64 letters and digits) where a script may run twice: what has the same key is done once.
+    /// Give your own key (1 to 64 letters and digits) if a script may run twice: a request with the same key is done
+    /// only once.
     #[arg(long)]
     key: Option<String>,
 }

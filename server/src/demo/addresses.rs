@@ -1,10 +1,10 @@
-//! Where the demo is reached: by the browser on this machine, or by a phone on the same network.
+//! The addresses of the demo: for the browser on this computer, or for a phone on the same network.
 
 use crate::server::Server;
 use anyhow::{Context, Result};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
-/// Addresses of documentation (RFC 5737): nobody has them, so the way to them is the default route.
+/// An address for documentation (RFC 5737). Nobody has it, so the route to it is the default route.
 const BEYOND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
 /// Where people reach the pages.
@@ -12,15 +12,15 @@ const BEYOND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1
 pub struct PublicAddress {
     /// The pages' origin: in links and codes.
     pub origin: String,
-    /// Name or address of this machine there, as in an address.
+    /// This computer's name or address there, as in a URL.
     pub host: String,
-    /// What the person at the terminal should know of it.
+    /// What the person at the terminal should know about it.
     pub notice: Option<&'static str>,
 }
 
 impl PublicAddress {
-    /// For pages that are served on `listen`. `told` is what the person said; `own` finds this machine's address on its
-    /// network.
+    /// For pages that are served on `listen`. `told` is the address given by the person; `own` finds this computer's
+    /// address on its network.
     pub fn of(listen: SocketAddr, told: Option<&url::Url>, own: impl FnOnce() -> Option<IpAddr>) -> Self {
         if let Some(told) = told {
             let host = told.host_str().unwrap_or_default().to_owned();
@@ -41,7 +41,7 @@ impl PublicAddress {
 const NO_NETWORK: &str = "This machine has no network, so only its own browser gets here. Connect it and start the demo \
     again, or say by --public-url where phones reach it.";
 
-/// An address as it stands in a URL.
+/// An address as written in a URL.
 fn host_of(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
@@ -49,7 +49,7 @@ fn host_of(ip: IpAddr) -> String {
     }
 }
 
-/// This machine's address on the network of its default route. Nothing is sent for it.
+/// This computer's address on the network of its default route. Nothing is sent to find it.
 pub fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect(BEYOND).ok()?;
@@ -57,7 +57,7 @@ pub fn own_address() -> Option<IpAddr> {
     (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
 }
 
-/// Where this machine itself reaches an address that listens everywhere.
+/// The address by which this computer itself reaches a listener on all interfaces.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),

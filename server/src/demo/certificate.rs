@@ -1,4 +1,4 @@
-//! The demo's own certificate authority, and a certificate of it for MQTT over TLS. Made on the first start.
+//! The demo's own certificate authority, and a certificate from it for MQTT over TLS. Made on the first start.
 
 use crate::config::write_private;
 use anyhow::{Context, Result};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// What a client must trust, in the data directory.
 pub const CA_FILE: &str = "ca.pem";
-/// Names under which this machine is reached in the demo.
+/// Names of this computer in the demo.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Where the files are, PEM.
@@ -18,7 +18,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Those in the data directory; makes them if they are not there.
+    /// The files in the data directory; makes them if they are missing.
     pub fn load_or_make(dir: &Path) -> Result<Self> {
         let files =
             Self { ca: dir.join(CA_FILE), certificate: dir.join("mqtt-tls.pem"), key: dir.join("mqtt-tls.key") };
@@ -32,7 +32,7 @@ impl Certificate {
         let mut params = CertificateParams::new(vec![])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.distinguished_name.push(DnType::CommonName, "Coinwire demo CA");
-        // Its key is kept nowhere: it signs this one certificate.
+        // The authority's key is not stored: it signs only this certificate.
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(NAMES.map(String::from))?;

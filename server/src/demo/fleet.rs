@@ -1,4 +1,4 @@
-//! The demo's virtual modules, and the hands that move them.
+//! The demo's virtual modules, and their controls.
 
 use super::{
     state::{DemoMachine, State},
@@ -16,10 +16,10 @@ use std::{
 use tokio::task::JoinHandle;
 use web::{DemoControl, DemoLearning, DemoModule};
 
-/// All modules that run, by id, with what they are wired to.
+/// All modules that run, by id, with their machines.
 pub struct Fleet {
     members: BTreeMap<String, Arc<Member>>,
-    /// As they were made: the order of the pages.
+    /// In the order in which they were made, which is the order on the pages.
     order: Vec<String>,
 }
 
@@ -28,9 +28,9 @@ struct Member {
     module: VirtualModule,
     machine: DemoMachine,
     watch: LearningWatch,
-    /// What it was taught last.
+    /// The last learning that was played.
     learning_result: Mutex<Option<DemoLearning>>,
-    /// Who teaches it.
+    /// The task that plays the person.
     teacher: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -93,7 +93,7 @@ impl Member {
         if !self.module.is_on() || teacher.as_ref().is_some_and(|teacher| !teacher.is_finished()) {
             return;
         }
-        // The module begins by listening; it says so itself only after a moment.
+        // The module starts by listening; it reports that itself only after a moment.
         self.set_learning(Some(DemoLearning { stage: "quiet", ended: false, coins: 0, coins_asked: 0 }));
         let member = self.clone();
         *teacher = Some(tokio::spawn(async move {

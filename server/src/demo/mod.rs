@@ -26,15 +26,15 @@ use std::{
 };
 use web::{DemoControl, DemoPanel};
 
-/// Where the provider's pages are, if that is free.
+/// The default port of the provider's pages, if it is free.
 const SANDBOX_PORT: u16 = 8090;
-/// The provider's retries and refunds run so much faster than in life.
+/// How much faster than real time the provider's retries and refunds run.
 const SANDBOX_SPEED: f64 = 20.0;
 /// How long the modules may take to connect before the demo gives up.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(50);
 /// More virtual modules than this are for a benchmark, not for a demo.
 const MODULES_MAX: u16 = 1000;
-/// What a demo and its visitors may hold open.
+/// How many files and sockets a demo and its visitors may have open.
 const MQTT_CONNECTIONS_MAX: usize = 2_000;
 const HTTP_CONNECTIONS_MAX: u32 = 800;
 const LIVE_STREAMS_MAX: u32 = 500;
@@ -58,11 +58,11 @@ pub struct Options {
     /// Where they connect by MQTT over WebSocket. Port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     mqtt_ws: SocketAddr,
-    /// Where the data is kept; a second start on it goes on where it stopped. Without it: a temporary one, removed at
-    /// the end.
+    /// The directory for the data; a second start with it continues where it stopped. Without it, a temporary directory
+    /// is used and removed at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The database that holds what the server stores, in place of a file in the data directory.
+    /// The server's database, instead of a file in the data directory.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// How many virtual modules run.
@@ -85,7 +85,7 @@ pub async fn run(options: Options) -> Result<()> {
     };
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make the data directory {}", dir.display()))?;
     let facts_file = dir.join("demo.json");
-    // What an earlier demo left there is not true any more.
+    // What an earlier demo left there is out of date.
     let _ = std::fs::remove_file(&facts_file);
     let state = State::load_or_make(dir, options.modules)?;
     let builder = ServerBuilder::bind(options.http).await?;
@@ -128,7 +128,7 @@ fn settings(options: &Options, dir: &Path, public: &PublicAddress) -> Result<Set
     settings.secret_key_file = path("coinwire.key")?;
     settings.public_url = public.origin.clone();
     settings.admins = vec![state::EMAIL.into()];
-    // Few come to a demo, and it says nothing about limits where ordinary machines have them.
+    // A demo has few visitors, so it does not warn about the limits that ordinary computers have.
     settings.mqtt_connections = MQTT_CONNECTIONS_MAX;
     settings.http_connections = HTTP_CONNECTIONS_MAX;
     settings.live_streams = LIVE_STREAMS_MAX;
@@ -145,7 +145,7 @@ fn text(path: &Path) -> Result<String> {
     Ok(path.to_str().context("the data directory's name must be readable text")?.to_owned())
 }
 
-/// Its pages are reached as ours are: on the same interface, by the same name.
+/// Its pages have the same interface and host name as ours.
 async fn start_sandbox(dir: &Path, ip: IpAddr, public_host: &str) -> Result<sandbox::Sandbox> {
     let config = |port| sandbox::Config {
         listen: SocketAddr::new(ip, port),

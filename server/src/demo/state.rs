@@ -33,7 +33,7 @@ pub const OPERATOR_SLUG: &str = "sunny";
 pub const TOPICS: &str = "v1/sunny/#";
 /// Its member, who also runs the server.
 pub const EMAIL: &str = "owner@sunny.example";
-/// Whom its payers turn to.
+/// The contact for its payers.
 const CONTACT: &str = "help@sunny.example";
 const PASSWORD_CHARS: usize = 12;
 
@@ -46,7 +46,7 @@ const KINDS: [Kind; 4] = [
     ("Car washer", "Petrol station North", &[("Foam", 600, 6), ("Foam and wax", 1000, 10)]),
 ];
 
-/// A module's identity as kept.
+/// A module's stored identity.
 #[derive(Serialize, Deserialize)]
 pub struct Identity {
     pub id: String,
@@ -66,7 +66,7 @@ pub struct State {
     pub password: String,
     pub integrator_password: String,
     pub modules: Vec<Identity>,
-    /// Registered and wired, but nothing runs for it: to try a module by hand.
+    /// Registered and wired, but no virtual module runs for it: to try a real module by hand.
     pub spare: Identity,
     operator_id: Option<OperatorId>,
     machine_codes: Vec<String>,
@@ -91,7 +91,7 @@ impl Identity {
 }
 
 impl State {
-    /// Reads what an earlier demo left in `dir`, or makes it anew; at least `modules` modules.
+    /// Reads what an earlier demo left in `dir`, or creates it; at least `modules` modules.
     pub fn load_or_make(dir: &Path, modules: u16) -> Result<Self> {
         let file = dir.join("demo-state.json");
         let mut state = if file.exists() {
@@ -124,8 +124,8 @@ impl State {
             .with_context(|| format!("cannot write {}: is the data directory writable?", self.file.display()))
     }
 
-    /// Puts into the store what is not there yet: the operator with its logins, its account with the provider, and a
-    /// machine for each module and the spare. Gives the modules' machines.
+    /// Adds to the store what is missing: the operator with its logins, its account with the provider, and a machine
+    /// for each module and for the spare. Returns the modules' machines.
     pub async fn seed(&self, backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Result<Vec<DemoMachine>> {
         let mut state = State::load_or_make(self.file.parent().context("the data directory")?, 0)?;
         let operator_id = match state.operator_id {
@@ -220,8 +220,8 @@ async fn add_machine(
     Ok(code)
 }
 
-/// An account with Alipay, too, where payers are on this machine: their browsers go to the same address as our calls, and to
-/// that of a sandbox no others get. An earlier demo's account is switched off then.
+/// Also an account with Alipay, if payers are on this computer: their browsers use the same sandbox address as our
+/// calls, and other devices cannot reach it. Otherwise an earlier demo's account is switched off.
 async fn set_alipay(backend: &backend::Context, operator_id: OperatorId, sandbox: &sandbox::Sandbox) -> Result<()> {
     let is_reached = sandbox.public_url() == sandbox.base_url();
     if is_reached {
@@ -243,7 +243,7 @@ async fn set_alipay(backend: &backend::Context, operator_id: OperatorId, sandbox
     Ok(())
 }
 
-/// The provider's side hands out an account; ours takes it as an operator would enter it.
+/// The provider's side issues an account; our side takes it as an operator would enter it.
 fn account(sandbox: &sandbox::Sandbox) -> Result<String> {
     let merchant = sandbox.merchant();
     let account = wechat::Account {

@@ -1,5 +1,5 @@
-//! The person at a virtual machine while its module learns the coin line: starts it by the module's button where nobody
-//! did, inserts the coins, and presses the button once for each credit that the machine gives on trial.
+//! Plays the person at a virtual machine while its module learns the coin line: starts learning with the module's
+//! button if nobody did, inserts the coins, and presses the button once for each test credit that the machine gives.
 
 use super::state::system;
 use anyhow::{Context, Result, bail};
@@ -9,15 +9,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use web::DemoLearning;
 
-/// How often the person looks.
+/// How often the person checks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A module that does not begin, or take a coin, within this long is not waited for.
+/// How long to wait for a module to begin, or to take a coin.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
-/// A learning ends sooner, even where each pair of widths and gaps has to be tried.
+/// Longer than any learning, even if each pair of widths and gaps has to be tried.
 const LEARNING_MAX: Duration = Duration::from_secs(300);
 /// How long a press is, and the pause after it.
 const PRESS: Duration = Duration::from_millis(300);
-/// Longer than the press that begins a learning needs.
+/// Longer than the press that starts learning.
 const LONG_PRESS: Duration = BUTTON_LONG.saturating_add(Duration::from_millis(500));
 
 /// A machine of the demo as its operator looks at it.
@@ -27,13 +27,13 @@ pub struct LearningWatch {
 }
 
 impl LearningWatch {
-    /// Of the machine with this scan code.
+    /// The view of the machine with this scan code.
     pub async fn of(backend: &backend::Context, code: &str) -> Result<Self> {
         let row = machines::list::find_machine(backend, &system(), code).await?;
         Ok(Self { backend: backend.clone(), machine_id: row.machine_id })
     }
 
-    /// What its module says of its last learning.
+    /// What its module reports about its last learning.
     async fn last(&self) -> Result<Option<LearningResultView>> {
         Ok(machines::remote::remote(&self.backend, &system(), self.machine_id).await?.learning_result)
     }
@@ -42,7 +42,7 @@ impl LearningWatch {
         Ok(self.last().await?.filter(|learning| !learning.ended))
     }
 
-    /// Waits until a learning is in progress that is so far.
+    /// Waits until learning in progress has reached this state.
     async fn until(&self, is_so_far: impl Fn(&LearningResultView) -> bool) -> Result<LearningResultView> {
         loop {
             if let Some(learning) = self.running().await?.filter(&is_so_far) {
@@ -53,7 +53,7 @@ impl LearningWatch {
     }
 }
 
-/// Plays that person until the learning is over; `tell` hears how far it is.
+/// Plays that person until learning is over; `tell` gets its progress.
 pub async fn teach(module: &VirtualModule, watch: &LearningWatch, tell: impl Fn(DemoLearning)) -> Result<()> {
     timeout(LEARNING_MAX, play(module, watch, tell)).await.context("the learning did not end")?
 }
@@ -78,7 +78,7 @@ async fn play(module: &VirtualModule, watch: &LearningWatch, tell: impl Fn(DemoL
             return Ok(());
         }
         match learning.stage {
-            // A coin that is not told within a while was not taken: the next one is inserted all the same.
+            // A coin that is not reported within a while was not taken; the next one is inserted anyway.
             "sampling" if coins != Some(learning.coins) || Instant::now() >= coin_due => {
                 coins = Some(learning.coins);
                 module.insert_coin(1).await;
@@ -93,7 +93,7 @@ async fn play(module: &VirtualModule, watch: &LearningWatch, tell: impl Fn(DemoL
                 }
             }
             "quiet" | "sampling" | "confirming" => {}
-            unknown => bail!("the module is at a step that is not known here: {unknown}"),
+            unknown => bail!("the module reports an unknown step: {unknown}"),
         }
         sleep(LOOK_EVERY).await;
     }
@@ -108,7 +108,7 @@ fn shown(learning: &LearningResultView) -> DemoLearning {
     }
 }
 
-/// The bursts that a module tries on its machine, one after another.
+/// The test bursts that a module gives to its machine, one after another.
 struct Trial {
     /// The machine before the burst.
     before: Snapshot,

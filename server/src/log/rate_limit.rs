@@ -1,4 +1,4 @@
-//! No place in the program writes more than so many lines in a minute; what is left out is counted, and told.
+//! Limits how many lines each place in the program may log in a minute. Omitted lines are counted and reported.
 
 use std::{
     collections::HashMap,
@@ -11,9 +11,9 @@ use tracing_subscriber::layer::{Context, Layer};
 
 /// Lines that one place may write at once.
 const BURST_LINES: u32 = 30;
-/// After those, one more each.
+/// After those, one more line per this time.
 const REFILL_INTERVAL: Duration = Duration::from_secs(2);
-/// As much of a line is told where lines like it were left out.
+/// How much of a line is shown when lines like it were omitted.
 const EXAMPLE_CHARS: usize = 160;
 
 /// What each place in the program wrote.
@@ -22,7 +22,7 @@ pub struct LogRateLimiter(Mutex<HashMap<Identifier, CallSite>>);
 
 /// A place in the program that writes lines.
 struct CallSite {
-    /// Lines it may still write, and since when that is so.
+    /// Lines it may still write, and the time for which that holds.
     free: u32,
     since: Instant,
     suppressed: u64,
@@ -46,7 +46,7 @@ impl LogRateLimiter {
         false
     }
 
-    /// A line for each place of which lines were left out since the last time.
+    /// A line for each place with omitted lines since the last report.
     pub fn take_suppressed(&self) -> Vec<String> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let suppressed = places.values_mut().filter(|place| place.suppressed > 0);
@@ -90,7 +90,7 @@ fn example(event: &Event<'_>) -> String {
     text.chars().take(EXAMPLE_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Lets through what is not too often said.
+/// Lets lines through that are within the limit.
 pub struct Limit(pub std::sync::Arc<LogRateLimiter>);
 
 impl<S: Subscriber> Layer<S> for Limit {
@@ -132,7 +132,7 @@ mod tests {
             tracing::warn!("something else");
         });
         let written = lines.load(Ordering::Relaxed);
-        // A slow machine may have earned some more.
+        // On a slow computer some more may be allowed by now.
         assert!((u64::from(BURST_LINES) + 1..500).contains(&written), "{written}");
         let told = rate_limiter.take_suppressed();
         assert_eq!(told.len(), 1);

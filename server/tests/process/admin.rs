@@ -41,7 +41,7 @@ async fn another_password_signs_a_member_out_everywhere_within_moments() {
     let email = login.email.as_str();
     for (words, password) in [
         (vec!["member", "set-password", "sunny", email], "another password"),
-        // The older form, of whom is there already.
+        // The older form, for a member that exists already.
         (vec!["add", "member", "1", email], "yet another password"),
     ] {
         let (signed_in, old) = match password {

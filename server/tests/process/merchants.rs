@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 /// Orders that wait to be paid while the provider falls silent.
 const OPEN_ORDERS: usize = 12;
 
-/// Stores the demo's merchant account anew, at another address.
+/// Stores the demo's merchant account again, with another address.
 fn move_account(dir: &Path, base_url: &str) {
     let known = fs::read_to_string(dir.join("sandbox/wechat-merchant-0.json")).unwrap();
     let known: Value = serde_json::from_str(&known).unwrap();

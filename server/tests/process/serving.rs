@@ -160,7 +160,7 @@ async fn all_printed_settings_together_and_the_environment_above_them_serve() {
     assert!(status.success(), "{status}");
 }
 
-/// The embedded broker takes no packet longer than it is told to.
+/// The embedded broker does not accept a packet longer than its setting.
 #[tokio::test]
 async fn the_limits_of_the_broker_are_settings() {
     let operation = Operation::new();
@@ -169,7 +169,7 @@ async fn the_limits_of_the_broker_are_settings() {
     let mut command = coinwire(&["serve", "--config", operation.config().to_str().unwrap()]);
     command.env("COINWIRE_MQTT_LIMITS__PACKET_BYTES", "1024");
     let (mut running, visitor) = serve(&mut command).await;
-    // CONNECT of MQTT 5, as it begins; the rest would be so long.
+    // The beginning of an MQTT 5 CONNECT, with the length of the rest.
     let connect = |length: [u8; 2]| [&[0x10][..], &length, b"\x00\x04MQTT\x05"].concat();
     let mqtt = mqtt_address(&running);
     let mut too_long = TcpStream::connect(&mqtt).await.unwrap();

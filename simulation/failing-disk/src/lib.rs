@@ -1,10 +1,10 @@
-//! A disk in memory for SQLite that fails when it is told to, and that can lose its power.
+//! A disk in memory for SQLite that fails on request, and that can lose its power.
 //!
 //! It is a VFS of SQLite's: [`Disk::url`] names a database on it, and SQLite's own code does the rest (pages, write-ahead
 //! log, locks, shared memory between connections). A write counts as kept only once it is synced: [`Disk::after`] makes
 //! the disk as the next process finds it, after a kill or after a power cut.
 //!
-//! What it is not: a model of folders (making and removing files is durable at once), or of bits that rot.
+//! It does not model folders (making and removing files is durable at once) or decaying bits.
 //!
 //! - `file`: what a file holds, what of it is synced, and who has which lock; no unsafe code.
 //! - `vfs`: the C functions that SQLite calls.
@@ -113,12 +113,12 @@ impl Disk {
         format!("sqlite:///failing-disk/{}/coinwire.db?mode=rwc&vfs={}", self.number, vfs::NAME)
     }
 
-    /// Has `times` calls fail from now on, after `skip` of the same kind that do not.
+    /// Makes `times` calls fail from now on, after `skip` calls of the same kind that succeed.
     pub fn fail(&self, fault: Fault, skip: u64, times: u64) {
         *lock(&self.inner.plan) = Some(Plan { fault, skip, times });
     }
 
-    /// Has nothing fail any more.
+    /// Ends all failures.
     pub fn mend(&self) {
         *lock(&self.inner.plan) = None;
     }
@@ -133,7 +133,7 @@ impl Disk {
         self.inner.failed.load(Ordering::SeqCst)
     }
 
-    /// The disk as the next process finds it. This one goes on as if nothing had happened.
+    /// A copy of the disk as the next process finds it. This disk continues as if nothing had happened.
     pub fn after(&self, what: After) -> Self {
         let files = lock(&self.inner.files);
         let copy = |file: &Arc<Mutex<File>>| Arc::new(Mutex::new(lock(file).after(what)));
@@ -154,7 +154,7 @@ impl Drop for Disk {
 }
 
 impl Inner {
-    /// Counts a call, and gives the fault that it is to meet.
+    /// Counts a call, and returns the fault planned for it.
     pub(crate) fn meets(&self, call: Call) -> Option<Fault> {
         *lock(&self.calls).entry(call).or_default() += 1;
         let mut plan = lock(&self.plan);

@@ -1,8 +1,8 @@
 //! The C functions by which SQLite uses a disk.
 //!
-//! What makes the unsafe code sound: SQLite gives `Handle::BYTES` of memory for each open file, which hold a [`Handle`] from
-//! `open` to `close` and nothing after; it calls for one file from one thread at a time; and it gives buffers of the length
-//! it says. A panic would cross C, so nothing here panics on what SQLite hands in.
+//! What makes the unsafe code sound: SQLite gives `Handle::BYTES` of memory for each open file, which hold a [`Handle`]
+//! from `open` to `close` and nothing after; it calls for one file from one thread at a time; and it gives buffers of
+//! the length it says. A panic would cross into C, so nothing here panics on SQLite's input.
 
 use crate::{Call, Fault, Inner, file, file::Region, find, lock};
 use libsqlite3_sys as ffi;

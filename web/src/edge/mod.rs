@@ -1,8 +1,9 @@
-//! The edge: HTTP/1 on TCP, with bounds that hold whatever a stranger does with a connection.
+//! The edge: HTTP/1 on TCP, with limits that hold whatever a client does with its connection.
 //!
-//! `slots.rs` bounds how many there are, in all and from one address; `phase.rs` says how long each may take for what it
-//! is at; `stream.rs` tells the phase what happens on the socket. HTTP/2 is not spoken here: behind a proxy it would end
-//! there, and without one it is many requests on a connection, which all bounds would have to know.
+//! `slots.rs` limits the number of connections, in total and per address; `phase.rs` says how long each phase of a
+//! connection may take; `stream.rs` reports what happens on the socket. HTTP/2 is not supported: behind a proxy it
+//! would end at the proxy, and without one it means many requests on a connection, which all limits would have to take
+//! into account.
 
 mod phase;
 mod slots;
@@ -38,13 +39,13 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long it pauses when it cannot accept (out of file descriptors), instead of trying without end.
+/// How long it pauses when it cannot accept (out of file descriptors), instead of retrying at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What requests under way get at shutdown.
+/// How long requests under way may still take at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
-/// The longest head of a request, and what is written at once: each connection may hold as much.
+/// The longest head of a request, and the most that is written at once; each connection may use this much memory.
 const BUFFER_BYTES: usize = 32 * 1024;
-/// Said to a connection for which there is no place.
+/// The answer to a connection for which there is no slot.
 const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
     retry-after: 5\r\nconnection: close\r\ncontent-length: 45\r\n\r\ntoo many connections; try again in a moment.\n";
 
@@ -54,7 +55,7 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
     /// From one address that is not a trusted proxy's.
     pub(crate) connections_per_address: usize,
-    /// How long each may take for what it is at.
+    /// How long each phase of a connection may take.
     pub(crate) deadlines: Deadlines,
 }
 
@@ -67,11 +68,11 @@ struct Edge<E> {
     local: SocketAddr,
     /// No new requests.
     closing: CancellationToken,
-    /// Nothing any more.
+    /// Ends everything.
     aborted: CancellationToken,
 }
 
-/// Serves connections until `closing` is cancelled, and then what is under way for a while.
+/// Serves connections until `closing` is cancelled, and then finishes requests under way, for a limited time.
 pub(crate) async fn serve<E>(
     listener: TcpListener,
     endpoint: E,
@@ -109,16 +110,16 @@ where
     Ok(())
 }
 
-/// Gives a connection a place and serves it, or says that there is none.
+/// Gives a connection a slot and serves it, or answers that there is none.
 fn admit<E>(edge: &Arc<Edge<E>>, tasks: &TaskTracker, socket: TcpStream, peer: SocketAddr)
 where
     E: Endpoint<Output = Response> + 'static,
 {
-    // A proxy brings everybody's requests.
+    // A proxy's connections carry everybody's requests.
     let counted = (!edge.proxies.is_trusted(peer.ip())).then(|| peer.ip());
     match edge.slots.take(counted) {
         Ok(slot) => {
-            // Otherwise a small piece after another (an event of a live stream, an MQTT packet) waits for the other side's
+            // Otherwise a second small write (an event of a live stream, an MQTT packet) waits for the other side's
             // delayed acknowledgement: 40 ms and more.
             if let Err(error) = socket.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -127,7 +128,7 @@ where
         }
         Err(bound) => {
             metrics::counter!("web_connections_refused_total", "bound" => bound).increment(1);
-            // Best effort: who does not read it will see that the connection is closed.
+            // Best effort: a client that does not read it still sees that the connection is closed.
             let _ = socket.try_write(TOO_MANY_CONNECTIONS);
         }
     }
@@ -172,7 +173,7 @@ where
     }
 }
 
-/// Polls the connection, and a timer for what it is at: all that moves the timer happens while the connection is polled.
+/// Polls the connection and the timer of its phase. The phase changes only while the connection is polled.
 async fn until_over<F: Future>(mut serving: Pin<&mut F>, progress: &Progress, deadlines: Deadlines) -> CloseReason {
     let mut timer = pin!(sleep_until(Instant::now()));
     poll_fn(|cx| {
@@ -192,7 +193,7 @@ async fn until_over<F: Future>(mut serving: Pin<&mut F>, progress: &Progress, de
 enum CloseReason {
     /// By itself, or handed on to a WebSocket.
     Closed,
-    /// It took too long for what it was at.
+    /// A phase took too long.
     Overdue(&'static str),
     /// Its place was given to another.
     Displaced,
@@ -236,7 +237,7 @@ where
     response.map(|body| Answer::new(body, progress))
 }
 
-/// A body whose end is told.
+/// A body that reports its end.
 fn until_whole(body: poem::Body, progress: Arc<Progress>) -> poem::Body {
     let end = futures_util::stream::poll_fn(move |_| {
         progress.whole();
@@ -245,7 +246,7 @@ fn until_whole(body: poem::Body, progress: Arc<Progress>) -> poem::Body {
     poem::Body::from_bytes_stream(body.into_bytes_stream().chain(end))
 }
 
-/// Counts a connection while it is there.
+/// Counts a connection while it exists.
 struct Counted(metrics::Gauge);
 
 impl Counted {

@@ -1,26 +1,26 @@
-//! What a connection is at, and how long that may take.
+//! The phase of a connection, and how long it may take.
 
 use super::slots::Waiting;
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a connection may take.
+/// How long each phase may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
     /// For the head of a request, from its first byte to its last; for the first one from the connection on.
     pub(super) head: Duration,
     /// From an answer to the first byte of the next request.
     pub(super) idle: Duration,
-    /// From a request's head to the end of its answer; its body comes in meanwhile.
+    /// From a request's head to the end of its answer; the request's body is received in this time too.
     pub(super) answer: Duration,
-    /// For the other side to take anything of what it is sent.
+    /// Until the other side reads some of what it is sent.
     pub(super) stall: Duration,
 }
 
 impl Deadlines {
-    /// A person's browser takes milliseconds. Idle is longer than the 60 s for which proxies keep connections: the proxy
-    /// is to close first, or it may send a request into a connection that closes.
+    /// A person's browser takes milliseconds. The idle time is longer than the 60 s for which proxies keep connections,
+    /// so that the proxy closes first; otherwise it may send a request into a connection that is being closed.
     pub(crate) const DEFAULT: Deadlines = Deadlines {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(75),
@@ -29,20 +29,20 @@ impl Deadlines {
     };
 }
 
-/// What a connection is at.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The head of a request comes in, since.
+    /// The head of a request is being received, since this time.
     Head(Instant),
-    /// Nothing was asked since the last answer.
+    /// Idle: no request since the last answer.
     Idle(Instant),
-    /// A request is being answered, since.
+    /// A request is being answered, since this time.
     Answering(Instant),
     /// A live stream, which ends by itself.
     Streaming,
 }
 
-/// What a connection is at, told by whoever sees it.
+/// A connection's progress, reported from the places that see it.
 #[derive(Debug)]
 pub(super) struct Progress {
     state: Mutex<State>,
@@ -52,7 +52,7 @@ pub(super) struct Progress {
 #[derive(Debug, Clone, Copy)]
 struct State {
     phase: Phase,
-    /// Since when the other side has taken nothing.
+    /// Since when the other side has read nothing.
     stalled: Option<Instant>,
 }
 
@@ -75,8 +75,8 @@ impl Progress {
         self.state.lock().phase = Phase::Answering(now);
     }
 
-    /// All of a request came in: its connection keeps its place until it is answered. Not before: a body that never comes
-    /// must not hold one.
+    /// The whole request was received: from now until the answer, its connection keeps its slot. Not earlier, because a
+    /// body that never comes must not hold a slot.
     pub(super) fn whole(&self) {
         self.waiting.end();
     }
@@ -86,23 +86,23 @@ impl Progress {
         self.state.lock().phase = Phase::Streaming;
     }
 
-    /// The answer's last byte was handed to the socket, or waits before it.
+    /// The answer's last byte was written to the socket, or waits to be written.
     pub(super) fn answered(&self, now: Instant) {
         self.state.lock().phase = Phase::Idle(now);
         self.waiting.begin();
     }
 
-    /// The other side takes nothing.
+    /// The other side reads nothing.
     pub(super) fn stalls(&self, now: Instant) {
         self.state.lock().stalled.get_or_insert(now);
     }
 
-    /// The other side took something.
+    /// The other side read something.
     pub(super) fn flows(&self) {
         self.state.lock().stalled = None;
     }
 
-    /// When the connection is to be cut unless something happens, and what for.
+    /// When the connection will be cut unless something happens, and why.
     pub(super) fn ends_at(&self, deadlines: &Deadlines) -> Option<(Instant, &'static str)> {
         let State { phase, stalled } = *self.state.lock();
         let of_phase = match phase {
@@ -130,7 +130,7 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let slot = Arc::new(ConnectionSlots::new(1, 1)).take(None).unwrap();
         let progress = Progress::new(slot.waiting(), start);
-        // A head that drips has no more time than one that says nothing.
+        // A head that comes in slowly gets no more time than one that does not come.
         progress.heard(after(9));
         assert_eq!(progress.ends_at(&D), Some((start + D.head, "head")));
         progress.asked(after(1));
@@ -138,14 +138,14 @@ mod tests {
         assert_eq!(progress.ends_at(&D), Some((after(1) + D.answer, "answer")));
         progress.answered(after(3));
         assert_eq!(progress.ends_at(&D), Some((after(3) + D.idle, "idle")));
-        // From the next request's first byte on its head has its time.
+        // The time for the next head starts with its first byte.
         progress.heard(after(50));
         progress.heard(after(55));
         assert_eq!(progress.ends_at(&D), Some((after(50) + D.head, "head")));
         progress.asked(after(56));
         progress.streams();
         assert_eq!(progress.ends_at(&D), None);
-        // Whoever reads nothing is cut, in a stream too.
+        // A client that reads nothing is cut, in a live stream too.
         progress.stalls(after(60));
         progress.stalls(after(70));
         assert_eq!(progress.ends_at(&D), Some((after(60) + D.stall, "stall")));

@@ -1,6 +1,6 @@
-//! Places of connections: so many in all and of one address. If there is no free slot, the connection that has waited
-//! longest without a request is closed in favour of the new one: a browser sends its request within milliseconds, so
-//! any number of silent sockets keeps nobody out.
+//! Slots for connections, limited in total and per address. If no slot is free, the connection that has waited longest
+//! without a request is closed in favour of the new one. A browser sends its request within milliseconds, so silent
+//! sockets, however many, keep nobody out.
 
 use crate::guard::limits::limit_key;
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The places.
+/// The slots.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
     taken: Mutex<SlotCounts>,
@@ -23,7 +23,7 @@ pub(super) struct ConnectionSlots {
 struct SlotCounts {
     connections: HashMap<u64, Connection>,
     addresses: HashMap<IpAddr, OfAddress>,
-    /// Who waits, by when that began.
+    /// Waiting connections, by the start of their wait.
     waiting: BTreeMap<u64, u64>,
     last_number: u64,
     last_ticket: u64,
@@ -33,7 +33,7 @@ struct SlotCounts {
 struct Connection {
     address: Option<IpAddr>,
     displaced: CancellationToken,
-    /// When its wait began, in order.
+    /// The start of its wait, as an ordinal.
     ticket: Option<u64>,
 }
 
@@ -48,8 +48,8 @@ impl ConnectionSlots {
         Self { taken: Mutex::default(), max, of_address_max }
     }
 
-    /// Takes a place, for a connection that waits to be asked; one without an address is not counted by it. The error is
-    /// the bound that is reached.
+    /// Takes a slot for a connection that waits for a request. A connection without an address is not counted per
+    /// address. The error is the limit that is reached.
     pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<ConnectionSlot, &'static str> {
         let address = address.map(limit_key);
         let mut taken = self.taken.lock();
@@ -70,12 +70,12 @@ impl ConnectionSlots {
             taken.addresses.entry(address).or_default().connections += 1;
         }
         taken.connections.insert(number, Connection { address, displaced: displaced.clone(), ticket: None });
-        // From the first moment: among many that come at once the newest is still taken.
+        // Waiting from the first moment, so that of many that connect at once the newest is still accepted.
         taken.begin_wait(number);
         Ok(ConnectionSlot { waiting: Waiting { slots: self.clone(), number }, displaced })
     }
 
-    /// Gives up the place of whoever has waited longest.
+    /// Frees the slot of the connection that has waited longest.
     pub(super) fn displace_oldest(&self) {
         let mut taken = self.taken.lock();
         if let Some(number) = taken.waiting.values().next().copied() {
@@ -129,7 +129,7 @@ impl SlotCounts {
     }
 }
 
-/// A connection's place, given back when dropped.
+/// A connection's slot, released when dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     waiting: Waiting,
@@ -137,12 +137,12 @@ pub(super) struct ConnectionSlot {
 }
 
 impl ConnectionSlot {
-    /// Cancelled when the place is given to another.
+    /// Cancelled when the slot is given to another.
     pub(super) fn displaced(&self) -> CancellationToken {
         self.displaced.clone()
     }
 
-    /// For whoever knows whether the connection waits to be asked for something.
+    /// A handle to report whether the connection waits for a request.
     pub(super) fn waiting(&self) -> Waiting {
         self.waiting.clone()
     }
@@ -154,7 +154,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Tells whether a connection waits to be asked for something. Says nothing once its place is given back.
+/// Reports whether a connection waits for a request. Has no effect once its slot is released.
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
     slots: Arc<ConnectionSlots>,
@@ -194,17 +194,17 @@ mod tests {
         let slots = Arc::new(ConnectionSlots::new(3, 2));
         let first = waiting(&slots, address("192.0.2.1"));
         let second = waiting(&slots, address("192.0.2.1"));
-        // The address is full: its oldest goes, nobody else's.
+        // The address is full: its own oldest connection is closed, not one from another address.
         let other = waiting(&slots, address("192.0.2.2"));
         let third = waiting(&slots, address("192.0.2.1"));
         assert!(first.displaced().is_cancelled());
         assert!(!second.displaced().is_cancelled() && !other.displaced().is_cancelled());
-        // Whoever was served and waits again has waited less long.
+        // A connection that was served and waits again has waited for less time.
         second.waiting().end();
         second.waiting().begin();
         let _next = waiting(&slots, address("192.0.2.3"));
         assert!(other.displaced().is_cancelled() && !second.displaced().is_cancelled());
-        // Where all are being served, there is no room.
+        // If all are being served, there is no room.
         second.waiting().end();
         third.waiting().end();
         assert_eq!(slots.take(address("192.0.2.1")).unwrap_err(), "address");

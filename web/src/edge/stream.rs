@@ -1,4 +1,4 @@
-//! The socket and the answer of a connection, seen: they tell its progress what happens.
+//! Wrappers around a connection's socket and answer, which report its progress.
 
 use super::phase::Progress;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-/// A socket that tells when bytes come in, and whether the other side takes what it is sent.
+/// A socket that reports when bytes come in, and whether the other side reads what it is sent.
 pub(super) struct Observed {
     socket: TcpStream,
     progress: Arc<Progress>,
@@ -74,7 +74,7 @@ impl AsyncWrite for Observed {
     }
 }
 
-/// The body of an answer; when it is over, so is the answer.
+/// The body of an answer; the answer ends with it.
 pub(super) struct Answer {
     body: Pin<Box<dyn HttpBody<Data = Bytes, Error = io::Error> + Send>>,
     progress: Arc<Progress>,

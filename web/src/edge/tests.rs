@@ -3,9 +3,9 @@ use poem::{Body, IntoResponse, endpoint::make};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// So long that no test sees it.
+/// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
-/// So short that every test sees it.
+/// Short enough to happen in every test.
 const SHORT: Duration = Duration::from_millis(100);
 const PATIENT: Deadlines = Deadlines { head: LONG, idle: LONG, answer: LONG, stall: LONG };
 
@@ -200,11 +200,11 @@ async fn a_body_that_does_not_come_holds_no_place_and_one_that_came_does() {
         sleep(SHORT / 10).await;
     }
     let half = open(&running, &post("ab")).await;
-    // There is no third place but that of the one that waits for the rest of its body.
+    // The only slot left is that of the connection that waits for the rest of its body.
     let mut asking = open(&running, &get("/")).await;
     until_answered(&mut asking).await;
     assert_eq!(all(half).await, "");
-    // The next one takes the place of whoever was served; the whole request keeps its own.
+    // The next one takes the slot of the connection that was served; the whole request keeps its own.
     let mut next = open(&running, &get("/")).await;
     until_answered(&mut next).await;
     let mut rest = [0; 1];

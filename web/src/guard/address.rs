@@ -1,8 +1,8 @@
-//! Who is asking, by address.
+//! The visitor's address.
 //!
-//! The visitor's address is the peer's, or, behind a trusted proxy, the last one in the proxy's header that is no trusted
-//! proxy's: what stands before that the visitor may have written. A request whose header from a trusted proxy cannot be
-//! parsed is refused; if the proxy's own address were used instead, all visitors would count as one.
+//! The visitor's address is the peer's or, behind a trusted proxy, the last one in the proxy's header that is not a
+//! trusted proxy's; the visitor may have written whatever comes before that. If the header from a trusted proxy cannot
+//! be parsed, the request is refused; if the proxy's own address were used instead, all visitors would count as one.
 
 use crate::guard::proxies::{ProxyHeader, TrustedProxies, is_nearby};
 use poem::{
@@ -18,11 +18,11 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) struct Unreadable {
     pub(crate) proxy: IpAddr,
     pub(crate) header: HeaderName,
-    /// What it looks like, without what it says.
+    /// Its form, without its content.
     pub(crate) shape: String,
 }
 
-/// The peer's address. A unix socket, or a test's client, is this machine.
+/// The peer's address. A unix socket, or a test's client, counts as this computer.
 pub(crate) fn peer_ip(request: &Request) -> IpAddr {
     if let Addr::SocketAddr(address) = &request.remote_addr().0 {
         address.ip().to_canonical()
@@ -51,7 +51,8 @@ pub(crate) fn client_ip(request: &Request, proxies: &TrustedProxies) -> Result<I
     last_untrusted(headers, &header, proxies).map_err(|shape| Unreadable { proxy: peer, header, shape })
 }
 
-/// A nearby peer that is not trusted and speaks for others: most likely a proxy that somebody forgot to name.
+/// A peer in a nearby network that is not trusted but sends a proxy's header: most likely a proxy that somebody forgot
+/// to configure.
 pub(crate) fn unknown_proxy(request: &Request, proxies: &TrustedProxies) -> Option<IpAddr> {
     let peer = peer_ip(request);
     let headers = request.headers();
@@ -59,7 +60,7 @@ pub(crate) fn unknown_proxy(request: &Request, proxies: &TrustedProxies) -> Opti
     (speaks_for_others && is_nearby(peer) && !proxies.is_trusted(peer)).then_some(peer)
 }
 
-/// The last address that is no trusted proxy's; if all are, the first. The error is the shape of what cannot be read.
+/// The last address that is not a trusted proxy's; if all are, the first. The error is the form of what cannot be read.
 fn last_untrusted(headers: &HeaderMap, header: &HeaderName, proxies: &TrustedProxies) -> Result<IpAddr, String> {
     let mut farthest = None;
     for line in headers.get_all(header).iter().rev() {
@@ -77,8 +78,8 @@ fn last_untrusted(headers: &HeaderMap, header: &HeaderName, proxies: &TrustedPro
     farthest.ok_or_else(|| "nothing".to_owned())
 }
 
-/// The hops of a line of the header, each as some proxy or the visitor wrote it. Quotes count in `Forwarded` alone; one that
-/// is never closed there may be the visitor's, and would swallow what the proxy added.
+/// The hops in a line of the header, each as a proxy or the visitor wrote it. Quotes have a meaning only in
+/// `Forwarded`. An unclosed quote there may come from the visitor, and would hide what the proxy added.
 fn hops(line: &str, is_forwarded: bool) -> Result<Vec<&str>, String> {
     match is_forwarded {
         false => Ok(line.split(',').collect()),
@@ -87,7 +88,7 @@ fn hops(line: &str, is_forwarded: bool) -> Result<Vec<&str>, String> {
     }
 }
 
-/// The parts of a text between separators that do not stand in quotes.
+/// The parts of a text between separators outside of quotes.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let mut quoted = false;
     let is_between = |c: char| {
@@ -112,7 +113,7 @@ fn forwarded_for(element: &str) -> Option<&str> {
 fn address_of(node: &str) -> Option<IpAddr> {
     let node = node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node).trim();
     let bracketed = |node: &str| node.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
-    // An interface (`fe80::1%eth0`) says nothing to anybody else.
+    // An interface (`fe80::1%eth0`) has no meaning on another computer.
     let without_zone = match node.split_once('%') {
         Some((address, zone)) if is_word(zone) => address,
         _ => node,
@@ -125,7 +126,7 @@ fn address_of(node: &str) -> Option<IpAddr> {
     (!address.is_unspecified()).then_some(address)
 }
 
-/// RFC 7239 lets a port be a word: `192.0.2.7:_port`.
+/// RFC 7239 allows a word as a port: `192.0.2.7:_port`.
 fn with_hidden_port(node: &str) -> Option<IpAddr> {
     let (address, port) = node.rsplit_once(':')?;
     if !port.strip_prefix('_').is_some_and(is_word) {
@@ -142,7 +143,8 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
-/// What a text looks like: letters as `a`, digits as `0`, each run once. Says enough to mend a proxy, and nothing else.
+/// A text's form: letters as `a`, digits as `0`, each run once. This is enough to correct a proxy's configuration, and
+/// reveals nothing else.
 pub(crate) fn shape(text: &str) -> String {
     const SHOWN: usize = 40;
     let mut shape = String::new();
@@ -243,13 +245,13 @@ mod tests {
         assert_eq!(ask(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9")]), "203.0.113.9");
         assert_eq!(ask(&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "10.9.9.9")]), "203.0.113.9");
         assert_eq!(ask(&[("forwarded", "for=1.1.1.1, for=203.0.113.9;proto=http, for=10.0.0.2")]), "203.0.113.9");
-        // Somebody in the proxies' own network.
+        // A visitor in the proxies' own network.
         assert_eq!(ask(&[("x-forwarded-for", "10.0.0.9, 10.0.0.2")]), "10.0.0.9");
         // A proxy that writes one header passes the other on as the visitor wrote it.
         assert_eq!(ask(&[("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "203.0.113.9")]), "203.0.113.9");
         // Its own request.
         assert_eq!(ask(&[]), "127.0.0.1");
-        // A quote of the visitor's does not hide what the proxy adds, on the same line.
+        // A visitor's quote does not hide what the proxy adds on the same line.
         for written in ["1.1.1.1%\"", "1.1.1.1:_\"", "\"1.1.1.1", "\"", "\"1.1.1.1\""] {
             let line = format!("{written}, 203.0.113.9");
             assert_eq!(ask(&[("x-forwarded-for", &line)]), "203.0.113.9", "{line}");
@@ -283,7 +285,7 @@ mod tests {
     #[test]
     fn one_proxy_nearby_tells_the_last_address_wherever_it_lies() {
         let nearby = TrustedProxies::one_nearby(ProxyHeader::Either);
-        // The visitor is in the same private network, and cannot pass for another.
+        // The visitor is in the same private network, and cannot pretend to be another.
         assert_eq!(ask(&[("x-forwarded-for", "1.1.1.1, 10.0.0.9")], &nearby).unwrap(), "10.0.0.9");
         assert!(ask(&[("x-forwarded-for", "nonsense")], &nearby).is_err());
     }

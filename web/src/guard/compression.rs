@@ -1,8 +1,8 @@
 //! Answers are compressed where that saves something.
 //!
-//! A page holds what its visitor sent (a search, an address typed into a form) next to secrets, and compression tells by its
-//! length whether they are alike (the BREACH attack). What makes that harmless: the only secret that comes back in page after
-//! page is the form token, and it is another one in each page, since the time goes into its signature. A page with another
+//! A page holds text that its visitor sent (a search, an address typed into a form) next to secrets, and the compressed
+//! length reveals whether they are alike (the BREACH attack). This is harmless here: the only secret that is in many
+//! pages is the form token, and it differs in each page, since its signature includes the time. A page with another
 //! secret (a password shown once) must say `cache-control: no-transform`.
 
 use flate2::{Compression, write::GzEncoder};
@@ -13,20 +13,20 @@ use poem::{
 };
 use std::{io::Write, sync::Arc};
 
-/// Shorter answers fit into a packet or two as they are.
+/// Shorter answers fit into one or two packets without compression.
 const LEAST_BYTES: usize = 1024;
-/// What is whole in memory, and not compressed by its format already. Event streams are left alone: each event has to go
-/// out at once.
+/// Types of answers that are wholly in memory and not already compressed by their format. Event streams are not
+/// compressed: each event must be sent at once.
 const KINDS: [&str; 6] =
     ["text/html", "text/css", "text/plain", "text/javascript", "application/json", "image/svg+xml"];
 
-/// Around everything.
+/// The middleware around everything.
 pub(crate) async fn compress<E: Endpoint>(inner: Arc<E>, request: Request) -> poem::Result<Response> {
     let takes_gzip = takes_gzip(&request);
     compressed(inner.call(request).await?.into_response(), takes_gzip).await
 }
 
-/// Whether the visitor takes gzip.
+/// Whether the visitor accepts gzip.
 fn takes_gzip(request: &Request) -> bool {
     let offers = request.headers().get_all(header::ACCEPT_ENCODING);
     let mut offers = offers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
@@ -40,7 +40,7 @@ fn takes_gzip(request: &Request) -> bool {
     })
 }
 
-/// Compresses an answer for who takes gzip.
+/// Compresses an answer for a visitor that accepts gzip.
 async fn compressed(mut response: Response, takes_gzip: bool) -> poem::Result<Response> {
     let kind = response.content_type().and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     if !KINDS.contains(&kind) || response.headers().contains_key(header::CONTENT_ENCODING) {
@@ -64,7 +64,7 @@ async fn compressed(mut response: Response, takes_gzip: bool) -> poem::Result<Re
     Ok(response)
 }
 
-/// Whether it must stay as it is (RFC 9111, section 5.2.2.6).
+/// Whether it must not be changed (RFC 9111, section 5.2.2.6).
 fn is_as_it_is(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     values.any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("no-transform")))

@@ -1,9 +1,9 @@
 //! Forms from elsewhere are refused: the one check for all unsafe methods.
 //!
-//! Two things must hold. The browser says the form came from our own page (`Sec-Fetch-Site`, else `Origin`; a browser
-//! that says neither is let by). And the form carries a token that we signed. In a member's forms it is bound to the
-//! session, so that nobody else can have it. Consumers, and people who are about to sign in, have no session; their
-//! token only proves that the form is ours.
+//! Two conditions must hold. The browser says that the form came from our own page (`Sec-Fetch-Site`, else `Origin`; a
+//! browser that sends neither passes this check). And the form carries a token that we signed. In a member's forms it
+//! is bound to the session, so that nobody else can have it. Consumers, and people who are about to sign in, have no
+//! session; their token only proves that the form is ours.
 //!
 //! A form from our own page whose token is expired or belongs to another session is not an attack: the page was open
 //! for a long time. The form is not executed, but marked [`ExpiredForm`], and answered with a form that can be sent: see
@@ -25,17 +25,17 @@ use std::{sync::Arc, time::Duration};
 const HEADER: &str = "x-csrf-token";
 /// The longest form body.
 const FORM_BYTES: usize = 16 * 1024;
-/// The longest time a form may take to come in.
+/// The longest time that receiving a form may take.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is under here is excluded, and proves itself otherwise.
+/// Paths under this are excluded; their requests are proven in another way.
 const CALLBACKS: &str = "/callbacks/";
 /// Needs no token.
 const SIGN_OUT: &str = "/sign-out";
 
-/// Whether the browser says the request comes from our own pages, as far as it says anything.
+/// Whether the request comes from our own pages, as far as the browser says anything.
 fn is_from_here(request: &Request, public_url: &str) -> bool {
     if let Some(site) = request.header("sec-fetch-site") {
-        // `none` is the person's own doing: a bookmark, a reload.
+        // `none` means that the person started it: a bookmark, a reload.
         return matches!(site, "same-origin" | "none");
     }
     let Some(origin) = request.header("origin") else { return true };
@@ -53,11 +53,11 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
     let path = request.uri().path().to_owned();
     let is_ours = is_from_here(&request, &app.config.public_url);
     let is_order = is_order(&path);
-    // Whoever sends a payer's form gets fresh prices, and nothing is ordered.
+    // The sender of a payer's form gets the current prices, and nothing is ordered.
     if !is_ours && !is_order {
         return Err(Failure::Forged("sent from another site").into());
     }
-    // Signing out is what a person wants whose page is old; it harms nobody.
+    // Signing out is executed even from an old page: the person wants it, and it harms nobody.
     if path == SIGN_OUT && *request.method() == Method::POST {
         return inner.call(request).await.map(IntoResponse::into_response);
     }
@@ -80,7 +80,7 @@ pub(crate) async fn check<E: Endpoint>(app: Arc<App>, inner: Arc<E>, mut request
             return Err(Failure::Forged(why).into());
         }
         match Area::of(&path) {
-            // Each of these does nothing with it: see `members_only`, and the handlers of the two forms.
+            // None of these executes it: see `members_only`, and the handlers of the two forms.
             Area::Operator | Area::SignIn => {}
             Area::Consumer if is_order => {}
             Area::Demo => return Ok(resend::answer(&page, None, &expired_form)?),

@@ -1,4 +1,5 @@
-//! Around everything: a request id, one log line for what is our fault, errors and panics as pages, security headers.
+//! The outermost layer: a request id, one log line for each error that is our fault, errors and panics as pages,
+//! security headers.
 
 use crate::{error_page, guard::address, locale::Language, page::Page, shared::App};
 use backend::clock::{SystemRandom, random_text};
@@ -17,11 +18,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Resources from this origin only, no inline scripts or styles; framing is denied.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-/// As above, but the order form's answer leads to the payment provider, and browsers hold a form's redirect against
-/// `form-action` too.
+/// As above, but the order form's answer redirects to the payment provider, and browsers check a form's redirect
+/// against `form-action` too.
 const CHECKOUT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'self' https: http:; frame-ancestors 'none'";
-/// What the apps that show a sale's page need: they send by frames of their own schemes.
+/// Needed by the apps that show a sale's page: they communicate through frames with their own schemes.
 const APP_FRAMES: &str = "; frame-src weixin: weixinping: alipay: alipays:";
 /// A year.
 const HSTS: &str = "max-age=31536000; includeSubDomains";
@@ -76,7 +77,8 @@ fn count(method: &Method, pattern: Option<&str>, status: StatusCode, started: In
     metrics::histogram!("web_request_seconds", &labels).record(started.elapsed().as_secs_f64());
 }
 
-/// A method for a metric: anybody may make up others, and each would be a series for the life of the process.
+/// A method as a metric's label. Unknown methods are grouped: anybody can invent some, and each would be a series for
+/// the life of the process.
 fn method_label(method: &Method) -> &str {
     const KNOWN: [Method; 5] = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS, Method::PUT];
     if KNOWN.contains(method) { method.as_str() } else { "other" }
@@ -102,7 +104,7 @@ fn policy(app: &App, is_checkout: bool, is_sale: bool) -> String {
         return policy.to_owned();
     }
     let policy = format!("{policy}{APP_FRAMES}");
-    // In a demo the sandbox's script stands for the app.
+    // In a demo, the sandbox's script plays the app.
     let Some(sandbox) = app.config.sandbox_url() else { return policy };
     let sources = ["script-src", "connect-src"];
     sources.iter().fold(policy, |policy, source| {

@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 /// The form field, and the header, that carry the token.
 pub(crate) const FIELD: &str = "csrf";
-/// How long a form may lie open.
+/// How long a form may stay open.
 pub(crate) const TOKEN_LIFE_MS: i64 = 12 * 3600 * 1000;
 
 /// What a token is bound to: for a member's forms the session, for all others nothing.
@@ -19,7 +19,7 @@ pub(crate) fn binding(request: &Request) -> String {
     }
 }
 
-/// A form with an expired token, or whose session changed while it was open, with what was typed.
+/// A form with an expired token, or whose session changed while it was open; with what was typed.
 #[derive(Debug, Clone)]
 pub(crate) struct ExpiredForm {
     pub(crate) fields: Vec<(String, String)>,
@@ -58,7 +58,7 @@ pub(crate) fn check_token(key: &[u8; 32], binding: &str, token: &str, now_ms: i6
     signature(key, binding, made_ms).verify_slice(&tag).map_err(|_| "not ours, or another session's")?;
     match now_ms.saturating_sub(made_ms) {
         age if age > TOKEN_LIFE_MS => Err("too old"),
-        // Made by us before the clock was set back: no reason to lose what somebody typed.
+        // We made it before the clock was set back; that is no reason to lose what somebody typed.
         age if age < -TOKEN_LIFE_MS => Err("from the future"),
         _ => Ok(()),
     }

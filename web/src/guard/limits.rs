@@ -1,4 +1,4 @@
-//! How often one may ask.
+//! Rate limits.
 
 use crate::{config::Limits, failure::Failure};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// After so many checks, keys that have long been quiet are forgotten, so that memory stays bounded.
+/// After this many checks, keys without recent requests are removed, so that memory stays bounded.
 const CHECKS_BETWEEN_SWEEPS: u32 = 4096;
 
 /// The limits in force.
@@ -27,7 +27,7 @@ impl RateLimits {
     }
 }
 
-/// A limit for each key by itself.
+/// A separate limit for each key.
 pub(crate) struct Limiter<K: Hash + Eq + Clone> {
     limiter: Option<DefaultKeyedRateLimiter<K>>,
     checks: AtomicU32,
@@ -52,7 +52,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     }
 }
 
-/// The key an address is limited by: an IPv6 client owns a whole /64.
+/// The key for limiting an address. For IPv6 it is the /64, since a client owns a whole one.
 pub(crate) fn limit_key(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),

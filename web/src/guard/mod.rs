@@ -1,4 +1,4 @@
-//! What requests pass through before a handler sees them, and answers after.
+//! The middleware that requests pass before a handler, and answers after it.
 
 pub(crate) mod address;
 pub(crate) mod compression;

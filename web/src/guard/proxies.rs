@@ -1,11 +1,11 @@
-//! Which proxies are believed when they tell a visitor's address.
+//! Which proxies are trusted to give a visitor's address.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
     str::FromStr,
 };
 
-/// The header in which proxies tell whom they speak for.
+/// The header in which proxies give the visitor's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// `X-Forwarded-For`; `Forwarded` in a request that has no `X-Forwarded-For`.
@@ -29,43 +29,44 @@ impl FromStr for ProxyHeader {
     }
 }
 
-/// The proxies that are believed.
+/// The trusted proxies.
 #[derive(Debug, Clone)]
 pub struct TrustedProxies {
     networks: Vec<Network>,
     pub(crate) header: ProxyHeader,
-    /// One proxy, the last before this server: the last address is the visitor's, wherever it lies.
+    /// One proxy, the last before this server: the last address is the visitor's, whatever network it is in.
     pub(crate) one_hop: bool,
 }
 
 impl TrustedProxies {
-    /// No proxy is believed.
+    /// No proxy is trusted.
     pub fn none() -> Self {
         Self { networks: vec![], header: ProxyHeader::Either, one_hop: false }
     }
 
-    /// These are: addresses, or networks like `10.0.0.0/8`. The visitor is the last address that is none of theirs.
+    /// These are trusted: addresses, or networks like `10.0.0.0/8`. The visitor is the last address that is not one of
+    /// theirs.
     ///
     /// # Errors
-    /// If one is neither; the text says which.
+    /// If one is neither an address nor a network; the text says which.
     pub fn these(networks: &[String], header: ProxyHeader) -> Result<Self, String> {
         let networks = networks.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         Ok(Self { networks, header, one_hop: false })
     }
 
-    /// One proxy on this machine or in a private network; the last address it tells is the visitor's.
+    /// One proxy on this computer or in a private network; the last address in its header is the visitor's.
     pub fn one_nearby(header: ProxyHeader) -> Self {
         Self { header, one_hop: true, ..Self::none() }
     }
 
-    /// Whether a peer is believed.
+    /// Whether a peer is trusted.
     pub(crate) fn is_trusted(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         (self.one_hop && is_nearby(peer)) || self.networks.iter().any(|network| network.contains(peer))
     }
 }
 
-/// Whether an address is this machine's or of a private network: proxies are there, visitors seldom.
+/// Whether an address is this computer's or in a private network, where proxies usually are and visitors rarely.
 pub(crate) fn is_nearby(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared(ip),

@@ -1,5 +1,5 @@
-//! Who is signed in. Sessions are stored by the backend, under the hash of what the cookie carries, so that the
-//! database alone opens no session.
+//! Who is signed in. The backend stores sessions under the hash of the cookie's value, so that the database alone is
+//! not enough to use a session.
 
 use crate::{
     guard::{
@@ -26,17 +26,17 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// How long one stays signed in.
+/// How long a member stays signed in.
 const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// The key of the member's id in a session.
 const MEMBER: &str = "member";
-/// The key of the fingerprint that the member's password had.
+/// The key of the fingerprint of the member's password at sign-in.
 const FINGERPRINT: &str = "fingerprint";
 
 /// Sessions in the backend's store.
 pub(crate) struct Sessions(pub(crate) backend::Context);
 
-/// The member whom a session's cookie belongs to, as far as the store tells.
+/// The member to whom a session's cookie belongs, as far as the store knows.
 pub(crate) async fn member_of(backend: &backend::Context, cookie: &str) -> Option<Member> {
     let data = sign_in::load_session(backend, &stored_id(cookie)).await.ok()??;
     let entries: BTreeMap<String, Value> = serde_json::from_str(&data).ok()?;
@@ -45,7 +45,7 @@ pub(crate) async fn member_of(backend: &backend::Context, cookie: &str) -> Optio
     (entries.get(FINGERPRINT)?.as_str()? == member.fingerprint).then_some(member)
 }
 
-/// What a session is stored under.
+/// The key under which a session is stored.
 pub(crate) fn stored_id(cookie: &str) -> String {
     BASE64.encode(Sha256::digest(cookie))
 }
@@ -57,7 +57,7 @@ fn unavailable(error: backend::Error) -> poem::Error {
 impl SessionStorage for Sessions {
     async fn load_session<'a>(&'a self, session_id: &'a str) -> poem::Result<Option<BTreeMap<String, Value>>> {
         let data = sign_in::load_session(&self.0, &stored_id(session_id)).await.map_err(unavailable)?;
-        // Data of an older make counts as no session.
+        // Data in an older format counts as no session.
         Ok(data.and_then(|data| serde_json::from_str(&data).ok()))
     }
 
@@ -97,11 +97,11 @@ pub(crate) fn sign_in(session: &Session, member: &Member) {
     session.renew();
 }
 
-/// Who asks: put into the request by [`members_only`].
+/// The member who asks; put into the request by [`members_only`].
 #[derive(Clone)]
 pub(crate) struct Signed {
     pub(crate) member: Member,
-    /// The member as one who acts.
+    /// The member as an actor.
     pub(crate) actor: Actor,
     /// The session, as stored.
     pub(crate) session: String,
@@ -114,7 +114,7 @@ impl<'a> FromRequest<'a> for Signed {
     }
 }
 
-/// Lets members through, and sends everyone else to sign in, and from there back to the page they were on.
+/// Lets members through. Sends everybody else to sign in, and from there back to their page.
 pub(crate) async fn members_only<E: Endpoint>(
     app: Arc<App>,
     inner: Arc<E>,
@@ -125,7 +125,7 @@ pub(crate) async fn members_only<E: Endpoint>(
         None => None,
         Some(id) => match sign_in::member(&app.backend, id).await {
             Ok(member) if session.get(FINGERPRINT).as_ref() == Some(&member.fingerprint) => Some(member),
-            // The member is gone, or has another password: so is the session.
+            // The member is removed or has a new password, so the session is over.
             Ok(_) | Err(backend::Error::NotFound(_)) => {
                 session.purge();
                 None
@@ -152,13 +152,13 @@ fn redirect_to_sign_in(request: &Request) -> Response {
     let wanted = request.extensions().get::<Page>().map_or("", |page| page.look.here.as_str());
     let path = wanted.split_once('?').map_or(wanted, |(path, _)| path);
     if path.ends_with("/events") {
-        // A live stream cannot follow to a form; its script loads the page again on this.
+        // A live stream cannot be redirected to a form; on this answer its script loads the page again.
         return Response::builder().status(StatusCode::UNAUTHORIZED).finish();
     }
     let form_page = page_of(wanted);
     let next = match *request.method() {
         Method::GET => wanted,
-        // What was sent is not done after signing in; the page with its form is shown.
+        // After signing in, the form that was sent is not executed; its page is shown.
         _ => form_page.as_deref().unwrap_or(path),
     };
     let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
@@ -166,8 +166,8 @@ fn redirect_to_sign_in(request: &Request) -> Response {
 }
 
 impl Signed {
-    /// Whether the session still stands, and the password it began with: a live stream outlasts the request that was let
-    /// through.
+    /// Whether the session is still valid and the password unchanged. Checked again because a live stream lasts longer
+    /// than the check at its start.
     pub(crate) async fn check_signed_in(&self, backend: &backend::Context) -> Result<(), backend::Error> {
         let stands = sign_in::load_session(backend, &self.session).await?.is_some();
         let member = sign_in::member(backend, self.member.member_id).await?;

@@ -1,9 +1,10 @@
-//! Attempts to sign in: guessing is slow, and locks nobody out.
+//! Attempts to sign in: guessing is slow, but locks nobody out.
 //!
-//! An address has so many attempts in a minute. A member who got in from an address lately has attempts of their own there:
-//! somebody who guesses behind the same gateway does not keep them out. Failures with one e-mail address, from wherever,
-//! are answered late once there are many; the right password is answered at once. Whether the member exists makes no
-//! difference to any of it. The message broker holds logins by the same rules (`broker/src/failures.rs`).
+//! An address may make a limited number of attempts in a minute. A member who signed in from an address lately has
+//! separate attempts there, so that an attacker behind the same gateway does not lock the member out. Failures with one
+//! e-mail address, from any address, are answered late once there are many; the right password is answered at once. All
+//! this is the same whether or not the member exists. The message broker has the same rules for logins
+//! (`broker/src/failures.rs`).
 
 use crate::{config::Limits, failure::Failure, guard::limits::limit_key};
 use parking_lot::Mutex;
@@ -14,16 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How late a failure is answered once an e-mail address had too many.
+/// How long the answer to a failure is delayed once an e-mail address had too many.
 const FAILURE_DELAY: Duration = Duration::from_secs(3);
-/// How long a member is known at an address after getting in.
+/// How long a member is known at an address after signing in.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Attempts and failures are counted over this long from the first.
+/// The time over which attempts and failures are counted, from the first one.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses, names and members known at a time. Beyond, those whose time has passed make room, or the next is not noted: a
-/// flood of addresses must not cost memory without end.
+/// How many addresses, names and members are kept at a time. Beyond that, expired entries make room, or the new one is
+/// not kept, so that a flood of addresses does not use unlimited memory.
 const ENTRIES_MAX: usize = 20_000;
-/// How often those make room.
+/// How often expired entries are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A member at an address.
 type MemberAddress = (IpAddr, String);
@@ -46,7 +47,7 @@ impl SignIns {
         }
     }
 
-    /// Whether an attempt is heard.
+    /// Whether an attempt is allowed.
     ///
     /// # Errors
     /// If there were too many from its address.
@@ -57,7 +58,7 @@ impl SignIns {
         counted.map_err(|wait| Failure::TooMany { retry_after_s: wait.as_secs() + 1 })
     }
 
-    /// Notes a failure, and tells how late it is to be answered.
+    /// Notes a failure, and returns how long its answer must be delayed.
     pub(crate) fn failed(&self, email: &str, now: Instant) -> Duration {
         match self.failures.count(email.to_lowercase(), now) {
             Ok(()) => Duration::ZERO,
@@ -65,7 +66,7 @@ impl SignIns {
         }
     }
 
-    /// Notes who got in, and where.
+    /// Notes who signed in, and from which address.
     pub(crate) fn succeeded(&self, address: IpAddr, email: &str, now: Instant) {
         self.known.lock().note((limit_key(address), email.to_lowercase()), (), now);
     }
@@ -83,7 +84,7 @@ impl<K: Hash + Eq> Windows<K> {
         Self { max, counts: Mutex::new(ExpiringMap::new(WINDOW)) }
     }
 
-    /// Counts one; the error is how long the window still lasts in which there were too many.
+    /// Counts one. If there were too many, the error is how long the window still lasts.
     fn count(&self, key: K, now: Instant) -> Result<(), Duration> {
         if self.max == 0 {
             return Ok(());
@@ -98,11 +99,11 @@ impl<K: Hash + Eq> Windows<K> {
     }
 }
 
-/// What is noted of each key, for a while from when it was noted.
+/// What is remembered for each key, for a limited time.
 struct ExpiringMap<K, V> {
     lasts: Duration,
     of: HashMap<K, (Instant, V)>,
-    /// When those whose time has passed were last dropped.
+    /// When expired entries were last removed.
     swept_at: Option<Instant>,
 }
 
@@ -117,7 +118,7 @@ impl<K: Hash + Eq, V> ExpiringMap<K, V> {
 
     /// Notes it, if there is room.
     fn note(&mut self, key: K, value: V, now: Instant) {
-        // Not at each of a flood: it would take longer than what it holds off.
+        // Not at every attempt of a flood, since that would cost more than it saves.
         let is_due = self.swept_at.is_none_or(|at| now >= at + SWEEP_EVERY);
         if self.of.len() >= ENTRIES_MAX && is_due {
             self.swept_at = Some(now);

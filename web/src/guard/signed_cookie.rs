@@ -1,4 +1,4 @@
-//! Cookies that say something of ours: signed, so that nobody writes one.
+//! Cookies with our own content, signed so that nobody else can write one.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::Sha256;
 use std::time::Duration;
 
-/// What a cookie of that name says, if it is one of ours.
+/// The content of the cookie with that name, if it is one of ours.
 pub(crate) fn read<T: DeserializeOwned>(key: &[u8; 32], jar: &CookieJar, name: &str) -> Option<T> {
     let cookie = jar.get(name)?;
     let (value, tag) = cookie.value_str().split_once('.')?;
@@ -17,7 +17,7 @@ pub(crate) fn read<T: DeserializeOwned>(key: &[u8; 32], jar: &CookieJar, name: &
     serde_json::from_slice(&BASE64.decode(value).ok()?).ok()
 }
 
-/// A cookie that says something, for so long.
+/// A cookie with this content that lives for the given time.
 pub(crate) fn cookie(key: &[u8; 32], name: &str, says: &impl Serialize, age: Duration, secure: bool) -> Cookie {
     let value = BASE64.encode(serde_json::to_vec(says).expect("plain structures are written as JSON"));
     let tag = BASE64.encode(signature(key, name, &value).finalize().into_bytes());
@@ -25,7 +25,7 @@ pub(crate) fn cookie(key: &[u8; 32], name: &str, says: &impl Serialize, age: Dur
     cookie.set_path("/");
     cookie.set_http_only(true);
     cookie.set_secure(secure);
-    // It has to come along when a provider sends the browser back to us.
+    // The browser must send it when a provider redirects back to us.
     cookie.set_same_site(SameSite::Lax);
     cookie.set_max_age(age);
     cookie

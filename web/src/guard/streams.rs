@@ -1,5 +1,5 @@
-//! How many live streams there are: in all, from one address, of one member, of one sale. Beyond, a page loads itself anew
-//! now and then instead.
+//! Limits the number of live streams: in total, per address, per member and per sale. Beyond that, a page reloads
+//! itself from time to time instead.
 
 use crate::{config::Limits, failure::Failure, guard::limits::limit_key};
 use backend::ids::MemberId;
@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 /// When to come back after a refusal (seconds): the page's script does.
 const RETRY_AFTER_S: u64 = 5;
 
-/// Whose a stream is, beside its address.
+/// What a stream counts for, besides its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum StreamOwner {
     /// A member's, by number.

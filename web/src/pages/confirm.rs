@@ -7,10 +7,10 @@ use poem::Response;
 use serde::Serialize;
 use tera::Context;
 
-/// The field by which a form says that one was asked.
+/// The form field that says that the person has confirmed.
 pub(crate) const CONFIRM_FIELD: &str = "sure";
 
-/// Whether a form says that one was asked.
+/// Whether a form says that the person has confirmed.
 pub(crate) fn is_confirmed(field: &str) -> bool {
     field == "yes"
 }
@@ -22,9 +22,9 @@ pub(crate) struct Question<'a> {
     pub(crate) word: &'static str,
     /// What it is about, by its name.
     pub(crate) about: &'a str,
-    /// Where the answer is sent.
+    /// The address to which the confirmation is sent.
     pub(crate) action: &'a str,
-    /// What is sent with it.
+    /// The fields sent with it.
     pub(crate) fields: &'a [(&'a str, &'a str)],
     /// Target of the cancel link.
     pub(crate) back: &'a str,

@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 use tera::Context;
 
-/// Connections raise no events: they are looked at.
+/// Connections raise no events, so they are polled.
 const PACE: Pace = Pace { gap: Duration::from_secs(1), tick: Duration::from_secs(2) };
-/// Rows shown; who looks for another searches.
+/// Rows shown; others are found by searching.
 const SHOWN: usize = 200;
 
 /// What is searched for, and what was done.
@@ -53,11 +53,11 @@ pub(crate) struct Row {
     version: &'static str,
     connected_ms: i64,
     heard_ms: i64,
-    /// Milliseconds, with a decimal where that says something.
+    /// Milliseconds, with a decimal if it is useful.
     round_trip_ms: Option<String>,
 }
 
-/// What a member may see, newest first, and how many there are in all.
+/// The connections that a member may see, newest first, and their total number.
 pub(crate) fn rows(
     connections: Vec<MqttConnection>,
     fleet: &[FleetRow],
@@ -144,7 +144,7 @@ async fn look(page: &Page, signed: &Signed, query: &str) -> Result<(Vec<Row>, us
 #[handler]
 pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let seen = look(&page, &signed, &asked.q).await?;
-    // Who runs the server can mend it.
+    // Shown to those who run the server, since they can correct it.
     let is_admin = page.app.config.admins.contains(&signed.member.email);
     let unknown_proxy = page.app.unknown_proxy.get().filter(|_| is_admin);
     page.render("connections.html", context(&signed.member, seen, &asked, unknown_proxy))
@@ -173,7 +173,7 @@ pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked
     )
 }
 
-/// Whether one was asked.
+/// Whether the person has confirmed.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct EndForm {
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! The demo's panel: the virtual machines, hands to move them, and all addresses and logins.
+//! The demo's panel: the virtual machines with their controls, and all addresses and logins.
 
 use crate::{
     demo::{DemoModule, DemoPanel},
@@ -13,7 +13,7 @@ use serde_json::json;
 use std::time::Duration;
 use tera::Context;
 
-/// The virtual machines raise no events: they are looked at.
+/// The virtual machines raise no events, so they are polled.
 const PACE: Pace = Pace { gap: Duration::from_millis(250), tick: Duration::from_millis(400) };
 
 /// What the templates name.
@@ -34,7 +34,7 @@ pub(crate) fn context(panel: &DemoPanel, modules: &[DemoModule]) -> Context {
     context
 }
 
-/// A line for a shell that shows what an integrator sees.
+/// A shell command that shows what an integrator sees.
 fn subscribe_command(panel: &DemoPanel) -> String {
     let address = panel.mqtt_url.trim_start_matches("mqtt://");
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "1883"));

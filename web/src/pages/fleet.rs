@@ -21,7 +21,7 @@ use poem::{Response, handler};
 use std::time::Duration;
 use tera::Context;
 
-/// At most four times a second, and every few seconds for presence, which changes by itself.
+/// Rendered at most four times a second, and every few seconds because presence changes without an event.
 pub(crate) const PACE: Pace = Pace { gap: Duration::from_millis(250), tick: Duration::from_secs(3) };
 /// Newest sales shown.
 const NEWEST_SALES: usize = 8;
@@ -42,7 +42,7 @@ pub(crate) fn context(member: &Member, fleet: &[FleetRow], takings: Option<&Taki
 async fn look(page: &Page, signed: &Signed) -> Result<Context, Failure> {
     let (backend, member) = (&page.app.backend, &signed.member);
     let fleet = fleet::fleet(backend, &signed.actor, member.operator_id).await?;
-    // Not all who look after machines see the money.
+    // Not everybody who looks after machines may see the money.
     let takings = match signed.actor.may(Operation::ViewTakings) {
         true => Some(takings::takings_today(backend, &signed.actor, member.operator_id).await?),
         false => None,

@@ -1,4 +1,4 @@
-//! Small answers: the way in, static files, health, metrics.
+//! Small answers: the start page, static files, health, metrics.
 
 use crate::{
     config::MetricsText,
@@ -49,7 +49,7 @@ pub(crate) async fn readyz(page: Page) -> Response {
     Response::builder().status(status).content_type("text/plain; charset=utf-8").body(text)
 }
 
-/// `GET /metrics`, where the server gives any here.
+/// `GET /metrics`, if the server serves metrics here.
 #[handler]
 pub(crate) async fn metrics(page: Page) -> Result<Response, Failure> {
     let text = page.app.config.metrics.as_ref().ok_or(Failure::NotFound)?;

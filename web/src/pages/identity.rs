@@ -1,8 +1,9 @@
-//! Who pays, where a provider has to say so before an order: the browser goes there, and comes back here.
+//! The payer's identity, if a provider must give it before an order: the browser goes to the provider and comes back
+//! here.
 //!
-//! Going and coming back are bound by a state that this browser has in a cookie. Such an answer can be used once: a browser
-//! that comes back twice at once gets what the one exchange gave, and for one that presses back later nothing is exchanged, and
-//! the machine's page shows what is known.
+//! Both steps are bound together by a state in a cookie of this browser. The provider's answer can be used only once: a
+//! browser that returns twice at once gets the result of the one exchange, and for one that presses back later nothing is
+//! exchanged, and the machine's page shows what is known.
 
 use crate::{
     failure::Failure,
@@ -22,16 +23,16 @@ use poem::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Remembers who pays, as a provider said.
+/// The cookie that remembers who pays, as a provider said.
 const PAYER_COOKIE: &str = "cw_payer";
 const PAYER_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Remembers what a provider is being asked for.
+/// The cookie that remembers what a provider is being asked.
 const ASKED_COOKIE: &str = "cw_asked";
 const ASKED_AGE: Duration = Duration::from_secs(10 * 60);
 /// Random characters of a state; the machine's code follows.
 const STATE_CHARS: usize = 26;
 
-/// What a provider is being asked for.
+/// What a provider is being asked.
 #[derive(Serialize, Deserialize)]
 struct Asked {
     state: String,
@@ -39,12 +40,12 @@ struct Asked {
     way: String,
 }
 
-/// Who pays, as a provider said to this browser.
+/// Who pays, as a provider told this browser.
 pub(crate) fn payer(page: &Page, jar: &CookieJar) -> Option<Payer> {
     signed_cookie::read(&page.app.config.csrf_key, jar, PAYER_COOKIE)
 }
 
-/// Sends the browser to the provider of a way to pay, to be told who pays; nothing if that needs no asking.
+/// Redirects the browser to the provider of a way to pay, to learn who pays; `None` if that is not needed.
 pub(crate) async fn ask(page: &Page, jar: &CookieJar, code: &str, way: &str) -> Result<Option<Response>, Failure> {
     let state = format!("{}{code}", random_text(&SystemRandom, STATE_CHARS));
     let Some(url) = identify_payer::identity_url(&page.app.backend, code, way, &state).await? else {
@@ -74,7 +75,7 @@ pub(crate) async fn come_back(
     let (backend, code, way) = (page.app.backend.clone(), asked.code.clone(), asked.way.clone());
     let exchange = async move {
         let told = identify_payer::identify(&backend, &code, &way, &parameters).await;
-        told.inspect_err(|error| tracing::warn!(%error, "a provider did not say who pays")).ok()
+        told.inspect_err(|error| tracing::warn!(%error, "a payment provider did not say who pays")).ok()
     };
     let payer = page.app.exchanges.once(&asked.state, exchange).await;
     if let Some(payer) = &payer {
@@ -84,7 +85,7 @@ pub(crate) async fn come_back(
     Ok(see_other(&machine_page(&asked.code, Some(&asked.way), payer.is_none())))
 }
 
-/// `GET /MP_verify_{word}.txt`: how WeChat is shown that a service account may send browsers here.
+/// `GET /MP_verify_{word}.txt`: proves to WeChat that a service account may send browsers here.
 #[handler]
 pub(crate) async fn domain_file(
     page: Page,
@@ -96,8 +97,8 @@ pub(crate) async fn domain_file(
     Ok(Response::builder().content_type("text/plain; charset=utf-8").body(text))
 }
 
-/// The machine's page: with the way that is paid by, if it is known; and if the provider did not say who pays, as one that does not
-/// ask again by itself.
+/// The machine's page: with the chosen way to pay if it is known, and marked so that it does not ask again by itself if the
+/// provider did not say who pays.
 fn machine_page(code: &str, way: Option<&str>, untold: bool) -> String {
     if code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return "/s/".into();

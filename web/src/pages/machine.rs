@@ -30,7 +30,7 @@ use qrcode::EcLevel;
 use serde::{Deserialize, Serialize};
 use tera::Context;
 
-/// A change that was not taken.
+/// A change that was refused.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Refusal {
     /// The price's form, if it is about one.
@@ -42,10 +42,10 @@ pub(crate) struct Refusal {
     pub(crate) typed: Option<PriceForm>,
 }
 
-/// What was done, for the notice above the page: `done-<word>` in the locales.
+/// The word of what was done, for the notice at the top of the page: `done-<word>` in the locales.
 pub(crate) const DONE_NOTICES: [&str; 5] = ["price", "on-sale", "off-sale", "locked", "unlocked"];
 
-/// What the templates name.
+/// The templates' variables.
 pub(crate) fn context(
     member: &Member,
     view: &MachineView,
@@ -64,7 +64,7 @@ pub(crate) fn context(
     Ok(context)
 }
 
-/// What the live part names.
+/// The variables of the live part.
 pub(crate) fn state_context(member: &Member, view: &MachineView) -> Context {
     let mut context = member_context(member);
     context.insert("tab", "fleet");
@@ -81,7 +81,7 @@ fn scan_url(page: &Page, view: &MachineView) -> String {
     format!("{}/s/{}", page.app.config.public_url, view.row.code)
 }
 
-/// What the address may say.
+/// The address's query.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Asked {
     #[serde(default)]
@@ -106,7 +106,7 @@ pub(crate) async fn show(
 #[handler]
 pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<MachineId>) -> Result<Response, Failure> {
     let operator_id = signed.member.operator_id;
-    // Not found here is an answer; later it would end a stream.
+    // Checked here, "not found" is an answer; later it would end the stream.
     fleet::machine(&page.app.backend, &signed.actor, id).await?;
     let rendering = page.clone();
     live::fragments(
@@ -137,7 +137,7 @@ pub(crate) async fn qr(page: Page, signed: Signed, Path(id): Path<MachineId>) ->
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PriceForm {
     label: String,
-    /// In whole units with as many decimals as the currency has at most, as people write it.
+    /// As people write it: in whole units, with at most as many decimals as the currency has.
     amount: String,
     pulses: String,
 }
@@ -191,7 +191,7 @@ pub(crate) async fn set_locked(
     after(page, &signed, id, None, if form.on { "locked" } else { "unlocked" }, outcome).await
 }
 
-/// Back to the page with what was done, or with what was refused.
+/// Redirects to the page with what was done, or shows the page with what was refused.
 async fn after(
     page: Page,
     signed: &Signed,

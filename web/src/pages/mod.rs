@@ -1,4 +1,4 @@
-//! A file a page.
+//! The pages, one file each.
 
 pub(crate) mod confirm;
 pub(crate) mod connections;

@@ -1,4 +1,4 @@
-//! A machine's module: its settings, what it can be told to do, what it learned, how it is, and whether it may connect.
+//! A machine's module: its settings, remote actions, learning result and diagnostics, and whether it may connect.
 
 use crate::{
     failure::Failure,
@@ -36,7 +36,7 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use tera::Context;
 
-/// What was done, for the notice above the page: `module-done-<word>` in the locales.
+/// The word of what was done, for the notice at the top of the page: `module-done-<word>` in the locales.
 pub(crate) const DONE_NOTICES: [&str; 11] = [
     "settings",
     "locate",
@@ -70,7 +70,7 @@ pub(crate) const REFUSALS: [&str; 14] = [
     "other",
 ];
 
-/// Why a module does not do what it was told: `module-reason-<word>`; those of a later version are `unknown`.
+/// Why a module does not execute a command: `module-reason-<word>`; reasons of a later version are `unknown`.
 pub(crate) const REASONS: [&str; 11] = [
     "power_lost",
     "locked",
@@ -85,7 +85,7 @@ pub(crate) const REASONS: [&str; 11] = [
     "slow_sync",
 ];
 
-/// How far a learning is: `learn-stage-<word>`.
+/// The stage of learning: `learn-stage-<word>`.
 pub(crate) const STAGES: [&str; 5] = ["quiet", "sampling", "confirming", "stored", "failed"];
 
 /// Why it failed: `learn-failure-<word>`.
@@ -119,7 +119,7 @@ struct RemoteActionRow<'a> {
     reason_word: &'static str,
 }
 
-/// What the live part names.
+/// The variables of the live part.
 pub(crate) fn state_context(member: &Member, view: &RemoteView) -> Context {
     let rows: Vec<RemoteActionRow<'_>> = view
         .remote_actions
@@ -144,16 +144,16 @@ pub(crate) fn state_context(member: &Member, view: &RemoteView) -> Context {
     context
 }
 
-/// What the form that wires another module begins with.
+/// The initial content of the form that wires another module.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Replacing {
-    /// The operator's modules that are wired to nothing.
+    /// The operator's modules that are not wired.
     pub(crate) spares: Vec<String>,
     /// What was typed before.
     pub(crate) typed: String,
 }
 
-/// What the templates name.
+/// The templates' variables.
 pub(crate) fn context(
     member: &Member,
     view: &RemoteView,
@@ -178,7 +178,7 @@ fn address(id: MachineId) -> String {
     format!("/operator/machines/{id}/module")
 }
 
-/// What the address may say.
+/// The address's query.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Asked {
     #[serde(default)]
@@ -204,7 +204,7 @@ pub(crate) async fn show(
 #[handler]
 pub(crate) async fn events(page: Page, signed: Signed, Path(id): Path<MachineId>) -> Result<Response, Failure> {
     let operator_id = signed.member.operator_id;
-    // Not found here is an answer; later it would end a stream.
+    // Checked here, "not found" is an answer; later it would end the stream.
     remote::remote(&page.app.backend, &signed.actor, id).await?;
     let rendering = page.clone();
     live::fragments(
@@ -245,7 +245,7 @@ pub(crate) async fn set_settings(
 #[derive(Debug, Deserialize)]
 pub(crate) struct RemoteActionForm {
     remote_action: String,
-    /// One was asked, where one is.
+    /// Whether the person has confirmed, if that is needed.
     #[serde(default)]
     sure: String,
 }
@@ -273,7 +273,7 @@ pub(crate) async fn send(
     after(page, &signed, id, None, notice, outcome).await
 }
 
-/// Asks before something is done to a module, under the form's address `form`.
+/// Asks for confirmation before something is done to a module. `form` is the form's address.
 async fn ask(
     page: Page,
     signed: &Signed,
@@ -318,7 +318,7 @@ pub(crate) async fn learn(
     after(page, &signed, id, None, "learn", outcome).await
 }
 
-/// What the operator makes of what was learned.
+/// The operator's decision about what was learned.
 #[derive(Debug, Deserialize)]
 pub(crate) struct VerdictForm {
     heard_ms: i64,
@@ -341,7 +341,7 @@ pub(crate) async fn set_verdict(
 #[derive(Debug, Deserialize)]
 pub(crate) struct CredentialForm {
     disabled: bool,
-    /// One was asked, where one is.
+    /// Whether the person has confirmed, if that is needed.
     #[serde(default)]
     sure: String,
 }
@@ -404,7 +404,7 @@ pub(crate) async fn replace(
 }
 
 async fn replacing(page: &Page, signed: &Signed, typed: String) -> Result<Replacing, Failure> {
-    // Who may not replace it is not shown what could.
+    // A member who may not replace the module is not shown the candidates.
     let spares = match signed.actor.may(Operation::ReplaceModule) {
         true => registry::spare_modules(&page.app.backend, &signed.actor, signed.member.operator_id).await?,
         false => vec![],
@@ -412,7 +412,7 @@ async fn replacing(page: &Page, signed: &Signed, typed: String) -> Result<Replac
     Ok(Replacing { spares, typed })
 }
 
-/// Back to the page with what was done, or with what was refused.
+/// Redirects to the page with what was done, or shows the page with what was refused.
 async fn after(
     page: Page,
     signed: &Signed,

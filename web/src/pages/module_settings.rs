@@ -1,4 +1,4 @@
-//! The form of a module's settings: what is shown of them, what is typed, and what is read of that.
+//! The form of a module's settings: showing them, and reading what was typed.
 
 use backend::{machines::RemoteView, modules::ModuleSettings};
 use protocol::{
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Settings as they are typed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SettingsForm {
-    /// The version wanted when the form was made.
+    /// The wanted version when the form was made.
     pub(crate) version: i64,
     idle_high: bool,
     width_min_ms: String,
@@ -24,7 +24,7 @@ pub(crate) struct SettingsForm {
     status_period_s: String,
     keepalive_s: String,
     settle_ms: String,
-    /// A box that is not ticked is not sent.
+    /// A checkbox that is not ticked is not sent.
     #[serde(default)]
     sense: bool,
 }
@@ -50,7 +50,7 @@ struct Field<'a> {
 }
 
 impl SettingsForm {
-    /// The form of what is wanted.
+    /// The form with the wanted settings.
     pub(crate) fn of(view: &RemoteView) -> Self {
         let settings = &view.settings;
         let profile = &settings.profile;
@@ -72,7 +72,7 @@ impl SettingsForm {
         }
     }
 
-    /// What was typed, or the word for what is no number.
+    /// The settings that were typed, or the word for the field that is not a number.
     pub(crate) fn parse(&self) -> Result<ModuleSettings, &'static str> {
         let number = |text: &str, word| text.trim().parse::<u16>().map_err(|_| word);
         Ok(ModuleSettings {

@@ -13,7 +13,7 @@ use poem::{Response, http::StatusCode};
 use serde::Serialize;
 use tera::Context;
 
-/// The tick by which a form is confirmed.
+/// The checkbox that confirms a form.
 const CONFIRMED: &str = "confirmed";
 
 /// A field that is sent again unseen.
@@ -21,7 +21,7 @@ const CONFIRMED: &str = "confirmed";
 struct Field<'a> {
     name: &'a str,
     value: &'a str,
-    /// The key of its name's text, if people typed it.
+    /// The key of the text that names it, if people typed it.
     label: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn answer(page: &Page, member: Option<&Member>, expired_form: &Expire
     page.clone().at(back).render_as(StatusCode::FORBIDDEN, template, context)
 }
 
-/// What the template names.
+/// The template's variables.
 pub(crate) fn context(member: Option<&Member>, action: &str, back: &str, expired_form: &ExpiredForm) -> Context {
     let mut context = member.map(member_context).unwrap_or_default();
     if member.is_some() {

@@ -1,4 +1,4 @@
-//! A sale as its payer sees it: what was bought, how far it is, and in the end a receipt.
+//! A sale as its payer sees it: what was bought, its state, and in the end a receipt.
 
 use crate::{
     contact,
@@ -26,12 +26,12 @@ use serde_json::json;
 use std::time::Duration;
 use tera::Context;
 
-/// Quick, since a person waits at the machine; and every 3 s the backend looks again whether the payment came.
+/// Quick, since a person waits at the machine. Every 3 s the backend also checks again whether the payment came.
 const PACE: Pace = Pace { gap: Duration::from_millis(50), tick: Duration::from_secs(3) };
 /// The longest token worth looking up.
 const TOKEN_CHARS: usize = 64;
 
-/// A step on the way of a sale.
+/// A step in the course of a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Step {
     /// `step-<word>` in the locales.
@@ -40,7 +40,7 @@ pub(crate) struct Step {
     pub(crate) mark: &'static str,
 }
 
-/// What the page says of a sale.
+/// What the page says about a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Said {
     /// Its state.
@@ -50,7 +50,7 @@ pub(crate) enum Said {
 }
 
 impl Said {
-    /// What is said of a sale as it stands.
+    /// What to say about a sale in its current state.
     pub(crate) fn of(view: &SaleView) -> Self {
         let is_unanswered = view.state == SaleState::Created && view.asking_s.is_none();
         let is_refused = view.state == SaleState::Expired && view.reason == SaleReason::OrderRefused;
@@ -94,13 +94,13 @@ impl Said {
     }
 }
 
-/// What the templates name.
+/// The templates' variables.
 pub(crate) fn context(view: &SaleView) -> Result<Context, Failure> {
     let mut context = Context::new();
     context.insert("view", view);
     let (mut code_svg, mut invocation) = (None, None);
     match &view.handoff {
-        // On a screen nothing is scratched.
+        // A code on a screen cannot be scratched.
         Some(Handoff::Code { text }) => code_svg = Some(qr_code::svg(text, EcLevel::M)?),
         Some(Handoff::Invoke(call)) => invocation = Some(json!(call).to_string()),
         Some(Handoff::Redirect { .. }) | None => {}
@@ -138,8 +138,8 @@ pub(crate) async fn show(
     page.render("sale.html", context)
 }
 
-/// `GET /sale/{token}/pay`: waits until the provider has taken the order, and leads there; else back to the sale's page,
-/// which says how it is.
+/// `GET /sale/{token}/pay`: waits until the provider has taken the order, and redirects there; otherwise redirects back
+/// to the sale's page, which shows the state.
 #[handler]
 pub(crate) async fn pay(page: Page, Path(token): Path<SaleToken>, ClientIp(ip): ClientIp) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
@@ -156,7 +156,7 @@ pub(crate) async fn events(
     ClientIp(ip): ClientIp,
 ) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
-    // Not found here is an answer; later it would end a stream.
+    // Checked here, "not found" is an answer; later it would end the stream.
     look_up(&page, &token).await?;
     let mine = token.clone();
     let rendering = page.clone().for_everybody();

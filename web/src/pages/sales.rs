@@ -22,7 +22,7 @@ use poem::{Response, handler, web::Query};
 use serde::{Deserialize, Serialize};
 use tera::Context;
 
-/// What the address may say. What makes no sense counts as not said.
+/// The address's query. Values that make no sense are ignored.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Asked {
     #[serde(default)]
@@ -33,12 +33,12 @@ pub(crate) struct Asked {
     before: String,
 }
 
-/// What is shown, after looking at what was asked.
+/// The filter that is applied, from the query.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Shown {
     pub(crate) state: Option<SaleState>,
     pub(crate) machine_id: Option<MachineId>,
-    /// Not the newest page.
+    /// Set if this is not the newest page.
     pub(crate) before: Option<SaleToken>,
 }
 
@@ -55,7 +55,7 @@ impl Shown {
         SalesFilter { machine_id: self.machine_id, state: self.state, before_token: self.before.clone() }
     }
 
-    /// The address's query for these, with another `before`.
+    /// The query for this filter with another `before`.
     fn query(&self, before: Option<&SaleToken>) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if let Some(state) = self.state {
@@ -71,7 +71,7 @@ impl Shown {
     }
 }
 
-/// What the templates name.
+/// The templates' variables.
 pub(crate) fn context(member: &Member, fleet: &[FleetRow], sales: &[SaleRow], shown: &Shown) -> Context {
     let mut context = member_context(member);
     context.extend(rows_context(sales, shown));
@@ -106,7 +106,7 @@ pub(crate) async fn show(page: Page, signed: Signed, Query(asked): Query<Asked>)
 /// `GET /operator/sales/events`
 #[handler]
 pub(crate) async fn events(page: Page, signed: Signed, Query(asked): Query<Asked>) -> Result<Response, Failure> {
-    // Refused here it is an answer; later it would end a stream.
+    // Checked here, a refusal is an answer; later it would end the stream.
     signed.actor.check(Operation::ViewSales)?;
     let operator_id = signed.member.operator_id;
     let shown = Shown::of(&asked);

@@ -1,4 +1,4 @@
-//! What one sees after scanning a machine's code: whether it is ready, and what it costs.
+//! The page after scanning a machine's code: whether the machine is ready, and what it costs.
 
 use crate::{
     contact,
@@ -33,7 +33,7 @@ const FORM_KEY_CHARS: usize = 26;
 /// The longest code worth looking up.
 const CODE_CHARS: usize = 64;
 
-/// Something to tell above the prices.
+/// A notice above the prices.
 #[derive(Clone, Copy)]
 pub(crate) enum Notice {
     /// The price shown before is no longer the price.
@@ -58,7 +58,7 @@ impl Notice {
 /// Providers that the pages have a name for, `pay-by-<word>` in the locales. Others are named `other`.
 const NAMED_PROVIDERS: [&str; 2] = ["alipay", "wechat"];
 
-/// Another way to pay, to be picked.
+/// Another way to pay that can be chosen.
 #[derive(Serialize)]
 struct OtherWay<'a> {
     word: &'a str,
@@ -66,7 +66,7 @@ struct OtherWay<'a> {
     is_code: bool,
 }
 
-/// What the template names. `way` is the way to pay that the prices are bought by.
+/// The template's variables. `way` is the way to pay for an order from this page.
 pub(crate) fn context(view: &ScanView, way: Option<&WayView>, notice: Option<Notice>, form_key: &str) -> Context {
     let mut context = Context::new();
     context.insert("view", view);
@@ -87,10 +87,10 @@ pub(crate) fn context(view: &ScanView, way: Option<&WayView>, notice: Option<Not
     context
 }
 
-/// What a scan page's address may say.
+/// The query of a scan page's address.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ScanQuery {
-    /// The way to pay that was picked.
+    /// The way to pay that was chosen.
     #[serde(default)]
     way: String,
     /// The provider was asked who pays; it is not asked again by itself.
@@ -128,7 +128,7 @@ pub(crate) async fn show(
     page.render("scan.html", context(&view, way, notice, &form_key()))
 }
 
-/// The way to pay that was picked, or else the best.
+/// The way to pay that was chosen, or else the best one.
 fn way_of<'a>(view: &'a ScanView, word: &str) -> Option<&'a WayView> {
     view.ways.iter().find(|way| way.word == word).or(view.ways.first())
 }
@@ -143,14 +143,14 @@ pub(crate) struct OrderForm {
     way: String,
 }
 
-/// What is typed to find a machine.
+/// The text typed to find a machine.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct FindQuery {
     #[serde(default)]
     code: String,
 }
 
-/// `GET /s/`: for those whose camera does not help.
+/// `GET /s/`: for people who cannot scan the code.
 #[handler]
 pub(crate) async fn find(page: Page, Query(sought): Query<FindQuery>) -> Result<Response, Failure> {
     match typed_code(&sought.code) {
@@ -159,7 +159,7 @@ pub(crate) async fn find(page: Page, Query(sought): Query<FindQuery>) -> Result<
     }
 }
 
-/// The code in what was typed: alone, or in the address of a scan page or of what it leads to.
+/// The code in the typed text: alone, or within the address of a scan page or of a page under it.
 fn typed_code(text: &str) -> Option<String> {
     let path = text.trim().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
     let after_scan = path.rsplit_once("/s/").and_then(|(_, rest)| rest.split('/').next());
@@ -168,7 +168,8 @@ fn typed_code(text: &str) -> Option<String> {
     (!code.is_empty()).then(|| code.to_ascii_uppercase())
 }
 
-/// `POST /s/{code}/order`: leads to the provider, or where that takes a while to a page that waits and leads on.
+/// `POST /s/{code}/order`: redirects to the provider or, if that takes a while, to a page that waits and then
+/// redirects.
 #[handler]
 pub(crate) async fn order(
     page: Page,
@@ -230,7 +231,7 @@ pub(crate) async fn order(
     }
 }
 
-/// The page that says what is waited for, and goes on to where it is waited.
+/// The page that says what is being waited for. It continues to the address that waits.
 fn wait(page: Page, form_key: &str) -> Result<Response, Failure> {
     let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("form_key", form_key).finish();
     let machine_page = machine_page(&page);
@@ -246,15 +247,15 @@ fn machine_page(page: &Page) -> String {
     page_of(&page.look.here).unwrap_or_else(|| "/s/".into())
 }
 
-/// What is waited for.
+/// The order that is waited for.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct AwaitQuery {
     #[serde(default)]
     form_key: String,
 }
 
-/// `GET /s/{code}/order`: waits for the order of a form, and leads on. Without one it is a tab that came back, or a reload:
-/// the machine's page is what is wanted.
+/// `GET /s/{code}/order`: waits for the order of a form, and redirects. Without an order this is a restored tab or a
+/// reload, and leads to the machine's page.
 #[handler]
 pub(crate) async fn await_order(
     page: Page,
@@ -279,7 +280,7 @@ async fn look_up(page: &Page, code: &str, app: PayerApp) -> Result<ScanView, Fai
     Ok(scan_machine::scan(&page.app.backend, code, app).await?)
 }
 
-/// The page as an answer to an order that was not taken.
+/// The page as the answer to an order that was not accepted.
 fn again(
     page: Page,
     status: StatusCode,

@@ -16,9 +16,9 @@ use serde::Deserialize;
 use std::time::Instant;
 use tera::Context;
 
-/// Where members land.
+/// The page after signing in.
 const HOME: &str = "/operator";
-/// The longest e-mail address (RFC 5321) and password taken.
+/// The longest e-mail address (RFC 5321) and password accepted.
 const EMAIL_BYTES: usize = 254;
 const PASSWORD_BYTES: usize = 1024;
 
@@ -28,7 +28,7 @@ pub(crate) struct Asked {
     /// Where to go after signing in.
     #[serde(default)]
     next: String,
-    /// One was signed out while working.
+    /// The member was signed out while working.
     #[serde(default)]
     again: String,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Credentials {
     next: String,
 }
 
-/// What the template names. `notice` is `wrong`, `again`, `lay-open`, or nothing.
+/// The template's variables. `notice` is `wrong`, `again`, `lay-open`, or absent.
 pub(crate) fn context(email: &str, next: &str, notice: Option<&str>) -> Context {
     let mut context = Context::new();
     context.insert("email", email);
@@ -51,7 +51,7 @@ pub(crate) fn context(email: &str, next: &str, notice: Option<&str>) -> Context 
     context
 }
 
-/// Only ways into the operator's pages are followed: a link from elsewhere must not send a member elsewhere.
+/// Only addresses of operators' pages are accepted: a link from another site must not redirect a member elsewhere.
 fn safe_next(next: &str) -> &str {
     let inside = next == HOME || next.strip_prefix(HOME).is_some_and(|rest| rest.starts_with(['/', '?']));
     let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');

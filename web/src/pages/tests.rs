@@ -275,7 +275,7 @@ fn scan_page_in_every_state() {
     assert!(each(&templates, "scan-changed", "scan.html", &notice)[1].contains("The price has changed"));
     let notice = scan_context(&scan_view(R::Ready), Some(scan::Notice::FormExpired), "FORMKEY");
     assert!(each(&templates, "scan-lay-open", "scan.html", &notice)[1].contains("open for a long time"));
-    // Ready, but nothing to buy: no empty list, a reason.
+    // Ready, but nothing to buy: the page shows a reason, not an empty list.
     let nothing = ScanView { prices: vec![], ..scan_view(R::Ready) };
     let html = each(&templates, "scan-nothing", "scan.html", &scan_context(&nothing, None, "FORMKEY"));
     assert!(html[1].contains("Not on sale") && !html[1].contains("<ul class=\"prices\">"));
@@ -381,7 +381,7 @@ fn sale_page_says_why() {
     }
 }
 
-/// People read words; what programs call a reason is on no page, in either language.
+/// Pages have texts; the programs' words for reasons are on no page, in either language.
 #[test]
 fn reasons_are_words_on_every_page() {
     let templates = templates();

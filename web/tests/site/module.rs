@@ -105,7 +105,7 @@ async fn remote_actions_are_buttons_and_their_end_is_shown() {
     let browser = site.operator().await;
     let path = path(&site);
     let page = browser.get(&path).await;
-    assert!(page.text.contains("Nothing was ordered yet."));
+    assert!(page.text.contains("No commands yet."));
     let mut live = browser.stream(&format!("{path}/events")).await;
     for (remote_action, action) in
         [("locate", "locate"), ("restart", "reboot"), ("diagnose", "diagnose"), ("stop", "learn")]
@@ -122,7 +122,7 @@ async fn remote_actions_are_buttons_and_their_end_is_shown() {
         400
     );
     site.field.disconnect(&site.shop.module).await;
-    live.until("The module is not connected. Orders are dropped").await;
+    live.until("The module is not connected. Commands are dropped").await;
     browser.post(&format!("{path}/learn"), &page, &[("coins", "12"), ("confirm", "false")]).await;
     live.until("data-remote-action=\"learn\" data-state=\"pending\"").await;
 }

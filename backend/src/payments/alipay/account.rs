@@ -1,4 +1,4 @@
-//! What a merchant enters, and its check: a wrong field is named before the account is used.
+//! The account data that a merchant enters, and its check: a wrong field is reported before the account is used.
 
 use super::signing::{AppKey, Certificate, PublicKey, root_number};
 use crate::payments::entered::{AccountError, base_url, identifier, wrong};
@@ -8,9 +8,9 @@ use url::Url;
 
 /// Where the gateway is.
 const GATEWAY: &str = "https://openapi.alipay.com";
-/// Where Alipay says who pays.
+/// The default address at which Alipay says who pays.
 const AUTH: &str = "https://openauth.alipay.com";
-/// Most keys of Alipay's an account may list: two at a change of keys, and some room.
+/// Most Alipay keys an account may list: two during a change of keys, and some reserve.
 const MAX_ALIPAY_KEYS: usize = 8;
 /// Longest text of a key or a certificate read, in bytes.
 const MAX_KEY_BYTES: usize = 16 * 1024;
@@ -19,8 +19,8 @@ const MAX_ROOTS_BYTES: usize = 128 * 1024;
 
 /// A merchant account as its owner enters it. Holds secrets: store it encrypted. `Debug` leaves them out.
 ///
-/// Alipay's answers are proven by its public keys, or in certificate mode by its certificates: an app has one of the two,
-/// as chosen at open.alipay.com.
+/// Alipay's answers are verified with its public keys or, in certificate mode, with its certificates. An app uses one
+/// of the two, as chosen at open.alipay.com.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
@@ -102,7 +102,7 @@ impl AlipayKeys {
         self.0.iter().any(|known| known.key.verify(message, signature_base64))
     }
 
-    /// Whether a certificate that a message names is none of the account's: Alipay has another one by now.
+    /// Whether a certificate named in a message is not one of the account's, because Alipay uses another one by now.
     pub fn lacks(&self, certificate: &str) -> bool {
         !self.0.iter().any(|known| known.certificate.as_deref() == Some(certificate))
     }
@@ -206,7 +206,7 @@ fn alipay_certificates(account: &Account, app_key: &AppKey) -> Result<Vec<Key>, 
     Ok(keys)
 }
 
-/// What is entered as Alipay's must not be the app's own: whoever mixes them up would believe nothing but himself.
+/// A key entered as Alipay's must not be the app's own; otherwise we would accept only our own signatures.
 fn not_own(field: String, key: &PublicKey, app_key: &AppKey) -> Result<(), AccountError> {
     if app_key.is_of(key) {
         return wrong(field, "this is the app's own key: enter the one that open.alipay.com shows as Alipay's");
@@ -221,7 +221,7 @@ fn certificate_numbers(account: &Account, app_key: &AppKey) -> Result<Certificat
     if !app_key.is_of(&app.key) {
         return wrong(
             "app_cert_pem",
-            "this certificate is not of app_private_key_pem: enter the one that was made with that key",
+            "this certificate does not belong to app_private_key_pem: enter the one that was made with that key",
         );
     }
     let roots = account.alipay_root_cert_pem.as_deref().filter(|text| text.len() <= MAX_ROOTS_BYTES);

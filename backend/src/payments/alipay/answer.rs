@@ -1,5 +1,5 @@
-//! The outside of the gateway's answers. The signature is of the text of one member, as it came: `{"<method>_response":
-//! {..}, "sign": ".."}`.
+//! The envelope of the gateway's answers. The signature covers the text of one member, as received:
+//! `{"<method>_response": {..}, "sign": ".."}`.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -14,7 +14,7 @@ const ERROR_NODE: &str = "error_response";
 pub struct Envelope<'a> {
     /// What is signed, byte for byte.
     pub content: &'a str,
-    /// Whether it is the gateway's own refusal, which may lack a signature.
+    /// Whether it is the gateway's own refusal, which may be unsigned.
     pub is_gateways: bool,
     /// The signature.
     pub sign: Option<String>,
@@ -28,7 +28,7 @@ fn node(method: &str) -> String {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the outside of the answer to a method. `None`: it is no such answer.
+    /// Reads the envelope of the answer to a method. `None`: it is not such an answer.
     pub fn read(body: &'a str, method: &str) -> Option<Self> {
         let members: Members<'a> = serde_json::from_str(body).ok()?;
         let mut envelope = Self { content: "", is_gateways: false, sign: None, certificate: None };

@@ -1,7 +1,7 @@
 //! Notices: from untrusted bytes to facts, or to the reason why not.
 //!
-//! The order is fixed: the form is split and decoded once, its signature verified over what it says; only then is the
-//! content held against the account. A notice has no time to check: that it was taken before is known by its id.
+//! The order is fixed: the form is split and decoded once, and its signature verified; only then is the content checked
+//! against the account. A notice has no time stamp to check: repeats are recognised by their id.
 
 use super::account::Credentials;
 use super::form;
@@ -14,7 +14,7 @@ use crate::payments::provider::{
 };
 use std::collections::BTreeMap;
 
-/// Largest body of a notice that is looked into, in bytes. Real ones have about 2 KiB.
+/// Largest body of a notice that is read, in bytes. Real ones have about 2 KiB.
 const MAX_CALLBACK_BYTES: usize = 64 * 1024;
 /// Longest event id taken, in bytes (128 by the documentation; real ones have about 34).
 const MAX_EVENT_ID_BYTES: usize = 128;
@@ -23,7 +23,7 @@ const MAX_QUOTE_BYTES: usize = 64;
 /// What notices of trades call themselves.
 const TRADE_NOTICE: &str = "trade_status_sync";
 
-/// Why a notice with a good signature gives no fact.
+/// Why a notice with a valid signature gives no fact.
 enum Fault {
     /// It is not of the form the provider documents.
     Content(String),
@@ -79,8 +79,8 @@ pub(super) fn verify(account: &Credentials, raw: RawCallback<'_>) -> Result<Veri
     Ok(VerifiedCallback { event_id: event_id.to_owned(), content, plaintext: message })
 }
 
-/// What a notice says of the payment, and of a refund if it is of one: refunds are told to the payment's address, and
-/// repeat what is known of the payment.
+/// The facts in a notice: about the payment, and about a refund if there is one. Refunds are reported to the payment's
+/// address, and repeat the payment's data.
 fn facts(account: &Credentials, notice: &Notice) -> Result<Vec<Fact>, Fault> {
     let kind = notice.value("notify_type");
     if kind != TRADE_NOTICE {
@@ -96,7 +96,7 @@ fn facts(account: &Credentials, notice: &Notice) -> Result<Vec<Fact>, Fault> {
     let status = notice.value("trade_status");
     let state = match (status, &refund) {
         ("WAIT_BUYER_PAY", None) => TradeState::NotPaid,
-        // The second comes when the payment can no longer be refunded: the same payment again.
+        // The second state comes when the payment can no longer be refunded: it is the same payment again.
         ("TRADE_SUCCESS" | "TRADE_FINISHED", None) => TradeState::Paid(payment(notice)?),
         ("TRADE_CLOSED", None) if notice.given("gmt_payment").is_none() => TradeState::Closed,
         ("TRADE_SUCCESS" | "TRADE_FINISHED" | "TRADE_CLOSED", _) => TradeState::Refunded(payment(notice)?),
@@ -111,7 +111,7 @@ fn facts(account: &Credentials, notice: &Notice) -> Result<Vec<Fact>, Fault> {
 }
 
 fn payment(notice: &Notice) -> Result<Paid, Fault> {
-    // The order's beginning stands for a time that is not told.
+    // If the time is missing, the start of the order is used.
     let at = notice.given("gmt_payment").or(notice.given("gmt_create")).unwrap_or_default();
     let Some(paid_at_ms) = unix_ms(at) else {
         return content("gmt_payment is missing or not a time");
@@ -120,11 +120,11 @@ fn payment(notice: &Notice) -> Result<Paid, Fault> {
         .map_err(Fault::Content)
 }
 
-/// That money went back.
+/// The fact of a refund.
 struct Refund<'a> {
     /// Our number of the refund, or the provider's if it was made there.
     number: Option<&'a str>,
-    /// What went back of the payment in all, in fen.
+    /// The sum of all refunds of the payment, in fen.
     total_fen: Option<i64>,
 }
 
@@ -140,7 +140,7 @@ impl<'a> Refund<'a> {
         Ok(is_one.then_some(Self { number, total_fen }))
     }
 
-    /// The fact. A refund without a number or an amount is for a person: nothing else would tell of it.
+    /// The fact. A refund without a number or an amount is shown to a person, since nothing else would report it.
     fn fact(&self, out_trade_no: &str, state: &TradeState) -> Option<Result<Fact, Fault>> {
         let TradeState::Refunded(paid) = state else { return None };
         let (Some(number), Some(total_fen)) = (self.number, self.total_fen) else {
@@ -159,7 +159,7 @@ impl<'a> Refund<'a> {
             is_total: true,
             payment: Some(paid.clone()),
         };
-        // Told once it has gone back: refunds are synchronous.
+        // Reported once the money is returned: refunds are synchronous.
         Some(Ok(Fact::Refund { out_refund_no: number.to_owned(), state: RefundState::Done, told: Some(told) }))
     }
 }

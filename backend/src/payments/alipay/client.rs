@@ -82,7 +82,7 @@ impl Refusal {
         Self { code: short(&head.code), sub_code: short(&head.sub_code), message: short(message) }
     }
 
-    /// What was refused, without the system that says so: tables of codes are not of one mind about that prefix.
+    /// The code without the prefix of the system it comes from, because the documented tables differ in that prefix.
     fn reason(&self) -> &str {
         self.sub_code.rsplit('.').next().unwrap_or_default()
     }
@@ -96,7 +96,7 @@ impl Refusal {
         format!("{} {}: {}", self.code, self.sub_code, self.message)
     }
 
-    /// The error for a caller that knows no better.
+    /// The general error, if the caller has no better one.
     fn into_error(self) -> ProviderError {
         // `isp.` is what their side calls its own faults, by the documentation of common codes.
         let is_theirs =
@@ -111,7 +111,7 @@ impl Refusal {
 }
 
 impl CallFailure {
-    /// The error for a caller that knows no better.
+    /// The general error, if the caller has no better one.
     fn into_error(self) -> ProviderError {
         match self {
             Self::Error(error) => error,
@@ -151,7 +151,7 @@ impl Alipay {
     /// Checks an account and makes its client. `http` comes from [`http::client`].
     ///
     /// # Errors
-    /// Names the account's first field that can not work.
+    /// Names the account's first invalid field.
     pub fn new(account: &Account, http: reqwest::Client, clock: Clock) -> Result<Self, AccountError> {
         let account = Credentials::parse(account)?;
         let profile = profile::of(&account);
@@ -223,7 +223,7 @@ impl Alipay {
         self.judge(method, &body)
     }
 
-    /// Sorts an answer: a good one, a refusal, or nothing that proves anything.
+    /// Classifies an answer: success, refusal, or one that proves nothing.
     fn judge<T: DeserializeOwned>(&self, method: &str, body: &[u8]) -> Result<T, CallFailure> {
         let body = std::str::from_utf8(body).map_err(|_| unknown("the answer is not UTF-8"))?;
         let envelope = Envelope::read(body, method).ok_or_else(|| unknown("the answer has not the documented form"))?;
@@ -273,7 +273,8 @@ impl Alipay {
         check_currency(request.amount.currency)?;
         let amount = request.amount.amount_minor;
         ensure((1..=MAX_AMOUNT_FEN).contains(&amount), "the amount must be positive and at most 100,000,000 yuan")?;
-        // What Alipay says of this text is not clear about its encoding: so it has nothing that is changed by one.
+        // Alipay's documentation does not say how this text is encoded, so it contains only characters that no encoding
+        // changes.
         let is_plain = form::escaped(&request.attach) == request.attach;
         let attach_is_good = request.attach.len() <= MAX_ATTACH_BYTES && is_plain;
         ensure(attach_is_good, "attach must have at most 512 letters, digits and -._~")?;
@@ -296,7 +297,7 @@ impl Alipay {
             subject,
             product_code: None,
             seller_id: &self.account.seller_id,
-            // Absolute: a time from the payer's arrival on would never end for who comes late.
+            // An absolute time: a time counted from the payer's arrival would never end for a payer who comes late.
             time_expire: time_expire.ok_or_else(|| not_sent("the expiry is too far in the future"))?,
             passback_params: &request.attach,
             quit_url: None,
@@ -364,13 +365,13 @@ impl Alipay {
     ) -> Result<T, ProviderError> {
         let own = [("notify_url", &*request.notify_url), ("biz_content", content)];
         self.send(method, &own).await.map_err(|failure| match failure.reason() {
-            // It was made before, and paid: that is to be asked about, not given up.
+            // It was made before and is paid: it must be asked about, not given up.
             Some(reason @ ("TRADE_HAS_SUCCESS" | "TRADE_HAS_FINISHED")) => ProviderError::Unknown(reason.into()),
             _ => failure.into_error(),
         })
     }
 
-    /// What became of a trade that could not be closed, for another reason than that it is not there.
+    /// What became of a trade that could not be closed for another reason than that it does not exist.
     async fn closed_or_paid(&self, trade: &TradeNumbers) -> Result<CloseOutcome, ProviderError> {
         match self.query(trade).await? {
             TradeState::Closed => Ok(CloseOutcome::Closed),

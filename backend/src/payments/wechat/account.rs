@@ -1,4 +1,4 @@
-//! What a merchant enters, and its check: a wrong field is named before the account is used.
+//! The account data that a merchant enters, and its check: a wrong field is reported before the account is used.
 
 use super::messages::NamedMerchant;
 use super::methods::{H5, JSAPI, NATIVE};
@@ -48,7 +48,8 @@ pub struct Account {
     /// The secret of the service account `appid`: with it WeChat tells who pays, and people can pay within WeChat.
     #[serde(default)]
     pub app_secret: Option<String>,
-    /// In partner mode, whose money it is: all that is above is the partner's own, and serves all its merchants.
+    /// In partner mode, the merchant who gets the money. All fields above are the partner's own, and are used for all
+    /// its merchants.
     #[serde(default)]
     pub sub_mchid: Option<String>,
     /// In partner mode, whether a share of each payment may go to the platform: WeChat Pay holds the payment back until the
@@ -184,7 +185,7 @@ impl Credentials {
         })
     }
 
-    /// What is not this account's of what a message names: the merchant, and in partner mode whose money it is.
+    /// The names in a message that are not this account's: the merchant and, in partner mode, the sub-merchant.
     pub fn foreign_merchant(&self, named: &NamedMerchant) -> Option<(&'static str, String)> {
         let expected = match &self.sub_mchid {
             None => vec![("mchid", &named.mchid, &self.mchid)],
@@ -245,7 +246,7 @@ fn methods(account: &Account) -> Result<Vec<&'static str>, AccountError> {
     if account.app_secret.is_none() && granted.iter().any(|method| method == JSAPI) {
         return wrong(
             "app_secret",
-            "jsapi needs to know who pays: enter the service account's app secret, or take jsapi off the methods",
+            "jsapi needs to know who pays: enter the service account's app secret, or remove jsapi from the methods",
         );
     }
     Ok(known.into_iter().filter(|method| granted.iter().any(|name| name == method)).collect())

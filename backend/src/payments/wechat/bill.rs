@@ -15,7 +15,7 @@ use chrono::NaiveDateTime;
 const MAX_NUMBER_BYTES: usize = 64;
 /// Longest attached text taken, in bytes; the API takes 128 characters.
 const MAX_ATTACH_BYTES: usize = 512;
-/// China's time is so far ahead, in milliseconds.
+/// China's offset from UTC, in milliseconds.
 const CHINA_AHEAD_MS: i64 = 8 * 3_600_000;
 
 /// What a bill says.
@@ -88,7 +88,7 @@ pub(super) fn read(text: &str, mchid: &str, sub_mchid: Option<&str>) -> Result<B
 
 enum Line {
     Fact(Fact),
-    /// Nothing that moves money of ours.
+    /// A line that does not move money of ours.
     Other,
 }
 

@@ -1,7 +1,7 @@
 //! Callbacks: from untrusted bytes to a fact, or to the reason why not.
 //!
 //! The order is fixed: headers, probe, age, key, signature over the raw body; only then is the body parsed,
-//! its resource opened, and the content held against the account.
+//! its resource decrypted, and the content checked against the account.
 
 use super::account::Credentials;
 use super::messages::{

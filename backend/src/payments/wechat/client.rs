@@ -77,7 +77,7 @@ impl WechatPay {
     /// Checks an account and makes its client. `http` comes from [`http::client`].
     ///
     /// # Errors
-    /// Names the account's first field that can not work.
+    /// Names the account's first invalid field.
     pub fn new(
         account: Account,
         http: reqwest::Client,
@@ -154,7 +154,7 @@ impl WechatPay {
         Ok(response)
     }
 
-    /// Sorts an answer: verified, a refusal in the documented form, or nothing that proves anything.
+    /// Classifies an answer: verified, a refusal in the documented form, or one that proves nothing.
     async fn judge(&self, mut response: reqwest::Response) -> Result<Answer, CallFailure> {
         let status = response.status();
         let body = read_limited(&mut response, MAX_RESPONSE_BYTES).await?;
@@ -185,7 +185,7 @@ impl WechatPay {
 }
 
 impl CallFailure {
-    /// The error for a caller that knows no better.
+    /// The general error, if the caller has no better one.
     pub(super) fn into_error(self) -> ProviderError {
         let (status, code, message) = match self {
             Self::Error(error) => return error,
@@ -201,7 +201,7 @@ impl CallFailure {
         }
     }
 
-    /// The code of a refusal that is sure: the provider understood, and did not do it.
+    /// The code of a certain refusal: the provider understood the request and did not execute it.
     pub(super) fn refusal(&self) -> Option<&str> {
         match self {
             Self::Rejected { status, code, .. } if status.is_client_error() => Some(code),

@@ -1,4 +1,4 @@
-//! Who pays: a payer within WeChat is known by an openid, which WeChat tells a service account by way of the browser
+//! Who pays: a payer within WeChat is known by an openid, which WeChat gives to a service account through the browser
 //! (developers.weixin.qq.com/doc/service/guide/h5/auth.html).
 
 use super::account::Credentials;

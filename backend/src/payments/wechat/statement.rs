@@ -1,4 +1,5 @@
-//! The daily statement: asked for, fetched where the signed answer says, held against its hash, and read by `bill`.
+//! The daily statement: requested, fetched from the address in the signed answer, checked against its hash, and read by
+//! `bill`.
 
 use super::bill;
 use super::client::{CallFailure, WechatPay, read, read_limited};

@@ -1,9 +1,9 @@
-//! What the router does not carry, packed before the payload.
+//! A header before the payload, for what the router does not carry.
 //!
-//! A local link of the router knows neither a publisher's QoS nor its retain flag, and would age a message by whole
-//! seconds only. So the gate sends QoS, retain flag, origin, expiry and properties as a header of its own, in front of the
-//! payload: the router bounds its logs by the bytes of topics and payloads, and counts nothing else that it keeps. Both
-//! ends are this process: the format is private to this file.
+//! A local link of the router carries neither a publisher's QoS nor its retain flag, and counts a message's age in
+//! whole seconds only. So the gate sends QoS, retain flag, origin, expiry and properties in its own header, in front of
+//! the payload. (The router bounds its logs by the bytes of topics and payloads, and counts nothing else.) Both ends
+//! are in this process, so the format is private to this file.
 //!
 //! ```text
 //! position u64 | flags (bits 0-1 QoS, 2 retain, 3 has expiry) | origin u64 | expiry in ms on the process's clock u64 |
@@ -23,10 +23,10 @@ const RETAIN: u8 = 0b0100;
 const EXPIRES: u8 = 0b1000;
 const POSITION_BYTES: usize = 8;
 const FIXED_BYTES: usize = POSITION_BYTES + 1 + 8 + 8 + 4;
-/// What a message costs the core beside topic and payload, roughly, in bytes.
+/// What a message costs the core in addition to topic and payload, roughly, in bytes.
 const OVERHEAD_BYTES: usize = 512;
 
-/// Instants cross the core as milliseconds since this one.
+/// Instants are sent through the core as milliseconds since this one.
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     *EPOCH.get_or_init(Instant::now)

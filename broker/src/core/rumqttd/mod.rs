@@ -1,7 +1,7 @@
-//! rumqttd's router in process, over one link in and one link out: what the router holds does not grow with clients, and
-//! who gets a message is the gate's to know. It is probed, and replaced when it is gone.
+//! rumqttd's router in process, over one link in and one link out. So the router's state does not grow with the number
+//! of clients, and the gate alone decides who gets a message. The router is probed, and replaced when it is gone.
 //!
-//! Nothing that was taken is lost with a router: what it has not given out yet is kept here too, under its position.
+//! No accepted message is lost with a router: messages that it has not delivered yet are also kept here, by position.
 
 mod header;
 mod router;
@@ -23,15 +23,15 @@ use crate::message::Message;
 use header::Envelope;
 use router::{Link, Router};
 
-/// How often the core is probed. A probe not back by the next one counts as missed.
+/// How often the core is probed. A probe that is not back by the next one counts as missed.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Missed probes in a row after which the core is replaced.
 const PROBES_MISSED: u32 = 2;
 /// How long a link may take to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a publisher that is held back looks again.
+/// How often a publisher that is held back checks again.
 const RETRY_EVERY: Duration = Duration::from_millis(1);
-/// How long to wait before a router that did not start is tried again.
+/// How long to wait before trying again to start a router.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The in-process core.
@@ -57,7 +57,8 @@ struct Publisher {
     undelivered: VecDeque<(u64, Arc<Message>)>,
 }
 
-/// The one way out. Publishers are held back by how far it has got, before the router's log rolls on under it.
+/// The one way out. Publishers are held back according to its progress, before the router's log discards unread
+/// messages.
 struct Receiver {
     link: Link,
     /// The next place in the router's log.
@@ -98,7 +99,7 @@ impl Core for RumqttdCore {
         what(publisher.sent);
     }
 
-    /// Probes the router while it hands out, reports on it, and replaces it when it is gone.
+    /// Delivers the router's messages, probes and monitors it, and replaces it when it is gone.
     async fn run(&self, take: &Take<'_>) {
         let mut receiver = self.receiver.lock().take().expect("the core runs once");
         loop {
@@ -112,7 +113,7 @@ impl Core for RumqttdCore {
         }
     }
 
-    /// The last probe came back.
+    /// Whether the last probe came back.
     fn healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
     }
@@ -157,7 +158,7 @@ impl RumqttdCore {
         let _ = self.publisher.lock().link.push(router::poison());
     }
 
-    /// Makes the router stick for so long; returns when it does, or is gone.
+    /// Blocks the router for the given time; returns when it is blocked, or gone.
     #[cfg(any(test, debug_assertions))]
     pub async fn stall(&self, duration: Duration) {
         let router = self.router.read().clone();
@@ -167,7 +168,7 @@ impl RumqttdCore {
         let _ = stuck.await;
     }
 
-    /// Hands out what the router gives, until it is gone or does not answer its probes.
+    /// Delivers the router's messages until it is gone or does not answer its probes.
     async fn forward_messages(&self, receiver: &mut Receiver, take: &Take<'_>) {
         let mut probes = tokio::time::interval(PROBE_EVERY);
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -199,7 +200,7 @@ impl RumqttdCore {
                     unanswered += 1;
                 }
             }
-            // Others want to run, too, however much there is to hand out.
+            // Other tasks must run too, however much there is to deliver.
             tokio::task::coop::consume_budget().await;
         }
     }
@@ -224,7 +225,7 @@ impl RumqttdCore {
         }
     }
 
-    /// Starts another router, and hands out what the old one had not given out.
+    /// Starts another router, and delivers what the old one had not delivered.
     async fn switch_router(&self, take: &Take<'_>) -> Result<Receiver, CoreError> {
         let router = Router::start();
         let (link, receiver) = Receiver::open(&router).await?;
@@ -232,7 +233,7 @@ impl RumqttdCore {
         self.topics.lock().seen.clear();
         let missed = {
             let mut publisher = self.publisher.lock();
-            // What is published from here on comes by the new link.
+            // What is published from now on comes through the new link.
             publisher.link = link;
             let seen = self.seen.load(Ordering::Acquire);
             publisher.undelivered.iter().filter(|(position, _)| *position > seen).cloned().collect::<Vec<_>>()
@@ -259,7 +260,7 @@ impl Publisher {
 }
 
 impl Receiver {
-    /// A link for publishing, and the one by which everything comes that is published on it.
+    /// A link for publishing, and the link that delivers everything published.
     async fn open(router: &Router) -> Result<(Link, Receiver), CoreError> {
         let mut link = router.link().await?;
         link.subscribe_all().await?;
@@ -273,7 +274,8 @@ impl Receiver {
         Some(header::unpack(forwarded.publish))
     }
 
-    /// Notices when the router's log rolled on under the link. Publishers are held back so that it does not.
+    /// Notices when the router's log has discarded messages that the link had not read. Publishers are held back to
+    /// prevent this.
     fn detect_loss(&mut self, offset: Option<u64>) {
         let Some(offset) = offset else { return };
         let lost = self.next_offset.map_or(0, |expected| offset.saturating_sub(expected));

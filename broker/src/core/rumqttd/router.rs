@@ -1,9 +1,9 @@
 //! rumqttd's router in process, over its local links: everything that knows rumqttd is in this file.
 //!
-//! Facts this stands on (rumqttd 0.20.0): a link publishes at QoS 0; `LinkTx::send` blocks while the router's event
-//! queue (1,000) is full; after `Unschedule` a link is silent until woken; nothing may follow a `Disconnect` on a link;
-//! `build` blocks; a link's name must not hold `+$#/`. The router thread cannot be stopped: when nothing refers to it any
-//! more it sleeps until the process ends.
+//! This relies on the following facts (rumqttd 0.20.0): a link publishes at QoS 0; `LinkTx::send` blocks while the
+//! router's event queue (1,000) is full; after `Unschedule` a link is silent until woken; nothing may follow a
+//! `Disconnect` on a link; `build` blocks; a link's name must not hold `+$#/`. The router thread cannot be stopped:
+//! when nothing refers to it any more it sleeps until the process ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,15 +18,14 @@ use tokio::sync::oneshot;
 use super::OPEN_TIMEOUT;
 use crate::core::CoreError;
 
-/// Size and number of the segments of the log that is read. A reader that is behind by more than their product loses messages.
-/// Of a message, the router counts topic and payload, and no properties: it is given none.
-/// So it is always read, into bounded queues of the gate, and publishers are held back well before
-/// (`Limits::core_window_bytes`).
+/// Size and number of the log's segments. A reader that is behind by more than their product loses messages. (The
+/// router counts topic and payload; it is given no properties.) So the log is always read, into bounded queues of the
+/// gate, and publishers are held back well before (`Limits::core_window_bytes`).
 const SEGMENT_BYTES: usize = 512 * 1024;
 const SEGMENTS: usize = 8;
 /// Packets the router forwards to a link in one go.
 const FORWARD_PACKETS: u64 = 100;
-/// Links there may be: one in, one out, and some of tests.
+/// Most links: one in, one out, and some for tests.
 const LINKS: usize = 8;
 /// The probe's topic: no client can publish or name it, since it is not printable.
 const PROBE_TOPIC: &str = "\u{1}probe";
@@ -37,7 +36,7 @@ type BuiltLink = Option<(LinkTx, LinkRx)>;
 pub(super) struct Router {
     // The router's sender cannot be named outside rumqttd; a closure can hold it.
     build: Arc<dyn Fn(&str) -> BuiltLink + Send + Sync>,
-    /// Links opened so far: their names.
+    /// Number of links opened so far, used for their names.
     links: AtomicU64,
 }
 
@@ -65,11 +64,11 @@ impl Router {
         let name = self.links.fetch_add(1, Ordering::Relaxed);
         let build = self.build.clone();
         let (built, building) = oneshot::channel();
-        // A thread of its own, not the runtime's: if the router dies just now, `build` never returns, and the runtime could
-        // never end.
+        // Its own thread, not one of the runtime: if the router dies just now, `build` never returns, and the runtime
+        // could never end.
         let building_thread = std::thread::Builder::new().name("broker-link".to_owned()).spawn(move || {
             if let Some((tx, rx)) = build(&format!("gate-{name}")) {
-                // If nobody waits any more, the link is dropped and so closed here.
+                // If nobody waits any more, the link is dropped here, which closes it.
                 let _ = built.send(Link { tx, rx, is_unscheduled: false });
             }
         });
@@ -85,7 +84,7 @@ impl Router {
 pub(super) struct Link {
     tx: LinkTx,
     rx: LinkRx,
-    /// The router waits to be told that there is room again.
+    /// Whether the router waits to be told that there is room again.
     is_unscheduled: bool,
 }
 
@@ -95,7 +94,7 @@ pub(super) struct RouterGone;
 /// A publish as it comes from the router.
 pub(super) struct Forwarded {
     pub publish: Publish,
-    /// Its place in the log of the filter it came by; these are contiguous.
+    /// Its place in the log of the filter that it matched; places are contiguous.
     pub offset: Option<u64>,
 }
 
@@ -122,14 +121,15 @@ impl Link {
         }
     }
 
-    /// Makes the router stick for so long, and says when it does: it waits for a lock that is held here. Blocks as long.
+    /// Blocks the router for the given time, and reports when it is blocked: it waits for a lock that is held here.
+    /// This call blocks equally long.
     #[cfg(any(test, debug_assertions))]
     pub fn hold_router(&mut self, duration: std::time::Duration, sticks: oneshot::Sender<()>) {
         loop {
             let _ = self.tx.send(Packet::PingReq(rumqttd::protocol::PingReq)).now_or_never();
             let waiting = self.tx.buffer();
             if !waiting.is_empty() {
-                // The router has yet to take this, and cannot.
+                // The router still has to process this, and cannot.
                 let _ = sticks.send(());
                 std::thread::sleep(duration);
                 return;
@@ -137,7 +137,8 @@ impl Link {
         }
     }
 
-    /// Subscribes to everything. When this returned the router knows: what is pushed from now on comes.
+    /// Subscribes to everything. When this returns, the subscription is active: everything published from now on is
+    /// delivered.
     pub async fn subscribe_all(&mut self) -> Result<(), CoreError> {
         self.tx.subscribe("#").map_err(|_| CoreError::Unavailable)?;
         let acknowledged = async {
@@ -153,7 +154,7 @@ impl Link {
         tokio::time::timeout(OPEN_TIMEOUT, acknowledged).await.map_err(|_| CoreError::Unavailable)?
     }
 
-    /// The next publish, or `None` when the router is gone. May be broken off and called again.
+    /// The next publish, or `None` when the router is gone. May be cancelled and called again.
     pub async fn next(&mut self) -> Option<Forwarded> {
         loop {
             if self.is_unscheduled {
@@ -182,12 +183,12 @@ pub(super) fn packet(topic: Bytes, payload: Bytes) -> Packet {
     Packet::Publish(Publish::new(topic, payload, false), None)
 }
 
-/// What comes out of the router as it went in, and is no message.
+/// A probe: passes through the router unchanged and is not a message.
 pub(super) fn probe() -> Packet {
     packet(Bytes::from_static(PROBE_TOPIC.as_bytes()), Bytes::new())
 }
 
-/// What the router dies of.
+/// Something that kills the router.
 #[cfg(any(test, debug_assertions))]
 pub(super) fn poison() -> Packet {
     packet("é".into(), Bytes::new())

@@ -44,7 +44,7 @@ fn set(word: RecordWord, value: u32) {
     unsafe { pointer(word).write_volatile(value) }
 }
 
-/// Reads what the boot before left, and begins anew.
+/// Reads the previous boot's record, and starts a new one.
 pub fn take() -> BootReport {
     let flags = RCC.csr().read();
     RCC.csr().modify(|w| w.set_rmvf(true));
@@ -67,7 +67,7 @@ pub fn take() -> BootReport {
         PANICKED => Some(ResetCause::Panic),
         ON_PURPOSE => Some(ResetCause::Software),
         _ if flags.iwdgrstf() || flags.wwdgrstf() => Some(ResetCause::Watchdog),
-        // Power that came anew, and power that sagged, are one flag; memory that was kept tells them apart.
+        // Power-on and brown-out set the same flag; kept memory distinguishes them.
         _ if flags.borrstf() && kept => Some(ResetCause::BrownOut),
         _ if flags.borrstf() => Some(ResetCause::PowerOn),
         _ if flags.sftrstf() => Some(ResetCause::Software),

@@ -19,7 +19,7 @@ use module_firmware::{
 };
 use protocol::console::{Hardware, Info};
 
-/// A supply that moved by less than this, in millivolts, is no news.
+/// A change of the supply by less than this, in millivolts, is not reported.
 const SUPPLY_STEP_MV: u16 = 250;
 
 /// Pins, clock and what comes in from beside the coin line.

@@ -1,4 +1,4 @@
-//! What is counted: latencies, and the pulses that a counter with fixed delays sees.
+//! Counts latencies, and the pulses that a counter with fixed delays sees.
 
 use std::fmt;
 

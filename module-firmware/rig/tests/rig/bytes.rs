@@ -15,7 +15,7 @@ const SALE_BYTES_MAX: usize = 600;
 const MONTH_BYTES_MAX: f64 = 2e6;
 const MONTH_BYTES_MAX_AT_120_S: f64 = 2.0 * MONTH_BYTES_MAX;
 const MONTH_S: f64 = 30.0 * 86_400.0;
-/// minimq pings so long before the keep-alive is over.
+/// How long before the end of the keep-alive minimq pings.
 const PING_AHEAD_S: f64 = 5.0;
 /// Of MQTT 5, with nothing to say beside.
 const PUBACK_BYTES: usize = 4;

@@ -1,4 +1,4 @@
-//! Bad input on every line: the module goes on, or recovers without a person, and never restarts for it.
+//! Bad input on every line: the module continues, or recovers without a person, and never restarts because of it.
 
 use crate::{
     backend::{Said, Server, broker, module},

@@ -1,4 +1,4 @@
-//! The trade bill: fetched, held against its hash, read.
+//! The trade bill: fetched, checked against its hash, read.
 
 use super::server::{Reply, Server, plain, refusal, signed};
 use super::*;

@@ -69,7 +69,7 @@ async fn within_wechat_the_order_names_the_payer_and_the_page_calls() {
     let stored = call(created.handoff.clone());
     assert_eq!(stored.parameters, [("package".to_owned(), format!("prepay_id={PREPAY_ID}"))].into());
 
-    // It is signed anew at each view.
+    // It is signed again for each view.
     for wall_ms in [NOW_MS, NOW_MS + 90_000] {
         let shown = call(wechat.renew(created.handoff.clone(), wall_ms));
         assert_eq!((shown.bridge.as_str(), shown.function.as_str()), ("WeixinJSBridge", "invoke"));
