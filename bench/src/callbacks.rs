@@ -45,8 +45,9 @@ pub struct Options {
     dir: Option<PathBuf>,
 }
 
-/// The methods, of the providers' words, that need no app.
-const METHODS: [(&str, &str); 2] = [("wechat", "h5"), ("alipay", "wap")];
+/// A way to pay of each provider that needs no app.
+const WAYS: [(&str, &str); 2] = [("wechat", "wechat.h5"), ("alipay", ALIPAY_WAY)];
+const ALIPAY_WAY: &str = "alipay.wap";
 /// Orders that are made at once: an account has no more than 64 with its provider.
 const ORDERS_AT_ONCE: usize = 32;
 /// All that was paid has been told after this long, or the benchmark has failed.
@@ -102,8 +103,8 @@ pub async fn run(options: Options) -> Result<()> {
         server
     });
     let mut told = vec![];
-    for (provider, method) in METHODS {
-        let tokens = place_and_pay(&server, method, options.orders).await?;
+    for (provider, way) in WAYS {
+        let tokens = place_and_pay(&server, way, options.orders).await?;
         let begun = Instant::now();
         while server.door.held().len() < tokens.len() {
             ensure!(begun.elapsed() < TOLD_WITHIN, "{provider} told of {} payments", server.door.held().len());
@@ -140,7 +141,7 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 /// Orders at every machine, and pays all of it. Gives the sales.
-async fn place_and_pay(server: &Arc<ServerUnderTest>, method: &'static str, each: usize) -> Result<Vec<SaleToken>> {
+async fn place_and_pay(server: &Arc<ServerUnderTest>, way: &'static str, each: usize) -> Result<Vec<SaleToken>> {
     let places = Arc::new(tokio::sync::Semaphore::new(ORDERS_AT_ONCE));
     let mut orders = JoinSet::new();
     for number in 0..server.slots.len() * each {
@@ -148,14 +149,14 @@ async fn place_and_pay(server: &Arc<ServerUnderTest>, method: &'static str, each
         orders.spawn(async move {
             let _place = places.acquire().await?;
             let slot = &server.slots[number % server.slots.len()];
-            order(&server, slot, method).await
+            order(&server, slot, way).await
         });
     }
     let tokens = orders.join_all().await;
     tokens.into_iter().collect()
 }
 
-async fn order(server: &ServerUnderTest, slot: &Slot, method: &str) -> Result<SaleToken> {
+async fn order(server: &ServerUnderTest, slot: &Slot, way: &str) -> Result<SaleToken> {
     let request = OrderRequest {
         code: slot.code.clone(),
         price_id: slot.price_id,
@@ -163,14 +164,14 @@ async fn order(server: &ServerUnderTest, slot: &Slot, method: &str) -> Result<Sa
         form_key: random_text(&SystemRandom, 20),
         payer_ip: Ipv4Addr::LOCALHOST.into(),
         app: PayerApp::Browser,
-        way: Some(method.into()),
+        way: Some(way.into()),
         payer: None,
         instead_of: None,
     };
     let checkout = place_order::order(&server.backend, request).await?;
     let row = views::operator_sale(&server.backend, &system(), &checkout.token).await?;
     let number = row.out_trade_no.context("an attempt")?;
-    if method == "wap" {
+    if way == ALIPAY_WAY {
         // There is a trade from when the payer's browser opens it.
         reqwest::get(&checkout.next).await?.error_for_status()?;
         server.sandbox.approve_alipay(&number)?;
