@@ -90,7 +90,7 @@ async fn a_refund_made_in_the_providers_console_shows_on_the_sales_page() {
     assert_eq!(refunded.status, StatusCode::SEE_OTHER, "{}", refunded.html);
     crate::until("the sale's page to tell", async || {
         let page = visitor.get(&bought.path).await;
-        page.html.contains("The operator has given back ¥0.25 of your payment.").then_some(())
+        page.html.contains("The operator has returned ¥0.25 of your payment.").then_some(())
     })
     .await;
     assert_eq!(visitor.get(&bought.path).await.sale_state().as_deref(), Some("credited"));

@@ -362,7 +362,7 @@ fn whom_to_turn_to_is_said_with_and_without_a_contact() {
         let view = SaleView { contact: contact.into(), ..sale_view("review") };
         let html =
             each(&templates, &format!("sale-contact-{}", contact.len()), "sale.html", &sale::context(&view).unwrap());
-        assert_eq!(html[1].contains("Turn to Sunny Rides: the kiosk"), !contact.is_empty());
+        assert_eq!(html[1].contains("Contact Sunny Rides: the kiosk"), !contact.is_empty());
         assert_eq!(html[1].contains("Ask Sunny Rides"), contact.is_empty());
         assert!(!html[1].contains("<b>") && !html[1].contains("mailto:"));
         let view = ScanView { contact: contact.into(), ..scan_view(Readiness::Ready) };
@@ -412,7 +412,7 @@ fn what_happened_at_the_provider_has_words() {
         let view = SaleView { refunded_elsewhere: Some(paid(100)), dispute, ..sale_view("credited") };
         let html = each(&templates, &format!("sale-dispute-{dispute:?}"), "sale.html", &sale::context(&view).unwrap());
         assert!(html[0].contains("商家已退回您付款中的 ¥1.00"));
-        assert!(html[1].contains("The operator has given back ¥1.00 of your payment."));
+        assert!(html[1].contains("The operator has returned ¥1.00 of your payment."));
         let row = SaleRow { view, ..sale_row("credited") };
         let shown = sales::Shown::default();
         let context = sales::context(&member(), &fleet_rows(), &[row], &shown);

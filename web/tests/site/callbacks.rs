@@ -67,7 +67,7 @@ async fn a_refund_made_at_the_provider_is_told_on_both_pages_in_both_languages()
 
     let mut consumer = site.browser();
     let page = consumer.get(&format!("/sale/{token}")).await;
-    assert!(page.text.contains("The operator has given back ¥0.40 of your payment."), "{}", page.text);
+    assert!(page.text.contains("The operator has returned ¥0.40 of your payment."), "{}", page.text);
     consumer.language = "zh-CN,zh;q=0.9".into();
     assert!(consumer.get(&format!("/sale/{token}")).await.text.contains("商家已退回您付款中的 ¥0.40。"));
     let mut operator = site.operator().await;

@@ -185,7 +185,7 @@ async fn whom_to_turn_to_is_on_the_payers_pages() {
     let site = Site::open().await;
     let browser = site.browser();
     let scan = format!("/s/{}", site.shop.code);
-    assert!(browser.get(&scan).await.text.contains("Ask Sunny Rides where the machine stands"));
+    assert!(browser.get(&scan).await.text.contains("Ask Sunny Rides at the place where the machine is"));
     let change = OperatorChange { contact: Some(" 400-123 4567 ".into()), ..OperatorChange::default() };
     operator::change_operator(&site.backend, &system(), site.shop.operator_id, change).await.unwrap();
     let sale = format!("/sale/{}", site.order().await);

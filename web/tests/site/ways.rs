@@ -158,7 +158,7 @@ async fn another_way_can_be_picked_and_a_code_is_shown() {
     let links = page.attributes(".ways a", "href");
     assert_eq!(page.all(".ways a"), ["Another payment provider", "Another payment provider (with a code to scan)"]);
     browser.language = "zh".into();
-    assert_eq!(scan(&site, &browser).await.all(".ways a"), ["其他支付平台", "其他支付平台 (扫码支付)"]);
+    assert_eq!(scan(&site, &browser).await.all(".ways a"), ["其他支付平台", "其他支付平台（扫码支付）"]);
     browser.language = "en".into();
 
     // The account that was there first.
