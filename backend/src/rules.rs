@@ -58,7 +58,7 @@ pub struct Rules {
     pub refund_first_ms: i64,
     /// Longest wait before a refund is tried again.
     pub refund_max_ms: i64,
-    /// Refused so often, a refund is put before a person.
+    /// Refused or closed after so many tries, a refund is put before a person.
     pub refund_tries_max: i32,
     /// First wait before a statement that could not be had is asked for again; doubled each time.
     pub statement_first_ms: i64,

@@ -1,11 +1,14 @@
 //! Refunds: answers that are lost, numbers that are closed, and money that comes back after it had gone through.
 
-use crate::support::{
-    PRICE_MINOR, Provider, TestApp, failed,
-    provider::{always, once},
-    with_each_provider,
+use crate::{
+    doubtful::settle,
+    support::{
+        PRICE_MINOR, Provider, TestApp, failed,
+        provider::{always, once},
+        with_each_provider,
+    },
 };
-use backend::{ids::SaleToken, jobs};
+use backend::{ids::SaleToken, jobs, sales::Settlement};
 use protocol::messages::Reason;
 use sandbox::{Fault, FaultFrequency, RefundStatus};
 use std::time::Duration;
@@ -96,6 +99,27 @@ mod wechat_alone {
         once(app.sandbox(), Fault::RefundClosed);
         assert_back(&app, Provider::Wechat, &token).await;
         assert_eq!((count(&app, RefundStatus::Closed), count(&app, RefundStatus::Success)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_refund_that_is_closed_again_and_again_is_put_before_a_person() {
+        let app = TestApp::start().await;
+        let token = failed_sale(&app, Provider::Wechat).await;
+        app.alarms();
+        always(app.sandbox(), Fault::RefundClosed);
+        for _ in 0..40 {
+            app.skip_ms(600_000).await;
+        }
+        assert_eq!(app.state(&token).await, "review");
+        let numbers = count(&app, RefundStatus::Closed);
+        assert!((2..=12).contains(&numbers), "a few numbers are tried: {numbers}");
+        app.until_alarm("stuck").await;
+        assert_eq!(app.books().await["refund_clearing"], -i128::from(PRICE_MINOR), "still owed to the payer");
+        // The person saw to it, and has it tried again.
+        app.sandbox().faults().clear_all();
+        settle(&app, &token, Settlement::Refund).await;
+        assert_back(&app, Provider::Wechat, &token).await;
+        assert_eq!(count(&app, RefundStatus::Success), 1);
     }
 
     #[tokio::test]
