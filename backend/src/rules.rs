@@ -59,7 +59,7 @@ pub struct Rules {
     pub refund_first_ms: i64,
     /// Longest wait before a refund is tried again.
     pub refund_max_ms: i64,
-    /// After this many refusals a refund is shown to a person.
+    /// After so many tries that were refused or closed, a refund is shown to a person.
     pub refund_tries_max: i32,
     /// First wait before a statement that was not available is asked for again; doubled each time.
     pub statement_first_ms: i64,

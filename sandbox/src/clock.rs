@@ -1,6 +1,7 @@
 //! The only place of this crate that reads the wall clock. Times are Unix milliseconds; what goes on the wire is
 //! RFC 3339 in China's time, whole seconds, as WeChat Pay writes it.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
@@ -8,9 +9,22 @@ use tokio_util::sync::CancellationToken;
 
 const CHINA_OFFSET_S: i32 = 8 * 3600;
 
-/// Now, in Unix milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    Utc::now().timestamp_millis()
+/// The provider's time: the machine's, put forward by so much.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    ahead_ms: AtomicI64,
+}
+
+impl Clock {
+    /// Now, in Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        Utc::now().timestamp_millis() + self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn advance(&self, time: Duration) {
+        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+    }
 }
 
 /// Waits; false if the sandbox shuts down before.

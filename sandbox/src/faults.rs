@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Most copies of one callback that are sent at once.
-pub const MAX_DUPLICATES: u32 = 50;
+pub const MAX_DUPLICATES: u32 = 200;
 /// Repeated things whose turns are remembered; past that, counting starts afresh.
 const MAX_TURNS: usize = 100_000;
 
@@ -22,6 +22,8 @@ pub enum Fault {
     DelayCallback,
     /// A callback's delivery is lost on the way; the next comes by the retry schedule.
     DropCallback,
+    /// As [`Fault::DropCallback`], of what tells of a payment; what tells of a refund is delivered.
+    DropPaymentCallback,
     /// The payer pays, and the callback is delivered, before the create call is answered.
     CallbackBeforeCreateResponse,
     /// The order is made, and the create call is never answered.
@@ -34,6 +36,12 @@ pub enum Fault {
     WrongMchid,
     /// The callback tells a total of one fen more, under a good signature.
     WrongAmount,
+    /// The callback tells another currency, under a good signature. Alipay's notices name none.
+    WrongCurrency,
+    /// The callback tells of an event that nobody has heard of, under a good signature.
+    UnknownEvent,
+    /// The callback names an order that the merchant never made, under a good signature.
+    UnknownNumber,
     /// Before the callback comes another one, validly signed and sealed by the provider for another merchant.
     ForeignSignature,
     /// Before the callback comes a copy with a valid signature and a time ten minutes old.
@@ -42,8 +50,17 @@ pub enum Fault {
     SignatureProbe,
     /// The provider changes to its other platform key before it sends the callback.
     KeyRotation,
+    /// The payer pays one fen less than was asked, and the provider takes it: all it says from then on is of what was paid.
+    PaidLess,
     /// A coupon pays for a part, so that `payer_total` is less than `total`.
     Coupon,
+    /// A close call is answered that the payer is paying just now (202 USER_PAYING; ACQ.TRADE_STATUS_ERROR), and nothing is
+    /// closed.
+    CloseBusy,
+    /// The payer pays in the moment before a close call is looked at.
+    PaidBeforeClose,
+    /// A payment that was under way when its order was closed, or expired, goes through.
+    PaidAfterClose,
     /// An accepted refund ends ABNORMAL: the money left the merchant and did not reach the payer.
     RefundAbnormal,
     /// An accepted refund ends CLOSED: no money moved.
@@ -123,7 +140,7 @@ impl FaultPlan {
         self.lock().frequencies.clear();
     }
 
-    /// How many identical requests [`Fault::DuplicateCallback`] sends at once: 2 at first, kept within 2 and 50.
+    /// How many identical requests [`Fault::DuplicateCallback`] sends at once: 2 at first, kept within 2 and 200.
     pub fn set_duplicates(&self, count: u32) {
         self.lock().duplicates = count.clamp(2, MAX_DUPLICATES);
     }

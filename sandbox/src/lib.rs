@@ -20,7 +20,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod alipay;
+mod calls;
 mod clock;
+mod controls;
 pub mod crypto;
 mod faults;
 mod wechat;
@@ -47,7 +49,6 @@ pub use wechat::requests::TradeKind;
 pub use wechat::trades::PayError;
 
 use alipay::Alipay;
-use clock::now_ms;
 use wechat::Provider;
 use wechat::book::{Order, OrderState, Refund};
 
@@ -146,6 +147,8 @@ pub struct OrderView {
     pub declined: u32,
     /// Requests sent for the payment's callback, duplicates included.
     pub callbacks_sent: u32,
+    /// Deliveries of that callback that were tried since it was last owed, lost ones included.
+    pub deliveries: u32,
     /// Whether that callback was accepted.
     pub callback_accepted: bool,
 }
@@ -250,7 +253,7 @@ impl Sandbox {
     /// # Errors
     /// See [`PayError`].
     pub fn decline_alipay(&self, out_trade_no: &str) -> Result<(), PayError> {
-        alipay::trades::decline(&mut self.alipay.book(), out_trade_no, now_ms())
+        alipay::trades::decline(&mut self.alipay.book(), out_trade_no, self.provider.now_ms())
     }
 
     /// Somebody gives back a part of a trade, or all of it, in Alipay's console: past the merchant's server, which is told
@@ -329,7 +332,7 @@ impl Sandbox {
     /// # Errors
     /// See [`PayError`].
     pub fn decline(&self, out_trade_no: &str) -> Result<(), PayError> {
-        wechat::trades::decline(&mut self.provider.book(), &self.key(out_trade_no), now_ms())
+        wechat::trades::decline(&mut self.provider.book(), &self.key(out_trade_no), self.provider.now_ms())
     }
 
     /// Ends a refund that is PROCESSING or ABNORMAL with SUCCESS, now; whether that changed anything.
@@ -349,13 +352,13 @@ impl Sandbox {
     /// One order of the first merchant.
     pub fn order(&self, out_trade_no: &str) -> Option<OrderView> {
         let book = self.provider.book();
-        book.orders.get(&self.key(out_trade_no)).map(|order| order_view(&book, order))
+        book.orders.get(&self.key(out_trade_no)).map(|order| order_view(&book, order, self.provider.now_ms()))
     }
 
     /// All orders, of both merchants.
     pub fn orders(&self) -> Vec<OrderView> {
         let book = self.provider.book();
-        book.orders.values().map(|order| order_view(&book, order)).collect()
+        book.orders.values().map(|order| order_view(&book, order, self.provider.now_ms())).collect()
     }
 
     /// One refund of the first merchant.
@@ -397,12 +400,12 @@ impl Drop for Sandbox {
     }
 }
 
-fn order_view(book: &wechat::book::Book, order: &Order) -> OrderView {
+fn order_view(book: &wechat::book::Book, order: &Order, now_ms: i64) -> OrderView {
     let notification = order.notification.as_ref().and_then(|id| book.notifications.get(id));
     let trade_state = match &order.state {
         OrderState::Paid(_) if wechat::trades::refunded_fen(book, order) > 0 => "REFUND",
         OrderState::Paid(_) => "SUCCESS",
-        OrderState::NotPaid if !order.is_closed(now_ms()) => "NOTPAY",
+        OrderState::NotPaid if !order.is_forgotten(now_ms) => "NOTPAY",
         OrderState::NotPaid | OrderState::Closed => "CLOSED",
     };
     OrderView {
@@ -417,6 +420,7 @@ fn order_view(book: &wechat::book::Book, order: &Order) -> OrderView {
         },
         declined: order.declined,
         callbacks_sent: notification.map_or(0, |notification| notification.sent),
+        deliveries: notification.map_or(0, |notification| notification.attempts),
         callback_accepted: notification
             .is_some_and(|notification| notification.state == wechat::book::NotificationState::Accepted),
     }

@@ -3,8 +3,9 @@
 
 mod support;
 
-use sandbox::{Config, PayError, RefundStatus, StartError};
+use sandbox::{Config, Fault, FaultFrequency, PayError, RefundStatus, StartError};
 use serde_json::json;
+use std::time::Duration;
 use support::{Client, Receiver, config, now_s, rfc3339, until};
 
 const NOTIFY: &str = "http://127.0.0.1:9/notify";
@@ -56,14 +57,34 @@ async fn an_order_ends_at_its_time() {
     let sandbox = sandbox::start(config()).await.unwrap();
     let client = Client::new(&sandbox);
     let mut order = client.order("state00001", 100, NOTIFY);
-    order["time_expire"] = json!(rfc3339(now_s() + 4));
+    order["time_expire"] = json!(rfc3339(now_s() + 600));
     assert_eq!(client.create(&order).await.status, 200);
-    assert_eq!(client.query("state00001").await.json()["trade_state"], "NOTPAY");
-    until("the order expires", || sandbox.order("state00001").unwrap().trade_state == "CLOSED").await;
-    assert_eq!(client.query("state00001").await.json()["trade_state"], "CLOSED");
+    sandbox.advance(Duration::from_secs(601));
     assert_eq!(sandbox.approve("state00001"), Err(PayError::Closed));
-    client.create(&order).await.refused(400, "ORDER_CLOSED");
+    // What cannot be paid any more is not closed by that: only by its merchant, or after seven days.
+    assert_eq!(sandbox.order("state00001").unwrap().trade_state, "NOTPAY");
+    sandbox.advance(Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(sandbox.order("state00001").unwrap().trade_state, "CLOSED");
+}
+
+#[tokio::test]
+async fn a_payment_under_way_goes_through_after_the_end() {
+    let sandbox = sandbox::start(config()).await.unwrap();
+    let client = Client::new(&sandbox);
+    for number in ["state00001", "state00002"] {
+        assert_eq!(client.create(&client.order(number, 100, NOTIFY)).await.status, 200);
+    }
     assert_eq!(client.close("state00001").await.status, 204);
+    sandbox.faults().set(Fault::PaidAfterClose, FaultFrequency::Times(1));
+    sandbox.approve("state00001").unwrap();
+    assert_eq!(client.query("state00001").await.json()["trade_state"], "SUCCESS");
+
+    sandbox.faults().set(Fault::CloseBusy, FaultFrequency::Times(1));
+    let busy = client.close("state00002").await;
+    assert_eq!((busy.status, busy.code().as_str()), (202, "USER_PAYING"));
+    client.verify_answer(&busy);
+    sandbox.faults().set(Fault::PaidBeforeClose, FaultFrequency::Times(1));
+    client.close("state00002").await.refused(400, "ORDER_PAID");
 }
 
 #[tokio::test]

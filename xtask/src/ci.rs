@@ -15,6 +15,9 @@ const PROPERTY_SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
 /// Seeds of the simulation, from far beyond those that its own tests run.
 const EXTRA_SEEDS: &str = "100";
 
+/// The web's test target that is on the store, too: what payers and providers do at the same time, over HTTP.
+const RACES: &str = "races";
+
 type Step = (&'static str, fn() -> Result<()>);
 
 /// Everything a change must pass, cheapest first.
@@ -112,7 +115,7 @@ fn run_tests(cases: Cases) -> Result<()> {
     cases.of(Program::cargo(&["test", "--workspace"])).run()
 }
 
-/// The backend's tests once more, on a real server.
+/// The backend's tests and the races of payments once more, on a real server.
 pub fn tests_on_mariadb() -> Result<()> {
     run_tests_on_mariadb(Cases::Drawn)
 }
@@ -127,7 +130,7 @@ fn run_tests_on_mariadb(cases: Cases) -> Result<()> {
     cases.of(program).env("COINWIRE_TEST_DATABASE", database.url()).run()
 }
 
-/// The backend's test targets.
+/// The test targets that are on the store: all of the backend's, and the races.
 fn store_tests() -> Result<Vec<String>> {
     let dir = root().join("backend/tests");
     let mut names = vec![];
@@ -141,6 +144,7 @@ fn store_tests() -> Result<Vec<String>> {
     if names.is_empty() {
         bail!("there are no tests in {}", dir.display());
     }
+    names.push(RACES.to_owned());
     names.sort();
     Ok(names)
 }

@@ -188,6 +188,11 @@ pub(crate) async fn refund_moved(
             after.alarm(sale.operator_id, Some(sale.machine_id), message);
             own.then_some(Event::RefundReversed)
         }
+        // Nothing went back, again and again: more numbers would not help.
+        RefundState::Closed if refund.tries >= ctx.rules.refund_tries_max => {
+            change.note = Set("was closed by the provider again and again".into());
+            stuck(&sale, &refund, &mut change, after)
+        }
         // Nothing went back: the provider wants a new number for a new try.
         RefundState::Closed => {
             change.state = Set(RefundProgress::Submitted);
@@ -197,12 +202,7 @@ pub(crate) async fn refund_moved(
             change.due_ms = Set(Some(now_ms + ctx.rules.refund_wait_ms(refund.tries)));
             None
         }
-        RefundState::Abnormal => {
-            change.state = Set(RefundProgress::Stuck);
-            change.due_ms = Set(None);
-            after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {reference} is stuck"));
-            own.then_some(Event::RefundStuck)
-        }
+        RefundState::Abnormal => stuck(&sale, &refund, &mut change, after),
         RefundState::NotFound => return Ok(Outcome::Unchanged),
     };
     change.update_without_returning(txn).await?;
@@ -212,6 +212,19 @@ pub(crate) async fn refund_moved(
         apply_external_return(ctx, txn, sale, refund.attempt_id, after).await?;
     }
     Ok(Outcome::Applied)
+}
+
+/// A person must act on a refund.
+fn stuck(
+    sale: &sale::Model,
+    refund: &refund::Model,
+    change: &mut refund::ActiveModel,
+    after: &mut AfterCommit,
+) -> Option<Event> {
+    change.state = Set(RefundProgress::Stuck);
+    change.due_ms = Set(None);
+    after.alarm(sale.operator_id, Some(sale.machine_id), format!("refund {} is stuck", refund.out_refund_no));
+    refund.is_own().then_some(Event::RefundStuck)
 }
 
 /// A completed refund is reported in another state. From a notification, this may be a late message, so the

@@ -3,6 +3,7 @@
 use super::{
     actors::{acting_for, system},
     bank::{Bank, Callback, Config, What, day_of},
+    books,
     bus::{Message, RecordingBus},
     clock::{ManualClock, START_MS, SeededRandom},
     module::TestModule,
@@ -322,7 +323,7 @@ impl TestApp {
 
     /// A number out of the store, past the backend.
     pub async fn number_of(&self, sql: &str) -> i64 {
-        store::rows(self.db.read(), sql).await[0].try_get_by_index(0).unwrap()
+        books::number_of(self.db.read(), sql).await
     }
 
     /// What is expected in the boxes, in minor units.
@@ -332,20 +333,7 @@ impl TestApp {
 
     /// The balances over all operators, by account. Every posting sums to zero, or this panics.
     pub async fn books(&self) -> BTreeMap<String, i128> {
-        let mut postings: BTreeMap<(i64, String), (usize, i128)> = BTreeMap::new();
-        let mut accounts: BTreeMap<String, i128> = BTreeMap::new();
-        let sql = "SELECT txn_id, account, amount_minor, currency FROM ledger_entries";
-        for row in store::rows(self.db.read(), sql).await {
-            let txn_id: i64 = row.try_get("", "txn_id").unwrap();
-            let amount_minor: i64 = row.try_get("", "amount_minor").unwrap();
-            let posting = postings.entry((txn_id, row.try_get("", "currency").unwrap())).or_default();
-            *posting = (posting.0 + 1, posting.1 + i128::from(amount_minor));
-            *accounts.entry(row.try_get("", "account").unwrap()).or_default() += i128::from(amount_minor);
-        }
-        assert!(postings.values().all(|(lines, sum)| *lines >= 2 && *sum == 0), "out of balance: {postings:?}");
-        let headless = "SELECT COUNT(*) FROM ledger_txns WHERE id NOT IN (SELECT txn_id FROM ledger_entries)";
-        assert_eq!(self.number_of(headless).await, 0, "a posting has no lines");
-        accounts
+        books::balances(self.db.read()).await
     }
 
     /// At rest: the books balance, and say of the provider what the provider says.

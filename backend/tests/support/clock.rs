@@ -20,12 +20,17 @@ pub struct ManualClock {
 
 impl Default for ManualClock {
     fn default() -> Self {
-        let (now_ms, sleepers) = (watch::Sender::new(START_MS), watch::Sender::new(0));
-        Self { now_ms, wall_ahead_ms: AtomicI64::new(0), sleepers }
+        Self::starting_at(START_MS)
     }
 }
 
 impl ManualClock {
+    /// A clock that shows this time.
+    pub fn starting_at(unix_ms: i64) -> Self {
+        let (now_ms, sleepers) = (watch::Sender::new(unix_ms), watch::Sender::new(0));
+        Self { now_ms, wall_ahead_ms: AtomicI64::new(0), sleepers }
+    }
+
     /// Moves the clock. Backwards too: clocks do that.
     pub fn advance(&self, ms: i64) {
         self.now_ms.send_modify(|now_ms| *now_ms += ms);

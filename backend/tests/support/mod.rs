@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod app;
+pub mod books;
 pub mod bus;
 pub mod clock;
 pub mod module;

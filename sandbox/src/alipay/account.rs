@@ -1,6 +1,8 @@
 //! The merchant's app with Alipay: what open.alipay.com hands out, and the keys of both sides.
 
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde::{Deserialize, Serialize};
@@ -52,12 +54,50 @@ struct Secrets {
 pub(crate) struct Account {
     secrets: Secrets,
     pub(crate) app_verifier: Verifier,
-    pub(crate) alipay_signer: Signer,
+    alipay_signer: Signer,
+    /// The key that Alipay changes to, once somebody asks for it.
+    next: OnceLock<NextKey>,
+    is_switched: AtomicBool,
     /// Signs what Alipay did not: the app's key is one that is none of Alipay's.
     pub(crate) other_signer: Signer,
 }
 
+struct NextKey {
+    signer: Signer,
+    public_key_pem: String,
+}
+
+impl NextKey {
+    fn make() -> Result<Self, CryptoError> {
+        let made = KeyPair::generate_for(&PKCS_RSA_SHA256).map_err(|_| CryptoError::System("RSA key generation"))?;
+        Ok(Self { signer: Signer::from_pkcs8_pem(&made.serialize_pem())?, public_key_pem: made.public_key_pem() })
+    }
+}
+
 impl Account {
+    /// What Alipay signs with now.
+    pub(crate) fn alipay_signer(&self) -> &Signer {
+        let next = self.next.get().filter(|_| self.is_switched.load(Ordering::Relaxed));
+        next.map_or(&self.alipay_signer, |next| &next.signer)
+    }
+
+    /// The public key that Alipay changes to. Blocking, the first time.
+    pub(crate) fn next_public_key_pem(&self) -> Result<String, CryptoError> {
+        if self.next.get().is_none() {
+            // Of two that are made at once, the first counts.
+            let _ = self.next.set(NextKey::make()?);
+        }
+        let next = self.next.get().ok_or(CryptoError::System("a key that was just made"))?;
+        Ok(next.public_key_pem.clone())
+    }
+
+    /// Alipay signs with its next key from now on.
+    pub(crate) fn switch_key(&self) -> Result<(), CryptoError> {
+        self.next_public_key_pem()?;
+        self.is_switched.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Reads the app from `dir`, or makes it (and writes it there). Blocking: two RSA keys are made.
     pub(crate) fn load_or_create(dir: Option<&Path>, seed: u64) -> Result<Self, StartError> {
         let Some(path) = dir.map(|dir| dir.join(FILE)) else {
@@ -79,6 +119,8 @@ impl Account {
             app_verifier: Verifier::from_public_key_pem(&secrets.app_public_key_pem)?,
             alipay_signer: Signer::from_pkcs8_pem(&secrets.alipay_private_key_pem)?,
             other_signer: Signer::from_pkcs8_pem(&secrets.app_private_key_pem)?,
+            next: OnceLock::new(),
+            is_switched: AtomicBool::new(false),
             secrets,
         })
     }

@@ -11,7 +11,7 @@ use crate::alipay::errors::ApiError;
 use crate::alipay::form::{self, Parameters};
 use crate::alipay::requests::{OrderRequest, RefundQuery, RefundRequest, TradeRequest, decode, yuan};
 use crate::alipay::{Alipay, page, trades};
-use crate::clock::{china_moment_of, china_text, now_ms};
+use crate::clock::{china_moment_of, china_text};
 use crate::faults::Fault;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -63,12 +63,13 @@ pub(crate) async fn answer(alipay: Arc<Alipay>, request: Request) -> poem::Resul
         return Ok(alipay.unsigned(&ApiError::parameter(why)));
     };
     let method = parameters.get("method").map_or("", String::as_str);
+    let subject = format!("{method} {}", parameters.get("biz_content").map_or("", String::as_str));
+    alipay.calls.add(subject.clone());
     if method == WAP {
         let order = check(&alipay, &parameters).and_then(|()| order(&alipay, &parameters, "QUICK_WAP_WAY"));
-        let offered = order.and_then(|order| trades::offer(&mut alipay.book(), order, now_ms()));
+        let offered = order.and_then(|order| trades::offer(&mut alipay.book(), order, alipay.now_ms()));
         return Ok(page::opened(&alipay, offered));
     }
-    let subject = format!("{method} {}", parameters.get("biz_content").map_or("", String::as_str));
     if alipay.faults.is_hit_this_time(Fault::BadGateway, &subject) {
         let page = "<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>";
         return Ok(Response::builder().status(StatusCode::BAD_GATEWAY).content_type("text/html").body(page));
@@ -144,7 +145,7 @@ fn order(
 ) -> Result<crate::alipay::requests::Order, ApiError> {
     let given = |name: &str| parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let request: OrderRequest = decode(given("biz_content").unwrap_or_default())?;
-    request.check(product_code, alipay.account.seller_id(), given("notify_url"), given("return_url"), now_ms())
+    request.check(product_code, alipay.account.seller_id(), given("notify_url"), given("return_url"), alipay.now_ms())
 }
 
 fn dispatch(alipay: &Arc<Alipay>, method: &str, parameters: &Parameters, subject: &str) -> Result<Outcome, ApiError> {
@@ -159,7 +160,7 @@ fn dispatch(alipay: &Arc<Alipay>, method: &str, parameters: &Parameters, subject
         PRECREATE => {
             let order = order(alipay, parameters, "FACE_TO_FACE_PAYMENT")?;
             let number = order.out_trade_no.clone();
-            let code = trades::offer(&mut alipay.book(), order, now_ms())?;
+            let code = trades::offer(&mut alipay.book(), order, alipay.now_ms())?;
             if alipay.faults.is_hit_this_time(Fault::CreateTimeout, &number) {
                 return Ok(Outcome::Silence);
             }
@@ -168,11 +169,19 @@ fn dispatch(alipay: &Arc<Alipay>, method: &str, parameters: &Parameters, subject
         QUERY => {
             let named: TradeRequest = decode(content)?;
             let trade = trades::find(&alipay.book(), &named)?;
-            Ok(Outcome::Content(queried(&trade, now_ms())))
+            Ok(Outcome::Content(queried(&trade, alipay.now_ms())))
         }
         CLOSE => {
             let named: TradeRequest = decode(content)?;
-            let trade = trades::close(&mut alipay.book(), &named, now_ms())?;
+            let number = named.out_trade_no.clone().unwrap_or_default();
+            if alipay.faults.is_hit(Fault::PaidBeforeClose, &number) {
+                // One that cannot be paid is closed below.
+                let _ = alipay.pay(&number);
+            }
+            if alipay.faults.is_hit_this_time(Fault::CloseBusy, &number) {
+                return Err(ApiError::business("ACQ.TRADE_STATUS_ERROR", "交易状态不合法 (the payer is paying)"));
+            }
+            let trade = trades::close(&mut alipay.book(), &named, alipay.now_ms())?;
             Ok(Outcome::Content(json!({"out_trade_no": trade.order.out_trade_no, "trade_no": trade.trade_no})))
         }
         REFUND => refund(alipay, &decode(content)?),
@@ -204,7 +213,7 @@ fn refund(alipay: &Arc<Alipay>, request: &RefundRequest) -> Result<Outcome, ApiE
     let is_short = |trade: &Trade| alipay.faults.is_hit_this_time(Fault::NotEnough, &trade.order.out_trade_no);
     let refunded = {
         let content = |trade: &Trade, refund: Option<&_>| alipay.content(trade, refund);
-        trades::refund(&mut alipay.book(), request, &is_short, &content, now_ms())?
+        trades::refund(&mut alipay.book(), request, &is_short, &content, alipay.now_ms())?
     };
     alipay.launch(refunded.notice);
     let trade = refunded.trade;
@@ -255,7 +264,7 @@ impl Alipay {
     fn signed(&self, method: &str, content: &Value, forged: bool) -> Response {
         // Alipay escapes slashes, which JSON allows: whoever writes the content anew has another text than was signed.
         let content = content.to_string().replace('/', "\\/");
-        let signer = if forged { &self.account.other_signer } else { &self.account.alipay_signer };
+        let signer = if forged { &self.account.other_signer } else { self.account.alipay_signer() };
         match signer.sign(content.as_bytes()) {
             Ok(sign) => {
                 let (node, sign) = (method.replace('.', "_"), sign.replace('/', "\\/"));

@@ -17,11 +17,12 @@ use poem::{Route, endpoint::make};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{self, china_day, now_ms};
+use crate::calls::CallLog;
+use crate::clock::{self, Clock, china_day};
 use crate::crypto::{DIGITS, random_text};
 use crate::faults::{Fault, FaultPlan};
 use crate::wechat::book::NotificationState;
-use crate::wechat::trades::PayError;
+use crate::wechat::trades::{PayError, Paying};
 use crate::wechat::{Provider, callbacks};
 use crate::{Config, StartError};
 use account::Account;
@@ -47,6 +48,8 @@ pub struct AlipayTradeView {
     pub declined: u32,
     /// Requests sent for its notices, duplicates included.
     pub notices_sent: u32,
+    /// Deliveries of its notices that were tried since they were last owed, lost ones included.
+    pub deliveries: u32,
     /// Notices that were taken.
     pub notices_taken: u32,
 }
@@ -60,6 +63,8 @@ pub(crate) struct Alipay {
     client: reqwest::Client,
     tasks: TaskTracker,
     stop: CancellationToken,
+    clock: Arc<Clock>,
+    calls: Arc<CallLog>,
 }
 
 impl Alipay {
@@ -74,6 +79,8 @@ impl Alipay {
             client: callbacks::client()?,
             tasks: provider.tasks(),
             stop: provider.stopping(),
+            clock: provider.clock.clone(),
+            calls: provider.calls.clone(),
         })
     }
 
@@ -93,6 +100,11 @@ impl Alipay {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Now, in Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     fn content(&self, trade: &Trade, refund: Option<&Refund>) -> Parameters {
         notices::content(&self.account, trade, refund)
     }
@@ -103,7 +115,13 @@ impl Alipay {
         let coupon = total_fen > 1 && self.faults.is_hit(Fault::Coupon, number);
         let coupon_fen = if coupon { (total_fen / 5).max(1) } else { 0 };
         let content = |trade: &Trade, refund: Option<&Refund>| self.content(trade, refund);
-        let owed = trades::pay(&mut self.book(), number, coupon_fen, &content, now_ms())?;
+        let is_over = self.book().trades.get(number).is_some_and(|trade| trade.is_over_unpaid(self.now_ms()));
+        let paying = Paying {
+            coupon_fen,
+            less_fen: i64::from(total_fen > 1 && self.faults.is_hit(Fault::PaidLess, number)),
+            is_taken_all_the_same: is_over && self.faults.is_hit(Fault::PaidAfterClose, number),
+        };
+        let owed = trades::pay(&mut self.book(), number, paying, &content, self.now_ms())?;
         self.launch(owed);
         Ok(())
     }
@@ -111,7 +129,7 @@ impl Alipay {
     /// Somebody gives money back in the console; the number that Alipay makes up for it.
     pub(crate) fn refund_in_console(self: &Arc<Self>, number: &str, fen: i64) -> Result<String, ApiError> {
         let digits = random_text(DIGITS, 20).map_err(|_| ApiError::system())?;
-        let made_up = format!("{}{digits}", china_day(now_ms()));
+        let made_up = format!("{}{digits}", china_day(self.now_ms()));
         let request = RefundRequest {
             out_trade_no: Some(number.to_owned()),
             trade_no: None,
@@ -120,7 +138,7 @@ impl Alipay {
             refund_reason: None,
         };
         let content = |trade: &Trade, refund: Option<&Refund>| self.content(trade, refund);
-        let refunded = trades::refund(&mut self.book(), &request, &|_| false, &content, now_ms())?;
+        let refunded = trades::refund(&mut self.book(), &request, &|_| false, &content, self.now_ms())?;
         self.launch(refunded.notice);
         Ok(made_up)
     }
@@ -128,7 +146,7 @@ impl Alipay {
     /// The time for refunds has passed; the notice leaves.
     pub(crate) fn finish(self: &Arc<Self>, number: &str) -> Result<(), ApiError> {
         let content = |trade: &Trade, refund: Option<&Refund>| self.content(trade, refund);
-        let owed = trades::finish(&mut self.book(), number, &content, now_ms())?;
+        let owed = trades::finish(&mut self.book(), number, &content, self.now_ms())?;
         self.launch(owed);
         Ok(())
     }
@@ -143,9 +161,10 @@ impl Alipay {
             trade_no: trade.trade_no.clone(),
             total_fen: trade.order.total_fen,
             refunded_fen: trade.refunded_fen(),
-            trade_status: trade.state(now_ms()).as_str(),
+            trade_status: trade.state(self.now_ms()).as_str(),
             declined: trade.declined,
             notices_sent: notices().map(|notice| notice.sent).sum(),
+            deliveries: notices().map(|notice| notice.attempts).sum(),
             notices_taken: u32::try_from(taken).unwrap_or(u32::MAX),
         })
     }

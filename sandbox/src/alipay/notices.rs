@@ -11,10 +11,11 @@ use crate::alipay::account::Account;
 use crate::alipay::book::{Notice, Record, Refund, Trade};
 use crate::alipay::form::{self, Parameters};
 use crate::alipay::requests::{fen, yuan};
-use crate::clock::{china_millis, china_text, now_ms};
+use crate::clock::{china_millis, china_text};
 use crate::crypto::Signer;
 use crate::faults::Fault;
 use crate::wechat::book::NotificationState;
+use crate::wechat::callbacks::unknown;
 
 /// Seconds between the deliveries of one notice. Source: Alipay's description of asynchronous notices.
 const RETRY_GAPS_S: [u32; 7] = [240, 600, 600, 3600, 7200, 21600, 54000];
@@ -63,9 +64,9 @@ pub(crate) fn content(account: &Account, trade: &Trade, refund: Option<&Refund>)
 }
 
 /// A notice as it is sent.
-fn signed(fields: &Parameters, signer: &Signer) -> Option<String> {
+fn signed(fields: &Parameters, signer: &Signer, now_ms: i64) -> Option<String> {
     let mut fields = fields.clone();
-    fields.insert("notify_time".into(), china_text(now_ms()));
+    fields.insert("notify_time".into(), china_text(now_ms));
     let sign = signer.sign(form::notice_text(&fields).as_bytes()).ok()?;
     fields.insert("sign".into(), sign);
     fields.insert("sign_type".into(), "RSA2".into());
@@ -80,13 +81,41 @@ impl Alipay {
         self.tasks.spawn(async move { alipay.deliver(&id).await });
     }
 
+    /// Has all notices of a trade sent again, as they were; how many.
+    pub(crate) fn repeat_notices(self: &Arc<Self>, number: &str) -> usize {
+        let again: Vec<Notice> = {
+            let book = self.book();
+            let told = book.trades.get(number).map(|trade| trade.notices.clone()).unwrap_or_default();
+            let known = told.iter().filter_map(|id| book.notices.get(id).cloned());
+            known.map(|notice| self.anew(notice)).collect()
+        };
+        let ids: Vec<String> = again.iter().map(|notice| notice.id.clone()).collect();
+        let records = again.into_iter().map(|notice| Record::Notice(Box::new(notice))).collect();
+        if self.book().commit(records).is_err() {
+            return 0;
+        }
+        let count = ids.len();
+        let alipay = self.clone();
+        // One after the other, as they came about.
+        self.tasks.spawn(async move {
+            for id in ids {
+                alipay.deliver_once(&id).await;
+            }
+        });
+        count
+    }
+
+    fn anew(&self, notice: Notice) -> Notice {
+        Notice { state: NotificationState::Pending, attempts: 0, due_ms: self.now_ms(), ..notice }
+    }
+
     async fn deliver(&self, id: &str) {
         loop {
             let due_ms = match self.book().notices.get(id) {
                 Some(notice) if notice.state == NotificationState::Pending => notice.due_ms,
                 _ => return,
             };
-            if !self.wait(Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0))).await {
+            if !self.wait(Duration::from_millis(u64::try_from(due_ms - self.now_ms()).unwrap_or(0))).await {
                 return;
             }
             tokio::select! {
@@ -108,7 +137,7 @@ impl Alipay {
         notice.sent += sent;
         match (taken, gap_s) {
             (true, _) => notice.state = NotificationState::Accepted,
-            (false, Some(gap_s)) => notice.due_ms = now_ms() + (f64::from(*gap_s) * 1000.0 / self.speed) as i64,
+            (false, Some(gap_s)) => notice.due_ms = self.now_ms() + (f64::from(*gap_s) * 1000.0 / self.speed) as i64,
             (false, None) => notice.state = NotificationState::GivenUp,
         }
         let written = self.book().commit(vec![Record::Notice(Box::new(notice))]);
@@ -128,16 +157,21 @@ impl Alipay {
         if self.faults.is_hit(Fault::DelayCallback, &name) && !self.wait(self.faults.delay(&name)).await {
             return (false, 0);
         }
-        if self.faults.is_hit(Fault::DropCallback, &name) {
+        let is_payment = told("out_biz_no").is_empty();
+        if self.faults.is_hit(Fault::DropCallback, &name)
+            || is_payment && self.faults.is_hit(Fault::DropPaymentCallback, &name)
+        {
             return (false, 0);
         }
         if self.faults.is_hit(Fault::ForeignSignature, &name)
-            && let Some(body) = signed(&notice.fields, &self.account.other_signer)
+            && let Some(body) = signed(&notice.fields, &self.account.other_signer, self.now_ms())
             && self.send(&notice.url, &body).await
         {
             tracing::warn!(url = %notice.url, "the merchant took a notice that it had to refuse");
         }
-        let Some(body) = signed(&self.told(notice, &name), &self.account.alipay_signer) else { return (false, 0) };
+        let Some(body) = signed(&self.told(notice, &name), self.account.alipay_signer(), self.now_ms()) else {
+            return (false, 0);
+        };
         let copies = if self.faults.is_hit(Fault::DuplicateCallback, &name) { self.faults.duplicates() } else { 1 };
         let answers = join_all((0..copies).map(|_| self.send(&notice.url, &body))).await;
         (answers.into_iter().any(|taken| taken), copies)
@@ -156,6 +190,12 @@ impl Alipay {
         if self.faults.is_hit(Fault::WrongAmount, name) {
             let total_fen = notice.fields.get("total_amount").and_then(|total| fen(total)).unwrap_or(0);
             put("total_amount", yuan(total_fen + 1));
+        }
+        if self.faults.is_hit(Fault::UnknownEvent, name) {
+            put("notify_type", "trade_status_reconsidered".into());
+        }
+        if self.faults.is_hit(Fault::UnknownNumber, name) {
+            put("out_trade_no", unknown(&notice.out_trade_no));
         }
         fields
     }

@@ -11,7 +11,7 @@ use crate::alipay::errors::ApiError;
 use crate::alipay::form::{self, Parameters};
 use crate::alipay::requests::{fen, yuan};
 use crate::alipay::{Alipay, trades};
-use crate::clock::{china_text, now_ms};
+use crate::clock::china_text;
 use crate::wechat::page::{MAX_FORM_BYTES, escape, notice, page, refusal, scanner, web_address};
 use crate::wechat::trades::PayError;
 
@@ -29,7 +29,7 @@ pub(crate) fn qr_code(code: &str) -> String {
 pub(crate) fn opened(alipay: &Alipay, offered: Result<String, ApiError>) -> Response {
     match offered {
         Ok(code) => {
-            let found = trades::payable(&alipay.book(), &code, now_ms());
+            let found = trades::payable(&alipay.book(), &code, alipay.now_ms());
             found.map_or_else(|error| refusal(error, None), |trade| cashier(&trade, &code))
         }
         Err(error) => notice(StatusCode::BAD_REQUEST, "订单无法打开", &error.sub_msg, None),
@@ -45,8 +45,8 @@ pub(crate) async fn scan(alipay: Arc<Alipay>, request: Request) -> poem::Result<
         return Ok(notice(StatusCode::BAD_REQUEST, zh, en, Some("/alipay/scan")));
     };
     let mut book = alipay.book();
-    let scanned = trades::payable(&book, code, now_ms()).and_then(|trade| {
-        trades::scan(&mut book, &trade, now_ms())?;
+    let scanned = trades::payable(&book, code, alipay.now_ms()).and_then(|trade| {
+        trades::scan(&mut book, &trade, alipay.now_ms())?;
         Ok(cashier(&trade, code))
     });
     Ok(scanned.unwrap_or_else(|error| refusal(error, None)))
@@ -103,7 +103,7 @@ pub(crate) async fn decide(alipay: Arc<Alipay>, request: Request) -> poem::Resul
 }
 
 fn decided(alipay: &Arc<Alipay>, code: &str, decision: &str) -> Result<Response, PayError> {
-    let trade = trades::payable(&alipay.book(), code, now_ms())?;
+    let trade = trades::payable(&alipay.book(), code, alipay.now_ms())?;
     let number = &trade.order.out_trade_no;
     let (back, zh, en) = match decision {
         "approve" => {
@@ -111,7 +111,7 @@ fn decided(alipay: &Arc<Alipay>, code: &str, decision: &str) -> Result<Response,
             (alipay.return_address(&trade), "支付成功", "Paid. You may close this page.")
         }
         "decline" => {
-            trades::decline(&mut alipay.book(), number, now_ms())?;
+            trades::decline(&mut alipay.book(), number, alipay.now_ms())?;
             (way_out(&trade), "已取消", "Cancelled. You may close this page.")
         }
         _ => return Ok(notice(StatusCode::BAD_REQUEST, "表单不完整", "The form is incomplete.", None)),
@@ -135,14 +135,14 @@ impl Alipay {
             ("method", "alipay.trade.wap.pay.return"),
             ("out_trade_no", &trade.order.out_trade_no),
             ("seller_id", self.account.seller_id()),
-            ("timestamp", &china_text(now_ms())),
+            ("timestamp", &china_text(self.now_ms())),
             ("total_amount", &yuan(trade.order.total_fen)),
             ("trade_no", &trade.trade_no),
             ("version", "1.0"),
         ] {
             told.insert(name.to_owned(), value.to_owned());
         }
-        let sign = self.account.alipay_signer.sign(form::notice_text(&told).as_bytes()).ok()?;
+        let sign = self.account.alipay_signer().sign(form::notice_text(&told).as_bytes()).ok()?;
         told.insert("sign".into(), sign);
         told.insert("sign_type".into(), "RSA2".into());
         url.query_pairs_mut().extend_pairs(&told);

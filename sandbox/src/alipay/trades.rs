@@ -8,7 +8,7 @@ use crate::alipay::requests::{Order, RefundRequest, TradeRequest, check_number, 
 use crate::clock::china_day;
 use crate::crypto::{ALPHANUMERIC, CryptoError, DIGITS, random_text};
 use crate::wechat::book::NotificationState;
-use crate::wechat::trades::PayError;
+use crate::wechat::trades::{PayError, Paying};
 
 /// How long a code or an opened page leads to the order.
 const CODE_MS: i64 = 2 * 3600 * 1000;
@@ -99,6 +99,13 @@ fn check_payable(trade: &Trade, now_ms: i64) -> Result<(), PayError> {
     }
 }
 
+impl Trade {
+    /// Whether it can be paid no more, and was not.
+    pub(crate) fn is_over_unpaid(&self, now_ms: i64) -> bool {
+        check_payable(self, now_ms) == Err(PayError::Closed)
+    }
+}
+
 fn taken_up(trade: &mut Trade, now_ms: i64) {
     if trade.state == State::Offered {
         trade.state = State::Waiting;
@@ -117,15 +124,18 @@ pub(crate) fn scan(book: &mut Book, trade: &Trade, now_ms: i64) -> Result<(), Pa
 pub(crate) fn pay(
     book: &mut Book,
     number: &str,
-    coupon_fen: i64,
+    paying: Paying,
     content: Content<'_>,
     now_ms: i64,
 ) -> Result<Option<String>, PayError> {
     let mut trade = book.trades.get(number).ok_or(PayError::NotFound)?.clone();
-    check_payable(&trade, now_ms)?;
+    if !(paying.is_taken_all_the_same && trade.is_over_unpaid(now_ms)) {
+        check_payable(&trade, now_ms)?;
+    }
     taken_up(&mut trade, now_ms);
+    trade.order.total_fen -= paying.less_fen;
     trade.state = State::Success;
-    trade.payment = Some(Payment { paid_ms: now_ms, coupon_fen });
+    trade.payment = Some(Payment { paid_ms: now_ms, coupon_fen: paying.coupon_fen });
     commit_and_tell(book, trade, None, content, now_ms).map_err(|_| PayError::Provider)
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn trade(order: &Order, refunded: bool, now_ms: i64) -> Value {
             if refunded { ("REFUND", "转入退款") } else { ("SUCCESS", "支付成功") }
         }
         OrderState::Closed => ("CLOSED", "订单已关闭"),
-        OrderState::NotPaid if order.is_closed(now_ms) => ("CLOSED", "订单已关闭"),
+        OrderState::NotPaid if order.is_forgotten(now_ms) => ("CLOSED", "订单已关闭"),
         OrderState::NotPaid => ("NOTPAY", "订单未支付"),
     };
     trade["trade_state"] = json!(state);

@@ -7,12 +7,12 @@ use poem::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_A
 use poem::{Request, Response};
 use serde_json::{Value, json};
 
-use crate::clock::{china_rfc3339, now_ms};
+use crate::clock::china_rfc3339;
 use crate::crypto::{self, AEAD_NONCE_LEN, ALPHANUMERIC, Signer};
 use crate::faults::Fault;
 use crate::wechat::account::Account;
 use crate::wechat::authorization::{Authorization, SignedRequest};
-use crate::wechat::book::{Book, Order, RefundStatus};
+use crate::wechat::book::{Book, Key, Order, RefundStatus};
 use crate::wechat::errors::ApiError;
 use crate::wechat::requests::{CloseRequest, CreateRequest, RefundRequest, SubMerchant, TradeKind, decode};
 use crate::wechat::trades::{self, RefundPlan};
@@ -53,6 +53,7 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
         Ok(account) => account,
         Err(error) => return Ok(unsigned_error(&error)),
     };
+    provider.calls.add(format!("{} {}", parts.method, parts.uri.path()));
     let subject = format!("{} {path_and_query} {}", parts.method, String::from_utf8_lossy(&body));
     if provider.faults.is_hit_this_time(Fault::BadGateway, &subject) {
         let page = "<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>";
@@ -79,7 +80,7 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
         Err(error) => (status_of(&error), error_body(&error)),
     };
     let forged = status.is_success() && provider.faults.is_hit_this_time(Fault::ForgedAnswer, &subject);
-    Ok(signed_answer(status, body, serial, signer, forged))
+    Ok(signed_answer(status, body, (serial, signer), forged, provider.now_ms()))
 }
 
 fn authenticate<'a>(
@@ -96,7 +97,7 @@ fn authenticate<'a>(
     if authorization.serial_no != account.merchant_serial() {
         return Err(ApiError::sign("商户证书序列号有误 (serial_no is not the merchant's API certificate)"));
     }
-    authorization.verify(&account.merchant_verifier, signed, &provider.nonces, now_ms() / 1000)?;
+    authorization.verify(&account.merchant_verifier, signed, &provider.nonces, provider.now_ms() / 1000)?;
     check_headers(headers, signed)?;
     Ok(account)
 }
@@ -205,19 +206,18 @@ async fn dispatch(
         ("GET", ["pay", "transactions", "out-trade-no", number]) => {
             let book = provider.book();
             let order = book.orders.get(&(account.mchid().to_owned(), (*number).to_owned()));
-            query(account, call, order, &book)
+            query(provider, account, call, order, &book)
         }
         ("GET", ["pay", "transactions", "id", number]) => {
             let book = provider.book();
             let order = book.order_of_transaction(number).filter(|order| order.request.mchid == account.mchid());
-            query(account, call, order, &book)
+            query(provider, account, call, order, &book)
         }
         ("POST", ["pay", "transactions", "out-trade-no", number, "close"]) => {
             call.no_parameters()?;
             let request: CloseRequest = decode(call.body)?;
             same_merchant(account, &request.mchid)?;
-            trades::close(&mut provider.book(), &(request.mchid, (*number).to_owned()), None)?;
-            Ok(Outcome::NoContent)
+            close(provider, &(request.mchid, (*number).to_owned()), None)
         }
         (_, ["pay", "partner", "transactions", rest @ ..]) => partner::dispatch(provider, account, call, rest).await,
         ("POST", ["refund", "domestic", "refunds"]) => refund(provider, account, call),
@@ -233,17 +233,18 @@ async fn dispatch(
         ("GET", ["certificates"]) => {
             call.no_parameters()?;
             call.no_body()?;
-            certificates(account)
+            certificates(account, provider.now_ms())
         }
         ("GET", ["bill", "tradebill"]) => {
             call.no_body()?;
             let wanted = bill::BillQuery::from_query(&call.query)?;
-            bill::offer(&provider.book(), account.mchid(), wanted, &provider.base_url, now_ms()).map(Outcome::Json)
+            bill::offer(&provider.book(), account.mchid(), wanted, &provider.base_url, provider.now_ms())
+                .map(Outcome::Json)
         }
         ("GET", ["billdownload", "file"]) => {
             call.no_body()?;
             let token = call.only_parameter("token")?;
-            bill::file(&provider.book(), account.mchid(), token, now_ms()).map(Outcome::File)
+            bill::file(&provider.book(), account.mchid(), token, provider.now_ms()).map(Outcome::File)
         }
         _ => Err(ApiError::not_exists("there is no such interface in this sandbox")),
     }
@@ -278,7 +279,7 @@ pub(super) async fn make_order(
     same_merchant(account, &request.mchid)?;
     request.check(kind)?;
     let key = (request.mchid.clone(), request.out_trade_no.clone());
-    let prepay_id = trades::create(&mut provider.book(), account.appid(), kind, request, sub, now_ms())?;
+    let prepay_id = trades::create(&mut provider.book(), account.appid(), kind, request, sub, provider.now_ms())?;
     if provider.faults.is_hit(Fault::CallbackBeforeCreateResponse, &key.1)
         && let Ok(id) = provider.record_payment(&key)
     {
@@ -295,16 +296,35 @@ pub(super) async fn make_order(
     }))
 }
 
-fn query(account: &Account, call: &Call<'_>, order: Option<&Order>, book: &Book) -> Result<Outcome, ApiError> {
-    call.no_body()?;
-    same_merchant(account, call.only_parameter("mchid")?)?;
-    query_answer(order.filter(|order| order.sub.is_none()), book)
+/// Closes an order, unless the payer is faster or is just at it.
+pub(super) fn close(provider: &Arc<Provider>, key: &Key, sub_mchid: Option<&str>) -> Result<Outcome, ApiError> {
+    if provider.faults.is_hit(Fault::PaidBeforeClose, &key.1) {
+        // One that cannot be paid is closed below.
+        let _ = provider.pay(key);
+    }
+    if provider.faults.is_hit_this_time(Fault::CloseBusy, &key.1) {
+        return Err(ApiError::user_paying());
+    }
+    trades::close(&mut provider.book(), key, sub_mchid)?;
+    Ok(Outcome::NoContent)
 }
 
-pub(super) fn query_answer(order: Option<&Order>, book: &Book) -> Result<Outcome, ApiError> {
+fn query(
+    provider: &Provider,
+    account: &Account,
+    call: &Call<'_>,
+    order: Option<&Order>,
+    book: &Book,
+) -> Result<Outcome, ApiError> {
+    call.no_body()?;
+    same_merchant(account, call.only_parameter("mchid")?)?;
+    query_answer(provider, order.filter(|order| order.sub.is_none()), book)
+}
+
+pub(super) fn query_answer(provider: &Provider, order: Option<&Order>, book: &Book) -> Result<Outcome, ApiError> {
     let order = order.ok_or_else(ApiError::order_not_exist)?;
     let refunded = trades::refunded_fen(book, order) > 0;
-    Ok(Outcome::Json(answers::trade(order, refunded, now_ms())))
+    Ok(Outcome::Json(answers::trade(order, refunded, provider.now_ms())))
 }
 
 fn refund(provider: &Arc<Provider>, account: &Account, call: &Call<'_>) -> Result<Outcome, ApiError> {
@@ -313,7 +333,7 @@ fn refund(provider: &Arc<Provider>, account: &Account, call: &Call<'_>) -> Resul
     request.check()?;
     request.sub_mchid.as_deref().map_or(Ok(()), |sub_mchid| provider.check_sub_merchant(sub_mchid))?;
     let (number, sub_mchid) = (request.out_refund_no.clone(), request.sub_mchid.clone());
-    let now_ms = now_ms();
+    let now_ms = provider.now_ms();
     let plan = |order: &Order| {
         // A merchant's retry may come under another number, so the order's is what a seed goes by.
         let subject = &order.request.out_trade_no;
@@ -357,15 +377,15 @@ fn refund_answer(
 }
 
 /// The platform certificates, sealed with the API v3 key as callbacks are.
-fn certificates(account: &Account) -> Result<Outcome, ApiError> {
+fn certificates(account: &Account, now_ms: i64) -> Result<Outcome, ApiError> {
     let failed = |_| ApiError::system("a certificate could not be sealed");
     let (serial, pem) = account.certificate();
     let nonce = crypto::random_text(ALPHANUMERIC, AEAD_NONCE_LEN).map_err(failed)?;
     let ciphertext = crypto::seal(account.api_v3_key(), &nonce, "certificate", pem.as_bytes()).map_err(failed)?;
     Ok(Outcome::Json(json!({"data": [{
         "serial_no": serial,
-        "effective_time": china_rfc3339(now_ms() - YEAR_MS / 2),
-        "expire_time": china_rfc3339(now_ms() + 4 * YEAR_MS),
+        "effective_time": china_rfc3339(now_ms - YEAR_MS / 2),
+        "expire_time": china_rfc3339(now_ms + 4 * YEAR_MS),
         "encrypt_certificate": {
             "algorithm": "AEAD_AES_256_GCM",
             "nonce": nonce,
@@ -388,8 +408,14 @@ fn unsigned_error(error: &ApiError) -> Response {
     Response::builder().status(status_of(error)).content_type("application/json; charset=utf-8").body(error_body(error))
 }
 
-fn signed_answer(status: StatusCode, body: String, serial: &str, signer: &Signer, forged: bool) -> Response {
-    let timestamp = now_ms() / 1000;
+fn signed_answer(
+    status: StatusCode,
+    body: String,
+    (serial, signer): (&str, &Signer),
+    forged: bool,
+    now_ms: i64,
+) -> Response {
+    let timestamp = now_ms / 1000;
     let signed = crypto::random_text(ALPHANUMERIC, 32).and_then(|nonce| {
         let what = if forged { "something else" } else { body.as_str() };
         let signature = signer.sign(format!("{timestamp}\n{nonce}\n{what}\n").as_bytes())?;

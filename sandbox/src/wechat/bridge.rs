@@ -7,7 +7,6 @@ use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response};
 use serde_json::{Value, json};
 
-use crate::clock::now_ms;
 use crate::crypto::Verifier;
 use crate::faults::Fault;
 use crate::wechat::Provider;
@@ -146,7 +145,7 @@ fn pay(
             if misreported { "cancel" } else { "ok" }
         }
         [(name, decision)] if name == "decision" && decision == "decline" => {
-            trades::decline(&mut provider.book(), &key, now_ms()).map_err(failed)?;
+            trades::decline(&mut provider.book(), &key, provider.now_ms()).map_err(failed)?;
             "cancel"
         }
         _ => return Err("decision must be approve or decline".to_owned()),
@@ -157,7 +156,7 @@ fn pay(
 /// The order that is to be paid, and what the payer is shown of it.
 fn payable(provider: &Provider, invocation: &Invocation<'_>, person: Option<&str>) -> Result<(Key, Value), String> {
     let account = provider.account_of_app(invocation.app_id).ok_or("appId is no app's")?;
-    let now_ms = now_ms();
+    let now_ms = provider.now_ms();
     let prepay_id = invocation.check(account.appid(), &account.merchant_verifier, now_ms / 1000)?;
     let book = provider.book();
     let order = book

@@ -9,12 +9,13 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use serde_json::{Value, json};
 
 use crate::StartError;
-use crate::clock::{china_rfc3339, now_ms};
+use crate::clock::china_rfc3339;
 use crate::crypto::{self, AEAD_NONCE_LEN, ALPHANUMERIC, CryptoError};
 use crate::faults::{Fault, hash};
 use crate::wechat::Provider;
 use crate::wechat::account::Account;
-use crate::wechat::book::{Notification, NotificationState, Record};
+use crate::wechat::answers;
+use crate::wechat::book::{Key, Notification, NotificationState, Order, OrderState, Record};
 
 /// Seconds between the deliveries of one callback, until it is answered 200 or 204. Source: the callback rules of
 /// API v3.
@@ -114,6 +115,29 @@ impl Provider {
         self.tasks.spawn(async move { provider.deliver(&id).await });
     }
 
+    /// Has the callback of a payment sent again, as it was; false if there was none.
+    pub(crate) fn repeat_callback(self: &Arc<Self>, key: &Key) -> bool {
+        let repeated = {
+            let mut book = self.book();
+            let order = book.orders.get(key).cloned();
+            let Some(Order { state: OrderState::Paid(payment), notification: Some(id), .. }) = &order else {
+                return false;
+            };
+            let (Some(order), Some(known)) = (&order, book.notifications.get(id).cloned()) else { return false };
+            let again = Notification {
+                plaintext: answers::payment_notice(order, payment).to_string(),
+                state: NotificationState::Pending,
+                attempts: 0,
+                due_ms: self.now_ms(),
+                ..known
+            };
+            book.commit(vec![Record::Notification(Box::new(again))]).is_ok().then(|| id.clone())
+        };
+        let is_repeated = repeated.is_some();
+        repeated.into_iter().for_each(|id| self.launch(id));
+        is_repeated
+    }
+
     async fn deliver(self: &Arc<Self>, id: &str) {
         loop {
             let due_ms = match self.book().notifications.get(id) {
@@ -146,7 +170,7 @@ impl Provider {
         match (accepted, gap_s) {
             (true, _) => notification.state = NotificationState::Accepted,
             (false, Some(gap_s)) => {
-                notification.due_ms = now_ms() + self.scaled_ms(f64::from(*gap_s) * 1000.0);
+                notification.due_ms = self.now_ms() + self.scaled_ms(f64::from(*gap_s) * 1000.0);
             }
             (false, None) => notification.state = NotificationState::GivenUp,
         }
@@ -172,7 +196,10 @@ impl Provider {
         if self.faults.is_hit(Fault::KeyRotation, &name) {
             account.rotate_signing_key();
         }
-        if self.faults.is_hit(Fault::DropCallback, &name) {
+        let is_payment = notification.original_type == "transaction";
+        if self.faults.is_hit(Fault::DropCallback, &name)
+            || is_payment && self.faults.is_hit(Fault::DropPaymentCallback, &name)
+        {
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
             return (false, 0);
         }
@@ -186,7 +213,11 @@ impl Provider {
             }
         }
         let plaintext = self.callback_content(notification, &name);
-        let outgoing = match write(notification, account, &plaintext, Seal::Genuine) {
+        let mut told = notification.clone();
+        if self.faults.is_hit(Fault::UnknownEvent, &name) {
+            "TRANSACTION.RECONSIDERED".clone_into(&mut told.event_type);
+        }
+        let outgoing = match write(&told, account, &plaintext, Seal::Genuine, self.now_ms()) {
             Ok(outgoing) => outgoing,
             Err(error) => {
                 tracing::error!(%error, "a callback could not be made");
@@ -209,11 +240,13 @@ impl Provider {
 
     /// The callback's content, changed where a fault asks for it.
     fn callback_content(&self, notification: &Notification, name: &str) -> String {
-        let [wrong_appid, wrong_mchid, wrong_amount] =
-            [Fault::WrongAppid, Fault::WrongMchid, Fault::WrongAmount].map(|fault| self.faults.is_hit(fault, name));
-        if !(wrong_appid || wrong_mchid || wrong_amount) {
+        let struck =
+            [Fault::WrongAppid, Fault::WrongMchid, Fault::WrongAmount, Fault::WrongCurrency, Fault::UnknownNumber]
+                .map(|fault| self.faults.is_hit(fault, name));
+        if struck == [false; 5] {
             return notification.plaintext.clone();
         }
+        let [wrong_appid, wrong_mchid, wrong_amount, wrong_currency, unknown_number] = struck;
         let Ok(mut told) = serde_json::from_str::<Value>(&notification.plaintext) else {
             return notification.plaintext.clone();
         };
@@ -227,6 +260,12 @@ impl Provider {
             let total = told["amount"]["total"].as_i64().unwrap_or(0);
             told["amount"]["total"] = json!(total + 1);
         }
+        if wrong_currency {
+            told["amount"]["currency"] = json!("HKD");
+        }
+        if unknown_number {
+            told["out_trade_no"] = json!(unknown(&notification.subject));
+        }
         told.to_string()
     }
 
@@ -237,12 +276,12 @@ impl Provider {
             let made = tokio::task::spawn_blocking(move || provider.second_account().map(|_| ())).await;
             match (made, self.second_account.get()) {
                 (Ok(Ok(())), Some(foreign)) => {
-                    write(notification, foreign, &foreign_plaintext(notification, foreign), seal)
+                    write(notification, foreign, &foreign_plaintext(notification, foreign), seal, self.now_ms())
                 }
                 _ => return,
             }
         } else {
-            write(notification, account, &notification.plaintext, seal)
+            write(notification, account, &notification.plaintext, seal, self.now_ms())
         };
         let Ok(outgoing) = outgoing else { return };
         self.tally.decoys_sent.fetch_add(1, Ordering::Relaxed);
@@ -280,6 +319,11 @@ fn put(told: &mut Value, field: &str, name: &str) {
     told[field] = json!(name);
 }
 
+/// A number that the merchant gave to nothing, as long as the one it stands for.
+pub(crate) fn unknown(number: &str) -> String {
+    number.chars().rev().collect()
+}
+
 fn foreign_plaintext(notification: &Notification, foreign: &Account) -> String {
     match serde_json::from_str::<Value>(&notification.plaintext) {
         Ok(mut told) => {
@@ -297,6 +341,7 @@ fn write(
     account: &Account,
     plaintext: &str,
     seal: Seal,
+    now_ms: i64,
 ) -> Result<OutgoingCallback, CryptoError> {
     let empty_aad = hash(0, &notification.id).is_multiple_of(EMPTY_AAD_ONE_IN);
     let aad = if empty_aad { "" } else { notification.original_type.as_str() };
@@ -317,7 +362,7 @@ fn write(
     })
     .to_string();
     let age_s = if seal == Seal::Stale { STALE_S } else { 0 };
-    let timestamp = (now_ms() / 1000 - age_s).to_string();
+    let timestamp = (now_ms / 1000 - age_s).to_string();
     let nonce = crypto::random_text(ALPHANUMERIC, 32)?;
     let (serial, signer) = account.signing_key();
     let mut signature = signer.sign(format!("{timestamp}\n{nonce}\n{body}\n").as_bytes())?;

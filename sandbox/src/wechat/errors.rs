@@ -49,6 +49,11 @@ impl ApiError {
         Self::new(400, "ORDER_PAID", "该订单已支付 (the order is paid)")
     }
 
+    /// No refusal by its status, and nothing was closed.
+    pub(crate) fn user_paying() -> Self {
+        Self::new(202, "USER_PAYING", "用户支付中,需要输入密码 (the payer is entering the password)")
+    }
+
     pub(crate) fn order_closed() -> Self {
         Self::new(400, "ORDER_CLOSED", "该订单已关闭 (the order is closed)")
     }

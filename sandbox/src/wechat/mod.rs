@@ -26,7 +26,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{self, now_ms};
+use crate::calls::CallLog;
+use crate::clock::{self, Clock};
 use crate::faults::{Fault, FaultPlan};
 use crate::{Config, StartError};
 use account::Account;
@@ -50,6 +51,8 @@ pub(crate) struct Provider {
     /// Where payers find the pages.
     pub(crate) public_url: String,
     pub(crate) faults: Arc<FaultPlan>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) calls: Arc<CallLog>,
     pub(crate) account: Account,
     pub(crate) tally: Tally,
     /// Made when it is first needed: its keys take as long as all the rest of a start.
@@ -87,6 +90,8 @@ impl Provider {
             base_url,
             public_url,
             faults: Arc::new(FaultPlan::new(config.seed)),
+            clock: Arc::default(),
+            calls: Arc::default(),
             account,
             tally: Tally::default(),
             second_account,
@@ -122,6 +127,11 @@ impl Provider {
             .at("/bridge/pay", make(move |request| bridge::answer(bridge.clone(), request)))
             .at("/console", make(move |request| console::answer(console.clone(), request)))
             .at("/", poem::get(page::about))
+    }
+
+    /// Now, in Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
     }
 
     /// The books, for as short a time as it takes; never held over an await.
@@ -177,7 +187,13 @@ impl Provider {
         let total_fen = self.book().orders.get(key).ok_or(PayError::NotFound)?.request.amount.total;
         let coupon = total_fen > 1 && self.faults.is_hit(Fault::Coupon, &key.1);
         let coupon_fen = if coupon { (total_fen / 5).max(1) } else { 0 };
-        trades::pay(&mut self.book(), key, coupon_fen, now_ms())
+        let is_over = self.book().orders.get(key).is_some_and(|order| order.is_closed(self.now_ms()));
+        let paying = trades::Paying {
+            coupon_fen,
+            less_fen: i64::from(total_fen > 1 && self.faults.is_hit(Fault::PaidLess, &key.1)),
+            is_taken_all_the_same: is_over && self.faults.is_hit(Fault::PaidAfterClose, &key.1),
+        };
+        trades::pay(&mut self.book(), key, paying, self.now_ms())
     }
 
     /// Milliseconds of the provider's slow business, at the speed of this sandbox.
@@ -192,7 +208,7 @@ impl Provider {
         refund_fen: i64,
         tells: bool,
     ) -> Result<String, errors::ApiError> {
-        let now_ms = now_ms();
+        let now_ms = self.now_ms();
         let settles_ms = now_ms + self.scaled_ms(REFUND_SETTLES_MS);
         let plan = trades::RefundPlan { not_enough: false, outcome: RefundStatus::Success, settles_ms };
         let refund = trades::refund_in_console(&mut self.book(), key, refund_fen, tells, plan, now_ms)?;
@@ -213,7 +229,7 @@ impl Provider {
     /// Ends a refund now, and tells of it; whether anything changed.
     pub(crate) fn settle(self: &Arc<Self>, key: &Key, outcome: RefundStatus) -> bool {
         let before = self.book().refunds.get(key).map(|refund| refund.status);
-        let settled = trades::settle(&mut self.book(), key, outcome, now_ms());
+        let settled = trades::settle(&mut self.book(), key, outcome, self.now_ms());
         match settled {
             Ok(owed) => {
                 if let Some(id) = owed {
@@ -228,9 +244,22 @@ impl Provider {
         }
     }
 
+    /// A refund that had gone through comes back; whether it had.
+    pub(crate) fn bounce(self: &Arc<Self>, key: &Key, outcome: RefundStatus) -> bool {
+        let bounced = trades::bounce(&mut self.book(), key, outcome, self.now_ms());
+        let owed = bounced.inspect_err(|error| {
+            tracing::error!(refund = %key.1, message = %error.message, "a refund could not be changed");
+        });
+        let Ok(Some(owed)) = owed else { return false };
+        if let Some(id) = owed {
+            self.launch(id);
+        }
+        true
+    }
+
     /// Waits for a time; false if the sandbox shuts down before.
     async fn wait_until(&self, unix_ms: i64) -> bool {
-        let wait_ms = u64::try_from(unix_ms - now_ms()).unwrap_or(0);
+        let wait_ms = u64::try_from(unix_ms - self.now_ms()).unwrap_or(0);
         self.wait(Duration::from_millis(wait_ms)).await
     }
 

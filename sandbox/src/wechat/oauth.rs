@@ -8,7 +8,6 @@ use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response};
 use serde_json::{Value, json};
 
-use crate::clock::now_ms;
 use crate::crypto::{self, ALPHANUMERIC};
 use crate::faults::Fault;
 use crate::wechat::Provider;
@@ -199,7 +198,7 @@ impl Authorize {
             code: code.clone(),
             appid: self.appid.clone(),
             openid,
-            made_ms: now_ms(),
+            made_ms: provider.now_ms(),
             used,
         });
         let mut address = self.redirect_uri.clone();
@@ -211,6 +210,7 @@ impl Authorize {
 /// `GET /sns/oauth2/access_token`: a code for an openid. The status is 200 whatever the answer is, and the content type
 /// that of a text, as in life.
 pub(crate) async fn exchange(provider: Arc<Provider>, request: Request) -> poem::Result<Response> {
+    provider.calls.add(format!("{} /sns/oauth2/access_token", request.method()));
     let query: Vec<(String, String)> = request.params().unwrap_or_default();
     let subject = query.iter().find(|(name, _)| name == "appid").map_or("", |(_, appid)| appid.as_str());
     if provider.faults.is_hit_this_time(Fault::OauthDelay, subject) {
@@ -245,7 +245,7 @@ fn exchanged(provider: &Provider, query: &[(String, String)]) -> Result<Value, V
     if value("grant_type") != Some("authorization_code") {
         return Err(refusal(40002, "invalid grant_type"));
     }
-    let taken = lock(&provider.oauth.codes).take(code, appid, now_ms());
+    let taken = lock(&provider.oauth.codes).take(code, appid, provider.now_ms());
     let openid = taken.map_err(|error| match error {
         CodeError::Invalid => refusal(40029, "invalid code"),
         CodeError::Used => refusal(40163, "code been used"),

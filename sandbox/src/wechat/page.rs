@@ -8,7 +8,6 @@ use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response};
 use serde::Deserialize;
 
-use crate::clock::now_ms;
 use crate::wechat::Provider;
 use crate::wechat::book::OrderState;
 use crate::wechat::requests::TradeKind;
@@ -134,7 +133,7 @@ fn show(provider: &Provider, kind: TradeKind, prepay_id: &str, redirect_url: Opt
     let Some(order) = order.filter(|order| order.kind == kind) else {
         return refusal(PayError::NotFound, back.as_deref());
     };
-    let now_ms = now_ms();
+    let now_ms = provider.now_ms();
     if matches!(order.state, OrderState::Paid(_)) {
         return refusal(PayError::AlreadyPaid, back.as_deref());
     }
@@ -175,13 +174,13 @@ fn decide(provider: &Arc<Provider>, kind: TradeKind, form: &Decision) -> Respons
         let book = provider.book();
         book.order_of_prepay(&form.prepay_id)
             .filter(|order| order.kind == kind)
-            .map(|order| (order.key(), order.prepay_is_fresh(&form.prepay_id, now_ms())))
+            .map(|order| (order.key(), order.prepay_is_fresh(&form.prepay_id, provider.now_ms())))
     };
     let decided = match (found, form.decision.as_str()) {
         (None, _) => Err(PayError::NotFound),
         (Some((_, false)), _) => Err(PayError::LinkExpired),
         (Some((key, true)), "approve") => provider.pay(&key),
-        (Some((key, true)), "decline") => trades::decline(&mut provider.book(), &key, now_ms()),
+        (Some((key, true)), "decline") => trades::decline(&mut provider.book(), &key, provider.now_ms()),
         _ => return notice(StatusCode::BAD_REQUEST, "表单不完整", "The form is incomplete.", back.as_deref()),
     };
     match (decided, back) {

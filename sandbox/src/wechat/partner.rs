@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use crate::wechat::Provider;
 use crate::wechat::account::Account;
-use crate::wechat::api::{Call, Outcome, make_order, query_answer, same_merchant};
+use crate::wechat::api::{Call, Outcome, close, make_order, query_answer, same_merchant};
 use crate::wechat::errors::ApiError;
 use crate::wechat::requests::{PartnerCloseRequest, PartnerCreateRequest, TradeKind, decode};
-use crate::wechat::trades;
 
 /// Answers a call of `/v3/pay/partner/transactions/..`; `path` is what follows that.
 pub(super) async fn dispatch(
@@ -25,13 +24,13 @@ pub(super) async fn dispatch(
             let sub_mchid = parties(provider, account, call)?;
             let book = provider.book();
             let order = book.orders.get(&(account.mchid().to_owned(), (*number).to_owned()));
-            query_answer(order.filter(|order| order.sub_mchid() == Some(sub_mchid)), &book)
+            query_answer(provider, order.filter(|order| order.sub_mchid() == Some(sub_mchid)), &book)
         }
         ("GET", ["id", number]) => {
             let sub_mchid = parties(provider, account, call)?;
             let book = provider.book();
             let order = book.order_of_transaction(number).filter(|order| order.request.mchid == account.mchid());
-            query_answer(order.filter(|order| order.sub_mchid() == Some(sub_mchid)), &book)
+            query_answer(provider, order.filter(|order| order.sub_mchid() == Some(sub_mchid)), &book)
         }
         ("POST", ["out-trade-no", number, "close"]) => {
             call.no_parameters()?;
@@ -39,8 +38,7 @@ pub(super) async fn dispatch(
             same_merchant(account, &request.sp_mchid)?;
             provider.check_sub_merchant(&request.sub_mchid)?;
             let key = (request.sp_mchid, (*number).to_owned());
-            trades::close(&mut provider.book(), &key, Some(&request.sub_mchid))?;
-            Ok(Outcome::NoContent)
+            close(provider, &key, Some(&request.sub_mchid))
         }
         _ => Err(ApiError::not_exists("there is no such interface in this sandbox")),
     }

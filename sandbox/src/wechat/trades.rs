@@ -66,6 +66,11 @@ impl Order {
         }
     }
 
+    /// Whether the provider has closed it by itself. Until then one that can be paid no more is called NOTPAY.
+    pub(crate) fn is_forgotten(&self, now_ms: i64) -> bool {
+        self.state == OrderState::NotPaid && now_ms >= self.created_ms + MAX_LIFE_MS
+    }
+
     fn prepay_life_ms(&self) -> i64 {
         match self.kind {
             TradeKind::H5 => H5_LINK_MS,
@@ -177,13 +182,23 @@ fn new_prepay_id(now_ms: i64) -> Result<String, ApiError> {
     Ok(format!("wx{}{}", china_day(now_ms), random(ALPHANUMERIC, 26)?))
 }
 
+/// How a payer pays.
+pub(crate) struct Paying {
+    /// What a coupon pays.
+    pub(crate) coupon_fen: i64,
+    /// How much less than was asked is paid.
+    pub(crate) less_fen: i64,
+    /// It was under way when the order ended, and goes through.
+    pub(crate) is_taken_all_the_same: bool,
+}
+
 /// The payer pays: the order is paid, and a callback owed, whose id is answered.
-pub(crate) fn pay(book: &mut Book, key: &Key, coupon_fen: i64, now_ms: i64) -> Result<String, PayError> {
+pub(crate) fn pay(book: &mut Book, key: &Key, paying: Paying, now_ms: i64) -> Result<String, PayError> {
     let mut order = book.orders.get(key).ok_or(PayError::NotFound)?.clone();
     if matches!(order.state, OrderState::Paid(_)) {
         return Err(PayError::AlreadyPaid);
     }
-    if order.is_closed(now_ms) {
+    if order.is_closed(now_ms) && !paying.is_taken_all_the_same {
         return Err(PayError::Closed);
     }
     let numbers = || Ok::<_, ApiError>((random(DIGITS, 15)?, random(ALPHANUMERIC, 22)?, new_notification_id()?));
@@ -191,12 +206,13 @@ pub(crate) fn pay(book: &mut Book, key: &Key, coupon_fen: i64, now_ms: i64) -> R
     let payment = Payment {
         transaction_id: format!("42000{}{digits}", china_day(now_ms)),
         paid_ms: now_ms,
-        coupon_fen,
+        coupon_fen: paying.coupon_fen,
         openid: match &order.request.payer {
             Some(payer) => payer.openid.clone(),
             None => format!("oUpF8u{openid}"),
         },
     };
+    order.request.amount.total -= paying.less_fen;
     order.state = OrderState::Paid(payment.clone());
     order.notification = Some(id.clone());
     let notification = Notification {
@@ -375,10 +391,34 @@ pub(crate) fn settle(
     status: RefundStatus,
     now_ms: i64,
 ) -> Result<Option<String>, ApiError> {
-    let mut refund = book.refunds.get(key).ok_or_else(|| ApiError::not_exists("no such refund"))?.clone();
+    let refund = book.refunds.get(key).ok_or_else(|| ApiError::not_exists("no such refund"))?.clone();
     if !matches!(refund.status, RefundStatus::Processing | RefundStatus::Abnormal) || refund.status == status {
         return Ok(None);
     }
+    move_refund(book, refund, status, now_ms)
+}
+
+/// A refund that had gone through comes back from the payer's bank. Nothing if it had not; else the id of the callback owed
+/// for it, if the merchant asked for one.
+pub(crate) fn bounce(
+    book: &mut Book,
+    key: &Key,
+    status: RefundStatus,
+    now_ms: i64,
+) -> Result<Option<Option<String>>, ApiError> {
+    let refund = book.refunds.get(key).ok_or_else(|| ApiError::not_exists("no such refund"))?.clone();
+    if refund.status != RefundStatus::Success {
+        return Ok(None);
+    }
+    move_refund(book, refund, status, now_ms).map(Some)
+}
+
+fn move_refund(
+    book: &mut Book,
+    mut refund: Refund,
+    status: RefundStatus,
+    now_ms: i64,
+) -> Result<Option<String>, ApiError> {
     refund.status = status;
     refund.settled_ms = Some(now_ms);
     let mut records = Vec::with_capacity(2);
