@@ -33,6 +33,7 @@ pub mod time;
 mod trace;
 mod world;
 
+pub use provider::manner::Manners;
 pub use world::{REST_WITHIN_MS, Violation};
 
 /// A fault of the simulation itself, built in on purpose: it proves that the checkers can fail.
@@ -65,13 +66,15 @@ pub struct Options {
     pub busy_ms: u64,
     /// A fault built in on purpose.
     pub mutation: Option<Mutation>,
+    /// Whose merchant accounts operators have; by chance, each for itself, if nothing is said.
+    pub manners: Option<Manners>,
     /// Whether to keep the trace's lines.
     pub trace: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { modules: 2, consumers: 14, coins: 10, busy_ms: 8 * 60_000, mutation: None, trace: false }
+        Self { modules: 2, consumers: 14, coins: 10, busy_ms: 8 * 60_000, mutation: None, manners: None, trace: false }
     }
 }
 
@@ -97,6 +100,8 @@ pub struct Sales {
     pub made: u64,
     /// Paid for.
     pub paid: u64,
+    /// Of those, in Alipay's manner.
+    pub paid_by_alipay: u64,
     /// Credited.
     pub credited: u64,
     /// Refunded.
@@ -114,6 +119,7 @@ impl Sales {
     pub fn add(&mut self, other: &Sales) {
         self.made += other.made;
         self.paid += other.paid;
+        self.paid_by_alipay += other.paid_by_alipay;
         self.credited += other.credited;
         self.refunded += other.refunded;
         self.served_and_refunded += other.served_and_refunded;

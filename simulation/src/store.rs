@@ -130,6 +130,17 @@ impl Store {
         self.all(LEDGER).await
     }
 
+    /// What the ledger says that a merchant account holds. Each sale is paid by one account.
+    pub async fn at_provider_minor(&self, account_token: &str) -> Result<i64, DbErr> {
+        let sum = format!(
+            "SELECT COALESCE(SUM(e.amount_minor), 0) AS count FROM ledger_entries e
+                JOIN ledger_txns t ON t.id = e.txn_id JOIN payment_attempts p ON p.sale_id = t.sale_id
+                JOIN merchant_accounts m ON m.id = p.account_id
+                WHERE e.account = 'provider_clearing' AND m.token = '{account_token}'"
+        );
+        Ok(self.one::<Count>(&sum).await?.count)
+    }
+
     /// Whether the newest order to lock a module, or to unlock it, came too late: the module was away, or the clock jumped.
     pub async fn lock_expired(&self, module: &str) -> Result<bool, DbErr> {
         let newest = format!(

@@ -10,7 +10,10 @@ use crate::{
     fault_rates::FaultRates,
     machine::{Link, Machine},
     operators::{Order, system},
-    provider::{PROVIDER, ProviderBooks, account_config},
+    provider::{
+        Message, ProviderBooks,
+        manner::{ALIPAY, Manner, Manners, WECHAT, account_config},
+    },
     server::{Bus, CLOCK_STEPS_MS, Server},
     store::Store,
     time::Time,
@@ -31,7 +34,6 @@ use backend::{
     money::Currency,
     zones::Zone,
 };
-use fake_providers::notice::Callback;
 use module_firmware::Identity;
 use protocol::{
     limits::PAYLOAD_MAX_BYTES,
@@ -114,14 +116,18 @@ pub(crate) enum Event {
     CoinSeen { machine: usize, powered: u64 },
     /// A consumer's next step.
     Consumer(usize),
+    /// A payer comes to the provider with an order.
+    Begin { out_trade_no: String },
     /// A payer pays.
     Pay { out_trade_no: String },
     /// The provider tells the server.
-    Callback { account_token: String, callback: Callback, tries: usize },
+    Callback { message: Message, tries: usize },
     /// A forged callback.
     Forgery { out_trade_no: String },
     /// Somebody gives money back in the provider's console.
     Console { out_trade_no: String },
+    /// A payment can no longer be refunded at the provider.
+    Finish { out_trade_no: String },
     /// A refund goes through at the provider.
     Settle { out_refund_no: String },
     /// The server looks for due work.
@@ -265,6 +271,7 @@ impl World {
         world.set_up(seed, &mut chance).await?;
         world.plan_all(&mut chance);
         world.plan_waits(&mut waits);
+        world.plan_outages(&mut Chance::new(seed, "more outages"), &ALIPAY);
         world.plan_orders(&mut Chance::new(seed, "operators"));
         world.plan_disk(&mut Chance::new(seed, "disk"));
         world.plan_backups(&mut Chance::new(seed, "copies"));
@@ -276,6 +283,7 @@ impl World {
     /// Operators (one gives partly served money back in part), merchant accounts, modules, machines, prices.
     async fn set_up(&mut self, seed: u64, chance: &mut Chance) -> anyhow::Result<()> {
         let backend = self.server.start();
+        let mut manners = Chance::new(seed, "manners");
         for index in 0..self.options.modules {
             let operator = NewOperator {
                 slug: format!("operator-{index}"),
@@ -285,9 +293,15 @@ impl World {
                 refund_remainder: index % 2 == 1,
             };
             let operator_id = operator::add_operator(&backend, &system(), operator).await?;
-            let config = serde_json::to_string(&account_config(index))?;
-            let account_token =
-                merchant::set_merchant_account(&backend, &system(), operator_id, PROVIDER, &config).await?;
+            let by_chance = manners.pick(&Manners::BY_CHANCE);
+            let has = self.options.manners.unwrap_or(by_chance).all();
+            let mut account_tokens = vec![];
+            for manner in has {
+                let config = serde_json::to_string(&account_config(manner.account(index)))?;
+                let token =
+                    merchant::set_merchant_account(&backend, &system(), operator_id, manner.word, &config).await?;
+                account_tokens.push(token);
+            }
             let new = register_module::provision_module(&backend, &system(), None).await?;
             let price =
                 |pulses: i32, amount_minor| PriceChange { label: format!("{pulses} rides"), amount_minor, pulses };
@@ -301,8 +315,8 @@ impl World {
             };
             let (machine_id, code) = machine::add_machine(&backend, &system(), machine).await?;
             let prices = fleet::machine(&backend, &system(), machine_id).await?.prices;
-            self.consumer_pool.register_machine(code, new.id, prices);
-            self.checker.register_machine(operator_id, machine_id, account_token);
+            self.consumer_pool.register_machine(code, new.id, prices, has);
+            self.checker.register_machine(operator_id, machine_id, account_tokens);
             let drift_ppm = i64::try_from(chance.between(0..=2 * self.fault_rates.drift_max_ppm.unsigned_abs()))?;
             let identity = Identity { id: new.id, secret: new.secret };
             commission(&backend, &identity).await?;
@@ -357,15 +371,20 @@ impl World {
     /// Outages of the provider, and steps of the server's wall clock.
     fn plan_waits(&mut self, chance: &mut Chance) {
         let busy_us = self.options.busy_ms * 1000;
-        for account in 0..self.options.modules {
-            for _ in 0..self.fault_rates.outages {
-                let for_us = chance.between(1_000_000..=180_000_000);
-                self.plan(chance.between(0..=busy_us), Event::Outage { account, for_us });
-            }
-        }
+        self.plan_outages(chance, &WECHAT);
         for _ in 0..self.fault_rates.clock_steps {
             let by_ms = chance.pick(&CLOCK_STEPS_MS);
             self.plan(chance.between(0..=busy_us), Event::ClockJumps { by_ms });
+        }
+    }
+
+    fn plan_outages(&mut self, chance: &mut Chance, manner: &Manner) {
+        let busy_us = self.options.busy_ms * 1000;
+        for machine in 0..self.options.modules {
+            for _ in 0..self.fault_rates.outages {
+                let (account, for_us) = (manner.account(machine), chance.between(1_000_000..=180_000_000));
+                self.plan(chance.between(0..=busy_us), Event::Outage { account, for_us });
+            }
         }
     }
 
@@ -416,12 +435,12 @@ impl World {
             }
             Event::CoinSeen { machine, powered } => self.coin_seen(machine, powered)?,
             Event::Consumer(index) => self.consumer(index).await?,
+            Event::Begin { out_trade_no } => self.begin(&out_trade_no),
             Event::Pay { out_trade_no } => self.pay(&out_trade_no),
-            Event::Callback { account_token, callback, tries } => {
-                self.callback(account_token, callback, tries).await?;
-            }
+            Event::Callback { message, tries } => self.callback(message, tries).await?,
             Event::Forgery { out_trade_no } => self.forgery(&out_trade_no).await?,
             Event::Console { out_trade_no } => self.provider_books().refund_in_console(&out_trade_no),
+            Event::Finish { out_trade_no } => self.provider_books().finish(&out_trade_no),
             Event::Settle { out_refund_no } => self.provider_books().settle(&out_refund_no),
             Event::Due { plan } => self.due(plan).await?,
             Event::Outage { account, for_us } => self.outage(account, for_us),
