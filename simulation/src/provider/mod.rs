@@ -31,6 +31,9 @@ const FINISHED: u32 = 10;
 /// When, in milliseconds after the payment.
 const FINISHED_AFTER_MS: std::ops::RangeInclusive<u64> = 60_000..=900_000;
 
+/// After so many of a hundred parts given back in the console another follows at once, where totals are told.
+const ANOTHER_PART: u32 = 40;
+
 /// What a payment really came to, for the checkers.
 #[derive(Debug, Clone)]
 pub struct Trade {
@@ -277,6 +280,11 @@ impl ProviderBooks {
         self.give_back(out_trade_no, &number, minor);
         self.notes.push(format!("console: {minor} of {taken_minor} of {out_trade_no} go back as {number}"));
         let tells_totals = self.trades.get(out_trade_no).is_some_and(|trade| trade.manner.tells_totals);
+        // Parts that go back one right after the other are told in any order.
+        if tells_totals && !whole && self.tells.percent(ANOTHER_PART) {
+            let after_ms = self.tells.between(0..=2_000);
+            self.intents.push(Intent::Console { out_trade_no: out_trade_no.to_owned(), after_ms });
+        }
         if !tells_totals && self.console.percent(30) {
             let (trade, state) = (out_trade_no.to_owned(), Standing::Done);
             self.notify(out_trade_no, &number, What::Outside { trade, amount_minor: minor, state });
