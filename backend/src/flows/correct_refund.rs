@@ -4,7 +4,7 @@
 
 use crate::{
     Context, Result,
-    flows::{after_commit::AfterCommit, apply_outside_refund::reduce_own_refunds},
+    flows::{after_commit::AfterCommit, reduce_refunds::reduce_own_refunds},
     ledger::{self, Kind, Posting},
     payments::{
         found::find_attempt_row,
@@ -31,8 +31,11 @@ pub(crate) async fn correct_refund(
         return Ok(refund);
     }
     let attempt = find_attempt_row(txn, refund.attempt_id).await?;
-    let message = format!("refund {number} is of {told_minor} at the provider and of {ours_minor} here");
-    after.alarm(sale.operator_id, Some(sale.machine_id), message);
+    // That a guess was wrong is nothing for a person.
+    if !refund.is_guess() {
+        let message = format!("refund {number} is of {told_minor} at the provider and of {ours_minor} here");
+        after.alarm(sale.operator_id, Some(sale.machine_id), message);
+    }
     if !(1..=attempt.taken_minor()).contains(&told_minor) {
         return Ok(refund);
     }
@@ -41,7 +44,7 @@ pub(crate) async fn correct_refund(
     let (booked, went_back) =
         if more_minor > 0 { (decided, Kind::RefundDone) } else { (cancelled, Kind::RefundReversed) };
     let difference = |kind| Posting {
-        reference: format!("refund-{}-told-{told_minor}", refund.id),
+        reference: format!("refund-{}-of-{ours_minor}-told-{told_minor}", refund.id),
         amount_minor: more_minor.abs(),
         ..refund_posting(ctx, sale, &refund, kind)
     };

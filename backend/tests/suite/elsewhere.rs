@@ -90,6 +90,27 @@ async fn that_are_told_by_their_sum_are_booked_as_what_the_provider_says_of_each
     app.assert_books().await;
 }
 
+/// The provider does not answer just then, so that a guess stands for a while: never more is booked than went back.
+#[tokio::test]
+async fn that_are_told_by_their_sum_in_another_order_are_never_booked_beyond_it() {
+    let app = TestApp::start().await;
+    let token = credited_sale(&app).await;
+    let trade = &app.number(&token).await;
+    for (number, amount_minor) in [("C1", 50), ("C2", 200), ("C3", 250)] {
+        app.bank.refund_outside(trade, number, amount_minor, app.now_ms());
+    }
+    app.bank.fault(Call::QueryRefund, [Fault::Busy; 3]);
+    for (number, sum_minor) in [("C3", 500), ("C2", 250), ("C1", 50)] {
+        let what = What::ReturnedInAll { trade: trade.clone(), amount_minor: sum_minor };
+        app.callback(&app.notice(number, what)).await.unwrap();
+        assert_eq!(elsewhere(&app, &token).await, ("credited", Some("5.00".into())), "{number}");
+    }
+    assert_eq!(app.books().await["operator_payable"], 0);
+    app.pass_ms(60_000).await;
+    app.assert_books().await;
+    assert_eq!(app.alarms(), [""; 0], "a guess that was wrong is nothing for a person");
+}
+
 #[tokio::test]
 async fn ours_keeps_its_amount_if_a_sum_is_told_with_its_number() {
     let app = TestApp::start().await;
