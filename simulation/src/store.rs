@@ -86,8 +86,10 @@ const SALES: &str = "SELECT s.id, s.token, s.state, s.reason, s.amount_minor, s.
         AND r.state <> 'cancelled'), 0) AS elsewhere_minor
     FROM sales s JOIN operators o ON o.id = s.operator_id ORDER BY s.id";
 
+/// A loss may be lowered by a posting below zero.
 const LEDGER: &str = "SELECT t.kind, t.sale_id, t.machine_id, SUM(e.amount_minor) AS amount_minor
-    FROM ledger_txns t JOIN ledger_entries e ON e.txn_id = t.id WHERE e.amount_minor > 0
+    FROM ledger_txns t JOIN ledger_entries e ON e.txn_id = t.id
+    WHERE CASE t.kind WHEN 'loss' THEN e.account = 'loss' ELSE e.amount_minor > 0 END
     GROUP BY t.kind, t.sale_id, t.machine_id ORDER BY t.kind, t.sale_id, t.machine_id";
 
 const UNBALANCED_SQL: &str = "SELECT COUNT(*) AS count FROM (

@@ -52,8 +52,8 @@ pub(crate) async fn correct_refund(
     if refund.state == RefundProgress::Done {
         ledger::post(txn, difference(went_back)).await?;
     }
-    if sale.served_and_refunded && more_minor > 0 {
-        ledger::post(txn, difference(Kind::Loss)).await?;
+    if is_in_loss(txn, sale, &refund, decided).await? {
+        ledger::post(txn, Posting { amount_minor: more_minor, ..difference(Kind::Loss) }).await?;
     }
     let mut change: refund::ActiveModel = refund.clone().into();
     change.amount_minor = Set(told_minor);
@@ -63,4 +63,16 @@ pub(crate) async fn correct_refund(
     reduce_own_refunds(ctx, txn, sale, &attempt, more_minor.max(0), (Some(corrected.id), &cause)).await?;
     after.sale(sale.clone());
     Ok(corrected)
+}
+
+/// Whether a refund was counted when it was booked what was lost by a sale that was served and refunded.
+async fn is_in_loss(
+    txn: &DatabaseTransaction,
+    sale: &sale::Model,
+    refund: &refund::Model,
+    decided: Kind,
+) -> Result<bool> {
+    let lost = ledger::number_of(txn, Kind::Loss, &format!("sale-{}", sale.id)).await?;
+    let refunded = ledger::number_of(txn, decided, &format!("refund-{}", refund.id)).await?;
+    Ok(matches!((refunded, lost), (Some(refunded), Some(lost)) if refunded < lost))
 }

@@ -111,6 +111,27 @@ async fn that_are_told_by_their_sum_in_another_order_are_never_booked_beyond_it(
     assert_eq!(app.alarms(), [""; 0], "a guess that was wrong is nothing for a person");
 }
 
+/// A guess was counted in what was lost by a sale that was served and refunded: it is corrected there too.
+#[tokio::test]
+async fn that_are_of_less_than_was_guessed_are_less_of_a_loss() {
+    let app = TestApp::start().await;
+    let token = app.paid_sale().await;
+    let trade = &app.number(&token).await;
+    let credit = app.shop.module.credit(&app);
+    // Of the first nobody tells.
+    app.bank.refund_outside(trade, "C1", 100, app.now_ms());
+    app.bank.refund_outside(trade, "C2", 150, app.now_ms());
+    app.bank.fault(Call::QueryRefund, [Fault::Busy; 7]);
+    let what = What::ReturnedInAll { trade: trade.clone(), amount_minor: 250 };
+    app.callback(&app.notice("C2", what)).await.unwrap();
+    app.pass_ms(31_000).await;
+    assert_eq!(app.state(&token).await, "refunded");
+    app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
+    app.pass_ms(200_000).await;
+    let went_back_minor = 150 + app.bank.refunds()[0].request.refund_minor;
+    assert_eq!(app.books().await["loss"], i128::from(went_back_minor));
+}
+
 #[tokio::test]
 async fn ours_keeps_its_amount_if_a_sum_is_told_with_its_number() {
     let app = TestApp::start().await;
