@@ -111,6 +111,23 @@ async fn that_are_told_by_their_sum_in_another_order_are_never_booked_beyond_it(
     assert_eq!(app.alarms(), [""; 0], "a guess that was wrong is nothing for a person");
 }
 
+/// Ours may have reached the provider, so that the sum is taken to have it in; it had not.
+#[tokio::test]
+async fn that_are_of_more_than_was_guessed_end_ours_and_with_it_the_sale() {
+    let app = TestApp::start().await;
+    let token = failed_sale(&app).await;
+    let trade = &app.number(&token).await;
+    app.bank.fault(Call::Refund, [Fault::LostCall]);
+    app.pass_ms(300).await;
+    app.bank.refund_outside(trade, "C1", PRICE_MINOR, app.now_ms());
+    let what = What::ReturnedInAll { trade: trade.clone(), amount_minor: PRICE_MINOR };
+    app.callback(&app.notice("C1", what)).await.unwrap();
+    assert_eq!(app.state(&token).await, "refund_pending");
+    app.pass_ms(5_000).await;
+    assert_eq!(elsewhere(&app, &token).await, ("refunded", Some("5.00".into())));
+    app.assert_books().await;
+}
+
 /// A guess was counted in what was lost by a sale that was served and refunded: it is corrected there too.
 #[tokio::test]
 async fn that_are_of_less_than_was_guessed_are_less_of_a_loss() {
