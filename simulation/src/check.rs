@@ -2,6 +2,7 @@
 
 use crate::{
     Sales,
+    check_machines::{booked_coins_minor, check_coins, check_credit_total, check_settings},
     machine::{Machine, PulseTrain},
     operators::system,
     provider::{ProviderBooks, Trade, manner::ALIPAY},
@@ -26,6 +27,7 @@ macro_rules! hold {
         }
     };
 }
+pub(crate) use hold;
 
 /// A machine as the backend knows it.
 struct Known {
@@ -380,7 +382,7 @@ fn check_sale(facts: &Facts<'_>) -> Checked {
         - facts.booked_minor("refund_cancelled")
         - facts.booked_minor("suspense_refund_cancelled");
     hold!((0..=paid).contains(&refunding), "sale {token}: {refunding} to go back of {paid} paid");
-    let done = facts.booked_minor("refund_done");
+    let done = facts.booked_minor("refund_done") - facts.booked_minor("refund_reversed");
     hold!(done <= returned, "sale {token}: {done} booked as returned, {returned} returned");
     hold!(returned <= taken, "sale {token}: {returned} returned of {taken} taken");
     hold!(row.refunds <= 1, "sale {token} has {} refunds", row.refunds);
@@ -453,49 +455,6 @@ fn check_sale_at_rest(facts: &Facts<'_>) -> Checked {
         }
         other => return Err(Violation(format!("sale {token} rests as {other}"))),
     }
-    Ok(())
-}
-
-/// A module works by what its operator chose last, under the version that the server thinks of.
-fn check_settings(machine: &Machine, wanted: i64) -> Checked {
-    let Some(ordered) = machine.settings_ordered else { return Ok(()) };
-    let Some(module) = machine.module.as_ref() else { return Err(Violation("at rest without power".into())) };
-    let has = module.settings();
-    hold!(i64::from(has.version) == wanted, "settings {wanted} are wanted, the module has {}", has.version);
-    let has = (has.profile, has.credit_pulses_max, has.status_period_s);
-    let ordered = (ordered.profile, ordered.credit_pulses_max, ordered.status_period_s);
-    hold!(has == ordered, "settings: {ordered:?} were ordered, the module has {has:?}");
-    Ok(())
-}
-
-fn booked_coins_minor(ledger: &[LedgerRow], machine_id: MachineId) -> i64 {
-    let of_machine = |line: &&LedgerRow| line.kind == "coins" && line.machine_id == Some(machine_id);
-    ledger.iter().filter(of_machine).map(|line| line.amount_minor).sum()
-}
-
-/// Each coin is counted once, by the module and by the server, but for the one in doubt at each power cut.
-fn check_coins(machine: &Machine, server_pulses: i64, cash_minor: i64) -> Checked {
-    let coins = machine.coins;
-    let (total, server) = (machine.coin_total(), u64::try_from(server_pulses).unwrap_or(0));
-    hold!(
-        total <= coins.fallen && total + coins.lost + coins.doubtful >= coins.fallen,
-        "coins: the module counted {total}: {coins:?}"
-    );
-    // A total that was told and then lost with the power is known to the server alone.
-    hold!(
-        (total..=total + coins.lost).contains(&server) && server <= coins.fallen,
-        "coins: the module counted {total}, the server {server}: {coins:?}"
-    );
-    hold!(cash_minor == server_pulses * COIN_MINOR, "coins: {server} counted, {cash_minor} booked");
-    Ok(())
-}
-
-/// The module's own total of credit pulses is what the machine got, but for the one in doubt at each power cut.
-fn check_credit_total(machine: &Machine) -> Checked {
-    let Some(module) = machine.module.as_ref() else { return Err(Violation("at rest without power".into())) };
-    let (told, given) = (module.totals().credit_pulses, machine.credit_pulses());
-    let cuts = u64::try_from(machine.pulse_trains.iter().filter(|train| train.cut).count()).unwrap_or(u64::MAX);
-    hold!((told..=told + cuts).contains(&given), "credits: the module counted {told} pulses, the machine {given}");
     Ok(())
 }
 

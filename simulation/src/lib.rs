@@ -5,8 +5,8 @@
 //! What it is not: a test of sockets, of the broker or of a database server; those have their own.
 //!
 //! Enter at [`run`]. A run has three parts: busy (payers, coins, faults), healed (no more faults; everything must come
-//! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `world` is the one driver; it does one thing
-//! at a time, in the order of simulated time. The faults: [`fault_rates`], [`provider`], [`flash`], `network`, `power`, and `backups` of the store that are put back. Who does
+//! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `set_up` is how it begins, `world` the one driver; it
+//! does one thing at a time, in the order of simulated time. The faults: [`fault_rates`], [`provider`], [`flash`], `network`, `power`, and `backups` of the store that are put back. Who does
 //! what: `consumer_pool` buy, `operators` set modules up and restart them.
 //!
 //! Invariants:
@@ -18,6 +18,7 @@
 mod backups;
 pub mod chance;
 pub mod check;
+mod check_machines;
 mod consumer_pool;
 mod disk;
 pub mod fault_rates;
@@ -28,6 +29,7 @@ mod operators;
 mod power;
 pub mod provider;
 mod server;
+mod set_up;
 mod store;
 pub mod time;
 mod trace;
