@@ -29,7 +29,7 @@ fn a_credit_told_and_not_given_is_seen() {
 
 #[test]
 fn a_coin_counted_twice_is_seen() {
-    assert_caught(Mutation::CoinsTwice, "pulses seen");
+    assert_caught(Mutation::CoinsTwice, "coins:");
 }
 
 #[test]
