@@ -63,7 +63,7 @@ impl World {
             machine.settings_ordered = ordered.settings;
             machine.lock_forgotten = true;
         }
-        self.provider_books().forget_refunds();
+        self.provider_books().forget();
         self.checker.forget_history();
         self.backups.restored += 1;
         if was_up {

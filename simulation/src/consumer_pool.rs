@@ -2,7 +2,7 @@
 
 use crate::{
     chance::Chance,
-    provider::PAY_URL,
+    provider::{PAY_URL, manner::Manner},
     server::{Call, rules},
     world::{Checked, Event, Violation, World},
 };
@@ -13,7 +13,7 @@ use backend::{
         probe_module, show_sale,
     },
     ids::SaleToken,
-    payments::method::PayerApp,
+    payments::method::{Handoff, PayerApp},
     sales::{readiness::Readiness, shapes::PriceView},
 };
 use protocol::ModuleId;
@@ -53,8 +53,10 @@ pub(crate) struct Consumer {
     stage: Stage,
     visits: u32,
     token: Option<SaleToken>,
-    /// Was sent to the provider for the sale, and not only shown its page.
+    /// Was sent to the provider for the sale, or shown a code to scan, and not only shown its page.
     handed_over: bool,
+    /// The attempt whose code was scanned.
+    scanned: Option<String>,
     /// Until when the sale can be paid, by the server's clock; not later than the server itself has it.
     payable_until_ms: i64,
 }
@@ -76,6 +78,7 @@ impl Consumer {
             visits: 0,
             token: None,
             handed_over: false,
+            scanned: None,
             payable_until_ms: 0,
         }
     }
@@ -86,22 +89,41 @@ pub(crate) struct Seen {
     code: String,
     module: ModuleId,
     prices: Vec<PriceView>,
+    /// The ways to pay, where there are several.
+    ways: Vec<&'static str>,
 }
 
 /// All consumers, and what they know.
 pub(crate) struct ConsumerPool {
     pub chance: Chance,
+    /// Which way to pay they take, and when they come to the provider with an order.
+    ways: Chance,
     pub consumers: Vec<Consumer>,
     machines: Vec<Seen>,
 }
 
 impl ConsumerPool {
     pub fn new(seed: u64) -> Self {
-        Self { chance: Chance::new(seed, "people"), consumers: vec![], machines: vec![] }
+        let (chance, ways) = (Chance::new(seed, "people"), Chance::new(seed, "ways to pay"));
+        Self { chance, ways, consumers: vec![], machines: vec![] }
     }
 
-    pub fn register_machine(&mut self, code: String, module: ModuleId, prices: Vec<PriceView>) {
-        self.machines.push(Seen { code, module, prices });
+    pub fn register_machine(
+        &mut self,
+        code: String,
+        module: ModuleId,
+        prices: Vec<PriceView>,
+        manners: &[&'static Manner],
+    ) {
+        let ways = manners.iter().flat_map(|manner| manner.ways).copied().collect();
+        self.machines.push(Seen { code, module, prices, ways });
+    }
+
+    /// The way that a consumer takes this time: of several any, also where the form was sent before with another.
+    fn way(&mut self, machine: usize) -> Option<String> {
+        let ways = &self.machines[machine].ways;
+        let named = ways.len() > 1 && self.ways.percent(80);
+        named.then(|| self.ways.pick(ways).to_owned())
     }
 
     pub fn pick_machine(&mut self) -> usize {
@@ -155,6 +177,7 @@ impl World {
     async fn order(&mut self, index: usize) -> Checked {
         let now_us = self.time.now_us();
         let Some(backend) = self.server.reach() else { return Ok(()) };
+        let way = self.consumer_pool.way(self.consumer_pool.consumers[index].machine);
         let consumer = &self.consumer_pool.consumers[index];
         let seen = &self.consumer_pool.machines[consumer.machine];
         let price = &seen.prices[consumer.price];
@@ -165,11 +188,11 @@ impl World {
             form_key: format!("form-of-consumer-{index:04}"),
             payer_ip: Ipv4Addr::LOCALHOST.into(),
             app: PayerApp::Browser,
-            way: None,
+            way,
             payer: None,
             instead_of: None,
         };
-        self.trace.note(now_us, format_args!("consumer {index}: orders {}", price.label));
+        self.trace.note(now_us, format_args!("consumer {index}: orders {}{}", price.label, by(&request)));
         if consumer.token.is_none() {
             let payable_until_ms = backend.now_ms() + rules().order_lifetime_ms;
             self.consumer_pool.consumers[index].payable_until_ms = payable_until_ms;
@@ -190,7 +213,8 @@ impl World {
         let now_us = self.time.now_us();
         let checkout = match outcome {
             Ok(checkout) => checkout,
-            Err(error @ (Error::NotReady(_) | Error::Provider(_))) => {
+            // The way may have been closed meanwhile, another being open.
+            Err(error @ (Error::NotReady(_) | Error::Provider(_) | Error::Conflict("the way to pay"))) => {
                 self.trace.note(now_us, format_args!("consumer {index}: no order: {error}"));
                 let sends_again = self.consumer_pool.consumers[index].sends_twice;
                 self.consumer_pool.consumers[index].sends_twice = false;
@@ -232,6 +256,13 @@ impl World {
     }
 
     fn plan_payment(&mut self, index: usize, out_trade_no: String) {
+        let begins_later = self.provider_books().begins_later(&out_trade_no);
+        let consumer_pool = &mut self.consumer_pool;
+        // Also one who leaves may have come there first.
+        if begins_later && consumer_pool.ways.percent(70) {
+            let after_us = consumer_pool.ways.between(100_000..=40_000_000);
+            self.plan_in(after_us, Event::Begin { out_trade_no: out_trade_no.clone() });
+        }
         let consumer_pool = &mut self.consumer_pool;
         match consumer_pool.consumers[index].payer {
             Payer::Pays => {
@@ -252,7 +283,7 @@ impl World {
         if let (Some(token), Some(backend)) = (token, self.server.reach()) {
             match show_sale::sale(&backend, &token).await {
                 Err(Error::NotFound(_)) if self.backups.restored > 0 => {}
-                shown => drop(shown?),
+                shown => self.scan_code(index, shown?.handoff),
             }
         }
         self.consumer_pool.consumers[index].stage =
@@ -262,9 +293,32 @@ impl World {
         Ok(())
     }
 
+    /// A consumer scans the code that a sale's page shows, once.
+    fn scan_code(&mut self, index: usize, handoff: Option<Handoff>) {
+        let Some(Handoff::Code { text }) = handoff else { return };
+        let Some(out_trade_no) = text.strip_prefix(PAY_URL).map(str::to_owned) else { return };
+        let consumer = &mut self.consumer_pool.consumers[index];
+        consumer.handed_over = true;
+        if consumer.scanned.as_ref() != Some(&out_trade_no) {
+            consumer.scanned = Some(out_trade_no.clone());
+            self.plan_payment(index, out_trade_no);
+        }
+    }
+
+    pub fn begin(&mut self, out_trade_no: &str) {
+        let now_us = self.time.now_us();
+        let is_there = self.provider_books().begin(out_trade_no);
+        let came = if is_there { "is there" } else { "comes too late" };
+        self.trace.note(now_us, format_args!("payer: comes with {out_trade_no}, {came}"));
+    }
+
     pub fn pay(&mut self, out_trade_no: &str) {
         let now_us = self.time.now_us();
         let paid = self.provider_books().pay(out_trade_no);
         self.trace.note(now_us, format_args!("payer: {out_trade_no} {}", if paid { "paid" } else { "not taken" }));
     }
+}
+
+fn by(request: &OrderRequest) -> String {
+    request.way.as_ref().map_or(String::new(), |way| format!(" by {way}"))
 }

@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Whether a callback was refused because the store fails.
-    pub fn callback_not_stored(&self, outcome: &Result<(), CallbackFailure>) -> bool {
+    pub fn callback_not_stored<T>(&self, outcome: &Result<T, CallbackFailure>) -> bool {
         self.disk.is_failing && matches!(outcome, Err(CallbackFailure::Internal(Error::Store(_))))
     }
 

@@ -5,8 +5,8 @@
 //! It does not test sockets, the broker or a database server; those have their own tests.
 //!
 //! Enter at [`run`]. A run has three parts: busy (payers, coins, faults), healed (no more faults; everything must come
-//! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `world` is the one driver; it does one thing
-//! at a time, in the order of simulated time. The faults: [`fault_rates`], [`provider`], [`flash`], `network`, `power`, and `backups` of the store that are put back. Who does
+//! to rest within [`REST_WITHIN_MS`]), and the last reckoning ([`check`]). `set_up` is how it begins, `world` the one driver; it
+//! does one thing at a time, in the order of simulated time. The faults: [`fault_rates`], [`provider`], [`flash`], `network`, `power`, and `backups` of the store that are put back. Who does
 //! what: `consumer_pool` buy, `operators` set modules up and restart them.
 //!
 //! Invariants:
@@ -19,6 +19,7 @@
 mod backups;
 pub mod chance;
 pub mod check;
+mod check_machines;
 mod consumer_pool;
 mod disk;
 pub mod fault_rates;
@@ -29,11 +30,13 @@ mod operators;
 mod power;
 pub mod provider;
 mod server;
+mod set_up;
 mod store;
 pub mod time;
 mod trace;
 mod world;
 
+pub use provider::manner::Manners;
 pub use world::{REST_WITHIN_MS, Violation};
 
 /// A fault of the simulation itself, built in on purpose: it proves that the checkers can fail.
@@ -66,13 +69,15 @@ pub struct Options {
     pub busy_ms: u64,
     /// A fault built in on purpose.
     pub mutation: Option<Mutation>,
+    /// Whose merchant accounts operators have; by chance, each for itself, if nothing is said.
+    pub manners: Option<Manners>,
     /// Whether to keep the trace's lines.
     pub trace: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { modules: 2, consumers: 14, coins: 10, busy_ms: 8 * 60_000, mutation: None, trace: false }
+        Self { modules: 2, consumers: 14, coins: 10, busy_ms: 8 * 60_000, mutation: None, manners: None, trace: false }
     }
 }
 
@@ -98,6 +103,8 @@ pub struct Sales {
     pub made: u64,
     /// Paid for.
     pub paid: u64,
+    /// Of those, in Alipay's manner.
+    pub paid_by_alipay: u64,
     /// Credited.
     pub credited: u64,
     /// Refunded.
@@ -115,6 +122,7 @@ impl Sales {
     pub fn add(&mut self, other: &Sales) {
         self.made += other.made;
         self.paid += other.paid;
+        self.paid_by_alipay += other.paid_by_alipay;
         self.credited += other.credited;
         self.refunded += other.refunded;
         self.served_and_refunded += other.served_and_refunded;

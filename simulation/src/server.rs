@@ -3,7 +3,7 @@
 use crate::{
     chance::SeededRandom,
     operators::system,
-    provider::{Intent, PROVIDER, ProviderBooks, SimProvider},
+    provider::{Intent, Message, ProviderBooks, SimProvider},
     time::{ServerClock, Time},
     world::{Checked, Event, Violation, World},
 };
@@ -21,8 +21,8 @@ use backend::{
         in_progress::{Job, Work},
     },
     modules::registry,
+    payments::provider::CallbackAnswer,
 };
-use fake_providers::notice::Callback;
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
@@ -355,12 +355,15 @@ impl World {
         }
         for intent in intents {
             match intent {
-                Intent::Notify { account_token, callback } => self.plan_callback(account_token, callback),
+                Intent::Notify(message) => self.plan_callback(message),
                 Intent::PayEarly { out_trade_no, after_ms } => {
                     self.plan_in(after_ms * 1000, Event::Pay { out_trade_no });
                 }
                 Intent::Console { out_trade_no, after_ms } => {
                     self.plan_in(after_ms * 1000, Event::Console { out_trade_no });
+                }
+                Intent::Finish { out_trade_no, after_ms } => {
+                    self.plan_in(after_ms * 1000, Event::Finish { out_trade_no });
                 }
                 Intent::Settle { out_refund_no, after_ms } => {
                     self.plan_in(after_ms * 1000, Event::Settle { out_refund_no });
@@ -370,59 +373,67 @@ impl World {
         violation.map_or(Ok(()), |violation| Err(Violation(format!("the provider was asked for {violation}"))))
     }
 
-    fn plan_callback(&mut self, account_token: String, callback: Callback) {
-        let event = Event::Callback { account_token, callback, tries: 0 };
+    fn plan_callback(&mut self, message: Message) {
         let fast_us = self.net.between(20_000..=400_000);
         if self.net.percent(self.fault_rates.callback) {
             match self.net.between(0..=2) {
                 // Never to come.
-                0 => return,
+                0 => return self.provider_books().gave_up(&message),
                 1 => {
                     let late_us = self.net.between(0..=CALLBACK_LATE_MAX_US);
-                    return self.plan_in(late_us, event);
+                    return self.plan_in(late_us, Event::Callback { message, tries: 0 });
                 }
-                _ => self.plan_in(fast_us, event.clone()),
+                _ => self.plan_in(fast_us, Event::Callback { message: message.clone(), tries: 0 }),
             }
         }
-        self.plan_in(fast_us, event);
+        self.plan_in(fast_us, Event::Callback { message, tries: 0 });
     }
 
-    fn plan_callback_again(&mut self, account_token: String, callback: Callback, tries: usize) {
-        if let Some(wait_s) = CALLBACK_RETRIES_S.get(tries) {
-            self.plan_in(wait_s * 1_000_000, Event::Callback { account_token, callback, tries: tries + 1 });
+    fn plan_callback_again(&mut self, message: Message, tries: usize) {
+        match CALLBACK_RETRIES_S.get(tries) {
+            Some(wait_s) => self.plan_in(wait_s * 1_000_000, Event::Callback { message, tries: tries + 1 }),
+            None => self.provider_books().gave_up(&message),
         }
     }
 
-    pub async fn callback(&mut self, account_token: String, callback: Callback, tries: usize) -> Checked {
+    pub async fn callback(&mut self, message: Message, tries: usize) -> Checked {
         let now_us = self.time.now_us();
         let lost = self.net.percent(self.fault_rates.callback);
         let Some(backend) = self.server.reach().filter(|_| !lost) else {
-            self.plan_callback_again(account_token, callback, tries);
+            self.plan_callback_again(message, tries);
             return Ok(());
         };
-        self.trace.note(now_us, format_args!("callback: {}", String::from_utf8_lossy(&callback.body)));
-        let outcome = take_callback::callback(&backend, PROVIDER, &account_token, callback.raw()).await;
-        let outcome = outcome.map(drop).map_err(|rejected| rejected.cause);
+        self.trace.note(now_us, format_args!("callback: {}", String::from_utf8_lossy(&message.callback.body)));
+        let outcome = deliver(&backend, &message).await;
         if self.callback_not_stored(&outcome) {
-            self.plan_callback_again(account_token, callback, tries);
+            self.plan_callback_again(message, tries);
             return Ok(());
         }
-        outcome.map_err(|error| Violation(format!("an authentic callback was refused: {error}")))?;
+        let answer = outcome.map_err(|error| Violation(format!("an authentic callback was refused: {error}")))?;
+        let wanted = (message.manner.habits.taken)();
+        if answer != wanted {
+            return Err(Violation(format!("a callback is answered {answer:?}, its provider wants {wanted:?}")));
+        }
         // The answer may be lost: the provider makes it again.
         if self.net.percent(self.fault_rates.callback) {
-            self.plan_callback_again(account_token, callback, tries);
+            self.plan_callback_again(message, tries);
         }
         Ok(())
     }
 
     pub async fn forgery(&mut self, out_trade_no: &str) -> Checked {
-        let Some((account_token, callback)) = self.provider_books().forged(out_trade_no) else { return Ok(()) };
+        let Some(message) = self.provider_books().forged(out_trade_no) else { return Ok(()) };
         let Some(backend) = self.server.reach() else { return Ok(()) };
-        let outcome = take_callback::callback(&backend, PROVIDER, &account_token, callback.raw()).await;
-        match outcome.map(drop).map_err(|rejected| rejected.cause) {
+        match deliver(&backend, &message).await {
             Err(CallbackFailure::Untrusted(_)) => Ok(()),
             outcome if self.callback_not_stored(&outcome) => Ok(()),
             other => Err(Violation(format!("a forged callback was answered {other:?}"))),
         }
     }
+}
+
+/// A provider's message arrives. Gives what it is answered, or why it is not taken.
+async fn deliver(backend: &backend::Context, message: &Message) -> Result<CallbackAnswer, CallbackFailure> {
+    let (word, token) = (message.manner.word, &message.account_token);
+    take_callback::callback(backend, word, token, message.callback.raw()).await.map_err(|rejected| rejected.cause)
 }

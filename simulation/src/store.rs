@@ -86,8 +86,10 @@ const SALES: &str = "SELECT s.id, s.token, s.state, s.reason, s.amount_minor, s.
         AND r.state <> 'cancelled'), 0) AS elsewhere_minor
     FROM sales s JOIN operators o ON o.id = s.operator_id ORDER BY s.id";
 
+/// A loss may be lowered by a posting below zero.
 const LEDGER: &str = "SELECT t.kind, t.sale_id, t.machine_id, SUM(e.amount_minor) AS amount_minor
-    FROM ledger_txns t JOIN ledger_entries e ON e.txn_id = t.id WHERE e.amount_minor > 0
+    FROM ledger_txns t JOIN ledger_entries e ON e.txn_id = t.id
+    WHERE CASE t.kind WHEN 'loss' THEN e.account = 'loss' ELSE e.amount_minor > 0 END
     GROUP BY t.kind, t.sale_id, t.machine_id ORDER BY t.kind, t.sale_id, t.machine_id";
 
 const UNBALANCED_SQL: &str = "SELECT COUNT(*) AS count FROM (
@@ -128,6 +130,17 @@ impl Store {
 
     pub async fn ledger(&self) -> Result<Vec<LedgerRow>, DbErr> {
         self.all(LEDGER).await
+    }
+
+    /// What the ledger says that a merchant account holds. Each sale is paid by one account.
+    pub async fn at_provider_minor(&self, account_token: &str) -> Result<i64, DbErr> {
+        let sum = format!(
+            "SELECT COALESCE(SUM(e.amount_minor), 0) AS count FROM ledger_entries e
+                JOIN ledger_txns t ON t.id = e.txn_id JOIN payment_attempts p ON p.sale_id = t.sale_id
+                JOIN merchant_accounts m ON m.id = p.account_id
+                WHERE e.account = 'provider_clearing' AND m.token = '{account_token}'"
+        );
+        Ok(self.one::<Count>(&sum).await?.count)
     }
 
     /// Whether the newest order to lock a module, or to unlock it, came too late: the module was away, or the clock jumped.

@@ -1,13 +1,17 @@
 //! The checkers can fail: for each fault built into the simulation on purpose, they say which promise is broken.
 #![allow(clippy::unwrap_used)]
 
-use simulation::{Mutation, Options, run};
+use simulation::{Manners, Mutation, Options, run};
 
 /// Seeds in which a fault that is built in must show; the first that does ends the search.
 const SEEDS: std::ops::Range<u64> = 0..20;
 
 fn assert_caught(mutation: Mutation, words: &str) {
-    let options = Options { mutation: Some(mutation), ..Options::default() };
+    assert_caught_in(None, mutation, words);
+}
+
+fn assert_caught_in(manners: Option<Manners>, mutation: Mutation, words: &str) {
+    let options = Options { mutation: Some(mutation), manners, ..Options::default() };
     let violation = SEEDS.into_iter().find_map(|seed| run(seed, &options).unwrap().violation);
     let violation = violation.unwrap_or_else(|| panic!("{mutation:?} went unseen"));
     assert!(violation.contains(words), "{mutation:?} was taken for: {violation}");
@@ -25,17 +29,21 @@ fn a_credit_told_and_not_given_is_seen() {
 
 #[test]
 fn a_coin_counted_twice_is_seen() {
-    assert_caught(Mutation::CoinsTwice, "pulses seen");
+    assert_caught(Mutation::CoinsTwice, "coins:");
 }
 
 #[test]
 fn money_taken_and_not_recorded_is_seen() {
-    assert_caught(Mutation::ForgetsPayments, "the provider took");
+    for manners in [Manners::Wechat, Manners::Alipay] {
+        assert_caught_in(Some(manners), Mutation::ForgetsPayments, "the provider took");
+    }
 }
 
 #[test]
 fn money_returned_twice_is_seen() {
-    assert_caught(Mutation::RefundsTwice, "returned of");
+    for manners in [Manners::Wechat, Manners::Alipay] {
+        assert_caught_in(Some(manners), Mutation::RefundsTwice, "returned of");
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ use crate::{
     Context, Result,
     flows::{
         after_commit::AfterCommit,
-        apply_outside_refund::{apply_external_return, ensure_booked_as_paid, reduce_own_refunds},
+        apply_outside_refund::{apply_external_return, ensure_booked_as_paid},
+        reduce_refunds::reduce_own_refunds,
     },
     ids::{AccountId, AttemptId},
     ledger::{self, Kind, Posting},

@@ -3,14 +3,16 @@
 
 use crate::{
     Context, Result,
-    flows::{after_commit::AfterCommit, apply_payment::attempt_paid, settle_sale::apply_event},
-    ids::{AttemptId, RefundId},
-    ledger::{self, Posting},
+    flows::{
+        after_commit::AfterCommit, apply_payment::attempt_paid, correct_refund::correct_refund,
+        reduce_refunds::reduce_own_refunds, settle_sale::apply_event,
+    },
+    ids::AttemptId,
+    ledger,
     payments::{
         account, attempt,
         found::{find_attempt_row, find_refund, find_told_attempt},
-        numbers,
-        of_sale::{lost_in_disputes_minor, paid_attempt, refund_kinds, refund_posting, refundable_minor, refunds_of},
+        of_sale::{paid_attempt, refund_kinds, refund_posting, refundable_minor, refunds_of},
         outcome::{Outcome, PaymentDetails},
         provider::{Paid, RefundDetails, RefundState},
         refund,
@@ -23,18 +25,6 @@ use crate::{
     },
 };
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, TryIntoModel, prelude::*};
-
-/// What a refund of ours shall be, now that `told_minor` went back elsewhere and `left_minor` is left of the payment. One
-/// that the provider does not know yet is less by what the consumer has already; one that it may know stands, as long as
-/// it can: the provider refunds no more than was paid.
-fn reduced_minor(state: RefundProgress, ours_minor: i64, told_minor: i64, left_minor: i64) -> i64 {
-    let left_minor = left_minor.max(0);
-    match state {
-        RefundProgress::Pending | RefundProgress::Held => (ours_minor - told_minor).clamp(0, left_minor),
-        RefundProgress::Submitted | RefundProgress::Processing | RefundProgress::Stuck => ours_minor.min(left_minor),
-        RefundProgress::Done | RefundProgress::Cancelled => ours_minor,
-    }
-}
 
 /// Books a refund that we did not ask for.
 pub(crate) async fn book_external_refund(
@@ -57,7 +47,12 @@ pub(crate) async fn book_external_refund(
         return Ok(Outcome::Unchanged);
     }
     let (sale, attempt) = ensure_booked_as_paid(ctx, txn, sale, known.id, told.payment.as_ref(), after).await?;
-    let told = &RefundDetails { amount_minor: amount_of(txn, &attempt, told).await?, ..told.clone() };
+    let (amount_minor, too_much) = amount_of(txn, &attempt, told).await?;
+    if let Some(guess) = too_much {
+        let left_minor = guess.amount_minor - amount_minor;
+        correct_refund(ctx, txn, &sale, guess, left_minor, after).await?;
+    }
+    let told = &RefundDetails { amount_minor, ..told.clone() };
     let external = store_external_refund(ctx, txn, &attempt, out_refund_no, state, told).await?;
     let (kind, _) = refund_kinds(&attempt);
     ledger::post(txn, refund_posting(ctx, &sale, &external, kind)).await?;
@@ -76,15 +71,28 @@ pub(crate) async fn book_external_refund(
 }
 
 /// What a refund made elsewhere is of. Of an amount of all refunds together this is what no other refund explains: a guess, since
-/// they are told late, twice and in another order. The provider is asked about it, and then it is corrected.
-async fn amount_of(txn: &DatabaseTransaction, attempt: &attempt::Model, told: &RefundDetails) -> Result<i64> {
+/// they are told late, twice and in another order. The provider is asked about it, and then it is corrected. Where nothing
+/// is left to explain, it is told late, and the guess at a later one is of too much: that is given too, to be cut by this.
+async fn amount_of(
+    txn: &DatabaseTransaction,
+    attempt: &attempt::Model,
+    told: &RefundDetails,
+) -> Result<(i64, Option<refund::Model>)> {
     if !told.is_total {
-        return Ok(told.amount_minor);
+        return Ok((told.amount_minor, None));
     }
     let not_told = [RefundProgress::Pending, RefundProgress::Held];
     let refunds = refunds_of(txn, attempt.id).await?;
-    let others = refunds.iter().filter(|refund| !not_told.contains(&refund.state));
-    Ok((told.amount_minor - others.map(|refund| refund.amount_minor).sum::<i64>()).max(1))
+    let (guesses, sure): (Vec<_>, Vec<_>) =
+        refunds.into_iter().filter(|refund| !not_told.contains(&refund.state)).partition(refund::Model::is_guess);
+    let sum_minor = |refunds: &[refund::Model]| refunds.iter().map(|refund| refund.amount_minor).sum::<i64>();
+    let unsure_minor = told.amount_minor - sum_minor(&sure);
+    let left_minor = unsure_minor - sum_minor(&guesses);
+    let largest = guesses.into_iter().max_by_key(|guess| guess.amount_minor).filter(|guess| guess.amount_minor > 1);
+    Ok(match largest {
+        Some(guess) if left_minor <= 0 => (unsure_minor.clamp(1, guess.amount_minor - 1), Some(guess)),
+        _ => (left_minor.max(1), None),
+    })
 }
 
 /// Books an attempt as paid that is not known to be: only what was paid can be refunded or disputed. What was paid is what
@@ -152,68 +160,6 @@ async fn store_external_refund(
     Ok(row.try_into_model()?)
 }
 
-/// Cuts our refunds of an attempt by what went back elsewhere, or by another of ours than was thought. The cause makes the
-/// posting's reference unique.
-pub(crate) async fn reduce_own_refunds(
-    ctx: &Context,
-    txn: &DatabaseTransaction,
-    sale: &sale::Model,
-    attempt: &attempt::Model,
-    told_minor: i64,
-    (told, cause): (Option<RefundId>, &str),
-) -> Result<()> {
-    let refunds = refunds_of(txn, attempt.id).await?;
-    let mut asked_minor: i64 = refunds.iter().map(|refund| refund.amount_minor).sum();
-    let mut told_minor = told_minor;
-    for ours in refunds.iter().filter(|refund| !refund.is_external() && Some(refund.id) != told) {
-        let others_minor = asked_minor - ours.amount_minor;
-        let left_minor = attempt.taken_minor() - others_minor - lost_in_disputes_minor(txn, attempt.id).await?;
-        let new_minor = reduced_minor(ours.state, ours.amount_minor, told_minor, left_minor);
-        if new_minor != ours.amount_minor {
-            reduce_refund(ctx, txn, sale, attempt, ours, new_minor, cause).await?;
-            // What was taken off one of ours is not taken off the next too.
-            let cut_minor = ours.amount_minor - new_minor;
-            (asked_minor, told_minor) = (asked_minor - cut_minor, (told_minor - cut_minor).max(0));
-        }
-    }
-    Ok(())
-}
-
-async fn reduce_refund(
-    ctx: &Context,
-    txn: &DatabaseTransaction,
-    sale: &sale::Model,
-    attempt: &attempt::Model,
-    ours: &refund::Model,
-    new_minor: i64,
-    cause: &str,
-) -> Result<()> {
-    let (_, cancelled) = refund_kinds(attempt);
-    let posting = Posting {
-        reference: format!("refund-{}-by-{cause}", ours.id),
-        amount_minor: ours.amount_minor - new_minor,
-        ..refund_posting(ctx, sale, ours, cancelled)
-    };
-    ledger::post(txn, posting).await?;
-    let mut change: refund::ActiveModel = ours.clone().into();
-    if new_minor == 0 {
-        change.state = Set(RefundProgress::Cancelled);
-        change.due_ms = Set(None);
-    } else {
-        change.amount_minor = Set(new_minor);
-        // A number that may be known to the provider stands for the old amount.
-        if ![RefundProgress::Pending, RefundProgress::Held].contains(&ours.state) {
-            change.state = Set(RefundProgress::Submitted);
-            change.out_refund_no = Set(numbers::next_number_after(txn, ours.account_id, &ours.out_refund_no).await?);
-            change.reference = Set(None);
-            change.tries = Set(0);
-            change.due_ms = Set(Some(ctx.now_ms()));
-        }
-    }
-    change.update_without_returning(txn).await?;
-    Ok(())
-}
-
 /// Applies to the sale that money of an attempt was returned without us, if that attempt paid the sale.
 pub(crate) async fn apply_external_return(
     ctx: &Context,
@@ -240,29 +186,4 @@ pub(crate) async fn apply_external_return(
         refund_rest: sale.reason == SaleReason::RefundedElsewhere,
     };
     apply_event(ctx, txn, sale, event, Some((&attempt, attempt.taken_minor())), after).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_provider_does_not_know_is_less_by_what_went_back() {
-        for state in [RefundProgress::Pending, RefundProgress::Held] {
-            assert_eq!(reduced_minor(state, 500, 500, 0), 0);
-            assert_eq!(reduced_minor(state, 500, 200, 300), 300);
-            assert_eq!(reduced_minor(state, 300, 200, 300), 100, "what was given counts towards what is owed");
-            assert_eq!(reduced_minor(state, 300, 400, 100), 0);
-        }
-    }
-
-    #[test]
-    fn what_the_provider_may_know_stands_as_long_as_it_can() {
-        for state in [RefundProgress::Submitted, RefundProgress::Processing, RefundProgress::Stuck] {
-            assert_eq!(reduced_minor(state, 300, 200, 300), 300);
-            assert_eq!(reduced_minor(state, 500, 200, 300), 300);
-            assert_eq!(reduced_minor(state, 500, 500, 0), 0);
-        }
-        assert_eq!(reduced_minor(RefundProgress::Done, 500, 200, -200), 500);
-    }
 }

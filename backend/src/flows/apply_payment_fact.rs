@@ -148,11 +148,19 @@ pub(crate) async fn refund_moved(
         .one(txn)
         .await?
         .ok_or_else(|| Error::inconsistent("a refund that was just read is not there"))?;
+    let known_minor = refund.amount_minor;
     let refund = match told_minor.filter(|_| state.moves_money()) {
         Some(told_minor) => correct_refund(ctx, txn, &sale, refund, told_minor, after).await?,
         None => refund,
     };
     if refund.state == RefundProgress::Done {
+        let sale = if refund.is_external() && refund.amount_minor != known_minor {
+            // It may have ended ours: then the sale waits for nothing more.
+            apply_external_return(ctx, txn, sale, refund.attempt_id, after).await?;
+            lock_sale(txn, known.sale_id).await?
+        } else {
+            sale
+        };
         return done_refund_moved(ctx, txn, sale, refund, state, heard, after).await;
     }
     let on_its_way = [RefundProgress::Submitted, RefundProgress::Processing, RefundProgress::Stuck];

@@ -4,7 +4,7 @@
 
 use crate::{
     Context, Result,
-    flows::{after_commit::AfterCommit, apply_outside_refund::reduce_own_refunds},
+    flows::{after_commit::AfterCommit, reduce_refunds::reduce_own_refunds},
     ledger::{self, Kind, Posting},
     payments::{
         found::find_attempt_row,
@@ -31,8 +31,11 @@ pub(crate) async fn correct_refund(
         return Ok(refund);
     }
     let attempt = find_attempt_row(txn, refund.attempt_id).await?;
-    let message = format!("refund {number} is of {told_minor} at the provider and of {ours_minor} here");
-    after.alarm(sale.operator_id, Some(sale.machine_id), message);
+    // That a guess was wrong is nothing for a person.
+    if !refund.is_guess() {
+        let message = format!("refund {number} is of {told_minor} at the provider and of {ours_minor} here");
+        after.alarm(sale.operator_id, Some(sale.machine_id), message);
+    }
     if !(1..=attempt.taken_minor()).contains(&told_minor) {
         return Ok(refund);
     }
@@ -41,7 +44,7 @@ pub(crate) async fn correct_refund(
     let (booked, went_back) =
         if more_minor > 0 { (decided, Kind::RefundDone) } else { (cancelled, Kind::RefundReversed) };
     let difference = |kind| Posting {
-        reference: format!("refund-{}-told-{told_minor}", refund.id),
+        reference: format!("refund-{}-of-{ours_minor}-told-{told_minor}", refund.id),
         amount_minor: more_minor.abs(),
         ..refund_posting(ctx, sale, &refund, kind)
     };
@@ -49,8 +52,8 @@ pub(crate) async fn correct_refund(
     if refund.state == RefundProgress::Done {
         ledger::post(txn, difference(went_back)).await?;
     }
-    if sale.served_and_refunded && more_minor > 0 {
-        ledger::post(txn, difference(Kind::Loss)).await?;
+    if is_in_loss(txn, sale, &refund, decided).await? {
+        ledger::post(txn, Posting { amount_minor: more_minor, ..difference(Kind::Loss) }).await?;
     }
     let mut change: refund::ActiveModel = refund.clone().into();
     change.amount_minor = Set(told_minor);
@@ -60,4 +63,16 @@ pub(crate) async fn correct_refund(
     reduce_own_refunds(ctx, txn, sale, &attempt, more_minor.max(0), (Some(corrected.id), &cause)).await?;
     after.sale(sale.clone());
     Ok(corrected)
+}
+
+/// Whether a refund was counted when it was booked what was lost by a sale that was served and refunded.
+async fn is_in_loss(
+    txn: &DatabaseTransaction,
+    sale: &sale::Model,
+    refund: &refund::Model,
+    decided: Kind,
+) -> Result<bool> {
+    let lost = ledger::number_of(txn, Kind::Loss, &format!("sale-{}", sale.id)).await?;
+    let refunded = ledger::number_of(txn, decided, &format!("refund-{}", refund.id)).await?;
+    Ok(matches!((refunded, lost), (Some(refunded), Some(lost)) if refunded < lost))
 }

@@ -19,6 +19,7 @@ pub(crate) mod publish_command;
 pub(crate) mod read_statement;
 pub(crate) mod rebuild_order;
 pub(crate) mod reconcile;
+mod reduce_refunds;
 pub(crate) mod resend_command;
 pub mod scan_machine;
 pub(crate) mod send_refund;

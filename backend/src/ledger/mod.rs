@@ -174,14 +174,19 @@ pub(crate) async fn post(txn: &impl ConnectionTrait, posting: Posting) -> Result
 
 /// What was posted under a kind and a reference, in minor units; 0 if nothing was.
 pub(crate) async fn posted_minor(txn: &impl ConnectionTrait, kind: Kind, reference: &str) -> Result<i64> {
+    let Some(number) = number_of(txn, kind, reference).await? else { return Ok(0) };
+    let lines = entry::Entity::find().filter(entry::Column::TxnId.eq(number)).all(txn).await?;
+    Ok(lines.into_iter().map(|line| line.amount_minor).filter(|minor| *minor > 0).sum())
+}
+
+/// The number of the posting of a kind and a reference, if there is one: later ones have greater numbers.
+pub(crate) async fn number_of(txn: &impl ConnectionTrait, kind: Kind, reference: &str) -> Result<Option<i64>> {
     let head = txn::Entity::find()
         .filter(txn::Column::Kind.eq(kind))
         .filter(txn::Column::Reference.eq(reference))
         .one(txn)
         .await?;
-    let Some(head) = head else { return Ok(0) };
-    let lines = entry::Entity::find().filter(entry::Column::TxnId.eq(head.id)).all(txn).await?;
-    Ok(lines.into_iter().map(|line| line.amount_minor).filter(|minor| *minor > 0).sum())
+    Ok(head.map(|head| head.id))
 }
 
 /// The balance of an account.

@@ -52,6 +52,11 @@ impl Model {
         !self.outside_id.is_empty()
     }
 
+    /// Whether its amount is a guess: it was told by what went back in all, and the provider has not been asked about it yet.
+    pub fn is_guess(&self) -> bool {
+        self.is_external() && self.state == RefundProgress::Done && self.due_ms.is_some()
+    }
+
     /// Whether it is part of the sale's own course: not the refund of a second payment, and not an additional one by a
     /// person.
     pub fn is_own(&self) -> bool {

@@ -90,6 +90,65 @@ async fn that_are_told_by_their_sum_are_booked_as_what_the_provider_says_of_each
     app.assert_books().await;
 }
 
+/// The provider does not answer just then, so that a guess stands for a while: never more is booked than went back.
+#[tokio::test]
+async fn that_are_told_by_their_sum_in_another_order_are_never_booked_beyond_it() {
+    let app = TestApp::start().await;
+    let token = credited_sale(&app).await;
+    let trade = &app.number(&token).await;
+    for (number, amount_minor) in [("C1", 50), ("C2", 200), ("C3", 250)] {
+        app.bank.refund_outside(trade, number, amount_minor, app.now_ms());
+    }
+    app.bank.fault(Call::QueryRefund, [Fault::Busy; 3]);
+    for (number, sum_minor) in [("C3", 500), ("C2", 250), ("C1", 50)] {
+        let what = What::ReturnedInAll { trade: trade.clone(), amount_minor: sum_minor };
+        app.callback(&app.notice(number, what)).await.unwrap();
+        assert_eq!(elsewhere(&app, &token).await, ("credited", Some("5.00".into())), "{number}");
+    }
+    assert_eq!(app.books().await["operator_payable"], 0);
+    app.pass_ms(60_000).await;
+    app.assert_books().await;
+    assert_eq!(app.alarms(), [""; 0], "a guess that was wrong is nothing for a person");
+}
+
+/// Ours may have reached the provider, so that the sum is taken to have it in; it had not.
+#[tokio::test]
+async fn that_are_of_more_than_was_guessed_end_ours_and_with_it_the_sale() {
+    let app = TestApp::start().await;
+    let token = failed_sale(&app).await;
+    let trade = &app.number(&token).await;
+    app.bank.fault(Call::Refund, [Fault::LostCall]);
+    app.pass_ms(300).await;
+    app.bank.refund_outside(trade, "C1", PRICE_MINOR, app.now_ms());
+    let what = What::ReturnedInAll { trade: trade.clone(), amount_minor: PRICE_MINOR };
+    app.callback(&app.notice("C1", what)).await.unwrap();
+    assert_eq!(app.state(&token).await, "refund_pending");
+    app.pass_ms(5_000).await;
+    assert_eq!(elsewhere(&app, &token).await, ("refunded", Some("5.00".into())));
+    app.assert_books().await;
+}
+
+/// A guess was counted in what was lost by a sale that was served and refunded: it is corrected there too.
+#[tokio::test]
+async fn that_are_of_less_than_was_guessed_are_less_of_a_loss() {
+    let app = TestApp::start().await;
+    let token = app.paid_sale().await;
+    let trade = &app.number(&token).await;
+    let credit = app.shop.module.credit(&app);
+    // Of the first nobody tells.
+    app.bank.refund_outside(trade, "C1", 100, app.now_ms());
+    app.bank.refund_outside(trade, "C2", 150, app.now_ms());
+    app.bank.fault(Call::QueryRefund, [Fault::Busy; 7]);
+    let what = What::ReturnedInAll { trade: trade.clone(), amount_minor: 250 };
+    app.callback(&app.notice("C2", what)).await.unwrap();
+    app.pass_ms(31_000).await;
+    assert_eq!(app.state(&token).await, "refunded");
+    app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
+    app.pass_ms(200_000).await;
+    let went_back_minor = 150 + app.bank.refunds()[0].request.refund_minor;
+    assert_eq!(app.books().await["loss"], i128::from(went_back_minor));
+}
+
 #[tokio::test]
 async fn ours_keeps_its_amount_if_a_sum_is_told_with_its_number() {
     let app = TestApp::start().await;

@@ -2,14 +2,14 @@
 //! said by a [`Conduct`]: a script in the suite, chance in the simulation.
 
 use crate::{
-    book::{Book, Habits},
+    book::{Book, Habits, refused},
     notice::{self, Config},
 };
 use async_trait::async_trait;
 use backend::{
     money::Currency,
     payments::{
-        method::{Handoff, HandoffKind, Method, PayerApp},
+        method::{Handoff, HandoffKind},
         provider::{
             CallbackAnswer, CallbackError, CallbackRules, CloseOutcome, Created, PaymentRequest, Profile, Provider,
             ProviderError, RawCallback, RefundAnswer, RefundNumbers, RefundRequest, Statement, TradeNumbers,
@@ -64,6 +64,11 @@ impl Asked<'_> {
     }
 }
 
+/// A callback was taken: as most providers want it to be answered.
+pub fn no_content() -> CallbackAnswer {
+    CallbackAnswer { status: 204, content_type: "", body: String::new() }
+}
+
 /// Does in the books what a call asks for.
 pub type Act<'a> = dyn FnMut(&mut Book) + Send + 'a;
 
@@ -72,6 +77,9 @@ pub type Act<'a> = dyn FnMut(&mut Book) + Send + 'a;
 pub trait Conduct: Send + Sync {
     /// A call arrives: `act` does what is asked in the books, if it is done at all. An error is what is answered instead.
     async fn meet(&self, asked: Asked<'_>, act: &mut Act<'_>) -> Result<(), ProviderError>;
+
+    /// An order is signed and given to the payer, without a call: nothing of it can fail or be lost.
+    fn sign(&self, request: &PaymentRequest, act: &mut Act<'_>);
 }
 
 /// A merchant's account.
@@ -79,33 +87,29 @@ pub struct Account<C> {
     conduct: C,
     config: Config,
     profile: Profile,
+    habits: Habits,
     pay_url: &'static str,
 }
 
 impl<C: Conduct> Account<C> {
-    /// An account. Payers are sent to `pay_url`, with the attempt's number behind it.
+    /// An account. Payers are sent to `pay_url`, with the attempt's number behind it; so are those who scan a code.
     pub fn new(conduct: C, config: Config, habits: Habits, pay_url: &'static str) -> Self {
         let profile = Profile {
             identity: config.merchant.clone(),
-            methods: vec![Method {
-                word: "page",
-                apps: &[PayerApp::Wechat, PayerApp::Alipay, PayerApp::Browser],
-                handoff: HandoffKind::Redirect,
-                payer_scope: None,
-            }],
+            methods: habits.methods.to_vec(),
             currencies: &Currency::ALL,
             finds_by_our_number: true,
-            attach_max_bytes: 128,
-            has_statements: true,
+            attach_max_bytes: habits.attach_max_bytes,
+            has_statements: habits.has_statements,
             calendar: habits.calendar,
             domain_file: None,
             callbacks: CallbackRules {
                 kept_headers: &[notice::SIGNATURE],
-                taken: || CallbackAnswer { status: 204, content_type: "", body: String::new() },
+                taken: habits.taken,
                 failed: CallbackAnswer::failure,
             },
         };
-        Self { conduct, config, profile, pay_url }
+        Self { conduct, config, profile, habits, pay_url }
     }
 
     /// Meets a call, and gives what was done.
@@ -127,8 +131,16 @@ impl<C: Conduct> Provider for Account<C> {
     }
 
     async fn create(&self, request: &PaymentRequest) -> Result<Created, ProviderError> {
-        self.meet(Asked::Create(request), |book| book.create(request)).await?;
-        let handoff = Handoff::Redirect { url: format!("{}{}", self.pay_url, request.out_trade_no) };
+        let method = self.profile.methods.iter().find(|method| method.word == request.method);
+        let kind = method.ok_or_else(|| refused("METHOD", "there is none of that word"))?.handoff;
+        let habits = self.habits;
+        if kind == HandoffKind::Redirect && !habits.begins_with_order {
+            self.conduct.sign(request, &mut |book| book.create(request, habits));
+        } else {
+            self.meet(Asked::Create(request), |book| book.create(request, habits)).await?;
+        }
+        let url = format!("{}{}", self.pay_url, request.out_trade_no);
+        let handoff = if kind == HandoffKind::Code { Handoff::Code { text: url } } else { Handoff::Redirect { url } };
         Ok(Created { handoff, reference: None })
     }
 
@@ -152,7 +164,7 @@ impl<C: Conduct> Provider for Account<C> {
     }
 
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
-        self.meet(Asked::Statement(day), |book| book.statement(day)).await
+        self.meet(Asked::Statement(day), |book| book.statement(day, self.habits)).await
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, _: i64) -> Result<VerifiedCallback, CallbackError> {

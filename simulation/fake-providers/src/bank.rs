@@ -1,13 +1,16 @@
 //! The provider of the suite: honest by default, and as faulty as a test wants it.
 
 use crate::{
-    account::{Account, Act, Asked, Conduct},
+    account::{Account, Act, Asked, Conduct, no_content},
     book::{Book, Disputed, Habits, Refund, ToldReturned, Trade, refused},
 };
 use async_trait::async_trait;
 use backend::{
     Error, Result,
-    payments::provider::{Calendar, Fact, Provider, ProviderError, RefundState, TradeState},
+    payments::{
+        method::{HandoffKind, Method, PayerApp},
+        provider::{Calendar, Fact, PaymentRequest, Provider, ProviderError, RefundState, TradeState},
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -23,8 +26,25 @@ pub use crate::{
 const HOUR_MS: i64 = 3_600_000;
 /// The bank's days are those of UTC; their statements are there an hour later.
 const CALENDAR: Calendar = Calendar { ahead_ms: 0, day_ms: 24 * HOUR_MS, ready_after_ms: HOUR_MS };
-const HABITS: Habits =
-    Habits { calendar: CALENDAR, returned: ToldReturned::Back, states_own_refunds: false, states_empty_days: false };
+const HABITS: Habits = Habits {
+    methods: &[PAGE],
+    attach_max_bytes: 128,
+    taken: no_content,
+    begins_with_order: true,
+    refunds_at_once: false,
+    has_statements: true,
+    calendar: CALENDAR,
+    returned: ToldReturned::Back,
+    states_own_refunds: false,
+    states_empty_days: false,
+};
+/// A page of the provider's, wherever the payer is.
+pub const PAGE: Method = Method {
+    word: "page",
+    apps: &[PayerApp::Wechat, PayerApp::Alipay, PayerApp::Browser],
+    handoff: HandoffKind::Redirect,
+    payer_scope: None,
+};
 
 /// The bank's day.
 pub fn day_of(at_ms: i64) -> i64 {
@@ -67,7 +87,7 @@ pub struct Bank {
 
 impl Default for Bank {
     fn default() -> Self {
-        let (book, script) = (Mutex::new(Book::new(HABITS)), Mutex::default());
+        let (book, script) = (Mutex::default(), Mutex::default());
         Self { book, script, held: watch::Sender::new(0), releases: Semaphore::new(0) }
     }
 }
@@ -175,7 +195,7 @@ impl Bank {
 
     /// From now on trades do not say that money of them went back.
     pub fn hide_returns(&self) {
-        self.book().habits.returned = ToldReturned::Never;
+        self.book().hides_returns = true;
     }
 
     /// Statements have so many lines that nobody can read.
@@ -254,6 +274,10 @@ impl Conduct for Scripted {
                 Ok(())
             }
         }
+    }
+
+    fn sign(&self, _: &PaymentRequest, act: &mut Act<'_>) {
+        act(&mut self.bank.book());
     }
 }
 

@@ -1,8 +1,11 @@
 //! What a provider took and gave back. How calls fail is not its matter.
 
-use backend::payments::provider::{
-    Calendar, CloseOutcome, Fact, Paid, PaymentRequest, ProviderError, RefundAnswer, RefundDetails, RefundRequest,
-    RefundState, Statement, ToldTrade, TradeState,
+use backend::payments::{
+    method::Method,
+    provider::{
+        Calendar, CallbackAnswer, CloseOutcome, Fact, Paid, PaymentRequest, ProviderError, RefundAnswer, RefundDetails,
+        RefundRequest, RefundState, Statement, ToldTrade, TradeState,
+    },
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,6 +14,10 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct Trade {
     pub request: PaymentRequest,
     pub state: TradeState,
+    /// Those of the account that it is of.
+    pub habits: Habits,
+    /// It was paid, and can no longer be refunded.
+    pub is_finished: bool,
 }
 
 /// A refund that the merchant asked for.
@@ -44,13 +51,24 @@ pub enum ToldReturned {
     Back,
     /// As soon as a refund was taken.
     Taken,
-    /// Not (yet).
-    Never,
+    /// Once all of it is back.
+    Whole,
 }
 
 /// What providers do differently.
 #[derive(Debug, Clone, Copy)]
 pub struct Habits {
+    pub methods: &'static [Method],
+    /// How much an order carries for the merchant, in bytes.
+    pub attach_max_bytes: usize,
+    /// What it wants to be answered to a callback.
+    pub taken: fn() -> CallbackAnswer,
+    /// Whether a trade begins with its order. If not, it begins once the payer comes with the order, which is nothing but
+    /// signed until then.
+    pub begins_with_order: bool,
+    /// Whether a refund is through with its answer. Then only a question about it says how much it is of.
+    pub refunds_at_once: bool,
+    pub has_statements: bool,
     pub calendar: Calendar,
     pub returned: ToldReturned,
     /// Whether statements have the refunds that the merchant asked for.
@@ -60,9 +78,11 @@ pub struct Habits {
 }
 
 /// The provider's books.
+#[derive(Default)]
 pub struct Book {
-    pub habits: Habits,
     pub trades: BTreeMap<String, Trade>,
+    /// Orders that payers may come with.
+    pub carried: BTreeMap<String, Trade>,
     pub refunds: BTreeMap<String, Refund>,
     pub outside: BTreeMap<String, Outside>,
     pub disputes: BTreeMap<String, Disputed>,
@@ -74,26 +94,12 @@ pub struct Book {
     pub refund_states: VecDeque<RefundState>,
     /// The provider's clock, where it has one: a statement of today is not there yet.
     pub now_ms: Option<i64>,
+    /// From now on trades do not say that money of them went back.
+    pub hides_returns: bool,
     events: u64,
 }
 
 impl Book {
-    /// Empty books.
-    pub fn new(habits: Habits) -> Self {
-        Self {
-            habits,
-            trades: BTreeMap::new(),
-            refunds: BTreeMap::new(),
-            outside: BTreeMap::new(),
-            disputes: BTreeMap::new(),
-            also: BTreeMap::new(),
-            unread: 0,
-            refund_states: VecDeque::new(),
-            now_ms: None,
-            events: 0,
-        }
-    }
-
     /// The number of the next event.
     pub fn next_event(&mut self) -> String {
         self.events += 1;
@@ -101,9 +107,31 @@ impl Book {
     }
 
     /// Takes an order. The first of a number stands.
-    pub fn create(&mut self, request: &PaymentRequest) {
-        let trade = Trade { request: request.clone(), state: TradeState::NotPaid };
-        self.trades.entry(request.out_trade_no.clone()).or_insert(trade);
+    pub fn create(&mut self, request: &PaymentRequest, habits: Habits) {
+        let trade = Trade { request: request.clone(), state: TradeState::NotPaid, habits, is_finished: false };
+        let orders = if habits.begins_with_order { &mut self.trades } else { &mut self.carried };
+        orders.entry(request.out_trade_no.clone()).or_insert(trade);
+    }
+
+    /// A payer comes with an order: it is a trade from now on, if it was none and is not too old. False if there is none.
+    pub fn begin(&mut self, number: &str, now_ms: i64) -> bool {
+        let carried = self.carried.get(number).filter(|order| now_ms <= order.request.expires_at_ms);
+        if let (false, Some(order)) = (self.trades.contains_key(number), carried) {
+            self.trades.insert(number.to_owned(), order.clone());
+        }
+        self.trades.contains_key(number)
+    }
+
+    /// The payment of a trade, if it was made.
+    pub fn paid(&self, number: &str) -> Option<&Paid> {
+        match &self.trades.get(number)?.state {
+            TradeState::Paid(paid) => Some(paid),
+            TradeState::NotPaid
+            | TradeState::NotFound
+            | TradeState::Closed
+            | TradeState::PaidUnknownCurrency(_)
+            | TradeState::Refunded(_) => None,
+        }
     }
 
     /// Somebody pays an amount. Gives the payment.
@@ -121,10 +149,14 @@ impl Book {
     /// What is said of a trade.
     pub fn state(&self, number: &str) -> TradeState {
         let Some(trade) = self.trades.get(number) else { return TradeState::NotFound };
-        let returned = match self.habits.returned {
-            ToldReturned::Back => self.returned_minor(Some(number)) > 0,
-            ToldReturned::Taken => self.asked_back_minor(number, true) + self.asked_back_minor(number, false) > 0,
-            ToldReturned::Never => false,
+        let returned = match (trade.habits.returned, &trade.state) {
+            _ if self.hides_returns => false,
+            (ToldReturned::Back, _) => self.returned_minor(Some(number)) > 0,
+            (ToldReturned::Taken, _) => self.asked_back_minor(number, true) + self.asked_back_minor(number, false) > 0,
+            (ToldReturned::Whole, TradeState::Paid(paid)) => {
+                self.returned_minor(Some(number)) >= paid.amount.amount_minor
+            }
+            (ToldReturned::Whole, _) => false,
         };
         if returned && let TradeState::Paid(paid) = &trade.state {
             TradeState::Refunded(paid.clone())
@@ -171,8 +203,11 @@ impl Book {
                 Err(refused("PARAM", "this number asked for something else"))
             };
         }
-        let paid = self.trades.get(trade).map(|trade| trade.state.clone());
-        let Some(TradeState::Paid(paid)) = paid else { return Err(refused("TRADE", "was not paid")) };
+        let Some(paid) = self.paid(trade).cloned() else { return Err(refused("TRADE", "was not paid")) };
+        let Trade { habits, is_finished, .. } = self.trades[trade];
+        if is_finished {
+            return Err(refused("TRADE", "can no longer be refunded"));
+        }
         let returned_minor = self.returned_minor(Some(trade));
         if request.total_minor != paid.amount.amount_minor
             || request.refund_minor + returned_minor > request.total_minor
@@ -180,9 +215,12 @@ impl Book {
             return Err(refused("AMOUNT", "is more than was paid"));
         }
         let state = self.refund_states.pop_front().unwrap_or(RefundState::Done);
-        let day = self.now_ms.map_or(0, |now_ms| self.habits.calendar.day_of(now_ms));
+        if state == RefundState::NotFound {
+            return Ok(state.into());
+        }
+        let day = self.now_ms.map_or(0, |now_ms| habits.calendar.day_of(now_ms));
         let refund = Refund { request: request.clone(), state, day };
-        let answer = refund.answer();
+        let answer = if habits.refunds_at_once { state.into() } else { refund.answer() };
         self.refunds.insert(number.clone(), refund);
         Ok(answer)
     }
@@ -196,10 +234,10 @@ impl Book {
 
     /// Somebody begins to give money back at the counter.
     pub fn begin_outside(&mut self, trade: &str, number: &str, amount_minor: i64, now_ms: i64) {
-        let TradeState::Paid(paid) = self.trades[trade].state.clone() else { panic!("{trade} was not paid") };
+        let paid_minor = self.paid(trade).unwrap().amount.amount_minor;
         let returned_minor = self.returned_minor(Some(trade));
-        assert!(returned_minor + amount_minor <= paid.amount.amount_minor, "more than was paid");
-        let day = self.habits.calendar.day_of(now_ms);
+        assert!(returned_minor + amount_minor <= paid_minor, "more than was paid");
+        let day = self.trades[trade].habits.calendar.day_of(now_ms);
         let outside = Outside { trade: trade.to_owned(), amount_minor, state: RefundState::Processing, day };
         assert!(self.outside.insert(number.into(), outside).is_none());
     }
@@ -246,27 +284,28 @@ impl Book {
     }
 
     /// Everything of a day: refunds as they stood when they were begun.
-    pub fn statement(&self, day: i64) -> Statement {
-        if self.now_ms.is_some_and(|now_ms| self.habits.calendar.day_of(now_ms) <= day) {
+    pub fn statement(&self, day: i64, habits: Habits) -> Statement {
+        if self.now_ms.is_some_and(|now_ms| habits.calendar.day_of(now_ms) <= day) {
             return Statement::NotYet;
         }
+        let is_stated = |number: &str| self.trades.get(number).is_none_or(|trade| trade.habits.has_statements);
         let paid = self.trades.iter().filter_map(|(number, trade)| {
             let TradeState::Paid(paid) = &trade.state else { return None };
-            let is_of_day = self.habits.calendar.day_of(paid.paid_at_ms) == day;
+            let is_of_day = is_stated(number) && habits.calendar.day_of(paid.paid_at_ms) == day;
             is_of_day.then(|| Fact::Payment { out_trade_no: number.clone(), state: TradeState::Paid(paid.clone()) })
         });
-        let of_day = |refund: &Refund| self.habits.states_own_refunds && refund.day == day;
+        let of_day = |refund: &Refund| habits.states_own_refunds && refund.day == day && is_stated(refund.trade());
         let ours = self
             .refunds
             .iter()
             .filter(|(_, refund)| of_day(refund))
             .map(|(number, refund)| begun(number, refund.trade(), refund.request.refund_minor));
-        let outside = self.outside.iter().filter(|(_, refund)| refund.day == day);
+        let outside = self.outside.iter().filter(|(_, refund)| refund.day == day && is_stated(&refund.trade));
         let outside = outside.map(|(number, refund)| begun(number, &refund.trade, refund.amount_minor));
         let also = self.also.get(&day).into_iter().flatten().cloned();
         // The refunds first: nobody says in which order the lines come.
         let facts: Vec<Fact> = outside.chain(ours).chain(paid).chain(also).collect();
-        if facts.is_empty() && self.unread == 0 && !self.habits.states_empty_days {
+        if facts.is_empty() && self.unread == 0 && !habits.states_empty_days {
             return Statement::Nothing;
         }
         Statement::Facts { facts, unread: self.unread }

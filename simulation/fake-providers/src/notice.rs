@@ -69,6 +69,15 @@ pub enum What {
         trade: String,
         amount_minor: i64,
     },
+    /// As the last, with the payment: the notice is of that, and says beside it what went back.
+    PaidAndReturned {
+        txn: String,
+        amount_minor: i64,
+        paid_at_ms: i64,
+        attach: String,
+        refund: String,
+        returned_minor: i64,
+    },
     /// Paid in a currency that nobody here knows.
     PaidUnknownCurrency {
         amount_minor: i64,
@@ -89,6 +98,13 @@ impl What {
     pub fn paid(paid: Paid) -> Self {
         let Paid { provider_txn_id: txn, amount, paid_at_ms, attach } = paid;
         What::Paid { txn, amount_minor: amount.amount_minor, paid_at_ms, attach }
+    }
+
+    /// That of a payment so much went back in all, the last of it by that refund.
+    pub fn returned(paid: Paid, refund: &str, returned_minor: i64) -> Self {
+        let Paid { provider_txn_id: txn, amount, paid_at_ms, attach } = paid;
+        let (amount_minor, refund) = (amount.amount_minor, refund.to_owned());
+        What::PaidAndReturned { txn, amount_minor, paid_at_ms, attach, refund, returned_minor }
     }
 }
 
@@ -154,6 +170,10 @@ pub(crate) fn verify(config: &Config, raw: RawCallback<'_>) -> Result<VerifiedCa
     }
 }
 
+fn paid(provider_txn_id: String, amount_minor: i64, paid_at_ms: i64, attach: String) -> Paid {
+    Paid { provider_txn_id, amount: Money::new(amount_minor, Currency::Cny), paid_at_ms, attach }
+}
+
 fn content(config: &Config, notice: Notice) -> CallbackContent {
     if notice.merchant != config.merchant {
         return CallbackContent::Foreign(notice.merchant);
@@ -161,9 +181,16 @@ fn content(config: &Config, notice: Notice) -> CallbackContent {
     let number = notice.number;
     let fact = match notice.what {
         What::Paid { txn, amount_minor, paid_at_ms, attach } => {
-            let amount = Money::new(amount_minor, Currency::Cny);
-            let state = TradeState::Paid(Paid { provider_txn_id: txn, amount, paid_at_ms, attach });
+            let state = TradeState::Paid(paid(txn, amount_minor, paid_at_ms, attach));
             Fact::Payment { out_trade_no: number, state }
+        }
+        What::PaidAndReturned { txn, amount_minor, paid_at_ms, attach, refund, returned_minor } => {
+            let paid = paid(txn, amount_minor, paid_at_ms, attach);
+            let details = details(&refund, &number, returned_minor);
+            let told = Some(RefundDetails { is_total: true, payment: Some(paid.clone()), ..details });
+            let payment = Fact::Payment { out_trade_no: number, state: TradeState::Refunded(paid) };
+            let refund = Fact::Refund { out_refund_no: refund, state: RefundState::Done, told };
+            return CallbackContent::Facts(vec![payment, refund]);
         }
         What::PaidUnknownCurrency { amount_minor, currency } => {
             let provider_txn_id = format!("T{number}");
