@@ -17,7 +17,7 @@ use backend::{
     sales::{readiness::Readiness, shapes::PriceView},
 };
 use protocol::ModuleId;
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// A page waits for a probe's answer this long, in microseconds, and asks this often.
 const SCAN_US: u64 = 2_000_000;
@@ -55,6 +55,8 @@ pub(crate) struct Consumer {
     token: Option<SaleToken>,
     /// Was sent to the provider for the sale, or shown a code to scan, and not only shown its page.
     handed_over: bool,
+    /// The ways to pay with which the form was sent.
+    ways: BTreeSet<Option<String>>,
     /// The attempt whose code was scanned.
     scanned: Option<String>,
     /// Until when the sale can be paid, by the server's clock; not later than the server itself has it.
@@ -78,6 +80,7 @@ impl Consumer {
             visits: 0,
             token: None,
             handed_over: false,
+            ways: BTreeSet::new(),
             scanned: None,
             payable_until_ms: 0,
         }
@@ -178,6 +181,7 @@ impl World {
         let now_us = self.time.now_us();
         let Some(backend) = self.server.reach() else { return Ok(()) };
         let way = self.consumer_pool.way(self.consumer_pool.consumers[index].machine);
+        self.consumer_pool.consumers[index].ways.insert(way.clone());
         let consumer = &self.consumer_pool.consumers[index];
         let seen = &self.consumer_pool.machines[consumer.machine];
         let price = &seen.prices[consumer.price];
@@ -231,11 +235,13 @@ impl World {
         self.trace.note(now_us, format_args!("consumer {index}: sale {}, sent to {url}", checkout.token));
         let consumer = &mut self.consumer_pool.consumers[index];
         // A form whose sale is over buys another, also where only its time is and the server has not closed it yet: the
-        // clock may have jumped ahead. So does one whose order the provider never answered, as far as the store knows. And a
-        // store that was put back may have forgotten the form.
+        // clock may have jumped ahead. So does one whose order the provider never answered, as far as the store knows, and one
+        // that is sent with another way to pay, which leaves the first order. And a store that was put back may have forgotten
+        // the form.
         let is_over = consumer.token.as_ref().is_some_and(|token| self.checker.is_over(&token.0));
         let is_late = self.server.backend().is_some_and(|backend| backend.now_ms() >= consumer.payable_until_ms);
-        let may_be_new = is_over || is_late || !consumer.handed_over || self.backups.restored > 0;
+        let changed_way = consumer.ways.len() > 1;
+        let may_be_new = is_over || is_late || changed_way || !consumer.handed_over || self.backups.restored > 0;
         if !may_be_new && consumer.token.as_ref().is_some_and(|token| *token != checkout.token) {
             return Err(Violation(format!("consumer {index} sent one form twice and has two sales")));
         }
