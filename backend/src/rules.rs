@@ -17,6 +17,8 @@ pub struct Rules {
     /// The longest a payment provider may take to accept an order. After this the payer is told that it did not answer,
     /// and can choose again.
     pub order_wait_ms: u64,
+    /// How long the provider is asked about an order that its payer leaves for another, in milliseconds.
+    pub leave_wait_ms: u64,
     /// How long after the order a payment can be made. WeChat's H5 addresses live 5 minutes.
     pub order_lifetime_ms: i64,
     /// How long after its expiry an attempt is closed at the provider.
@@ -59,8 +61,10 @@ pub struct Rules {
     pub refund_first_ms: i64,
     /// Longest wait before a refund is tried again.
     pub refund_max_ms: i64,
-    /// After so many tries that were refused or closed, a refund is shown to a person.
+    /// After so many tries that were refused, a refund is shown to a person.
     pub refund_tries_max: i32,
+    /// After so many numbers that the provider closed, a refund is shown to a person.
+    pub refund_numbers_max: i32,
     /// First wait before a statement that was not available is asked for again; doubled each time.
     pub statement_first_ms: i64,
     /// Longest wait before a statement is asked for again.
@@ -102,6 +106,7 @@ impl Default for Rules {
             probe_spacing_ms: 1_500,
             order_answer_ms: 150,
             order_wait_ms: 10_000,
+            leave_wait_ms: 5_000,
             order_lifetime_ms: 5 * 60_000,
             close_after_ms: 30_000,
             credit_lifetime_ms: 20_000,
@@ -123,6 +128,7 @@ impl Default for Rules {
             refund_first_ms: 1_000,
             refund_max_ms: 600_000,
             refund_tries_max: 12,
+            refund_numbers_max: 5,
             statement_first_ms: 5 * 60_000,
             statement_max_ms: 3_600_000,
             statement_wait_ms: 150_000,

@@ -17,6 +17,7 @@ mod m20261129_000080_device;
 mod m20261129_000090_open_commands;
 mod m20261130_000100_audit;
 mod m20261130_000110_ways_to_pay;
+mod m20261130_000120_kept_for_form;
 mod steps;
 
 /// All migrations in order.
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000040_facts::Migration),
             Box::new(m20261130_000100_audit::Migration),
             Box::new(m20261130_000110_ways_to_pay::Migration),
+            Box::new(m20261130_000120_kept_for_form::Migration),
         ]
     }
 }

@@ -34,7 +34,9 @@ pub(crate) async fn attempt_paid(
 
     let mut change: attempt::ActiveModel = attempt.into();
     change.state = Set(if right { AttemptState::Paid } else { AttemptState::PaidWrong });
-    change.provider_txn_id = Set(paid.provider_txn_id.map(str::to_owned));
+    if let Some(number) = paid.provider_txn_id {
+        change.provider_txn_id = Set(Some(number.to_owned()));
+    }
     change.paid_minor = Set(Some(paid.amount_minor));
     change.paid_currency = Set(Some(paid.currency.to_owned()));
     change.forget();

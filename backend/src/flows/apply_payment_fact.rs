@@ -196,13 +196,19 @@ pub(crate) async fn refund_moved(
             after.alarm(sale.operator_id, Some(sale.machine_id), message);
             own.then_some(Event::RefundReversed)
         }
-        // Nothing went back, again and again: more numbers would not help.
-        RefundState::Closed if refund.tries >= ctx.rules.refund_tries_max => {
-            change.note = Set("was closed by the provider again and again".into());
-            stuck(&sale, &refund, &mut change, after)
-        }
-        // Nothing went back: the provider wants a new number for a new try.
+        // Nothing went back: the provider wants a new number for a new try. Again and again: more numbers would not help.
         RefundState::Closed => {
+            let attempt = find_attempt_row(txn, refund.attempt_id).await?;
+            let most = ctx.rules.refund_numbers_max;
+            if numbers::closed_before(&attempt.out_trade_no, &refund, most) + 1 >= most {
+                change.note = Set("was closed by the provider again and again".into());
+                let event = stuck(&sale, &refund, &mut change, after);
+                change.update_without_returning(txn).await?;
+                if let Some(event) = event {
+                    apply_event(ctx, txn, sale, event, None, after).await?;
+                }
+                return Ok(Outcome::Applied);
+            }
             change.state = Set(RefundProgress::Submitted);
             change.out_refund_no = Set(numbers::next_number_after(txn, refund.account_id, &reference).await?);
             change.reference = Set(None);

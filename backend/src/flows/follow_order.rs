@@ -4,7 +4,7 @@
 
 use crate::{
     Context, Error, Result,
-    flows::place_order::{Checkout, FormUse, OrderRequest, form_use, order, pay_url},
+    flows::place_order::{Checkout, FormUse, OrderRequest, form_use, is_same_way, order, pay_url},
     ids::SaleToken,
     sales::{rows::is_asking, sale},
 };
@@ -29,7 +29,7 @@ const COMMIT_WAIT_MS: u64 = 2_000;
 /// As those of `order`.
 pub async fn order_soon(ctx: &Context, request: OrderRequest) -> Result<Option<Checkout>> {
     let backend = ctx.clone();
-    let form_key = request.form_key.clone();
+    let (form_key, way) = (request.form_key.clone(), request.way.clone());
     let order = async move {
         let outcome = order(&backend, request).await;
         if let Err(error) = &outcome {
@@ -48,7 +48,7 @@ pub async fn order_soon(ctx: &Context, request: OrderRequest) -> Result<Option<C
                 Err(_) => Ok(None),
             },
         },
-        () = answer_time(ctx) => order_of_form(ctx, &form_key).await,
+        () = answer_time(ctx) => order_of_form(ctx, &form_key, way.as_deref()).await,
     }
 }
 
@@ -60,17 +60,19 @@ async fn answer_time(ctx: &Context) {
     }
 }
 
-/// Waits until a form's order is committed, as long as its machine may take to answer a probe. Nothing if there is no
-/// such order then: the machine's page says why.
+/// Waits until a form's order is committed, as long as its machine may take to answer a probe, and the provider of an order
+/// that is left for it. Nothing if there is no such order then: the machine's page says why.
 ///
 /// # Errors
 /// `Store`.
-pub async fn await_order(ctx: &Context, form_key: &str) -> Result<Option<Checkout>> {
-    let give_up = ctx.clock.sleep_ms(ctx.rules.probe_wait_ms + COMMIT_WAIT_MS);
+pub async fn await_order(ctx: &Context, awaited: Awaited<'_>) -> Result<Option<Checkout>> {
+    let Awaited { form_key, way, leaves_another } = awaited;
+    let leave_ms = if leaves_another { ctx.rules.leave_wait_ms } else { 0 };
+    let give_up = ctx.clock.sleep_ms(ctx.rules.probe_wait_ms + leave_ms + COMMIT_WAIT_MS);
     let look = async {
         let mut wait_ms = LOOK_FIRST_MS;
         loop {
-            if let Some(checkout) = order_of_form(ctx, form_key).await? {
+            if let Some(checkout) = order_of_form(ctx, form_key, way).await? {
                 return Ok(Some(checkout));
             }
             ctx.clock.sleep_ms(wait_ms).await;
@@ -106,13 +108,26 @@ pub async fn await_pay_url(ctx: &Context, token: &SaleToken) -> Result<Option<St
 }
 
 /// The longest that an order takes, machine and provider together, in seconds.
-pub fn longest_order_s(ctx: &Context) -> u64 {
-    (ctx.rules.probe_wait_ms + ctx.rules.order_wait_ms).div_ceil(1000)
+pub fn longest_order_s(ctx: &Context, leaves_another: bool) -> u64 {
+    let leave_ms = if leaves_another { ctx.rules.leave_wait_ms } else { 0 };
+    (ctx.rules.probe_wait_ms + leave_ms + ctx.rules.order_wait_ms).div_ceil(1000)
 }
 
-async fn order_of_form(ctx: &Context, form_key: &str) -> Result<Option<Checkout>> {
+/// The order that a page waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Awaited<'a> {
+    /// Its form's key.
+    pub form_key: &'a str,
+    /// The way to pay that was picked, if one was: an order of the form with another way is being left for it.
+    pub way: Option<&'a str>,
+    /// Whether this payer made an order before, which may be left first.
+    pub leaves_another: bool,
+}
+
+async fn order_of_form(ctx: &Context, form_key: &str, way: Option<&str>) -> Result<Option<Checkout>> {
     match form_use(ctx, form_key).await? {
-        FormUse::Open(checkout) => Ok(Some(checkout)),
+        FormUse::Open(checkout) if !is_same_way(ctx, &checkout.token, way).await? => Ok(None),
+        FormUse::Kept(checkout) | FormUse::Open(checkout) => Ok(Some(checkout)),
         FormUse::Free(_) => Ok(None),
     }
 }

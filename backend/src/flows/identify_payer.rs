@@ -36,7 +36,7 @@ pub async fn identity_url(ctx: &Context, code: &str, way: &str, state: &str) -> 
 pub async fn identify(ctx: &Context, code: &str, way: &str, parameters: &[(String, String)]) -> Result<Payer> {
     let way = way_of(ctx, code, way).await?;
     let silent = Error::NotReady(Readiness::ProviderSilent);
-    let _pass = ctx.providers.bulkhead(way.account.id).acquire(Lane::Order).ok_or(silent)?;
+    let _pass = ctx.providers.bulkhead(way.account.id).acquire(Lane::Identity).ok_or(silent)?;
     Ok(way.provider.exchange_identity(&way.method, parameters).await?)
 }
 

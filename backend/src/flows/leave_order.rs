@@ -9,7 +9,7 @@ use crate::{
         poll_payment::{close, query},
         settle_sale::apply_event,
     },
-    ids::{MachineId, SaleToken},
+    ids::{MachineId, SaleId, SaleToken},
     payments::{
         accounts::account,
         attempt,
@@ -23,7 +23,7 @@ use crate::{
         state::{Event, SaleState},
     },
 };
-use sea_orm::prelude::*;
+use sea_orm::{ActiveValue::Set, prelude::*};
 
 /// What became of an order that was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +45,17 @@ enum Known {
     Unsure,
 }
 
-/// Leaves an order of a machine that is not paid.
+/// Leaves an order of a machine that is not paid, for that of another form. If the order is kept, the form is answered with it
+/// from now on.
 ///
 /// # Errors
 /// `Store`.
-pub(crate) async fn leave_order(ctx: &Context, token: &SaleToken, machine_id: MachineId) -> Result<Left> {
+pub(crate) async fn leave_order(
+    ctx: &Context,
+    token: &SaleToken,
+    machine_id: MachineId,
+    form_key: &str,
+) -> Result<Left> {
     let sale = sale::Entity::find()
         .filter(sale::Column::Token.eq(token.clone()))
         .filter(sale::Column::MachineId.eq(machine_id))
@@ -57,7 +63,7 @@ pub(crate) async fn leave_order(ctx: &Context, token: &SaleToken, machine_id: Ma
         .await?;
     let Some(sale) = sale else { return Ok(Left::Over) };
     match sale.state {
-        SaleState::Created if is_asking(ctx, &sale) => return Ok(Left::Kept),
+        SaleState::Created if is_asking(ctx, &sale) => return keep(ctx, sale.id, form_key).await,
         SaleState::Created | SaleState::AwaitingPayment => {}
         // Who bought before and buys again has another in mind.
         SaleState::Paid
@@ -71,16 +77,32 @@ pub(crate) async fn leave_order(ctx: &Context, token: &SaleToken, machine_id: Ma
     }
     for attempt in attempts_open(ctx, sale.id).await? {
         if leave_attempt(ctx, attempt).await? == Left::Kept {
-            return Ok(Left::Kept);
+            return keep(ctx, sale.id, form_key).await;
         }
     }
     Ok(Left::Over)
 }
 
+async fn keep(ctx: &Context, sale_id: SaleId, form_key: &str) -> Result<Left> {
+    ctx.db
+        .write(|txn| async move {
+            let kept_for_form = Set(Some(form_key.to_owned()));
+            let change = sale::ActiveModel { id: Set(sale_id), kept_for_form, ..Default::default() };
+            change.update_without_returning(&*txn).await?;
+            Ok(Left::Kept)
+        })
+        .await
+}
+
 async fn leave_attempt(ctx: &Context, attempt: attempt::Model) -> Result<Left> {
     let (account, provider) = account(ctx, attempt.account_id).await?;
+    let numbers = attempt.numbers();
     let known = match ctx.providers.bulkhead(account.id).acquire(Lane::Order) {
-        Some(_pass) => ask_and_close(&*provider, &attempt.numbers()).await,
+        Some(_pass) => tokio::select! {
+            biased;
+            known = ask_and_close(&*provider, &numbers) => known,
+            () = ctx.clock.sleep_ms(ctx.rules.leave_wait_ms) => Known::Unsure,
+        },
         None => Known::Unsure,
     };
     let state = match known {
@@ -88,10 +110,9 @@ async fn leave_attempt(ctx: &Context, attempt: attempt::Model) -> Result<Left> {
         Known::BeingPaid => return Ok(Left::Kept),
         Known::Unsure => None,
     };
-    let is_over = matches!(state, Some(TradeState::Closed) | None);
     let fact = &state.map(|state| Fact::Payment { out_trade_no: attempt.out_trade_no.clone(), state });
     let (account, sale_id) = (&account, attempt.sale_id);
-    let after = ctx
+    let (after, state) = ctx
         .db
         .write(|txn| async move {
             let txn = &*txn;
@@ -105,11 +126,13 @@ async fn leave_attempt(ctx: &Context, attempt: attempt::Model) -> Result<Left> {
                     apply_event(ctx, txn, sale, Event::Unpayable, None, &mut after).await?;
                 }
             }
-            Ok(after)
+            // The payment may have arrived while the provider was asked.
+            let sale = lock_sale(txn, sale_id).await?;
+            Ok((after, sale.state))
         })
         .await?;
     publish_after_commit(ctx, after).await;
-    Ok(if is_over { Left::Over } else { Left::Kept })
+    Ok(if state == SaleState::Expired { Left::Over } else { Left::Kept })
 }
 
 async fn ask_and_close(provider: &dyn Provider, numbers: &TradeNumbers) -> Known {

@@ -50,6 +50,8 @@ const FORM_USES_MAX: u32 = 20;
 pub(crate) enum FormUse {
     /// A new order, under this key.
     Free(String),
+    /// It was answered with an order made before, which is not over.
+    Kept(Checkout),
     /// Its newest sale is not over: it is that one that is meant.
     Open(Checkout),
 }
@@ -68,6 +70,7 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
         return Err(Error::invalid("form_key", "is not of a form we made; open the page again"));
     }
     match form_use(ctx, &request.form_key).await? {
+        FormUse::Kept(checkout) => return Ok(checkout),
         FormUse::Open(checkout) if is_same_way(ctx, &checkout.token, request.way.as_deref()).await? => {
             return Ok(checkout);
         }
@@ -98,12 +101,12 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
         return Err(Error::NotReady(readiness));
     }
     if let Some(former) = &request.instead_of
-        && leave_order(ctx, former, machine.id).await? == Left::Kept
+        && leave_order(ctx, former, machine.id, &request.form_key).await? == Left::Kept
     {
         return Ok(Checkout { token: former.clone(), next: sale_url(ctx, former) });
     }
     match form_use(ctx, &request.form_key).await? {
-        FormUse::Open(checkout) => return Ok(checkout),
+        FormUse::Kept(checkout) | FormUse::Open(checkout) => return Ok(checkout),
         FormUse::Free(key) => request.form_key = key,
     }
     let silent = Error::NotReady(Readiness::ProviderSilent);
@@ -112,7 +115,7 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
         Err(Error::Store(error)) if db::is_unique_violation(&error) => {
             // The same form was sent twice at once, and the other request came first.
             return match form_use(ctx, &request.form_key).await? {
-                FormUse::Open(checkout) => Ok(checkout),
+                FormUse::Kept(checkout) | FormUse::Open(checkout) => Ok(checkout),
                 FormUse::Free(_) => Err(Error::Store(error)),
             };
         }
@@ -142,6 +145,7 @@ async fn commit_order(
     let new_sale = sale::ActiveModel {
         token: Set(SaleToken(clock::random_text(&*ctx.random, TOKEN_CHARS))),
         form_key: Set(request.form_key.clone()),
+        kept_for_form: Set(None),
         operator_id: Set(machine.operator_id),
         machine_id: Set(machine.id),
         module_id: Set(module_id.clone()),
@@ -295,8 +299,14 @@ async fn hand_off(ctx: &Context, ordered: Ordered, way: &Way) -> Result<Checkout
 }
 
 /// What a form may still be used for. A form whose sale is over is free again, under the next key of its own: so it
-/// buys another ride, and pressed twice it still makes one sale.
+/// buys another ride, and pressed twice it still makes one sale. A form may have been answered with the order of another.
 pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
+    let kept = sale::Entity::find().filter(sale::Column::KeptForForm.eq(form_key)).one(ctx.db.read()).await?;
+    if let Some(kept) = kept
+        && let Some(next) = resume_checkout(ctx, &kept).await?
+    {
+        return Ok(FormUse::Kept(Checkout { token: kept.token, next }));
+    }
     for number in 1..=FORM_USES_MAX {
         let key = if number == 1 { form_key.to_owned() } else { format!("{form_key}.{number}") };
         let Some(sale) = sale::Entity::find().filter(sale::Column::FormKey.eq(&key)).one(ctx.db.read()).await? else {
@@ -310,7 +320,7 @@ pub(crate) async fn form_use(ctx: &Context, form_key: &str) -> Result<FormUse> {
 }
 
 /// Whether a sale is to be paid in the way that was picked, if one was.
-async fn is_same_way(ctx: &Context, token: &SaleToken, picked: Option<&str>) -> Result<bool> {
+pub(crate) async fn is_same_way(ctx: &Context, token: &SaleToken, picked: Option<&str>) -> Result<bool> {
     let Some(picked) = picked else { return Ok(true) };
     let sale = sale::Entity::find().filter(sale::Column::Token.eq(token.clone())).one(ctx.db.read()).await?;
     let Some(sale) = sale else { return Ok(true) };

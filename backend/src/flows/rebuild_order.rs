@@ -102,6 +102,7 @@ async fn rebuild_sale(
         token: Set(attachment.token.clone()),
         // Its form is forgotten; none that was made here has this key.
         form_key: Set(format!("rebuilt-{}", attachment.token)),
+        kept_for_form: Set(None),
         operator_id: Set(machine.operator_id),
         machine_id: Set(machine.id),
         module_id: Set(attachment.module_id.clone()),

@@ -10,8 +10,8 @@ use crate::{
     payments::{
         attempt, numbers,
         of_sale::{
-            externally_returned_minor, next_cause, own_refund, paid_attempt, refund_kinds, refundable_minor,
-            refunds_of, returning_minor,
+            externally_returned_minor, next_cause, other_refunds_stuck, own_refund, paid_attempt, refund_kinds,
+            refundable_minor, refunds_of, returning_minor,
         },
         refund,
         states::{AttemptState, Cause, DisputeStanding, RefundProgress},
@@ -172,12 +172,12 @@ pub(crate) async fn execute(
             let refund = own_refund(txn, row.id)
                 .await?
                 .ok_or_else(|| Error::inconsistent("a refund that was decided about is not there"))?;
-            let mut change: refund::ActiveModel = refund.into();
-            // The provider is asked about it first: a person may have acted there.
-            change.state = Set(RefundProgress::Submitted);
-            change.tries = Set(0);
-            change.due_ms = Set(Some(ctx.now_ms()));
-            change.update_without_returning(txn).await?;
+            retry(ctx, txn, refund).await
+        }
+        Effect::RetryOtherRefunds => {
+            for refund in other_refunds_stuck(txn, row.id).await? {
+                retry(ctx, txn, refund).await?;
+            }
             Ok(())
         }
         Effect::PostLoss => {
@@ -192,6 +192,16 @@ pub(crate) async fn execute(
             Ok(())
         }
     }
+}
+
+/// Has a stuck refund tried again. The provider is asked about it first: a person may have acted there.
+async fn retry(ctx: &Context, txn: &DatabaseTransaction, refund: refund::Model) -> Result<()> {
+    let mut change: refund::ActiveModel = refund.into();
+    change.state = Set(RefundProgress::Submitted);
+    change.tries = Set(0);
+    change.due_ms = Set(Some(ctx.now_ms()));
+    change.update_without_returning(txn).await?;
+    Ok(())
 }
 
 /// Decides a refund of an attempt, never of more than is left of what was paid. While a dispute is open it is held back:

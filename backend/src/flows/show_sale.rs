@@ -5,7 +5,7 @@ use crate::{
     flows::poll_payment::poll_soon,
     ids::{SaleId, SaleToken},
     payments::{accounts::account, attempt, method::Handoff, states::AttemptState},
-    sales::{sale, shapes::SaleView, state::SaleState, views::with_details},
+    sales::{rows::is_asking, sale, shapes::SaleView, state::SaleState, views::with_details},
 };
 use sea_orm::{QueryOrder, prelude::*};
 
@@ -22,7 +22,8 @@ pub async fn sale(ctx: &Context, token: &SaleToken) -> Result<SaleView> {
         .one(ctx.db.read())
         .await?
         .ok_or(Error::NotFound("sale"))?;
-    let waits = [SaleState::Created, SaleState::AwaitingPayment].contains(&sale.state);
+    // While the order is on its way, asking about it would send it once more to some providers.
+    let waits = [SaleState::Created, SaleState::AwaitingPayment].contains(&sale.state) && !is_asking(ctx, &sale);
     if waits && let Err(error) = poll_soon(ctx, sale.id).await {
         // The page does not need it: it shows what is known, and the provider is polled later.
         tracing::warn!(%error, "could not schedule an earlier poll of a payment");

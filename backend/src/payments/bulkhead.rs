@@ -32,6 +32,8 @@ pub(crate) enum Lane {
     Refund,
     /// Reading a daily statement.
     Statement,
+    /// Asking who pays: a service of its own, beside the one that takes orders.
+    Identity,
 }
 
 #[derive(Default)]
@@ -41,6 +43,7 @@ struct Inside {
     polls: usize,
     refunds: usize,
     statements: usize,
+    identities: usize,
 }
 
 impl Inside {
@@ -50,6 +53,7 @@ impl Inside {
             Lane::Poll => &mut self.polls,
             Lane::Refund => &mut self.refunds,
             Lane::Statement => &mut self.statements,
+            Lane::Identity => &mut self.identities,
         }
     }
 }
@@ -87,11 +91,17 @@ impl Bulkhead {
 
     fn entry(&self, inside: &mut Inside, lane: Lane) -> Option<Entry> {
         let most = match lane {
-            Lane::Order => self.rules.account_orders_max,
+            Lane::Order | Lane::Identity => self.rules.account_orders_max,
             Lane::Poll | Lane::Refund => self.rules.account_calls_max,
             Lane::Statement => 1,
         };
-        let entry = inside.breaker.entry(&self.rules, self.clock.now_ms())?;
+        let entry = match lane {
+            // Another service answers: the breaker says nothing of it, and learns nothing from it.
+            Lane::Identity => Entry::Free,
+            Lane::Order | Lane::Poll | Lane::Refund | Lane::Statement => {
+                inside.breaker.entry(&self.rules, self.clock.now_ms())?
+            }
+        };
         // A statement takes long, so it is not used to test whether payments can be taken again.
         if lane == Lane::Statement && entry == Entry::Probe {
             return None;

@@ -6,6 +6,7 @@ use crate::{
     payments::{
         attempt,
         found::find_refund,
+        refund,
         states::{Cause, RefundCause},
     },
 };
@@ -45,6 +46,18 @@ pub(crate) async fn next_free_number(
         return Ok(number);
     }
     next_number_after(txn, attempt.account_id, &number).await
+}
+
+/// How many numbers of a refund the provider has closed before this one, as far as they follow each other; `most` at most.
+pub(crate) fn closed_before(out_trade_no: &str, refund: &refund::Model, most: i32) -> i32 {
+    let mut number = number_of(out_trade_no, refund.cause);
+    for count in 0..most {
+        if number == refund.out_refund_no {
+            return count;
+        }
+        number = number_after(&number);
+    }
+    most
 }
 
 /// The next number after one that cannot be used any more.

@@ -89,6 +89,17 @@ pub(crate) async fn own_refund(txn: &DatabaseTransaction, sale_id: SaleId) -> Re
         .min_by_key(|refund| refund.state == RefundProgress::Done))
 }
 
+/// Stuck refunds beside the sale's own course: of a second payment, or decided by a person.
+pub(crate) async fn other_refunds_stuck(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<Vec<refund::Model>> {
+    let stuck = refund::Entity::find()
+        .filter(refund::Column::SaleId.eq(sale_id))
+        .filter(refund::Column::OutsideId.eq(""))
+        .filter(refund::Column::State.eq(RefundProgress::Stuck))
+        .all(txn)
+        .await?;
+    Ok(stuck.into_iter().filter(|refund| !refund.is_own()).collect())
+}
+
 /// The attempt that paid the sale. If several were paid, the first; the others were refunded at once.
 pub(crate) async fn paid_attempt(txn: &DatabaseTransaction, sale_id: SaleId) -> Result<Option<attempt::Model>> {
     let paid = attempt::Entity::find()

@@ -54,6 +54,8 @@ pub struct Payment {
     pub is_foreign: bool,
     /// A refund of ours is under way, or stuck.
     pub refund_open: bool,
+    /// A refund beside the sale's own course is stuck: of a second payment, or one that a person decided.
+    pub other_refund_stuck: bool,
     /// The module was told to give the credit.
     pub commanded: bool,
 }
@@ -94,6 +96,9 @@ fn give_back(sale: &Sale, payment: &Payment, asked_minor: Option<i64>) -> Result
         SaleState::Review => return Err("is in review: settle it".into()),
     }
     let left_minor = payment.taken_minor - payment.returned_minor;
+    if payment.other_refund_stuck && asked_minor.is_none() {
+        return Ok(to(sale, sale.state, vec![Effect::RetryOtherRefunds]));
+    }
     if left_minor <= 0 {
         return Err("has nothing left to give back".into());
     }
@@ -153,6 +158,7 @@ mod tests {
         in_suspense: false,
         is_foreign: false,
         refund_open: false,
+        other_refund_stuck: false,
         commanded: true,
     };
     const WRONG: Payment = Payment { taken_minor: 400, in_suspense: true, commanded: false, ..PAID };

@@ -15,6 +15,8 @@ pub struct Model {
     pub id: SaleId,
     pub token: SaleToken,
     pub form_key: String,
+    /// The form that was sent in place of this order, and answered with it: the order was paid, or being paid.
+    pub kept_for_form: Option<String>,
     pub operator_id: OperatorId,
     pub machine_id: MachineId,
     pub module_id: String,

@@ -252,6 +252,8 @@ pub enum Effect {
     AcceptSuspense,
     /// Try the stuck refund again.
     RetryRefund,
+    /// Stuck refunds beside the sale\'s own course are tried again.
+    RetryOtherRefunds,
     /// Book the operator's loss of a sale that was both served and refunded.
     PostLoss,
     /// Tell a person.

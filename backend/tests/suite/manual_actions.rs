@@ -41,6 +41,25 @@ async fn credited(app: &TestApp) -> (SaleToken, Command) {
     (token, credit)
 }
 
+#[tokio::test]
+async fn a_refund_by_hand_that_is_stuck_is_tried_again_when_the_person_says_so() {
+    let app = TestApp::start().await;
+    let (token, _) = credited(&app).await;
+    app.bank.refunds_become([RefundState::Abnormal, RefundState::Done]);
+    act(&app, &token, "first", refund(None)).await.unwrap();
+    app.pass_ms(5_000).await;
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM refunds WHERE state = 'stuck'").await, 1);
+    let numbers = app.bank.called(Call::Refund);
+    // The person acted at the provider.
+    app.bank.move_refund(&numbers[0], RefundState::Done);
+    act(&app, &token, "again", refund(None)).await.unwrap();
+    app.pass_ms(5_000).await;
+    assert_eq!(app.number_of("SELECT COUNT(*) FROM refunds WHERE state = 'done'").await, 1);
+    assert_eq!(app.bank.called(Call::Refund), numbers, "asked about, not asked for again");
+    assert!(act(&app, &token, "more", refund(None)).await.is_err(), "nothing is left");
+    app.assert_books().await;
+}
+
 /// A sale whose payment has another amount than asked.
 async fn paid_wrong(app: &TestApp, amount_minor: i64) -> SaleToken {
     let token = app.order().await;

@@ -159,6 +159,24 @@ async fn closed_by_the_provider_is_tried_under_a_new_number() {
 }
 
 #[tokio::test]
+async fn closed_once_after_a_long_time_under_way_is_tried_with_a_new_number() {
+    let app = TestApp::start().await;
+    let token = failed_sale(&app).await;
+    app.bank.refunds_become([RefundState::Processing, RefundState::Done]);
+    for _ in 0..30 {
+        app.skip_ms(600_000).await;
+    }
+    let number = app.bank.called(Call::Refund)[0].clone();
+    assert!(app.bank.called(Call::QueryRefund).len() > 12, "it was asked about often");
+    app.bank.move_refund(&number, RefundState::Closed);
+    for _ in 0..3 {
+        app.skip_ms(600_000).await;
+    }
+    assert_eq!((app.state(&token).await, app.bank.called(Call::Refund).len()), ("refunded", 2));
+    app.assert_books().await;
+}
+
+#[tokio::test]
 async fn an_old_answer_about_a_closed_number_does_not_move_the_new_one() {
     let app = TestApp::start().await;
     let token = failed_sale(&app).await;

@@ -7,6 +7,7 @@ use crate::{
 };
 use backend::{
     flows::{
+        follow_order::{self, Awaited},
         place_order::{self, Checkout, OrderRequest},
         take_callback,
     },
@@ -98,6 +99,50 @@ async fn an_order_that_is_being_paid_is_kept() {
     assert_eq!((same.token, sales(&app).await), (first.clone(), 1));
     let callback = app.pay(&first).await;
     app.callback(&callback).await.unwrap();
+    assert_eq!(app.state(&first).await, "paid");
+}
+
+#[tokio::test]
+async fn a_form_that_was_answered_with_the_first_order_leads_there_however_late_it_is_asked_for() {
+    let (app, _) = app_with_kiosk().await;
+    let first = app.order().await;
+    app.bank.fault(Call::Close, [Fault::Busy]);
+    app.make_ready(&app.shop).await;
+    let form = OrderRequest { way: Some(KIOSK.into()), instead_of: Some(first.clone()), ..app.form(&app.shop) };
+    // The payer's browser was told to wait meanwhile.
+    place_order::order(&app.backend, form.clone()).await.unwrap();
+    let awaited = Awaited { form_key: &form.form_key, way: Some(KIOSK), leaves_another: true };
+    let found = follow_order::await_order(&app.backend, awaited).await.unwrap().unwrap();
+    assert_eq!((found.token, sales(&app).await), (first.clone(), 1));
+    // The same once it is paid, also where the form is sent again.
+    let callback = app.pay(&first).await;
+    app.callback(&callback).await.unwrap();
+    let found = follow_order::await_order(&app.backend, awaited).await.unwrap().unwrap();
+    assert_eq!(found.next, format!("https://coinwire.test/sale/{first}"));
+    let again = place_order::order(&app.backend, form.clone()).await.unwrap();
+    assert_eq!((again.token, sales(&app).await), (first.clone(), 1));
+    // Once it is served, the form buys another.
+    let credit = app.shop.module.credit(&app);
+    app.deliver(&app.shop.module.ack(&app, &credit, done(PRICE_PULSES))).await;
+    let more = place_order::order(&app.backend, form).await.unwrap();
+    assert_eq!((app.state(&first).await, app.state(&more.token).await), ("credited", "awaiting_payment"));
+}
+
+#[tokio::test]
+async fn a_payment_that_arrives_while_the_provider_is_asked_keeps_the_first() {
+    let (app, _) = app_with_kiosk().await;
+    let first = app.order().await;
+    app.bank.fault(Call::Query, [Fault::Held]);
+    let meanwhile = async {
+        app.bank.holds().await;
+        let callback = app.pay(&first).await;
+        app.callback(&callback).await.unwrap();
+        // The answer is of before, and the order can no longer be closed.
+        app.bank.fault(Call::Close, [Fault::LostCall]);
+        app.bank.release();
+    };
+    let (kept, ()) = tokio::join!(order_by(&app, KIOSK, Some(&first)), meanwhile);
+    assert_eq!((kept.token, sales(&app).await), (first.clone(), 1));
     assert_eq!(app.state(&first).await, "paid");
 }
 

@@ -12,7 +12,11 @@ use crate::{
 use backend::{
     Error,
     clock::{SystemRandom, random_text},
-    flows::{follow_order, place_order::OrderRequest, scan_machine},
+    flows::{
+        follow_order::{self, Awaited},
+        place_order::OrderRequest,
+        scan_machine,
+    },
     ids::PriceId,
     payments::method::{HandoffKind, PayerApp},
     sales::{
@@ -202,7 +206,7 @@ pub(crate) async fn order(
             order_cookie::keep(&page, jar, &checkout.token);
             Ok(see_other(&checkout.next))
         }
-        Ok(None) => wait(page, &form_key),
+        Ok(None) => wait(page, jar, &form_key, &way),
         Err(Error::NotReady(readiness)) => {
             let mut view = look_up(&page, &code, app).await?;
             view.readiness = readiness;
@@ -232,13 +236,15 @@ pub(crate) async fn order(
 }
 
 /// The page that says what is being waited for. It continues to the address that waits.
-fn wait(page: Page, form_key: &str) -> Result<Response, Failure> {
-    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("form_key", form_key).finish();
+fn wait(page: Page, jar: &CookieJar, form_key: &str, way: &str) -> Result<Response, Failure> {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let query = query.append_pair("form_key", form_key).append_pair("way", way).finish();
     let machine_page = machine_page(&page);
     let mut context = Context::new();
     context.insert("next", &format!("{machine_page}/order?{query}"));
     context.insert("machine_page", &machine_page);
-    context.insert("longest_s", &follow_order::longest_order_s(&page.app.backend));
+    let leaves_another = order_cookie::read(&page, jar).is_some();
+    context.insert("longest_s", &follow_order::longest_order_s(&page.app.backend, leaves_another));
     page.at(machine_page).render_as(StatusCode::ACCEPTED, "order_wait.html", context)
 }
 
@@ -252,6 +258,8 @@ fn machine_page(page: &Page) -> String {
 pub(crate) struct AwaitQuery {
     #[serde(default)]
     form_key: String,
+    #[serde(default)]
+    way: String,
 }
 
 /// `GET /s/{code}/order`: waits for the order of a form, and redirects. Without an order this is a restored tab or a
@@ -264,8 +272,13 @@ pub(crate) async fn await_order(
     Query(awaited): Query<AwaitQuery>,
 ) -> Result<Response, Failure> {
     page.app.limits.scans.check(&limit_key(ip))?;
+    let awaited = Awaited {
+        form_key: &awaited.form_key,
+        way: Some(awaited.way.as_str()).filter(|way| !way.is_empty()),
+        leaves_another: order_cookie::read(&page, jar).is_some(),
+    };
     if !awaited.form_key.is_empty()
-        && let Ok(Some(checkout)) = follow_order::await_order(&page.app.backend, &awaited.form_key).await
+        && let Ok(Some(checkout)) = follow_order::await_order(&page.app.backend, awaited).await
     {
         order_cookie::keep(&page, jar, &checkout.token);
         return Ok(see_other(&checkout.next));

@@ -16,7 +16,7 @@ use crate::{
     modules::command,
     payments::{
         attempt,
-        of_sale::{own_refund, paid_attempt, refundable_minor},
+        of_sale::{other_refunds_stuck, own_refund, paid_attempt, refundable_minor},
         states::{AttemptState, RefundProgress},
     },
     sales::{
@@ -183,6 +183,7 @@ async fn standing(txn: &DatabaseTransaction, row: &sale::Model, attempt: Option<
         in_suspense,
         is_foreign: attempt.taken_currency() != attempt.currency,
         refund_open: own.is_some_and(|refund| refund.state != RefundProgress::Done),
+        other_refund_stuck: !other_refunds_stuck(txn, row.id).await?.is_empty(),
         commanded: command::Entity::find().filter(command::Column::SaleId.eq(row.id)).count(txn).await? > 0,
     })
 }
