@@ -39,6 +39,17 @@ impl Sandbox {
         self.provider.settle(&self.key(out_refund_no), RefundStatus::Closed)
     }
 
+    /// The domains to which Alipay sends a browser back that says who its payer is, as the app's callback address sets them.
+    /// None at first, and with none any domain is taken.
+    pub fn set_alipay_oauth_domains(&self, domains: &[&str]) {
+        self.alipay.identity.domains.set(domains);
+    }
+
+    /// Whether the app is told a payer's open id, as newer apps are, in place of the number of the payer's account.
+    pub fn tell_alipay_open_ids(&self, is_so: bool) {
+        self.alipay.identity.tell_open_ids(is_so);
+    }
+
     /// The public key, in PEM, with which Alipay will sign after [`Sandbox::switch_alipay_key`]. It is made at the first
     /// call, which blocks for some tenths of a second, and lasts as long as this sandbox.
     ///

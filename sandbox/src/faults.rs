@@ -85,6 +85,10 @@ pub enum Fault {
     OauthCodeUsed,
     /// The payer pays in the app, and the page is told that the payer cancelled.
     BridgeSaysCancel,
+    /// The payer pays in Alipay's app, and the page is told that the payment is being worked on.
+    BridgeSaysPending,
+    /// The payer pays in Alipay's app, and the page is told that nobody knows whether it was paid.
+    BridgeSaysUnknown,
 }
 
 /// How often a fault strikes.

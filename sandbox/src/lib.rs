@@ -20,11 +20,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod alipay;
+mod bridge;
 mod calls;
 mod clock;
 mod controls;
 pub mod crypto;
 mod faults;
+mod person;
 mod wechat;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -237,7 +239,7 @@ impl Sandbox {
 
     /// The merchant's app with Alipay.
     pub fn alipay(&self) -> AlipayAccount {
-        self.alipay.account.handed_out(self.base_url())
+        self.alipay.account.handed_out(self.base_url(), self.public_url())
     }
 
     /// The payer pays by Alipay, as on the cashier's page: an order whose page was opened or whose code was made.
@@ -278,6 +280,17 @@ impl Sandbox {
         self.alipay.view(out_trade_no)
     }
 
+    /// A new person's account with Alipay, as if that person had opened a page of the merchant's in the app: the number of
+    /// the account and the open id.
+    ///
+    /// # Errors
+    /// Says why Alipay has none.
+    pub fn new_alipay_buyer(&self) -> Result<(String, String), String> {
+        let person = person::new_person().map_err(|error| error.to_string())?;
+        let buyer = alipay::buyer(&mut self.alipay.book(), &person).map_err(|error| error.sub_msg)?;
+        Ok((buyer.user_id, buyer.open_id))
+    }
+
     /// Another merchant of the same provider, whose callbacks are foreign to the first. Its keys are made at the first
     /// call, which blocks for some tenths of a second.
     ///
@@ -315,8 +328,8 @@ impl Sandbox {
     /// # Errors
     /// Says why the provider has none.
     pub fn new_openid(&self) -> Result<String, String> {
-        let openid = wechat::new_person().and_then(|person| self.provider.openid(&person, &self.merchant().appid));
-        openid.map_err(|error| error.message)
+        let person = person::new_person().map_err(|error| error.to_string())?;
+        self.provider.openid(&person, &self.merchant().appid).map_err(|error| error.message)
     }
 
     /// The payer pays an order of the first merchant, as on the payment page.
