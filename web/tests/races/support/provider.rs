@@ -48,6 +48,22 @@ impl Provider {
         }
     }
 
+    /// The browser of the provider's app.
+    pub fn app_agent(self) -> &'static str {
+        match self {
+            Provider::Wechat => "Mozilla/5.0 (iPhone) MicroMessenger/8.0.40",
+            Provider::Alipay => "Mozilla/5.0 (iPhone) AliApp(AP/10.5.96) AlipayClient/10.5.96",
+        }
+    }
+
+    /// The sandbox's address that stands for the provider's app, which a page calls to pay.
+    pub fn bridge(self) -> &'static str {
+        match self {
+            Provider::Wechat => "/bridge/pay",
+            Provider::Alipay => "/bridge/alipay",
+        }
+    }
+
     pub fn other(self) -> Self {
         match self {
             Provider::Wechat => Provider::Alipay,
@@ -162,6 +178,17 @@ impl Provider {
         )
     }
 
+    /// Calls so far that exchanged a code for a payer.
+    pub fn exchanges(self, sandbox: &Sandbox) -> usize {
+        count(
+            sandbox,
+            match self {
+                Provider::Wechat => "GET /sns/oauth2/access_token",
+                Provider::Alipay => "alipay.system.oauth.token ",
+            },
+        )
+    }
+
     /// Calls so far that made an order.
     pub fn orders(self, sandbox: &Sandbox) -> usize {
         count(
@@ -213,7 +240,9 @@ pub fn alipay_account(sandbox: &Sandbox, alipay_public_keys: Vec<String>) -> Str
     let account = sandbox.alipay();
     json!({
         "base_url": account.base_url,
+        "auth_url": account.auth_url,
         "app_id": account.app_id,
+        "op_app_id": account.op_app_id,
         "seller_id": account.seller_id,
         "app_private_key_pem": account.app_private_key_pem,
         "alipay_public_keys": alipay_public_keys,
