@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::wechat::book::RefundStatus;
-use crate::{Sandbox, StartError};
+use crate::{AlipayCertificates, Sandbox, StartError};
 
 impl Sandbox {
     /// Puts the providers' clock forward. What waits for a time of day or for an expiry finds it there at once; callbacks
@@ -57,6 +57,15 @@ impl Sandbox {
     /// Those of making a key.
     pub fn next_alipay_key(&self) -> Result<String, StartError> {
         Ok(self.alipay.account.next_public_key_pem()?)
+    }
+
+    /// Puts the app into certificate mode, for as long as this sandbox runs: calls must name the app's certificate and the
+    /// roots, and answers and notices name Alipay's. Gives the files. The first call blocks for some tenths of a second.
+    ///
+    /// # Errors
+    /// Those of making keys and certificates.
+    pub fn enter_alipay_certificate_mode(&self) -> Result<AlipayCertificates, StartError> {
+        Ok(self.alipay.account.enter_certificate_mode()?)
     }
 
     /// Has Alipay sign with its next key from now on.

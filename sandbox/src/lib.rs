@@ -43,6 +43,7 @@ use tokio::task::JoinHandle;
 
 pub use alipay::AlipayTradeView;
 pub use alipay::account::AlipayAccount;
+pub use alipay::certificates::AlipayCertificates;
 pub use faults::{Fault, FaultFrequency, FaultPlan, MAX_DUPLICATES};
 pub use wechat::account::Merchant;
 pub use wechat::book::RefundStatus;

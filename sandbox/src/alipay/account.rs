@@ -8,6 +8,7 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde::{Deserialize, Serialize};
 
 use crate::StartError;
+use crate::alipay::certificates::{AlipayCertificates, Certificates};
 use crate::crypto::{CryptoError, Signer, Verifier};
 use crate::faults::hash;
 use crate::wechat::account::write_private;
@@ -63,19 +64,24 @@ pub(crate) struct Account {
     /// The key that Alipay changes to, once somebody asks for it.
     next: OnceLock<NextKey>,
     is_switched: AtomicBool,
+    /// In certificate mode, once somebody asks for it.
+    certificates: OnceLock<Certificates>,
     /// Signs what Alipay did not: the app's key is one that is none of Alipay's.
     pub(crate) other_signer: Signer,
 }
 
 struct NextKey {
     signer: Signer,
+    private_key_pem: String,
     public_key_pem: String,
 }
 
 impl NextKey {
     fn make() -> Result<Self, CryptoError> {
         let made = KeyPair::generate_for(&PKCS_RSA_SHA256).map_err(|_| CryptoError::System("RSA key generation"))?;
-        Ok(Self { signer: Signer::from_pkcs8_pem(&made.serialize_pem())?, public_key_pem: made.public_key_pem() })
+        let private_key_pem = made.serialize_pem();
+        let signer = Signer::from_pkcs8_pem(&private_key_pem)?;
+        Ok(Self { signer, private_key_pem, public_key_pem: made.public_key_pem() })
     }
 }
 
@@ -86,19 +92,40 @@ impl Account {
         next.map_or(&self.alipay_signer, |next| &next.signer)
     }
 
+    /// The key that Alipay changes to. Blocking, the first time.
+    fn next(&self) -> Result<&NextKey, CryptoError> {
+        made_once(&self.next, NextKey::make)
+    }
+
     /// The public key that Alipay changes to. Blocking, the first time.
     pub(crate) fn next_public_key_pem(&self) -> Result<String, CryptoError> {
-        if self.next.get().is_none() {
-            // Of two that are made at once, the first counts.
-            let _ = self.next.set(NextKey::make()?);
-        }
-        let next = self.next.get().ok_or(CryptoError::System("a key that was just made"))?;
-        Ok(next.public_key_pem.clone())
+        Ok(self.next()?.public_key_pem.clone())
+    }
+
+    /// Puts the app into certificate mode, as a person does at open.alipay.com. Blocking, the first time.
+    pub(crate) fn enter_certificate_mode(&self) -> Result<AlipayCertificates, CryptoError> {
+        let made = made_once(&self.certificates, || {
+            let secrets = &self.secrets;
+            let next = &self.next()?.private_key_pem;
+            Certificates::make(&secrets.app_private_key_pem, &secrets.alipay_private_key_pem, next)
+        });
+        Ok(made?.files.clone())
+    }
+
+    /// What calls must name, if the app is in certificate mode.
+    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.get()
+    }
+
+    /// The number of the certificate that Alipay signs with now, in certificate mode.
+    pub(crate) fn alipay_certificate(&self) -> Option<&str> {
+        let is_switched = self.is_switched.load(Ordering::Relaxed);
+        self.certificates.get().map(|known| if is_switched { &*known.next_alipay } else { &*known.alipay })
     }
 
     /// Alipay signs with its next key from now on.
     pub(crate) fn switch_key(&self) -> Result<(), CryptoError> {
-        self.next_public_key_pem()?;
+        self.next()?;
         self.is_switched.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -126,6 +153,7 @@ impl Account {
             other_signer: Signer::from_pkcs8_pem(&secrets.app_private_key_pem)?,
             next: OnceLock::new(),
             is_switched: AtomicBool::new(false),
+            certificates: OnceLock::new(),
             // By the seed, as the app's number is: a file from before has none.
             op_app_id: format!("2021{:012}", digits(seed, "alipay mini app")),
             secrets,
@@ -156,6 +184,14 @@ impl Account {
             alipay_public_key_pem: secrets.alipay_public_key_pem.clone(),
         }
     }
+}
+
+/// What a cell holds, made if need be. Of two that are made at once, the first counts.
+fn made_once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, CryptoError>) -> Result<&T, CryptoError> {
+    if cell.get().is_none() {
+        let _ = cell.set(make()?);
+    }
+    cell.get().ok_or(CryptoError::System("what was just made"))
 }
 
 /// Twelve digits.

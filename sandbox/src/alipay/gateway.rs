@@ -133,6 +133,7 @@ fn check(alipay: &Alipay, parameters: &Parameters) -> Result<(), ApiError> {
     if given("app_id") != alipay.account.app_id() {
         return Err(ApiError::invalid("isv.invalid-app-id", "无效的AppID参数"));
     }
+    check_certificates(alipay, given("app_cert_sn"), given("alipay_root_cert_sn"))?;
     if !given("charset").eq_ignore_ascii_case("utf-8") {
         return Err(ApiError::invalid("isv.invalid-charset", "字符集错误 (this sandbox takes utf-8 only)"));
     }
@@ -154,6 +155,27 @@ fn check(alipay: &Alipay, parameters: &Parameters) -> Result<(), ApiError> {
         let why = format!("验签出错, 请检查签名 (the text to sign was: {message})");
         ApiError::invalid("isv.invalid-signature", why)
     })
+}
+
+/// An app in certificate mode names its own certificate and the roots it knows; another one has none to name.
+fn check_certificates(alipay: &Alipay, app: &str, root: &str) -> Result<(), ApiError> {
+    let (known_app, known_root) = match alipay.account.certificates() {
+        Some(_) if app.is_empty() => {
+            return Err(ApiError::invalid("isv.missing-app-cert-sn", "缺少应用公钥证书序列号"));
+        }
+        Some(_) if root.is_empty() => {
+            return Err(ApiError::invalid("isv.missing-alipay-root-cert-sn", "缺少支付宝根证书序列号"));
+        }
+        Some(known) => (known.app.as_str(), known.root.as_str()),
+        None => ("", ""),
+    };
+    if app != known_app {
+        return Err(ApiError::invalid("isv.app-cert-not-exist", "应用公钥证书不存在 (app_cert_sn is not the app's)"));
+    }
+    if root != known_root {
+        return Err(ApiError::invalid("isv.invalid-alipay-root-cert-sn", "支付宝根证书序列号无效"));
+    }
+    Ok(())
 }
 
 fn order(alipay: &Alipay, parameters: &Parameters, product_code: &str) -> Result<Order, ApiError> {
@@ -320,7 +342,10 @@ impl Alipay {
         match signer.sign(content.as_bytes()) {
             Ok(sign) => {
                 let sign = sign.replace('/', "\\/");
-                text(format!(r#"{{"{node}":{content},"sign":"{sign}"}}"#))
+                let certificate = self.account.alipay_certificate();
+                let certificate =
+                    certificate.map_or_else(String::new, |number| format!(r#","alipay_cert_sn":"{number}""#));
+                text(format!(r#"{{"{node}":{content}{certificate},"sign":"{sign}"}}"#))
             }
             Err(_) => self.unsigned(&ApiError::system()),
         }

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod book;
 mod bridge;
+pub(crate) mod certificates;
 mod errors;
 mod form;
 mod gateway;

@@ -33,6 +33,8 @@ pub struct Answer {
     pub node: String,
     pub content: Value,
     pub is_signed: bool,
+    /// The certificate that the answer names.
+    pub certificate: Option<String>,
 }
 
 impl Answer {
@@ -95,13 +97,16 @@ impl Shop {
     /// Verifies over the text as it came.
     pub fn read(&self, text: &str) -> Answer {
         let whole: Value = serde_json::from_str(text).unwrap();
-        let node = whole.as_object().unwrap().keys().find(|name| *name != "sign").unwrap().clone();
+        let is_node = |name: &&String| !["sign", "alipay_cert_sn"].contains(&name.as_str());
+        let node = whole.as_object().unwrap().keys().find(is_node).unwrap().clone();
         let is_signed = whole.get("sign").is_some_and(|sign| {
             let raw = text.strip_prefix(&format!("{{\"{node}\":")).unwrap();
-            let raw = &raw[..raw.rfind(",\"sign\":").unwrap()];
+            let end = raw.rfind(",\"alipay_cert_sn\":").or(raw.rfind(",\"sign\":"));
+            let raw = &raw[..end.unwrap()];
             self.verifies(raw, sign.as_str().unwrap())
         });
-        Answer { content: whole[&node].clone(), node, is_signed }
+        let certificate = whole["alipay_cert_sn"].as_str().map(str::to_owned);
+        Answer { content: whole[&node].clone(), node, is_signed, certificate }
     }
 
     pub fn verifies(&self, message: &str, sign: &str) -> bool {
