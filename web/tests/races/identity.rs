@@ -3,11 +3,12 @@
 use crate::support::{
     Provider, TestApp,
     phone::{Page, Phone},
-    provider::once,
+    provider::{Standing, alipay_certificate_account, once},
     with_each_provider,
 };
 use sandbox::Fault;
 use serde_json::Value;
+use std::time::Duration;
 use url::Url;
 
 with_each_provider!(
@@ -17,8 +18,64 @@ with_each_provider!(
     a_page_that_is_looked_at_again_hands_over_the_same_order,
 );
 
+mod alipay_alone {
+    use super::*;
+
+    const ALIPAY: Provider = Provider::Alipay;
+
+    #[tokio::test]
+    async fn a_trade_whose_number_is_lost_ends_unpaid_and_the_next_one_is_paid_in_the_app() {
+        let app = TestApp::start().await;
+        app.make_ready().await;
+        let phone = Phone::new(ALIPAY.app_agent());
+        let page = phone.follow(&machine_page(&app)).await.remove(0);
+        app.sandbox().faults().set_answer_hold(Duration::from_millis(10));
+        once(app.sandbox(), Fault::CreateTimeout);
+        assert_eq!(phone.press(&page, None).await.status, 502);
+        let lost = app.newest().await;
+        assert_eq!(app.standing(ALIPAY, &lost).await, Standing::NotPaid, "there is a trade, whose number nobody has");
+        let page = phone.follow(&machine_page(&app)).await.remove(0);
+        let sale = ordered(&phone, &page).await;
+        let parameters = invocation(&phone, &sale).await;
+        let paid = pay_in_app(ALIPAY, &app, &phone, &parameters).await;
+        assert!(says_paid(ALIPAY, &paid), "{}", paid.text);
+        is_credited(&app).await;
+        app.pass_ms(420_000, 10_000).await;
+        assert_eq!(app.state_and_reason(&lost).await, ("expired", "not_paid"));
+        assert_eq!(app.standing(ALIPAY, &lost).await, Standing::Closed);
+        app.assert_books().await;
+    }
+
+    #[tokio::test]
+    async fn a_payer_who_is_told_by_an_open_id_pays_in_certificate_mode() {
+        let app = TestApp::start().await;
+        app.make_ready().await;
+        let files = app.sandbox().enter_alipay_certificate_mode().unwrap();
+        app.enter(ALIPAY, &alipay_certificate_account(app.sandbox(), &files, &[&files.alipay_cert_pem])).await;
+        app.sandbox().tell_alipay_open_ids(true);
+        let phone = Phone::new(ALIPAY.app_agent());
+        // A code that was used is refused by the gateway itself, which signs that by its certificate.
+        once(app.sandbox(), Fault::OauthCodeUsed);
+        let page = phone.follow(&machine_page(&app)).await.remove(0);
+        assert!(page.status == 200 && page.has("[role=alert]"), "{}", page.text);
+        let page = phone.follow(&machine_page(&app)).await.remove(0);
+        let sale = ordered(&phone, &page).await;
+        let parameters = invocation(&phone, &sale).await;
+        once(app.sandbox(), Fault::BridgeSaysUnknown);
+        let said = pay_in_app(ALIPAY, &app, &phone, &parameters).await;
+        assert!(said.text.contains(r#""resultCode":"6004""#), "{}", said.text);
+        is_credited(&app).await;
+    }
+}
+
 fn machine_page(app: &TestApp) -> Url {
     Url::parse(&format!("{}/s/{}", app.url, app.shop.code)).unwrap()
+}
+
+/// Presses the button of a price; the sale's page.
+async fn ordered(phone: &Phone, page: &Page) -> Url {
+    let answer = phone.press(page, None).await;
+    answer.location.unwrap_or_else(|| panic!("no sale: {} {}", answer.status, answer.text))
 }
 
 /// What the sale's page hands to the app.
@@ -71,8 +128,7 @@ async fn the_oauth_redirect_twice_and_back_exchanges_once_and_pays(provider: Pro
     assert_eq!(phone.follow(&machine_page(&app)).await[0].status, 200);
     assert_eq!(provider.exchanges(app.sandbox()), 1, "a cookie remembers who pays");
 
-    let ordered = phone.press(page, None).await;
-    let sale = ordered.location.expect("the sale's page");
+    let sale = ordered(&phone, page).await;
     let parameters = invocation(&phone, &sale).await;
     let paid = pay_in_app(provider, &app, &phone, &parameters).await;
     assert!(says_paid(provider, &paid), "{}", paid.text);
@@ -97,7 +153,7 @@ async fn an_exchange_that_is_not_answered_leads_back_to_the_page_and_the_next_vi
     let app = TestApp::start().await;
     app.make_ready().await;
     let phone = Phone::new(provider.app_agent());
-    app.sandbox().faults().set_answer_hold(std::time::Duration::from_millis(10));
+    app.sandbox().faults().set_answer_hold(Duration::from_millis(10));
     for fault in [Fault::OauthTimeout, Fault::OauthBusy] {
         once(app.sandbox(), fault);
         let page = phone.follow(&machine_page(&app)).await.remove(0);
@@ -105,7 +161,7 @@ async fn an_exchange_that_is_not_answered_leads_back_to_the_page_and_the_next_vi
     }
     let page = phone.follow(&machine_page(&app)).await.remove(0);
     assert!(page.status == 200 && !page.has("[role=alert]"), "{}", page.text);
-    let sale = phone.press(&page, None).await.location.expect("the sale's page");
+    let sale = ordered(&phone, &page).await;
     let parameters = invocation(&phone, &sale).await;
     let paid = pay_in_app(provider, &app, &phone, &parameters).await;
     assert!(says_paid(provider, &paid), "{}", paid.text);
@@ -117,7 +173,7 @@ async fn a_page_that_is_looked_at_again_hands_over_the_same_order(provider: Prov
     app.make_ready().await;
     let phone = Phone::new(provider.app_agent());
     let page = phone.follow(&machine_page(&app)).await.remove(0);
-    let sale = phone.press(&page, None).await.location.expect("the sale's page");
+    let sale = ordered(&phone, &page).await;
     let first = invocation(&phone, &sale).await;
     app.skip_ms(240_000).await;
     let second = invocation(&phone, &sale).await;

@@ -1,8 +1,8 @@
 //! What a test asks of either provider's side, and how they differ.
 
 use backend::payments::wechat;
-use sandbox::{Fault, FaultFrequency, RefundStatus, Sandbox};
-use serde_json::json;
+use sandbox::{AlipayCertificates, Fault, FaultFrequency, RefundStatus, Sandbox};
+use serde_json::{Value, json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Provider {
@@ -236,7 +236,23 @@ pub fn wechat_account(sandbox: &Sandbox) -> wechat::Account {
     }
 }
 
+/// An account in public key mode.
 pub fn alipay_account(sandbox: &Sandbox, alipay_public_keys: Vec<String>) -> String {
+    let mut account = alipay_app(sandbox);
+    account["alipay_public_keys"] = json!(alipay_public_keys);
+    account.to_string()
+}
+
+/// An account in certificate mode, that knows these certificates of Alipay's.
+pub fn alipay_certificate_account(sandbox: &Sandbox, files: &AlipayCertificates, alipay_certs_pem: &[&str]) -> String {
+    let mut account = alipay_app(sandbox);
+    account["app_cert_pem"] = json!(files.app_cert_pem);
+    account["alipay_root_cert_pem"] = json!(files.alipay_root_cert_pem);
+    account["alipay_certs_pem"] = json!(alipay_certs_pem);
+    account.to_string()
+}
+
+fn alipay_app(sandbox: &Sandbox) -> Value {
     let account = sandbox.alipay();
     json!({
         "base_url": account.base_url,
@@ -245,9 +261,7 @@ pub fn alipay_account(sandbox: &Sandbox, alipay_public_keys: Vec<String>) -> Str
         "op_app_id": account.op_app_id,
         "seller_id": account.seller_id,
         "app_private_key_pem": account.app_private_key_pem,
-        "alipay_public_keys": alipay_public_keys,
     })
-    .to_string()
 }
 
 /// The next time that it could, a fault strikes.
