@@ -88,6 +88,9 @@ pub(crate) async fn answer(alipay: Arc<Alipay>, request: Request) -> poem::Resul
         Ok(()) => dispatch(&alipay, method, &parameters, &subject),
         Err(error) => Err(error),
     };
+    if alipay.faults.is_hit_this_time(Fault::SlowAnswer, &subject) {
+        alipay.wait(alipay.faults.delay(&subject)).await;
+    }
     Ok(match outcome {
         Ok(Outcome::Content(mut content)) => {
             // The one answer that says nothing of how it went.
