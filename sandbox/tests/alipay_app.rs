@@ -269,6 +269,7 @@ async fn a_wrong_trade_for_a_buyer_is_refused_and_there_is_none() {
         ("buyer_id", json!(open), "ACQ.INVALID_PARAMETER"),
         ("buyer_open_id", json!(open), "ACQ.INVALID_PARAMETER"),
         ("product_code", json!("QUICK_WAP_WAY"), "ACQ.INVALID_PARAMETER"),
+        ("product_code", json!(null), "ACQ.INVALID_PARAMETER"),
         ("total_amount", json!("0.00"), "ACQ.TOTAL_FEE_EXCEED"),
         ("time_expire", json!("2020-01-01 00:00:00"), "ACQ.INVALID_PARAMETER"),
     ] {

@@ -167,7 +167,8 @@ impl OrderRequest {
         let subject_len = self.subject.chars().count();
         ensure((1..=MAX_SUBJECT_CHARS).contains(&subject_len), "subject has 1 to 256 characters")?;
         ensure(!self.subject.contains(['/', '=', '&']), "subject has none of / = &")?;
-        let named = self.product_code.as_deref().unwrap_or(product_code);
+        // What it is when it is left out, of all methods.
+        let named = self.product_code.as_deref().unwrap_or("FACE_TO_FACE_PAYMENT");
         ensure(named == product_code, "product_code is not this method's")?;
         // The money would go to somebody else.
         ensure(
