@@ -11,8 +11,8 @@ use crate::crypto::{
 };
 
 const YEARS: (i32, i32) = (2026, 2036);
-/// Hexadecimal digits of a certificate's serial number.
-const SERIAL_LEN: usize = 32;
+/// Hexadecimal digits of a certificate's serial number: as long as the longest of Alipay's roots.
+const SERIAL_LEN: usize = 40;
 const DER_OBJECT: u8 = 0x06;
 const DER_SET: u8 = 0x31;
 /// How the identifiers of RSA signatures begin (1.2.840.113549.1.1): only roots that are signed so have a number.
@@ -128,14 +128,27 @@ fn read(der: &[u8]) -> Option<Read> {
     let (algorithm, rest) = der_take(rest, DER_SEQUENCE)?;
     let (issuer, _) = der_take(rest, DER_SEQUENCE)?;
     let (algorithm, _) = der_take(algorithm, DER_OBJECT)?;
-    let text = format!("{}{}", name(issuer)?, decimal(serial)?);
+    let text = format!("{}{}", name(issuer)?, decimal(serial));
     Some(Read { number: hex::encode(Md5::digest(text)), is_rsa_signed: algorithm.starts_with(RSA) })
 }
 
-/// A serial number of up to 16 bytes.
-fn decimal(bytes: &[u8]) -> Option<u128> {
-    let significant = if let [0, rest @ ..] = bytes { rest } else { bytes };
-    (significant.len() <= 16).then(|| significant.iter().fold(0, |value, byte| value << 8 | u128::from(*byte)))
+/// A number of any length in decimal.
+fn decimal(bytes: &[u8]) -> String {
+    // The lowest digit first.
+    let mut digits = vec![0_u32];
+    for byte in bytes {
+        let mut carried = u32::from(*byte);
+        for digit in &mut digits {
+            carried += *digit << 8;
+            *digit = carried % 10;
+            carried /= 10;
+        }
+        while carried > 0 {
+            digits.push(carried % 10);
+            carried /= 10;
+        }
+    }
+    digits.iter().rev().filter_map(|digit| char::from_digit(*digit, 10)).collect()
 }
 
 /// A name as RFC 2253 writes it: the last part first.
@@ -187,6 +200,19 @@ mod tests {
         assert_eq!(root_number(&root), text("root", "sn"));
         assert_eq!(root_number(&format!("{UNREADABLE}{root}{UNREADABLE}")), text("root", "sn"));
         number(UNREADABLE).unwrap_err();
+    }
+
+    #[test]
+    fn a_serial_number_of_any_length_is_written_in_decimal() {
+        for (bytes, text) in [
+            (&[0_u8][..], "0"),
+            (&[0, 255], "255"),
+            (&[1, 0], "256"),
+            (&[255; 16], "340282366920938463463374607431768211455"),
+            (&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "340282366920938463463374607431768211456"),
+        ] {
+            assert_eq!(decimal(bytes), text);
+        }
     }
 
     #[test]
