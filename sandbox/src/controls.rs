@@ -1,10 +1,10 @@
 //! What a test makes the providers do beside the faults: time passes, what was told is told again, a refund bounces, keys
-//! change.
+//! change, somebody new comes.
 
 use std::time::Duration;
 
 use crate::wechat::book::RefundStatus;
-use crate::{AlipayCertificates, Sandbox, StartError};
+use crate::{AlipayCertificates, Sandbox, StartError, alipay, person};
 
 impl Sandbox {
     /// Puts the providers' clock forward. What waits for a time of day or for an expiry finds it there at once; callbacks
@@ -37,6 +37,17 @@ impl Sandbox {
     /// Ends a refund that is PROCESSING with CLOSED, now; whether that changed anything.
     pub fn close_refund(&self, out_refund_no: &str) -> bool {
         self.provider.settle(&self.key(out_refund_no), RefundStatus::Closed)
+    }
+
+    /// A new person's account with Alipay, as if that person had opened a page of the merchant's in the app: the number of
+    /// the account and the open id.
+    ///
+    /// # Errors
+    /// Says why Alipay has none.
+    pub fn new_alipay_buyer(&self) -> Result<(String, String), String> {
+        let person = person::new_person().map_err(|error| error.to_string())?;
+        let buyer = alipay::buyer(&mut self.alipay.book(), &person).map_err(|error| error.sub_msg)?;
+        Ok((buyer.user_id, buyer.open_id))
     }
 
     /// The domains to which Alipay sends a browser back that says who its payer is, as the app's callback address sets them.

@@ -281,17 +281,6 @@ impl Sandbox {
         self.alipay.view(out_trade_no)
     }
 
-    /// A new person's account with Alipay, as if that person had opened a page of the merchant's in the app: the number of
-    /// the account and the open id.
-    ///
-    /// # Errors
-    /// Says why Alipay has none.
-    pub fn new_alipay_buyer(&self) -> Result<(String, String), String> {
-        let person = person::new_person().map_err(|error| error.to_string())?;
-        let buyer = alipay::buyer(&mut self.alipay.book(), &person).map_err(|error| error.sub_msg)?;
-        Ok((buyer.user_id, buyer.open_id))
-    }
-
     /// Another merchant of the same provider, whose callbacks are foreign to the first. Its keys are made at the first
     /// call, which blocks for some tenths of a second.
     ///
