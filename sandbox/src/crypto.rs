@@ -13,10 +13,10 @@ pub const AEAD_NONCE_LEN: usize = 12;
 /// Characters of an API v3 key, which are the 32 bytes of the AES-256 key as they stand.
 pub const API_V3_KEY_LEN: usize = 32;
 
-const DER_SEQUENCE: u8 = 0x30;
-const DER_INTEGER: u8 = 0x02;
+pub(crate) const DER_SEQUENCE: u8 = 0x30;
+pub(crate) const DER_INTEGER: u8 = 0x02;
 const DER_BIT_STRING: u8 = 0x03;
-const DER_CONTEXT_0: u8 = 0xa0;
+pub(crate) const DER_CONTEXT_0: u8 = 0xa0;
 
 /// What was wrong with a key, a signature or a ciphertext. It never says anything of a secret's content.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -196,6 +196,13 @@ fn pem_block(pem: &str, label: &'static str) -> Result<Vec<u8>, CryptoError> {
     BASE64.decode(compact).map_err(|_| CryptoError::Pem(label))
 }
 
+/// What all readable blocks of that label hold.
+pub(crate) fn pem_blocks<'p>(pem: &'p str, label: &'static str) -> impl Iterator<Item = Vec<u8>> + 'p {
+    let begin = format!("-----BEGIN {label}-----");
+    let starts: Vec<&str> = pem.match_indices(&begin).map(|(place, _)| &pem[place..]).collect();
+    starts.into_iter().filter_map(move |block| pem_block(block, label).ok())
+}
+
 /// The serial number's bytes and the whole SubjectPublicKeyInfo of a certificate (RFC 5280, section 4.1).
 fn certificate_parts(der: &[u8]) -> Result<(&[u8], &[u8]), CryptoError> {
     parse_certificate(der).ok_or(CryptoError::Key("no X.509 certificate"))
@@ -216,7 +223,7 @@ fn parse_certificate(der: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Takes one element with `tag` off the front: its content, and what follows it.
-fn der_take(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub(crate) fn der_take(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = input.split_first()?;
     let (&first, rest) = rest.split_first()?;
     if found != tag {

@@ -73,6 +73,8 @@ pub enum Fault {
     BadGateway,
     /// An API call is answered 429 FREQUENCY_LIMITED.
     FrequencyLimited,
+    /// An API call is done, and its answer waits for up to [`FaultPlan::set_max_delay`].
+    SlowAnswer,
     /// A successful answer carries a signature that does not verify.
     ForgedAnswer,
     /// The exchange of a code for an openid waits for up to [`FaultPlan::set_max_delay`] before it is answered.
@@ -85,6 +87,10 @@ pub enum Fault {
     OauthCodeUsed,
     /// The payer pays in the app, and the page is told that the payer cancelled.
     BridgeSaysCancel,
+    /// The payer pays in Alipay's app, and the page is told that the payment is being worked on.
+    BridgeSaysPending,
+    /// The payer pays in Alipay's app, and the page is told that nobody knows whether it was paid.
+    BridgeSaysUnknown,
 }
 
 /// How often a fault strikes.
@@ -145,7 +151,8 @@ impl FaultPlan {
         self.lock().duplicates = count.clamp(2, MAX_DUPLICATES);
     }
 
-    /// The longest wait of [`Fault::DelayCallback`] and [`Fault::OauthDelay`]: one second at first. It is not divided by the speed.
+    /// The longest wait of [`Fault::DelayCallback`], [`Fault::SlowAnswer`] and [`Fault::OauthDelay`]: one second at first. It
+    /// is not divided by the speed.
     pub fn set_max_delay(&self, max_delay: Duration) {
         self.lock().max_delay = max_delay;
     }

@@ -20,11 +20,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod alipay;
+mod bridge;
 mod calls;
 mod clock;
 mod controls;
 pub mod crypto;
 mod faults;
+mod person;
 mod wechat;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -41,6 +43,7 @@ use tokio::task::JoinHandle;
 
 pub use alipay::AlipayTradeView;
 pub use alipay::account::AlipayAccount;
+pub use alipay::certificates::AlipayCertificates;
 pub use faults::{Fault, FaultFrequency, FaultPlan, MAX_DUPLICATES};
 pub use wechat::account::Merchant;
 pub use wechat::book::RefundStatus;
@@ -237,7 +240,7 @@ impl Sandbox {
 
     /// The merchant's app with Alipay.
     pub fn alipay(&self) -> AlipayAccount {
-        self.alipay.account.handed_out(self.base_url())
+        self.alipay.account.handed_out(self.base_url(), self.public_url())
     }
 
     /// The payer pays by Alipay, as on the cashier's page: an order whose page was opened or whose code was made.
@@ -315,8 +318,8 @@ impl Sandbox {
     /// # Errors
     /// Says why the provider has none.
     pub fn new_openid(&self) -> Result<String, String> {
-        let openid = wechat::new_person().and_then(|person| self.provider.openid(&person, &self.merchant().appid));
-        openid.map_err(|error| error.message)
+        let person = person::new_person().map_err(|error| error.to_string())?;
+        self.provider.openid(&person, &self.merchant().appid).map_err(|error| error.message)
     }
 
     /// The payer pays an order of the first merchant, as on the payment page.

@@ -118,7 +118,7 @@ async fn what_the_app_would_refuse_fails_and_changes_nothing() {
             assert!(!answer["err_desc"].as_str().unwrap().is_empty(), "{what}");
         }
     }
-    let stranger = "wechat_sandbox_person=abcdefghijklmnopqrstuvwxyz012345";
+    let stranger = "sandbox_person=abcdefghijklmnopqrstuvwxyz012345";
     assert_eq!(ask(&client, &good, "?decision=approve", Some(stranger)).await["err_msg"], FAIL, "another user's");
     assert!(sandbox.orders().iter().all(|order| order.trade_state == "NOTPAY"));
     // The number of an order inside WeChat opens no page outside.

@@ -1,5 +1,5 @@
-// A consumer who scanned with Alipay pays on a page of Alipay's, which the sandbox stands for, and comes back; a screen shows
-// a code for those who pay with another phone.
+// A consumer who scanned with Alipay pays within it, or on a page of Alipay's; a screen shows a code for those who pay with
+// another phone. The sandbox stands for the app: who pays, its payment window, its scanner.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { desk, inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
@@ -21,17 +21,32 @@ after(async () => {
   await demo?.end();
 });
 
+/** Somebody within Alipay at a machine's page; Alipay has said who it is. */
+async function scanned(machine, locale) {
+  const visit = await visitor(browser, { ...phone, userAgent: IN_ALIPAY, locale });
+  await openReadyScanPage(visit.page, machine);
+  assert.match(visit.page.url(), /way=alipay\.bridge/, "came back from being asked who pays");
+  return visit;
+}
+
+/** Picks a price that is paid within the app; gives its credits. */
+async function pick(page) {
+  const button = page.locator("button.price").first();
+  const credits = Number((await button.locator("small").innerText()).match(/\d+/)[0]);
+  await button.click();
+  await page.waitForURL("**/sale/**");
+  return credits;
+}
+
 for (const locale of ["zh-CN", "en-GB"]) {
-  test(`within Alipay a sale is paid at the cashier and credited, ${locale}`, async () => {
+  test(`within Alipay the payment opens by itself and is credited, ${locale}`, async () => {
     const machine = demo.machines[0];
-    const visit = await visitor(browser, { ...phone, userAgent: IN_ALIPAY, locale });
+    const visit = await scanned(machine, locale);
     const { page } = visit;
-    await openReadyScanPage(page, machine);
     const before = await machinePulses(demo, machine);
     await inspect(page, `scan-alipay-${locale}`);
-    const { credits } = await pickPrice(page, demo.sandbox);
-    assert.match(await page.locator("h1").innerText(), /Alipay cashier/);
-    await approve(page);
+    const credits = await pick(page);
+    await page.locator("#bridge-pay").click();
     await saleIs(page, "credited");
     await inspect(page, `sale-alipay-${locale}`);
     assert.equal(await machinePulses(demo, machine), before + credits);
@@ -39,7 +54,69 @@ for (const locale of ["zh-CN", "en-GB"]) {
   });
 }
 
-test("in a browser Alipay is another way to pay, and who cancels comes back", async () => {
+test("who cancels is not asked again by itself, and can still pay", async () => {
+  const visit = await scanned(demo.machines[1], "en-GB");
+  const { page } = visit;
+  await pick(page);
+  await page.locator("#bridge-cancel").click();
+  await page.locator(".confirming").waitFor();
+  await page.reload();
+  await page.locator("[data-invoke]").waitFor();
+  assert.equal(await page.locator("#bridge-pay").count(), 0, "not called again");
+  await inspect(page, "sale-alipay-cancelled");
+  await page.locator("[data-invoke]").click();
+  await page.locator("#bridge-pay").click();
+  await saleIs(page, "credited");
+  await leave(visit);
+});
+
+test("without a network the page says that it is confirming, and the button pays later", async () => {
+  const visit = await scanned(demo.machines[2], "zh-CN");
+  const { page } = visit;
+  await pick(page);
+  await page.locator("#bridge-no-network").click();
+  await page.locator(".confirming").waitFor();
+  await inspect(page, "sale-alipay-confirming");
+  // Nobody knows yet, so nothing is to be pressed; once nothing came of it, the button is there again.
+  assert.equal(await page.locator("[data-invoke]").isVisible(), false, "nothing is to be pressed");
+  await page.locator("[data-invoke]").click();
+  await page.locator("#bridge-pay").click();
+  await saleIs(page, "credited");
+  await leave(visit);
+});
+
+test("whoever comes again is known, and going back asks nobody anew", async () => {
+  const machine = demo.machines[2];
+  const visit = await scanned(machine, "en-GB");
+  const { page } = visit;
+  const asked = [];
+  page.on("request", (request) => request.url().includes("/oauth2/publicAppAuthorize") && asked.push(request.url()));
+  await openReadyScanPage(page, machine);
+  await page.goBack();
+  await page.locator("button.price").first().waitFor();
+  assert.deepEqual(asked, []);
+  await leave(visit);
+});
+
+test("within Alipay its page is another way to pay, chosen after the app was called in vain", async () => {
+  const machine = demo.machines[1];
+  const visit = await scanned(machine, "en-GB");
+  const { page } = visit;
+  const before = await machinePulses(demo, machine);
+  await pick(page);
+  await page.locator("#bridge-cancel").click();
+  await page.locator(".confirming").waitFor();
+  await openReadyScanPage(page, machine);
+  await page.locator("a[href*='alipay.wap']").click();
+  const { credits } = await pickPrice(page, demo.sandbox);
+  assert.match(await page.locator("h1").innerText(), /Alipay cashier/);
+  await approve(page);
+  await saleIs(page, "credited");
+  assert.equal(await machinePulses(demo, machine), before + credits, "once");
+  await leave(visit);
+});
+
+test("in a browser Alipay's page is another way to pay, and who cancels comes back", async () => {
   const visit = await visitor(browser, phone);
   const { page } = visit;
   await openReadyScanPage(page, demo.machines[1]);

@@ -1,4 +1,4 @@
-//! What Alipay knows: trades with their refunds, and the notices it owes. Kept in memory, and written ahead to a journal of
+//! What Alipay knows: persons, trades with their refunds, and the notices it owes. Kept in memory, and written ahead to a journal of
 //! JSON lines, as WeChat's book is; that one's lock is the folder's.
 
 use std::collections::BTreeMap;
@@ -91,6 +91,17 @@ pub(crate) struct Refund {
     pub(crate) made_ms: i64,
 }
 
+/// A person who has an account with Alipay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Buyer {
+    /// Whose browser it is, by its cookie.
+    pub(crate) person: String,
+    /// The number of the account.
+    pub(crate) user_id: String,
+    /// What the app calls the person.
+    pub(crate) open_id: String,
+}
+
 /// One notice that is owed, or was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Notice {
@@ -112,6 +123,7 @@ pub(crate) struct Notice {
 pub(crate) enum Record {
     Trade(Box<Trade>),
     Notice(Box<Notice>),
+    Person(Box<Buyer>),
 }
 
 /// All of it, and its journal if there is one.
@@ -120,6 +132,8 @@ pub(crate) struct Book {
     /// By the merchant's number.
     pub(crate) trades: BTreeMap<String, Trade>,
     pub(crate) notices: BTreeMap<String, Notice>,
+    /// By their browsers' cookies.
+    pub(crate) persons: BTreeMap<String, Buyer>,
     /// Where a code leads.
     codes: BTreeMap<String, String>,
     journal: Option<(File, u64)>,
@@ -145,7 +159,8 @@ impl Book {
         let part = path.with_extension("part");
         let trades = book.trades.values().map(|trade| Record::Trade(Box::new(trade.clone())));
         let notices = book.notices.values().map(|notice| Record::Notice(Box::new(notice.clone())));
-        let lines = lines(&trades.chain(notices).collect::<Vec<_>>()).map_err(failed)?;
+        let persons = book.persons.values().map(|person| Record::Person(Box::new(person.clone())));
+        let lines = lines(&persons.chain(trades).chain(notices).collect::<Vec<_>>()).map_err(failed)?;
         let mut file = create_private(&part).map_err(failed)?;
         file.write_all(&lines).and_then(|()| file.sync_all()).map_err(failed)?;
         std::fs::rename(&part, &path).map_err(failed)?;
@@ -180,6 +195,9 @@ impl Book {
             }
             Record::Notice(notice) => {
                 self.notices.insert(notice.id.clone(), *notice);
+            }
+            Record::Person(person) => {
+                self.persons.insert(person.person.clone(), *person);
             }
         }
     }

@@ -98,6 +98,7 @@ mod tests {
         assert!(joined("charset=utf-8", "charset=utf-8&a=1").is_some());
         assert!(joined("charset=utf-8", "charset=gbk").is_none());
     }
+
     #[test]
     fn public_vectors_are_read_and_verify() {
         let vectors: serde_json::Value = serde_json::from_str(include_str!("../../tests/vectors/alipay.json")).unwrap();
@@ -110,6 +111,13 @@ mod tests {
         let page = decoded(&text(&request["wap_pay"]["get_url_query"])).unwrap();
         assert_eq!(request_text(&page), text(&request["wap_pay"]["message"]));
         verify(&request["public_key_pem"], &request_text(&page), &page["sign"]);
+        for name in ["oauth_token", "certificate_mode"] {
+            let call = &request[name];
+            let sent = call["params"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value)));
+            let message = request_text(&sent.collect());
+            assert_eq!(message, text(&call["message"]));
+            verify(&request["public_key_pem"], &message, call["sign_b64"].as_str().unwrap());
+        }
         let alone = vec![vectors["notice"].clone()];
         let notices = &vectors["notices"];
         let all = [

@@ -9,20 +9,24 @@ use serde_json::{Value, json};
 use crate::alipay::book::{State, Trade};
 use crate::alipay::errors::ApiError;
 use crate::alipay::form::{self, Parameters};
-use crate::alipay::requests::{OrderRequest, RefundQuery, RefundRequest, TradeRequest, decode, yuan};
-use crate::alipay::{Alipay, page, trades};
+use crate::alipay::requests::{Order, OrderRequest, RefundQuery, RefundRequest, TradeRequest, decode, yuan};
+use crate::alipay::{Alipay, identity, page, trades};
 use crate::clock::{china_moment_of, china_text};
 use crate::faults::Fault;
 
+/// The product that `alipay.trade.create` is for here, and that is paid by the bridge alone.
+pub(crate) const JSAPI_PAY: &str = "JSAPI_PAY";
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const WAP: &str = "alipay.trade.wap.pay";
+const OAUTH: &str = "alipay.system.oauth.token";
+const CREATE: &str = "alipay.trade.create";
 const PRECREATE: &str = "alipay.trade.precreate";
 const QUERY: &str = "alipay.trade.query";
 const CLOSE: &str = "alipay.trade.close";
 const REFUND: &str = "alipay.trade.refund";
 const REFUND_QUERY: &str = "alipay.trade.fastpay.refund.query";
-const METHODS: [&str; 6] = [WAP, PRECREATE, QUERY, CLOSE, REFUND, REFUND_QUERY];
-/// Parameters that every call must have, and what is said without.
+const METHODS: [&str; 8] = [OAUTH, WAP, CREATE, PRECREATE, QUERY, CLOSE, REFUND, REFUND_QUERY];
+/// Parameters that every call must have, and what is said without; [`OAUTH`] has no content.
 const REQUIRED: [(&str, &str); 7] = [
     ("app_id", "isv.missing-app-id"),
     ("charset", "isv.missing-charset"),
@@ -77,23 +81,39 @@ pub(crate) async fn answer(alipay: Arc<Alipay>, request: Request) -> poem::Resul
     if let Err(error) = check_method(method) {
         return Ok(alipay.unsigned(&error));
     }
+    if method == OAUTH && alipay.faults.is_hit_this_time(Fault::OauthDelay, &subject) {
+        alipay.wait(alipay.faults.delay(&subject)).await;
+    }
     let outcome = match check(&alipay, &parameters) {
         Ok(()) => dispatch(&alipay, method, &parameters, &subject),
         Err(error) => Err(error),
     };
+    if alipay.faults.is_hit_this_time(Fault::SlowAnswer, &subject) {
+        alipay.wait(alipay.faults.delay(&subject)).await;
+    }
     Ok(match outcome {
         Ok(Outcome::Content(mut content)) => {
-            content["code"] = json!("10000");
-            content["msg"] = json!("Success");
+            // The one answer that says nothing of how it went.
+            if method != OAUTH {
+                content["code"] = json!("10000");
+                content["msg"] = json!("Success");
+            }
             let forged = alipay.faults.is_hit_this_time(Fault::ForgedAnswer, &subject);
-            alipay.signed(method, &content, forged)
+            alipay.signed(&node_of(method), &content, forged)
         }
         Ok(Outcome::Silence) => {
             alipay.wait(alipay.faults.answer_hold()).await;
             StatusCode::GATEWAY_TIMEOUT.into()
         }
-        Err(error) => alipay.signed(method, &error.content(), false),
+        // Codes are refused by the gateway itself, which signs that.
+        Err(error) if method == OAUTH => alipay.signed("error_response", &error.content(), false),
+        Err(error) => alipay.signed(&node_of(method), &error.content(), false),
     })
+}
+
+/// The member that answers a method.
+fn node_of(method: &str) -> String {
+    format!("{}_response", method.replace('.', "_"))
 }
 
 fn check_method(method: &str) -> Result<(), ApiError> {
@@ -108,13 +128,15 @@ fn check_method(method: &str) -> Result<(), ApiError> {
 fn check(alipay: &Alipay, parameters: &Parameters) -> Result<(), ApiError> {
     let given = |name: &str| parameters.get(name).map_or("", String::as_str);
     for (name, sub_code) in REQUIRED {
-        if given(name).is_empty() {
+        let is_needed = name != "biz_content" || given("method") != OAUTH;
+        if is_needed && given(name).is_empty() {
             return Err(ApiError::missing(sub_code));
         }
     }
     if given("app_id") != alipay.account.app_id() {
         return Err(ApiError::invalid("isv.invalid-app-id", "无效的AppID参数"));
     }
+    check_certificates(alipay, given("app_cert_sn"), given("alipay_root_cert_sn"))?;
     if !given("charset").eq_ignore_ascii_case("utf-8") {
         return Err(ApiError::invalid("isv.invalid-charset", "字符集错误 (this sandbox takes utf-8 only)"));
     }
@@ -138,14 +160,60 @@ fn check(alipay: &Alipay, parameters: &Parameters) -> Result<(), ApiError> {
     })
 }
 
-fn order(
+/// An app in certificate mode names its own certificate and the roots it knows; another one has none to name.
+fn check_certificates(alipay: &Alipay, app: &str, root: &str) -> Result<(), ApiError> {
+    let (known_app, known_root) = match alipay.account.certificates() {
+        Some(_) if app.is_empty() => {
+            return Err(ApiError::invalid("isv.missing-app-cert-sn", "缺少应用公钥证书序列号"));
+        }
+        Some(_) if root.is_empty() => {
+            return Err(ApiError::invalid("isv.missing-alipay-root-cert-sn", "缺少支付宝根证书序列号"));
+        }
+        Some(known) => (known.app.as_str(), known.root.as_str()),
+        None => ("", ""),
+    };
+    if app != known_app {
+        return Err(ApiError::invalid("isv.app-cert-not-exist", "应用公钥证书不存在 (app_cert_sn is not the app's)"));
+    }
+    if root != known_root {
+        return Err(ApiError::invalid("isv.invalid-alipay-root-cert-sn", "支付宝根证书序列号无效"));
+    }
+    Ok(())
+}
+
+fn order(alipay: &Alipay, parameters: &Parameters, product_code: &str) -> Result<Order, ApiError> {
+    checked(alipay, parameters, product_code, decode(content(parameters))?)
+}
+
+fn checked(
     alipay: &Alipay,
     parameters: &Parameters,
     product_code: &str,
-) -> Result<crate::alipay::requests::Order, ApiError> {
+    request: OrderRequest,
+) -> Result<Order, ApiError> {
     let given = |name: &str| parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let request: OrderRequest = decode(given("biz_content").unwrap_or_default())?;
     request.check(product_code, alipay.account.seller_id(), given("notify_url"), given("return_url"), alipay.now_ms())
+}
+
+/// A trade for a buyer who is known, to be paid within the app.
+fn create(alipay: &Alipay, parameters: &Parameters) -> Result<Outcome, ApiError> {
+    let mut request: OrderRequest = decode(content(parameters))?;
+    let buyer = request.take_buyer();
+    let order = checked(alipay, parameters, JSAPI_PAY, request)?;
+    let number = order.out_trade_no.clone();
+    let trade_no = {
+        let mut book = alipay.book();
+        let buyer = buyer.find(alipay.account.op_app_id(), book.persons.values())?.clone();
+        trades::create(&mut book, order, &buyer, alipay.now_ms())?
+    };
+    if alipay.faults.is_hit_this_time(Fault::CreateTimeout, &number) {
+        return Ok(Outcome::Silence);
+    }
+    Ok(Outcome::Content(json!({"out_trade_no": number, "trade_no": trade_no})))
+}
+
+fn content(parameters: &Parameters) -> &str {
+    parameters.get("biz_content").map_or("", String::as_str)
 }
 
 fn dispatch(alipay: &Arc<Alipay>, method: &str, parameters: &Parameters, subject: &str) -> Result<Outcome, ApiError> {
@@ -155,8 +223,17 @@ fn dispatch(alipay: &Arc<Alipay>, method: &str, parameters: &Parameters, subject
     if alipay.faults.is_hit_this_time(Fault::SystemError, subject) {
         return Err(ApiError::system());
     }
-    let content = parameters.get("biz_content").map_or("", String::as_str);
+    let content = content(parameters);
     match method {
+        OAUTH => {
+            if alipay.faults.is_hit_this_time(Fault::OauthBusy, subject) {
+                return Err(ApiError::system());
+            }
+            let told = identity::exchanged(alipay, parameters)?;
+            let is_lost = alipay.faults.is_hit_this_time(Fault::OauthTimeout, subject);
+            Ok(if is_lost { Outcome::Silence } else { Outcome::Content(told) })
+        }
+        CREATE => create(alipay, parameters),
         PRECREATE => {
             let order = order(alipay, parameters, "FACE_TO_FACE_PAYMENT")?;
             let number = order.out_trade_no.clone();
@@ -261,14 +338,17 @@ impl Alipay {
     }
 
     /// An answer with a signature over its content as it stands in the text.
-    fn signed(&self, method: &str, content: &Value, forged: bool) -> Response {
+    fn signed(&self, node: &str, content: &Value, forged: bool) -> Response {
         // Alipay escapes slashes, which JSON allows: whoever writes the content anew has another text than was signed.
         let content = content.to_string().replace('/', "\\/");
         let signer = if forged { &self.account.other_signer } else { self.account.alipay_signer() };
         match signer.sign(content.as_bytes()) {
             Ok(sign) => {
-                let (node, sign) = (method.replace('.', "_"), sign.replace('/', "\\/"));
-                text(format!(r#"{{"{node}_response":{content},"sign":"{sign}"}}"#))
+                let sign = sign.replace('/', "\\/");
+                let certificate = self.account.alipay_certificate();
+                let certificate =
+                    certificate.map_or_else(String::new, |number| format!(r#","alipay_cert_sn":"{number}""#));
+                text(format!(r#"{{"{node}":{content}{certificate},"sign":"{sign}"}}"#))
             }
             Err(_) => self.unsigned(&ApiError::system()),
         }

@@ -2,9 +2,12 @@
 
 pub(crate) mod account;
 pub(crate) mod book;
+mod bridge;
+pub(crate) mod certificates;
 mod errors;
 mod form;
 mod gateway;
+mod identity;
 mod notices;
 mod page;
 mod requests;
@@ -29,6 +32,8 @@ use account::Account;
 use book::{Book, Refund, Trade};
 use errors::ApiError;
 use form::Parameters;
+use identity::Identity;
+pub(crate) use identity::buyer;
 use requests::{RefundRequest, yuan};
 
 /// Where a trade stands.
@@ -57,6 +62,7 @@ pub struct AlipayTradeView {
 /// All that the gateway, the pages and the notices share.
 pub(crate) struct Alipay {
     pub(crate) account: Account,
+    pub(crate) identity: Identity,
     faults: Arc<FaultPlan>,
     book: Mutex<Book>,
     speed: f64,
@@ -73,6 +79,7 @@ impl Alipay {
         let dir = config.data_dir.as_deref();
         Ok(Self {
             account: Account::load_or_create(dir, config.seed)?,
+            identity: Identity::default(),
             faults: provider.faults.clone(),
             book: Mutex::new(Book::open(dir)?),
             speed: config.speed,
@@ -86,9 +93,12 @@ impl Alipay {
 
     /// Adds Alipay's addresses.
     pub(crate) fn add_to(self: &Arc<Self>, routes: Route) -> Route {
-        let [gateway, cashier, scan, console] = [(); 4].map(|()| self.clone());
+        let [gateway, cashier, scan, console, authorize, bridge] = [(); 6].map(|()| self.clone());
         routes
             .at("/gateway.do", make(move |request| gateway::answer(gateway.clone(), request)))
+            .at("/oauth2/publicAppAuthorize.htm", make(move |request| identity::authorize(authorize.clone(), request)))
+            .at("/bridge/alipay.js", poem::get(bridge::script))
+            .at("/bridge/alipay", make(move |request| bridge::answer(bridge.clone(), request)))
             .at("/alipay/cashier", make(move |request| page::decide(cashier.clone(), request)))
             .at("/alipay/scan", make(move |request| page::scan(scan.clone(), request)))
             .at("/alipay/console", make(move |request| page::console(console.clone(), request)))

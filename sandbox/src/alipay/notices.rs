@@ -63,10 +63,13 @@ pub(crate) fn content(account: &Account, trade: &Trade, refund: Option<&Refund>)
     fields
 }
 
-/// A notice as it is sent.
-fn signed(fields: &Parameters, signer: &Signer, now_ms: i64) -> Option<String> {
+/// A notice as it is sent; in certificate mode it names the certificate.
+fn signed(fields: &Parameters, signer: &Signer, certificate: Option<&str>, now_ms: i64) -> Option<String> {
     let mut fields = fields.clone();
     fields.insert("notify_time".into(), china_text(now_ms));
+    if let Some(number) = certificate {
+        fields.insert("alipay_cert_sn".into(), number.into());
+    }
     let sign = signer.sign(form::notice_text(&fields).as_bytes()).ok()?;
     fields.insert("sign".into(), sign);
     fields.insert("sign_type".into(), "RSA2".into());
@@ -163,13 +166,15 @@ impl Alipay {
         {
             return (false, 0);
         }
+        let certificate = self.account.alipay_certificate();
         if self.faults.is_hit(Fault::ForeignSignature, &name)
-            && let Some(body) = signed(&notice.fields, &self.account.other_signer, self.now_ms())
+            && let Some(body) = signed(&notice.fields, &self.account.other_signer, certificate, self.now_ms())
             && self.send(&notice.url, &body).await
         {
             tracing::warn!(url = %notice.url, "the merchant took a notice that it had to refuse");
         }
-        let Some(body) = signed(&self.told(notice, &name), self.account.alipay_signer(), self.now_ms()) else {
+        let (told, signer) = (self.told(notice, &name), self.account.alipay_signer());
+        let Some(body) = signed(&told, signer, self.account.alipay_certificate(), self.now_ms()) else {
             return (false, 0);
         };
         let copies = if self.faults.is_hit(Fault::DuplicateCallback, &name) { self.faults.duplicates() } else { 1 };

@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::alipay::book::Buyer;
 use crate::alipay::errors::ApiError;
 use crate::clock::china_moment_of;
 
@@ -28,6 +29,10 @@ pub(crate) struct OrderRequest {
     passback_params: Option<String>,
     quit_url: Option<String>,
     body: Option<String>,
+    /// Of `alipay.trade.create` alone, as the two below.
+    op_app_id: Option<String>,
+    buyer_id: Option<String>,
+    buyer_open_id: Option<String>,
 }
 
 /// An order that was checked.
@@ -42,6 +47,40 @@ pub(crate) struct Order {
     pub(crate) quit_url: Option<String>,
     pub(crate) notify_url: Option<String>,
     pub(crate) return_url: Option<String>,
+}
+
+/// For whom an order is made, and by which mini app.
+pub(crate) struct ForBuyer {
+    op_app_id: Option<String>,
+    buyer_id: Option<String>,
+    buyer_open_id: Option<String>,
+}
+
+impl ForBuyer {
+    /// The buyer that is meant: one that Alipay has told the app of.
+    pub(crate) fn find<'b>(
+        &self,
+        mini_app: &str,
+        mut known: impl Iterator<Item = &'b Buyer>,
+    ) -> Result<&'b Buyer, ApiError> {
+        match self.op_app_id.as_deref() {
+            None | Some("") => ensure(false, "JSAPI_PAY wants op_app_id")?,
+            Some(named) if named != mini_app => {
+                let why = "无权限使用接口 (op_app_id is no mini app of this merchant's)";
+                return Err(ApiError::business("ACQ.ACCESS_FORBIDDEN", why));
+            }
+            Some(_) => {}
+        }
+        let buyer = match (self.buyer_id.as_deref(), self.buyer_open_id.as_deref()) {
+            (Some(id), None) => known.find(|buyer| buyer.user_id == id),
+            (None, Some(id)) => known.find(|buyer| buyer.open_id == id),
+            (Some(_), Some(_)) | (None, None) => {
+                ensure(false, "the buyer is named by buyer_id or by buyer_open_id")?;
+                None
+            }
+        };
+        buyer.ok_or_else(|| ApiError::business("ACQ.INVALID_PARAMETER", "参数无效 (the app was told of no such buyer)"))
+    }
 }
 
 /// How the trade is to be named: by the merchant's number or by Alipay's, which counts if both are there.
@@ -103,6 +142,15 @@ pub(crate) fn yuan(fen: i64) -> String {
 }
 
 impl OrderRequest {
+    /// Takes out for whom it is made, which only `alipay.trade.create` may say.
+    pub(crate) fn take_buyer(&mut self) -> ForBuyer {
+        ForBuyer {
+            op_app_id: self.op_app_id.take(),
+            buyer_id: self.buyer_id.take(),
+            buyer_open_id: self.buyer_open_id.take(),
+        }
+    }
+
     /// Checks an order of the kind that `product_code` names (the only one that the method takes).
     pub(crate) fn check(
         self,
@@ -119,12 +167,17 @@ impl OrderRequest {
         let subject_len = self.subject.chars().count();
         ensure((1..=MAX_SUBJECT_CHARS).contains(&subject_len), "subject has 1 to 256 characters")?;
         ensure(!self.subject.contains(['/', '=', '&']), "subject has none of / = &")?;
-        let named = self.product_code.as_deref().unwrap_or(product_code);
+        // What it is when it is left out, of all methods.
+        let named = self.product_code.as_deref().unwrap_or("FACE_TO_FACE_PAYMENT");
         ensure(named == product_code, "product_code is not this method's")?;
         // The money would go to somebody else.
         ensure(
             self.seller_id.as_deref().is_none_or(|named| named == seller_id),
             "seller_id is not the app's merchant",
+        )?;
+        ensure(
+            self.op_app_id.is_none() && self.buyer_id.is_none() && self.buyer_open_id.is_none(),
+            "this method knows no op_app_id and no buyer",
         )?;
         let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MAX_TEXT_LEN);
         ensure(

@@ -1,7 +1,7 @@
 //! The rules of trades and refunds: what may happen when, and what it leads to. Every function takes the time, and commits
 //! all it changes at once.
 
-use crate::alipay::book::{Book, MAX_TRADES, Notice, Payment, Record, Refund, State, Trade};
+use crate::alipay::book::{Book, Buyer, MAX_TRADES, Notice, Payment, Record, Refund, State, Trade};
 use crate::alipay::errors::ApiError;
 use crate::alipay::form::Parameters;
 use crate::alipay::requests::{Order, RefundRequest, TradeRequest, check_number, fen};
@@ -23,7 +23,7 @@ fn system<E>(_: E) -> ApiError {
     ApiError::system()
 }
 
-fn commit(book: &mut Book, records: Vec<Record>) -> Result<(), ApiError> {
+pub(crate) fn commit(book: &mut Book, records: Vec<Record>) -> Result<(), ApiError> {
     book.commit(records).map_err(|error| {
         tracing::error!(%error, "the sandbox cannot write its journal");
         ApiError::system()
@@ -37,35 +37,11 @@ pub(crate) fn offer(book: &mut Book, order: Order, now_ms: i64) -> Result<String
         return Err(ApiError::business("ACQ.INVALID_PARAMETER", "time_expire has passed"));
     }
     let code = random_text(ALPHANUMERIC, CODE_LEN).map_err(system)?;
-    let mut trade = match book.trades.get(&order.out_trade_no) {
-        Some(known) => match known.state(now_ms) {
-            State::Success | State::Finished => {
-                return Err(ApiError::business("ACQ.TRADE_HAS_SUCCESS", "交易已被支付"));
-            }
-            State::Closed => return Err(ApiError::business("ACQ.TRADE_HAS_CLOSE", "交易已经关闭")),
-            State::Waiting if !is_same(&known.order, &order) => {
-                return Err(ApiError::business("ACQ.CONTEXT_INCONSISTENT", "交易信息被篡改 (the trade is another)"));
-            }
-            State::Waiting => known.clone(),
-            // Nothing was made yet, so the last order counts.
-            State::Offered => Trade { order, ..known.clone() },
-        },
-        None if book.trades.len() >= MAX_TRADES => return Err(ApiError::system()),
+    let mut trade = match known(book, &order, now_ms)? {
+        Some(known) => known,
         None => {
             let buyer = random_text(DIGITS, 12).map_err(system)?;
-            let digits = random_text(DIGITS, 18).map_err(system)?;
-            Trade {
-                order,
-                codes: Vec::new(),
-                trade_no: format!("{}22{digits}", china_day(now_ms)),
-                buyer_id: format!("2088{buyer}"),
-                created_ms: now_ms,
-                state: State::Offered,
-                payment: None,
-                refunds: Vec::new(),
-                declined: 0,
-                notices: Vec::new(),
-            }
+            fresh(book, order, format!("2088{buyer}"), now_ms)?
         }
     };
     if trade.codes.len() >= MAX_CODES {
@@ -74,6 +50,60 @@ pub(crate) fn offer(book: &mut Book, order: Order, now_ms: i64) -> Result<String
     trade.codes.push((code.clone(), now_ms));
     commit(book, vec![Record::Trade(Box::new(trade))])?;
     Ok(code)
+}
+
+/// Makes a trade for a buyer, at once; gives Alipay's number. The same order again gives the same number.
+pub(crate) fn create(book: &mut Book, order: Order, buyer: &Buyer, now_ms: i64) -> Result<String, ApiError> {
+    if now_ms >= order.expires_ms {
+        return Err(ApiError::business("ACQ.INVALID_PARAMETER", "time_expire has passed"));
+    }
+    let trade = match known(book, &order, now_ms)? {
+        Some(known) if known.state == State::Waiting && known.buyer_id != buyer.user_id => {
+            return Err(ApiError::business("ACQ.TRADE_BUYER_NOT_MATCH", "交易买家不匹配"));
+        }
+        Some(known) if known.state == State::Waiting => return Ok(known.trade_no),
+        // An offer by a code or a page that nobody took up: the codes end with it.
+        Some(known) => Trade { codes: Vec::new(), buyer_id: buyer.user_id.clone(), ..known },
+        None => fresh(book, order, buyer.user_id.clone(), now_ms)?,
+    };
+    let trade = Trade { state: State::Waiting, created_ms: now_ms, ..trade };
+    let trade_no = trade.trade_no.clone();
+    commit(book, vec![Record::Trade(Box::new(trade))])?;
+    Ok(trade_no)
+}
+
+/// What there is under an order's number, with that order if it may be made again.
+fn known(book: &Book, order: &Order, now_ms: i64) -> Result<Option<Trade>, ApiError> {
+    let Some(known) = book.trades.get(&order.out_trade_no) else { return Ok(None) };
+    match known.state(now_ms) {
+        State::Success | State::Finished => Err(ApiError::business("ACQ.TRADE_HAS_SUCCESS", "交易已被支付")),
+        State::Closed => Err(ApiError::business("ACQ.TRADE_HAS_CLOSE", "交易已经关闭")),
+        State::Waiting if !is_same(&known.order, order) => {
+            Err(ApiError::business("ACQ.CONTEXT_INCONSISTENT", "交易信息被篡改 (the trade is another)"))
+        }
+        State::Waiting => Ok(Some(known.clone())),
+        // Nothing was made yet, so the last order counts.
+        State::Offered => Ok(Some(Trade { order: order.clone(), ..known.clone() })),
+    }
+}
+
+fn fresh(book: &Book, order: Order, buyer_id: String, now_ms: i64) -> Result<Trade, ApiError> {
+    if book.trades.len() >= MAX_TRADES {
+        return Err(ApiError::system());
+    }
+    let digits = random_text(DIGITS, 18).map_err(system)?;
+    Ok(Trade {
+        order,
+        codes: Vec::new(),
+        trade_no: format!("{}22{digits}", china_day(now_ms)),
+        buyer_id,
+        created_ms: now_ms,
+        state: State::Offered,
+        payment: None,
+        refunds: Vec::new(),
+        declined: 0,
+        notices: Vec::new(),
+    })
 }
 
 fn is_same(known: &Order, order: &Order) -> bool {
@@ -88,7 +118,7 @@ pub(crate) fn payable(book: &Book, code: &str, now_ms: i64) -> Result<Trade, Pay
     if now_ms >= made_ms + CODE_MS { Err(PayError::LinkExpired) } else { Ok(trade.clone()) }
 }
 
-fn check_payable(trade: &Trade, now_ms: i64) -> Result<(), PayError> {
+pub(crate) fn check_payable(trade: &Trade, now_ms: i64) -> Result<(), PayError> {
     match trade.state(now_ms) {
         State::Success | State::Finished => Err(PayError::AlreadyPaid),
         State::Closed if trade.payment.is_some() => Err(PayError::AlreadyPaid),

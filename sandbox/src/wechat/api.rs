@@ -67,6 +67,9 @@ pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::R
         Ok(call) => dispatch(&provider, account, &call, &subject).await,
         Err(error) => Err(error),
     };
+    if provider.faults.is_hit_this_time(Fault::SlowAnswer, &subject) {
+        provider.wait(provider.faults.delay(&subject)).await;
+    }
     let (status, body) = match outcome {
         Ok(Outcome::Json(value)) => (StatusCode::OK, value.to_string()),
         Ok(Outcome::NoContent) => (StatusCode::NO_CONTENT, String::new()),

@@ -3,20 +3,17 @@
 
 use std::sync::Arc;
 
-use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response};
 use serde_json::{Value, json};
 
+use crate::bridge::{self, Call};
 use crate::crypto::Verifier;
 use crate::faults::Fault;
 use crate::wechat::Provider;
 use crate::wechat::book::{Key, OrderState};
-use crate::wechat::oauth::person_of;
-use crate::wechat::page::MAX_FORM_BYTES;
 use crate::wechat::requests::TradeKind;
 use crate::wechat::trades::{self, PayError};
 
-const SCRIPT: &str = include_str!("bridge.js");
 const RESULT: &str = "get_brand_wcpay_request";
 const FIELDS: [&str; 6] = ["appId", "timeStamp", "nonceStr", "package", "signType", "paySign"];
 const MAX_NONCE_LEN: usize = 32;
@@ -85,47 +82,16 @@ impl<'a> Invocation<'a> {
 /// `GET /bridge/wechat.js`.
 #[poem::handler]
 pub(crate) fn script() -> Response {
-    Response::builder()
-        .content_type("text/javascript; charset=utf-8")
-        .header(header::CACHE_CONTROL, "no-cache")
-        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
-        .header("Cross-Origin-Resource-Policy", "cross-origin")
-        .body(SCRIPT)
+    bridge::script(include_str!("bridge.js"))
 }
 
-/// `POST /bridge/pay`: what the page passed is checked; with `decision`, the payer decided. The merchant's page is on
-/// another origin, and any is allowed.
+/// `POST /bridge/pay`: what the page passed is checked; with `decision`, the payer decided.
 pub(crate) async fn answer(provider: Arc<Provider>, request: Request) -> poem::Result<Response> {
-    let origin = request.header(header::ORIGIN).unwrap_or("*").to_owned();
-    let mut response = if *request.method() == Method::OPTIONS {
-        StatusCode::NO_CONTENT.into()
-    } else if *request.method() == Method::POST {
-        let query: Vec<(String, String)> = request.params().unwrap_or_default();
-        let person = person_of(&request);
-        let (_, body) = request.into_parts();
-        let parameters = body.into_bytes_limit(MAX_FORM_BYTES).await.ok();
-        let parameters = parameters.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Value::Null);
-        let answered = pay(&provider, &parameters, &query, person.as_deref());
-        let answer = answered.unwrap_or_else(|why| json!({"err_msg": format!("{RESULT}:fail"), "err_desc": why}));
-        Response::builder().content_type("application/json; charset=utf-8").body(answer.to_string())
-    } else {
-        StatusCode::METHOD_NOT_ALLOWED.into()
+    let pay = |call: &Call| {
+        let answered = pay(&provider, &call.parameters, &call.query, call.person.as_deref());
+        answered.unwrap_or_else(|why| json!({"err_msg": format!("{RESULT}:fail"), "err_desc": why}))
     };
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.as_str()),
-        // The cookie tells who the payer is.
-        (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
-        (header::VARY, "Origin"),
-        (header::CACHE_CONTROL, "no-store"),
-    ] {
-        if let Ok(value) = value.parse() {
-            headers.insert(name, value);
-        }
-    }
-    Ok(response)
+    Ok(bridge::answer(request, pay).await)
 }
 
 fn pay(

@@ -35,7 +35,6 @@ use authorization::Nonces;
 use book::{Book, Key, NotificationState, RefundStatus};
 use callbacks::Tally;
 use oauth::Oauth;
-pub(crate) use oauth::new_person;
 use trades::PayError;
 
 /// How long a refund is PROCESSING, before the speed divides it.

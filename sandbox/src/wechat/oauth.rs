@@ -1,8 +1,7 @@
 //! Who a payer is: `open.weixin.qq.com` sends the browser back to the merchant with a code, and `api.weixin.qq.com`
-//! exchanges the code for an openid. The same browser is the same person, by a cookie. A code works once.
+//! exchanges the code for an openid.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response};
@@ -10,104 +9,28 @@ use serde_json::{Value, json};
 
 use crate::crypto::{self, ALPHANUMERIC};
 use crate::faults::Fault;
+use crate::person::{Code, CodeError, Codes, Domains, cookie, lock, new_person, person_of};
 use crate::wechat::Provider;
 use crate::wechat::errors::ApiError;
 use crate::wechat::page::notice;
 
 const CODE_LEN: usize = 32;
-const CODE_LIFE_MS: i64 = 5 * 60 * 1000;
-/// How long a code is known after it was made, so that a used one is not called an unknown one.
-const CODE_KNOWN_MS: i64 = 60 * 60 * 1000;
-/// Codes known at once; the oldest make room.
-const MAX_CODES: usize = 100_000;
 const MAX_STATE_LEN: usize = 128;
 /// The parameters of the authorization's address, in the order in which WeChat wants them.
 const AUTHORIZE_PARAMETERS: [&str; 5] = ["appid", "redirect_uri", "response_type", "scope", "state"];
-
-const PERSON_COOKIE: &str = "wechat_sandbox_person";
-const PERSON_LEN: usize = 32;
-const COOKIE_LIFE_S: u32 = 365 * 24 * 3600;
 
 /// The codes that are out, and where a browser may be sent.
 #[derive(Default)]
 pub(crate) struct Oauth {
     codes: Mutex<Codes>,
-    /// Empty: any.
-    domains: Mutex<Vec<String>>,
-}
-
-/// The codes, oldest first. They are not kept over a restart.
-#[derive(Default)]
-struct Codes(VecDeque<Code>);
-
-struct Code {
-    code: String,
-    appid: String,
-    openid: String,
-    made_ms: i64,
-    used: bool,
-}
-
-/// Why a code gives no openid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CodeError {
-    /// Unknown, expired, or of another app.
-    Invalid,
-    Used,
-}
-
-impl Codes {
-    fn add(&mut self, code: Code) {
-        let forgotten_ms = code.made_ms - CODE_KNOWN_MS;
-        while self.0.front().is_some_and(|oldest| oldest.made_ms < forgotten_ms) || self.0.len() >= MAX_CODES {
-            self.0.pop_front();
-        }
-        self.0.push_back(code);
-    }
-
-    /// The openid of a code, which is used up by it. Another app's call does not use it up.
-    fn take(&mut self, code: &str, appid: &str, now_ms: i64) -> Result<String, CodeError> {
-        let found = self.0.iter_mut().rev().find(|one| one.code == code && one.appid == appid);
-        let found = found.ok_or(CodeError::Invalid)?;
-        if found.used {
-            return Err(CodeError::Used);
-        }
-        if now_ms >= found.made_ms + CODE_LIFE_MS {
-            return Err(CodeError::Invalid);
-        }
-        found.used = true;
-        Ok(found.openid.clone())
-    }
+    domains: Domains,
 }
 
 impl Oauth {
     /// The only domains to which a browser is sent back; with none, it is sent anywhere.
     pub(crate) fn set_domains(&self, domains: &[&str]) {
-        *lock(&self.domains) = domains.iter().map(|&domain| domain.to_owned()).collect();
+        self.domains.set(domains);
     }
-
-    fn allows(&self, domain: &str) -> bool {
-        let domains = lock(&self.domains);
-        domains.is_empty() || domains.iter().any(|one| one == domain)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain data, valid at every step: a panic elsewhere does not spoil it.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A name for a person who was not here before.
-pub(crate) fn new_person() -> Result<String, ApiError> {
-    crypto::random_text(ALPHANUMERIC, PERSON_LEN).map_err(|error| ApiError::system(error.to_string()))
-}
-
-/// The person whose browser this is, if it was here before.
-pub(crate) fn person_of(request: &Request) -> Option<String> {
-    let cookies = request.headers().get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let (_, person) = pairs.find(|(name, _)| *name == PERSON_COOKIE)?;
-    (person.len() == PERSON_LEN && person.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| person.to_owned())
 }
 
 /// `GET /connect/oauth2/authorize`: sends the browser back with a code.
@@ -126,18 +49,15 @@ pub(crate) async fn authorize(provider: Arc<Provider>, request: Request) -> poem
     };
     let sent = match person_of(&request) {
         Some(person) => Ok(person),
-        None => new_person(),
+        None => new_person().map_err(|error| ApiError::system(error.to_string())),
     };
     Ok(match sent.and_then(|person| Ok((wanted.address(&provider, &person)?, person))) {
-        Ok((address, person)) => {
-            let cookie = format!("{PERSON_COOKIE}={person}; Path=/; Max-Age={COOKIE_LIFE_S}; HttpOnly; SameSite=Lax");
-            Response::builder()
-                .status(StatusCode::FOUND)
-                .header(header::LOCATION, address)
-                .header(header::SET_COOKIE, cookie)
-                .header(header::CACHE_CONTROL, "no-store")
-                .finish()
-        }
+        Ok((address, person)) => Response::builder()
+            .status(StatusCode::FOUND)
+            .header(header::LOCATION, address)
+            .header(header::SET_COOKIE, cookie(&person))
+            .header(header::CACHE_CONTROL, "no-store")
+            .finish(),
         Err(error) => notice(StatusCode::INTERNAL_SERVER_ERROR, "系统异常", &error.message, None),
     })
 }
@@ -179,7 +99,7 @@ impl Authorize {
         else {
             return Err(wrong_uri);
         };
-        if !provider.oauth.allows(domain) {
+        if !provider.oauth.domains.allows(domain) {
             return Err((
                 "redirect_uri 域名与后台配置不一致",
                 "The domain of redirect_uri is not among those allowed.",
@@ -196,8 +116,8 @@ impl Authorize {
         let used = provider.faults.is_hit_this_time(Fault::OauthCodeUsed, &self.appid);
         lock(&provider.oauth.codes).add(Code {
             code: code.clone(),
-            appid: self.appid.clone(),
-            openid,
+            app: self.appid.clone(),
+            payer: openid,
             made_ms: provider.now_ms(),
             used,
         });
@@ -264,28 +184,4 @@ fn refusal(errcode: i64, errmsg: &str) -> Value {
     let rid = crypto::random_text(b"0123456789abcdef", 24).unwrap_or_default();
     let rid = rid.get(..24).map_or_else(String::new, |rid| format!("{}-{}-{}", &rid[..8], &rid[8..16], &rid[16..]));
     json!({"errcode": errcode, "errmsg": format!("{errmsg}, rid: {rid}")})
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn code(name: &str, made_ms: i64) -> Code {
-        Code { code: name.to_owned(), appid: "wx1".to_owned(), openid: format!("o{name}"), made_ms, used: false }
-    }
-
-    #[test]
-    fn a_code_works_once_for_its_app_within_five_minutes() {
-        let mut codes = Codes::default();
-        codes.add(code("a", 1000));
-        codes.add(code("b", 1000));
-        assert_eq!(codes.take("a", "wx2", 1000), Err(CodeError::Invalid), "another app's");
-        assert_eq!(codes.take("c", "wx1", 1000), Err(CodeError::Invalid));
-        assert_eq!(codes.take("a", "wx1", 1000 + CODE_LIFE_MS - 1), Ok("oa".to_owned()));
-        assert_eq!(codes.take("a", "wx1", 1000 + CODE_LIFE_MS - 1), Err(CodeError::Used));
-        assert_eq!(codes.take("a", "wx1", 1000 + CODE_LIFE_MS), Err(CodeError::Used), "used rather than expired");
-        assert_eq!(codes.take("b", "wx1", 1000 + CODE_LIFE_MS), Err(CodeError::Invalid), "expired");
-        codes.add(code("d", 1001 + CODE_KNOWN_MS));
-        assert_eq!(codes.take("a", "wx1", 1001 + CODE_KNOWN_MS), Err(CodeError::Invalid), "forgotten");
-    }
 }

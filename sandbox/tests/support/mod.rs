@@ -1,6 +1,8 @@
 //! A merchant for the tests: signs requests, verifies answers and takes callbacks, on `aws-lc-rs` and by itself.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod alipay;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

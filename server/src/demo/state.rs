@@ -228,7 +228,9 @@ async fn set_alipay(backend: &backend::Context, operator_id: OperatorId, sandbox
         let account = sandbox.alipay();
         let account = json!({
             "base_url": account.base_url,
+            "auth_url": account.auth_url,
             "app_id": account.app_id,
+            "op_app_id": account.op_app_id,
             "seller_id": account.seller_id,
             "app_private_key_pem": account.app_private_key_pem,
             "alipay_public_keys": [account.alipay_public_key_pem],

@@ -123,6 +123,18 @@ async fn look_up(page: &Page, token: &SaleToken) -> Result<SaleView, Failure> {
     Ok(show_sale::sale(&page.app.backend, token).await?)
 }
 
+/// In a demo, the sandbox's script plays the app that the page calls.
+fn sandbox_script(page: &Page, view: &SaleView) -> Option<String> {
+    let sandbox = page.app.config.sandbox_url()?;
+    let Some(Handoff::Invoke(call)) = &view.handoff else { return None };
+    let script = match call.bridge.as_str() {
+        "WeixinJSBridge" => "wechat.js",
+        "AlipayJSBridge" => "alipay.js",
+        _ => return None,
+    };
+    Some(format!("{sandbox}/bridge/{script}"))
+}
+
 /// `GET /sale/{token}`
 #[handler]
 pub(crate) async fn show(
@@ -133,8 +145,7 @@ pub(crate) async fn show(
     page.app.limits.scans.check(&limit_key(ip))?;
     let view = look_up(&page, &token).await?;
     let mut context = context(&view)?;
-    let script = page.app.config.sandbox_url().map(|sandbox| format!("{sandbox}/bridge/wechat.js"));
-    context.insert("sandbox_script", &script);
+    context.insert("sandbox_script", &sandbox_script(&page, &view));
     page.render("sale.html", context)
 }
 

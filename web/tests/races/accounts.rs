@@ -4,10 +4,10 @@ use crate::support::{
     PRICE_MINOR, Provider, TestApp,
     actors::system,
     failed,
-    provider::{alipay_account, always, once, wechat_account},
+    provider::{alipay_account, alipay_certificate_account, always, once, wechat_account},
     with_each_provider,
 };
-use backend::{Error, flows::operate::merchant::switch_account};
+use backend::{Error, flows::operate::merchant::switch_account, payments::provider::ProviderError};
 use protocol::messages::Reason;
 use sandbox::Fault;
 
@@ -119,4 +119,59 @@ async fn an_account_that_is_switched_off_goes_on_with_what_it_began(provider: Pr
     app.sandbox().faults().clear_all();
     once(app.sandbox(), Fault::DuplicateCallback);
     app.credited_sale(provider).await;
+}
+
+mod alipay_alone {
+    use super::*;
+
+    const ALIPAY: Provider = Provider::Alipay;
+
+    #[tokio::test]
+    async fn certificates_change_while_payments_are_on_their_way() {
+        let app = TestApp::start().await;
+        let files = app.sandbox().enter_alipay_certificate_mode().unwrap();
+        let account = |certs: &[&str]| alipay_certificate_account(app.sandbox(), &files, certs);
+        app.enter(ALIPAY, &account(&[&files.alipay_cert_pem])).await;
+        app.credited_sale(ALIPAY).await;
+        let taken = app.inbox().await;
+        // Ordered before the change, told after it: by a certificate that the account does not know yet.
+        let token = app.order(ALIPAY).await;
+        app.sandbox().switch_alipay_key().unwrap();
+        app.pay(ALIPAY, &token).await;
+        let number = app.number(&token).await;
+        app.until("it is told", async || ALIPAY.told(app.sandbox(), &number) > 0).await;
+        app.skip_ms(4_000).await;
+        assert_eq!(app.state(&token).await, "awaiting_payment", "nothing that is told or answered is proven");
+        assert_eq!(app.inbox().await, taken);
+
+        app.enter(ALIPAY, &account(&[&files.alipay_cert_pem, &files.next_alipay_cert_pem])).await;
+        ALIPAY.tell_again(app.sandbox(), &number);
+        app.until_state(&token, "paid").await;
+        let credit = app.next_credit().await;
+        app.deliver(&app.shop.module.ack(&app, &credit, failed(0, Reason::Fault))).await;
+        app.pass_until_state(&token, "refunded").await;
+        app.credited_sale(ALIPAY).await;
+        app.assert_books().await;
+    }
+
+    #[tokio::test]
+    async fn an_account_that_lacks_its_certificates_is_refused_and_goes_on_once_it_has_them() {
+        let app = TestApp::start().await;
+        let paid = app.order(ALIPAY).await;
+        let files = app.sandbox().enter_alipay_certificate_mode().unwrap();
+        let refused = app.try_order(ALIPAY.by_code()).await;
+        assert!(
+            matches!(&refused, Err(Error::Provider(ProviderError::Refused { code, .. })) if code == "isv.missing-app-cert-sn"),
+            "{refused:?}"
+        );
+        always(app.sandbox(), Fault::DropCallback);
+        app.pay(ALIPAY, &paid).await;
+        app.skip_ms(4_000).await;
+        assert_eq!(app.state(&paid).await, "awaiting_payment", "what it asks is refused, which proves nothing");
+        app.enter(ALIPAY, &alipay_certificate_account(app.sandbox(), &files, &[&files.alipay_cert_pem])).await;
+        app.pass_until_state(&paid, "paid").await;
+        app.give_credit().await;
+        assert_eq!(app.state(&paid).await, "credited");
+        app.assert_books().await;
+    }
 }

@@ -1,17 +1,19 @@
-//! Callbacks that are lost: the provider is asked, and in the end its bill tells.
+//! Callbacks that are lost: the provider is asked, however slowly it answers, and in the end its bill tells.
 
 use crate::support::{
-    PRICE_MINOR, Provider, TestApp,
+    PRICE_MINOR, Provider, TestApp, failed,
     provider::{always, once},
     stage, with_each_provider,
 };
-use protocol::messages::Stage;
+use protocol::messages::{Reason, Stage};
 use sandbox::Fault;
+use std::time::Duration;
 
 with_each_provider!(
     a_lost_callback_is_made_up_by_asking,
     a_payment_that_is_learned_of_too_late_goes_back,
     a_provider_that_does_not_answer_is_asked_less_and_less,
+    answers_that_come_slowly_are_waited_for,
 );
 
 async fn a_lost_callback_is_made_up_by_asking(provider: Provider) {
@@ -69,6 +71,21 @@ async fn a_provider_that_does_not_answer_is_asked_less_and_less(provider: Provid
     app.sandbox().faults().clear_all();
     app.pass_ms(120_000, 20_000).await;
     assert_eq!(app.state(&token).await, "expired");
+}
+
+async fn answers_that_come_slowly_are_waited_for(provider: Provider) {
+    let app = TestApp::start().await;
+    app.sandbox().faults().set_max_delay(Duration::from_millis(300));
+    always(app.sandbox(), Fault::SlowAnswer);
+    always(app.sandbox(), Fault::DropCallback);
+    let token = app.order(provider).await;
+    app.pay(provider, &token).await;
+    app.pass_until_state(&token, "paid").await;
+    let credit = app.next_credit().await;
+    app.deliver(&app.shop.module.ack(&app, &credit, failed(0, Reason::Fault))).await;
+    app.pass_until_state(&token, "refunded").await;
+    assert_eq!(provider.refund_calls(app.sandbox()), 1, "a slow refund is not asked for twice");
+    app.assert_books().await;
 }
 
 mod wechat_alone {

@@ -9,12 +9,11 @@
 //!
 //! | Race | Not with | Why |
 //! | --- | --- | --- |
-//! | the callback comes before the create answer | Alipay | the code that is paid by is in the answer, and a page's order needs no call |
+//! | the callback comes before the create answer | Alipay | the code, or the number, that is paid by is in the answer, and a page's order needs no call |
 //! | `NOT_EXIST` while it can be paid | WeChat Pay | its orders exist from the create call on |
 //! | a refund is closed, stuck, or fails after it was done | Alipay | refunds are done or not made within the call; an unanswered one is asked about |
 //! | another currency | Alipay | its notices name none |
 //! | told by the bill alone | Alipay | its bills are not read |
-//! | the OAuth redirect comes twice | Alipay | the sandbox does not say who a payer is; `web/tests/site/ways.rs` has it with a provider of the tests |
 //! | disputes, a stored 500 | both | neither provider has them |
 //!
 //! The module's part (an ack against a refund, an ack that is lost) knows no provider: `backend/tests/suite/` has it.

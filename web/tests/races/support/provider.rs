@@ -1,8 +1,8 @@
 //! What a test asks of either provider's side, and how they differ.
 
 use backend::payments::wechat;
-use sandbox::{Fault, FaultFrequency, RefundStatus, Sandbox};
-use serde_json::json;
+use sandbox::{AlipayCertificates, Fault, FaultFrequency, RefundStatus, Sandbox};
+use serde_json::{Value, json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Provider {
@@ -45,6 +45,22 @@ impl Provider {
         match self {
             Provider::Wechat => "wechat.h5",
             Provider::Alipay => "alipay.wap",
+        }
+    }
+
+    /// The browser of the provider's app.
+    pub fn app_agent(self) -> &'static str {
+        match self {
+            Provider::Wechat => "Mozilla/5.0 (iPhone) MicroMessenger/8.0.40",
+            Provider::Alipay => "Mozilla/5.0 (iPhone) AliApp(AP/10.5.96) AlipayClient/10.5.96",
+        }
+    }
+
+    /// The sandbox's address that stands for the provider's app, which a page calls to pay.
+    pub fn bridge(self) -> &'static str {
+        match self {
+            Provider::Wechat => "/bridge/pay",
+            Provider::Alipay => "/bridge/alipay",
         }
     }
 
@@ -162,6 +178,17 @@ impl Provider {
         )
     }
 
+    /// Calls so far that exchanged a code for a payer.
+    pub fn exchanges(self, sandbox: &Sandbox) -> usize {
+        count(
+            sandbox,
+            match self {
+                Provider::Wechat => "GET /sns/oauth2/access_token",
+                Provider::Alipay => "alipay.system.oauth.token ",
+            },
+        )
+    }
+
     /// Calls so far that made an order.
     pub fn orders(self, sandbox: &Sandbox) -> usize {
         count(
@@ -209,16 +236,32 @@ pub fn wechat_account(sandbox: &Sandbox) -> wechat::Account {
     }
 }
 
+/// An account in public key mode.
 pub fn alipay_account(sandbox: &Sandbox, alipay_public_keys: Vec<String>) -> String {
+    let mut account = alipay_app(sandbox);
+    account["alipay_public_keys"] = json!(alipay_public_keys);
+    account.to_string()
+}
+
+/// An account in certificate mode, that knows these certificates of Alipay's.
+pub fn alipay_certificate_account(sandbox: &Sandbox, files: &AlipayCertificates, alipay_certs_pem: &[&str]) -> String {
+    let mut account = alipay_app(sandbox);
+    account["app_cert_pem"] = json!(files.app_cert_pem);
+    account["alipay_root_cert_pem"] = json!(files.alipay_root_cert_pem);
+    account["alipay_certs_pem"] = json!(alipay_certs_pem);
+    account.to_string()
+}
+
+fn alipay_app(sandbox: &Sandbox) -> Value {
     let account = sandbox.alipay();
     json!({
         "base_url": account.base_url,
+        "auth_url": account.auth_url,
         "app_id": account.app_id,
+        "op_app_id": account.op_app_id,
         "seller_id": account.seller_id,
         "app_private_key_pem": account.app_private_key_pem,
-        "alipay_public_keys": alipay_public_keys,
     })
-    .to_string()
 }
 
 /// The next time that it could, a fault strikes.
