@@ -7,14 +7,15 @@ use simulation::{Manners, Mutation, Options, run};
 const SEEDS: std::ops::Range<u64> = 0..20;
 
 fn assert_caught(mutation: Mutation, words: &str) {
-    assert_caught_in(None, mutation, words);
+    assert_caught_in(None, mutation, &[words]);
 }
 
-fn assert_caught_in(manners: Option<Manners>, mutation: Mutation, words: &str) {
+/// It is caught, by one of the promises that it breaks.
+fn assert_caught_in(manners: Option<Manners>, mutation: Mutation, words: &[&str]) {
     let options = Options { mutation: Some(mutation), manners, ..Options::default() };
     let violation = SEEDS.into_iter().find_map(|seed| run(seed, &options).unwrap().violation);
     let violation = violation.unwrap_or_else(|| panic!("{mutation:?} went unseen"));
-    assert!(violation.contains(words), "{mutation:?} was taken for: {violation}");
+    assert!(words.iter().any(|words| violation.contains(words)), "{mutation:?} was taken for: {violation}");
 }
 
 #[test]
@@ -35,14 +36,18 @@ fn a_coin_counted_twice_is_seen() {
 #[test]
 fn money_taken_and_not_recorded_is_seen() {
     for manners in [Manners::Wechat, Manners::Alipay] {
-        assert_caught_in(Some(manners), Mutation::ForgetsPayments, "the provider took");
+        assert_caught_in(
+            Some(manners),
+            Mutation::ForgetsPayments,
+            &["the provider took", "was paid and belongs to no sale"],
+        );
     }
 }
 
 #[test]
 fn money_returned_twice_is_seen() {
     for manners in [Manners::Wechat, Manners::Alipay] {
-        assert_caught_in(Some(manners), Mutation::RefundsTwice, "returned of");
+        assert_caught_in(Some(manners), Mutation::RefundsTwice, &["returned of"]);
     }
 }
 

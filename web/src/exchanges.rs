@@ -1,5 +1,6 @@
 //! Exchanges of a provider's answers for who pays, each made once. Browsers come back twice with one answer, the second time
-//! because the first was cut off: whoever comes second waits for the first exchange and gets what came of it.
+//! because the first was cut off: whoever comes second waits for the first exchange and gets what came of it. Each process
+//! knows its own: where a browser comes back to two of them, the second is refused by the provider, and the page says so.
 
 use backend::payments::method::Payer;
 use std::{

@@ -200,7 +200,9 @@ pub(crate) async fn refund_moved(
         RefundState::Closed => {
             let attempt = find_attempt_row(txn, refund.attempt_id).await?;
             let most = ctx.rules.refund_numbers_max;
-            if numbers::closed_before(&attempt.out_trade_no, &refund, most) + 1 >= most {
+            // Tried again by a person, who asks for one more number.
+            let is_retry = refund.tries <= 1;
+            if !is_retry && numbers::closed_before(&attempt.out_trade_no, &refund, most) + 1 >= most {
                 change.note = Set("was closed by the provider again and again".into());
                 let event = stuck(&sale, &refund, &mut change, after);
                 change.update_without_returning(txn).await?;

@@ -23,6 +23,17 @@ async fn a_good_one_is_taken_as_often_as_it_comes() {
 }
 
 #[tokio::test]
+async fn what_is_too_large_or_too_slow_is_not_waited_for() {
+    let site = Site::open().await;
+    let path = format!("/callbacks/wechat/{}", site.shop.account);
+    let large = site.browser().raw_post(&path, &[], vec![b'x'; 10 * 1024 * 1024]).await;
+    assert_eq!(refusal(&large), (413, "FAIL".into()));
+    let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let slow = site.browser().raw_post(&path, &[], poem::Body::from_bytes_stream(never)).await;
+    assert_eq!(refusal(&slow), (408, "FAIL".into()));
+}
+
+#[tokio::test]
 async fn what_is_not_believed_gets_a_failure_as_json() {
     let site = Site::open().await;
     let token = site.order().await;

@@ -26,7 +26,8 @@ pub struct EndedConnection<'a> {
     pub peer: &'a str,
 }
 
-/// Records that a connection is ended, before it is: what cannot be recorded is not done.
+/// Records that a person asks for a connection to be ended, before it is: what cannot be recorded is not done. It may have
+/// ended by itself meanwhile.
 ///
 /// # Errors
 ///

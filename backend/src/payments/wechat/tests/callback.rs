@@ -296,6 +296,80 @@ fn every_field_we_rely_on_is_demanded() {
     }
 }
 
+/// The pointers of all that is in a message, objects and lists themselves too.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, inner)| (name.clone(), inner)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(place, inner)| (place.to_string(), inner)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![],
+    };
+    for (name, inner) in inner {
+        let pointer = format!("{at}/{name}");
+        pointers(inner, &pointer, found);
+        found.push(pointer);
+    }
+}
+
+/// A signed message with one field changed says the same as before where the field is none of ours, and else what the changed
+/// field says, or nothing: it is never taken for another payment.
+#[test]
+fn every_field_of_every_message_may_be_anything() {
+    let odd = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(i64::MAX),
+        json!(1.5),
+        json!(""),
+        json!("1"),
+        json!("9".repeat(300)),
+        json!("' OR 1=1 --\u{0}\r\n"),
+        json!([]),
+        json!({"x": 1}),
+    ];
+    for (event, message) in [
+        ("TRANSACTION.SUCCESS", transaction()),
+        ("REFUND.SUCCESS", refund("SUCCESS")),
+        ("REFUND.ABNORMAL", refund("ABNORMAL")),
+        ("REFUND.CLOSED", refund("CLOSED")),
+    ] {
+        let original = verify_signed(body(event, &message).as_bytes()).unwrap().content;
+        let mut all = vec![];
+        pointers(&message, "", &mut all);
+        for pointer in all {
+            for value in &odd {
+                let mut changed = message.clone();
+                *changed.pointer_mut(&pointer).unwrap() = value.clone();
+                let content = verify_signed(body(event, &changed).as_bytes()).unwrap().content;
+                let is_ours =
+                    ["appid", "mchid", "out_", "transaction_id", "refund", "success_time", "amount", "trade_state"]
+                        .iter()
+                        .any(|ours| pointer[1..].starts_with(ours));
+                match &content {
+                    CallbackContent::NotUnderstood(_) | CallbackContent::Foreign(_) => {
+                        assert!(is_ours, "{event} {pointer} = {value}: {content:?}");
+                    }
+                    CallbackContent::Facts(_) if content == original => {}
+                    CallbackContent::Facts(facts) => {
+                        assert!(is_ours, "{event} {pointer} = {value}: {content:?}");
+                        let told = format!("{facts:?}");
+                        // What it says of the field is what the field says, or nothing.
+                        let says = value.as_str().map_or_else(|| value.to_string(), |text| format!("{text:?}"));
+                        assert!(
+                            told.contains(&says)
+                                || told.contains("told: None")
+                                || told.contains("payment: None")
+                                || told.contains("paid_at_ms: 0"),
+                            "{event} {pointer} = {value}: {told}"
+                        );
+                    }
+                    CallbackContent::Irrelevant => panic!("{event} {pointer} = {value}"),
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn the_amount_is_yuan_where_no_currency_is_given() {
     let mut bare = transaction();
