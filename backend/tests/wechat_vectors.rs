@@ -113,17 +113,11 @@ fn sdk_notification_signature() {
         merchant_serial: "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB".into(),
         merchant_private_key_pem: merchant_pem(),
         api_v3_key: "0123456789abcdefghijklmnopqrstuv".into(),
-        previous_api_v3_key: None,
         platform_keys: vec![PlatformKey {
             id: text(&vector, "serial").to_lowercase(),
             pem: text(&vector, "cert_pem").into(),
         }],
-        app_secret: None,
-        sub_mchid: None,
-        profit_sharing: false,
-        methods: None,
-        authorize_base_url: None,
-        domain_file: None,
+        ..Default::default()
     };
     let make = |account: Account| WechatPay::new(account, http_client().unwrap(), Arc::new(|| 0), Arc::new(|| [0; 16]));
     let mut renamed = account.clone();

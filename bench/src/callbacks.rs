@@ -6,20 +6,19 @@
 
 use crate::{
     disk,
-    server::{AMOUNT_MINOR, ServerOptions, ServerUnderTest, Slot, system},
+    server::{ServerOptions, ServerUnderTest, Slot, system},
 };
 use anyhow::{Context, Result, ensure};
 use backend::{
-    clock::{Clock, SystemClock, SystemRandom, random_text},
-    flows::place_order::{self, OrderRequest},
+    clock::{Clock, SystemClock, SystemRandom},
+    flows::place_order,
     ids::SaleToken,
-    payments::{Providers, RealProviders, method::PayerApp, provider::RawCallback},
+    payments::{Providers, RealProviders, provider::RawCallback},
     sales::{SaleState, views},
 };
 use bytes::Bytes;
 use poem::{Request, Response, http::HeaderMap};
 use std::{
-    net::Ipv4Addr,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -157,18 +156,7 @@ async fn place_and_pay(server: &Arc<ServerUnderTest>, way: &'static str, each: u
 }
 
 async fn order(server: &ServerUnderTest, slot: &Slot, way: &str) -> Result<SaleToken> {
-    let request = OrderRequest {
-        code: slot.code.clone(),
-        price_id: slot.price_id,
-        amount_minor: AMOUNT_MINOR,
-        form_key: random_text(&SystemRandom, 20),
-        payer_ip: Ipv4Addr::LOCALHOST.into(),
-        app: PayerApp::Browser,
-        way: Some(way.into()),
-        payer: None,
-        instead_of: None,
-    };
-    let checkout = place_order::order(&server.backend, request).await?;
+    let checkout = place_order::order(&server.backend, slot.form(Some(way))).await?;
     let row = views::operator_sale(&server.backend, &system(), &checkout.token).await?;
     let number = row.out_trade_no.context("an attempt")?;
     if way == ALIPAY_WAY {

@@ -1,16 +1,12 @@
 //! The load: open at a rate for latency, closed with every machine busy for throughput.
 
 use crate::{
-    server::{AMOUNT_MINOR, ServerUnderTest, Slot, system},
+    server::{ServerUnderTest, Slot, system},
     stopwatch::Durations,
 };
 use anyhow::{Context, Result};
 use backend::{
-    clock::{SystemRandom, random_text},
-    flows::{
-        place_order::{self, OrderRequest},
-        scan_machine,
-    },
+    flows::{place_order, scan_machine},
     ids::MachineId,
     live::{LiveEvent, LiveKind},
     payments::method::PayerApp,
@@ -19,7 +15,6 @@ use backend::{
 use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions, mqttbytes::QoS};
 use std::{
     collections::HashMap,
-    net::Ipv4Addr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -149,21 +144,7 @@ async fn try_sale(server: &ServerUnderTest, slot: &Slot, measuring: &Measuring) 
     locked(&measuring.waiting).insert(slot.machine_id, (None, sender));
     let readiness = scan_machine::scan(&server.backend, &slot.code, PayerApp::Browser).await?.readiness;
     anyhow::ensure!(readiness == Readiness::Ready, "the machine is {}", readiness.as_str());
-    let checkout = place_order::order(
-        &server.backend,
-        OrderRequest {
-            code: slot.code.clone(),
-            price_id: slot.price_id,
-            amount_minor: AMOUNT_MINOR,
-            form_key: random_text(&SystemRandom, 20),
-            payer_ip: Ipv4Addr::LOCALHOST.into(),
-            app: PayerApp::Browser,
-            way: None,
-            payer: None,
-            instead_of: None,
-        },
-    )
-    .await?;
+    let checkout = place_order::order(&server.backend, slot.form(None)).await?;
     let row = views::operator_sale(&server.backend, &system(), &checkout.token).await?;
     server.sandbox.approve(&row.out_trade_no.context("an attempt")?)?;
     let (arrived, at) = tokio::time::timeout(WAIT_TIMEOUT, credited).await.context("not credited in time")??;

@@ -10,7 +10,7 @@ use backend::{
     Parts, Rules,
     access::actor::Actor,
     bus::{MqttBus, MqttConfig},
-    clock::{SystemClock, SystemRandom},
+    clock::{SystemClock, SystemRandom, random_text},
     db::Db,
     flows::{
         operate::{
@@ -19,6 +19,7 @@ use backend::{
             operator::{self, NewOperator},
             register_module,
         },
+        place_order::OrderRequest,
         scan_machine,
     },
     ids::{MachineId, OperatorId, PriceId},
@@ -40,7 +41,7 @@ use protocol::{
 use serde_json::json;
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -80,6 +81,23 @@ pub struct ServerOptions {
     /// The store; without it SQLite in a temporary directory. `mysql://...` for MariaDB or MySQL (an empty database).
     #[arg(long)]
     database: Option<String>,
+}
+
+impl Slot {
+    /// The form of an order at this machine, by a way to pay or the best.
+    pub fn form(&self, way: Option<&str>) -> OrderRequest {
+        OrderRequest {
+            code: self.code.clone(),
+            price_id: self.price_id,
+            amount_minor: AMOUNT_MINOR,
+            form_key: random_text(&SystemRandom, 20),
+            payer_ip: Ipv4Addr::LOCALHOST.into(),
+            app: PayerApp::Browser,
+            way: way.map(str::to_owned),
+            payer: None,
+            instead_of: None,
+        }
+    }
 }
 
 /// Everything, running.
@@ -337,14 +355,8 @@ async fn operator(backend: &backend::Context, sandbox: &sandbox::Sandbox) -> Res
         merchant_serial: merchant.merchant_serial,
         merchant_private_key_pem: merchant.merchant_private_key_pem,
         api_v3_key: merchant.api_v3_key,
-        previous_api_v3_key: None,
         platform_keys: merchant.platform_keys.into_iter().map(|(id, pem)| wechat::PlatformKey { id, pem }).collect(),
-        app_secret: None,
-        sub_mchid: None,
-        profit_sharing: false,
-        methods: None,
-        authorize_base_url: None,
-        domain_file: None,
+        ..Default::default()
     };
     let config = serde_json::to_string(&account)?;
     merchant::set_merchant_account(backend, &system(), operator_id, "wechat", &config).await?;

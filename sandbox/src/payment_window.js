@@ -1,5 +1,6 @@
-// The window that both providers' bridges lay over a merchant's page, where the app would show its own. Styles are set one
-// by one, since a page's security policy may forbid written ones.
+// What both providers' bridges have in common: a call of the page is checked by the sandbox, and shown in a window that is
+// laid over the merchant's page, where the app would show its own. Styles are set one by one, since a page's security policy may
+// forbid written ones.
 "use strict";
 
 // Shows what is to be paid; gives the decision. `choices` are [id, text, decision], the first of which pays; `left` is what
@@ -56,4 +57,48 @@ function sandboxPaymentWindow({ payee, description, total_fen: totalFen }, choic
     document.body.append(overlay);
     buttons[0].focus();
   });
+}
+
+// Makes the function that a page calls: `(action, parameters, callback)`. `provider` has the one `action` there is, the sandbox's
+// `address` that checks it, the window's `choices` and what the Escape key decides (`left`), how an order is shown (`shown`), and
+// the results for another action (`unknown`), without an answer of the sandbox and while a payment is shown (`unanswered`,
+// `busy`, of a text).
+function sandboxBridge(provider) {
+  let busy = false;
+
+  async function ask(parameters, decision) {
+    const target = new URL(provider.address);
+    if (decision) target.searchParams.set("decision", decision);
+    const request = {
+      method: "POST",
+      credentials: "include",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(parameters ?? null),
+    };
+    try {
+      return await (await fetch(target, request)).json();
+    } catch (error) {
+      return provider.unanswered(`the sandbox did not answer: ${error.message}`);
+    }
+  }
+
+  async function pay(parameters) {
+    const checked = await ask(parameters);
+    if (!checked.cashier) return checked;
+    return ask(parameters, await sandboxPaymentWindow(provider.shown(checked.cashier), provider.choices, provider.left));
+  }
+
+  return async (action, parameters, callback) => {
+    let result;
+    if (action !== provider.action) {
+      result = provider.unknown(action);
+    } else if (busy) {
+      result = provider.busy("a payment is being shown already");
+    } else {
+      busy = true;
+      result = await pay(parameters);
+      busy = false;
+    }
+    if (callback) callback(result);
+  };
 }

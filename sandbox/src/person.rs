@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use poem::Request;
-use poem::http::header;
+use poem::http::{StatusCode, header};
+use poem::{Request, Response};
 
 use crate::crypto::{ALPHANUMERIC, CryptoError, random_text};
 
@@ -98,8 +98,18 @@ pub(crate) fn person_of(request: &Request) -> Option<String> {
     (person.len() == PERSON_LEN && person.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| person.to_owned())
 }
 
+/// Sends a browser back to the merchant, and remembers whose it is.
+pub(crate) fn sent_back(address: String, person: &str) -> Response {
+    Response::builder()
+        .status(StatusCode::FOUND)
+        .header(header::LOCATION, address)
+        .header(header::SET_COOKIE, cookie(person))
+        .header(header::CACHE_CONTROL, "no-store")
+        .finish()
+}
+
 /// The cookie by which a browser is known again.
-pub(crate) fn cookie(person: &str) -> String {
+fn cookie(person: &str) -> String {
     format!("{COOKIE}={person}; Path=/; Max-Age={COOKIE_LIFE_S}; HttpOnly; SameSite=Lax")
 }
 

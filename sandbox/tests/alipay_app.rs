@@ -8,7 +8,7 @@ use std::time::Duration;
 use sandbox::{Fault, FaultFrequency, Sandbox};
 use serde_json::{Value, json};
 use support::alipay::{Answer, Desk, NOTIFY, Shop, decoded};
-use support::config;
+use support::{ask_bridge, config};
 
 const IN_ALIPAY: &str = "Mozilla/5.0 (Linux) AliApp(AP/10.5.96.8000) AlipayClient/10.5.96.8000";
 const TOKEN: &str = "alipay.system.oauth.token";
@@ -91,18 +91,7 @@ async fn created(shop: &Shop, sandbox: &Sandbox, number: &str) -> String {
 /// What the script asks, and what it is told.
 async fn bridge(shop: &Shop, parameters: &Value, decision: &str, cookie: Option<&str>) -> Value {
     let query = if decision.is_empty() { String::new() } else { format!("?decision={decision}") };
-    let mut request = shop
-        .http
-        .post(format!("{}/bridge/alipay{query}", shop.account.base_url))
-        .header("Origin", "https://shop.example")
-        .body(parameters.to_string());
-    if let Some(cookie) = cookie {
-        request = request.header("Cookie", cookie);
-    }
-    let answer = request.send().await.unwrap();
-    assert_eq!(answer.headers()["access-control-allow-origin"], "https://shop.example");
-    assert_eq!(answer.headers()["access-control-allow-credentials"], "true");
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+    ask_bridge(&shop.http, &format!("{}/bridge/alipay{query}", shop.account.base_url), parameters, cookie).await
 }
 
 fn number(trade_no: &str) -> Value {

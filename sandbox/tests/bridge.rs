@@ -5,7 +5,7 @@ mod support;
 
 use sandbox::{Fault, FaultFrequency, Sandbox};
 use serde_json::{Value, json};
-use support::{Client, Receiver, config, now_s};
+use support::{Client, Receiver, ask_bridge, config, now_s};
 
 const NOTIFY: &str = "http://127.0.0.1:9/notify";
 const FAIL: &str = "get_brand_wcpay_request:fail";
@@ -35,19 +35,7 @@ fn parameters(client: &Client, prepay_id: &str) -> Value {
 }
 
 async fn ask(client: &Client, parameters: &Value, decision: &str, cookie: Option<&str>) -> Value {
-    let mut request = client
-        .http
-        .post(format!("{}/bridge/pay{decision}", client.base_url))
-        .header("Origin", "https://shop.example")
-        .header("Content-Type", "application/json")
-        .body(parameters.to_string());
-    if let Some(cookie) = cookie {
-        request = request.header("Cookie", cookie);
-    }
-    let answer = request.send().await.unwrap();
-    assert_eq!(answer.headers()["access-control-allow-origin"], "https://shop.example");
-    assert_eq!(answer.headers()["access-control-allow-credentials"], "true");
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+    ask_bridge(&client.http, &format!("{}/bridge/pay{decision}", client.base_url), parameters, cookie).await
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { desk, inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
 import { startDemo } from "./demo.mjs";
-import { approve, machinePulses, openReadyScanPage, pickPrice, saleIs } from "./pages.mjs";
+import {
+  approve, cancelThenPay, comeAgain, machinePulses, openReadyScanPage, payByCode, pickPrice, pickWithinApp, saleIs,
+} from "./pages.mjs";
 
 const IN_ALIPAY =
   "Mozilla/5.0 (Linux; U; Android 14; zh-CN; 2211133C) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 " +
@@ -29,15 +31,6 @@ async function scanned(machine, locale) {
   return visit;
 }
 
-/** Picks a price that is paid within the app; gives its credits. */
-async function pick(page) {
-  const button = page.locator("button.price").first();
-  const credits = Number((await button.locator("small").innerText()).match(/\d+/)[0]);
-  await button.click();
-  await page.waitForURL("**/sale/**");
-  return credits;
-}
-
 for (const locale of ["zh-CN", "en-GB"]) {
   test(`within Alipay the payment opens by itself and is credited, ${locale}`, async () => {
     const machine = demo.machines[0];
@@ -45,7 +38,7 @@ for (const locale of ["zh-CN", "en-GB"]) {
     const { page } = visit;
     const before = await machinePulses(demo, machine);
     await inspect(page, `scan-alipay-${locale}`);
-    const credits = await pick(page);
+    const credits = await pickWithinApp(page);
     await page.locator("#bridge-pay").click();
     await saleIs(page, "credited");
     await inspect(page, `sale-alipay-${locale}`);
@@ -56,24 +49,14 @@ for (const locale of ["zh-CN", "en-GB"]) {
 
 test("who cancels is not asked again by itself, and can still pay", async () => {
   const visit = await scanned(demo.machines[1], "en-GB");
-  const { page } = visit;
-  await pick(page);
-  await page.locator("#bridge-cancel").click();
-  await page.locator(".confirming").waitFor();
-  await page.reload();
-  await page.locator("[data-invoke]").waitFor();
-  assert.equal(await page.locator("#bridge-pay").count(), 0, "not called again");
-  await inspect(page, "sale-alipay-cancelled");
-  await page.locator("[data-invoke]").click();
-  await page.locator("#bridge-pay").click();
-  await saleIs(page, "credited");
+  await cancelThenPay(visit.page, "sale-alipay-cancelled");
   await leave(visit);
 });
 
 test("without a network the page says that it is confirming, and the button pays later", async () => {
   const visit = await scanned(demo.machines[2], "zh-CN");
   const { page } = visit;
-  await pick(page);
+  await pickWithinApp(page);
   await page.locator("#bridge-no-network").click();
   await page.locator(".confirming").waitFor();
   await inspect(page, "sale-alipay-confirming");
@@ -88,13 +71,7 @@ test("without a network the page says that it is confirming, and the button pays
 test("whoever comes again is known, and going back asks nobody anew", async () => {
   const machine = demo.machines[2];
   const visit = await scanned(machine, "en-GB");
-  const { page } = visit;
-  const asked = [];
-  page.on("request", (request) => request.url().includes("/oauth2/publicAppAuthorize") && asked.push(request.url()));
-  await openReadyScanPage(page, machine);
-  await page.goBack();
-  await page.locator("button.price").first().waitFor();
-  assert.deepEqual(asked, []);
+  await comeAgain(visit.page, machine, "/oauth2/publicAppAuthorize");
   await leave(visit);
 });
 
@@ -103,7 +80,7 @@ test("within Alipay its page is another way to pay, chosen after the app was cal
   const visit = await scanned(machine, "en-GB");
   const { page } = visit;
   const before = await machinePulses(demo, machine);
-  await pick(page);
+  await pickWithinApp(page);
   await page.locator("#bridge-cancel").click();
   await page.locator(".confirming").waitFor();
   await openReadyScanPage(page, machine);
@@ -135,11 +112,6 @@ test("a screen shows a code that another phone pays by", async () => {
   await page.locator("button.price").first().click();
   await page.waitForURL("**/sale/**");
   await page.locator(".code-to-scan svg").waitFor();
-  const paying = await visitor(browser, { ...phone, userAgent: IN_ALIPAY });
-  const text = await page.locator(".code-to-scan").getAttribute("data-code");
-  await paying.page.goto(`${demo.sandbox}/alipay/scan?code=${encodeURIComponent(text)}`);
-  await paying.page.locator("button[value=approve]").click();
-  await saleIs(page, "credited");
-  await leave(paying);
+  await payByCode(browser, page, `${demo.sandbox}/alipay/scan`, IN_ALIPAY);
   await leave(screen);
 });

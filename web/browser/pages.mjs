@@ -1,6 +1,6 @@
 // What people do on the pages.
 import assert from "node:assert/strict";
-import { leave, visitor } from "./browser.mjs";
+import { inspect, leave, phone, visitor } from "./browser.mjs";
 import { until } from "./waiting.mjs";
 
 /** Opens a machine's scan page once it takes money. The demo's machine may still be busy with the sale before. */
@@ -19,6 +19,49 @@ export async function pickPrice(page, sandbox, index = -1) {
   await button.click();
   await page.waitForURL(`${sandbox}/**`);
   return { amount, credits };
+}
+
+/** Picks the first price, which is paid in the app that shows the page, and lands on the sale's page. Gives the credits. */
+export async function pickWithinApp(page) {
+  const button = page.locator("button.price").first();
+  const credits = Number((await button.locator("small").innerText()).match(/\d+/)[0]);
+  await button.click();
+  await page.waitForURL("**/sale/**");
+  return credits;
+}
+
+/** Picks a price, cancels in the app, comes again to a page that does not call it by itself, and pays by the button. */
+export async function cancelThenPay(page, picture) {
+  await pickWithinApp(page);
+  await page.locator("#bridge-cancel").click();
+  await page.locator(".confirming").waitFor();
+  await page.reload();
+  await page.locator("[data-invoke]").waitFor();
+  assert.equal(await page.locator("#bridge-pay").count(), 0, "not called again");
+  await inspect(page, picture);
+  await page.locator("[data-invoke]").click();
+  await page.locator("#bridge-pay").click();
+  await saleIs(page, "credited");
+}
+
+/** Scans a machine again and goes back, by a person who is known: the provider is not asked again, at an address with `asks`. */
+export async function comeAgain(page, machine, asks) {
+  const asked = [];
+  page.on("request", (request) => request.url().includes(asks) && asked.push(request.url()));
+  await openReadyScanPage(page, machine);
+  await page.goBack();
+  await page.locator("button.price").first().waitFor();
+  assert.deepEqual(asked, []);
+}
+
+/** Another phone scans the code that a sale's page shows, and approves, at the sandbox's page that stands for its scanner. */
+export async function payByCode(browser, page, scanner, userAgent) {
+  const paying = await visitor(browser, { ...phone, userAgent });
+  const text = await page.locator(".code-to-scan").getAttribute("data-code");
+  await paying.page.goto(`${scanner}?code=${encodeURIComponent(text)}`);
+  await paying.page.locator("button[value=approve]").click();
+  await saleIs(page, "credited");
+  await leave(paying);
 }
 
 /** Approves on the provider's page, and lands on the sale's. */

@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { desk, inspect, leave, phone, startBrowser, visitor } from "./browser.mjs";
 import { startDemo } from "./demo.mjs";
-import { machinePulses, openReadyScanPage, saleIs } from "./pages.mjs";
+import {
+  cancelThenPay, comeAgain, machinePulses, openReadyScanPage, payByCode, pickWithinApp, saleIs,
+} from "./pages.mjs";
 
 const IN_WECHAT =
   "Mozilla/5.0 (Linux; Android 14; 2211133C) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/116.0.0.0 " +
@@ -28,14 +30,6 @@ async function scanned(machine, locale) {
   return visit;
 }
 
-async function pick(page) {
-  const button = page.locator("button.price").first();
-  const credits = Number((await button.locator("small").innerText()).match(/\d+/)[0]);
-  await button.click();
-  await page.waitForURL("**/sale/**");
-  return credits;
-}
-
 for (const locale of ["zh-CN", "en-GB"]) {
   test(`within WeChat the payment opens by itself and is credited, ${locale}`, async () => {
     const machine = demo.machines[0];
@@ -43,7 +37,7 @@ for (const locale of ["zh-CN", "en-GB"]) {
     const { page } = visit;
     const before = await machinePulses(demo, machine);
     await inspect(page, `scan-wechat-${locale}`);
-    const credits = await pick(page);
+    const credits = await pickWithinApp(page);
     await page.locator("#bridge-pay").click();
     await saleIs(page, "credited");
     await inspect(page, `sale-wechat-${locale}`);
@@ -54,30 +48,14 @@ for (const locale of ["zh-CN", "en-GB"]) {
 
 test("who cancels is not asked again by itself, and can still pay", async () => {
   const visit = await scanned(demo.machines[1], "en-GB");
-  const { page } = visit;
-  await pick(page);
-  await page.locator("#bridge-cancel").click();
-  await page.locator(".confirming").waitFor();
-  await page.reload();
-  await page.locator("[data-invoke]").waitFor();
-  assert.equal(await page.locator("#bridge-pay").count(), 0, "not called again");
-  await inspect(page, "sale-wechat-cancelled");
-  await page.locator("[data-invoke]").click();
-  await page.locator("#bridge-pay").click();
-  await saleIs(page, "credited");
+  await cancelThenPay(visit.page, "sale-wechat-cancelled");
   await leave(visit);
 });
 
 test("whoever comes again is known, and going back asks nobody anew", async () => {
   const machine = demo.machines[2];
   const visit = await scanned(machine, "en-GB");
-  const { page } = visit;
-  const asked = [];
-  page.on("request", (request) => request.url().includes("/connect/oauth2/authorize") && asked.push(request.url()));
-  await openReadyScanPage(page, machine);
-  await page.goBack();
-  await page.locator("button.price").first().waitFor();
-  assert.deepEqual(asked, []);
+  await comeAgain(visit.page, machine, "/connect/oauth2/authorize");
   await leave(visit);
 });
 
@@ -91,11 +69,6 @@ test("a screen shows a code that another phone pays by", async () => {
   await page.waitForURL("**/sale/**");
   await page.locator(".code-to-scan svg").waitFor();
   await inspect(page, "sale-wechat-code");
-  const paying = await visitor(browser, { ...phone, userAgent: IN_WECHAT });
-  const text = await page.locator(".code-to-scan").getAttribute("data-code");
-  await paying.page.goto(`${demo.sandbox}/native/scan?code=${encodeURIComponent(text)}`);
-  await paying.page.locator("button[value=approve]").click();
-  await saleIs(page, "credited");
-  await leave(paying);
+  await payByCode(browser, page, `${demo.sandbox}/native/scan`, IN_WECHAT);
   await leave(screen);
 });

@@ -204,19 +204,15 @@ pub(crate) async fn refund_moved(
             let is_retry = refund.tries <= 1;
             if !is_retry && numbers::closed_before(&attempt.out_trade_no, &refund, most) + 1 >= most {
                 change.note = Set("was closed by the provider again and again".into());
-                let event = stuck(&sale, &refund, &mut change, after);
-                change.update_without_returning(txn).await?;
-                if let Some(event) = event {
-                    apply_event(ctx, txn, sale, event, None, after).await?;
-                }
-                return Ok(Outcome::Applied);
+                stuck(&sale, &refund, &mut change, after)
+            } else {
+                change.state = Set(RefundProgress::Submitted);
+                change.out_refund_no = Set(numbers::next_number_after(txn, refund.account_id, &reference).await?);
+                change.reference = Set(None);
+                change.note = Set(format!("{reference} was closed by the provider"));
+                change.due_ms = Set(Some(now_ms + ctx.rules.refund_wait_ms(refund.tries)));
+                None
             }
-            change.state = Set(RefundProgress::Submitted);
-            change.out_refund_no = Set(numbers::next_number_after(txn, refund.account_id, &reference).await?);
-            change.reference = Set(None);
-            change.note = Set(format!("{reference} was closed by the provider"));
-            change.due_ms = Set(Some(now_ms + ctx.rules.refund_wait_ms(refund.tries)));
-            None
         }
         RefundState::Abnormal => stuck(&sale, &refund, &mut change, after),
         RefundState::NotFound => return Ok(Outcome::Unchanged),

@@ -16,7 +16,8 @@ use crate::{
     modules::numbers::next_sequence,
     money::{Currency, Money},
     payments::{
-        accounts::{account, notify_url},
+        account,
+        accounts::notify_url,
         attempt,
         bulkhead::Lane,
         found::{attempts_open, find_attempt_row},
@@ -69,14 +70,17 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
     if !FORM_KEY_CHARS.contains(&request.form_key.len()) || !request.form_key.is_ascii() {
         return Err(Error::invalid("form_key", "is not of a form we made; open the page again"));
     }
-    match form_use(ctx, &request.form_key).await? {
+    let free_key = match form_use(ctx, &request.form_key).await? {
         FormUse::Kept(checkout) => return Ok(checkout),
         FormUse::Open(checkout) if is_same_way(ctx, &checkout.token, request.way.as_deref()).await? => {
             return Ok(checkout);
         }
-        FormUse::Open(checkout) => request.instead_of = Some(checkout.token),
-        FormUse::Free(_) => {}
-    }
+        FormUse::Open(checkout) => {
+            request.instead_of = Some(checkout.token);
+            None
+        }
+        FormUse::Free(key) => Some(key),
+    };
     let machine = machine_by_code(ctx, &request.code).await?;
     let price = price::Entity::find_by_id(request.price_id)
         .filter(price::Column::MachineId.eq(machine.id))
@@ -105,10 +109,14 @@ pub async fn order(ctx: &Context, mut request: OrderRequest) -> Result<Checkout>
     {
         return Ok(Checkout { token: former.clone(), next: sale_url(ctx, former) });
     }
-    match form_use(ctx, &request.form_key).await? {
-        FormUse::Kept(checkout) | FormUse::Open(checkout) => return Ok(checkout),
-        FormUse::Free(key) => request.form_key = key,
-    }
+    request.form_key = match free_key {
+        Some(key) => key,
+        // Its order was left just now.
+        None => match form_use(ctx, &request.form_key).await? {
+            FormUse::Kept(checkout) | FormUse::Open(checkout) => return Ok(checkout),
+            FormUse::Free(key) => key,
+        },
+    };
     let silent = Error::NotReady(Readiness::ProviderSilent);
     let _pass = ctx.providers.bulkhead(way.account.id).acquire(Lane::Order).ok_or(silent)?;
     let ordered = match commit_order(ctx, &request, &machine, &price, currency, &way).await {
@@ -325,7 +333,8 @@ pub(crate) async fn is_same_way(ctx: &Context, token: &SaleToken, picked: Option
     let sale = sale::Entity::find().filter(sale::Column::Token.eq(token.clone())).one(ctx.db.read()).await?;
     let Some(sale) = sale else { return Ok(true) };
     let Some(attempt) = attempts_open(ctx, sale.id).await?.into_iter().next() else { return Ok(true) };
-    let (account, _) = account(ctx, attempt.account_id).await?;
+    let account = account::Entity::find_by_id(attempt.account_id).one(ctx.db.read()).await?;
+    let account = account.ok_or_else(|| Error::inconsistent("an attempt's merchant account is not there"))?;
     Ok(way_word(&account.provider, &attempt.method) == picked)
 }
 

@@ -151,9 +151,14 @@ async fn take(
 
 /// An event that came before and could not be made use of then, since it was not understood or not this merchant's: the
 /// server may be newer by now, or the account's file mended. One that was made use of is left alone.
-async fn take_again(ctx: &Context, account: &account::Model, known: inbox::Model, facts: &[Fact]) -> crate::Result<()> {
+async fn take_again(
+    ctx: &Context,
+    account: &account::Model,
+    (inbox_id, outcome): (i64, Outcome),
+    facts: &[Fact],
+) -> crate::Result<()> {
     let useless = |outcome: Outcome| matches!(outcome, Outcome::NotUnderstood | Outcome::Foreign);
-    if !useless(known.outcome) {
+    if !useless(outcome) {
         return Ok(());
     }
     let after = ctx
@@ -162,7 +167,7 @@ async fn take_again(ctx: &Context, account: &account::Model, known: inbox::Model
             let txn = &*txn;
             let mut after = AfterCommit::default();
             // Of copies that come at once the first one takes it.
-            let row = inbox::Entity::find_by_id(known.id).lock_exclusive().one(txn).await?;
+            let row = inbox::Entity::find_by_id(inbox_id).lock_exclusive().one(txn).await?;
             let Some(row) = row.filter(|row| useless(row.outcome)) else { return Ok(after) };
             let outcome = apply_all(ctx, txn, account, facts, &mut after).await?;
             let mut change: inbox::ActiveModel = row.into();
@@ -194,10 +199,14 @@ async fn account_by_token(ctx: &Context, token: &str) -> crate::Result<Option<ac
     Ok(account::Entity::find().filter(account::Column::Token.eq(token)).one(ctx.db.read()).await?)
 }
 
-async fn known_event(ctx: &Context, account_id: AccountId, event_id: &str) -> crate::Result<Option<inbox::Model>> {
+/// An event of the inbox: its number there, and what became of it.
+async fn known_event(ctx: &Context, account_id: AccountId, event_id: &str) -> crate::Result<Option<(i64, Outcome)>> {
     Ok(inbox::Entity::find()
+        .select_only()
+        .columns([inbox::Column::Id, inbox::Column::Outcome])
         .filter(inbox::Column::AccountId.eq(account_id))
         .filter(inbox::Column::EventId.eq(event_id))
+        .into_tuple()
         .one(ctx.db.read())
         .await?)
 }

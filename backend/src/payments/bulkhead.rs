@@ -192,8 +192,8 @@ impl MonitoredProvider {
         Self { provider, bulkhead }
     }
 
-    /// Waits for an answer without telling the breaker.
-    async fn unreported<T>(
+    /// Waits for an answer for so long, and tells the breaker nothing.
+    async fn answer_within<T>(
         &self,
         wait_ms: u64,
         call: impl Future<Output = Result<T, ProviderError>>,
@@ -212,13 +212,8 @@ impl MonitoredProvider {
         check: impl Fn(&T) -> Result<(), String>,
     ) -> Result<T, ProviderError> {
         let bulkhead = &*self.bulkhead;
-        let wait_ms = bulkhead.rules.provider_wait_ms;
         let mut waiting = Waiting { bulkhead, since_ms: bulkhead.clock.now_ms(), is_over: false };
-        let outcome = tokio::select! {
-            biased;
-            outcome = call => outcome,
-            () = bulkhead.clock.sleep_ms(wait_ms) => Err(ProviderError::Unknown(format!("no answer in {wait_ms} ms"))),
-        };
+        let outcome = self.answer_within(bulkhead.rules.provider_wait_ms, call).await;
         waiting.is_over = true;
         let outcome = outcome.and_then(|answer| check(&answer).map(|()| answer).map_err(ProviderError::Unknown));
         match &outcome {
@@ -249,7 +244,7 @@ impl Provider for MonitoredProvider {
         parameters: &[(String, String)],
     ) -> Result<Payer, ProviderError> {
         let wait_ms = self.bulkhead.rules.provider_wait_ms;
-        let payer = self.unreported(wait_ms, self.provider.exchange_identity(method, parameters)).await?;
+        let payer = self.answer_within(wait_ms, self.provider.exchange_identity(method, parameters)).await?;
         limits::payer(&payer).map(|()| payer).map_err(ProviderError::Unknown)
     }
 
@@ -280,7 +275,7 @@ impl Provider for MonitoredProvider {
     /// Not reported to the breaker: a late or damaged statement says nothing about whether payments can be taken.
     async fn statement(&self, day: i64) -> Result<Statement, ProviderError> {
         let wait_ms = self.bulkhead.rules.statement_wait_ms;
-        self.unreported(wait_ms, self.provider.statement(day)).await.map(limits::statement)
+        self.answer_within(wait_ms, self.provider.statement(day)).await.map(limits::statement)
     }
 
     fn verify_callback(&self, raw: RawCallback<'_>, wall_ms: i64) -> Result<VerifiedCallback, CallbackError> {

@@ -52,15 +52,21 @@ async fn served_and_put_back(app: &mut TestApp) -> (SaleToken, Command) {
     (token, credit)
 }
 
-/// A sale is paid after the copy and goes back for its module's silence; then the copy is put back, and the provider does not say
-/// (yet) that the money went back.
-async fn refunded_and_forgotten(app: &mut TestApp) -> SaleToken {
+/// A sale is paid after the store was copied, and goes back for its module's silence.
+async fn refunded_after_copy(app: &mut TestApp) -> SaleToken {
     let token = app.order().await;
     app.copy_store().await;
     let callback = app.pay(&token).await;
     app.callback(&callback).await.unwrap();
     app.pass_ms(31_000).await;
     assert_eq!(app.state(&token).await, "refunded");
+    token
+}
+
+/// A sale is paid after the copy and goes back for its module's silence; then the copy is put back, and the provider does not say
+/// (yet) that the money went back.
+async fn refunded_and_forgotten(app: &mut TestApp) -> SaleToken {
+    let token = refunded_after_copy(app).await;
     app.bank.hide_returns();
     restore(app, 0).await;
     app.pass_ms(400).await;
@@ -235,12 +241,7 @@ async fn a_refund_that_was_forgotten_and_is_decided_anew_over_less_is_booked_as_
 #[tokio::test]
 async fn a_refund_that_was_forgotten_is_found_in_the_statement() {
     let mut app = TestApp::start().await;
-    let token = app.order().await;
-    app.copy_store().await;
-    let callback = app.pay(&token).await;
-    app.callback(&callback).await.unwrap();
-    app.pass_ms(31_000).await;
-    assert_eq!(app.state(&token).await, "refunded");
+    let token = refunded_after_copy(&mut app).await;
     let made = app.bank.refunds()[0].request.clone();
     app.shop.module.credits(&app);
     restore(&mut app, 0).await;

@@ -15,7 +15,7 @@ use crate::alipay::{Alipay, trades};
 use crate::clock::china_text;
 use crate::crypto::{ALPHANUMERIC, DIGITS, random_text};
 use crate::faults::Fault;
-use crate::person::{Code, Codes, Domains, cookie, lock, new_person, person_of};
+use crate::person::{Code, Codes, Domains, lock, new_person, person_of, sent_back};
 use crate::wechat::page::notice;
 
 const CODE_LEN: usize = 32;
@@ -74,12 +74,7 @@ pub(crate) async fn authorize(alipay: Arc<Alipay>, request: Request) -> poem::Re
     };
     let person = person_of(&request).map_or_else(|| new_person().map_err(|_| ApiError::system()), Ok);
     Ok(match person.and_then(|person| Ok((wanted.address(&alipay, &person)?, person))) {
-        Ok((address, person)) => Response::builder()
-            .status(StatusCode::FOUND)
-            .header(header::LOCATION, address)
-            .header(header::SET_COOKIE, cookie(&person))
-            .header(header::CACHE_CONTROL, "no-store")
-            .finish(),
+        Ok((address, person)) => sent_back(address, &person),
         Err(error) => notice(StatusCode::INTERNAL_SERVER_ERROR, "系统异常", &error.sub_msg, None),
     })
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::crypto::{self, ALPHANUMERIC};
 use crate::faults::Fault;
-use crate::person::{Code, CodeError, Codes, Domains, cookie, lock, new_person, person_of};
+use crate::person::{Code, CodeError, Codes, Domains, lock, new_person, person_of, sent_back};
 use crate::wechat::Provider;
 use crate::wechat::errors::ApiError;
 use crate::wechat::page::notice;
@@ -52,12 +52,7 @@ pub(crate) async fn authorize(provider: Arc<Provider>, request: Request) -> poem
         None => new_person().map_err(|error| ApiError::system(error.to_string())),
     };
     Ok(match sent.and_then(|person| Ok((wanted.address(&provider, &person)?, person))) {
-        Ok((address, person)) => Response::builder()
-            .status(StatusCode::FOUND)
-            .header(header::LOCATION, address)
-            .header(header::SET_COOKIE, cookie(&person))
-            .header(header::CACHE_CONTROL, "no-store")
-            .finish(),
+        Ok((address, person)) => sent_back(address, &person),
         Err(error) => notice(StatusCode::INTERNAL_SERVER_ERROR, "系统异常", &error.message, None),
     })
 }

@@ -36,6 +36,22 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// What a bridge's script asks from a page of the merchant's, and what it is told.
+pub async fn ask_bridge(http: &reqwest::Client, address: &str, parameters: &Value, cookie: Option<&str>) -> Value {
+    let mut request = http
+        .post(address)
+        .header("Origin", "https://shop.example")
+        .header("Content-Type", "application/json")
+        .body(parameters.to_string());
+    if let Some(cookie) = cookie {
+        request = request.header("Cookie", cookie);
+    }
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://shop.example");
+    assert_eq!(answer.headers()["access-control-allow-credentials"], "true");
+    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+}
+
 /// The merchant's side of the API.
 pub struct Client {
     pub merchant: Merchant,

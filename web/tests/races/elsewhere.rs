@@ -63,13 +63,19 @@ async fn a_part_of_a_sale_whose_credit_fails_leaves_only_the_rest_to_us(provider
     app.assert_books().await;
 }
 
-async fn the_whole_that_is_told_before_the_payment_is_booked_with_it_and_buys_no_credit(provider: Provider) {
-    let app = TestApp::start().await;
+/// An order that is paid, of which nothing is heard: a fault swallows it. Gives it, and its number.
+async fn paid_and_unheard(app: &TestApp, provider: Provider, fault: Fault) -> (SaleToken, String) {
     let token = app.order(provider).await;
     let number = app.number(&token).await;
     app.alarms();
-    always(app.sandbox(), Fault::DropPaymentCallback);
+    always(app.sandbox(), fault);
     app.pay(provider, &token).await;
+    (token, number)
+}
+
+async fn the_whole_that_is_told_before_the_payment_is_booked_with_it_and_buys_no_credit(provider: Provider) {
+    let app = TestApp::start().await;
+    let (token, number) = paid_and_unheard(&app, provider, Fault::DropPaymentCallback).await;
     provider.refund_in_console(app.sandbox(), &number, PRICE_MINOR, true);
     app.until_state(&token, "refunded").await;
     assert_eq!(returned(&app, &token).await.as_deref(), Some("5.00"));
@@ -83,11 +89,7 @@ async fn the_whole_that_is_told_before_the_payment_is_booked_with_it_and_buys_no
 
 async fn a_part_that_is_told_before_the_payment_buys_no_credit_and_the_rest_goes_back(provider: Provider) {
     let app = TestApp::start().await;
-    let token = app.order(provider).await;
-    let number = app.number(&token).await;
-    app.alarms();
-    always(app.sandbox(), Fault::DropPaymentCallback);
-    app.pay(provider, &token).await;
+    let (token, number) = paid_and_unheard(&app, provider, Fault::DropPaymentCallback).await;
     provider.refund_in_console(app.sandbox(), &number, 200, true);
     app.until("the refund is booked", async || returned(&app, &token).await.is_some()).await;
     app.until_alarm("money went back at the provider").await;
@@ -114,11 +116,7 @@ async fn told_after_all(app: &TestApp, provider: Provider, token: &SaleToken) {
 
 async fn a_trade_that_says_refunded_when_asked_was_paid_and_buys_no_credit(provider: Provider) {
     let app = TestApp::start().await;
-    let token = app.order(provider).await;
-    let number = app.number(&token).await;
-    app.alarms();
-    always(app.sandbox(), Fault::DropCallback);
-    app.pay(provider, &token).await;
+    let (token, number) = paid_and_unheard(&app, provider, Fault::DropCallback).await;
     provider.refund_in_console(app.sandbox(), &number, PRICE_MINOR, true);
     assert_eq!(app.standing(provider, &token).await, Standing::Returned);
     app.skip_ms(3_200).await;

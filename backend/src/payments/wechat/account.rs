@@ -25,7 +25,7 @@ const MAX_DOMAIN_WORD_CHARS: usize = 64;
 const PUBLIC_KEY_ID_PREFIX: &str = "PUB_KEY_ID_";
 
 /// A merchant account as its owner enters it. Holds secrets: store it encrypted. `Debug` leaves them out.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
     /// Where the API is: `https://api.mch.weixin.qq.com`, or a sandbox.

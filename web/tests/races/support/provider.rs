@@ -225,14 +225,10 @@ pub fn wechat_account(sandbox: &Sandbox) -> wechat::Account {
         merchant_serial: merchant.merchant_serial,
         merchant_private_key_pem: merchant.merchant_private_key_pem,
         api_v3_key: merchant.api_v3_key,
-        previous_api_v3_key: None,
         platform_keys: merchant.platform_keys.into_iter().map(key).collect(),
         app_secret: Some(merchant.app_secret),
-        sub_mchid: None,
-        profit_sharing: false,
-        methods: None,
         authorize_base_url: Some(sandbox.public_url().into()),
-        domain_file: None,
+        ..Default::default()
     }
 }
 

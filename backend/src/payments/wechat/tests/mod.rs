@@ -73,14 +73,8 @@ fn account(base_url: &str) -> Account {
         merchant_serial: MERCHANT_SERIAL.into(),
         merchant_private_key_pem: private_pem(&keys().merchant),
         api_v3_key: API_V3_KEY.into(),
-        previous_api_v3_key: None,
         platform_keys: vec![PlatformKey { id: PLATFORM_KEY_ID.into(), pem: public_pem(&keys().platform) }],
-        app_secret: None,
-        sub_mchid: None,
-        profit_sharing: false,
-        methods: None,
-        authorize_base_url: None,
-        domain_file: None,
+        ..Default::default()
     }
 }
 
